@@ -1,0 +1,217 @@
+//! What the gofer answers.
+
+use usk_abi::Errno;
+
+use crate::attributes::{Attributes, FileSystemStatistics, FileType};
+use crate::codec::{DecodeError, Reader, Wire, Writer};
+use crate::limits::{MAX_COMPONENTS, MAX_DIRECTORY_ENTRIES, MAX_EXPORTS, MAX_MESSAGE, MAX_NODES};
+use crate::message::{enumeration, messages, structure};
+use crate::name::{LinkTarget, NameBuf, XattrValue};
+use crate::request::NodeId;
+
+messages! {
+    /// A reply. Which one answers which request is said at [`Request`](crate::Request).
+    pub enum Reply {
+        /// The request failed and changed nothing that it could undo. Among the errors that are the gofer's
+        /// own: `ESTALE`, the node was forgotten, or its file is not where it was; `ENFILE`, the table of
+        /// nodes is full: forget some and ask again; `EROFS`, the export is read-only.
+        Failed = 1 {
+            /// Why.
+            errno: Errno,
+        },
+        /// It is done; there is nothing to say.
+        Done = 2 {},
+        /// The exports, by number.
+        Attached = 3 {
+            /// [`VERSION`](crate::limits::VERSION).
+            version: u32,
+            /// One for each export.
+            exports: Vec<ExportDescription>,
+        },
+        /// How far a walk went. A descriptor comes with it exactly when the end says [`Opened::Donated`].
+        Walked = 4 {
+            /// The components that exist, in order; fewer than asked for when the walk ended early.
+            steps: Vec<Entry>,
+            /// How it ended.
+            end: WalkEnd,
+        },
+        /// The descriptor comes with this.
+        Opened = 5 {},
+        /// One result for each node asked for.
+        Attributes = 6 {
+            /// In the order asked for.
+            results: Vec<Result<Attributes, Errno>>,
+        },
+        /// A page of a directory, without `.` and `..`.
+        Directory = 7 {
+            /// In the host's order.
+            entries: Vec<DirectoryEntry>,
+            /// What to ask the next page with; `None` at the end.
+            next: Option<DirectoryPosition>,
+        },
+        /// A new file. A regular file's descriptor comes with this.
+        Created = 8 {
+            /// The file.
+            entry: Entry,
+        },
+        /// What a symbolic link says.
+        LinkTarget = 9 {
+            /// Its bytes.
+            target: LinkTarget,
+        },
+        /// What `statfs(2)` says.
+        FileSystem = 10 {
+            /// In its terms.
+            statistics: FileSystemStatistics,
+        },
+        /// An extended attribute's value, or the list of their names.
+        Xattr = 11 {
+            /// Its bytes.
+            value: XattrValue,
+        },
+    }
+}
+
+structure! {
+    /// One export, whose root is the node with the export's number.
+    #[derive(Copy)]
+    pub struct ExportDescription {
+        /// Changes are refused (`EROFS`).
+        pub read_only: bool,
+        /// Others may change it at any time. If false, nobody does: names, attributes and absences may be
+        /// cached for good.
+        pub shared: bool,
+        /// The root's attributes.
+        pub attributes: Attributes,
+    }
+}
+
+structure! {
+    /// A file that the gofer handed out: one reference to a node.
+    #[derive(Copy)]
+    pub struct Entry {
+        /// Its number.
+        pub node: NodeId,
+        /// Its attributes at that moment.
+        pub attributes: Attributes,
+    }
+}
+
+enumeration! {
+    /// Whether a walk opened the file at its end.
+    pub enum Opened {
+        /// It was not asked to, or the file is not a regular one.
+        No = 0,
+        /// The descriptor comes with the reply.
+        Donated = 1,
+    }
+}
+
+/// How a walk ended. `steps` is the list in [`Reply::Walked`], `n` its length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalkEnd {
+    /// All components exist. The result of opening the last one, if that was asked for: an error there leaves
+    /// the walk itself valid. The last component may be a symbolic link only in [`WalkEnd::Symlink`].
+    Complete(Result<Opened, Errno>),
+    /// Component `n` does not exist; `n` may be 0.
+    Missing,
+    /// The last step is a symbolic link, which says this. Components may remain.
+    Symlink(LinkTarget),
+    /// The last step is no directory (and no symbolic link), and components remain. With `n` 0 the node to
+    /// start from was none.
+    NotDirectory,
+    /// Component `n` could not be reached, for this reason.
+    Failed(Errno),
+}
+
+impl<'a> Wire<'a> for WalkEnd {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            WalkEnd::Complete(opened) => {
+                0u8.encode(writer);
+                opened.encode(writer);
+            }
+            WalkEnd::Missing => 1u8.encode(writer),
+            WalkEnd::Symlink(target) => {
+                2u8.encode(writer);
+                target.encode(writer);
+            }
+            WalkEnd::NotDirectory => 3u8.encode(writer),
+            WalkEnd::Failed(errno) => {
+                4u8.encode(writer);
+                errno.encode(writer);
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(match u8::decode(reader)? {
+            0 => WalkEnd::Complete(Result::decode(reader)?),
+            1 => WalkEnd::Missing,
+            2 => WalkEnd::Symlink(LinkTarget::decode(reader)?),
+            3 => WalkEnd::NotDirectory,
+            4 => WalkEnd::Failed(Errno::decode(reader)?),
+            _ => return Err(DecodeError::Invalid("end of walk")),
+        })
+    }
+}
+
+structure! {
+    /// A name in a directory, with the attributes of what it names.
+    pub struct DirectoryEntry {
+        /// The name; never `.` or `..`.
+        pub name: NameBuf,
+        /// Inode number that the directory says (`d_ino`). Below a mount point it differs from the one in
+        /// `attributes`, as on Linux.
+        pub ino: u64,
+        /// Type that the directory says (`d_type`); `None` for `DT_UNKNOWN`.
+        pub file_type: Option<FileType>,
+        /// Attributes, as a walk would report them; of a symbolic link, its own. Not a reference to a node.
+        /// `None` when the host refuses to tell them.
+        pub attributes: Option<Attributes>,
+    }
+}
+
+impl DirectoryEntry {
+    /// Length of the longest form on the wire of an entry whose name has `name_length` bytes.
+    pub const fn encoded_bound(name_length: usize) -> usize {
+        // Length of the name, the name, inode number, type; then the attributes: five 64-bit and five 32-bit
+        // fields, three times, and an optional one.
+        4 + name_length + 8 + 2 + 1 + 5 * 8 + 5 * 4 + 4 * 12 + 1
+    }
+}
+
+structure! {
+    /// Where the next page of a directory begins.
+    #[derive(Copy)]
+    pub struct DirectoryPosition {
+        /// The gofer's open directory; it may close it at any time, and then begins again at the cursor.
+        pub stream: u64,
+        /// The host's position after the last entry of the page (`d_off`).
+        pub cursor: u64,
+    }
+}
+
+macro_rules! lists {
+    ($($item:ty, $bound:expr, $what:literal;)*) => {$(
+        impl<'a> Wire<'a> for Vec<$item> {
+            fn encode(&self, writer: &mut Writer) {
+                writer.put_list(self);
+            }
+
+            fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+                reader.take_list($bound, $what)
+            }
+        }
+    )*};
+}
+
+lists! {
+    ExportDescription, MAX_EXPORTS, "exports";
+    Entry, MAX_COMPONENTS, "steps";
+    Result<Attributes, Errno>, MAX_NODES, "attributes";
+    DirectoryEntry, MAX_DIRECTORY_ENTRIES, "directory entries";
+}
+
+// The fullest page, with its header, fits in a message.
+const _: () = assert!(crate::limits::DIRECTORY_PAGE + DirectoryEntry::encoded_bound(255) + 64 < MAX_MESSAGE);

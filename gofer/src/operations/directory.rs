@@ -1,0 +1,152 @@
+//! Listing directories, page by page.
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{MutexGuard, PoisonError};
+
+use rustix::fs::{OFlags, RawDir, RawDirEntry, SeekFrom};
+use usk_abi::Errno;
+use usk_gofer_protocol::limits::{DIRECTORY_PAGE, MAX_DIRECTORY_ENTRIES};
+use usk_gofer_protocol::{DirectoryEntry, DirectoryPosition, FileType, Name, NodeId, Reply};
+
+use crate::host;
+use crate::nodes::OpenNode;
+use crate::server::{Answer, Server};
+
+/// Most open directories that are kept between pages.
+pub(crate) const MAX_STREAMS: usize = 64;
+
+/// Bytes that are asked of the host at a time. Small, so that a page ends between two reads and need not seek
+/// back.
+const READ_SIZE: usize = 4096;
+
+/// Most entries in [`READ_SIZE`] bytes: the host's shortest record has 24.
+const ENTRIES_PER_READ: usize = READ_SIZE / 24 + 1;
+
+/// Most bytes that the entries of one read take in a reply: many short names take the most.
+const ENCODED_PER_READ: usize = ENTRIES_PER_READ * DirectoryEntry::encoded_bound(0) + READ_SIZE;
+
+const _: () = assert!(ENCODED_PER_READ < DIRECTORY_PAGE && ENTRIES_PER_READ < MAX_DIRECTORY_ENTRIES);
+
+/// Open directories between two pages, by number, and the last number given out. A stream is out of here
+/// while a page is read from it.
+pub(crate) struct DirectoryStreams(pub(crate) BTreeMap<u64, DirectoryStream>, pub(crate) u64);
+
+/// An open directory between two pages.
+pub(crate) struct DirectoryStream {
+    node: NodeId,
+    directory: OwnedFd,
+    /// The host's position of the descriptor.
+    cursor: u64,
+}
+
+impl Server {
+    /// A page of the directory, from `cursor` on; `stream` helps if it is still there.
+    pub(crate) fn read_directory(&self, node: NodeId, stream: u64, cursor: u64) -> Answer {
+        let node = self.nodes.get(node)?;
+        if !node.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        if node.is_sealed {
+            return Ok((Reply::Directory { entries: Vec::new(), next: None }, None));
+        }
+        let mut stream = self.stream_at(&node, stream, cursor)?;
+        let (entries, is_end) = read_page(&mut stream)?;
+        let next = if is_end { None } else { Some(self.keep(stream)) };
+        Ok((Reply::Directory { entries, next }, None))
+    }
+
+    /// Drops a stream.
+    pub(crate) fn close_directory(&self, stream: u64) -> Answer {
+        let closed = self.lock_streams().0.remove(&stream);
+        drop(closed);
+        Ok((Reply::Done {}, None))
+    }
+
+    /// The stream with that number, or a new one, at `cursor`.
+    fn stream_at(&self, node: &OpenNode, number: u64, cursor: u64) -> Result<DirectoryStream, Errno> {
+        let kept = {
+            let mut streams = self.lock_streams();
+            let is_right = streams.0.get(&number).is_some_and(|stream| stream.node == node.id);
+            if is_right { streams.0.remove(&number) } else { None }
+        };
+        let mut stream = match kept {
+            Some(stream) => stream,
+            None => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                let directory = self.descriptors.reopen(node.as_fd(), flags)?;
+                DirectoryStream { node: node.id, directory, cursor: 0 }
+            }
+        };
+        if stream.cursor != cursor {
+            // The host refuses a position that makes no sense to it.
+            rustix::fs::seek(&stream.directory, SeekFrom::Start(cursor)).map_err(host::errno)?;
+            stream.cursor = cursor;
+        }
+        Ok(stream)
+    }
+
+    /// Keeps a stream for its next page, at the cost of the oldest if there are too many.
+    fn keep(&self, stream: DirectoryStream) -> DirectoryPosition {
+        let cursor = stream.cursor;
+        let mut streams = self.lock_streams();
+        streams.1 += 1;
+        let number = streams.1;
+        streams.0.insert(number, stream);
+        let oldest = if streams.0.len() > MAX_STREAMS { streams.0.pop_first() } else { None };
+        drop(streams);
+        drop(oldest);
+        DirectoryPosition { stream: number, cursor }
+    }
+
+    fn lock_streams(&self) -> MutexGuard<'_, DirectoryStreams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Entries until the page is full or the directory ends, and whether it did. A page is empty only at the end.
+fn read_page(stream: &mut DirectoryStream) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
+    let mut entries = Vec::new();
+    let mut size = 0;
+    let mut buffer = [MaybeUninit::<u8>::uninit(); READ_SIZE];
+    let mut reader = RawDir::new(stream.directory.as_fd(), &mut buffer);
+    loop {
+        let is_full = size + ENCODED_PER_READ > DIRECTORY_PAGE
+            || entries.len() + ENTRIES_PER_READ > MAX_DIRECTORY_ENTRIES;
+        if reader.is_buffer_empty() && is_full {
+            return Ok((entries, false));
+        }
+        let Some(record) = reader.next() else { return Ok((entries, true)) };
+        let record = record.map_err(host::errno)?;
+        stream.cursor = record.next_entry_cookie();
+        if let Some(entry) = read_entry(&stream.directory, &record) {
+            size += DirectoryEntry::encoded_bound(entry.name.as_bytes().len());
+            entries.push(entry);
+        }
+    }
+}
+
+/// The entry with its attributes; `None` for `.` and `..`, and for what has gone since.
+fn read_entry(directory: &OwnedFd, record: &RawDirEntry<'_>) -> Option<DirectoryEntry> {
+    let name = Name::new(record.file_name().to_bytes()).ok()?;
+    let attributes = match host::status_at(directory.as_fd(), name) {
+        Ok(status) => host::attributes(&status).ok(),
+        Err(rustix::io::Errno::NOENT) => return None,
+        Err(_) => None,
+    };
+    Some(DirectoryEntry { name: name.into(), ino: record.ino(), file_type: file_type(record), attributes })
+}
+
+fn file_type(record: &RawDirEntry<'_>) -> Option<FileType> {
+    Some(match record.file_type() {
+        rustix::fs::FileType::RegularFile => FileType::Regular,
+        rustix::fs::FileType::Directory => FileType::Directory,
+        rustix::fs::FileType::Symlink => FileType::Symlink,
+        rustix::fs::FileType::Fifo => FileType::Fifo,
+        rustix::fs::FileType::Socket => FileType::Socket,
+        rustix::fs::FileType::CharacterDevice => FileType::CharacterDevice,
+        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
+        rustix::fs::FileType::Unknown => return None,
+    })
+}

@@ -1,0 +1,302 @@
+//! Workers, one for each lane, and what they share.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::thread::CpuSet;
+use usk_abi::Errno;
+use usk_gofer_protocol::limits::{MAX_EXPORTS, VERSION};
+use usk_gofer_protocol::{ExportDescription, NodeId, Reply, Request};
+
+use crate::error::GoferError;
+use crate::export::{Export, ExportMode, MountCrossing, Sharing};
+use crate::host::{self, Identity, SelfDescriptors};
+use crate::lane::{Lane, LaneClosed};
+use crate::nodes::{Found, NodeTable, OpenNode};
+use crate::operations::DirectoryStreams;
+use crate::{filter, lockdown};
+
+/// Stack of a worker, in bytes. Nothing recurses.
+const WORKER_STACK: usize = 256 * 1024;
+
+/// Most descriptors of nodes, whatever the limit of the process.
+const MAX_NODE_DESCRIPTORS: usize = 1 << 16;
+
+/// Descriptors that are not nodes': standard error, `/proc/self/fd`, roots, directory streams.
+const OTHER_DESCRIPTORS: usize = 3 + MAX_EXPORTS + crate::operations::MAX_STREAMS;
+
+/// Descriptors that one lane needs at most: its socket, and what one request has open.
+const DESCRIPTORS_PER_LANE: usize = 8;
+
+/// Gives up all privileges that serving does not need, then answers requests until every lane is closed. See
+/// the crate's documentation for what must be arranged before. The process must have no other thread, and is
+/// good for nothing but ending afterwards.
+pub fn serve(
+    lanes: Vec<OwnedFd>,
+    exports: Vec<Export>,
+    descriptors: SelfDescriptors,
+) -> Result<(), GoferError> {
+    let any_writable = exports.iter().any(|export| export.mode == ExportMode::ReadWrite);
+    let program = filter::compile(&descriptors, any_writable)?;
+    let limit = lockdown::raise_descriptor_limit()?;
+    let server = Arc::new(Server::new(exports, descriptors, lanes.len(), limit)?);
+    lockdown::drop_privileges(any_writable)?;
+    run(server, lanes, || filter::install(&program))
+}
+
+/// Answers requests until every lane is closed, with all the privileges that the process has, keeping at most
+/// `descriptor_limit` descriptors: to test requests within one process, and to measure them.
+pub fn serve_without_lockdown(
+    lanes: Vec<OwnedFd>,
+    exports: Vec<Export>,
+    descriptors: SelfDescriptors,
+    descriptor_limit: usize,
+) -> Result<(), GoferError> {
+    let server = Arc::new(Server::new(exports, descriptors, lanes.len(), descriptor_limit)?);
+    run(server, lanes, || Ok(()))
+}
+
+/// Starts the workers, calls `before_first` when all of them are ready, and lets them go if it succeeds. The
+/// filter does not allow what starting a thread takes.
+fn run(
+    server: Arc<Server>,
+    lanes: Vec<OwnedFd>,
+    before_first: impl FnOnce() -> Result<(), GoferError>,
+) -> Result<(), GoferError> {
+    if lanes.is_empty() {
+        return Err(GoferError::NoLanes);
+    }
+    let arrival = Arc::new(Barrier::new(lanes.len() + 1));
+    let gate = Arc::new(Gate::default());
+    let mut workers: Vec<JoinHandle<()>> = Vec::new();
+    let cpus = allowed_cpus();
+    for (index, socket) in lanes.into_iter().enumerate() {
+        let cpu = cpus.get(index % cpus.len().max(1)).copied();
+        let (server, arrival, worker_gate) = (Arc::clone(&server), Arc::clone(&arrival), Arc::clone(&gate));
+        let mut lane = Lane::new(socket);
+        let started =
+            std::thread::Builder::new().name("lane".into()).stack_size(WORKER_STACK).spawn(move || {
+                if let Some(cpu) = cpu {
+                    stay_on(cpu);
+                }
+                arrival.wait();
+                if worker_gate.pass() {
+                    // The lane is over, for whichever reason; so is the worker.
+                    let LaneClosed = server.work(&mut lane);
+                }
+            });
+        // On failure the process ends, and the workers that wait already with it.
+        workers.push(started.map_err(GoferError::Thread)?);
+    }
+    arrival.wait();
+    let result = before_first();
+    gate.open(result.is_ok());
+    for worker in workers {
+        // A worker that panicked has closed its lane, which is what the client gets to see.
+        let _ = worker.join();
+    }
+    result
+}
+
+/// The CPUs that this process may use, ascending.
+fn allowed_cpus() -> Vec<usize> {
+    rustix::thread::sched_getaffinity(None)
+        .map(|set| (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+        .unwrap_or_default()
+}
+
+/// Binds the calling thread to a CPU: clients prefer the lane whose worker is on theirs.
+fn stay_on(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    // Without it everything works, slower.
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+/// Where workers wait until they are told whether to go.
+#[derive(Default)]
+struct Gate {
+    verdict: Mutex<Option<bool>>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn open(&self, go: bool) {
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(go);
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) -> bool {
+        let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(go) = *verdict {
+                return go;
+            }
+            verdict = self.opened.wait(verdict).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// What the workers share.
+pub(crate) struct Server {
+    pub(crate) nodes: NodeTable,
+    pub(crate) descriptors: SelfDescriptors,
+    pub(crate) streams: Mutex<DirectoryStreams>,
+    exports: Vec<(ExportMode, Sharing)>,
+}
+
+/// A reply, and the descriptor that goes with it.
+pub(crate) type Answer = Result<(Reply, Option<OwnedFd>), Errno>;
+
+impl Server {
+    fn new(
+        exports: Vec<Export>,
+        descriptors: SelfDescriptors,
+        lanes: usize,
+        descriptor_limit: usize,
+    ) -> Result<Server, GoferError> {
+        if exports.len() > MAX_EXPORTS {
+            return Err(GoferError::TooManyExports(exports.len()));
+        }
+        let mut roots = Vec::new();
+        let mut modes = Vec::new();
+        for (number, export) in exports.into_iter().enumerate() {
+            let fail = |errno| GoferError::Root { number, errno };
+            let status = host::status(export.root.as_fd()).map_err(host::errno).map_err(fail)?;
+            if host::is_kernel_interface(export.root.as_fd()).map_err(fail)? {
+                return Err(GoferError::KernelInterface { number });
+            }
+            descriptors.verify(export.root.as_fd())?;
+            let root = Found {
+                file: export.root,
+                identity: Identity::of(&status),
+                mount: host::mount(&status),
+                is_sealed: false,
+            };
+            roots.push((root, export.crossing));
+            modes.push((export.mode, export.sharing));
+        }
+        let reserved = OTHER_DESCRIPTORS + lanes * DESCRIPTORS_PER_LANE;
+        let budget = descriptor_limit.saturating_sub(reserved).clamp(1, MAX_NODE_DESCRIPTORS);
+        Ok(Server {
+            nodes: NodeTable::new(roots, budget),
+            descriptors,
+            streams: Mutex::new(DirectoryStreams(BTreeMap::new(), 0)),
+            exports: modes,
+        })
+    }
+
+    /// Serves one lane to its end.
+    fn work(&self, lane: &mut Lane) -> LaneClosed {
+        loop {
+            if let Err(closed) = self.answer(lane) {
+                return closed;
+            }
+        }
+    }
+
+    fn answer(&self, lane: &mut Lane) -> Result<(), LaneClosed> {
+        let message = lane.receive()?;
+        // Whoever sends what is no request is not to be spoken to any more.
+        let (id, request) = Request::decode(message).map_err(|_| LaneClosed)?;
+        let has_reply = request.has_reply();
+        let (reply, donated) = self.act(request).unwrap_or_else(|errno| (Reply::Failed { errno }, None));
+        if !has_reply {
+            return Ok(());
+        }
+        match reply.encode(id) {
+            Ok(bytes) => lane.send(&bytes, donated),
+            Err(_) => {
+                let failed = Reply::Failed { errno: Errno::EOVERFLOW };
+                lane.send(&failed.encode(id).map_err(|_| LaneClosed)?, None)
+            }
+        }
+    }
+
+    fn act(&self, request: Request<'_>) -> Answer {
+        match request {
+            Request::Attach { version } => self.attach(version),
+            Request::Forget { nodes } => {
+                self.nodes.forget(&nodes);
+                Ok((Reply::Done {}, None))
+            }
+            Request::Walk { node, names, open } => self.walk(node, &names, open),
+            Request::Open { node, access } => self.open(node, access),
+            Request::GetAttributes { nodes } => self.get_attributes(&nodes),
+            Request::SetAttributes { node, change } => self.set_attributes(node, change),
+            Request::ReadDirectory { node, stream, cursor } => self.read_directory(node, stream, cursor),
+            Request::CloseDirectory { stream } => self.close_directory(stream),
+            Request::CreateFile { parent, name, permissions, owner, access } => {
+                self.create_file(parent, name, permissions, owner, access)
+            }
+            Request::MakeDirectory { parent, name, permissions, owner } => {
+                self.make_directory(parent, name, permissions, owner)
+            }
+            Request::MakeSymlink { parent, name, target, owner } => {
+                self.make_symlink(parent, name, &target, owner)
+            }
+            Request::MakeSpecial { parent, name, file_type, permissions, owner } => {
+                self.make_special(parent, name, file_type, permissions, owner)
+            }
+            Request::Link { node, parent, name } => self.link(node, parent, name),
+            Request::Unlink { parent, name } => self.remove(parent, name, false),
+            Request::RemoveDirectory { parent, name } => self.remove(parent, name, true),
+            Request::Rename { parent, name, new_parent, new_name, mode } => {
+                self.rename((parent, name), (new_parent, new_name), mode)
+            }
+            Request::ReadLink { node } => {
+                let target = host::read_link(self.nodes.get(node)?.as_fd())?;
+                Ok((Reply::LinkTarget { target }, None))
+            }
+            Request::StatFileSystem { node } => {
+                let statistics = host::file_system(self.nodes.get(node)?.as_fd())?;
+                Ok((Reply::FileSystem { statistics }, None))
+            }
+            Request::GetXattr { node, name } => self.get_xattr(node, name),
+            Request::ListXattrs { node } => self.list_xattrs(node),
+            Request::SetXattr { node, name, value, mode } => self.set_xattr(node, name, &value, mode),
+            Request::RemoveXattr { node, name } => self.remove_xattr(node, name),
+        }
+    }
+
+    fn attach(&self, version: u32) -> Answer {
+        if version != VERSION {
+            return Err(Errno::EPROTO);
+        }
+        let mut exports = Vec::new();
+        for (number, (mode, sharing)) in self.exports.iter().enumerate() {
+            let root = self.nodes.get(NodeId(number as u64))?;
+            let status = host::status(root.as_fd()).map_err(host::errno)?;
+            exports.push(ExportDescription {
+                read_only: *mode == ExportMode::ReadOnly,
+                shared: *sharing == Sharing::Shared,
+                attributes: host::attributes(&status)?,
+            });
+        }
+        Ok((Reply::Attached { version: VERSION, exports }, None))
+    }
+
+    /// The node, if it may be changed: `EROFS` on a read-only export and in what is sealed.
+    pub(crate) fn writable(&self, id: NodeId) -> Result<OpenNode, Errno> {
+        let node = self.nodes.get(id)?;
+        if self.is_read_only(&node) { Err(Errno::EROFS) } else { Ok(node) }
+    }
+
+    /// The directory, if entries may be made and removed in it.
+    pub(crate) fn writable_directory(&self, id: NodeId) -> Result<OpenNode, Errno> {
+        let node = self.writable(id)?;
+        if node.is_directory() { Ok(node) } else { Err(Errno::ENOTDIR) }
+    }
+
+    pub(crate) fn is_read_only(&self, node: &OpenNode) -> bool {
+        let mode = self.exports.get(node.export).map_or(ExportMode::ReadOnly, |(mode, _)| *mode);
+        node.is_sealed || mode == ExportMode::ReadOnly
+    }
+
+    /// How names below this node are resolved.
+    pub(crate) fn crossing(&self, node: &OpenNode) -> MountCrossing {
+        self.nodes.crossing(node.export)
+    }
+}

@@ -1,0 +1,28 @@
+//! The host's clocks.
+
+use nix::time::ClockId;
+
+/// A clock of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// `CLOCK_REALTIME`
+    Realtime,
+    /// `CLOCK_MONOTONIC`
+    Monotonic,
+    /// `CLOCK_BOOTTIME`
+    Boottime,
+}
+
+/// The time on a clock, in nanoseconds.
+pub fn clock_ns(clock: Clock) -> u64 {
+    let id = match clock {
+        Clock::Realtime => ClockId::CLOCK_REALTIME,
+        Clock::Monotonic => ClockId::CLOCK_MONOTONIC,
+        Clock::Boottime => ClockId::CLOCK_BOOTTIME,
+    };
+    match nix::time::clock_gettime(id) {
+        Ok(time) => (time.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec() as u64),
+        // These clocks exist on every Linux that the platform runs on.
+        Err(_) => 0,
+    }
+}

@@ -1,0 +1,70 @@
+//! The descriptor table of a process that is being set up.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use usk_abi::Errno;
+
+use super::result::{check, from_nix};
+
+/// A duplicate, closed on exec, of the descriptor that this process was started with under this number. `EBADF` if
+/// there is none.
+pub fn inherited(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes numbers only; a number that is no descriptor is EBADF.
+    let returned = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    let copy = check(libc::c_long::from(returned))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as i32) })
+}
+
+/// Closes every descriptor but these. Only for a process that has just been forked and never drops what it had
+/// opened before: it ends by [`exit`](super::child::exit). close_range(2).
+pub fn close_all_except(kept: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut numbers: Vec<u32> = kept.iter().map(|descriptor| descriptor.as_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut first = 0;
+    for number in numbers {
+        if number > first {
+            close_range(first, number - 1)?;
+        }
+        first = number + 1;
+    }
+    close_range(first, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only. That no owner of these descriptors is used again is the caller's promise.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Refers to a directory (`O_PATH`). open(2).
+pub fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(from_nix)
+}
+
+/// The contents of a file below a directory, such as one of `proc(5)`. openat(2).
+pub fn read_text_at(directory: BorrowedFd<'_>, path: &CStr) -> Result<String, Errno> {
+    let file =
+        openat(directory, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(from_nix)?;
+    let mut text = String::new();
+    match File::from(file).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
+    }
+}
+
+/// Writes text to a file below a directory, such as one of `proc(5)`. openat(2).
+pub fn write_text_at(directory: BorrowedFd<'_>, path: &CStr, text: &str) -> Result<(), Errno> {
+    let file =
+        openat(directory, path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(from_nix)?;
+    match std::io::Write::write_all(&mut File::from(file), text.as_bytes()) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
+    }
+}

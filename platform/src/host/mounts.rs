@@ -1,0 +1,168 @@
+//! Mounts by descriptor: no path of the host is needed to build a tree, and none can race. mount_setattr(2),
+//! open_tree(2), fsopen(2), pivot_root(2).
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use linux_raw_sys::general as raw;
+use usk_abi::Errno;
+
+use super::result::{check, from_nix};
+
+/// Properties of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MountAttributes {
+    /// Nothing can be changed through it.
+    pub read_only: bool,
+    /// Nothing can be executed from it.
+    pub no_execute: bool,
+}
+
+impl MountAttributes {
+    /// As `MOUNT_ATTR_*`. Devices and set-user-id bits are never honoured.
+    fn bits(self) -> u64 {
+        let mut bits = raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NODEV;
+        if self.read_only {
+            bits |= raw::MOUNT_ATTR_RDONLY;
+        }
+        if self.no_execute {
+            bits |= raw::MOUNT_ATTR_NOEXEC;
+        }
+        u64::from(bits)
+    }
+}
+
+/// Takes a mount descriptor that a system call has returned.
+fn owned(returned: libc::c_long) -> Result<OwnedFd, Errno> {
+    let number = check(returned)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
+}
+
+/// A new tmpfs, mounted nowhere yet. `options` are names and values such as `mode` and `0555`. fsopen(2),
+/// fsmount(2).
+pub fn new_tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttributes) -> Result<OwnedFd, Errno> {
+    // SAFETY: the name is a C string; the rest are numbers.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), raw::FSOPEN_CLOEXEC) })?;
+    for (name, value) in options {
+        // SAFETY: name and value are C strings.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                context.as_raw_fd(),
+                raw::fsconfig_command::FSCONFIG_SET_STRING,
+                name.as_ptr(),
+                value.as_ptr(),
+                0,
+            )
+        })?;
+    }
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: this command takes no name and no value.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            raw::fsconfig_command::FSCONFIG_CMD_CREATE,
+            nothing,
+            nothing,
+            0,
+        )
+    })?;
+    // SAFETY: takes numbers only.
+    owned(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), raw::FSMOUNT_CLOEXEC, attributes.bits())
+    })
+}
+
+/// A copy of the mount at `path` and of all mounts below it, mounted nowhere yet. Its root has no parent: `..` ends
+/// there. The path is resolved in the caller's mount namespace. open_tree(2).
+pub fn clone_tree(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_RECURSIVE;
+    // SAFETY: the path is a C string; the rest are numbers.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// A copy of the one mount that `place` is on, rooted at `place`. open_tree(2).
+pub fn clone_mount(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_EMPTY_PATH;
+    // SAFETY: the path is a C string; the rest are numbers.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
+}
+
+/// Adds properties to a mount and, with `recursive`, to all below it; takes none away. mount_setattr(2).
+pub fn restrict(mount: BorrowedFd<'_>, attributes: MountAttributes, recursive: bool) -> Result<(), Errno> {
+    set_attributes(mount, recursive, attributes.bits(), 0)
+}
+
+/// Cuts all mounts of this namespace off from its ancestors: nothing that is mounted later comes in or goes out.
+/// mount_namespaces(7).
+pub fn make_all_private() -> Result<(), Errno> {
+    use nix::mount::{MsFlags, mount};
+    let nothing: Option<&CStr> = None;
+    mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).map_err(from_nix)
+}
+
+fn set_attributes(mount: BorrowedFd<'_>, recursive: bool, set: u64, propagation: u64) -> Result<(), Errno> {
+    let attributes = raw::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+    let flags = raw::AT_EMPTY_PATH | if recursive { raw::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string, the structure is what the size says.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<raw::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Mounts a mount that is nowhere yet on `place`, which it covers. move_mount(2).
+pub fn attach(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = raw::MOVE_MOUNT_F_EMPTY_PATH | raw::MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: the paths are C strings; the rest are numbers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            place.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+        )
+    })
+    .map(drop)
+}
+
+/// Mounts a mount that is nowhere yet on top of this namespace's root, as [`enter_root`] needs it. Paths still lead to
+/// the old root: a process's root directory stays below what covers it. move_mount(2).
+pub fn cover_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: the paths are C strings; the rest are numbers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            c"/".as_ptr(),
+            raw::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}
+
+/// Makes a mount that covers the root the root of this mount namespace, and drops the old root with everything below
+/// it. Working and root directory become the new root. `EINVAL` where the host's own root is its initial RAM file
+/// system, which cannot be left. pivot_root(2).
+pub fn enter_root(new_root: BorrowedFd<'_>) -> Result<(), Errno> {
+    use nix::mount::{MntFlags, umount2};
+    use nix::unistd::{chdir, fchdir, pivot_root};
+    fchdir(new_root).map_err(from_nix)?;
+    // With the same directory for both, the old root comes to lie on top of the new one, and is what "." finds.
+    pivot_root(c".", c".").map_err(from_nix)?;
+    umount2(c".", MntFlags::MNT_DETACH).map_err(from_nix)?;
+    chdir(c"/").map_err(from_nix)
+}

@@ -1,0 +1,253 @@
+//! The traits between the sentry and the code that runs the guest.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use usk_abi::Errno;
+
+use crate::arch::Registers;
+
+/// Makes address spaces. One platform serves one sandbox.
+pub trait Platform: Send + Sync {
+    /// `trap` or `ptrace`, as on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Where guest memory may lie, and where the vDSO is.
+    fn layout(&self) -> &Layout;
+
+    /// A fresh address space that holds nothing of the guest's: only the platform's own region and the vDSO.
+    fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno>;
+}
+
+/// The fixed geography of every guest address space. Addresses are the guest's.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Lowest address a guest mapping may have (`vm.mmap_min_addr` of the host, page aligned).
+    pub guest_start: u64,
+    /// First address above the guest's range, page aligned; the platform's region lies at or above it.
+    pub guest_end: u64,
+    /// Start and length in bytes of the vDSO's image (an ELF file), which `AT_SYSINFO_EHDR` names.
+    pub vdso: (u64, u64),
+    /// Start and length in bytes of the vDSO's data pages.
+    pub vvar: (u64, u64),
+    /// Size in bytes of the extended state in a signal frame (XSAVE area plus the trailing magic).
+    pub extended_state_size: usize,
+}
+
+/// A guest address space: a host memory map that any number of guest threads share. Dropping the last reference,
+/// threads included, frees it.
+pub trait AddressSpace: Send + Sync {
+    /// A copy-on-write duplicate that holds no thread yet, as `fork(2)` needs it. Mappings are duplicated as the
+    /// host does it (private ones copied on write, shared ones shared, `MADV_DONTFORK` and `MADV_WIPEONFORK` heeded).
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, Errno>;
+
+    /// A guest thread in this address space. It is parked: [`GuestThread::apply`] works, and the first
+    /// [`GuestThread::run`] starts it in the given state. It may be sent to another sentry thread before that.
+    fn create_thread(self: Arc<Self>, state: &ThreadState) -> Result<Box<dyn GuestThread>, Errno>;
+
+    /// Copies guest memory into `buffer`, as the guest itself could read it. Returns the count of bytes copied
+    /// before the first inaccessible one; `buffer.len()` if none was.
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize;
+
+    /// Copies `data` into guest memory, as the guest itself could write it. Returns the count of bytes copied.
+    fn write(&self, address: u64, data: &[u8]) -> usize;
+
+    /// Atomically replaces the 32-bit word at `address` (4-byte aligned) by `new` if it is `current`, and returns
+    /// what it was. `EFAULT` if it cannot be written.
+    fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno>;
+
+    /// False once the host has ended this address space behind the platform's back (its OOM killer does that).
+    fn is_alive(&self) -> bool;
+}
+
+/// What a new guest thread starts with.
+#[derive(Clone, Default)]
+pub struct ThreadState {
+    /// General registers, segment bases included.
+    pub registers: Registers,
+    /// Extended state as [`GuestThread::extended_state`] returns it; `None` is the processor's initial state.
+    pub extended: Option<Arc<[u8]>>,
+}
+
+/// A guest thread, driven by exactly one sentry thread at a time. Dropping it ends its host process.
+pub trait GuestThread: Send {
+    /// Runs guest code from [`GuestThread::registers`] until something happens. After that the registers are
+    /// current, and stay so until the next call.
+    fn run(&mut self) -> Trap;
+
+    /// The general registers at the last trap, with the changes made since.
+    fn registers(&self) -> &Registers;
+
+    /// The general registers, to change. Changes take effect at the next [`GuestThread::run`]. Values that the
+    /// hardware or the host would refuse (a non-canonical instruction pointer, privileged flags) are the platform's
+    /// to sanitise; the sentry need not.
+    fn registers_mut(&mut self) -> &mut Registers;
+
+    /// Extended state (x87, SSE, AVX, AVX-512, …) in the format of a Linux signal frame: the XSAVE area with
+    /// `fp_sw_bytes` filled in, followed by `FP_XSTATE_MAGIC2`.
+    fn extended_state(&self) -> Vec<u8>;
+
+    /// Replaces the extended state by an image of the format above; `None` sets the processor's initial state.
+    /// `EINVAL` for an image that is malformed (the guest may have written it): then nothing has changed.
+    fn set_extended_state(&mut self, image: Option<&[u8]>) -> Result<(), Errno>;
+
+    /// Carries out memory operations in this thread's address space, in order. On failure returns the index of the
+    /// operation that failed and the host's error; earlier ones stay done. Ranges outside [`Layout`]'s guest range
+    /// are refused with `EINVAL` and never reach the host. Only while the thread is not in [`GuestThread::run`].
+    fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)>;
+
+    /// The address space this thread lives in.
+    fn space(&self) -> &Arc<dyn AddressSpace>;
+
+    /// A handle by which other sentry threads interrupt this one.
+    fn kicker(&self) -> Arc<dyn Kick>;
+}
+
+/// Interrupts a guest thread from another sentry thread.
+pub trait Kick: Send + Sync {
+    /// Makes a [`GuestThread::run`] that is under way, or the next one if none is, return [`Trap::Interrupted`]
+    /// soon. A kick that arrives while the thread is trapped may be merged with that trap's successor, but is never
+    /// lost: no guest instruction stream longer than one scheduling delay runs after it.
+    fn kick(&self);
+
+    /// Ends the host process at once (SIGKILL). A [`GuestThread::run`] under way returns [`Trap::Exited`].
+    fn kill(&self);
+
+    /// Processor time the thread has used so far, in user and kernel mode together.
+    fn cpu_time(&self) -> Duration;
+}
+
+/// Why [`GuestThread::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// The guest made a system call. `rax` holds the number, `rip` points after the `syscall` instruction, `rcx` and
+    /// `r11` are what the instruction leaves there. `instruction` is the address of the `syscall` instruction.
+    Syscall {
+        /// Address of the two-byte `syscall` instruction, to restart it.
+        instruction: u64,
+    },
+    /// The guest faulted. The fields are the host's siginfo and signal frame.
+    Fault {
+        /// SIGSEGV, SIGBUS, SIGILL, SIGFPE or SIGTRAP.
+        signal: i32,
+        /// `si_code`.
+        code: i32,
+        /// `si_addr`.
+        address: u64,
+        /// Trap number and error code, as `sigcontext` has them.
+        trap_number: u64,
+        /// See `trap_number`.
+        error_code: u64,
+    },
+    /// [`Kick::kick`] was called. Nothing of the guest's state has changed.
+    Interrupted,
+    /// The host process is gone; the thread can only be dropped.
+    Exited(ExitReason),
+}
+
+/// How a guest thread's host process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// By SIGKILL: the sentry's own, or from outside (the host's OOM killer, an operator).
+    Killed,
+    /// By a filter, a fault in the stub, or another signal that only a guest that tampers with the platform's
+    /// region can cause; the number is the host's signal.
+    Violation(i32),
+}
+
+/// One operation on guest memory. Addresses and lengths are page aligned, lengths not zero.
+#[derive(Clone, Copy, Debug)]
+pub enum MemoryOp<'a> {
+    /// Private anonymous memory, replacing what was there.
+    MapAnonymous {
+        /// Where.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// Access.
+        protection: Protection,
+        /// Options.
+        flags: MapFlags,
+    },
+    /// A file, replacing what was there.
+    MapFile {
+        /// Where.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// Access.
+        protection: Protection,
+        /// Shared, or private (copy on write).
+        shared: bool,
+        /// Options.
+        flags: MapFlags,
+        /// A regular file or memfd of the host.
+        file: BorrowedFd<'a>,
+        /// Byte offset into the file, page aligned.
+        offset: u64,
+    },
+    /// Removes mappings.
+    Unmap {
+        /// Where.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Changes access.
+    Protect {
+        /// Where.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// Access.
+        protection: Protection,
+    },
+    /// Moves or resizes a mapping to exactly `new_address` (`MREMAP_MAYMOVE | MREMAP_FIXED`, or in place when the
+    /// addresses are equal).
+    Remap {
+        /// Old place.
+        address: u64,
+        /// Old length in bytes.
+        length: u64,
+        /// New place; must not overlap the old one unless equal.
+        new_address: u64,
+        /// New length in bytes.
+        new_length: u64,
+        /// `MREMAP_DONTUNMAP`: leave the old range mapped and empty.
+        keep_old: bool,
+    },
+    /// `madvise(2)`; only the advice values that the platform's filter allows: MADV_NORMAL, RANDOM, SEQUENTIAL,
+    /// WILLNEED, DONTNEED, FREE, DONTFORK, DOFORK, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK,
+    /// COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE. Others are refused with `EINVAL`.
+    Advise {
+        /// Where.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// `MADV_*`.
+        advice: i32,
+    },
+    /// Empties the whole guest range (everything between [`Layout::guest_start`] and [`Layout::guest_end`]).
+    UnmapAll,
+}
+
+/// Access to a range of guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Protection {
+    /// `PROT_READ`.
+    pub read: bool,
+    /// `PROT_WRITE`.
+    pub write: bool,
+    /// `PROT_EXEC`.
+    pub execute: bool,
+}
+
+/// Options of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MapFlags {
+    /// `MAP_POPULATE`.
+    pub populate: bool,
+    /// `MAP_NORESERVE`.
+    pub no_reserve: bool,
+}

@@ -1,0 +1,23 @@
+//! How guest code runs.
+//!
+//! A [`Platform`] makes address spaces and guest threads out of host processes, runs guest code in them until it
+//! makes a system call, faults or is interrupted, and carries out memory operations there. It knows nothing of what
+//! a system call means: that is the sentry's.
+//!
+//! Two platforms stand behind the trait: [`trap`] (seccomp traps and user notification, the default) and [`ptrace`]
+//! (PTRACE_SYSEMU, the fallback and the reference). [`host`] wraps the host's system calls, typed, once, for the
+//! whole project. This crate is the only one that may contain `unsafe`.
+//!
+//! Depends on `abi` only; never on the sentry.
+
+pub mod arch;
+pub mod host;
+mod interface;
+pub mod ptrace;
+mod stub;
+pub mod trap;
+
+pub use interface::{
+    AddressSpace, ExitReason, GuestThread, Kick, Layout, MapFlags, MemoryOp, Platform, Protection,
+    ThreadState, Trap,
+};

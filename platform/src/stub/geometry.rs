@@ -1,0 +1,165 @@
+//! Where things lie in the stub region and what their fields mean: the contract between the stub's assembly, the
+//! filters and the sentry. All addresses are the guest's; all offsets and sizes are in bytes.
+
+/// First address above what guest mappings may use. Two filter lines can tell that a range stays below the region:
+/// if the upper halves of address and length add up to at most [`GUEST_END_HIGH`], the end is below
+/// `0x7fff_0000_0000` whatever the lower halves are.
+pub(crate) const GUEST_END: u64 = 0x7ffd_ffff_f000;
+/// See [`GUEST_END`].
+pub(crate) const GUEST_END_HIGH: u32 = (GUEST_END >> 32) as u32;
+
+/// Where the vDSO and its data pages are moved to, the second if the first overlaps the place where the host put them.
+pub(crate) const VDSO_PLACES: [u64; 2] = [0x7ffe_ff00_0000, 0x7ffe_fe00_0000];
+
+/// Start of the region: the stub's code, read-execute.
+pub(crate) const STUB_BASE: u64 = 0x7fff_0000_0000;
+/// The upper half of every address in the region.
+pub(crate) const STUB_BASE_HIGH: u32 = (STUB_BASE >> 32) as u32;
+/// Size of the code.
+pub(crate) const CODE_SIZE: u64 = 0x1000;
+/// Constants for the code, in the page after it.
+pub(crate) const CONSTANTS: u64 = STUB_BASE + CODE_SIZE;
+/// Size of code and constants.
+pub(crate) const IMAGE_SIZE: u64 = 0x2000;
+/// In the constants: `struct sock_fprog` of the thread filter.
+pub(crate) const THREAD_FILTER: u64 = CONSTANTS;
+/// In the constants: the thread filter's instructions.
+pub(crate) const THREAD_FILTER_CODE: u64 = CONSTANTS + 0x40;
+/// In the constants: the signal mask under which a spawner touches guest memory (SIGSEGV and SIGBUS let through).
+pub(crate) const SPAWNER_MASK: u64 = CONSTANTS + 0x10;
+/// Size of the kernel's `sigset_t`.
+pub(crate) const SIGNAL_SET_SIZE: u64 = 8;
+
+/// Slots: memory that the guest and the sentry both write. One per guest thread; number 0 is the spawner's.
+pub(crate) const SLOTS_BASE: u64 = 0x7fff_1000_0000;
+/// A slot holds a thread's signal stack and, in its last bytes, the mailbox.
+pub(crate) const SLOT_SIZE: u64 = 0x4000;
+/// Slots in an address space, the spawner's included.
+pub(crate) const SLOT_COUNT: u64 = 0x4000;
+/// Size of all slots of an address space.
+pub(crate) const SLOTS_SIZE: u64 = SLOT_SIZE * SLOT_COUNT;
+
+/// Orders: memory that the sentry writes and the guest may read. One page per guest thread, as with slots.
+pub(crate) const ORDERS_BASE: u64 = 0x7fff_2000_0000;
+/// Size of one thread's orders.
+pub(crate) const ORDER_SIZE: u64 = 0x1000;
+/// Size of all orders of an address space.
+pub(crate) const ORDERS_SIZE: u64 = ORDER_SIZE * SLOT_COUNT;
+
+/// First address above the region; also the first that no user address reaches (`TASK_SIZE_MAX`).
+pub(crate) const REGION_END: u64 = 0x7fff_ffff_f000;
+
+/// The mailbox, from the start of a slot. Everything in it is a hint: the guest can write it.
+pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x40;
+/// In the mailbox, `u32`: what a newborn thread, or its spawner, says: one of the `HINT_*` values.
+pub(crate) const BIRTH: u64 = MAILBOX;
+/// In the mailbox, `i32`: the result of the spawner's `clone`: a host process number, or a negated error.
+pub(crate) const RESULT: u64 = MAILBOX + 4;
+/// In the mailbox, `u32`: where the kernel writes the number of the descriptor that `CLONE_PIDFD` makes. Not read.
+pub(crate) const PIDFD_NUMBER: u64 = MAILBOX + 8;
+/// In the mailbox, `u32`: number of the last order that the spawner has finished.
+pub(crate) const DONE: u64 = MAILBOX + 12;
+/// In the mailbox, `u32`: the word that a compare-exchange found.
+pub(crate) const FOUND: u64 = MAILBOX + 16;
+/// In the mailbox, `u32`: 1 if a compare-exchange faulted.
+pub(crate) const FAULTED: u64 = MAILBOX + 20;
+
+/// A newborn thread has its listener and is about to ring.
+pub(crate) const HINT_BORN: u32 = 1;
+/// The spawner could not make the thread.
+pub(crate) const HINT_FAILED: u32 = 2;
+
+/// In the spawner's orders, `u32`: number of the current order; the spawner sleeps until it changes.
+pub(crate) const ORDER_NUMBER: u64 = 0;
+/// In the spawner's orders, `u32`: which of the `ORDER_*` kinds.
+pub(crate) const ORDER_KIND: u64 = 4;
+/// In the spawner's orders: three arguments, `u64` each.
+pub(crate) const ORDER_ARGUMENTS: u64 = 8;
+/// In the spawner's orders, `u64`: a number that no other address space of the sandbox has.
+pub(crate) const SPACE_IDENTITY: u64 = 0x40;
+
+/// Do nothing but say so.
+pub(crate) const ORDER_NOTHING: u32 = 0;
+/// Make a guest thread: address of its mailbox, address of its first signal frame's `ucontext`, token.
+pub(crate) const ORDER_THREAD: u32 = 1;
+/// Duplicate the address space: offsets of its new slots and orders in their files.
+pub(crate) const ORDER_FORK: u32 = 2;
+/// Close the descriptor that a thread or fork order has made.
+pub(crate) const ORDER_CLOSE: u32 = 3;
+/// Compare and exchange a word of guest memory: address, current, new.
+pub(crate) const ORDER_COMPARE_EXCHANGE: u32 = 4;
+
+/// In a guest thread's orders, `u64`: the FS base to set before the guest goes on.
+pub(crate) const FS_BASE: u64 = 0;
+/// In a guest thread's orders, `u64`: the GS base.
+pub(crate) const GS_BASE: u64 = 8;
+/// In a guest thread's orders, `u64`: count of calls in the list.
+pub(crate) const CALL_COUNT: u64 = 16;
+/// In a guest thread's orders: the list of calls.
+pub(crate) const CALLS: u64 = 0x40;
+/// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
+pub(crate) const CALL_SIZE: u64 = 0x40;
+/// Calls that fit.
+pub(crate) const MAX_CALLS: usize = ((ORDER_SIZE - CALLS) / CALL_SIZE) as usize;
+
+/// A host call that a list may ask for; the number is an index into the stub's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum CallKind {
+    /// Private anonymous `mmap`.
+    MapAnonymous = 0,
+    /// `mmap` of a descriptor.
+    MapFile = 1,
+    /// `munmap`
+    Unmap = 2,
+    /// `mprotect`
+    Protect = 3,
+    /// `mremap`
+    Remap = 4,
+    /// `madvise`
+    Advise = 5,
+    /// `close`
+    Close = 6,
+}
+/// Count of [`CallKind`]s.
+pub(crate) const CALL_KINDS: u64 = 7;
+
+/// The doorbell's number: reserved for ever in the x86-64 table, so that the host would answer ENOSYS.
+pub(crate) const DOORBELL: u32 = 400;
+/// First argument of the doorbell when a thread is born; otherwise the number of the signal that trapped.
+pub(crate) const RING_BORN: u32 = 0x100;
+/// First argument of the doorbell when a list has ended: calls done, and the last result, follow after the frame.
+pub(crate) const RING_CALLS_ENDED: u32 = 0x101;
+
+/// In the doorbell's answer: carry out the list of calls.
+pub(crate) const ANSWER_CALLS: u32 = 1;
+/// In the doorbell's answer: if the list succeeds, return to the guest without ringing again.
+pub(crate) const ANSWER_RETURN: u32 = 2;
+/// In the doorbell's answer: set the FS base.
+pub(crate) const ANSWER_FS: u32 = 4;
+/// In the doorbell's answer: set the GS base.
+pub(crate) const ANSWER_GS: u32 = 8;
+
+/// Descriptors of a spawner: the file of the slots, read and write.
+pub(crate) const SLOTS_DESCRIPTOR: u32 = 0;
+/// Descriptors of a spawner: the file of the orders, read only.
+pub(crate) const ORDERS_DESCRIPTOR: u32 = 1;
+/// Descriptors of a spawner: the process it has just made; or, if that failed, a duplicate of the slots' file.
+pub(crate) const CHILD_DESCRIPTOR: u32 = 2;
+/// The listener in a newborn's otherwise empty descriptor table.
+pub(crate) const LISTENER_DESCRIPTOR: u32 = 0;
+
+/// `clone` flags of a guest thread and of a fork. The exit signal is none: with CLONE_PARENT it is inherited anyway.
+pub(crate) const CLONE_THREAD_FLAGS: u32 = (libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PIDFD) as u32;
+/// See [`CLONE_THREAD_FLAGS`].
+pub(crate) const CLONE_FORK_FLAGS: u32 = (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u32;
+/// Flags with which a guest thread installs its filter. WAIT_KILLABLE_RECV: once the sentry has taken a call, only
+/// death takes it back.
+pub(crate) const LISTENER_FLAGS: u32 =
+    (libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) as u32;
+
+/// The signal that interrupts a guest thread. Nothing in a stub ever causes it.
+pub(crate) const KICK_SIGNAL: i32 = libc::SIGURG;
+/// The signals that have a handler in the stub.
+pub(crate) const TRAP_SIGNALS: [i32; 7] =
+    [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, KICK_SIGNAL];

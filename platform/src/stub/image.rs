@@ -1,0 +1,255 @@
+//! The stub's code as bytes, and the addresses in it that the filters and the template need.
+
+use std::arch::global_asm;
+
+use super::geometry::*;
+
+global_asm!(
+    include_str!("stub.S"),
+    guest_end = const GUEST_END,
+    first_guest_slot = const SLOTS_BASE + SLOT_SIZE,
+    slots_base = const SLOTS_BASE,
+    slots_size = const SLOTS_SIZE,
+    slot_shift = const SLOT_SIZE.trailing_zeros(),
+    orders_base = const ORDERS_BASE,
+    orders_size = const ORDERS_SIZE,
+    order_shift = const ORDER_SIZE.trailing_zeros(),
+    thread_filter = const THREAD_FILTER,
+    spawner_mask = const SPAWNER_MASK,
+    signal_set_size = const SIGNAL_SET_SIZE,
+    spawner_done = const SLOTS_BASE + DONE,
+    spawner_result = const SLOTS_BASE + RESULT,
+    spawner_pidfd_number = const SLOTS_BASE + PIDFD_NUMBER,
+    spawner_found = const SLOTS_BASE + FOUND,
+    spawner_faulted = const SLOTS_BASE + FAULTED,
+    spawner_stack = const SLOTS_BASE + MAILBOX,
+    hint_born = const HINT_BORN,
+    hint_failed = const HINT_FAILED,
+    order_number = const ORDER_NUMBER,
+    order_kind = const ORDER_KIND,
+    order_arguments = const ORDER_ARGUMENTS,
+    order_thread = const ORDER_THREAD,
+    order_fork = const ORDER_FORK,
+    order_close = const ORDER_CLOSE,
+    order_compare_exchange = const ORDER_COMPARE_EXCHANGE,
+    fs_base = const FS_BASE,
+    gs_base = const GS_BASE,
+    call_count = const CALL_COUNT,
+    calls = const CALLS,
+    call_size = const CALL_SIZE,
+    call_kinds = const CALL_KINDS,
+    doorbell = const DOORBELL,
+    ring_born = const RING_BORN,
+    ring_calls_ended = const RING_CALLS_ENDED,
+    answer_calls = const ANSWER_CALLS,
+    answer_return = const ANSWER_RETURN,
+    answer_fs = const ANSWER_FS,
+    answer_gs = const ANSWER_GS,
+    slots_descriptor = const SLOTS_DESCRIPTOR,
+    orders_descriptor = const ORDERS_DESCRIPTOR,
+    child_descriptor = const CHILD_DESCRIPTOR,
+    clone_thread_flags = const CLONE_THREAD_FLAGS,
+    clone_fork_flags = const CLONE_FORK_FLAGS,
+    listener_flags = const LISTENER_FLAGS,
+    futex_wake = const libc::FUTEX_WAKE,
+    sig_setmask = const libc::SIG_SETMASK,
+    sigkill = const libc::SIGKILL,
+    pr_set_pdeathsig = const libc::PR_SET_PDEATHSIG,
+    seccomp_set_mode_filter = const libc::SECCOMP_SET_MODE_FILTER,
+    prot_read = const libc::PROT_READ,
+    prot_read_write = const libc::PROT_READ | libc::PROT_WRITE,
+    map_shared_fixed = const libc::MAP_SHARED | libc::MAP_FIXED,
+    sys_clone = const libc::SYS_clone,
+    sys_close = const libc::SYS_close,
+    sys_close_range = const libc::SYS_close_range,
+    sys_dup2 = const libc::SYS_dup2,
+    sys_exit_group = const libc::SYS_exit_group,
+    sys_futex = const libc::SYS_futex,
+    sys_madvise = const libc::SYS_madvise,
+    sys_mmap = const libc::SYS_mmap,
+    sys_mprotect = const libc::SYS_mprotect,
+    sys_mremap = const libc::SYS_mremap,
+    sys_munmap = const libc::SYS_munmap,
+    sys_prctl = const libc::SYS_prctl,
+    sys_rt_sigprocmask = const libc::SYS_rt_sigprocmask,
+    sys_rt_sigreturn = const libc::SYS_rt_sigreturn,
+    sys_seccomp = const libc::SYS_seccomp,
+);
+
+/// The bytes of the code.
+fn code() -> &'static [u8] {
+    unsafe extern "C" {
+        static usk_stub_start: u8;
+        static usk_stub_end: u8;
+    }
+    // SAFETY: the two symbols are the ends of one read-only piece of this program's image (`stub.S`).
+    unsafe {
+        let start = &raw const usk_stub_start;
+        let length = (&raw const usk_stub_end).offset_from_unsigned(start);
+        std::slice::from_raw_parts(start, length)
+    }
+}
+
+macro_rules! addresses {
+    ($($(#[$about:meta])* $name:ident = $symbol:ident;)*) => {
+        $(
+            $(#[$about])*
+            pub(crate) fn $name() -> u64 {
+                unsafe extern "C" {
+                    static $symbol: u8;
+                }
+                // Only the symbol's address is used; it lies in the stub's code.
+                let here = &raw const $symbol;
+                STUB_BASE + (here.addr() - code().as_ptr().addr()) as u64
+            }
+        )*
+    };
+}
+
+/// Addresses of the places where the code is entered.
+pub(crate) mod entry {
+    use super::*;
+
+    addresses! {
+        /// Handler of the signals that only guest threads get.
+        signal = usk_stub_entry;
+        /// Handler of SIGSEGV and SIGBUS.
+        memory_fault = usk_stub_memory_fault;
+        /// Where the template goes once the base filter is in force.
+        template = usk_stub_template;
+        /// Ends the process. Also the return address of signal handlers, which do not return.
+        die = usk_stub_die;
+    }
+}
+
+/// Addresses after the code's system-call instructions: the instruction pointers that the filters see.
+pub(crate) mod site {
+    use super::*;
+
+    addresses! {
+        /// The template empties the guest's range.
+        clear = usk_site_clear;
+        /// The doorbell.
+        doorbell = usk_site_doorbell;
+        /// The first doorbell of a thread.
+        birth = usk_site_birth;
+        /// Back to the guest.
+        sigreturn = usk_site_sigreturn;
+        /// The end.
+        exit = usk_site_exit;
+        /// See [`CallKind`].
+        map_anonymous = usk_site_map_anonymous;
+        /// See [`CallKind`].
+        map_file = usk_site_map_file;
+        /// See [`CallKind`].
+        unmap = usk_site_unmap;
+        /// See [`CallKind`].
+        protect = usk_site_protect;
+        /// See [`CallKind`].
+        remap = usk_site_remap;
+        /// See [`CallKind`].
+        advise = usk_site_advise;
+        /// See [`CallKind`].
+        close = usk_site_close;
+        /// The spawner tells that an order is finished.
+        wake = usk_site_wake;
+        /// The spawner waits for an order.
+        sleep = usk_site_sleep;
+        /// The spawner closes the descriptor of the process that it has made.
+        spawner_close = usk_site_spawner_close;
+        /// The spawner duplicates the address space.
+        clone_fork = usk_site_clone_fork;
+        /// The spawner tells that it could not.
+        fork_failed = usk_site_fork_failed;
+        /// The copy's spawner arranges to die with the sentry.
+        forked_deathsig = usk_site_forked_deathsig;
+        /// The copy's spawner maps its own slots.
+        map_slots = usk_site_map_slots;
+        /// The copy's spawner maps its own orders.
+        map_orders = usk_site_map_orders;
+        /// The spawner makes a guest thread.
+        clone_thread = usk_site_clone_thread;
+        /// The spawner tells that it could not.
+        thread_failed = usk_site_thread_failed;
+        /// A newborn thread closes what it has inherited.
+        close_all = usk_site_close_all;
+        /// A newborn thread arranges to die with the sentry.
+        born_deathsig = usk_site_born_deathsig;
+        /// A newborn thread installs its filter.
+        listen = usk_site_listen;
+        /// A newborn thread tells that it is there.
+        born_wake = usk_site_born_wake;
+        /// A newborn thread closes its listener.
+        close_listener = usk_site_close_listener;
+        /// The spawner lets faults through.
+        unblock_faults = usk_site_unblock_faults;
+    }
+}
+
+/// Code and constants, [`IMAGE_SIZE`] bytes to be mapped at [`STUB_BASE`]. The thread filter is part of it, because a
+/// newborn thread installs it from there.
+pub(crate) fn build(thread_filter: &[u64]) -> Vec<u8> {
+    let mut image = vec![0; IMAGE_SIZE as usize];
+    let code = code();
+    assert!(code.len() as u64 <= CODE_SIZE, "the stub has outgrown its page");
+    image[..code.len()].copy_from_slice(code);
+    let mut put = |address: u64, bytes: &[u8]| {
+        let at = (address - STUB_BASE) as usize;
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    put(THREAD_FILTER, &(thread_filter.len() as u64).to_le_bytes());
+    put(THREAD_FILTER + 8, &THREAD_FILTER_CODE.to_le_bytes());
+    for (index, instruction) in thread_filter.iter().enumerate() {
+        put(THREAD_FILTER_CODE + 8 * index as u64, &instruction.to_le_bytes());
+    }
+    let let_through = 1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
+    put(SPAWNER_MASK, &(!let_through).to_le_bytes());
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_syscall_instruction_of_the_stub_is_followed_by_a_site() {
+        let sites = [
+            site::clear(),
+            site::doorbell(),
+            site::birth(),
+            site::sigreturn(),
+            site::exit(),
+            site::map_anonymous(),
+            site::map_file(),
+            site::unmap(),
+            site::protect(),
+            site::remap(),
+            site::advise(),
+            site::close(),
+            site::wake(),
+            site::sleep(),
+            site::spawner_close(),
+            site::clone_fork(),
+            site::fork_failed(),
+            site::forked_deathsig(),
+            site::map_slots(),
+            site::map_orders(),
+            site::clone_thread(),
+            site::thread_failed(),
+            site::close_all(),
+            site::born_deathsig(),
+            site::listen(),
+            site::born_wake(),
+            site::close_listener(),
+            site::unblock_faults(),
+        ];
+        let code = code();
+        let found: Vec<u64> = (0..code.len() - 1)
+            .filter(|&at| code[at..at + 2] == [0x0f, 0x05])
+            .map(|at| STUB_BASE + at as u64 + 2)
+            .collect();
+        let mut expected = sites.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,415 @@
+# The stub: all the code of usk's own that runs in a guest's address space. Position independent; mapped read-execute
+# at a fixed address in every stub process.
+#
+# Its rules:
+#  - It uses no stack. Signal handlers are entered on the thread's signal stack, where the kernel has put the frame.
+#  - It believes nothing that the guest can write. Lists of calls and orders are in memory that only the sentry writes.
+#  - Each host call has its own `syscall` instruction, followed by a label `usk_site_*`: that is the instruction
+#    pointer which the base filter sees. The filter pins every argument, so a guest that jumps to such an instruction
+#    with registers of its choice can do no more than what the filter's line for that site says.
+#  - Guest registers are all in the signal frame, so every register is free.
+#
+# Registers, in the guest thread's part: rsp = the ucontext (where rt_sigreturn wants the stack pointer).
+# In the spawner's part: r12d = number of the last order, r13 = its orders.
+
+    .section .rodata.usk_stub, "a", @progbits
+    .balign 64, 0xcc
+    .globl usk_stub_start
+usk_stub_start:
+
+# --- Start of the template: the old program is still mapped, the base filter is in force -------------------------------
+
+    .globl usk_stub_template
+usk_stub_template:
+    xor edi, edi
+    movabs rsi, {guest_end}
+    mov eax, {sys_munmap}
+    syscall
+    .globl usk_site_clear
+usk_site_clear:
+    test rax, rax
+    jnz usk_stub_die
+    xor r12d, r12d
+    jmp spawner
+
+# --- Entry: a signal frame at rsp, the signal's number in edi ----------------------------------------------------------
+
+    .balign 64, 0xcc
+    .globl usk_stub_memory_fault
+usk_stub_memory_fault:              # SIGSEGV, SIGBUS
+    # A spawner's frame is in slot 0, below every guest thread's. (A guest that makes its own frame lie there gets to
+    # the spawner's code, and its filter kills it at the next call.)
+    movabs rax, {first_guest_slot}
+    cmp rsp, rax
+    jb spawner_fault
+    jmp usk_stub_entry
+
+    .balign 64, 0xcc
+    .globl usk_stub_entry
+usk_stub_entry:                     # SIGSYS, SIGILL, SIGFPE, SIGTRAP, the kick
+    lea rsp, [rsp + 8]              # past the return address: the ucontext
+    # The place for patched sites, which come here by a jump and without a frame, and for tier 0: calls that the stub
+    # answers by itself would be told apart here, before the doorbell.
+    mov rsi, rsp
+    rdfsbase r8
+    rdgsbase r9
+ring:
+    mov eax, {doorbell}
+    syscall
+    .globl usk_site_doorbell
+usk_site_doorbell:
+    test rax, rax
+    jnz answered
+return_to_guest:
+    mov eax, {sys_rt_sigreturn}
+    syscall
+    .globl usk_site_sigreturn
+usk_site_sigreturn:
+    ud2
+
+# --- The doorbell's answer ---------------------------------------------------------------------------------------------
+
+answered:
+    js usk_stub_die                 # nobody listens any more
+    mov r14, rax
+    # The orders of the slot that the frame lies in. The sentry has checked that the frame lies in ours.
+    mov rbx, rsp
+    movabs rax, {slots_base}
+    sub rbx, rax
+    shr rbx, {slot_shift}
+    shl rbx, {order_shift}
+    movabs rax, {orders_base}
+    add rbx, rax
+    test r14b, {answer_fs}
+    jz 1f
+    mov rax, [rbx + {fs_base}]
+    wrfsbase rax
+1:  test r14b, {answer_gs}
+    jz 2f
+    mov rax, [rbx + {gs_base}]
+    wrgsbase rax
+2:  test r14b, {answer_calls}
+    jz return_to_guest
+    mov rbp, [rbx + {call_count}]
+    xor r15d, r15d
+    add rbx, {calls}
+next_call:
+    xor r10d, r10d
+    cmp r15, rbp
+    jae calls_ended
+    mov rax, [rbx]
+    mov rdi, [rbx + 8]
+    mov rsi, [rbx + 16]
+    mov rdx, [rbx + 24]
+    mov r10, [rbx + 32]
+    mov r8, [rbx + 40]
+    mov r9, [rbx + 48]
+    cmp rax, {call_kinds}
+    jae usk_stub_die
+    lea rcx, [rip + call_table]
+    movsxd rax, dword ptr [rcx + rax * 4]
+    add rax, rcx
+    jmp rax
+    .balign 4
+call_table:
+    .long call_map_anonymous - call_table
+    .long call_map_file - call_table
+    .long call_unmap - call_table
+    .long call_protect - call_table
+    .long call_remap - call_table
+    .long call_advise - call_table
+    .long call_close - call_table
+
+call_map_anonymous:
+    mov eax, {sys_mmap}
+    syscall
+    .globl usk_site_map_anonymous
+usk_site_map_anonymous:
+    jmp called
+call_map_file:
+    mov eax, {sys_mmap}
+    syscall
+    .globl usk_site_map_file
+usk_site_map_file:
+    jmp called
+call_unmap:
+    mov eax, {sys_munmap}
+    syscall
+    .globl usk_site_unmap
+usk_site_unmap:
+    jmp called
+call_protect:
+    mov eax, {sys_mprotect}
+    syscall
+    .globl usk_site_protect
+usk_site_protect:
+    jmp called
+call_remap:
+    mov eax, {sys_mremap}
+    syscall
+    .globl usk_site_remap
+usk_site_remap:
+    jmp called
+call_advise:
+    mov eax, {sys_madvise}
+    syscall
+    .globl usk_site_advise
+usk_site_advise:
+    jmp called
+call_close:
+    mov eax, {sys_close}
+    syscall
+    .globl usk_site_close
+usk_site_close:
+
+called:
+    mov r10, rax
+    cmp rax, -4095
+    jae calls_failed
+    inc r15
+    add rbx, {call_size}
+    jmp next_call
+calls_ended:
+    test r14b, {answer_return}
+    jnz return_to_guest
+calls_failed:
+    mov edi, {ring_calls_ended}
+    mov rsi, rsp
+    mov rdx, r15                    # calls that succeeded; r10 is the last one's result
+    jmp ring
+
+    .globl usk_stub_die
+usk_stub_die:
+    mov edi, 1
+    mov eax, {sys_exit_group}
+    syscall
+    .globl usk_site_exit
+usk_site_exit:
+    ud2
+
+# --- The spawner -------------------------------------------------------------------------------------------------------
+
+spawner_done:                       # tell that order r12d is finished
+    movabs rdi, {spawner_done}
+    mov [rdi], r12d
+    call_wake_spawner:
+    mov esi, {futex_wake}
+    mov edx, 1
+    mov eax, {sys_futex}
+    syscall
+    .globl usk_site_wake
+usk_site_wake:
+spawner:
+    movabs r13, {orders_base}
+spawner_sleep:
+    mov eax, [r13 + {order_number}]
+    cmp eax, r12d
+    jne spawner_order
+    lea rdi, [r13 + {order_number}]
+    xor esi, esi                    # FUTEX_WAIT
+    mov edx, r12d
+    xor r10d, r10d
+    mov eax, {sys_futex}
+    syscall
+    .globl usk_site_sleep
+usk_site_sleep:
+    jmp spawner_sleep
+
+spawner_order:
+    mov r12d, eax
+    mov eax, [r13 + {order_kind}]
+    cmp eax, {order_thread}
+    je order_thread
+    cmp eax, {order_fork}
+    je order_fork
+    cmp eax, {order_close}
+    je order_close
+    cmp eax, {order_compare_exchange}
+    je order_compare_exchange
+    jmp spawner_done
+
+order_close:
+    mov edi, {child_descriptor}
+    mov eax, {sys_close}
+    syscall
+    .globl usk_site_spawner_close
+usk_site_spawner_close:
+    jmp spawner_done
+
+order_fork:
+    mov r14, [r13 + {order_arguments}]          # where its slots are
+    mov r15, [r13 + {order_arguments} + 8]      # where its orders are
+    mov edi, {clone_fork_flags}
+    xor esi, esi
+    movabs rdx, {spawner_pidfd_number}
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {sys_clone}
+    syscall
+    .globl usk_site_clone_fork
+usk_site_clone_fork:
+    test rax, rax
+    jz forked
+    movabs rdi, {spawner_result}
+    mov [rdi], eax
+    jns spawner_done
+    # A failure is told by a descriptor that is no process: that cannot be forged.
+    mov edi, {slots_descriptor}
+    mov esi, {child_descriptor}
+    mov eax, {sys_dup2}
+    syscall
+    .globl usk_site_fork_failed
+usk_site_fork_failed:
+    jmp spawner_done
+
+forked:                             # the spawner of the copy: its own windows over its parent's
+    mov edi, {pr_set_pdeathsig}
+    mov esi, {sigkill}
+    xor edx, edx
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {sys_prctl}
+    syscall
+    .globl usk_site_forked_deathsig
+usk_site_forked_deathsig:
+    movabs rdi, {slots_base}
+    mov esi, {slots_size}
+    mov edx, {prot_read_write}
+    mov r10d, {map_shared_fixed}
+    mov r8d, {slots_descriptor}
+    mov r9, r14
+    mov eax, {sys_mmap}
+    syscall
+    .globl usk_site_map_slots
+usk_site_map_slots:
+    cmp rax, -4095
+    jae usk_stub_die
+    movabs rdi, {orders_base}
+    mov esi, {orders_size}
+    mov edx, {prot_read}
+    mov r10d, {map_shared_fixed}
+    mov r8d, {orders_descriptor}
+    mov r9, r15
+    mov eax, {sys_mmap}
+    syscall
+    .globl usk_site_map_orders
+usk_site_map_orders:
+    cmp rax, -4095
+    jae usk_stub_die
+    xor r12d, r12d
+    jmp spawner
+
+order_thread:
+    mov r14, [r13 + {order_arguments}]          # its slot's birth word
+    mov r15, [r13 + {order_arguments} + 8]      # its first frame
+    mov rbp, [r13 + {order_arguments} + 16]     # a token that says it is the one that was ordered
+    mov edi, {clone_thread_flags}
+    xor esi, esi
+    movabs rdx, {spawner_pidfd_number}
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {sys_clone}
+    syscall
+    .globl usk_site_clone_thread
+usk_site_clone_thread:
+    test rax, rax
+    jz born
+    jns spawner
+    movabs rdi, {spawner_result}
+    mov [rdi], eax
+    mov edi, {slots_descriptor}
+    mov esi, {child_descriptor}
+    mov eax, {sys_dup2}
+    syscall
+    .globl usk_site_thread_failed
+usk_site_thread_failed:
+    mov rdi, r14
+    mov dword ptr [rdi], {hint_failed}
+    jmp call_wake_spawner
+
+# --- A newborn guest thread --------------------------------------------------------------------------------------------
+
+born:
+    xor edi, edi
+    mov esi, -1
+    xor edx, edx
+    mov eax, {sys_close_range}
+    syscall
+    .globl usk_site_close_all
+usk_site_close_all:
+    mov edi, {pr_set_pdeathsig}
+    mov esi, {sigkill}
+    xor edx, edx
+    xor r10d, r10d
+    xor r8d, r8d
+    mov eax, {sys_prctl}
+    syscall
+    .globl usk_site_born_deathsig
+usk_site_born_deathsig:
+    mov edi, {seccomp_set_mode_filter}
+    mov esi, {listener_flags}
+    movabs rdx, {thread_filter}
+    mov eax, {sys_seccomp}
+    syscall
+    .globl usk_site_listen
+usk_site_listen:
+    test rax, rax                   # the listener is descriptor 0 of the empty table
+    jnz usk_stub_die
+    mov rdi, r14
+    mov dword ptr [rdi], {hint_born}
+    mov esi, {futex_wake}
+    mov edx, 1
+    mov eax, {sys_futex}
+    syscall
+    .globl usk_site_born_wake
+usk_site_born_wake:
+    mov rsp, r15
+    mov edi, {ring_born}
+    mov rsi, r15
+    mov rdx, rbp
+    mov eax, {doorbell}
+    syscall
+    .globl usk_site_birth
+usk_site_birth:
+    mov r14, rax
+    xor edi, edi
+    mov eax, {sys_close}
+    syscall
+    .globl usk_site_close_listener
+usk_site_close_listener:
+    mov rax, r14
+    test rax, rax
+    jnz answered
+    jmp return_to_guest
+
+# --- Compare and exchange for the sentry, in the spawner ---------------------------------------------------------------
+
+order_compare_exchange:
+    # Let faults through for the time of one instruction (the handler blocks them again).
+    mov edi, {sig_setmask}
+    movabs rsi, {spawner_mask}
+    xor edx, edx
+    mov r10d, {signal_set_size}
+    mov eax, {sys_rt_sigprocmask}
+    syscall
+    .globl usk_site_unblock_faults
+usk_site_unblock_faults:
+    movabs rsp, {spawner_stack}
+    mov rbx, [r13 + {order_arguments}]
+    mov eax, [r13 + {order_arguments} + 8]
+    mov ecx, [r13 + {order_arguments} + 16]
+    xor edx, edx
+    lock cmpxchg dword ptr [rbx], ecx
+compare_exchange_ended:
+    movabs rdi, {spawner_found}
+    mov [rdi], eax
+    movabs rdi, {spawner_faulted}
+    mov [rdi], edx
+    jmp spawner_done
+spawner_fault:
+    mov edx, 1
+    jmp compare_exchange_ended
+
+    .globl usk_stub_end
+usk_stub_end:
+    .text

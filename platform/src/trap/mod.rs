@@ -1,0 +1,43 @@
+//! The trap platform: guest code runs natively in processes whose every system call traps (`seccomp(2)`).
+//!
+//! An unpatched `syscall` instruction raises SIGSYS. The stub's handler, on a signal stack in memory shared with the
+//! sentry, finds the complete register state in the frame that the kernel wrote there, and rings the **doorbell**: one
+//! host call that the thread's filter turns into a user notification. The sentry thread that serves this guest thread
+//! reads the registers out of the frame, answers the call, writes the changed registers back and answers the
+//! notification; the stub returns to the guest through the frame (`rt_sigreturn(2)`). Faults and kicks arrive in the
+//! same way, as other signals.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`platform`] | [`TrapPlatform`]: what the host must offer, and the template that all address spaces descend from |
+//! | [`template`] | making the template: the only code that runs between the sentry's image and the stub's |
+//! | [`filters`], [`bpf`] | what stubs may ask of the host, as data, and its assembler |
+//! | [`windows`] | the memory shared with stubs: slots (guest-writable) and orders (read-only there) |
+//! | [`space`], [`spawner`] | an address space and the process in it that makes threads and copies on order |
+//! | [`thread`], [`frame`], [`calls`] | a guest thread, its signal frame, and memory operations carried out by it |
+//! | [`handover`], [`kick`] | interrupting a guest thread from outside |
+//! | [`graveyard`] | processes that were killed and are not yet reaped |
+//! | [`mod@probe`] | what the host offers, for `usk doctor` |
+//!
+//! Who is who is never learnt from memory that a guest can write. A process is known by the descriptor that its
+//! maker's `clone` returned, taken from the maker's descriptor table; a listener by having been taken from that
+//! process; a trap by having come through that listener. Words in slots are hints about *when* to look.
+
+mod bpf;
+mod calls;
+mod filters;
+mod frame;
+mod graveyard;
+mod handover;
+mod kick;
+mod platform;
+mod probe;
+mod space;
+mod spawner;
+mod template;
+mod thread;
+mod windows;
+
+pub use filters::stub_calls;
+pub use platform::{SetupError, TrapPlatform};
+pub use probe::{Offer, probe};

@@ -1,0 +1,163 @@
+//! The platform: what it needs of the host and of its caller.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use thiserror::Error;
+use usk_abi::Errno;
+
+use crate::arch::extended_state::FORMAT;
+use crate::host::descriptors::read_text_at;
+use crate::host::vdso::VdsoMaps;
+use crate::host::{self, Cpus, Pid, create_memfd, reopen_read_only};
+use crate::interface::{AddressSpace, Layout, Platform};
+use crate::stub::geometry::*;
+use crate::stub::image;
+
+use super::filters::{base_filter, thread_filter};
+use super::frame;
+use super::graveyard::Graveyard;
+use super::probe::{Offer, probe};
+use super::space::{Sandbox, Space};
+use super::template::{self, Move, Plan};
+use super::windows::Windows;
+
+/// Why the platform cannot start; the text names the cure.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// The host lacks something.
+    #[error("this host lacks {0}: use --platform=ptrace")]
+    Unsupported(&'static str),
+    /// A host call failed.
+    #[error("cannot start the trap platform: {step}: {errno}")]
+    Host {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        errno: Errno,
+    },
+    /// The first process did not come through.
+    #[error("cannot start the trap platform: the first stub failed at: {0}; use --platform=ptrace")]
+    Template(String),
+}
+
+impl SetupError {
+    fn at(step: &'static str) -> impl FnOnce(Errno) -> SetupError {
+        move |errno| SetupError::Host { step, errno }
+    }
+}
+
+/// The trap platform. See the module's description.
+pub struct TrapPlatform {
+    sandbox: Arc<Sandbox>,
+    template: Arc<Space>,
+}
+
+impl TrapPlatform {
+    /// Starts the platform.
+    ///
+    /// The caller must have one thread only, be able to read `proc(5)` (afterwards it may be gone), be dumpable
+    /// (`PR_SET_DUMPABLE`; otherwise it may not look into its stubs), have its final credentials and capabilities,
+    /// and be in the PID namespace of its children. A filter of the caller's own must come later, since stubs would
+    /// inherit it. Stubs die when the calling thread ends. They have no exit signal: only waits with `__WALL` would
+    /// see them, and nobody but the platform should wait for them.
+    pub fn new() -> Result<TrapPlatform, SetupError> {
+        let proc = host::descriptors::open_directory(c"/proc").map_err(SetupError::at("opening /proc"))?;
+        TrapPlatform::with_proc(proc.as_fd())
+    }
+
+    /// As [`TrapPlatform::new`], where `/proc` is out of sight already: `proc` refers to a mounted `proc(5)` in which
+    /// `self` is this process.
+    pub fn with_proc(proc: BorrowedFd<'_>) -> Result<TrapPlatform, SetupError> {
+        TrapPlatform::with_offer(proc, probe())
+    }
+
+    /// As [`TrapPlatform::with_proc`], making use only of what `offer` says of the host; for tests of the ways in
+    /// which the platform does without.
+    pub fn with_offer(proc: BorrowedFd<'_>, offer: Offer) -> Result<TrapPlatform, SetupError> {
+        let needs = [
+            (offer.user_notification, "seccomp user notification (Linux 5.0)"),
+            (offer.killable_notification, "killable user notification (Linux 5.19)"),
+            (offer.process_descriptors, "process descriptors (Linux 5.6)"),
+            (offer.fsgsbase, "the FSGSBASE instructions (Linux 5.9)"),
+            (frame::fits(), "signal frames below 8 KiB"),
+        ];
+        if let Some((_, what)) = needs.iter().find(|(is_there, _)| !is_there) {
+            return Err(SetupError::Unsupported(what));
+        }
+        let step = SetupError::at;
+        let slots = create_memfd(c"usk-slots", Windows::SLOTS_FILE_SIZE)
+            .map_err(step("making shared memory (is the limit on file sizes unlimited?)"))?;
+        let orders = create_memfd(c"usk-orders", Windows::ORDERS_FILE_SIZE)
+            .map_err(step("making shared memory (is the limit on file sizes unlimited?)"))?;
+        let windows = Windows::new(&slots, &orders)
+            .map_err(step("mapping shared memory (is the limit on address space unlimited?)"))?;
+        let orders = reopen_read_only(proc, orders.as_fd())
+            .map_err(step("reopening shared memory (is /proc mounted?)"))?;
+        let maps = VdsoMaps::of_this_process(proc).map_err(step("finding the vDSO (is /proc mounted?)"))?;
+        let (layout, moves) = plan_layout(&maps, lowest_address(proc)).map_err(step("placing the vDSO"))?;
+        let window = windows.take().map_err(step("taking the first window"))?;
+        let plan = Plan {
+            slots: slots.as_fd(),
+            orders: orders.as_fd(),
+            image: &image::build(&thread_filter()),
+            base_filter: &base_filter(),
+            moves: &moves,
+        };
+        let (process, pid) = template::start(&plan).map_err(step("forking"))?;
+        let sandbox = Arc::new(Sandbox {
+            windows,
+            graveyard: Graveyard::default(),
+            layout,
+            cpus: Cpus::of(Pid::from_raw(0)).map_err(step("reading the CPU mask"))?,
+            has_synchronous_wake_up: offer.synchronous_wake_up,
+            receive_sees_death: offer.receive_sees_death,
+        });
+        let template = Space::new(Arc::clone(&sandbox), window, process, pid, None);
+        match template.greet() {
+            Ok(()) => Ok(TrapPlatform { sandbox, template }),
+            Err(_) => Err(SetupError::Template(template.how_it_ended())),
+        }
+    }
+}
+
+impl Platform for TrapPlatform {
+    fn name(&self) -> &'static str {
+        "trap"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.sandbox.layout
+    }
+
+    fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
+        self.template.fork()
+    }
+}
+
+/// Where everything will lie, and how the vDSO gets there: start, length, new start of each piece.
+fn plan_layout(maps: &VdsoMaps, guest_start: u64) -> Result<(Layout, Vec<Move>), Errno> {
+    let is_free = |&place: &u64| place >= maps.end || place + maps.length() <= maps.start;
+    let place = VDSO_PLACES.into_iter().find(is_free).ok_or(Errno::ENOMEM)?;
+    // The code finds its data by their distance, so all pieces move together.
+    let moves =
+        maps.parts.iter().map(|&(start, end)| (start, end - start, start - maps.start + place)).collect();
+    let data_length = maps.vdso_start - maps.start;
+    let layout = Layout {
+        guest_start,
+        guest_end: GUEST_END,
+        vdso: (place + data_length, maps.end - maps.vdso_start),
+        vvar: (place, data_length),
+        extended_state_size: FORMAT.image_size(),
+    };
+    Ok((layout, moves))
+}
+
+/// `vm.mmap_min_addr`, or the usual value where it cannot be read, rounded up to pages.
+fn lowest_address(proc: BorrowedFd<'_>) -> u64 {
+    let text = read_text_at(proc, c"sys/vm/mmap_min_addr").unwrap_or_default();
+    text.trim().parse().unwrap_or(USUAL_LOWEST_ADDRESS).next_multiple_of(4096).max(4096)
+}
+
+/// The kernel's default for `vm.mmap_min_addr`.
+const USUAL_LOWEST_ADDRESS: u64 = 65536;

@@ -1,0 +1,288 @@
+//! The spawner of an address space: a host process that shares the memory, never runs guest code, has no listener in
+//! its filters, and makes guest threads and copies of the address space on the sentry's order.
+//!
+//! Its orders lie in memory that the guest can read only. Its replies cannot be in shared memory, where the guest
+//! could forge them: what it has made is taken from its descriptor table, under [`CHILD_DESCRIPTOR`], and a failure
+//! is a descriptor there that is no process. Words in slots say when to look; a word that lies costs the guest time.
+
+use std::time::{Duration, Instant};
+
+use usk_abi::Errno;
+
+use crate::host::pidfd::ProcessDescriptor;
+use crate::host::seccomp::Listener;
+use crate::host::{Pid, Stay, pin, read_process};
+use crate::stub::geometry::*;
+
+use super::windows::Slot;
+
+/// How long to sleep on a hint before looking for oneself: long, for an honest guest's hints are right.
+const HINT_PATIENCE: Duration = Duration::from_millis(20);
+/// How long a spawner may take. It only ever takes this long if its guest holds up the host.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a spawner is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// Only to say that it is there.
+    Nothing,
+    /// A guest thread: the guest's addresses of its birth word and of its first frame, and a token.
+    Thread { birth: u64, frame: u64, token: u64 },
+    /// A copy, with its windows at these offsets.
+    Fork { slots: u64, orders: u64 },
+    /// Close [`CHILD_DESCRIPTOR`].
+    Close,
+    /// Compare and exchange a word.
+    CompareExchange { address: u64, current: u32, new: u32 },
+}
+
+/// The sentry's end. Whoever holds it exclusively may give an order.
+pub(super) struct Spawner {
+    slot: Slot,
+    /// Number of the last order.
+    number: u32,
+    /// The CPU it is bound to.
+    cpu: Option<usize>,
+    /// It may still have what it made last.
+    is_child_open: bool,
+}
+
+impl Spawner {
+    /// The spawner that has this slot, and `cpu` from its maker.
+    pub(super) fn new(slot: Slot, cpu: Option<usize>) -> Spawner {
+        Spawner { slot, number: 0, cpu, is_child_open: false }
+    }
+
+    /// The CPU that it, and what it makes, is bound to.
+    pub(super) fn cpu(&self) -> Option<usize> {
+        self.cpu
+    }
+
+    /// Brings it to the CPU of the caller.
+    pub(super) fn move_to(&mut self, pid: Pid, stay: &Stay) {
+        if self.cpu != Some(stay.cpu()) && pin(pid, stay.cpu()).is_ok() {
+            self.cpu = Some(stay.cpu());
+        }
+    }
+
+    /// Gives an order. Does not wait for it.
+    fn give(&mut self, order: Order) {
+        let (kind, arguments) = match order {
+            Order::Nothing => (ORDER_NOTHING, [0; 3]),
+            Order::Thread { birth, frame, token } => (ORDER_THREAD, [birth, frame, token]),
+            Order::Fork { slots, orders } => (ORDER_FORK, [slots, orders, 0]),
+            Order::Close => (ORDER_CLOSE, [0; 3]),
+            Order::CompareExchange { address, current, new } => {
+                (ORDER_COMPARE_EXCHANGE, [address, u64::from(current), u64::from(new)])
+            }
+        };
+        for (index, argument) in (0..).zip(arguments) {
+            self.slot.write_order(ORDER_ARGUMENTS + 8 * index, argument);
+        }
+        self.slot.publish_order(ORDER_KIND, kind);
+        self.number = self.number.wrapping_add(1);
+        self.slot.publish_order(ORDER_NUMBER, self.number);
+        self.slot.wake_order(ORDER_NUMBER);
+    }
+
+    /// Gives an order and waits until the spawner says that it is done (a hint).
+    pub(super) fn carry_out(&mut self, process: &ProcessDescriptor, order: Order) -> Result<(), Errno> {
+        self.settle(process)?;
+        self.give(order);
+        self.wait_done(process, |_| Ok(false))
+    }
+
+    /// Has a process made, and returns it.
+    pub(super) fn fork(
+        &mut self,
+        process: &ProcessDescriptor,
+        slots: u64,
+        orders: u64,
+    ) -> Result<(ProcessDescriptor, Pid), Errno> {
+        self.settle(process)?;
+        self.give(Order::Fork { slots, orders });
+        self.is_child_open = true;
+        let mut child = None;
+        self.wait_done(process, |spawner| {
+            child = spawner.child(process)?;
+            Ok(child.is_some())
+        })?;
+        let child = match child {
+            Some(child) => child,
+            None => self.await_child(process)?,
+        };
+        let child = ProcessDescriptor::from_descriptor(child).ok_or_else(|| self.failure());
+        let hint = Pid::from_raw(self.slot.load(RESULT) as i32);
+        self.give(Order::Close);
+        Ok((child?, hint))
+    }
+
+    /// Has a guest thread made in `slot`, whose first frame the guest sees at `frame`. Returns its process and its
+    /// listener.
+    pub(super) fn thread(
+        &mut self,
+        process: &ProcessDescriptor,
+        slot: &Slot,
+        frame: u64,
+        token: u64,
+    ) -> Result<(ProcessDescriptor, Listener), Errno> {
+        self.settle(process)?;
+        slot.store(BIRTH, 0);
+        self.give(Order::Thread { birth: slot.address() + BIRTH, frame, token });
+        self.is_child_open = true;
+        let deadline = Instant::now() + PATIENCE;
+        let mut born = None;
+        loop {
+            let hint = slot.load(BIRTH);
+            if hint == 0 {
+                slot.wait(BIRTH, 0, HINT_PATIENCE);
+            }
+            if born.is_none() {
+                born = match self.child(process)? {
+                    None => None,
+                    Some(child) => match ProcessDescriptor::from_descriptor(child) {
+                        Some(child) => Some(child),
+                        None => {
+                            let error = self.failure();
+                            self.give(Order::Close);
+                            return Err(error);
+                        }
+                    },
+                };
+            }
+            if let Some(child) = &born {
+                match child.take_descriptor(LISTENER_DESCRIPTOR).map(Listener::from_descriptor) {
+                    Ok(Some(listener)) => {
+                        self.give(Order::Close);
+                        return Ok((born.take().ok_or(Errno::ESRCH)?, listener));
+                    }
+                    // Not that far yet.
+                    Ok(None) | Err(Errno::EBADF) => {}
+                    Err(error) => {
+                        let _ = child.signal(libc::SIGKILL);
+                        let _ = child.reap(true);
+                        self.give(Order::Close);
+                        return Err(error);
+                    }
+                }
+            }
+            if process.has_ended() || Instant::now() > deadline {
+                // Whatever it still makes, nobody would know of.
+                let _ = process.signal(libc::SIGKILL);
+                if let Some(child) = born {
+                    let _ = child.signal(libc::SIGKILL);
+                    let _ = child.reap(true);
+                }
+                return Err(Errno::EAGAIN);
+            }
+            if hint != 0 {
+                // The word has lied; do not believe it again.
+                slot.wait(BIRTH, hint, Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Has a word of guest memory compared and exchanged; returns what it was. What the guest forges here is only
+    /// what it could have written into that word.
+    pub(super) fn compare_exchange(
+        &mut self,
+        process: &ProcessDescriptor,
+        address: u64,
+        current: u32,
+        new: u32,
+    ) -> Result<u32, Errno> {
+        self.carry_out(process, Order::CompareExchange { address, current, new })?;
+        if self.slot.load(FAULTED) == 0 { Ok(self.slot.load(FOUND)) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Makes sure that what was made before is no longer in the spawner's table, where it would be mistaken for what
+    /// is made next. It was told to close it when it was taken.
+    fn settle(&mut self, process: &ProcessDescriptor) -> Result<(), Errno> {
+        if !self.is_child_open {
+            return Ok(());
+        }
+        let mut is_closed = false;
+        self.wait_done(process, |spawner| {
+            is_closed = spawner.child(process)?.is_none();
+            Ok(is_closed)
+        })?;
+        if !is_closed {
+            let deadline = Instant::now() + PATIENCE;
+            while self.child(process)?.is_some() {
+                if Instant::now() > deadline {
+                    return Err(Errno::EAGAIN);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.is_child_open = false;
+        Ok(())
+    }
+
+    /// What the spawner has made, if it has yet.
+    fn child(&self, process: &ProcessDescriptor) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+        match process.take_descriptor(CHILD_DESCRIPTOR) {
+            Ok(child) => Ok(Some(child)),
+            Err(Errno::EBADF) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for what the spawner makes although its word says that it is done.
+    fn await_child(&self, process: &ProcessDescriptor) -> Result<std::os::fd::OwnedFd, Errno> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(child) = self.child(process)? {
+                return Ok(child);
+            }
+            if Instant::now() > deadline {
+                return Err(Errno::EAGAIN);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Why it could not: a hint, and so held to what `clone(2)` says.
+    fn failure(&self) -> Errno {
+        match Errno::from_raw((self.slot.load(RESULT) as i32).wrapping_neg()) {
+            Errno::ENOMEM => Errno::ENOMEM,
+            _ => Errno::EAGAIN,
+        }
+    }
+
+    /// Waits until the word says that the last order is done, or `look` says so.
+    fn wait_done(
+        &mut self,
+        process: &ProcessDescriptor,
+        mut look: impl FnMut(&Spawner) -> Result<bool, Errno>,
+    ) -> Result<(), Errno> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let done = self.slot.load(DONE);
+            if done == self.number {
+                return Ok(());
+            }
+            self.slot.wait(DONE, done, HINT_PATIENCE);
+            if self.slot.load(DONE) != self.number {
+                if look(self)? {
+                    return Ok(());
+                }
+                if process.has_ended() {
+                    return Err(Errno::ESRCH);
+                }
+                if Instant::now() > deadline {
+                    return Err(Errno::EAGAIN);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the process with this number has the address space with this identity. The identity lies in memory that
+/// the sentry writes, mapped where the guest cannot map anything.
+pub(super) fn has_identity(pid: Pid, identity: u64) -> bool {
+    let mut found = [0; 8];
+    pid.as_raw() > 0
+        && read_process(pid, ORDERS_BASE + SPACE_IDENTITY, &mut found) == Ok(found.len())
+        && u64::from_le_bytes(found) == identity
+}

@@ -1,0 +1,456 @@
+//! A guest thread: a host process of its own that shares its address space, with a listener of its own.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use usk_abi::Errno;
+
+use crate::arch::Registers;
+use crate::arch::extended_state::FORMAT;
+use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
+use crate::host::seccomp::{Listener, Notification};
+use crate::host::{Pid, current_cpu, pin};
+use crate::interface::{AddressSpace, ExitReason, GuestThread, Kick, MemoryOp, ThreadState, Trap};
+use crate::stub::geometry::*;
+use crate::stub::image::site;
+
+use super::calls::{Call, translate};
+use super::frame::{Frame, is_fault};
+use super::graveyard::{Corpse, Remains};
+use super::handover::Handover;
+use super::kick::Handle;
+use super::space::Space;
+use super::windows::Slot;
+
+/// Descriptors that one list of calls may use at the same time. They get the numbers from [`FIRST_FILE`] on.
+const MAX_FILES: usize = 16;
+/// The number of a list's first file: the same as the answer that starts the list, so that the kernel installs the
+/// file and answers in one step.
+const FIRST_FILE: u32 = ANSWER_CALLS;
+/// How often to look for the end of a process that the kernel has announced.
+const END_PATIENCE: Duration = Duration::from_millis(5);
+
+/// What `int 0x80` does on a host without 32-bit entry points: usk's ABI has none.
+const OLD_GATE: Trap = Trap::Fault {
+    signal: libc::SIGSEGV,
+    code: SI_KERNEL,
+    address: 0,
+    trap_number: 13,
+    error_code: 0x80 << 3 | 2,
+};
+/// `SI_KERNEL` of `asm-generic/siginfo.h`.
+const SI_KERNEL: i32 = 0x80;
+
+/// See the module's description.
+pub(super) struct Thread {
+    space: Arc<Space>,
+    as_dyn: Arc<dyn AddressSpace>,
+    handle: Arc<Handle>,
+    listener: Listener,
+    /// `None` once dropped.
+    slot: Option<Slot>,
+    frame: Frame,
+    /// The doorbell that waits for an answer.
+    waiting: u64,
+    registers: Registers,
+    /// What the host process has in its FS and GS base.
+    bases: (u64, u64),
+    ended: Option<ExitReason>,
+    /// The sentry thread and the guest thread have been bound to one CPU (hosts without synchronous wake-up).
+    is_pinned: bool,
+}
+
+/// What a thread says when it rings.
+enum Ring {
+    /// It has trapped: signal, and bases of FS and GS.
+    Trapped { signal: u64, frame: Frame, bases: (u64, u64) },
+    /// A list of calls has ended: how many succeeded, and the result of the one that did not.
+    CallsEnded { done: usize, result: u64 },
+    /// It maps a file, and waits for leave.
+    Maps(Notification),
+}
+
+impl Thread {
+    /// Takes over a newborn, which rings for the first time.
+    pub(super) fn adopt(
+        space: Arc<Space>,
+        slot: Slot,
+        frame: Frame,
+        process: ProcessDescriptor,
+        listener: Listener,
+        token: u64,
+        state: &ThreadState,
+    ) -> Result<Box<dyn GuestThread>, Errno> {
+        let sandbox = Arc::clone(space.sandbox());
+        let kill = |process: &ProcessDescriptor, error| {
+            let _ = process.signal(libc::SIGKILL);
+            let _ = process.reap(true);
+            Err(error)
+        };
+        if sandbox.has_synchronous_wake_up
+            && let Err(error) = listener.set_synchronous_wake_up()
+        {
+            return kill(&process, error);
+        }
+        let birth = match receive(&listener, &process, sandbox.receive_sees_death) {
+            Some(birth) => birth,
+            None => return kill(&process, Errno::EAGAIN),
+        };
+        let expected = [u64::from(RING_BORN), frame.address(&slot), token];
+        if birth.instruction_pointer != site::birth() || birth.arguments[..3] != expected {
+            return kill(&process, Errno::EAGAIN);
+        }
+        let pid = Pid::from_raw(birth.pid as i32);
+        // It was born on the spawner's CPU, and bound to it.
+        if let Err(error) = sandbox.cpus.allow(pid) {
+            return kill(&process, error);
+        }
+        let handle = Handle { process, pid, handover: Handover::new(), final_cpu_time: OnceLock::new() };
+        let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
+        // The spawner's bases, which the newborn has inherited, are nobody's: set both.
+        let bases = (!state.registers.fs_base, !state.registers.gs_base);
+        Ok(Box::new(Thread {
+            space,
+            as_dyn,
+            handle: Arc::new(handle),
+            listener,
+            slot: Some(slot),
+            frame,
+            waiting: birth.id,
+            registers: state.registers,
+            bases,
+            ended: None,
+            is_pinned: false,
+        }))
+    }
+
+    fn slot(&self) -> &Slot {
+        // Taken only by drop.
+        self.slot.as_ref().expect("the thread is not dropped")
+    }
+
+    /// Writes what has changed to where the stub finds it, and returns what to answer.
+    fn prepare_return(&mut self) -> u32 {
+        let slot = self.slot.as_ref().expect("the thread is not dropped");
+        self.frame.write_registers(slot, &self.registers);
+        let mut answer = 0;
+        let bases = (self.registers.fs_base, self.registers.gs_base);
+        // A base that is no user address would make the stub fault; the guest keeps the one it has.
+        if bases.0 != self.bases.0 && bases.0 < REGION_END {
+            slot.write_order(FS_BASE, bases.0);
+            self.bases.0 = bases.0;
+            answer |= ANSWER_FS;
+        }
+        if bases.1 != self.bases.1 && bases.1 < REGION_END {
+            slot.write_order(GS_BASE, bases.1);
+            self.bases.1 = bases.1;
+            answer |= ANSWER_GS;
+        }
+        answer
+    }
+
+    fn answer(&mut self, value: u32) -> Result<(), ExitReason> {
+        match self.listener.answer(self.waiting, i64::from(value)) {
+            Ok(()) => Ok(()),
+            // Nobody waits: it is dying.
+            Err(_) => Err(self.reap()),
+        }
+    }
+
+    /// Waits until the thread rings.
+    fn await_ring(&mut self) -> Result<Ring, ExitReason> {
+        let sees_death = self.space.sandbox().receive_sees_death;
+        let Some(call) = receive(&self.listener, &self.handle.process, sees_death) else {
+            return Err(self.reap());
+        };
+        self.waiting = call.id;
+        match self.decode(&call) {
+            Some(ring) => Ok(ring),
+            // No stub says this: the guest has jumped into it.
+            None => Err(self.execute()),
+        }
+    }
+
+    fn decode(&self, call: &Notification) -> Option<Ring> {
+        if i64::from(call.number) == libc::SYS_mmap {
+            return Some(Ring::Maps(*call));
+        }
+        if call.instruction_pointer != site::doorbell() || call.number as u32 != DOORBELL {
+            return None;
+        }
+        let [what, frame, done, result, fs_base, gs_base] = call.arguments;
+        if what == u64::from(RING_CALLS_ENDED) {
+            return Some(Ring::CallsEnded { done: usize::try_from(done).ok()?, result });
+        }
+        let frame = Frame::at(self.slot(), frame)?;
+        (what == libc::SIGSYS as u64 || what == KICK_SIGNAL as u64 || is_fault(what))
+            .then_some(Ring::Trapped { signal: what, frame, bases: (fs_base, gs_base) })
+    }
+
+    /// Ends a thread that tampers with the platform.
+    fn execute(&mut self) -> ExitReason {
+        let _ = self.handle.process.signal(libc::SIGKILL);
+        self.reap();
+        let reason = ExitReason::Violation(libc::SIGSYS);
+        self.ended = Some(reason);
+        reason
+    }
+
+    /// Waits for the end of a process that is dying.
+    fn reap(&mut self) -> ExitReason {
+        if let Some(reason) = self.ended {
+            return reason;
+        }
+        let reason = match self.handle.process.reap(true) {
+            Ok(Some((end, time))) => {
+                let _: Result<(), _> = self.handle.final_cpu_time.set(time);
+                match end {
+                    End::Killed(libc::SIGKILL) => ExitReason::Killed,
+                    End::Killed(signal) => ExitReason::Violation(signal),
+                    // Only the stub can exit, and it does when it is misled.
+                    End::Exited(_) => ExitReason::Violation(libc::SIGSYS),
+                }
+            }
+            _ => ExitReason::Killed,
+        };
+        self.ended = Some(reason);
+        reason
+    }
+
+    /// Where hand-overs do not stay on one CPU by themselves, keeps the pair there.
+    fn pin_pair(&mut self) {
+        if self.is_pinned || self.space.sandbox().has_synchronous_wake_up {
+            return;
+        }
+        self.is_pinned = true;
+        let cpu = current_cpu();
+        // Without it everything works, slower.
+        let _ = pin(Pid::from_raw(0), cpu).and_then(|()| pin(self.handle.pid, cpu));
+    }
+
+    fn run_until_trap(&mut self) -> Result<Trap, ExitReason> {
+        loop {
+            let answer = self.prepare_return();
+            self.answer(answer)?;
+            let Ring::Trapped { signal, frame, bases } = self.await_ring()? else {
+                return Err(self.execute());
+            };
+            self.frame = frame;
+            self.bases = bases;
+            let slot = self.slot.as_ref().expect("the thread is not dropped");
+            frame.read_registers(slot, &mut self.registers);
+            (self.registers.fs_base, self.registers.gs_base) = bases;
+            if let Some(trap) = self.describe(signal) {
+                return Ok(trap);
+            }
+        }
+    }
+
+    /// `None` for a signal that somebody on the host has sent: it has nothing to do with the guest.
+    fn describe(&mut self, signal: u64) -> Option<Trap> {
+        if signal == KICK_SIGNAL as u64 {
+            return Some(Trap::Interrupted);
+        }
+        let cause = self.frame.read_cause(self.slot());
+        if cause.code <= 0 {
+            return None;
+        }
+        if signal == libc::SIGSYS as u64 {
+            // Both entry instructions are two bytes long.
+            let instruction = self.registers.rip.wrapping_sub(2);
+            if cause.is_native_call() {
+                return Some(Trap::Syscall { instruction });
+            }
+            self.registers.rip = instruction;
+            return Some(OLD_GATE);
+        }
+        let (trap_number, error_code) = self.frame.read_fault(self.slot());
+        let (code, address) = (cause.code, cause.address);
+        Some(Trap::Fault { signal: signal as i32, code, address, trap_number, error_code })
+    }
+
+    /// Carries out a list of at most [`MAX_CALLS`] calls. `files` go to the numbers from [`FIRST_FILE`] on. Returns
+    /// how many succeeded, and the error of the one that did not.
+    fn carry_out(&mut self, list: &[Call], files: &[BorrowedFd<'_>]) -> Result<(usize, Errno), ExitReason> {
+        let slot = self.slot.as_ref().expect("the thread is not dropped");
+        for (index, call) in list.iter().enumerate() {
+            call.write(slot, index);
+        }
+        slot.write_order(CALL_COUNT, list.len() as u64);
+        // The first file last: installing it answers the doorbell.
+        for (index, file) in files.iter().enumerate().rev() {
+            let number = FIRST_FILE + index as u32;
+            match self.listener.install(self.waiting, *file, number, index == 0) {
+                Ok(()) => {}
+                Err(Errno::ENOENT | Errno::ESRCH) => return Err(self.reap()),
+                Err(error) => return Ok((0, error)),
+            }
+        }
+        if files.is_empty() {
+            self.answer(ANSWER_CALLS)?;
+        }
+        let mut expected = list.iter().filter(|call| call.kind == CallKind::MapFile);
+        loop {
+            match self.await_ring()? {
+                Ring::Maps(call) => {
+                    let is_ordered = expected.next().is_some_and(|order| order.arguments == call.arguments)
+                        && call.instruction_pointer == site::map_file();
+                    if !is_ordered {
+                        return Err(self.execute());
+                    }
+                    if self.listener.let_pass(call.id).is_err() {
+                        return Err(self.reap());
+                    }
+                }
+                Ring::CallsEnded { done, result } => {
+                    let errno = i32::try_from(result.wrapping_neg()).unwrap_or(0);
+                    return Ok((done.min(list.len()), Errno::from_raw(errno)));
+                }
+                Ring::Trapped { .. } => return Err(self.execute()),
+            }
+        }
+    }
+}
+
+impl Thread {
+    /// Closes the files of a list that has stopped in the middle. Those that are closed already fail, and are no loss.
+    fn close_files(&mut self, count: usize) {
+        for index in 0..count {
+            if self.carry_out(&[Call::close(FIRST_FILE + index as u32)], &[]).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for a call. `None` once the process is dying.
+fn receive(listener: &Listener, process: &ProcessDescriptor, sees_death: bool) -> Option<Notification> {
+    loop {
+        if !sees_death {
+            // The listener of a dead process is hung up; a call that waits must not be missed for that.
+            match wait_readable([listener.as_fd(), process.as_fd()], None) {
+                Ok([_, true]) => return None,
+                Ok(_) => {}
+                Err(_) => continue,
+            }
+        }
+        match listener.receive() {
+            Ok(call) => return Some(call),
+            Err(Errno::EINTR) => {}
+            // The filter has no user any more, or the caller was killed between ringing and now.
+            Err(_) => {
+                if let Ok([true]) = wait_readable([process.as_fd()], Some(END_PATIENCE)) {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl GuestThread for Thread {
+    fn run(&mut self) -> Trap {
+        if let Some(reason) = self.ended {
+            return Trap::Exited(reason);
+        }
+        if !self.handle.handover.begin() {
+            return Trap::Interrupted;
+        }
+        self.pin_pair();
+        let result = self.run_until_trap();
+        self.handle.handover.end();
+        result.unwrap_or_else(Trap::Exited)
+    }
+
+    fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
+    }
+
+    fn extended_state(&self) -> Vec<u8> {
+        self.frame.read_extended(self.slot())
+    }
+
+    fn set_extended_state(&mut self, image: Option<&[u8]>) -> Result<(), Errno> {
+        let image = match image {
+            Some(image) => Some(FORMAT.normalize(image)?),
+            None => None,
+        };
+        self.frame.write_extended(self.slot(), image.as_deref());
+        Ok(())
+    }
+
+    fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
+        if self.ended.is_some() {
+            return Err((0, Errno::ESRCH));
+        }
+        if operations.iter().any(|operation| matches!(operation, MemoryOp::UnmapAll)) {
+            // A new program comes: no thread of the old one may write into it.
+            self.space.sandbox().graveyard.settle(self.space.window());
+        }
+        let mut start = 0;
+        while start < operations.len() {
+            let mut list = Vec::new();
+            let mut files: Vec<BorrowedFd<'_>> = Vec::new();
+            // Which operation each call of the list belongs to.
+            let mut owners = Vec::new();
+            let mut refused = None;
+            let mut next = start;
+            while next < operations.len() && list.len() + 2 <= MAX_CALLS && files.len() < MAX_FILES {
+                match translate(&operations[next], &self.space.sandbox().layout) {
+                    Err(error) => {
+                        refused = Some(error);
+                        break;
+                    }
+                    Ok((call, None)) => {
+                        list.push(call);
+                        owners.push(next);
+                    }
+                    Ok((mut call, Some(file))) => {
+                        let number = FIRST_FILE + files.len() as u32;
+                        call.arguments[4] = u64::from(number);
+                        files.push(file);
+                        list.extend([call, Call::close(number)]);
+                        owners.extend([next, next]);
+                    }
+                }
+                next += 1;
+            }
+            if !list.is_empty() {
+                let (done, error) = self.carry_out(&list, &files).map_err(|_| (start, Errno::ESRCH))?;
+                if done < list.len() {
+                    self.close_files(files.len());
+                    return Err((owners[done], error));
+                }
+            }
+            if let Some(error) = refused {
+                return Err((next, error));
+            }
+            start = next;
+        }
+        Ok(())
+    }
+
+    fn space(&self) -> &Arc<dyn AddressSpace> {
+        &self.as_dyn
+    }
+
+    fn kicker(&self) -> Arc<dyn Kick> {
+        Arc::clone(&self.handle) as Arc<dyn Kick>
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        let _ = self.handle.process.signal(libc::SIGKILL);
+        let process = Remains::Thread(Arc::clone(&self.handle));
+        let window = Some(Arc::clone(self.space.window()));
+        self.space.sandbox().graveyard.bury(Corpse { process, _slot: self.slot.take(), window });
+    }
+}

@@ -1,0 +1,234 @@
+//! The memory that stubs share with the sentry.
+//!
+//! Two sparse files serve the whole sandbox: slots, which stubs map read-write, and orders, which they map from a
+//! read-only descriptor. Each address space has a [`Window`] on both, at the same place in every stub; each guest
+//! thread a [`Slot`] in its window (and the page of orders that goes with it). The sentry maps both files once.
+//!
+//! Windows and slots are leases: dropping one makes it available again, so it must be held until every process that
+//! maps it is dead.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use usk_abi::Errno;
+
+use crate::host::SharedMapping;
+use crate::stub::geometry::*;
+
+/// Address spaces that can exist at the same time.
+pub(super) const WINDOW_COUNT: u64 = 8192;
+
+/// Both files and their mappings.
+pub(super) struct Windows {
+    slots: SharedMapping,
+    orders: SharedMapping,
+    free: Mutex<FreeNumbers>,
+    next_identity: AtomicU64,
+}
+
+impl Windows {
+    /// Size in bytes of the file of slots.
+    pub(super) const SLOTS_FILE_SIZE: u64 = WINDOW_COUNT * SLOTS_SIZE;
+    /// Size in bytes of the file of orders.
+    pub(super) const ORDERS_FILE_SIZE: u64 = WINDOW_COUNT * ORDERS_SIZE;
+
+    /// Maps both files, which are all zero.
+    pub(super) fn new(slots: &OwnedFd, orders: &OwnedFd) -> Result<Arc<Windows>, Errno> {
+        Ok(Arc::new(Windows {
+            slots: SharedMapping::new(slots, Windows::SLOTS_FILE_SIZE as usize)?,
+            orders: SharedMapping::new(orders, Windows::ORDERS_FILE_SIZE as usize)?,
+            free: Mutex::new(FreeNumbers::new(0, WINDOW_COUNT)),
+            next_identity: AtomicU64::new(1),
+        }))
+    }
+
+    /// A window that nobody uses, all zero but for its identity. `EAGAIN` if there is none.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Arc<Window>, Errno> {
+        let index = self.free.lock().take().ok_or(Errno::EAGAIN)?;
+        let identity = self.next_identity.fetch_add(1, Ordering::Relaxed);
+        let slots = Mutex::new(FreeNumbers::new(1, SLOT_COUNT));
+        let window = Window { windows: Arc::clone(self), index, identity, slots };
+        let place = window.orders_offset() as usize + SPACE_IDENTITY as usize;
+        self.orders.write_u64(place, identity);
+        Ok(Arc::new(window))
+    }
+}
+
+/// One address space's part of the shared memory.
+pub(super) struct Window {
+    windows: Arc<Windows>,
+    index: u64,
+    identity: u64,
+    slots: Mutex<FreeNumbers>,
+}
+
+impl Window {
+    /// A number that no other window of this sandbox ever has. It stands in the window's orders.
+    pub(super) fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    /// Where its slots start in their file.
+    pub(super) fn slots_offset(&self) -> u64 {
+        self.index * SLOTS_SIZE
+    }
+
+    /// Where its orders start in their file.
+    pub(super) fn orders_offset(&self) -> u64 {
+        self.index * ORDERS_SIZE
+    }
+
+    /// A slot for a guest thread. `EAGAIN` if there is none.
+    pub(super) fn take_slot(self: &Arc<Self>) -> Result<Slot, Errno> {
+        let number = self.slots.lock().take().ok_or(Errno::EAGAIN)?;
+        Ok(Slot { window: Arc::clone(self), number })
+    }
+
+    /// The spawner's slot.
+    pub(super) fn spawner_slot(self: &Arc<Self>) -> Slot {
+        Slot { window: Arc::clone(self), number: 0 }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        let used = self.slots.get_mut().used_below();
+        let slots = self.windows.slots.discard(self.slots_offset() as usize, (used * SLOT_SIZE) as usize);
+        let orders = self.windows.orders.discard(self.orders_offset() as usize, (used * ORDER_SIZE) as usize);
+        // A window that could not be emptied is not used again: it would show old memory to another guest process.
+        if slots.and(orders).is_ok() {
+            self.windows.free.lock().give_back(self.index);
+        }
+    }
+}
+
+/// A guest thread's part of a window: its slot and its orders. Offsets are in bytes from the start of either.
+pub(super) struct Slot {
+    window: Arc<Window>,
+    number: u64,
+}
+
+impl Slot {
+    /// Where the guest sees the slot.
+    pub(super) fn address(&self) -> u64 {
+        SLOTS_BASE + self.number * SLOT_SIZE
+    }
+
+    fn slot(&self, offset: u64) -> usize {
+        assert!(offset < SLOT_SIZE, "offset outside the slot");
+        (self.window.slots_offset() + self.number * SLOT_SIZE + offset) as usize
+    }
+
+    fn order(&self, offset: u64) -> usize {
+        assert!(offset < ORDER_SIZE, "offset outside the orders");
+        (self.window.orders_offset() + self.number * ORDER_SIZE + offset) as usize
+    }
+
+    pub(super) fn load(&self, offset: u64) -> u32 {
+        self.window.windows.slots.load_u32(self.slot(offset))
+    }
+
+    pub(super) fn store(&self, offset: u64, value: u32) {
+        self.window.windows.slots.store_u32(self.slot(offset), value);
+    }
+
+    /// Sleeps while the slot's word has this value, or until the time is over.
+    pub(super) fn wait(&self, offset: u64, value: u32, timeout: Duration) {
+        self.window.windows.slots.wait(self.slot(offset), value, timeout);
+    }
+
+    pub(super) fn read_u64(&self, offset: u64) -> u64 {
+        self.window.windows.slots.read_u64(self.slot(offset))
+    }
+
+    pub(super) fn write_u64(&self, offset: u64, value: u64) {
+        self.window.windows.slots.write_u64(self.slot(offset), value);
+    }
+
+    /// Copies a range of the slot; offset and length are multiples of eight, and the range lies inside.
+    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) {
+        assert!(buffer.len() as u64 <= SLOT_SIZE - offset, "range outside the slot");
+        self.window.windows.slots.read(self.slot(offset), buffer);
+    }
+
+    /// The other direction of [`Slot::read`].
+    pub(super) fn write(&self, offset: u64, data: &[u8]) {
+        assert!(data.len() as u64 <= SLOT_SIZE - offset, "range outside the slot");
+        self.window.windows.slots.write(self.slot(offset), data);
+    }
+
+    pub(super) fn write_order(&self, offset: u64, value: u64) {
+        self.window.windows.orders.write_u64(self.order(offset), value);
+    }
+
+    /// Writes a word of the orders after everything that was written before.
+    pub(super) fn publish_order(&self, offset: u64, value: u32) {
+        self.window.windows.orders.store_u32(self.order(offset), value);
+    }
+
+    /// Wakes who sleeps on a word of the orders.
+    pub(super) fn wake_order(&self, offset: u64) {
+        self.window.windows.orders.wake(self.order(offset));
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.number != 0 {
+            self.window.slots.lock().give_back(self.number);
+        }
+    }
+}
+
+/// Numbers from a range, the smallest free one first, so that memory stays dense.
+struct FreeNumbers {
+    returned: BinaryHeap<Reverse<u64>>,
+    fresh: u64,
+    end: u64,
+}
+
+impl FreeNumbers {
+    fn new(start: u64, end: u64) -> FreeNumbers {
+        FreeNumbers { returned: BinaryHeap::new(), fresh: start, end }
+    }
+
+    fn take(&mut self) -> Option<u64> {
+        if let Some(Reverse(number)) = self.returned.pop() {
+            return Some(number);
+        }
+        (self.fresh < self.end).then(|| {
+            self.fresh += 1;
+            self.fresh - 1
+        })
+    }
+
+    fn give_back(&mut self, number: u64) {
+        self.returned.push(Reverse(number));
+    }
+
+    /// No number at or above this one was ever taken.
+    fn used_below(&self) -> u64 {
+        self.fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_free_number_is_taken_first() {
+        let mut numbers = FreeNumbers::new(1, 4);
+        assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(1), Some(2), Some(3)]);
+        assert_eq!(numbers.take(), None);
+        numbers.give_back(3);
+        numbers.give_back(1);
+        assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(1), Some(3), None]);
+        assert_eq!(numbers.used_below(), 4);
+    }
+}

@@ -1,0 +1,121 @@
+//! A guest to run code in: one page of code, some data, a stack.
+
+use std::sync::Arc;
+
+use usk_platform::arch::Registers;
+use usk_platform::{AddressSpace, GuestThread, MapFlags, MemoryOp, Platform, Protection, ThreadState, Trap};
+
+/// Where the code goes.
+pub(crate) const CODE: u64 = 0x40_0000;
+/// Where the data goes: [`DATA_SIZE`] bytes, readable and writable.
+pub(crate) const DATA: u64 = 0x50_0000;
+pub(crate) const DATA_SIZE: u64 = 0x4000;
+/// First address above the stack.
+pub(crate) const STACK: u64 = 0x60_0000;
+pub(crate) const PAGE: u64 = 4096;
+
+pub(crate) const READ: Protection = Protection { read: true, write: false, execute: false };
+pub(crate) const READ_WRITE: Protection = Protection { read: true, write: true, execute: false };
+pub(crate) const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
+
+/// Defines a function that returns machine code.
+macro_rules! guest_code {
+    ($name:ident: $($line:literal),* $(,)?) => {
+        mod $name {
+            std::arch::global_asm!(
+                ".pushsection .text.usk_guest, \"ax\", @progbits",
+                concat!(".globl usk_guest_", stringify!($name), ", usk_guest_", stringify!($name), "_end"),
+                concat!("usk_guest_", stringify!($name), ":"),
+                $($line,)*
+                concat!("usk_guest_", stringify!($name), "_end:"),
+                ".popsection",
+            );
+        }
+        fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                #[link_name = concat!("usk_guest_", stringify!($name))]
+                static START: u8;
+                #[link_name = concat!("usk_guest_", stringify!($name), "_end")]
+                static END: u8;
+            }
+            let length = (&raw const END).addr() - (&raw const START).addr();
+            // SAFETY: the symbols enclose the bytes assembled above.
+            unsafe { std::slice::from_raw_parts(&raw const START, length) }
+        }
+    };
+}
+pub(crate) use guest_code;
+
+/// A guest thread and its address space.
+pub(crate) struct Guest {
+    pub(crate) space: Arc<dyn AddressSpace>,
+    pub(crate) thread: Box<dyn GuestThread>,
+}
+
+impl Guest {
+    /// A guest that is about to execute `code`.
+    pub(crate) fn new(platform: &dyn Platform, code: &[u8]) -> Guest {
+        let space = platform.create_space().expect("an address space");
+        let thread = Arc::clone(&space).create_thread(&start()).expect("a thread");
+        let mut guest = Guest { space, thread };
+        guest.load(code);
+        guest
+    }
+
+    /// Maps code, data and stack.
+    pub(crate) fn load(&mut self, code: &[u8]) {
+        self.apply(&[
+            map(CODE, PAGE, READ_WRITE),
+            map(DATA, DATA_SIZE, READ_WRITE),
+            map(STACK - 4 * PAGE, 4 * PAGE, READ_WRITE),
+        ]);
+        assert_eq!(self.space.write(CODE, code), code.len());
+        self.apply(&[MemoryOp::Protect { address: CODE, length: PAGE, protection: READ_EXECUTE }]);
+    }
+
+    /// Another thread in the same address space.
+    pub(crate) fn sibling(&self, state: &ThreadState) -> Guest {
+        let thread = Arc::clone(&self.space).create_thread(state).expect("a thread");
+        Guest { space: Arc::clone(&self.space), thread }
+    }
+
+    pub(crate) fn apply(&mut self, operations: &[MemoryOp<'_>]) {
+        self.thread.apply(operations).expect("the operations succeed");
+    }
+
+    /// Runs to the next system call and returns its number.
+    pub(crate) fn syscall(&mut self) -> u64 {
+        match self.thread.run() {
+            Trap::Syscall { instruction } => {
+                assert_eq!(instruction, self.thread.registers().rip - 2);
+                self.thread.registers().syscall_number()
+            }
+            trap => panic!("{trap:x?} at {:x?}", self.thread.registers()),
+        }
+    }
+
+    pub(crate) fn read<const N: usize>(&self, address: u64) -> [u8; N] {
+        let mut bytes = [0; N];
+        assert_eq!(self.space.read(address, &mut bytes), N);
+        bytes
+    }
+
+    pub(crate) fn read_u64(&self, address: u64) -> u64 {
+        u64::from_le_bytes(self.read(address))
+    }
+
+    pub(crate) fn write_u64(&self, address: u64, value: u64) {
+        assert_eq!(self.space.write(address, &value.to_le_bytes()), 8);
+    }
+}
+
+/// Registers to start the code with: the data in `rdi`, a stack.
+pub(crate) fn start() -> ThreadState {
+    let registers = Registers { rip: CODE, rsp: STACK, rdi: DATA, rflags: 0x202, ..Registers::default() };
+    ThreadState { registers, extended: None }
+}
+
+/// Anonymous memory.
+pub(crate) fn map(address: u64, length: u64, protection: Protection) -> MemoryOp<'static> {
+    MemoryOp::MapAnonymous { address, length, protection, flags: MapFlags::default() }
+}

@@ -1,0 +1,293 @@
+//! Guests that turn against the platform: they jump into its code, write its memory, and lie to it. Whatever they do,
+//! at most they lose themselves, and in no time at all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use usk_platform::arch::Registers;
+use usk_platform::{AddressSpace, ExitReason, Platform, ThreadState, Trap};
+
+use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, start};
+
+guest_code!(copy_page: "mov ecx, 4096", "rep movsb", "syscall");
+guest_code!(jump: "mov rcx, [rsp]", "mov r11, [rsp + 8]", "jmp r11");
+guest_code!(ring: "2:", "mov eax, 400", "mov edi, 31", "jmp r11");
+guest_code!(scribble: "2:", "mov rdx, rdi", "3:", "mov [rdx], rax", "add rax, 0x1001", "add rdx, 8",
+    "cmp rdx, rsi", "jb 3b", "jmp 2b");
+guest_code!(honest_calls: "2:", "mov eax, 39", "syscall", "jmp 2b");
+
+/// Where both platforms have their code in a stub, and where the trap platform has the memory it shares with one.
+const REGION: u64 = 0x7fff_0000_0000;
+const SLOTS: u64 = 0x7fff_1000_0000;
+const ORDERS: u64 = 0x7fff_2000_0000;
+const SLOT_SIZE: u64 = 0x4000;
+const MAILBOX: u64 = SLOT_SIZE - 0x40;
+/// The longest that anything here may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The platform's code as a guest sees it. `None` if it cannot read it.
+fn read_code(guest: &mut Guest) -> Option<Vec<u8>> {
+    assert_eq!(guest.space.read(CODE, &mut [0; 2]), 2);
+    let registers = guest.thread.registers_mut();
+    (registers.rsi, registers.rdi) = (REGION, DATA);
+    matches!(guest.thread.run(), Trap::Syscall { .. }).then(|| guest.read::<4096>(DATA).to_vec())
+}
+
+/// Runs until something happens; what may happen is anything but a panic or a hang.
+fn run_for_a_moment(guest: &mut Guest) -> Trap {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let kicker = guest.thread.kicker();
+    let watchdog = {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            let begin = Instant::now();
+            while !is_over.load(Ordering::SeqCst) {
+                if begin.elapsed() > Duration::from_millis(500) {
+                    kicker.kill();
+                } else if begin.elapsed() > Duration::from_millis(20) {
+                    kicker.kick();
+                }
+                thread::park_timeout(Duration::from_millis(5));
+            }
+        })
+    };
+    let trap = guest.thread.run();
+    is_over.store(true, Ordering::SeqCst);
+    watchdog.thread().unpark();
+    watchdog.join().expect("the watchdog ends");
+    trap
+}
+
+/// Host calls that would gain a guest something if they happened, in the registers of a call.
+fn wishes() -> Vec<[u64; 7]> {
+    let call = |number: i64, arguments: [u64; 6]| {
+        let [a, b, c, d, e, f] = arguments;
+        [number as u64, a, b, c, d, e, f]
+    };
+    let all = 7;
+    let anonymous = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
+    let shared = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+    let thread = (libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64;
+    let fork = (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64;
+    let moved = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+    let none = u64::MAX;
+    vec![
+        call(libc::SYS_munmap, [REGION, PAGE, 0, 0, 0, 0]),
+        call(libc::SYS_munmap, [0x7ffd_0000_0000, 0x2_ffff_f000, 0, 0, 0, 0]),
+        call(libc::SYS_munmap, [SLOTS, SLOT_SIZE, 0, 0, 0, 0]),
+        call(libc::SYS_mprotect, [REGION, PAGE, all, 0, 0, 0]),
+        call(libc::SYS_mprotect, [ORDERS, PAGE, all, 0, 0, 0]),
+        call(libc::SYS_mmap, [REGION, PAGE, all, anonymous, none, 0]),
+        call(libc::SYS_mmap, [SLOTS, PAGE, all, anonymous, none, 0]),
+        call(libc::SYS_mmap, [DATA, PAGE, all, shared, 0, 0]),
+        call(libc::SYS_mmap, [SLOTS, 0x1000_0000, 3, shared, 0, 0]),
+        call(libc::SYS_mmap, [ORDERS, 0x400_0000, 1, shared, 1, 0]),
+        call(libc::SYS_mremap, [DATA, PAGE, PAGE, moved, REGION, 0]),
+        call(libc::SYS_mremap, [REGION, PAGE, PAGE, moved, DATA, 0]),
+        call(libc::SYS_madvise, [SLOTS, PAGE, libc::MADV_REMOVE as u64, 0, 0, 0]),
+        call(libc::SYS_clone, [thread, 0, SLOTS + MAILBOX + 8, 0, 0, 0]),
+        call(libc::SYS_clone, [fork, 0, SLOTS + MAILBOX + 8, 0, 0, 0]),
+        call(libc::SYS_clone, [libc::CLONE_VM as u64 | libc::SIGCHLD as u64, STACK, 0, 0, 0, 0]),
+        call(libc::SYS_fork, [0; 6]),
+        call(libc::SYS_seccomp, [1, 0x28, REGION + 0x1000, 0, 0, 0]),
+        call(libc::SYS_dup2, [0, 2, 0, 0, 0, 0]),
+        call(libc::SYS_close_range, [0, u64::from(u32::MAX), 0, 0, 0, 0]),
+        call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u64, 9, 0, 0, 0, 0]),
+        call(libc::SYS_futex, [ORDERS, 0, 0, 0, 0, 0]),
+        call(libc::SYS_rt_sigprocmask, [2, REGION + 0x1010, 0, 8, 0, 0]),
+        call(libc::SYS_rt_sigreturn, [0; 6]),
+        call(libc::SYS_open, [DATA, 0, 0, 0, 0, 0]),
+        call(libc::SYS_write, [1, DATA, 8, 0, 0, 0]),
+        call(libc::SYS_ptrace, [libc::PTRACE_TRACEME as u64, 0, 0, 0, 0, 0]),
+        call(400, [31, SLOTS + SLOT_SIZE, 0, 0, 0, 0]),
+        call(400, [31, DATA, 0, 0, 0, 0]),
+        call(400, [0x100, SLOTS + SLOT_SIZE, 0, 0, 0, 0]),
+        call(400, [0x101, SLOTS + SLOT_SIZE, none, none, 0, 0]),
+    ]
+}
+
+pub(crate) fn no_system_call_instruction_of_the_platform_serves_a_guest(platform: &dyn Platform) {
+    let mut reader = Guest::new(platform, copy_page());
+    let Some(code) = read_code(&mut reader) else {
+        assert_ne!(platform.name(), "trap", "a guest can read the stub's code");
+        return;
+    };
+    let sites: Vec<u64> = (0..code.len() - 1)
+        .filter(|&at| code[at..at + 2] == [0x0f, 0x05])
+        .map(|at| REGION + at as u64)
+        .collect();
+    // The trap platform's stub has a system-call instruction for each thing it does.
+    assert!(sites.len() >= if platform.name() == "trap" { 28 } else { 1 }, "{sites:x?}");
+    let before = super::children().len();
+    for &site in &sites {
+        for wish in wishes() {
+            let mut guest = Guest::new(platform, jump());
+            let stack = STACK - 64;
+            guest.write_u64(stack + 8, site);
+            let registers = guest.thread.registers_mut();
+            registers.rsp = stack;
+            let [rax, rdi, rsi, rdx, r10, r8, r9] = wish;
+            *registers = Registers { rax, rdi, rsi, rdx, r10, r8, r9, ..*registers };
+            let trap = run_for_a_moment(&mut guest);
+            // Alive or not, the platform's code is what it was: a fresh thread of the same space sees it.
+            if !matches!(trap, Trap::Exited(_)) {
+                let kept = guest.space.read(CODE, &mut [0; 2]);
+                assert_eq!(kept, 2, "{site:#x} with {wish:x?}: {trap:?}");
+            }
+        }
+    }
+    assert_eq!(read_code(&mut Guest::new(platform, copy_page())), Some(code));
+    // What the dead have left is reaped when something new is made.
+    let deadline = Instant::now() + PATIENCE;
+    while super::children().len() > before + 4 {
+        assert!(Instant::now() < deadline, "{} stubs are left, of {before}", super::children().len());
+        drop(Guest::new(platform, jump()));
+    }
+}
+
+pub(crate) fn the_platforms_code_cannot_be_changed_by_its_own_guest(platform: &dyn Platform) {
+    let mut reader = Guest::new(platform, copy_page());
+    let Some(code) = read_code(&mut reader) else { return };
+    for (at, _) in code.windows(2).enumerate().filter(|(_, pair)| *pair == [0x0f, 0x05]) {
+        for wish in wishes().into_iter().take(14) {
+            let mut guest = Guest::new(platform, copy_page());
+            // A sibling misbehaves; the first thread then looks at the code.
+            let registers = Registers { rip: REGION + at as u64, rsp: STACK - 64, ..start().registers };
+            let [rax, rdi, rsi, rdx, r10, r8, r9] = wish;
+            let registers = Registers { rax, rdi, rsi, rdx, r10, r8, r9, ..registers };
+            run_for_a_moment(&mut guest.sibling(&ThreadState { registers, extended: None }));
+            if let Some(now) = read_code(&mut guest) {
+                assert!(now == code, "site {at:#x} with {wish:x?}");
+            }
+        }
+    }
+}
+
+pub(crate) fn a_flood_of_forged_doorbells_is_only_a_flood_of_calls(platform: &dyn Platform) {
+    let mut reader = Guest::new(platform, copy_page());
+    let Some(code) = read_code(&mut reader) else { return };
+    for (at, _) in code.windows(2).enumerate().filter(|(_, pair)| *pair == [0x0f, 0x05]).take(4) {
+        for frame in [SLOTS + SLOT_SIZE, SLOTS + SLOT_SIZE + 64, SLOTS, ORDERS, DATA, 0, u64::MAX - 15] {
+            let mut guest = Guest::new(platform, ring());
+            let registers = guest.thread.registers_mut();
+            (registers.r11, registers.rsi) = (REGION + at as u64, frame);
+            for _ in 0..20 {
+                if matches!(run_for_a_moment(&mut guest), Trap::Exited(_)) {
+                    break;
+                }
+            }
+        }
+    }
+    let mut honest = Guest::new(platform, honest_calls());
+    assert_eq!(honest.syscall(), 39);
+}
+
+/// A sibling that overwrites a range of memory again and again, with everything.
+fn scribbler(guest: &Guest, start_of_range: u64, end: u64) -> Guest {
+    let registers = Registers { rip: CODE + 0x800, rdi: start_of_range, rsi: end, ..start().registers };
+    guest.sibling(&ThreadState { registers, extended: None })
+}
+
+/// Does something while the scribbler scribbles.
+fn during(mut scribbler: Guest, work: impl FnOnce()) {
+    let kicker = scribbler.thread.kicker();
+    thread::scope(|scope| {
+        let run = scope.spawn(move || while !matches!(scribbler.thread.run(), Trap::Exited(_)) {});
+        work();
+        kicker.kill();
+        run.join().expect("the scribbler ends");
+    });
+}
+
+/// A guest whose code has the scribbler's in its second half.
+fn guest_with_scribbler(platform: &dyn Platform, code: &[u8]) -> Guest {
+    let mut both = code.to_vec();
+    both.resize(0x800, 0x90);
+    both.extend_from_slice(scribble());
+    Guest::new(platform, &both)
+}
+
+fn assert_others_are_well(platform: &dyn Platform) {
+    let mut honest = Guest::new(platform, honest_calls());
+    assert_eq!(honest.syscall(), 39);
+    let copy: Arc<dyn AddressSpace> = honest.space.fork().expect("a copy");
+    let thread = Arc::clone(&copy).create_thread(&start()).expect("a thread");
+    assert_eq!(Guest { space: copy, thread }.syscall(), 39);
+}
+
+pub(crate) fn a_forged_slot_hurts_only_its_guest(platform: &dyn Platform) {
+    // The signal stack of the first guest thread, while it makes calls.
+    let mut guest = guest_with_scribbler(platform, honest_calls());
+    let mut victim = guest.sibling(&start());
+    during(scribbler(&guest, SLOTS + SLOT_SIZE, SLOTS + 2 * SLOT_SIZE), || {
+        for _ in 0..200 {
+            let _ = guest.thread.extended_state();
+            if matches!(run_for_a_moment(&mut guest), Trap::Exited(_)) {
+                break;
+            }
+        }
+    });
+    // Its sibling has a slot of its own, and goes on.
+    assert_eq!(victim.syscall(), 39);
+    assert_others_are_well(platform);
+}
+
+pub(crate) fn forged_mailboxes_delay_but_do_not_deceive(platform: &dyn Platform) {
+    let guest = guest_with_scribbler(platform, honest_calls());
+    for slot in [0, 3] {
+        let mailbox = SLOTS + slot * SLOT_SIZE + MAILBOX;
+        let begin = Instant::now();
+        during(scribbler(&guest, mailbox, mailbox + 24), || {
+            // Each may fail, as long as it ends; what it makes is what was asked for.
+            for _ in 0..3 {
+                let _ = guest.space.compare_exchange(DATA, 0, 1);
+                if let Ok(thread) = Arc::clone(&guest.space).create_thread(&start()) {
+                    let mut thread = Guest { space: Arc::clone(&guest.space), thread };
+                    let trap = run_for_a_moment(&mut thread);
+                    assert!(matches!(trap, Trap::Syscall { .. } | Trap::Exited(_)), "{trap:?}");
+                }
+                if let Ok(copy) = guest.space.fork()
+                    && let Ok(mut thread) = Arc::clone(&copy).create_thread(&start())
+                {
+                    let trap = thread.run();
+                    assert!(matches!(trap, Trap::Syscall { .. }), "{trap:?}");
+                }
+            }
+        });
+        assert!(begin.elapsed() < 3 * PATIENCE);
+    }
+    assert_others_are_well(platform);
+}
+
+pub(crate) fn a_forged_signal_frame_is_only_a_jump(platform: &dyn Platform) {
+    let mut reader = Guest::new(platform, copy_page());
+    let Some(code) = read_code(&mut reader) else { return };
+    // Frames at the top of the stack: all words the same, or with the selectors of 32-bit code.
+    let frames: [(u64, u64); 5] =
+        [(0, 0), (u64::MAX, u64::MAX), (CODE, 0x23), (CODE, 0x2b_0000_0000_0033), (REGION, 0x33)];
+    for (at, _) in code.windows(2).enumerate().filter(|(_, pair)| *pair == [0x0f, 0x05]) {
+        for (fill, selectors) in frames {
+            let mut guest = Guest::new(platform, jump());
+            let stack = STACK - 0x800;
+            (0..0x100).for_each(|index| guest.write_u64(stack + 8 * index, fill));
+            guest.write_u64(stack + 40 + 144, selectors);
+            let registers = guest.thread.registers_mut();
+            (registers.rip, registers.rax, registers.rsp) =
+                (REGION + at as u64, libc::SYS_rt_sigreturn as u64, stack);
+            let trap = run_for_a_moment(&mut guest);
+            assert!(
+                matches!(
+                    trap,
+                    Trap::Syscall { .. }
+                        | Trap::Fault { .. }
+                        | Trap::Interrupted
+                        | Trap::Exited(ExitReason::Violation(_) | ExitReason::Killed)
+                ),
+                "{trap:?}"
+            );
+        }
+    }
+    assert_others_are_well(platform);
+}

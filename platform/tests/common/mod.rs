@@ -1,0 +1,128 @@
+//! The cases, and what they have in common.
+
+mod ends;
+mod faults;
+pub(crate) mod guest;
+mod hostile;
+pub(crate) mod memory;
+mod state;
+mod threads;
+
+use std::os::fd::AsFd;
+
+use usk_platform::Platform;
+use usk_platform::trap::{self, TrapPlatform};
+
+/// A case gets a fresh platform.
+pub(crate) type Case = fn(&dyn Platform);
+
+/// Makes a platform.
+pub(crate) type Maker = fn() -> Box<dyn Platform>;
+
+/// The platforms to test.
+pub(crate) const PLATFORMS: &[(&str, Maker)] = &[
+    ("ptrace", || Box::new(usk_platform::ptrace::PtracePlatform::new().expect("the ptrace platform"))),
+    ("trap", || Box::new(TrapPlatform::new().expect("the trap platform"))),
+    ("trap-without-synchronous-wake-up", || Box::new(old_host())),
+];
+
+/// The trap platform as on a host of 2022.
+fn old_host() -> TrapPlatform {
+    let proc = usk_platform::host::descriptors::open_directory(c"/proc").expect("/proc");
+    let offer = trap::Offer { synchronous_wake_up: false, receive_sees_death: false, ..trap::probe() };
+    TrapPlatform::with_offer(proc.as_fd(), offer).expect("the trap platform")
+}
+
+macro_rules! cases {
+    ($($module:ident::$case:ident,)*) => { &[$((stringify!($case), $module::$case as Case)),*] };
+}
+
+/// All cases.
+pub(crate) const CASES: &[(&str, Case)] = cases![
+    state::a_system_call_stops_with_all_registers,
+    state::the_return_value_reaches_the_guest,
+    state::a_system_call_can_be_restarted,
+    state::vector_registers_survive_system_calls_and_memory_operations,
+    state::extended_state_can_be_read_and_written,
+    state::malformed_extended_state_is_refused,
+    state::a_new_thread_has_initial_extended_state,
+    state::a_new_thread_takes_over_extended_state,
+    state::segment_bases_are_the_guests_own,
+    state::the_vdso_tells_the_time,
+    state::int_0x80_is_a_general_protection_fault,
+    state::a_legacy_vsyscall_is_a_system_call_or_a_fault,
+    faults::reading_unmapped_memory,
+    faults::writing_read_only_memory,
+    faults::executing_data,
+    faults::reading_past_the_end_of_a_file,
+    faults::dividing_by_zero,
+    faults::an_invalid_opcode,
+    faults::a_breakpoint,
+    faults::a_privileged_instruction,
+    faults::single_stepping,
+    faults::a_jump_to_a_non_canonical_address,
+    faults::a_fault_can_be_repaired_and_retried,
+    faults::jumping_into_the_platforms_region_gains_nothing,
+    memory::reads_and_writes_stop_at_the_first_inaccessible_page,
+    memory::compare_exchange_works_and_faults,
+    memory::operations_outside_the_guests_range_are_refused,
+    memory::a_private_file_mapping_does_not_change_the_file,
+    memory::a_shared_file_mapping_changes_the_file,
+    memory::protection_can_be_changed,
+    memory::mappings_can_be_moved_and_resized,
+    memory::advice_is_carried_out,
+    memory::a_failed_operation_is_reported_with_its_index,
+    memory::unmap_all_empties_the_address_space,
+    memory::a_fork_copies_on_write,
+    memory::a_fork_shares_shared_mappings,
+    memory::a_forked_space_forks_again,
+    memory::the_vdso_is_mapped_in_every_space,
+    threads::threads_share_memory,
+    threads::a_parked_thread_can_change_hands,
+    threads::a_kick_interrupts_a_spinning_thread,
+    threads::a_kick_before_the_run_is_not_lost,
+    threads::kicks_are_never_lost,
+    threads::a_kick_during_memory_operations_is_not_lost,
+    threads::kill_ends_a_spinning_thread,
+    threads::killing_a_parked_thread,
+    ends::death_from_outside_is_noticed,
+    ends::the_death_of_any_one_stub_is_noticed,
+    ends::the_stubs_die_with_the_sentry,
+    ends::an_idle_platform_uses_no_processor_time,
+    threads::signals_from_outside_do_not_disturb,
+    threads::processor_time_is_counted,
+    threads::two_threads_run_at_the_same_time,
+    threads::a_thousand_threads_in_one_address_space,
+    threads::many_threads_and_forks_come_and_go,
+    hostile::no_system_call_instruction_of_the_platform_serves_a_guest,
+    hostile::the_platforms_code_cannot_be_changed_by_its_own_guest,
+    hostile::a_flood_of_forged_doorbells_is_only_a_flood_of_calls,
+    hostile::a_forged_slot_hurts_only_its_guest,
+    hostile::forged_mailboxes_delay_but_do_not_deceive,
+    hostile::a_forged_signal_frame_is_only_a_jump,
+];
+
+/// What cases run in processes of their own: like cases, but they are not tests.
+pub(crate) const HELPERS: &[(&str, Case)] = &[("wait_to_be_killed", ends::wait_to_be_killed)];
+
+/// Host processes that this process has started and that still exist.
+pub(crate) fn children() -> Vec<i32> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").expect("/proc") {
+        let path = task.expect("an entry").path().join("children");
+        let list = std::fs::read_to_string(path).unwrap_or_default();
+        children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    children
+}
+
+/// All stubs are gone, zombies included. Fails after a while.
+pub(crate) fn assert_no_children() {
+    for _ in 0..1000 {
+        if children().is_empty() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    panic!("these processes were left: {:?}", children());
+}

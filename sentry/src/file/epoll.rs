@@ -1,0 +1,412 @@
+//! An epoll instance: a set of open files, and the list of those that may be ready. epoll(7).
+//!
+//! A watched file's wait queue notifies the instance, which puts the item on its ready list; nothing is looked up then,
+//! because the notifier holds the queue's lock. Collecting takes items off the list *before* it polls their files, so a
+//! notification that comes in between puts them back and is not lost. Level-triggered items that are ready go back to
+//! the end of the list.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use usk_abi::epoll::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP, EpollEvent};
+use usk_abi::fcntl::O_RDWR;
+use usk_abi::{Errno, PollEvents};
+
+use crate::vfs::{CloseWatcher, FileOps, OpenFile};
+use crate::wait::{Notify, WaitQueue, WaitToken};
+
+/// Most files that one instance watches.
+const MAX_WATCHES: usize = 1 << 17;
+/// Most instances above one another (`EP_MAX_NESTS`, counted in instances).
+const MAX_NESTING: usize = 5;
+const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
+/// The flags that may go with `EPOLLEXCLUSIVE`.
+const EXCLUSIVE_COMPANIONS: u32 = EPOLLEXCLUSIVE
+    | EPOLLET
+    | EPOLLWAKEUP
+    | PollEvents::IN.bits()
+    | PollEvents::OUT.bits()
+    | PollEvents::ERR.bits()
+    | PollEvents::HUP.bits();
+
+/// Guards the shape of the graph of nested instances: two additions that each are fine must not make a loop together.
+static NESTING: Mutex<()> = Mutex::new(());
+
+/// The object behind `epoll_create(2)`.
+pub struct Epoll {
+    shared: Arc<Shared>,
+}
+
+/// The part that watched files' queues refer to.
+struct Shared {
+    own: Weak<Shared>,
+    items: Mutex<Items>,
+    /// Held while items are taken off the ready list and polled, so that a second waiter sees those that go back.
+    collecting: Mutex<()>,
+    ready: Mutex<Ready>,
+    queue: WaitQueue,
+    /// Instances that watch this one.
+    parents: Mutex<Vec<Weak<Shared>>>,
+}
+
+#[derive(Default)]
+struct Items {
+    by_key: HashMap<u64, Arc<Item>>,
+    by_file: HashMap<(i32, usize), u64>,
+    next_key: u64,
+}
+
+#[derive(Default)]
+struct Ready {
+    list: VecDeque<u64>,
+    members: HashSet<u64>,
+}
+
+struct Item {
+    key: u64,
+    descriptor: i32,
+    file: Weak<OpenFile>,
+    address: usize,
+    interest: Mutex<Interest>,
+}
+
+struct Interest {
+    event: EpollEvent,
+    /// Set once a one-shot item has been reported.
+    is_spent: bool,
+    token: Option<WaitToken>,
+}
+
+fn address_of(file: &OpenFile) -> usize {
+    std::ptr::from_ref(file).addr()
+}
+
+impl Epoll {
+    /// An open file for a new instance.
+    pub fn open() -> Arc<OpenFile> {
+        let shared = Arc::new_cyclic(|own| Shared {
+            own: own.clone(),
+            items: Mutex::default(),
+            collecting: Mutex::default(),
+            ready: Mutex::default(),
+            queue: WaitQueue::new(),
+            parents: Mutex::default(),
+        });
+        OpenFile::anonymous(Arc::new(Epoll { shared }), O_RDWR, "anon_inode:[eventpoll]")
+    }
+
+    /// The instance behind an open file, if it is one.
+    pub fn of(file: &OpenFile) -> Option<&Epoll> {
+        file.ops.as_any().downcast_ref()
+    }
+
+    /// `EPOLL_CTL_ADD`. `EEXIST` if the pair of descriptor and file is watched already, `EPERM` for a file that is
+    /// always ready, `ELOOP` for nesting that is circular or too deep, `ENOSPC` for too many, `EINVAL` for flags that do
+    /// not go together.
+    pub fn add(&self, descriptor: i32, file: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
+        let inner = Epoll::of(file);
+        // A first look decides what kind of host file it is.
+        file.ops.poll(file);
+        if file.ops.wait_queue().is_none() {
+            return Err(Errno::EPERM);
+        }
+        if event.events & EPOLLEXCLUSIVE != 0
+            && (inner.is_some() || event.events & !EXCLUSIVE_COMPANIONS != 0)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let nesting = inner.map(|inner| (NESTING.lock(), inner));
+        if let Some((_, inner)) = &nesting {
+            self.shared.check_nesting(&inner.shared)?;
+        }
+        let item = self.shared.insert(descriptor, file, event)?;
+        file.watch_close(self.shared.own.clone() as Weak<dyn CloseWatcher>);
+        if let Some((_, inner)) = &nesting {
+            inner.shared.parents.lock().push(self.shared.own.clone());
+        }
+        self.shared.listen(&item, file);
+        Ok(())
+    }
+
+    /// `EPOLL_CTL_MOD`. `ENOENT` if it is not watched, `EINVAL` if it is or would be exclusive.
+    pub fn modify(&self, descriptor: i32, file: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
+        let item = self.shared.find(descriptor, file)?;
+        if event.events & EPOLLEXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        {
+            let mut interest = item.interest.lock();
+            if interest.event.events & EPOLLEXCLUSIVE != 0 {
+                return Err(Errno::EINVAL);
+            }
+            interest.event = event;
+            interest.is_spent = false;
+        }
+        self.shared.listen(&item, file);
+        Ok(())
+    }
+
+    /// `EPOLL_CTL_DEL`. `ENOENT` if it is not watched.
+    pub fn remove(&self, descriptor: i32, file: &Arc<OpenFile>) -> Result<(), Errno> {
+        let item = self.shared.find(descriptor, file)?;
+        self.shared.forget(&item, file);
+        Ok(())
+    }
+
+    /// Up to `most` events that are ready now; `EAGAIN` if there are none.
+    pub fn collect(&self, most: usize) -> Result<Vec<EpollEvent>, Errno> {
+        self.shared.collect(most)
+    }
+
+    /// Where the instance notifies.
+    pub fn queue(&self) -> &WaitQueue {
+        &self.shared.queue
+    }
+
+    /// The watched descriptors with their events and data, for `/proc/PID/fdinfo`.
+    pub fn watched(&self) -> Vec<(i32, EpollEvent)> {
+        let items: Vec<_> = self.shared.items.lock().by_key.values().cloned().collect();
+        let mut watched: Vec<_> =
+            items.iter().map(|item| (item.descriptor, item.interest.lock().event)).collect();
+        watched.sort_by_key(|(descriptor, _)| *descriptor);
+        watched
+    }
+}
+
+impl Shared {
+    fn insert(&self, descriptor: i32, file: &Arc<OpenFile>, event: EpollEvent) -> Result<Arc<Item>, Errno> {
+        let mut items = self.items.lock();
+        let address = address_of(file);
+        if items.by_file.contains_key(&(descriptor, address)) {
+            return Err(Errno::EEXIST);
+        }
+        if items.by_key.len() >= MAX_WATCHES {
+            return Err(Errno::ENOSPC);
+        }
+        let key = items.next_key;
+        items.next_key += 1;
+        let interest = Mutex::new(Interest { event, is_spent: false, token: None });
+        let item = Arc::new(Item { key, descriptor, file: Arc::downgrade(file), address, interest });
+        items.by_key.insert(key, item.clone());
+        items.by_file.insert((descriptor, address), key);
+        Ok(item)
+    }
+
+    fn find(&self, descriptor: i32, file: &Arc<OpenFile>) -> Result<Arc<Item>, Errno> {
+        let items = self.items.lock();
+        let key = items.by_file.get(&(descriptor, address_of(file))).ok_or(Errno::ENOENT)?;
+        items.by_key.get(key).cloned().ok_or(Errno::ENOENT)
+    }
+
+    /// Registers an item on its file's queue for what it is interested in now, and reports it if it is ready.
+    fn listen(&self, item: &Item, file: &Arc<OpenFile>) {
+        let (Some(queue), Some(own)) = (file.ops.wait_queue(), self.own.upgrade()) else { return };
+        {
+            let mut interest = item.interest.lock();
+            if let Some(token) = interest.token.take() {
+                queue.remove(token);
+            }
+            let events = PollEvents::from_bits_truncate(interest.event.events);
+            let exclusive = interest.event.events & EPOLLEXCLUSIVE != 0;
+            interest.token = Some(queue.add(own, item.key, events, exclusive));
+        }
+        if !item.ready_events(file).is_empty() {
+            self.notify(item.key, READABLE);
+        }
+    }
+
+    fn forget(&self, item: &Item, file: &OpenFile) {
+        {
+            let mut items = self.items.lock();
+            items.by_key.remove(&item.key);
+            items.by_file.remove(&(item.descriptor, item.address));
+        }
+        let token = item.interest.lock().token.take();
+        if let (Some(queue), Some(token)) = (file.ops.wait_queue(), token) {
+            queue.remove(token);
+        }
+        if let Some(inner) = Epoll::of(file) {
+            let mut parents = inner.shared.parents.lock();
+            if let Some(at) = parents.iter().position(|parent| parent.ptr_eq(&self.own)) {
+                parents.swap_remove(at);
+            }
+        }
+    }
+
+    fn collect(&self, most: usize) -> Result<Vec<EpollEvent>, Errno> {
+        let _collecting = self.collecting.lock();
+        let mut events = Vec::new();
+        let mut again = Vec::new();
+        // Items that become ready while this runs are for the next time: each is looked at once.
+        let candidates = self.ready.lock().list.len();
+        for _ in 0..candidates {
+            let Some((item, file)) = self.next_ready() else { break };
+            let ready = item.ready_events(&file);
+            if ready.is_empty() {
+                continue;
+            }
+            let mut interest = item.interest.lock();
+            events.push(EpollEvent { events: ready.bits(), data: interest.event.data });
+            if interest.event.events & EPOLLONESHOT != 0 {
+                interest.is_spent = true;
+            } else if interest.event.events & EPOLLET == 0 {
+                again.push(item.key);
+            }
+            drop(interest);
+            if events.len() == most {
+                break;
+            }
+        }
+        if self.put_back(&again) {
+            // Others that wait may want what is left.
+            self.queue.notify(READABLE);
+        }
+        if events.is_empty() { Err(Errno::EAGAIN) } else { Ok(events) }
+    }
+
+    /// True if any item is ready. Leaves the ready list as it is, but for items that are not ready any more.
+    fn has_ready(&self) -> bool {
+        let _collecting = self.collecting.lock();
+        let candidates = self.ready.lock().list.len();
+        for _ in 0..candidates {
+            let Some((item, file)) = self.next_ready() else { break };
+            if !item.ready_events(&file).is_empty() {
+                self.put_back(&[item.key]);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes the first live item off the ready list.
+    fn next_ready(&self) -> Option<(Arc<Item>, Arc<OpenFile>)> {
+        loop {
+            let key = {
+                let mut ready = self.ready.lock();
+                let key = ready.list.pop_front()?;
+                ready.members.remove(&key);
+                key
+            };
+            let item = self.items.lock().by_key.get(&key).cloned();
+            if let Some(item) = item
+                && let Some(file) = item.file.upgrade()
+            {
+                return Some((item, file));
+            }
+        }
+    }
+
+    /// Puts items at the end of the ready list. True if there were any.
+    fn put_back(&self, keys: &[u64]) -> bool {
+        let mut ready = self.ready.lock();
+        for key in keys {
+            if ready.members.insert(*key) {
+                ready.list.push_back(*key);
+            }
+        }
+        !keys.is_empty()
+    }
+
+    /// `ELOOP` if watching `inner` would close a circle or nest too deeply. [`NESTING`] is held.
+    fn check_nesting(&self, inner: &Shared) -> Result<(), Errno> {
+        let below = inner.depth_below(Some(self), MAX_NESTING).ok_or(Errno::ELOOP)?;
+        let above = self.depth_above(MAX_NESTING).ok_or(Errno::ELOOP)?;
+        if below + above > MAX_NESTING { Err(Errno::ELOOP) } else { Ok(()) }
+    }
+
+    /// Instances on the longest way down, this one included; `None` if more than `limit`, or if `forbidden` is on it.
+    fn depth_below(&self, forbidden: Option<&Shared>, limit: usize) -> Option<usize> {
+        if limit == 0 || forbidden.is_some_and(|forbidden| std::ptr::eq(forbidden, self)) {
+            return None;
+        }
+        let files: Vec<_> =
+            self.items.lock().by_key.values().filter_map(|item| item.file.upgrade()).collect();
+        let mut deepest = 0;
+        for inner in files.iter().filter_map(|file| Epoll::of(file)) {
+            deepest = deepest.max(inner.shared.depth_below(forbidden, limit - 1)?);
+        }
+        Some(deepest + 1)
+    }
+
+    /// Instances on the longest way up, this one included; `None` if more than `limit`.
+    fn depth_above(&self, limit: usize) -> Option<usize> {
+        if limit == 0 {
+            return None;
+        }
+        let parents: Vec<_> = self.parents.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut highest = 0;
+        for parent in parents {
+            highest = highest.max(parent.depth_above(limit - 1)?);
+        }
+        Some(highest + 1)
+    }
+}
+
+impl Item {
+    fn ready_events(&self, file: &OpenFile) -> PollEvents {
+        let wanted = {
+            let interest = self.interest.lock();
+            if interest.is_spent {
+                return PollEvents::empty();
+            }
+            PollEvents::from_bits_truncate(interest.event.events) | PollEvents::ERR | PollEvents::HUP
+        };
+        file.ops.poll(file) & wanted
+    }
+}
+
+impl Notify for Shared {
+    fn notify(&self, key: u64, _events: PollEvents) {
+        self.put_back(&[key]);
+        self.queue.notify(READABLE);
+    }
+}
+
+impl CloseWatcher for Shared {
+    fn file_closed(&self, file: &OpenFile) {
+        let address = address_of(file);
+        let gone: Vec<_> = {
+            let items = self.items.lock();
+            items.by_key.values().filter(|item| item.address == address).cloned().collect()
+        };
+        for item in gone {
+            self.forget(&item, file);
+        }
+    }
+}
+
+impl FileOps for Epoll {
+    fn seek(&self, _file: &OpenFile, _offset: i64, _whence: u32) -> Result<u64, Errno> {
+        // Linux's noop_llseek: there is no position, and asking for one is no error.
+        Ok(0)
+    }
+
+    fn poll(&self, _file: &OpenFile) -> PollEvents {
+        if self.shared.has_ready() { READABLE } else { PollEvents::empty() }
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.shared.queue)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        let items: Vec<_> = self.shared.items.lock().by_key.values().cloned().collect();
+        for item in items {
+            if let Some(file) = item.file.upgrade() {
+                self.shared.forget(&item, &file);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

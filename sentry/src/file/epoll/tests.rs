@@ -1,0 +1,167 @@
+use std::thread;
+
+use super::*;
+use crate::file::eventfd::EventFd;
+use crate::file::pipe::Pipe;
+use crate::file::testing::{block, read, write};
+
+const IN: u32 = PollEvents::IN.bits();
+const OUT: u32 = PollEvents::OUT.bits();
+
+fn event(events: u32, data: u64) -> EpollEvent {
+    EpollEvent { events, data }
+}
+
+fn epoll(file: &OpenFile) -> &Epoll {
+    Epoll::of(file).unwrap()
+}
+
+fn one() -> [u8; 8] {
+    1u64.to_ne_bytes()
+}
+
+#[test]
+fn a_level_is_reported_until_it_falls() {
+    let instance = Epoll::open();
+    let file = EventFd::open(0, false, 0);
+    epoll(&instance).add(5, &file, event(IN, 42)).unwrap();
+    assert_eq!(epoll(&instance).collect(8), Err(Errno::EAGAIN));
+    write(&file, &one()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(epoll(&instance).collect(8).unwrap(), [event(IN, 42)]);
+    }
+    read(&file, 8).unwrap();
+    assert_eq!(epoll(&instance).collect(8), Err(Errno::EAGAIN));
+}
+
+#[test]
+fn an_edge_is_reported_once_per_change() {
+    let instance = Epoll::open();
+    let file = EventFd::open(1, false, 0);
+    epoll(&instance).add(5, &file, event(IN | EPOLLET, 1)).unwrap();
+    assert_eq!(epoll(&instance).collect(8).unwrap().len(), 1);
+    assert_eq!(epoll(&instance).collect(8), Err(Errno::EAGAIN));
+    write(&file, &one()).unwrap();
+    assert_eq!(epoll(&instance).collect(8).unwrap().len(), 1);
+    assert_eq!(epoll(&instance).collect(8), Err(Errno::EAGAIN));
+}
+
+#[test]
+fn one_shot_waits_to_be_armed_again() {
+    let instance = Epoll::open();
+    let file = EventFd::open(1, false, 0);
+    epoll(&instance).add(5, &file, event(IN | EPOLLONESHOT, 1)).unwrap();
+    assert_eq!(epoll(&instance).collect(8).unwrap().len(), 1);
+    write(&file, &one()).unwrap();
+    assert_eq!(epoll(&instance).collect(8), Err(Errno::EAGAIN));
+    epoll(&instance).modify(5, &file, event(IN | OUT | EPOLLONESHOT, 2)).unwrap();
+    assert_eq!(epoll(&instance).collect(8).unwrap(), [event(IN | OUT, 2)]);
+}
+
+#[test]
+fn control_reports_what_is_wrong() {
+    let instance = Epoll::open();
+    let file = EventFd::open(0, false, 0);
+    let epoll = epoll(&instance);
+    assert_eq!(epoll.modify(5, &file, event(IN, 0)), Err(Errno::ENOENT));
+    assert_eq!(epoll.remove(5, &file), Err(Errno::ENOENT));
+    epoll.add(5, &file, event(IN, 0)).unwrap();
+    assert_eq!(epoll.add(5, &file, event(IN, 0)), Err(Errno::EEXIST));
+    epoll.add(6, &file, event(IN | EPOLLEXCLUSIVE, 0)).unwrap();
+    assert_eq!(epoll.modify(6, &file, event(IN, 0)), Err(Errno::EINVAL));
+    assert_eq!(epoll.modify(5, &file, event(IN | EPOLLEXCLUSIVE, 0)), Err(Errno::EINVAL));
+    assert_eq!(epoll.add(7, &file, event(IN | EPOLLEXCLUSIVE | EPOLLONESHOT, 0)), Err(Errno::EINVAL));
+    assert_eq!(epoll.watched().len(), 2);
+    epoll.remove(5, &file).unwrap();
+    write(&file, &one()).unwrap();
+    assert_eq!(epoll.collect(8).unwrap().len(), 1);
+}
+
+#[test]
+fn a_closed_file_is_forgotten() {
+    let instance = Epoll::open();
+    let (reader, writer) = Pipe::pair(0);
+    epoll(&instance).add(5, &reader, event(IN, 0)).unwrap();
+    epoll(&instance).add(6, &writer, event(OUT, 0)).unwrap();
+    write(&writer, b"x").unwrap();
+    drop(reader);
+    assert_eq!(epoll(&instance).watched().len(), 1);
+    // The reader is gone for the writer too: the instance does not keep it.
+    assert_eq!(epoll(&instance).collect(8).unwrap(), [event(OUT | PollEvents::ERR.bits(), 0)]);
+}
+
+#[test]
+fn a_closed_instance_leaves_no_trace_on_its_files() {
+    let instance = Epoll::open();
+    let file = EventFd::open(0, false, 0);
+    epoll(&instance).add(5, &file, event(IN, 0)).unwrap();
+    let shared = Arc::downgrade(&epoll(&instance).shared);
+    drop(instance);
+    assert!(shared.upgrade().is_none());
+}
+
+#[test]
+fn instances_nest_without_circles_and_to_a_limit() {
+    let chain: Vec<_> = (0..6).map(|_| Epoll::open()).collect();
+    // Built from the top down, so that the limit has to look upwards.
+    for pair in chain.windows(2).take(4) {
+        epoll(&pair[0]).add(9, &pair[1], event(IN, 0)).unwrap();
+    }
+    assert_eq!(epoll(&chain[4]).add(9, &chain[5], event(IN, 0)), Err(Errno::ELOOP));
+    assert_eq!(epoll(&chain[4]).add(9, &chain[0], event(IN, 0)), Err(Errno::ELOOP));
+    assert_eq!(epoll(&chain[5]).add(9, &chain[5], event(IN, 0)), Err(Errno::ELOOP));
+    let file = EventFd::open(0, false, 0);
+    epoll(&chain[4]).add(5, &file, event(IN, 7)).unwrap();
+    assert_eq!(epoll(&chain[0]).collect(1), Err(Errno::EAGAIN));
+    write(&file, &one()).unwrap();
+    assert_eq!(epoll(&chain[0]).collect(1).unwrap(), [event(IN, 0)]);
+    assert_eq!(epoll(&chain[4]).collect(1).unwrap(), [event(IN, 7)]);
+    // What is removed may be added elsewhere.
+    epoll(&chain[3]).remove(9, &chain[4]).unwrap();
+    epoll(&chain[4]).add(9, &chain[5], event(IN, 0)).unwrap();
+}
+
+#[test]
+fn ready_items_take_turns() {
+    let instance = Epoll::open();
+    let files: Vec<_> = (0..4).map(|_| EventFd::open(1, false, 0)).collect();
+    for (number, file) in files.iter().enumerate() {
+        epoll(&instance).add(number as i32, file, event(IN, number as u64)).unwrap();
+    }
+    let order: Vec<u64> = (0..8).map(|_| epoll(&instance).collect(1).unwrap()[0].data).collect();
+    assert_eq!(order, [0, 1, 2, 3, 0, 1, 2, 3]);
+}
+
+#[test]
+fn no_event_is_lost_between_many_writers_and_readers() {
+    const EACH: u64 = 2000;
+    for flags in [IN, IN | EPOLLET] {
+        let instance = Epoll::open();
+        let files: Vec<_> = (0..4).map(|_| EventFd::open(0, false, 0)).collect();
+        for (number, file) in files.iter().enumerate() {
+            epoll(&instance).add(number as i32, file, event(flags, number as u64)).unwrap();
+        }
+        let writers: Vec<_> = files
+            .iter()
+            .cloned()
+            .map(|file| {
+                thread::spawn(move || {
+                    (0..EACH).for_each(|_| {
+                        let _ = write(&file, &one());
+                    })
+                })
+            })
+            .collect();
+        let mut total = 0;
+        while total < EACH * 4 {
+            let events = block(&instance, PollEvents::IN, || epoll(&instance).collect(2)).unwrap();
+            for event in events {
+                let data = event.data;
+                if let Ok(bytes) = read(&files[data as usize], 8) {
+                    total += u64::from_ne_bytes(bytes.try_into().unwrap());
+                }
+            }
+        }
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+    }
+}

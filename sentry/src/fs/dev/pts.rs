@@ -1,0 +1,127 @@
+//! `/dev/pts`: a device file for each pseudo-terminal (`pts(4)`).
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use usk_abi::Errno;
+use usk_abi::fs::make_device;
+
+use crate::fs::synthetic::{Directory, Entry, SyntheticFs, SyntheticInode};
+use crate::tty::Terminals;
+use crate::tty::pty::{PTS_MAJOR, Pty};
+use crate::vfs::{Attributes, Caching, FileType, Inode, InodeCommon, InodeRef, SetAttributes, Timestamp};
+
+/// `DEVPTS_SUPER_MAGIC`
+const MAGIC: i64 = 0x1cd1;
+/// Inode numbers: the root's, `ptmx`'s, and that of terminal 0, as on Linux.
+const ROOT_INODE: u64 = 1;
+const MASTER_INODE: u64 = 2;
+const FIRST_INODE: u64 = 3;
+/// Device number of `/dev/ptmx`.
+const MASTER_DEVICE: (u32, u32) = (5, 2);
+
+/// The file system that shows the pseudo-terminals of `terminals`.
+pub(super) fn new(terminals: &Arc<Terminals>) -> Arc<SyntheticFs> {
+    SyntheticFs::new("devpts", MAGIC, Caching::Revalidate, |device| {
+        let (major, minor) = MASTER_DEVICE;
+        let master =
+            Arc::new(TerminalNode::new(device, MASTER_INODE, make_device(major, minor), 0o666, (0, 0)));
+        let names = Names { device, terminals: terminals.clone(), master, nodes: Mutex::default() };
+        SyntheticInode::directory(device, ROOT_INODE, 0o755, names).into_ref()
+    })
+}
+
+/// A terminal and its file.
+type Node = (Weak<Pty>, Arc<TerminalNode>);
+
+struct Names {
+    device: u64,
+    terminals: Arc<Terminals>,
+    master: Arc<TerminalNode>,
+    /// The files of terminals that somebody has looked at: they keep their owner and mode.
+    nodes: Mutex<BTreeMap<u32, Node>>,
+}
+
+impl Names {
+    fn node(&self, number: u32) -> Result<Arc<TerminalNode>, Errno> {
+        let pty = self.terminals.pty(number).map_err(|_| Errno::ENOENT)?;
+        let mut nodes = self.nodes.lock();
+        nodes.retain(|_, (pty, _)| pty.strong_count() > 0);
+        if let Some((known, node)) = nodes.get(&number)
+            && known.as_ptr() == Arc::as_ptr(&pty)
+        {
+            return Ok(node.clone());
+        }
+        let inode = FIRST_INODE + u64::from(number);
+        let node = TerminalNode::new(self.device, inode, make_device(PTS_MAJOR, number), 0o620, pty.owner());
+        let node = Arc::new(node);
+        nodes.insert(number, (Arc::downgrade(&pty), node.clone()));
+        Ok(node)
+    }
+}
+
+impl Directory for Names {
+    fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
+        if name == b"ptmx" {
+            return Ok(self.master.clone());
+        }
+        let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+        let number: u32 = text.parse().map_err(|_| Errno::ENOENT)?;
+        if number.to_string() != text { Err(Errno::ENOENT) } else { Ok(self.node(number)?) }
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, Errno> {
+        let file_type = FileType::CharacterDevice;
+        let mut entries = vec![Entry { name: b"ptmx".to_vec(), inode: MASTER_INODE, file_type }];
+        entries.extend(self.terminals.ptys().into_iter().map(|(number, _)| Entry {
+            name: number.to_string().into_bytes(),
+            inode: FIRST_INODE + u64::from(number),
+            file_type,
+        }));
+        Ok(entries)
+    }
+
+    fn is_current(&self, name: &[u8], child: &InodeRef) -> bool {
+        self.lookup(name).is_ok_and(|now| Arc::ptr_eq(&now, child))
+    }
+}
+
+/// The device file of one terminal.
+struct TerminalNode {
+    common: InodeCommon,
+    attributes: Mutex<Attributes>,
+}
+
+impl TerminalNode {
+    fn new(device: u64, inode: u64, number: u64, permissions: u32, (uid, gid): (u32, u32)) -> Self {
+        let mode = FileType::CharacterDevice.mode() | permissions;
+        let fresh = Attributes::new(device, inode, mode, Timestamp::now());
+        let attributes = Attributes { uid, gid, special_device: number, ..fresh };
+        TerminalNode { common: InodeCommon::default(), attributes: Mutex::new(attributes) }
+    }
+}
+
+impl Inode for TerminalNode {
+    fn common(&self) -> &InodeCommon {
+        &self.common
+    }
+
+    fn file_type(&self) -> FileType {
+        FileType::CharacterDevice
+    }
+
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        Ok(*self.attributes.lock())
+    }
+
+    fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
+        change.apply(&mut self.attributes.lock());
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,562 @@
+//! The inodes of an export.
+
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use usk_abi::Errno;
+use usk_abi::fs::{OpenFlags, RenameFlags, XATTR_CREATE, XATTR_REPLACE};
+use usk_platform::host;
+
+use super::file::GoferFile;
+use super::{Tree, attributes};
+use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkStep, XattrMode, XattrName};
+use crate::time::monotonic_now;
+use crate::vfs::{
+    Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Rename,
+    SetAttributes,
+};
+
+/// Entries of a directory up to which its listing is kept to answer lookups.
+const MAX_KEPT_LISTING: usize = 4096;
+
+/// How long attributes that a walk has just brought count as current on a shared export, in nanoseconds: long enough for the
+/// call that walked.
+const FRESH_NS: u64 = 1_000_000;
+
+/// Where an inode that has no node yet was announced.
+struct Origin {
+    directory: Arc<GoferInode>,
+    name: Box<[u8]>,
+}
+
+/// A directory that was read once.
+struct Kept {
+    listing: Listing,
+    /// Attributes, where the host told them.
+    by_name: HashMap<Box<[u8]>, Option<gofer::Attributes>>,
+}
+
+/// What is known of a file's attributes.
+struct Known {
+    attributes: Attributes,
+    /// The file has been written to since.
+    outdated: bool,
+    /// Monotonic time of the answer.
+    learned_ns: u64,
+}
+
+/// Donated descriptors in use, by access.
+#[derive(Default)]
+struct Donated {
+    read: Weak<OwnedFd>,
+    write: Weak<OwnedFd>,
+    both: Weak<OwnedFd>,
+}
+
+impl Donated {
+    fn slot(&mut self, access: Access) -> &mut Weak<OwnedFd> {
+        match access {
+            Access::Read => &mut self.read,
+            Access::Write => &mut self.write,
+            Access::ReadWrite => &mut self.both,
+        }
+    }
+
+    fn any(&self) -> Option<Arc<OwnedFd>> {
+        self.read.upgrade().or_else(|| self.both.upgrade()).or_else(|| self.write.upgrade())
+    }
+}
+
+/// A file of an export. No lock is held while the gofer is asked, but for [`GoferInode::writers`].
+pub(super) struct GoferInode {
+    this: Weak<GoferInode>,
+    tree: Arc<Tree>,
+    common: InodeCommon,
+    file_type: FileType,
+    /// The host's device and inode number.
+    identity: (u64, u64),
+    node: OnceLock<Node>,
+    origin: Mutex<Option<Origin>>,
+    known: Mutex<Known>,
+    link: OnceLock<Vec<u8>>,
+    /// What the last listing of an exclusive directory said, by name.
+    listed: Mutex<Option<Arc<Kept>>>,
+    donated: Mutex<Donated>,
+    /// Held by whoever writes, so that appends find the end.
+    pub(super) writers: Mutex<()>,
+    /// A shared mapping may change the contents at any time.
+    is_mapped_for_writing: AtomicBool,
+    /// It has lost its last name; the gofer does not find it any more.
+    is_unlinked: AtomicBool,
+}
+
+impl GoferInode {
+    pub(super) fn root(tree: &Arc<Tree>, node: Node, attributes: &gofer::Attributes) -> Arc<Self> {
+        Self::make(tree, attributes, Some(node), None)
+    }
+
+    fn make(
+        tree: &Arc<Tree>,
+        from: &gofer::Attributes,
+        node: Option<Node>,
+        origin: Option<Origin>,
+    ) -> Arc<Self> {
+        let known = Known {
+            attributes: attributes::attributes(tree, from),
+            outdated: false,
+            learned_ns: monotonic_now(),
+        };
+        Arc::new_cyclic(|this| GoferInode {
+            this: this.clone(),
+            tree: tree.clone(),
+            common: InodeCommon::default(),
+            file_type: attributes::file_type(from.file_type()),
+            identity: (from.dev, from.ino),
+            node: node.map(OnceLock::from).unwrap_or_default(),
+            origin: Mutex::new(origin),
+            known: Mutex::new(known),
+            link: OnceLock::new(),
+            listed: Mutex::default(),
+            donated: Mutex::default(),
+            writers: Mutex::default(),
+            is_mapped_for_writing: AtomicBool::new(false),
+            is_unlinked: AtomicBool::new(false),
+        })
+    }
+
+    /// The inode for a file that the gofer handed out; the one that is there already if the file has several names.
+    fn found(
+        tree: &Arc<Tree>,
+        from: &gofer::Attributes,
+        node: Option<Node>,
+        origin: Option<Origin>,
+    ) -> Arc<Self> {
+        if from.nlink < 2 || from.is_directory() {
+            return Self::make(tree, from, node, origin);
+        }
+        let key = (from.dev, from.ino);
+        let mut linked = tree.linked.lock();
+        let known = linked.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = known.filter(|known| known.file_type == attributes::file_type(from.file_type()))
+        {
+            drop(linked);
+            known.learn(from);
+            return known;
+        }
+        let inode = Self::make(tree, from, node, origin);
+        linked.insert(key, Arc::downgrade(&inode));
+        inode
+    }
+
+    fn of(inode: &InodeRef) -> Result<&GoferInode, Errno> {
+        inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
+    }
+
+    fn strong(&self) -> Result<Arc<GoferInode>, Errno> {
+        self.this.upgrade().ok_or(Errno::EIO)
+    }
+
+    /// The gofer's node; walks to it if the file is known from a listing only.
+    pub(super) fn node(&self) -> Result<&Node, Errno> {
+        if self.node.get().is_none() {
+            self.walk_here(None)?;
+        }
+        self.node.get().ok_or(Errno::ENOENT)
+    }
+
+    /// Walks to the file from the directory that announced it, opening it if that is wanted.
+    fn walk_here(&self, open: Option<Access>) -> Result<Option<Arc<OwnedFd>>, Errno> {
+        let (directory, name) = {
+            let origin = self.origin.lock();
+            let origin = origin.as_ref().ok_or(Errno::ENOENT)?;
+            (origin.directory.clone(), origin.name.clone())
+        };
+        let outcome = directory.node()?.walk(&[Name::new(&name)?], open)?;
+        let step = outcome.steps.into_iter().next().ok_or(Errno::ENOENT)?;
+        if (step.attributes.dev, step.attributes.ino) != self.identity {
+            return Err(Errno::ESTALE);
+        }
+        self.learn(&step.attributes);
+        // Another thread may have been faster; its node is as good.
+        let _ = self.node.set(step.node);
+        *self.origin.lock() = None;
+        match outcome.end {
+            WalkEnd::Complete { opened: Some(opened) } => Ok(Some(self.donate(Access::Read, opened?))),
+            WalkEnd::Symlink(target) => {
+                let _ = self.link.set(target.into_bytes().into_vec());
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes a donated descriptor into use.
+    fn donate(&self, access: Access, file: OwnedFd) -> Arc<OwnedFd> {
+        let file = Arc::new(file);
+        *self.donated.lock().slot(access) = Arc::downgrade(&file);
+        self.tree.keep(&file);
+        file
+    }
+
+    fn learn(&self, from: &gofer::Attributes) {
+        let attributes = attributes::attributes(&self.tree, from);
+        *self.known.lock() = Known { attributes, outdated: false, learned_ns: monotonic_now() };
+    }
+
+    fn outdate(&self) {
+        self.known.lock().outdated = true;
+    }
+
+    /// Notes that the contents were written to.
+    pub(super) fn contents_changed(&self) {
+        self.outdate();
+    }
+
+    /// Notes that the contents may be written to at any time.
+    pub(super) fn mapped_for_writing(&self) {
+        self.is_mapped_for_writing.store(true, Ordering::Relaxed);
+    }
+
+    /// The length, if it cannot change.
+    pub(super) fn fixed_size(&self) -> Option<u64> {
+        let is_fixed = self.tree.is_read_only && !self.tree.is_shared;
+        is_fixed.then(|| self.known.lock().attributes.size)
+    }
+
+    /// Forgets what the directory's listing said: its names have changed.
+    fn names_changed(&self) {
+        *self.listed.lock() = None;
+        self.outdate();
+    }
+
+    /// The child of this name as the last listing has it: `None` if there is no listing to go by, or it does not say.
+    fn announced(&self, name: &[u8]) -> Option<Result<gofer::Attributes, Errno>> {
+        let listed = self.listed.lock().clone()?;
+        match listed.by_name.get(name) {
+            None => Some(Err(Errno::ENOENT)),
+            Some(attributes) => attributes.map(Ok),
+        }
+    }
+
+    fn access(flags: OpenFlags) -> Access {
+        match (flags.is_readable(), flags.is_writable()) {
+            (true, true) => Access::ReadWrite,
+            (false, true) => Access::Write,
+            _ => Access::Read,
+        }
+    }
+
+    /// Runs a creation with an owner, or without one if the gofer may not give files away.
+    fn as_owner<T>(
+        &self,
+        node: &NewNode<'_>,
+        create: impl Fn(Option<Owner>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        if !self.tree.refuses_owner() {
+            match create(Some(Owner { uid: node.uid, gid: node.gid })) {
+                Err(Errno::EPERM) => {}
+                result => return result,
+            }
+        }
+        let created = create(None)?;
+        self.tree.owner_refused.store(true, Ordering::Relaxed);
+        Ok(created)
+    }
+}
+
+impl Inode for GoferInode {
+    fn common(&self) -> &InodeCommon {
+        &self.common
+    }
+
+    fn file_type(&self) -> FileType {
+        self.file_type
+    }
+
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        let is_unlinked = self.is_unlinked.load(Ordering::Relaxed);
+        {
+            let known = self.known.lock();
+            let is_current = if self.tree.is_shared {
+                monotonic_now().saturating_sub(known.learned_ns) < FRESH_NS
+            } else {
+                !self.is_mapped_for_writing.load(Ordering::Relaxed)
+            };
+            if is_current && !known.outdated {
+                return Ok(known.attributes);
+            }
+        }
+        if !is_unlinked {
+            match self.node()?.attributes() {
+                Ok(attributes) => self.learn(&attributes),
+                // Another has removed it. What is open stays.
+                Err(Errno::ESTALE) => self.is_unlinked.store(true, Ordering::Relaxed),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut known = self.known.lock();
+        if self.is_unlinked.load(Ordering::Relaxed) {
+            known.attributes.links = 0;
+            if let Some(file) = self.donated.lock().any()
+                && let Ok(extent) = host::extent(&*file)
+            {
+                known.attributes.size = extent.size;
+                known.attributes.blocks = extent.blocks;
+            }
+        }
+        Ok(known.attributes)
+    }
+
+    fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
+        let before = self.known.lock().attributes;
+        let mut change = attributes::change(change);
+        // What stays the same need not be allowed to the gofer.
+        change.uid = change.uid.filter(|uid| *uid != before.uid);
+        change.gid = change.gid.filter(|gid| *gid != before.gid);
+        let attributes = self.node()?.set_attributes(change)?;
+        self.learn(&attributes);
+        Ok(())
+    }
+
+    fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
+        let found = self.lookup_chain(&[name], false)?;
+        found.into_iter().next().ok_or(Errno::ENOENT)
+    }
+
+    fn lookup_chain(&self, names: &[&[u8]], opens: bool) -> Result<Vec<InodeRef>, Errno> {
+        let first = names.first().ok_or(Errno::ENOENT)?;
+        if let Some(announced) = self.announced(first) {
+            let attributes = announced?;
+            if names.len() == 1 || !attributes.is_directory() {
+                let origin = Origin { directory: self.strong()?, name: (*first).into() };
+                return Ok(vec![Self::found(&self.tree, &attributes, None, Some(origin))]);
+            }
+        }
+        let names: Vec<Name<'_>> = names.iter().map(|name| Name::new(name)).collect::<Result<_, _>>()?;
+        let access = (opens && self.tree.is_read_only).then_some(Access::Read);
+        let outcome = self.node()?.walk(&names, access)?;
+        let mut found: Vec<Arc<GoferInode>> = Vec::with_capacity(outcome.steps.len());
+        for WalkStep { node, attributes } in outcome.steps {
+            found.push(Self::found(&self.tree, &attributes, Some(node), None));
+        }
+        match (outcome.end, found.last()) {
+            (WalkEnd::Missing, None) => return Err(Errno::ENOENT),
+            (WalkEnd::NotDirectory, None) => return Err(Errno::ENOTDIR),
+            (WalkEnd::Failed(error), None) => return Err(error),
+            (WalkEnd::Symlink(target), Some(last)) => {
+                let _ = last.link.set(target.into_bytes().into_vec());
+            }
+            (WalkEnd::Complete { opened: Some(Ok(file)) }, Some(last)) => {
+                last.donate(Access::Read, file);
+            }
+            _ => {}
+        }
+        Ok(found.into_iter().map(|inode| inode as InodeRef).collect())
+    }
+
+    fn revalidate(&self, name: &[u8], child: &InodeRef) -> bool {
+        let still = || -> Result<bool, Errno> {
+            let child = Self::of(child)?;
+            let outcome = self.node()?.walk(&[Name::new(name)?], None)?;
+            let Some(step) = outcome.steps.first() else { return Ok(false) };
+            let attributes = &step.attributes;
+            if (attributes.dev, attributes.ino) != child.identity
+                || attributes::file_type(attributes.file_type()) != child.file_type
+            {
+                return Ok(false);
+            }
+            child.learn(attributes);
+            Ok(true)
+        };
+        still().unwrap_or(false)
+    }
+
+    fn create(&self, name: &[u8], node: &NewNode<'_>) -> Result<InodeRef, Errno> {
+        let directory = self.node()?;
+        let name = Name::new(name)?;
+        let permissions = u16::try_from(node.permissions & 0o7777).map_err(|_| Errno::EINVAL)?;
+        let special = |file_type| {
+            self.as_owner(node, |owner| directory.make_special(name, file_type, permissions, owner))
+        };
+        let (step, file) = match node.file_type {
+            FileType::Regular => {
+                let created = self.as_owner(node, |owner| {
+                    directory.create_file(name, permissions, owner, Access::ReadWrite)
+                })?;
+                let step = WalkStep { node: created.node, attributes: created.attributes };
+                (step, Some(created.descriptor))
+            }
+            FileType::Directory => {
+                (self.as_owner(node, |owner| directory.make_directory(name, permissions, owner))?, None)
+            }
+            FileType::Symlink => {
+                (self.as_owner(node, |owner| directory.make_symlink(name, node.target, owner))?, None)
+            }
+            FileType::Fifo => (special(gofer::FileType::Fifo)?, None),
+            FileType::Socket => (special(gofer::FileType::Socket)?, None),
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Anonymous => {
+                return Err(Errno::EPERM);
+            }
+        };
+        self.names_changed();
+        let inode = Self::make(&self.tree, &step.attributes, Some(step.node), None);
+        if let Some(file) = file {
+            inode.donate(Access::ReadWrite, file);
+        }
+        Ok(inode)
+    }
+
+    fn link(&self, name: &[u8], target: &InodeRef) -> Result<(), Errno> {
+        let target = Self::of(target)?;
+        let step = target.node()?.link(self.node()?, Name::new(name)?)?;
+        target.learn(&step.attributes);
+        self.tree.linked.lock().insert(target.identity, target.this.clone());
+        self.names_changed();
+        Ok(())
+    }
+
+    fn unlink(&self, name: &[u8], child: &InodeRef) -> Result<(), Errno> {
+        let child = Self::of(child)?;
+        // A file that was only announced is still open to nobody; with its node it can be asked about afterwards.
+        child.node()?;
+        self.node()?.unlink(Name::new(name)?)?;
+        if child.known.lock().attributes.links <= 1 {
+            child.is_unlinked.store(true, Ordering::Relaxed);
+        }
+        child.outdate();
+        self.names_changed();
+        Ok(())
+    }
+
+    fn rmdir(&self, name: &[u8], child: &InodeRef) -> Result<(), Errno> {
+        self.node()?.remove_directory(Name::new(name)?)?;
+        let child = Self::of(child)?;
+        child.is_unlinked.store(true, Ordering::Relaxed);
+        child.outdate();
+        self.names_changed();
+        Ok(())
+    }
+
+    fn rename(&self, rename: &Rename<'_>) -> Result<(), Errno> {
+        let mode = match rename.flags {
+            flags if flags.is_empty() => RenameMode::Replace,
+            RenameFlags::NOREPLACE => RenameMode::NoReplace,
+            RenameFlags::EXCHANGE => RenameMode::Exchange,
+            _ => return Err(Errno::EINVAL),
+        };
+        let (child, target) = (Self::of(rename.child)?, Self::of(rename.new_directory)?);
+        let replaced = rename.replaced.map(Self::of).transpose()?;
+        // Names by which they were announced stop to be true.
+        child.node()?;
+        if let Some(replaced) = replaced {
+            replaced.node()?;
+        }
+        let (old, new) = (Name::new(rename.name)?, Name::new(rename.new_name)?);
+        self.node()?.rename(old, target.node()?, new, mode)?;
+        if let Some(replaced) = replaced {
+            let is_last =
+                replaced.file_type == FileType::Directory || replaced.known.lock().attributes.links <= 1;
+            if mode == RenameMode::Replace && is_last {
+                replaced.is_unlinked.store(true, Ordering::Relaxed);
+            }
+            replaced.outdate();
+        }
+        child.outdate();
+        self.names_changed();
+        target.names_changed();
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Listing, Errno> {
+        if let Some(listed) = self.listed.lock().clone() {
+            return Ok(listed.listing.clone());
+        }
+        let mut listing = Listing::new();
+        let entries = self.node()?.read_whole_directory()?;
+        for entry in &entries {
+            let number = self.tree.inode_number(self.identity.0, entry.ino);
+            let known = entry.attributes.map(|attributes| attributes.file_type());
+            let kind = entry.file_type.or(known).map_or(FileType::Anonymous, attributes::file_type);
+            listing.push(entry.name.as_bytes(), number, kind);
+        }
+        if !self.tree.is_shared && self.tree.is_read_only && entries.len() <= MAX_KEPT_LISTING {
+            let by_name =
+                entries.into_iter().map(|entry| (entry.name.into_bytes(), entry.attributes)).collect();
+            *self.listed.lock() = Some(Arc::new(Kept { listing: listing.clone(), by_name }));
+        }
+        Ok(listing)
+    }
+
+    fn read_link(&self, _: Caller<'_>) -> Result<Link, Errno> {
+        if let Some(target) = self.link.get() {
+            return Ok(Link::Target(target.clone()));
+        }
+        let target = self.node()?.read_link()?.into_bytes().into_vec();
+        if !self.tree.is_shared {
+            let _ = self.link.set(target.clone());
+        }
+        Ok(Link::Target(target))
+    }
+
+    fn open(&self, _: &InodeRef, flags: OpenFlags, _: Caller<'_>) -> Result<Arc<dyn FileOps>, Errno> {
+        if self.file_type != FileType::Regular {
+            return Err(Errno::ENXIO);
+        }
+        let access = Self::access(flags);
+        let held = self.donated.lock().slot(access).upgrade();
+        let file = match held {
+            Some(file) => file,
+            None if self.node.get().is_none() && access == Access::Read => {
+                match self.walk_here(Some(access))? {
+                    Some(file) => file,
+                    None => return Err(Errno::EIO),
+                }
+            }
+            None => self.donate(access, self.node()?.open(access)?),
+        };
+        Ok(Arc::new(GoferFile::new(self.strong()?, file)))
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.node()?.get_xattr(XattrName::new(name)?)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        let mode = match flags {
+            XATTR_CREATE => XattrMode::Create,
+            XATTR_REPLACE => XattrMode::Replace,
+            _ => XattrMode::Any,
+        };
+        self.node()?.set_xattr(XattrName::new(name)?, value, mode)?;
+        self.outdate();
+        Ok(())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
+        self.node()?.remove_xattr(XattrName::new(name)?)?;
+        self.outdate();
+        Ok(())
+    }
+
+    fn list_xattr(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        let list = self.node()?.list_xattrs()?;
+        Ok(list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for GoferInode {
+    fn drop(&mut self) {
+        let mut linked = self.tree.linked.lock();
+        if linked.get(&self.identity).is_some_and(|known| known.strong_count() == 0) {
+            linked.remove(&self.identity);
+        }
+    }
+}

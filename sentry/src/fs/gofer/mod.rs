@@ -1,0 +1,135 @@
+//! Files of the host, through the gofer.
+//!
+//! An *exclusive* export is changed by nobody else: names, attributes and absences are cached for good, and a directory that was
+//! read once answers lookups by itself, without a round trip. Of a *shared* one nothing is believed without asking again.
+//! Regular files are read, written and mapped through descriptors that the gofer donates; only opening asks the gofer.
+//!
+//! Descriptors are scarce. A node costs the gofer one, so nodes are held by inodes, inodes by dentries, and the dentry cache is
+//! bounded. Inodes that a directory listing has announced get their node only when something needs it. A donated descriptor
+//! lives as long as a file is open or mapped, and a little longer: the last few are kept for the next open.
+
+mod attributes;
+mod file;
+mod inode;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use usk_abi::Errno;
+use usk_abi::fs::Statfs;
+
+use crate::gofer::{GoferClient, Node};
+use crate::vfs::{Caching, FileSystem, InodeRef, devices};
+
+use inode::GoferInode;
+
+/// Donated descriptors that are kept although nothing uses them.
+const SPARE_DESCRIPTORS: usize = 256;
+
+/// What the files of one export have in common.
+struct Tree {
+    device: u64,
+    is_shared: bool,
+    is_read_only: bool,
+    /// The gofer may not give files away: new ones belong to its own user.
+    owner_refused: AtomicBool,
+    /// Devices of the host that were seen; the index makes inode numbers of one device of ours.
+    host_devices: Mutex<Vec<u64>>,
+    /// Files with several names, by the host's device and inode number.
+    linked: Mutex<HashMap<(u64, u64), Weak<GoferInode>>>,
+    /// Descriptors donated most recently.
+    spare: Mutex<VecDeque<Arc<OwnedFd>>>,
+}
+
+impl Tree {
+    /// A number that no other file of this tree has.
+    fn inode_number(&self, host_device: u64, host_inode: u64) -> u64 {
+        let mut devices = self.host_devices.lock();
+        let index = match devices.iter().position(|device| *device == host_device) {
+            Some(index) => index,
+            None => {
+                devices.push(host_device);
+                devices.len() - 1
+            }
+        };
+        host_inode ^ ((index as u64) << 56)
+    }
+
+    /// Keeps a descriptor for the next open.
+    fn keep(&self, file: &Arc<OwnedFd>) {
+        let mut spare = self.spare.lock();
+        spare.push_back(file.clone());
+        let surplus = if spare.len() > SPARE_DESCRIPTORS { spare.pop_front() } else { None };
+        drop(spare);
+        drop(surplus);
+    }
+
+    fn refuses_owner(&self) -> bool {
+        self.owner_refused.load(Ordering::Relaxed)
+    }
+}
+
+/// One export of a gofer.
+pub struct GoferFileSystem {
+    tree: Arc<Tree>,
+    root: Arc<GoferInode>,
+}
+
+impl GoferFileSystem {
+    /// Export number `export` of `client`. `ENOENT` if there is none.
+    pub fn new(client: &Arc<GoferClient>, export: usize) -> Result<Arc<Self>, Errno> {
+        let description = *client.exports().get(export).ok_or(Errno::ENOENT)?;
+        let (node, attributes): (Node, _) = client.root(export).ok_or(Errno::ENOENT)?;
+        let tree = Arc::new(Tree {
+            device: devices::allocate(),
+            is_shared: description.shared,
+            is_read_only: description.read_only,
+            owner_refused: AtomicBool::new(false),
+            host_devices: Mutex::default(),
+            linked: Mutex::default(),
+            spare: Mutex::default(),
+        });
+        let root = GoferInode::root(&tree, node, &attributes);
+        Ok(Arc::new(GoferFileSystem { tree, root }))
+    }
+
+    /// True if nothing can be written.
+    pub fn is_read_only(&self) -> bool {
+        self.tree.is_read_only
+    }
+}
+
+impl FileSystem for GoferFileSystem {
+    fn type_name(&self) -> &'static str {
+        "usk"
+    }
+
+    fn root(&self) -> InodeRef {
+        self.root.clone()
+    }
+
+    fn caching(&self) -> Caching {
+        if self.tree.is_shared { Caching::Revalidate } else { Caching::Forever }
+    }
+
+    fn statistics(&self) -> Result<Statfs, Errno> {
+        let statistics = self.root.node()?.file_system()?;
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        Ok(Statfs {
+            f_type: signed(statistics.kind),
+            f_bsize: signed(statistics.block_size),
+            f_blocks: statistics.blocks,
+            f_bfree: statistics.blocks_free,
+            f_bavail: statistics.blocks_available,
+            f_files: statistics.files,
+            f_ffree: statistics.files_free,
+            f_namelen: signed(statistics.name_length),
+            f_frsize: signed(statistics.fragment_size),
+            ..Statfs::default()
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! How a directory of an overlay differs from the one below.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use usk_abi::Errno;
+
+use super::inode::OverlayInode;
+use crate::vfs::{FileType, Listing};
+
+/// What an overlay knows about a name in a directory.
+#[derive(Clone)]
+pub(super) enum Entry {
+    /// It means this file.
+    File {
+        inode: Arc<OverlayInode>,
+        /// The lower directory has the name, too.
+        hides_lower: bool,
+    },
+    /// It means nothing, although the lower directory has it.
+    Whiteout,
+}
+
+/// The names of a directory that do not mean what they mean in the lower one.
+#[derive(Default)]
+pub(super) struct Entries {
+    by_name: HashMap<Box<[u8]>, Entry>,
+}
+
+impl Entries {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Entry> {
+        self.by_name.get(name)
+    }
+
+    /// Lets a name mean a file, whatever it meant.
+    pub(super) fn set(&mut self, name: &[u8], inode: Arc<OverlayInode>, is_from_lower: bool) {
+        let hides_lower = is_from_lower || self.hides_lower(name);
+        self.by_name.insert(name.into(), Entry::File { inode, hides_lower });
+    }
+
+    /// Notes a file that was looked up in the lower directory, unless the name means something else by now.
+    pub(super) fn pin(&mut self, name: &[u8], inode: Arc<OverlayInode>) {
+        if !self.by_name.contains_key(name) {
+            self.by_name.insert(name.into(), Entry::File { inode, hides_lower: true });
+        }
+    }
+
+    /// Lets a name mean nothing. If nothing was noted about it, it is the lower directory's.
+    pub(super) fn remove(&mut self, name: &[u8]) {
+        match self.by_name.get(name) {
+            Some(Entry::File { hides_lower: false, .. }) => {
+                self.by_name.remove(name);
+            }
+            _ => {
+                self.by_name.insert(name.into(), Entry::Whiteout);
+            }
+        }
+    }
+
+    fn hides_lower(&self, name: &[u8]) -> bool {
+        match self.by_name.get(name) {
+            None => false,
+            Some(Entry::Whiteout) => true,
+            Some(Entry::File { hides_lower, .. }) => *hides_lower,
+        }
+    }
+
+    /// Count of subdirectories that are noted here.
+    pub(super) fn subdirectories(&self) -> u32 {
+        let is_directory = |entry: &&Entry| match entry {
+            Entry::File { inode, .. } => inode.kind() == FileType::Directory,
+            Entry::Whiteout => false,
+        };
+        u32::try_from(self.by_name.values().filter(is_directory).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The lower directory's listing with the differences worked in.
+    pub(super) fn merge(&self, lower: Option<Listing>) -> Listing {
+        let lower = lower.unwrap_or_default();
+        if self.by_name.is_empty() {
+            return lower;
+        }
+        let mut merged = Listing::new();
+        for entry in lower.iter().filter(|entry| !self.by_name.contains_key(entry.name)) {
+            merged.push(entry.name, entry.inode, entry.file_type);
+        }
+        for (name, entry) in &self.by_name {
+            if let Entry::File { inode, .. } = entry {
+                merged.push(name, inode.number(), inode.kind());
+            }
+        }
+        merged
+    }
+
+    /// `ENOTEMPTY` if any name of the merged directory means something.
+    pub(super) fn check_empty(&self, lower: Option<Listing>) -> Result<(), Errno> {
+        let has_own = self.by_name.values().any(|entry| matches!(entry, Entry::File { .. }));
+        let lower = lower.unwrap_or_default();
+        if has_own || lower.iter().any(|entry| !self.by_name.contains_key(entry.name)) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! `/proc/PID/fd`, `fdinfo`, `ns` and `net`.
+
+use std::sync::Arc;
+
+use usk_abi::Errno;
+
+use super::{Subject, inode_number, parse_id};
+use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode};
+use crate::vfs::{Caller, FileType, InodeRef, Link, OpenFile};
+
+/// Inode numbers of descriptors lie above those of a process's other files.
+fn number(subject: &Subject, fd: i32, information: bool) -> u64 {
+    inode_number(subject.id(), 0)
+        | 0x100_0000_0000_0000
+        | (fd as u64) << 32 << 9
+        | u64::from(information) << 55
+}
+
+fn open_file(subject: &Subject, name: &[u8]) -> Result<(i32, Arc<OpenFile>), Errno> {
+    let fd = if name == b"0" { 0 } else { parse_id(name)? };
+    let task = subject.task.as_ref().ok_or(Errno::ENOENT)?;
+    let file = task.files().get(fd).map_err(|_| Errno::ENOENT)?;
+    Ok((fd, file))
+}
+
+fn entries(subject: &Subject, file_type: FileType) -> Result<Vec<Entry>, Errno> {
+    let task = subject.task.as_ref().ok_or(Errno::ENOENT)?;
+    let is_information = file_type == FileType::Regular;
+    let descriptors = task.files().descriptors();
+    Ok(descriptors
+        .iter()
+        .map(|(fd, _, _)| Entry {
+            name: fd.to_string().into_bytes(),
+            inode: number(subject, *fd, is_information),
+            file_type,
+        })
+        .collect())
+}
+
+/// `fd`: a link for each descriptor, to the very file.
+pub(super) struct Descriptors {
+    pub(super) device: u64,
+    pub(super) subject: Subject,
+}
+
+impl Directory for Descriptors {
+    fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
+        let (fd, _) = open_file(&self.subject, name)?;
+        let link = DescriptorLink { subject: self.subject.clone(), fd };
+        Ok(SyntheticInode::link(self.device, number(&self.subject, fd, false), link).into_ref())
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, Errno> {
+        entries(&self.subject, FileType::Symlink)
+    }
+
+    fn is_current(&self, name: &[u8], _child: &InodeRef) -> bool {
+        open_file(&self.subject, name).is_ok()
+    }
+}
+
+struct DescriptorLink {
+    subject: Subject,
+    fd: i32,
+}
+
+impl LinkSource for DescriptorLink {
+    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
+        let task = self.subject.task.as_ref().ok_or(Errno::ENOENT)?;
+        let file = task.files().get(self.fd).map_err(|_| Errno::ENOENT)?;
+        Ok(Link::Magic(file.path().clone()))
+    }
+}
+
+/// `fdinfo`: position, flags and mount of each descriptor.
+pub(super) struct DescriptorInformation {
+    pub(super) device: u64,
+    pub(super) subject: Subject,
+}
+
+impl Directory for DescriptorInformation {
+    fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
+        let (fd, _) = open_file(&self.subject, name)?;
+        let subject = self.subject.clone();
+        let make = move || {
+            let task = subject.task.as_ref().ok_or(Errno::ENOENT)?;
+            let files = task.files();
+            let file = files.get(fd).map_err(|_| Errno::ENOENT)?;
+            let close_on_exec = if files.is_close_on_exec(fd)? { 0o2_000_000 } else { 0 };
+            let path = file.path();
+            let position = *file.position.lock();
+            let inode = file.inode().attributes().map_or(0, |known| known.inode);
+            let flags = file.flags() | close_on_exec;
+            let text =
+                format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{inode}\n", path.mount.id);
+            Ok(text.into_bytes())
+        };
+        Ok(SyntheticInode::text(self.device, number(&self.subject, fd, true), 0o444, make).into_ref())
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, Errno> {
+        entries(&self.subject, FileType::Regular)
+    }
+
+    fn is_current(&self, name: &[u8], _child: &InodeRef) -> bool {
+        open_file(&self.subject, name).is_ok()
+    }
+}
+
+/// Names and numbers of the sandbox's namespaces: one of each kind.
+const NAMESPACES: &[(&str, u64)] = &[
+    ("cgroup", 4_026_531_835),
+    ("ipc", 4_026_531_839),
+    ("mnt", 4_026_531_841),
+    ("net", 4_026_531_840),
+    ("pid", 4_026_531_836),
+    ("time", 4_026_531_834),
+    ("user", 4_026_531_837),
+    ("uts", 4_026_531_838),
+];
+
+/// `ns`: what tells namespaces apart.
+pub(super) struct Namespaces {
+    pub(super) device: u64,
+    pub(super) number: u64,
+}
+
+impl Directory for Namespaces {
+    fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
+        let known = NAMESPACES.iter().find(|(known, _)| known.as_bytes() == name);
+        let (name, id) = known.ok_or(Errno::ENOENT)?;
+        let link = NamespaceLink(format!("{name}:[{id}]"));
+        Ok(SyntheticInode::link(self.device, self.number << 8 | id & 0xff, link).into_ref())
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, Errno> {
+        Ok(NAMESPACES
+            .iter()
+            .map(|(name, id)| Entry {
+                name: name.as_bytes().to_vec(),
+                inode: self.number << 8 | id & 0xff,
+                file_type: FileType::Symlink,
+            })
+            .collect())
+    }
+}
+
+struct NamespaceLink(String);
+
+impl LinkSource for NamespaceLink {
+    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
+        Ok(Link::Target(self.0.clone().into_bytes()))
+    }
+}
+
+/// `net`: the tables of a network that has no interface but the loopback's.
+pub(super) fn network(device: u64, number: u64) -> Names {
+    const DEVICE_HEADER: &str = "Inter-|   Receive                                                |  Transmit\n \
+        face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n";
+    const FILES: &[(&str, &str)] = &[
+        ("dev", DEVICE_HEADER),
+        ("if_inet6", ""),
+        ("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
+        (
+            "tcp",
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
+        ),
+        (
+            "udp",
+            "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
+        ),
+        ("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
+    ];
+    FILES.iter().enumerate().fold(Names::default(), |names, (index, (name, text))| {
+        let inode =
+            SyntheticInode::text(device, number << 8 | index as u64, 0o444, || Ok(text.as_bytes().to_vec()));
+        names.with(name, inode.into_ref())
+    })
+}

@@ -1,0 +1,110 @@
+//! `/proc`: the kernel's view of its processes and of itself (`proc(5)`).
+//!
+//! [`root`] holds the system's files and a directory for each process; [`process`] is that directory; the contents are made in
+//! `system_text` and `process_text`. What Linux shows and the sentry does not know is left out rather than made up.
+
+mod descriptors;
+mod process;
+mod process_text;
+mod root;
+mod system_text;
+
+use std::sync::Arc;
+
+use usk_abi::Errno;
+
+use crate::fs::synthetic::{SyntheticFs, SyntheticInode};
+use crate::kernel::Kernel;
+use crate::task::{Credentials, Task, ThreadGroup};
+use crate::vfs::Caching;
+
+/// `PROC_SUPER_MAGIC`
+const MAGIC: i64 = 0x9fa0;
+/// Inode number of the root (`PROC_ROOT_INO`).
+const ROOT_INODE: u64 = 1;
+
+/// The file system of `kernel`'s processes.
+pub fn new(kernel: &Arc<Kernel>) -> Arc<SyntheticFs> {
+    SyntheticFs::new("proc", MAGIC, Caching::Revalidate, |device| {
+        SyntheticInode::directory(device, ROOT_INODE, 0o555, root::Root::new(kernel, device)).into_ref()
+    })
+}
+
+/// The process or thread that a file in `/proc/PID` is about.
+#[derive(Clone)]
+struct Subject {
+    kernel: Arc<Kernel>,
+    group: Arc<ThreadGroup>,
+    /// The thread: the one that was named, or the leader. `None` for a zombie and for init.
+    task: Option<Arc<Task>>,
+    /// Whether it was named as a thread (`/proc/PID/task/TID`).
+    is_thread: bool,
+    /// Whether it is the one who reads.
+    is_reader: bool,
+}
+
+impl Subject {
+    /// The process `pid`, or, as Linux has it, the thread of that number. `ENOENT` if there is none.
+    fn find(kernel: &Arc<Kernel>, pid: i32) -> Result<Subject, Errno> {
+        let table = kernel.tasks.lock();
+        let thread = table.thread(pid);
+        let group = match (&thread, table.process(pid)) {
+            (_, Some(process)) => process.group.clone(),
+            (Some(task), None) => task.group.clone(),
+            (None, None) => return Err(Errno::ENOENT),
+        };
+        drop(table);
+        let task = thread.or_else(|| group.any_thread());
+        Ok(Subject { kernel: kernel.clone(), group, task, is_thread: false, is_reader: false })
+    }
+
+    /// The thread `tid` of `group`. `ENOENT` if there is none.
+    fn find_thread(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, tid: i32) -> Result<Subject, Errno> {
+        let task = group.threads().into_iter().find(|task| task.tid() == tid).ok_or(Errno::ENOENT)?;
+        let (kernel, group) = (kernel.clone(), group.clone());
+        Ok(Subject { kernel, group, task: Some(task), is_thread: true, is_reader: false })
+    }
+
+    /// Its number.
+    fn id(&self) -> i32 {
+        match &self.task {
+            Some(task) if self.is_thread => task.tid(),
+            _ => self.group.tgid,
+        }
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        match &self.task {
+            Some(task) => task.credentials(),
+            None => Arc::new(Credentials::user(0, 0)),
+        }
+    }
+
+    /// The live thread. `ESRCH` for a zombie.
+    fn task(&self) -> Result<&Arc<Task>, Errno> {
+        self.task.as_ref().ok_or(Errno::ESRCH)
+    }
+
+    /// True if the process (or thread) of this number is still this one.
+    fn is_current(&self) -> bool {
+        if self.is_thread {
+            return self.task.as_ref().is_some_and(|task| {
+                self.group.state.lock().threads.iter().any(|thread| Arc::ptr_eq(thread, task))
+            });
+        }
+        let table = self.kernel.tasks.lock();
+        table.process(self.group.tgid).is_some_and(|process| Arc::ptr_eq(&process.group, &self.group))
+    }
+}
+
+/// The inode number of file `slot` about the process or thread `id`.
+fn inode_number(id: i32, slot: u64) -> u64 {
+    0x1_0000_0000 | (id as u64) << 8 | slot
+}
+
+/// A name that is a number without sign or leading zero.
+fn parse_id(name: &[u8]) -> Result<i32, Errno> {
+    let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+    let is_plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_plain { text.parse().map_err(|_| Errno::ENOENT) } else { Err(Errno::ENOENT) }
+}

@@ -1,0 +1,100 @@
+//! `/sys`: what C libraries and language runtimes read of it (`sysfs(5)`): processors, huge pages, an empty cgroup tree.
+
+use std::sync::Arc;
+
+use usk_platform::host;
+
+use crate::fs::synthetic::{Names, SyntheticFs, SyntheticInode};
+use crate::vfs::{Caching, InodeRef};
+
+/// `SYSFS_MAGIC`
+const MAGIC: i64 = 0x6265_6572;
+
+/// The file system.
+pub fn new() -> Arc<SyntheticFs> {
+    SyntheticFs::new("sysfs", MAGIC, Caching::Forever, |device| Maker { device, next: 1 }.root())
+}
+
+/// Makes inodes with numbers of their own.
+struct Maker {
+    device: u64,
+    next: u64,
+}
+
+impl Maker {
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    fn directory(&mut self, names: Names) -> InodeRef {
+        SyntheticInode::directory(self.device, self.number(), 0o555, names).into_ref()
+    }
+
+    fn text(&mut self, text: String) -> InodeRef {
+        let make = move || Ok(text.clone().into_bytes());
+        SyntheticInode::text(self.device, self.number(), 0o444, make).into_ref()
+    }
+
+    fn root(mut self) -> InodeRef {
+        let devices = self.devices();
+        let kernel = self.kernel();
+        let cgroup = self.directory(Names::default());
+        let fs = self.directory(Names::default().with("cgroup", cgroup));
+        let block = self.directory(Names::default());
+        let class = self.directory(Names::default());
+        let module = self.directory(Names::default());
+        let names = Names::default()
+            .with("block", block)
+            .with("class", class)
+            .with("devices", devices)
+            .with("fs", fs)
+            .with("kernel", kernel)
+            .with("module", module);
+        self.directory(names)
+    }
+
+    /// `devices/system/cpu` and `node`: every processor is online, on one node.
+    fn devices(&mut self) -> InodeRef {
+        let count = host::processor_count();
+        let range = if count == 1 { "0\n".to_owned() } else { format!("0-{}\n", count - 1) };
+        let mut cpu = Names::default();
+        for index in 0..count {
+            let core = self.text(format!("{index}\n"));
+            let package = self.text("0\n".to_owned());
+            let siblings = self.text(format!("{index}\n"));
+            let topology = Names::default()
+                .with("core_id", core)
+                .with("physical_package_id", package)
+                .with("thread_siblings_list", siblings);
+            let topology = self.directory(topology);
+            let one = self.directory(Names::default().with("topology", topology));
+            cpu = cpu.with(&format!("cpu{index}"), one);
+        }
+        for name in ["online", "possible", "present"] {
+            let file = self.text(range.clone());
+            cpu = cpu.with(name, file);
+        }
+        let offline = self.text("\n".to_owned());
+        let kernel_max = self.text(format!("{}\n", count - 1));
+        let cpu = self.directory(cpu.with("offline", offline).with("kernel_max", kernel_max));
+        let node_cpus = self.text(range);
+        let node = self.directory(Names::default().with("cpulist", node_cpus));
+        let online = self.text("0\n".to_owned());
+        let node = self.directory(Names::default().with("node0", node).with("online", online));
+        let system = self.directory(Names::default().with("cpu", cpu).with("node", node));
+        self.directory(Names::default().with("system", system))
+    }
+
+    /// `kernel/mm/transparent_hugepage`: left to each program's `madvise(2)`.
+    fn kernel(&mut self) -> InodeRef {
+        let enabled = self.text("always [madvise] never\n".to_owned());
+        let size = self.text("2097152\n".to_owned());
+        let huge = self.directory(Names::default().with("enabled", enabled).with("hpage_pmd_size", size));
+        let pools = self.directory(Names::default());
+        let mm = Names::default().with("hugepages", pools).with("transparent_hugepage", huge);
+        let mm = self.directory(mm);
+        self.directory(Names::default().with("mm", mm))
+    }
+}

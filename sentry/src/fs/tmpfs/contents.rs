@@ -1,0 +1,374 @@
+//! The contents of a regular file in memory.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use usk_abi::Errno;
+use usk_abi::fs::{FallocateMode, Seals};
+use usk_platform::host;
+
+use super::{PAGE, Volume};
+use crate::{Sink, Source};
+
+/// Longest file, in bytes, that is kept in the sentry's own memory as long as memfds are plenty.
+const SMALL: u64 = 16 << 10;
+/// Longest file that is kept there when they are not: a memfd is a descriptor, and the host limits those.
+const SMALL_IN_NEED: u64 = 64 << 20;
+/// Memfds beyond which they are not plenty.
+const PLENTY: usize = 8192;
+/// Bytes moved between guest and memfd in one step.
+const STEP: usize = 256 << 10;
+
+/// Memfds in use by all files.
+static MEMFDS: AtomicUsize = AtomicUsize::new(0);
+
+/// A memfd that is counted.
+struct CountedFile(Arc<OwnedFd>);
+
+impl CountedFile {
+    fn new(length: u64) -> Result<Self, Errno> {
+        let file = host::create_memfd(c"usk-file", length)?;
+        MEMFDS.fetch_add(1, Ordering::Relaxed);
+        Ok(CountedFile(Arc::new(file)))
+    }
+}
+
+impl Drop for CountedFile {
+    fn drop(&mut self) {
+        MEMFDS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+enum Store {
+    /// All bytes.
+    Small(Vec<u8>),
+    /// A memfd of the file's length.
+    Host(CountedFile),
+}
+
+/// The bytes of a file, its length, and the space it takes. The owner guards it with a lock; a mapping goes to the memfd, past
+/// that lock, as it does on Linux.
+pub(super) struct Contents {
+    store: Store,
+    size: u64,
+    /// Pages counted against the volume.
+    pages: u64,
+    pub(super) seals: Seals,
+}
+
+impl Contents {
+    pub(super) fn new(seals: Seals) -> Self {
+        Contents { store: Store::Small(Vec::new()), size: 0, pages: 0, seals }
+    }
+
+    /// Length in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Pages in use.
+    pub(super) fn pages(&self) -> u64 {
+        match &self.store {
+            Store::Small(bytes) => (bytes.len() as u64).div_ceil(PAGE),
+            Store::Host(file) => {
+                host::extent(&*file.0).map_or(self.pages, |extent| extent.blocks * 512 / PAGE)
+            }
+        }
+    }
+
+    /// Pages counted against the volume.
+    pub(super) fn counted_pages(&self) -> u64 {
+        self.pages
+    }
+
+    fn recount(&mut self, volume: &Volume) {
+        let pages = self.pages();
+        volume.recount(self.pages, pages);
+        self.pages = pages;
+    }
+
+    /// Reads from `offset` on; 0 at the end.
+    pub(super) fn read(&self, destination: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+        let available = self.size.saturating_sub(offset);
+        let wanted = usize::try_from(available).unwrap_or(usize::MAX).min(destination.remaining());
+        match &self.store {
+            Store::Small(bytes) => {
+                // The length of the vector is the file's: an offset below it fits.
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                destination.put(&bytes[start..start + wanted])
+            }
+            Store::Host(file) => read_host(&file.0, destination, offset, wanted),
+        }
+    }
+
+    /// Writes at `offset`, extending the file. `ENOSPC` if the volume has no room for the first byte.
+    pub(super) fn write(
+        &mut self,
+        volume: &Volume,
+        source: &mut dyn Source,
+        offset: u64,
+    ) -> Result<usize, Errno> {
+        let mut wanted = source.remaining();
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let room = u64::try_from(i64::MAX).unwrap_or(u64::MAX).checked_sub(offset).filter(|room| *room > 0);
+        wanted = wanted.min(usize::try_from(room.ok_or(Errno::EFBIG)?).unwrap_or(usize::MAX));
+        if self.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
+            return Err(Errno::EPERM);
+        }
+        if self.seals.contains(Seals::GROW) && offset + wanted as u64 > self.size {
+            let within = self.size.saturating_sub(offset);
+            wanted = usize::try_from(within).unwrap_or(usize::MAX).min(wanted);
+            if wanted == 0 {
+                return Err(Errno::EPERM);
+            }
+        }
+        wanted = self.fit(volume, offset, wanted)?;
+        self.prepare(offset + wanted as u64)?;
+        let mut written = 0;
+        let result = loop {
+            if written == wanted {
+                break Ok(());
+            }
+            let mut buffer = vec![0; (wanted - written).min(STEP)];
+            let taken = match source.take(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(taken) => taken,
+                Err(error) => break Err(error),
+            };
+            match self.put(offset + written as u64, &buffer[..taken]) {
+                Ok(put) => {
+                    source.give_back(taken - put);
+                    written += put;
+                    if put < taken {
+                        break Ok(());
+                    }
+                }
+                Err(error) => {
+                    source.give_back(taken);
+                    break Err(error);
+                }
+            }
+        };
+        self.recount(volume);
+        match result {
+            Err(error) if written == 0 => Err(error),
+            _ => Ok(written),
+        }
+    }
+
+    /// Puts bytes into a store that is prepared for them.
+    fn put(&mut self, at: u64, data: &[u8]) -> Result<usize, Errno> {
+        let put = match &mut self.store {
+            Store::Small(bytes) => {
+                let start = usize::try_from(at).map_err(|_| Errno::EFBIG)?;
+                let end = start + data.len();
+                if bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+                bytes[start..end].copy_from_slice(data);
+                data.len()
+            }
+            Store::Host(file) => host::write_at(&*file.0, data, at)?,
+        };
+        self.size = self.size.max(at + put as u64);
+        Ok(put)
+    }
+
+    /// How many of `wanted` bytes at `offset` the volume has room for.
+    fn fit(&self, volume: &Volume, offset: u64, wanted: usize) -> Result<usize, Errno> {
+        let Some(free) = volume.free_pages() else { return Ok(wanted) };
+        let end = offset + wanted as u64;
+        let touched = end.div_ceil(PAGE) - offset / PAGE;
+        if touched <= free
+            || touched <= free + self.pages_within(offset / PAGE * PAGE, end.next_multiple_of(PAGE))
+        {
+            return Ok(wanted);
+        }
+        // Room up to the end of the last page that fits, the pages at the beginning being there already or not.
+        let first_new = self.allocated_until(offset / PAGE * PAGE);
+        let until = (first_new + free * PAGE).min(end);
+        match until.saturating_sub(offset) {
+            0 => Err(Errno::ENOSPC),
+            room => Ok(usize::try_from(room).unwrap_or(usize::MAX).min(wanted)),
+        }
+    }
+
+    /// Where the allocated pages that begin at `from` (page aligned) end; `from` if it is not allocated.
+    fn allocated_until(&self, from: u64) -> u64 {
+        match &self.store {
+            Store::Small(bytes) => from.max((bytes.len() as u64).next_multiple_of(PAGE)),
+            Store::Host(file) => match host::seek_hole(&*file.0, from) {
+                Ok(hole) => hole.next_multiple_of(PAGE),
+                Err(_) => from,
+            },
+        }
+    }
+
+    /// Pages of a page-aligned range that are in use.
+    fn pages_within(&self, from: u64, to: u64) -> u64 {
+        let mut pages = 0;
+        let mut at = from;
+        while at < to {
+            let data = match &self.store {
+                Store::Small(_) => at,
+                Store::Host(file) => match host::seek_data(&*file.0, at) {
+                    Ok(data) => data,
+                    Err(_) => break,
+                },
+            };
+            let end = self.allocated_until(data).min(to);
+            if data >= to || end <= data {
+                break;
+            }
+            pages += (end - data).div_ceil(PAGE);
+            at = end;
+        }
+        pages
+    }
+
+    /// Sees to it that the store can take a file of `size` bytes.
+    fn prepare(&mut self, size: u64) -> Result<(), Errno> {
+        if let Store::Small(_) = self.store
+            && size > SMALL
+            && (MEMFDS.load(Ordering::Relaxed) < PLENTY || size > SMALL_IN_NEED)
+        {
+            match self.promote() {
+                Err(Errno::EMFILE | Errno::ENFILE) if size <= SMALL_IN_NEED => {}
+                Err(Errno::EMFILE | Errno::ENFILE) => return Err(Errno::ENOSPC),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the bytes into a memfd.
+    fn promote(&mut self) -> Result<(), Errno> {
+        if let Store::Small(bytes) = &self.store {
+            let file = CountedFile::new(self.size)?;
+            let mut done = 0;
+            while done < bytes.len() {
+                done += host::write_at(&*file.0, &bytes[done..], done as u64)?;
+            }
+            self.store = Store::Host(file);
+        }
+        Ok(())
+    }
+
+    /// The memfd, for mapping.
+    pub(super) fn host_file(&mut self) -> Result<Arc<OwnedFd>, Errno> {
+        self.promote()?;
+        match &self.store {
+            Store::Host(file) => Ok(file.0.clone()),
+            Store::Small(_) => Err(Errno::ENOMEM),
+        }
+    }
+
+    /// Sets the length. Bytes beyond the old one are zero.
+    pub(super) fn set_size(&mut self, volume: &Volume, size: u64) -> Result<(), Errno> {
+        if (self.seals.contains(Seals::SHRINK) && size < self.size)
+            || (self.seals.contains(Seals::GROW) && size > self.size)
+        {
+            return Err(Errno::EPERM);
+        }
+        if i64::try_from(size).is_err() {
+            return Err(Errno::EFBIG);
+        }
+        self.prepare(size)?;
+        let is_unmapped = matches!(&self.store, Store::Host(file) if Arc::strong_count(&file.0) == 1);
+        if size == 0 && is_unmapped {
+            self.store = Store::Small(Vec::new());
+        }
+        match &mut self.store {
+            Store::Small(bytes) => {
+                bytes.resize(usize::try_from(size).map_err(|_| Errno::EFBIG)?, 0);
+                bytes.shrink_to(2 * bytes.len());
+            }
+            Store::Host(file) => host::set_length(&*file.0, size)?,
+        }
+        self.size = size;
+        self.recount(volume);
+        Ok(())
+    }
+
+    /// `fallocate(2)`: what Linux's tmpfs has of it.
+    pub(super) fn allocate(
+        &mut self,
+        volume: &Volume,
+        mode: FallocateMode,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Errno> {
+        let punches = mode == FallocateMode::PUNCH_HOLE | FallocateMode::KEEP_SIZE;
+        if !punches && !(mode - FallocateMode::KEEP_SIZE).is_empty() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let end = offset.checked_add(length).filter(|end| i64::try_from(*end).is_ok()).ok_or(Errno::EFBIG)?;
+        let grows = !mode.contains(FallocateMode::KEEP_SIZE) && end > self.size;
+        if (punches && self.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE))
+            || (grows && self.seals.contains(Seals::GROW))
+        {
+            return Err(Errno::EPERM);
+        }
+        if !punches {
+            let (from, to) = (offset / PAGE * PAGE, end.next_multiple_of(PAGE));
+            let needed =
+                ((to - from) / PAGE).saturating_sub(self.pages_within(from, to.min(from + (1 << 40))));
+            if volume.free_pages().is_some_and(|free| needed > free) {
+                return Err(Errno::ENOSPC);
+            }
+        }
+        self.promote()?;
+        if let Store::Host(file) = &self.store {
+            host::allocate(&*file.0, mode.bits(), offset, length)?;
+        }
+        if grows {
+            self.size = end;
+        }
+        self.recount(volume);
+        Ok(())
+    }
+
+    /// `lseek(2)` with `SEEK_DATA` or `SEEK_HOLE`.
+    pub(super) fn seek_data(&self, offset: u64, hole: bool) -> Result<u64, Errno> {
+        if offset >= self.size {
+            return Err(Errno::ENXIO);
+        }
+        match &self.store {
+            Store::Small(_) => Ok(if hole { self.size } else { offset }),
+            Store::Host(file) if hole => host::seek_hole(&*file.0, offset),
+            Store::Host(file) => host::seek_data(&*file.0, offset),
+        }
+    }
+}
+
+/// Moves `wanted` bytes at `offset` from a file of the host to `destination`.
+pub(crate) fn read_host(
+    file: &OwnedFd,
+    destination: &mut dyn Sink,
+    offset: u64,
+    wanted: usize,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < wanted {
+        let mut buffer = vec![0; (wanted - done).min(STEP)];
+        let got = match host::read_at(file, &mut buffer, offset + done as u64) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let put = match destination.put(&buffer[..got]) {
+            Ok(put) => put,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        };
+        done += put;
+        if put < got || got < buffer.len() {
+            break;
+        }
+    }
+    Ok(done)
+}

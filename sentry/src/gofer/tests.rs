@@ -1,0 +1,228 @@
+//! The client against gofers that lie. The gofer that does not is tested with it in the root package.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use usk_abi::Errno;
+use usk_gofer_protocol::limits::{MAX_MESSAGE, VERSION};
+use usk_gofer_protocol::{
+    Access, Attributes, DirectoryPosition, Entry, ExportDescription, FileType, LinkTarget, Mode, Name,
+    NodeId, Opened, Reply, Request, Timestamp, WalkEnd,
+};
+use usk_platform::host::{create_memfd, message_socket_pair, receive_packet, send_packet};
+
+use super::{GoferClient, GoferFailure, Node};
+
+/// What the peer sends for a request after the first: bytes, and descriptors beside them.
+type Script = Box<dyn Fn(u64, &Request<'_>) -> Option<(Vec<u8>, Vec<OwnedFd>)> + Send>;
+
+fn attributes(file_type: FileType) -> Attributes {
+    let time = Timestamp::default();
+    Attributes {
+        dev: 1,
+        ino: 2,
+        mode: Mode { file_type, permissions: 0o755 },
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        size: 0,
+        blocks: 0,
+        blksize: 4096,
+        atime: time,
+        mtime: time,
+        ctime: time,
+        btime: None,
+    }
+}
+
+fn entry(node: u64, file_type: FileType) -> Entry {
+    Entry { node: NodeId(node), attributes: attributes(file_type) }
+}
+
+/// A client whose gofer answers by `script`; the thread returns the references that were given back.
+fn connect(script: Script) -> (Arc<GoferClient>, JoinHandle<Vec<NodeId>>) {
+    let (ours, theirs) = message_socket_pair().unwrap();
+    let peer = std::thread::spawn(move || {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let mut forgotten = Vec::new();
+        loop {
+            let packet = receive_packet(theirs.as_fd(), &mut buffer).unwrap();
+            if packet.length == 0 {
+                return forgotten;
+            }
+            let (id, request) = Request::decode(&buffer[..packet.length]).unwrap();
+            let answer = match &request {
+                Request::Attach { .. } => {
+                    let root = attributes(FileType::Directory);
+                    let export = ExportDescription { read_only: false, shared: true, attributes: root };
+                    let reply = Reply::Attached { version: VERSION, exports: vec![export] };
+                    Some((reply.encode(id).unwrap(), Vec::new()))
+                }
+                Request::Forget { nodes } => {
+                    forgotten.extend(nodes);
+                    continue;
+                }
+                request => script(id, request),
+            };
+            let Some((bytes, descriptors)) = answer else { return forgotten };
+            let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+            if send_packet(theirs.as_fd(), &bytes, &descriptors).is_err() {
+                return forgotten;
+            }
+        }
+    });
+    (GoferClient::new(vec![ours]).unwrap(), peer)
+}
+
+/// The failure that a walk to `a/b`, opened for reading, ends in when the gofer answers like this.
+fn failure_of(reply: impl Fn(u64) -> (Vec<u8>, Vec<OwnedFd>) + Send + 'static) -> GoferFailure {
+    let (client, peer) = connect(Box::new(move |id, _| Some(reply(id))));
+    let reports = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&reports);
+    client.on_failure(move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    let root = root(&client);
+    let result = root.walk(&[Name::new(b"a").unwrap(), Name::new(b"b").unwrap()], Some(Access::Read));
+    assert_eq!(result.map(|_| ()), Err(Errno::EIO));
+    // It is not asked again.
+    assert_eq!(root.attributes(), Err(Errno::EIO));
+    assert_eq!(reports.load(Ordering::Relaxed), 1);
+    let failure = client.failure().unwrap().clone();
+    drop((root, client));
+    peer.join().unwrap();
+    failure
+}
+
+fn root(client: &Arc<GoferClient>) -> Node {
+    client.root(0).unwrap().0
+}
+
+fn memfd() -> OwnedFd {
+    create_memfd(c"test", 1).unwrap()
+}
+
+#[test]
+fn a_malformed_reply_ends_the_conversation() {
+    let malformed = |bytes: Vec<u8>| failure_of(move |_| (bytes.clone(), Vec::new()));
+    assert!(matches!(malformed(vec![0xff; 50]), GoferFailure::Malformed(_)));
+    assert!(matches!(malformed(vec![0]), GoferFailure::Malformed(_)));
+    assert!(matches!(malformed(vec![0; MAX_MESSAGE + 1]), GoferFailure::Contradiction { .. }));
+}
+
+#[test]
+fn a_reply_to_something_else_ends_the_conversation() {
+    for (offset, reply) in [(1, Reply::Done {}), (0, Reply::Done {}), (0, Reply::Opened {})] {
+        let failure = failure_of(move |id| (reply.encode(id + offset).unwrap(), Vec::new()));
+        assert!(matches!(failure, GoferFailure::Contradiction { .. }));
+    }
+}
+
+#[test]
+fn descriptors_that_do_not_belong_end_the_conversation() {
+    let steps = vec![entry(1, FileType::Directory), entry(2, FileType::Regular)];
+    let donated = Reply::Walked { steps: steps.clone(), end: WalkEnd::Complete(Ok(Opened::Donated)) };
+    let not_donated = Reply::Walked { steps: steps.clone(), end: WalkEnd::Complete(Ok(Opened::No)) };
+    let refused = Reply::Walked { steps, end: WalkEnd::Complete(Err(Errno::EACCES)) };
+    let failed = Reply::Failed { errno: Errno::EACCES };
+    let too_many = || vec![memfd(), memfd()];
+    let one = || vec![memfd()];
+    let none = Vec::new;
+    let socket = || vec![message_socket_pair().unwrap().0];
+    type Case<'a> = (&'a Reply, fn() -> Vec<OwnedFd>);
+    let cases: [Case<'_>; 6] = [
+        (&donated, none),
+        (&donated, too_many),
+        (&donated, socket),
+        (&not_donated, one),
+        (&refused, one),
+        (&failed, one),
+    ];
+    for (reply, descriptors) in cases {
+        let reply = reply.clone();
+        let failure = failure_of(move |id| (reply.encode(id).unwrap(), descriptors()));
+        assert!(matches!(failure, GoferFailure::Contradiction { .. }), "{failure}");
+    }
+}
+
+#[test]
+fn walks_that_contradict_themselves_end_the_conversation() {
+    use FileType::{Directory, Regular, Symlink};
+    let target = || LinkTarget::new(b"x").unwrap();
+    let cases = [
+        (vec![Directory], WalkEnd::Complete(Ok(Opened::No))),
+        (vec![Directory; 3], WalkEnd::Complete(Ok(Opened::No))),
+        (vec![Directory, Symlink], WalkEnd::Complete(Ok(Opened::No))),
+        (vec![Regular, Regular], WalkEnd::Complete(Ok(Opened::No))),
+        (vec![Directory, Directory], WalkEnd::Missing),
+        (vec![Regular], WalkEnd::Missing),
+        (vec![Directory, Directory], WalkEnd::Failed(Errno::EACCES)),
+        (vec![Directory], WalkEnd::Symlink(target())),
+        (vec![], WalkEnd::Symlink(target())),
+        (vec![Directory], WalkEnd::NotDirectory),
+        (vec![Directory, Regular], WalkEnd::NotDirectory),
+    ];
+    for (types, end) in cases {
+        let steps = (1..).zip(&types).map(|(node, &file_type)| entry(node, file_type)).collect();
+        let reply = Reply::Walked { steps, end };
+        let failure = failure_of({
+            let reply = reply.clone();
+            move |id| (reply.encode(id).unwrap(), Vec::new())
+        });
+        assert!(matches!(failure, GoferFailure::Contradiction { request: "walk", .. }), "{reply:?}");
+    }
+}
+
+#[test]
+fn a_gofer_that_ends_is_reported() {
+    let (client, peer) = connect(Box::new(|_, _| None));
+    assert_eq!(root(&client).attributes(), Err(Errno::EIO));
+    assert_eq!(client.failure(), Some(&GoferFailure::Closed));
+    peer.join().unwrap();
+    let (ours, theirs) = message_socket_pair().unwrap();
+    drop(theirs);
+    assert_eq!(GoferClient::new(vec![ours]).err(), Some(GoferFailure::Closed));
+}
+
+#[test]
+fn an_endless_directory_ends_the_conversation() {
+    let (client, peer) = connect(Box::new(|id, _| {
+        let next = Some(DirectoryPosition { stream: 1, cursor: 1 });
+        Some((Reply::Directory { entries: Vec::new(), next }.encode(id).unwrap(), Vec::new()))
+    }));
+    assert_eq!(root(&client).read_whole_directory().map(|_| ()), Err(Errno::EIO));
+    drop(client);
+    peer.join().unwrap();
+}
+
+#[test]
+fn every_reference_is_given_back_once_and_a_full_table_gets_them_first() {
+    const COUNT: u64 = 300;
+    let next = AtomicUsize::new(1);
+    let (client, peer) = connect(Box::new(move |id, request| {
+        let reply = match request {
+            Request::Walk { .. } => {
+                let node = next.fetch_add(1, Ordering::Relaxed) as u64;
+                Reply::Walked {
+                    steps: vec![entry(node, FileType::Directory)],
+                    end: WalkEnd::Complete(Ok(Opened::No)),
+                }
+            }
+            _ => Reply::Failed { errno: Errno::ENFILE },
+        };
+        Some((reply.encode(id).unwrap(), Vec::new()))
+    }));
+    let root = root(&client);
+    for _ in 0..COUNT {
+        drop(root.walk(&[Name::new(b"d").unwrap()], None).unwrap());
+    }
+    // The second refusal is passed on.
+    assert_eq!(root.attributes(), Err(Errno::ENFILE));
+    drop((root, client));
+    let mut forgotten = peer.join().unwrap();
+    forgotten.sort();
+    assert_eq!(forgotten, (1..=COUNT).map(NodeId).collect::<Vec<_>>());
+}

@@ -1,0 +1,67 @@
+//! The kernel: everything that usk remembers about its guests.
+//!
+//! - [`task`]: tasks, thread groups, process groups, sessions, credentials; the loop that runs a guest thread; the one
+//!   way to block.
+//! - [`signal`]: pending sets, actions, delivery, frames.
+//! - [`mm`]: the memory map of an address space. [`loader`]: from an executable file to a running image.
+//! - [`vfs`]: mounts, dentries, inodes, open files, descriptor tables. [`fs`]: the file systems. [`mod@file`]: objects that are
+//!   files without a name. [`net`]: sockets.
+//! - [`time`]: clocks and timers. [`gofer`]: the client of the file broker.
+//!
+//! A system call arrives in [`task`], is decoded by the table in the `syscalls` crate (which this crate knows only as a
+//! [`task::Dispatcher`]) and acts on these objects. Each guest thread has a sentry thread of its own, so code that blocks
+//! reads straight down: see [`wait`].
+//!
+//! # Lock order
+//!
+//! Taken from the outside in; a lock may be taken only while holding locks above it.
+//!
+//! ```text
+//! Kernel::tasks (the process tree: parents, children, groups, sessions, identifiers)
+//!   Task::signals, ThreadGroup::signals (pending sets, actions)
+//!     Task wake-ups (Waiter)
+//! Mm::state (the VMA tree)
+//!   futex buckets
+//! FdTable
+//! OpenFile::position
+//!   FsContext
+//!   SuperBlock::renames (held whole by renames)
+//!     Dentry::entries (one directory's names; two by renames only, ancestor first). Held while the gofer is asked.
+//!       overlay: OverlayInode::copying → Entries → place → Layers::linked, Layers::kept
+//!         tmpfs: contents or entries → state
+//!         gofer: writers; the others are held for no call
+//!       SuperBlock::cache (what may be evicted)
+//!         Dentry::children
+//!     Dentry::position, MountNamespace::mounts, FileLocks
+//!     file objects (pipe, socket, terminal, …)
+//!       WaitQueue
+//!         Waiter, epoll ready list
+//! ```
+//!
+//! Depends on `platform`, `gofer/protocol` and `abi`; never on `syscalls` nor on the gofer's server.
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod file;
+pub mod fs;
+pub mod futex;
+pub mod gofer;
+pub mod ipc;
+mod kernel;
+pub mod loader;
+pub mod mm;
+pub mod net;
+pub mod signal;
+pub mod task;
+pub mod time;
+pub mod tty;
+mod usercopy;
+pub mod vfs;
+pub mod wait;
+
+pub use error::{Restart, RestartBlock, SysError, SysResult};
+pub use kernel::{Kernel, RELEASE, Report, SandboxLimits, UtsNames, VERSION};
+pub use usercopy::{
+    BytesSink, BytesSource, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource, read_c_string,
+};

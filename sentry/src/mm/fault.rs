@@ -1,0 +1,85 @@
+//! What a fault means to the guest: a stack that grows, or a signal.
+
+use usk_abi::Signal;
+use usk_abi::mm::PAGE_SIZE;
+use usk_abi::signal::code::{SEGV_ACCERR, SEGV_MAPERR};
+use usk_platform::{GuestThread, MapFlags, MemoryOp};
+
+use crate::mm::Backing;
+use crate::mm::mm::{MemoryLimits, Mm, apply};
+use crate::mm::vma::{Vma, VmaFlags};
+
+/// Linux's `stack_guard_gap`: how far a stack that grows stays away from the mapping below it.
+const STACK_GUARD_GAP: u64 = 256 * PAGE_SIZE;
+
+/// What the host says about a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostFault {
+    /// The signal.
+    pub signal: i32,
+    /// `si_code`
+    pub code: i32,
+    /// `si_addr`
+    pub address: u64,
+}
+
+impl Mm {
+    /// Deals with a fault. `None` if memory has grown downwards and the instruction can be tried again; else the `si_code`
+    /// to report. `stack_limit` is `RLIMIT_STACK` in bytes.
+    pub fn fault(
+        &self,
+        thread: &mut dyn GuestThread,
+        fault: HostFault,
+        stack_limit: u64,
+        limits: &MemoryLimits,
+    ) -> Option<i32> {
+        let HostFault { signal, code, address } = fault;
+        if signal != Signal::SIGSEGV.number() || (code != SEGV_MAPERR && code != SEGV_ACCERR) {
+            return Some(code);
+        }
+        if self.state.lock().tree.find(address).is_some() {
+            return Some(code);
+        }
+        // What the platform mapped for itself must look unmapped.
+        if self.grow_down(thread, address, stack_limit, limits) { None } else { Some(SEGV_MAPERR) }
+    }
+
+    /// Extends the mapping above `address` down to it, if it is one that grows (`MAP_GROWSDOWN`, the initial stack).
+    fn grow_down(
+        &self,
+        thread: &mut dyn GuestThread,
+        address: u64,
+        stack_limit: u64,
+        limits: &MemoryLimits,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let start = address & !(PAGE_SIZE - 1);
+        let Some(vma) = state.tree.find_from(start) else { return false };
+        if !vma.flags.contains(VmaFlags::GROWSDOWN) || !matches!(vma.backing, Backing::Anonymous) {
+            return false;
+        }
+        let end = vma.start;
+        let (Some(offset), Some(guard)) =
+            (vma.offset.checked_sub(end.wrapping_sub(start)), start.checked_sub(STACK_GUARD_GAP))
+        else {
+            return false;
+        };
+        let grown = Vma { start, end, offset, ..vma.clone() };
+        let is_free = start >= self.layout.guest_start && state.tree.is_free(guard, end);
+        let is_permitted = vma.end - start <= stack_limit
+            && state.check_room(limits, end - start, 0, grown.is_data()).is_ok()
+            && state.check_map_count(1).is_ok();
+        if !is_free || !is_permitted || end == start {
+            return false;
+        }
+        let options = MapFlags { populate: false, no_reserve: grown.flags.contains(VmaFlags::NORESERVE) };
+        let operation: MemoryOp<'_> = grown.host_mapping(options);
+        if let Err(error) = apply(thread, &[operation]) {
+            tracing::debug!(address, %error, "a stack could not grow");
+            return false;
+        }
+        state.tree.insert(grown);
+        state.note_peak();
+        true
+    }
+}

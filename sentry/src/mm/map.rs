@@ -1,0 +1,291 @@
+//! `mmap(2)` and `munmap(2)`.
+
+use std::sync::Arc;
+
+use usk_abi::Errno;
+use usk_abi::fs::Seals;
+use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot};
+use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
+
+use crate::mm::SharedMemory;
+use crate::mm::mm::{MemoryLimits, Mm, State, apply, is_page_aligned, page_align};
+use crate::mm::vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags};
+use crate::vfs::{Mapping, MountFlags, OpenFile};
+
+/// Bytes of a huge page: larger anonymous mappings are aligned to it, so that the host can use them.
+const HUGE_PAGE: u64 = 2 << 20;
+/// Where mappings with `MAP_32BIT` lie.
+const LOW_RANGE: (u64, u64) = (0x4000_0000, 0x8000_0000);
+/// `O_ACCMODE` and its values.
+const ACCESS_MODE: u32 = 3;
+const WRITE_ONLY: u32 = 1;
+const READ_WRITE: u32 = 2;
+
+/// What `mmap(2)` was asked for.
+pub struct MapRequest {
+    /// Where, or near where; 0 is anywhere.
+    pub address: u64,
+    /// Bytes.
+    pub length: u64,
+    /// `PROT_*`
+    pub protection: Prot,
+    /// `MAP_*`
+    pub flags: MmapFlags,
+    /// The file; `None` with `MAP_ANONYMOUS`.
+    pub file: Option<Arc<OpenFile>>,
+    /// Byte offset into the file, page aligned.
+    pub offset: u64,
+}
+
+impl Mm {
+    /// Maps memory and returns its address. Errors as in `mmap(2)`.
+    pub fn map(
+        &self,
+        thread: &mut dyn GuestThread,
+        request: MapRequest,
+        limits: &MemoryLimits,
+    ) -> Result<u64, Errno> {
+        if request.length == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let length = page_align(request.length).ok_or(Errno::ENOMEM)?;
+        if length > self.layout.guest_end {
+            return Err(Errno::ENOMEM);
+        }
+        request.offset.checked_add(length).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EOVERFLOW)?;
+
+        let mut state = self.state.lock();
+        state.check_map_count(1)?;
+        let address = self.place(&mut state, &request, length)?;
+        let end = address + length;
+        if request.flags.contains(MmapFlags::FIXED_NOREPLACE) && !state.tree.is_free(address, end) {
+            return Err(Errno::EEXIST);
+        }
+        let flags = initial_flags(&state, &request, limits, length)?;
+        let vma = describe(&request, address, end, flags)?;
+        let replaced = state.tree.mapped_bytes(address, end);
+        state.check_not_sealed(address, end)?;
+        state.check_room(limits, length, replaced, vma.is_data())?;
+        state.check_map_count(state.tree.splits(address, end))?;
+
+        let populate = request.flags.contains(MmapFlags::POPULATE)
+            && !request.flags.contains(MmapFlags::NONBLOCK)
+            || vma.flags.contains(VmaFlags::LOCKED) && !vma.flags.contains(VmaFlags::LOCK_ON_FAULT);
+        let options = MapFlags { populate, no_reserve: vma.flags.contains(VmaFlags::NORESERVE) };
+        if let Err(error) = apply(thread, &[vma.host_mapping(options)]) {
+            if replaced > 0 && apply(thread, &[MemoryOp::Unmap { address, length }]).is_ok() {
+                // Hosts differ in whether a failed replacement has removed what was there: make it certain.
+                state.tree.remove(address, end);
+            }
+            return Err(error);
+        }
+        state.tree.remove(address, end);
+        state.tree.insert(vma);
+        state.note_peak();
+        Ok(address)
+    }
+
+    /// Removes all mappings in a range. Errors as in `munmap(2)`.
+    pub fn unmap(&self, thread: &mut dyn GuestThread, address: u64, length: u64) -> Result<(), Errno> {
+        let length = self.check_range(address, length)?;
+        let mut state = self.state.lock();
+        self.unmap_locked(&mut state, thread, address, length)
+    }
+
+    /// The length of a range of the guest's, rounded up to pages; `EINVAL` if it is empty, reaches out of the guest's
+    /// range, or does not begin on a page.
+    pub(in crate::mm) fn check_range(&self, address: u64, length: u64) -> Result<u64, Errno> {
+        let guest_end = self.layout.guest_end;
+        if !is_page_aligned(address) || address > guest_end || length > guest_end - address {
+            return Err(Errno::EINVAL);
+        }
+        page_align(length).filter(|&length| length > 0).ok_or(Errno::EINVAL)
+    }
+
+    pub(in crate::mm) fn unmap_locked(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        address: u64,
+        length: u64,
+    ) -> Result<(), Errno> {
+        let end = address + length;
+        if state.tree.is_free(address, end) {
+            return Ok(());
+        }
+        state.check_not_sealed(address, end)?;
+        if state.tree.splits(address, end) == 2 && state.tree.find(address).is_some_and(|vma| vma.end > end) {
+            state.check_map_count(1)?;
+        }
+        apply(thread, &[MemoryOp::Unmap { address, length }])?;
+        state.tree.remove(address, end);
+        Ok(())
+    }
+
+    fn place(&self, state: &mut State, request: &MapRequest, length: u64) -> Result<u64, Errno> {
+        let (guest_start, guest_end) = (self.layout.guest_start, self.layout.guest_end);
+        let fixed = MmapFlags::FIXED | MmapFlags::FIXED_NOREPLACE;
+        if request.flags.intersects(fixed) {
+            if request.address > guest_end - length {
+                return Err(Errno::ENOMEM);
+            }
+            if !is_page_aligned(request.address) {
+                return Err(Errno::EINVAL);
+            }
+            if request.address < guest_start {
+                return Err(Errno::EPERM);
+            }
+            return Ok(request.address);
+        }
+        let alignment =
+            if request.file.is_none() && length.is_multiple_of(HUGE_PAGE) { HUGE_PAGE } else { 1 };
+        let hint = page_align(request.address).unwrap_or(0);
+        self.find_room(state, hint, length, alignment, request.flags.contains(MmapFlags::MAP_32BIT))
+    }
+
+    /// A free range of `length` bytes: at the hint if that is free, else as high below the mapping base as possible.
+    pub(in crate::mm) fn find_room(
+        &self,
+        state: &mut State,
+        hint: u64,
+        length: u64,
+        alignment: u64,
+        low: bool,
+    ) -> Result<u64, Errno> {
+        let (guest_start, guest_end) = (self.layout.guest_start, self.layout.guest_end);
+        let mmap_base = state.placement.mmap_base;
+        if length > guest_end {
+            return Err(Errno::ENOMEM);
+        }
+        if hint != 0 {
+            let hint = hint.max(guest_start);
+            let limit = if low { LOW_RANGE.1 } else { guest_end };
+            if hint.checked_add(length).is_some_and(|end| end <= limit && state.tree.is_free(hint, end)) {
+                return Ok(hint);
+            }
+        }
+        if low {
+            return state.tree.gap_from_bottom(length, LOW_RANGE.0, LOW_RANGE.1).ok_or(Errno::ENOMEM);
+        }
+        let tree = &mut state.tree;
+        let mut found = None;
+        if alignment > PAGE_SIZE {
+            found = tree.gap_from_top(length, alignment, guest_start, mmap_base);
+        }
+        found
+            .or_else(|| tree.gap_from_top(length, PAGE_SIZE, guest_start, mmap_base))
+            .or_else(|| tree.gap_from_bottom(length, mmap_base, guest_end))
+            .ok_or(Errno::ENOMEM)
+    }
+}
+
+/// Access as the platform has it. Bits that mean nothing here are ignored, as Linux does.
+pub(in crate::mm) fn protection_of(prot: Prot) -> Protection {
+    Protection {
+        read: prot.contains(Prot::READ),
+        write: prot.contains(Prot::WRITE),
+        execute: prot.contains(Prot::EXEC),
+    }
+}
+
+fn initial_flags(
+    state: &State,
+    request: &MapRequest,
+    limits: &MemoryLimits,
+    length: u64,
+) -> Result<VmaFlags, Errno> {
+    let mut flags = state.future_flags;
+    if request.flags.contains(MmapFlags::LOCKED) {
+        limits.check_may_lock()?;
+        flags |= VmaFlags::LOCKED;
+    }
+    if flags.contains(VmaFlags::LOCKED) {
+        let locked = state.tree.totals().locked.saturating_add(length);
+        if !limits.permits_locked(locked) {
+            return Err(Errno::EAGAIN);
+        }
+    }
+    if request.flags.contains(MmapFlags::NORESERVE) {
+        flags |= VmaFlags::NORESERVE;
+    }
+    if request.flags.contains(MmapFlags::GROWSDOWN) {
+        flags |= VmaFlags::GROWSDOWN;
+    }
+    Ok(flags)
+}
+
+/// Checks the type of mapping and the file's access mode, and describes the mapping.
+fn describe(request: &MapRequest, start: u64, end: u64, flags: VmaFlags) -> Result<Vma, Errno> {
+    let kind = request.flags & MmapFlags::SHARED_VALIDATE;
+    let protection = protection_of(request.protection);
+    let mut vma = Vma {
+        start,
+        end,
+        protection,
+        max_protection: ALL_ACCESS,
+        shared: kind != MmapFlags::PRIVATE,
+        backing: Backing::Anonymous,
+        offset: start,
+        flags,
+    };
+    if request.flags.contains(MmapFlags::HUGETLB) {
+        // There is no pool of huge pages.
+        return Err(if request.file.is_some() { Errno::EINVAL } else { Errno::ENOMEM });
+    }
+    let Some(file) = &request.file else {
+        if kind == MmapFlags::SHARED && !request.flags.contains(MmapFlags::GROWSDOWN) {
+            vma.backing = Backing::Memory(SharedMemory::anonymous(end - start)?);
+            vma.offset = 0;
+        } else if kind != MmapFlags::PRIVATE {
+            return Err(Errno::EINVAL);
+        }
+        return Ok(vma);
+    };
+    if kind.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    if kind == MmapFlags::SHARED_VALIDATE && !(request.flags - MmapFlags::LEGACY).is_empty() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let mode = file.flags() & ACCESS_MODE;
+    if vma.shared && mode != READ_WRITE {
+        if protection.write {
+            return Err(Errno::EACCES);
+        }
+        vma.max_protection.write = false;
+    }
+    if mode == WRITE_ONLY {
+        return Err(Errno::EACCES);
+    }
+    if file.path().mount.flags.contains(MountFlags::NO_EXECUTE) {
+        if protection.execute {
+            return Err(Errno::EPERM);
+        }
+        vma.max_protection.execute = false;
+    }
+    // Files without seals say EINVAL.
+    let seals = file.ops.seals().unwrap_or(Seals::empty());
+    if vma.shared && seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
+        if protection.write {
+            return Err(Errno::EPERM);
+        }
+        vma.max_protection.write = false;
+    }
+    if request.flags.contains(MmapFlags::GROWSDOWN) {
+        return Err(Errno::EINVAL);
+    }
+    match file.ops.mapping(file, vma.shared)? {
+        Mapping::Host(host_file) => {
+            let identity = host::file_identity(&*host_file)?;
+            vma.backing =
+                Backing::File(Arc::new(FileBacking { file: file.clone(), host: host_file, identity }));
+            vma.offset = request.offset;
+        }
+        Mapping::Anonymous if vma.shared => {
+            vma.backing = Backing::Memory(SharedMemory::anonymous(end - start)?);
+            vma.offset = 0;
+        }
+        Mapping::Anonymous => {}
+    }
+    Ok(vma)
+}

@@ -1,0 +1,384 @@
+//! The object: an address space with its tree of mappings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use usk_abi::Errno;
+use usk_abi::mm::{DEFAULT_MAX_MAP_COUNT, PAGE_SIZE};
+use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
+
+use crate::mm::barrier::BarrierKinds;
+use crate::mm::placement::Placement;
+use crate::mm::tree::{Totals, VmaTree};
+use crate::mm::vma::{ALL_ACCESS, Backing, Vma, VmaFlags};
+use crate::task::{Resource, Task};
+use crate::vfs::OpenFile;
+
+/// May lock memory without limit (`capabilities(7)`).
+const CAP_IPC_LOCK: u32 = 14;
+
+/// An address space (`mm_struct`).
+pub struct Mm {
+    /// The host's side of it.
+    pub space: Arc<dyn AddressSpace>,
+    pub(in crate::mm) id: u64,
+    users: AtomicUsize,
+    /// Page aligned.
+    pub(in crate::mm) layout: Layout,
+    pub(in crate::mm) state: Mutex<State>,
+}
+
+/// What the lock protects.
+#[derive(Clone)]
+pub(in crate::mm) struct State {
+    pub(in crate::mm) tree: VmaTree,
+    pub(in crate::mm) placement: Placement,
+    pub(in crate::mm) image: ImageRanges,
+    /// The end of the heap, not page aligned.
+    pub(in crate::mm) brk: u64,
+    /// Flags of mappings to come, set by `mlockall(MCL_FUTURE)`.
+    pub(in crate::mm) future_flags: VmaFlags,
+    /// Largest total so far (`VmPeak`).
+    pub(in crate::mm) peak: u64,
+    /// Barriers that a process has registered for (`membarrier(2)`).
+    pub(in crate::mm) barriers: BarrierKinds,
+    auxiliary_vector: Arc<[u8]>,
+    executable: Option<Arc<OpenFile>>,
+}
+
+/// Where the parts of a program are: what `/proc/PID/stat` and the heap need. Addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageRanges {
+    /// Code: first address.
+    pub code_start: u64,
+    /// Code: first address after it.
+    pub code_end: u64,
+    /// Initialised data: first address.
+    pub data_start: u64,
+    /// Initialised data: first address after it.
+    pub data_end: u64,
+    /// Where the heap begins.
+    pub brk_start: u64,
+    /// The stack pointer that the program started with.
+    pub stack_start: u64,
+    /// The argument strings: first address.
+    pub arguments_start: u64,
+    /// The argument strings: first address after them.
+    pub arguments_end: u64,
+    /// The environment strings: first address.
+    pub environment_start: u64,
+    /// The environment strings: first address after them.
+    pub environment_end: u64,
+}
+
+/// The resource limits that a memory call heeds, in bytes; `u64::MAX` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// `RLIMIT_AS`
+    pub address_space: u64,
+    /// `RLIMIT_DATA`
+    pub data: u64,
+    /// `RLIMIT_MEMLOCK`
+    pub locked: u64,
+    /// The caller has `CAP_IPC_LOCK`: no limit on locked memory.
+    pub ignores_locked_limit: bool,
+}
+
+impl MemoryLimits {
+    /// No limits at all.
+    pub const NONE: MemoryLimits = MemoryLimits {
+        address_space: u64::MAX,
+        data: u64::MAX,
+        locked: u64::MAX,
+        ignores_locked_limit: true,
+    };
+
+    /// The limits that `task` is subject to.
+    pub fn of(task: &Task) -> Self {
+        let limits = task.group.limits.lock();
+        MemoryLimits {
+            address_space: limits.soft(Resource::AddressSpace),
+            data: limits.soft(Resource::Data),
+            locked: limits.soft(Resource::LockedMemory),
+            ignores_locked_limit: task.credentials().has_capability(CAP_IPC_LOCK),
+        }
+    }
+
+    /// `EPERM` if the caller may not lock anything.
+    pub(in crate::mm) fn check_may_lock(&self) -> Result<(), Errno> {
+        if self.locked == 0 && !self.ignores_locked_limit { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    /// False if `bytes` of locked memory are more than the caller may have.
+    pub(in crate::mm) fn permits_locked(&self, bytes: u64) -> bool {
+        self.ignores_locked_limit || bytes <= self.locked
+    }
+}
+
+/// Memory in use, for `/proc`. Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// By kind of mapping.
+    pub totals: Totals,
+    /// The largest total so far.
+    pub peak: u64,
+    /// Resident. The host does not tell which pages it has given to the guest, so this is an estimate from above: all that
+    /// is mapped with access and reserves memory.
+    pub resident: u64,
+    /// The part of `resident` that files and shared memory back.
+    pub resident_shared: u64,
+}
+
+impl Mm {
+    /// The memory map of `space`, which holds nothing yet but the vDSO. `stack_limit` is `RLIMIT_STACK` in bytes;
+    /// `randomize` is false under `personality(ADDR_NO_RANDOMIZE)`.
+    pub fn new(
+        space: Arc<dyn AddressSpace>,
+        layout: &Layout,
+        stack_limit: u64,
+        randomize: bool,
+    ) -> Result<Arc<Mm>, Errno> {
+        let mut layout = layout.clone();
+        layout.guest_start = page_align(layout.guest_start).ok_or(Errno::EINVAL)?.max(PAGE_SIZE);
+        layout.guest_end &= !(PAGE_SIZE - 1);
+        let placement = Placement::new(&layout, stack_limit, randomize)?;
+        let mut tree = VmaTree::new();
+        let parts = [(layout.vvar, Backing::Vvar, false), (layout.vdso, Backing::Vdso, true)];
+        for ((start, length), backing, execute) in parts {
+            let protection = Protection { read: true, write: false, execute };
+            let end = page_align(start.saturating_add(length)).unwrap_or(start);
+            if end > start && tree.is_free(start, end) {
+                let flags = VmaFlags::DONTDUMP;
+                let max_protection = protection;
+                tree.insert(Vma {
+                    start,
+                    end,
+                    protection,
+                    max_protection,
+                    shared: false,
+                    backing,
+                    offset: 0,
+                    flags,
+                });
+            }
+        }
+        Ok(Arc::new(Mm {
+            space,
+            id: next_id(),
+            users: AtomicUsize::new(0),
+            layout,
+            state: Mutex::new(State {
+                tree,
+                placement,
+                image: ImageRanges::default(),
+                brk: 0,
+                future_flags: VmaFlags::empty(),
+                peak: 0,
+                barriers: BarrierKinds::empty(),
+                auxiliary_vector: Arc::default(),
+                executable: None,
+            }),
+        }))
+    }
+
+    /// A copy-on-write duplicate (`fork(2)`): mappings marked `MADV_DONTFORK` are left out, locks are not inherited.
+    pub fn fork(&self) -> Result<Arc<Mm>, Errno> {
+        let state = self.state.lock();
+        let space = self.space.fork()?;
+        let mut child = State { tree: VmaTree::new(), future_flags: VmaFlags::empty(), ..state.clone() };
+        for vma in state.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
+            let flags = vma.flags - (VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
+            child.tree.insert(Vma { flags, ..vma.clone() });
+        }
+        child.peak = child.tree.totals().total;
+        Ok(Arc::new(Mm {
+            space,
+            id: next_id(),
+            users: AtomicUsize::new(0),
+            layout: self.layout.clone(),
+            state: Mutex::new(child),
+        }))
+    }
+
+    /// Count of tasks that use this memory.
+    pub fn users(&self) -> usize {
+        self.users.load(Ordering::SeqCst)
+    }
+
+    /// A task begins to use it.
+    pub(crate) fn enter(&self) {
+        self.users.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A task uses it no more.
+    pub(crate) fn leave(&self) {
+        self.users.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A number that no other address space of this sentry ever has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The geography of the address space.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where the program's parts are.
+    pub fn image(&self) -> ImageRanges {
+        self.state.lock().image
+    }
+
+    /// Replaces what [`Mm::image`] returns (`prctl(PR_SET_MM)`).
+    pub fn set_image(&self, image: ImageRanges) {
+        self.state.lock().image = image;
+    }
+
+    /// The auxiliary vector that the program was started with, for `/proc/PID/auxv`.
+    pub fn auxiliary_vector(&self) -> Arc<[u8]> {
+        self.state.lock().auxiliary_vector.clone()
+    }
+
+    /// The program's file, for `/proc/PID/exe`.
+    pub fn executable(&self) -> Option<Arc<OpenFile>> {
+        self.state.lock().executable.clone()
+    }
+
+    /// Memory in use.
+    pub fn memory_use(&self) -> MemoryUse {
+        let state = self.state.lock();
+        let mut resident = 0;
+        let mut resident_shared = 0;
+        for vma in state.tree.iter() {
+            if !vma.protection.read && !vma.protection.write && !vma.protection.execute {
+                continue;
+            }
+            if vma.flags.intersects(VmaFlags::NORESERVE | VmaFlags::STACK) {
+                continue;
+            }
+            resident += vma.length();
+            if !matches!(vma.backing, Backing::Anonymous) {
+                resident_shared += vma.length();
+            }
+        }
+        MemoryUse { totals: state.tree.totals(), peak: state.peak, resident, resident_shared }
+    }
+
+    /// A copy of every mapping, lowest first.
+    pub fn snapshot(&self) -> Vec<Vma> {
+        self.state.lock().tree.iter().cloned().collect()
+    }
+
+    /// Replaces everything by a new program: empties the guest's range on the host, carries out `operations`, and records
+    /// `areas`. On failure the address space is unusable and its tasks must end.
+    pub(crate) fn install_image(
+        &self,
+        thread: &mut dyn GuestThread,
+        operations: &[MemoryOp<'_>],
+        areas: Vec<Vma>,
+        placement: Placement,
+        image: ImageRanges,
+        executable: Arc<OpenFile>,
+    ) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        apply(thread, operations)?;
+        state.tree.remove(self.layout.guest_start, self.layout.guest_end);
+        for vma in areas {
+            if !state.tree.is_free(vma.start, vma.end) {
+                return Err(Errno::ENOEXEC);
+            }
+            state.tree.insert(vma);
+        }
+        state.brk = image.brk_start;
+        state.image = image;
+        state.placement = placement;
+        state.future_flags = VmaFlags::empty();
+        state.peak = 0;
+        state.barriers = BarrierKinds::empty();
+        state.executable = Some(executable);
+        state.note_peak();
+        Ok(())
+    }
+
+    /// Records the auxiliary vector.
+    pub(crate) fn set_auxiliary_vector(&self, vector: &[u8]) {
+        self.state.lock().auxiliary_vector = vector.into();
+    }
+}
+
+impl State {
+    /// `ENOMEM` if `added` more bytes would be too many; `replaced` bytes of the total go away. `is_data` says whether the
+    /// new bytes are private and writable.
+    pub(in crate::mm) fn check_room(
+        &self,
+        limits: &MemoryLimits,
+        added: u64,
+        replaced: u64,
+        is_data: bool,
+    ) -> Result<(), Errno> {
+        let totals = self.tree.totals();
+        let total = (totals.total - replaced.min(totals.total)).saturating_add(added);
+        if total > limits.address_space {
+            return Err(Errno::ENOMEM);
+        }
+        if is_data && totals.data.saturating_add(added) > limits.data {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(())
+    }
+
+    /// `ENOMEM` if `added` more mappings would be too many.
+    pub(in crate::mm) fn check_map_count(&self, added: usize) -> Result<(), Errno> {
+        if self.tree.len() + added > DEFAULT_MAX_MAP_COUNT + 1 { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// `EPERM` if anything in the range may not be changed.
+    pub(in crate::mm) fn check_not_sealed(&self, start: u64, end: u64) -> Result<(), Errno> {
+        if self.tree.overlapping(start, end).any(Vma::is_sealed) { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    /// Keeps `VmPeak` up to date; called after the total may have grown.
+    pub(in crate::mm) fn note_peak(&mut self) {
+        self.peak = self.peak.max(self.tree.totals().total);
+    }
+}
+
+/// Has the host carry out operations; the error of the one that failed.
+pub(in crate::mm) fn apply(thread: &mut dyn GuestThread, operations: &[MemoryOp<'_>]) -> Result<(), Errno> {
+    thread.apply(operations).map_err(|(_, error)| error)
+}
+
+/// A new anonymous mapping's fields that hardly ever differ.
+pub(in crate::mm) fn anonymous_vma(start: u64, end: u64, protection: Protection, flags: VmaFlags) -> Vma {
+    Vma {
+        start,
+        end,
+        protection,
+        max_protection: ALL_ACCESS,
+        shared: false,
+        backing: Backing::Anonymous,
+        offset: start,
+        flags,
+    }
+}
+
+/// Rounds up to a page; `None` if that overflows.
+pub(crate) fn page_align(value: u64) -> Option<u64> {
+    value.checked_add(PAGE_SIZE - 1).map(|sum| sum & !(PAGE_SIZE - 1))
+}
+
+/// True for a multiple of the page size.
+pub(crate) fn is_page_aligned(value: u64) -> bool {
+    value.is_multiple_of(PAGE_SIZE)
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+#[path = "mm_tests.rs"]
+mod tests;

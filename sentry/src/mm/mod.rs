@@ -1,0 +1,47 @@
+//! The memory map of an address space: which ranges are mapped, to what, with which access.
+//!
+//! Guest memory is the host's: private anonymous memory of the guest's host processes, files and memfds mapped by the host.
+//! The sentry keeps the [`tree`] of mappings, which decides placement, permissions and limits and is what
+//! `/proc/PID/maps` shows, and has the calling guest thread carry out the same change on the host.
+//!
+//! An [`Mm`] has one lock. A change takes it, checks, has the host do it, and then updates the tree, which cannot fail; so
+//! the tree never says more than the host did. Where a change takes several host operations and a later one fails, the tree
+//! records exactly those that were done, or the earlier ones are undone.
+//!
+//! One file holds what belongs to one manual page: [`map`](Mm::map) and `unmap`, `protect`, `remap`, `brk`, `advise`,
+//! `lock`, `sync`.
+
+mod advise;
+mod attach;
+mod barrier;
+mod brk;
+mod fault;
+mod futex_key;
+mod lock;
+mod map;
+mod maps;
+mod memory;
+#[allow(clippy::module_inception)]
+mod mm;
+mod placement;
+mod protect;
+mod remap;
+mod sync;
+mod tree;
+mod vma;
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+pub use attach::AttachRequest;
+pub use barrier::BarrierKinds;
+pub use fault::HostFault;
+pub use futex_key::FutexKey;
+pub use map::MapRequest;
+pub use maps::{FileLabel, MapsFormat};
+pub use memory::SharedMemory;
+pub(crate) use mm::page_align;
+pub use mm::{ImageRanges, MemoryLimits, MemoryUse, Mm};
+pub use placement::Placement;
+pub use tree::{Totals, VmaTree};
+pub use vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags, protection_within};

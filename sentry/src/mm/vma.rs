@@ -1,0 +1,183 @@
+//! One mapping of the memory map.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use bitflags::bitflags;
+use usk_platform::{MapFlags, MemoryOp, Protection};
+
+use crate::mm::SharedMemory;
+use crate::vfs::OpenFile;
+
+bitflags! {
+    /// What else is known of a mapping; the letters are those of `VmFlags` in `/proc/PID/smaps`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct VmaFlags: u32 {
+        /// `lo`: locked by `mlock(2)`. Counted; the host does not lock.
+        const LOCKED = 1 << 0;
+        /// Locked when faulted in (`MLOCK_ONFAULT`).
+        const LOCK_ON_FAULT = 1 << 1;
+        /// `dc`: a forked child does not get it.
+        const DONTFORK = 1 << 2;
+        /// `wf`: a forked child gets zeros.
+        const WIPEONFORK = 1 << 3;
+        /// `gd`: grows down on Linux. Here a mapping has the size it was made with.
+        const GROWSDOWN = 1 << 4;
+        /// `nr`: no swap space was reserved.
+        const NORESERVE = 1 << 5;
+        /// `hg`: huge pages were advised.
+        const HUGEPAGE = 1 << 6;
+        /// `nh`: huge pages were advised against.
+        const NOHUGEPAGE = 1 << 7;
+        /// `dd`: left out of core dumps.
+        const DONTDUMP = 1 << 8;
+        /// `mg`: pages may be merged. Kept for the books only.
+        const MERGEABLE = 1 << 9;
+        /// `sr`: sequential access was advised.
+        const SEQUENTIAL = 1 << 10;
+        /// `rr`: random access was advised.
+        const RANDOM = 1 << 11;
+        /// `sl`: sealed by `mseal(2)`: cannot be unmapped, moved, or given another protection.
+        const SEALED = 1 << 12;
+        /// The initial thread's stack: counted as stack, not as data.
+        const STACK = 1 << 13;
+    }
+}
+
+/// A range of addresses mapped in one way (`vm_area_struct`).
+#[derive(Clone, Debug)]
+pub struct Vma {
+    /// First address, page aligned.
+    pub start: u64,
+    /// First address after it, page aligned.
+    pub end: u64,
+    /// Access.
+    pub protection: Protection,
+    /// The most access that `mprotect(2)` may give.
+    pub max_protection: Protection,
+    /// `MAP_SHARED`.
+    pub shared: bool,
+    /// What its pages are.
+    pub backing: Backing,
+    /// Byte offset of `start` into the backing. For private anonymous memory the address where it was first mapped, as
+    /// Linux's `vm_pgoff`: what was moved apart does not merge.
+    pub offset: u64,
+    /// What else is known.
+    pub flags: VmaFlags,
+}
+
+/// What the pages of a mapping are.
+#[derive(Clone, Debug)]
+pub enum Backing {
+    /// Private anonymous memory of the host process.
+    Anonymous,
+    /// A file.
+    File(Arc<FileBacking>),
+    /// Memory that address spaces share and no file names.
+    Memory(Arc<SharedMemory>),
+    /// The host's vDSO: code.
+    Vdso,
+    /// The host's vDSO: data.
+    Vvar,
+}
+
+/// A mapped file.
+pub struct FileBacking {
+    /// The open file; mapping keeps it open.
+    pub file: Arc<OpenFile>,
+    /// What the host maps.
+    pub host: Arc<OwnedFd>,
+    /// Device and inode number of the host file: which memory this is, for shared futexes.
+    pub identity: (u64, u64),
+}
+
+impl fmt::Debug for FileBacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileBacking").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Backing {
+    fn is_same(&self, other: &Backing) -> bool {
+        match (self, other) {
+            (Backing::Anonymous, Backing::Anonymous) => true,
+            (Backing::File(a), Backing::File(b)) => Arc::ptr_eq(a, b) || Arc::ptr_eq(&a.file, &b.file),
+            (Backing::Memory(a), Backing::Memory(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl Vma {
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// True if `address` lies in it.
+    pub fn contains(&self, address: u64) -> bool {
+        self.start <= address && address < self.end
+    }
+
+    /// Private and anonymous: what `MADV_FREE` and `MADV_WIPEONFORK` want.
+    pub fn is_private_anonymous(&self) -> bool {
+        matches!(self.backing, Backing::Anonymous) && !self.shared
+    }
+
+    /// True if the mapping may not be changed: sealed, or the host's vDSO, which the platform owns.
+    pub fn is_sealed(&self) -> bool {
+        self.flags.contains(VmaFlags::SEALED) || matches!(self.backing, Backing::Vdso | Backing::Vvar)
+    }
+
+    /// Counted against `RLIMIT_DATA`: private and writable, and not the stack.
+    pub fn is_data(&self) -> bool {
+        self.protection.write && !self.shared && !self.flags.contains(VmaFlags::STACK)
+    }
+
+    /// Byte offset of `address` into the backing. `address` lies in the mapping or at its end.
+    pub fn offset_of(&self, address: u64) -> u64 {
+        self.offset.wrapping_add(address.wrapping_sub(self.start))
+    }
+
+    /// The part from `address` on, which is cut off from this one. `address` lies strictly inside.
+    pub fn split_off(&mut self, address: u64) -> Vma {
+        debug_assert!(self.start < address && address < self.end);
+        let upper = Vma { start: address, offset: self.offset_of(address), ..self.clone() };
+        self.end = address;
+        upper
+    }
+
+    /// The host operation that maps this.
+    pub(crate) fn host_mapping(&self, flags: MapFlags) -> MemoryOp<'_> {
+        let (address, length, protection) = (self.start, self.length(), self.protection);
+        let file = match &self.backing {
+            Backing::File(backing) => &backing.host,
+            Backing::Memory(memory) => &memory.host,
+            Backing::Anonymous | Backing::Vdso | Backing::Vvar => {
+                return MemoryOp::MapAnonymous { address, length, protection, flags };
+            }
+        };
+        let (file, offset, shared) = (file.as_fd(), self.offset, self.shared);
+        MemoryOp::MapFile { address, length, protection, shared, flags, file, offset }
+    }
+
+    /// True if `next` begins where this one ends and is mapped the same way, so that Linux would show them as one.
+    pub fn can_merge(&self, next: &Vma) -> bool {
+        self.end == next.start
+            && self.protection == next.protection
+            && self.max_protection == next.max_protection
+            && self.shared == next.shared
+            && self.flags == next.flags
+            && self.offset_of(self.end) == next.offset
+            && self.backing.is_same(&next.backing)
+    }
+}
+
+/// Protection that permits everything.
+pub const ALL_ACCESS: Protection = Protection { read: true, write: true, execute: true };
+
+/// True if `wanted` asks for nothing that `limit` does not have.
+pub fn protection_within(wanted: Protection, limit: Protection) -> bool {
+    (!wanted.read || limit.read) && (!wanted.write || limit.write) && (!wanted.execute || limit.execute)
+}

@@ -1,0 +1,223 @@
+//! What every socket can do. Operations never wait; [`send`] and [`receive`] are the forms that do.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use usk_abi::socket::{MessageFlags, UserCredentials};
+use usk_abi::{Errno, PollEvents};
+
+use crate::net::inet::InetSocket;
+use crate::net::options::SocketOptions;
+use crate::net::unix::{Destination, UnixSocket};
+use crate::task::Current;
+use crate::time::Deadline;
+use crate::vfs::{FileOps, OpenFile};
+use crate::{IoVec, Restart, Sink, Source, SysError, SysResult};
+
+/// A message to be sent.
+#[derive(Default)]
+pub struct Outgoing {
+    /// Where to, for sockets that take an address with each message.
+    pub destination: Option<Destination>,
+    /// Open files to hand over (`SCM_RIGHTS`).
+    pub rights: Vec<Arc<OpenFile>>,
+    /// Who sends.
+    pub credentials: UserCredentials,
+    /// `MSG_*`
+    pub flags: MessageFlags,
+}
+
+/// What a receive brought, besides the bytes in the sink.
+#[derive(Default)]
+pub struct Incoming {
+    /// Bytes put into the sink.
+    pub count: usize,
+    /// Bytes the message had; more than `count` if it was cut off.
+    pub full_length: usize,
+    /// The sender's address as `struct sockaddr_*`; `None` if the socket reports none.
+    pub source: Option<Vec<u8>>,
+    /// Open files handed over.
+    pub rights: Vec<Arc<OpenFile>>,
+    /// The sender, if `SO_PASSCRED` is on.
+    pub credentials: Option<UserCredentials>,
+}
+
+/// A socket. Methods have the errors of the calls of the same name.
+pub trait Socket: FileOps {
+    /// `AF_*`
+    fn domain(&self) -> u16;
+
+    /// `SOCK_*`
+    fn kind(&self) -> u32;
+
+    /// The protocol number.
+    fn protocol(&self) -> i32;
+
+    /// Its options.
+    fn options(&self) -> &Mutex<SocketOptions>;
+
+    /// Makes it take connections.
+    fn listen(&self, backlog: u32, credentials: UserCredentials) -> Result<(), Errno>;
+
+    /// True once it takes connections.
+    fn is_listening(&self) -> bool;
+
+    /// A connection that has come in: its open file and the peer's address. `EAGAIN` if there is none. `flags` may be
+    /// `O_NONBLOCK`.
+    fn accept(&self, flags: u32) -> Result<(Arc<OpenFile>, Vec<u8>), Errno>;
+
+    /// Ends one or both directions. `how` is `SHUT_*`.
+    fn shutdown(&self, how: i32) -> Result<(), Errno>;
+
+    /// `getsockname(2)`: a `struct sockaddr_*`.
+    fn local_address(&self) -> Result<Vec<u8>, Errno>;
+
+    /// `getpeername(2)`: a `struct sockaddr_*`.
+    fn peer_address(&self) -> Result<Vec<u8>, Errno>;
+
+    /// Who is at the other end (`SO_PEERCRED`).
+    fn peer_credentials(&self) -> Result<UserCredentials, Errno> {
+        Err(Errno::ENOPROTOOPT)
+    }
+
+    /// Sends as much as goes; returns the bytes. `EAGAIN` if nothing goes now. The message's rights go with the first
+    /// part.
+    fn try_send(&self, source: &mut dyn Source, message: &mut Outgoing) -> Result<usize, Errno>;
+
+    /// Receives what there is. `EAGAIN` if there is nothing.
+    fn try_receive(&self, sink: &mut dyn Sink, flags: MessageFlags) -> Result<Incoming, Errno>;
+
+    /// Takes the pending error (`SO_ERROR`).
+    fn take_error(&self) -> Option<Errno> {
+        None
+    }
+
+    /// True if one send may be carried out in parts.
+    fn is_stream(&self) -> bool;
+}
+
+/// The socket behind an open file; `ENOTSOCK` if it is none.
+pub fn socket_of(file: &OpenFile) -> Result<&dyn Socket, Errno> {
+    let any = file.ops.as_any();
+    if let Some(socket) = any.downcast_ref::<UnixSocket>() {
+        return Ok(socket);
+    }
+    any.downcast_ref::<InetSocket>().map(|socket| socket as &dyn Socket).ok_or(Errno::ENOTSOCK)
+}
+
+/// How a wait on a socket ends: a timeout is `EAGAIN`, and with a timeout set an interruption is final.
+fn map_wait<T>(result: SysResult<T>, has_timeout: bool) -> SysResult<T> {
+    match result {
+        Err(SysError::Errno(Errno::ETIMEDOUT)) => Err(Errno::EAGAIN.into()),
+        Err(SysError::Restart(Restart::IfHandlerAllows)) if has_timeout => Err(Errno::EINTR.into()),
+        other => other,
+    }
+}
+
+/// Sends a message from guest memory and waits for room, unless `MSG_DONTWAIT` or the file is non-blocking. A stream's
+/// send that is cut short returns what was sent. Does not raise `SIGPIPE`.
+pub fn send(
+    current: &mut Current,
+    file: &OpenFile,
+    ranges: &[IoVec],
+    mut message: Outgoing,
+) -> SysResult<usize> {
+    let socket = socket_of(file)?;
+    let timeout = socket.options().lock().send_timeout;
+    let waits = !is_nonblocking(file, message.flags);
+    let deadline = timeout.map(Deadline::after);
+    let total: usize = current.source(ranges).remaining();
+    let mut done = 0;
+    loop {
+        let attempt = |current: &mut Current, message: &mut Outgoing| {
+            let mut source = current.source(&IoVec::after(ranges, done));
+            socket.try_send(&mut source, message).map_err(SysError::from)
+        };
+        let result = match (waits, socket.wait_queue()) {
+            (true, Some(queue)) => {
+                let events = [(queue, PollEvents::OUT | PollEvents::WRNORM)];
+                let result = current.block(&events, deadline, |current| attempt(current, &mut message));
+                map_wait(result, timeout.is_some())
+            }
+            _ => attempt(current, &mut message),
+        };
+        match result {
+            Ok(count) => done += count,
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => return Ok(done),
+        }
+        if done >= total || !socket.is_stream() {
+            return Ok(done);
+        }
+    }
+}
+
+/// Receives into guest memory and waits for something to come, unless `MSG_DONTWAIT` or the file is non-blocking. With
+/// `MSG_WAITALL` a stream's receive waits for everything asked for.
+pub fn receive(
+    current: &mut Current,
+    file: &OpenFile,
+    ranges: &[IoVec],
+    flags: MessageFlags,
+) -> SysResult<Incoming> {
+    let socket = socket_of(file)?;
+    let timeout = socket.options().lock().receive_timeout;
+    let waits = !is_nonblocking(file, flags);
+    let deadline = timeout.map(Deadline::after);
+    let wants_all =
+        flags.contains(MessageFlags::WAITALL) && !flags.contains(MessageFlags::PEEK) && socket.is_stream();
+    let total: usize = current.source(ranges).remaining();
+    let mut received: Option<Incoming> = None;
+    loop {
+        let done = received.as_ref().map_or(0, |received| received.count);
+        let attempt = |current: &mut Current| {
+            let mut sink = current.sink(&IoVec::after(ranges, done));
+            socket.try_receive(&mut sink, flags).map_err(SysError::from)
+        };
+        let result = match (waits, socket.wait_queue()) {
+            (true, Some(queue)) => {
+                let events = [(queue, PollEvents::IN | PollEvents::RDNORM | PollEvents::RDHUP)];
+                map_wait(current.block(&events, deadline, attempt), timeout.is_some())
+            }
+            _ => attempt(current),
+        };
+        let at_end = match (result, &mut received) {
+            (Ok(incoming), None) => {
+                let at_end = incoming.count == 0 || !incoming.rights.is_empty();
+                received = Some(incoming);
+                at_end
+            }
+            (Ok(more), Some(received)) => {
+                received.count += more.count;
+                received.full_length += more.full_length;
+                received.rights.extend(more.rights);
+                more.count == 0 || !received.rights.is_empty()
+            }
+            (Err(error), None) => return Err(error),
+            (Err(_), Some(_)) => true,
+        };
+        if let Some(received) = received.take_if(|received| at_end || !wants_all || received.count >= total) {
+            return Ok(received);
+        }
+    }
+}
+
+/// Takes a connection and waits for one, unless the file is non-blocking. `flags` are the new file's.
+pub fn accept(current: &mut Current, file: &OpenFile, flags: u32) -> SysResult<(Arc<OpenFile>, Vec<u8>)> {
+    let socket = socket_of(file)?;
+    let timeout = socket.options().lock().receive_timeout;
+    let waits = !is_nonblocking(file, MessageFlags::empty());
+    match (waits, socket.wait_queue()) {
+        (true, Some(queue)) => {
+            let events = [(queue, PollEvents::IN | PollEvents::RDNORM)];
+            let deadline = timeout.map(Deadline::after);
+            let result = current.block(&events, deadline, |_| socket.accept(flags).map_err(SysError::from));
+            map_wait(result, timeout.is_some())
+        }
+        _ => Ok(socket.accept(flags)?),
+    }
+}
+
+fn is_nonblocking(file: &OpenFile, flags: MessageFlags) -> bool {
+    flags.contains(MessageFlags::DONTWAIT) || file.flags() & usk_abi::fcntl::O_NONBLOCK != 0
+}

@@ -1,0 +1,262 @@
+//! What has been sent to a socket and not yet been received.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use usk_abi::socket::MessageFlags;
+use usk_abi::{Errno, PollEvents};
+
+use crate::Sink;
+use crate::net::Incoming;
+use crate::net::unix::UnixAddress;
+use crate::net::unix::core::Core;
+use crate::net::unix::message::{MESSAGE_OVERHEAD, Message};
+
+/// Datagrams that wait in one inbox (`/proc/sys/net/unix/max_dgram_qlen`).
+pub(super) const MAX_DATAGRAMS: usize = 10;
+
+/// How much an inbox takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// Until this many bytes are queued (the sender's `SO_SNDBUF`).
+    Bytes(usize),
+    /// As many datagrams as this; each bounded by the sender's buffer.
+    Messages(usize),
+}
+
+/// A socket's receive queue.
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    messages: VecDeque<Message>,
+    /// Bytes that can be received.
+    bytes: usize,
+    /// Sum of the messages' costs.
+    cost: usize,
+    is_closed: bool,
+    /// Senders that found it full, told once there is room again.
+    waiting: Vec<Weak<Core>>,
+}
+
+impl State {
+    fn is_writable(&self, bound: Bound) -> bool {
+        match bound {
+            // As on Linux: writable is when three quarters are free.
+            Bound::Bytes(limit) => self.cost * 4 <= limit,
+            Bound::Messages(limit) => self.messages.len() < limit,
+        }
+    }
+
+    fn wait(&mut self, sender: &Arc<Core>) {
+        self.waiting.retain(|known| known.strong_count() > 0);
+        if !self.waiting.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(sender))) {
+            self.waiting.push(Arc::downgrade(sender));
+        }
+    }
+
+    fn remove_first(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.rest().len();
+        self.cost -= message.cost();
+        Some(message)
+    }
+
+    /// Senders to be told that there is room, if there is.
+    fn relieved(&mut self, bound: Bound) -> Vec<Weak<Core>> {
+        if self.is_writable(bound) { std::mem::take(&mut self.waiting) } else { Vec::new() }
+    }
+}
+
+/// An address that is worth telling.
+fn named(address: &UnixAddress) -> Option<Vec<u8>> {
+    (*address != UnixAddress::Unnamed).then(|| address.encode())
+}
+
+/// Tells senders that there is room. Called with no lock held.
+fn tell(senders: Vec<Weak<Core>>) {
+    for sender in senders.iter().filter_map(Weak::upgrade) {
+        sender.queue.notify(PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND);
+    }
+}
+
+impl Inbox {
+    /// How many bytes a sender may queue now; `EAGAIN` if none, and then the sender is told later. `ECONNREFUSED` if the
+    /// inbox is closed.
+    pub(super) fn room(&self, sender: &Arc<Core>, bound: Bound) -> Result<usize, Errno> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(Errno::ECONNREFUSED);
+        }
+        let room = match bound {
+            Bound::Bytes(limit) => limit.saturating_sub(state.cost + MESSAGE_OVERHEAD),
+            Bound::Messages(_) => {
+                if state.is_writable(bound) {
+                    usize::MAX
+                } else {
+                    0
+                }
+            }
+        };
+        if room == 0 {
+            state.wait(sender);
+            return Err(Errno::EAGAIN);
+        }
+        Ok(room)
+    }
+
+    /// Has `sender` told once there is room.
+    pub(super) fn wait_for_room(&self, sender: &Arc<Core>) {
+        self.state.lock().wait(sender);
+    }
+
+    /// True if a sender would find room; if not, it is told later.
+    pub(super) fn is_writable(&self, sender: &Arc<Core>, bound: Bound) -> bool {
+        let mut state = self.state.lock();
+        let writable = state.is_closed || state.is_writable(bound);
+        if !writable {
+            state.wait(sender);
+        }
+        writable
+    }
+
+    /// Queues a message, whether or not there is room (that has been asked for). Gives it back if the inbox is closed.
+    pub(super) fn push(&self, message: Message) -> Result<(), Message> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(message);
+        }
+        state.bytes += message.rest().len();
+        state.cost += message.cost();
+        state.messages.push_back(message);
+        Ok(())
+    }
+
+    /// Bytes that can be received.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
+    /// Bytes of the first message.
+    pub(super) fn first_length(&self) -> usize {
+        self.state.lock().messages.front().map_or(0, |message| message.rest().len())
+    }
+
+    /// True if there is nothing to receive.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().messages.is_empty()
+    }
+
+    /// Takes no more messages and drops those that are queued. True if there were any.
+    pub(super) fn close(&self) -> bool {
+        let (messages, waiting) = {
+            let mut state = self.state.lock();
+            state.is_closed = true;
+            state.bytes = 0;
+            state.cost = 0;
+            (std::mem::take(&mut state.messages), std::mem::take(&mut state.waiting))
+        };
+        tell(waiting);
+        // Files in the messages are dropped here, with no lock held.
+        !messages.is_empty()
+    }
+
+    /// Tells senders that wait: the socket does not receive any more.
+    pub(super) fn wake_senders(&self) {
+        let waiting = std::mem::take(&mut self.state.lock().waiting);
+        tell(waiting);
+    }
+
+    /// Receives one message; the rest of one that does not fit is lost. `EAGAIN` if there is none.
+    pub(super) fn receive_message(
+        &self,
+        sink: &mut dyn Sink,
+        flags: MessageFlags,
+        bound: Bound,
+    ) -> Result<Incoming, Errno> {
+        let mut state = self.state.lock();
+        let first = state.messages.front().ok_or(Errno::EAGAIN)?;
+        let mut incoming = Incoming {
+            full_length: first.bytes.len(),
+            source: named(&first.source),
+            credentials: Some(first.credentials),
+            ..Incoming::default()
+        };
+        let copied = sink.put(&first.bytes);
+        if flags.contains(MessageFlags::PEEK) {
+            incoming.count = copied?;
+            incoming.rights = first.rights.duplicate();
+            return Ok(incoming);
+        }
+        let Some(mut message) = state.remove_first() else { return Err(Errno::EAGAIN) };
+        let relieved = state.relieved(bound);
+        drop(state);
+        tell(relieved);
+        // As on Linux, a datagram that cannot be copied out is gone.
+        incoming.count = copied?;
+        incoming.rights = message.rights.take();
+        Ok(incoming)
+    }
+
+    /// Receives bytes across messages, as far as one receive of a stream goes: messages of different senders are not
+    /// mixed if `separates_senders`, and nothing follows open files. `EAGAIN` if there is nothing.
+    pub(super) fn receive_bytes(
+        &self,
+        sink: &mut dyn Sink,
+        flags: MessageFlags,
+        separates_senders: bool,
+        bound: Bound,
+    ) -> Result<Incoming, Errno> {
+        let is_peek = flags.contains(MessageFlags::PEEK);
+        let mut state = self.state.lock();
+        let Some(first) = state.messages.front() else { return Err(Errno::EAGAIN) };
+        let sender = first.credentials;
+        let mut incoming =
+            Incoming { source: named(&first.source), credentials: Some(sender), ..Incoming::default() };
+        let mut finished = Vec::new();
+        let mut index = 0;
+        while sink.remaining() > 0
+            && let Some(message) = state.messages.get_mut(index)
+        {
+            if separates_senders && message.credentials != sender {
+                break;
+            }
+            let rest = message.rest().len();
+            let copied = match sink.put(message.rest()) {
+                Ok(copied) => copied,
+                Err(errno) if incoming.count == 0 => return Err(errno),
+                Err(_) => break,
+            };
+            incoming.count += copied;
+            let has_rights = !message.rights.is_empty();
+            if has_rights {
+                incoming.rights.extend(if is_peek {
+                    message.rights.duplicate()
+                } else {
+                    message.rights.take()
+                });
+            }
+            if is_peek {
+                index += 1;
+            } else {
+                message.consumed += copied;
+                state.bytes -= copied;
+                if copied == rest {
+                    finished.extend(state.remove_first());
+                }
+            }
+            if copied < rest || has_rights {
+                break;
+            }
+        }
+        incoming.full_length = incoming.count;
+        let relieved = state.relieved(bound);
+        drop(state);
+        tell(relieved);
+        Ok(incoming)
+    }
+}

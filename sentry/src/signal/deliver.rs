@@ -1,0 +1,205 @@
+//! Delivery: what a task does about its signals before it returns to guest code (`get_signal` and `handle_signal`).
+
+use usk_abi::signal::code::SI_TIMER;
+use usk_abi::signal::{ActionFlags, DefaultAction, SIG_DFL, SIG_IGN, SignalAction, SignalInfo, SignalSet};
+use usk_abi::{Errno, Signal};
+
+use super::frame;
+use crate::Restart;
+use crate::task::{Current, ExitStatus, GroupState, GroupStop, Resource, begin_exit_locked};
+
+/// Number of `restart_syscall(2)`.
+const RESTART_SYSCALL: u64 = 219;
+
+/// What the task does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Return to guest code.
+    Resume,
+    /// Leave: the group ends, or another of its threads executes a program.
+    Exit,
+}
+
+enum Next {
+    Exit,
+    Stopped,
+    Signal(Signal, SignalInfo),
+    Nothing,
+}
+
+/// Handles everything that is pending.
+pub(crate) fn deliver(current: &mut Current) -> Outcome {
+    loop {
+        match next(current) {
+            Next::Exit => return Outcome::Exit,
+            Next::Stopped => stay_stopped(current),
+            Next::Nothing => {
+                restart_without_handler(current);
+                return Outcome::Resume;
+            }
+            Next::Signal(signal, info) => {
+                if info.code == SI_TIMER {
+                    current.task.group.timers.note_delivery(info.pid(), info.uid() as i32);
+                }
+                let action = current.task.group.actions.load().get(signal);
+                match action.handler {
+                    SIG_IGN => {}
+                    SIG_DFL => {
+                        if act_by_default(current, signal) == Outcome::Exit {
+                            return Outcome::Exit;
+                        }
+                    }
+                    _ => run_handler(current, signal, action, &info),
+                }
+            }
+        }
+    }
+}
+
+/// Takes the next thing to handle. Finding nothing clears the task's interruption flag and puts back a saved mask, all
+/// under the group's lock, so that a signal sent meanwhile is not lost.
+fn next(current: &mut Current) -> Next {
+    let task = &current.task;
+    let mut state = task.group.state.lock();
+    if state.exit.is_some() || state.exec.as_ref().is_some_and(|taker| !std::sync::Arc::ptr_eq(taker, task)) {
+        return Next::Exit;
+    }
+    if state.stop.is_some() {
+        return Next::Stopped;
+    }
+    let mut signals = task.signals.lock();
+    let wanted = SignalSet(!signals.blocked.0);
+    let taken = signals
+        .pending
+        .take(wanted.and(SignalSet::SYNCHRONOUS))
+        .or_else(|| signals.pending.take(wanted))
+        .or_else(|| state.pending.take(wanted));
+    if let Some((signal, info)) = taken {
+        return Next::Signal(signal, info);
+    }
+    if let Some(mask) = signals.saved_mask.take() {
+        signals.blocked = mask;
+        let wanted = SignalSet(!mask.0);
+        if !signals.pending.set().or(state.pending.set()).and(wanted).is_empty() {
+            drop(signals);
+            drop(state);
+            return next(current);
+        }
+    }
+    task.waiter.set_interrupted(false);
+    Next::Nothing
+}
+
+/// Takes part in a group stop until it ends.
+fn stay_stopped(current: &mut Current) {
+    let task = current.task.clone();
+    let report = {
+        let mut state = task.group.state.lock();
+        let Some(stop) = &mut state.stop else { return };
+        stop.remaining = stop.remaining.saturating_sub(1);
+        (stop.remaining == 0).then_some(stop.signal)
+    };
+    if let Some(signal) = report {
+        task.kernel.report_stop(&task.group, signal);
+    }
+    loop {
+        task.waiter.arm();
+        if task.group.state.lock().stop.is_none() {
+            return;
+        }
+        task.waiter.wait(None, true);
+    }
+}
+
+fn act_by_default(current: &mut Current, signal: Signal) -> Outcome {
+    let task = current.task.clone();
+    match signal.default_action() {
+        DefaultAction::Ignore | DefaultAction::Continue => Outcome::Resume,
+        DefaultAction::Stop => {
+            // A stop from the terminal does nothing to an orphaned process group: nobody could continue it.
+            if signal != Signal::SIGSTOP && task.kernel.is_orphaned_group_of(&task.group) {
+                return Outcome::Resume;
+            }
+            begin_stop(&mut task.group.state.lock(), signal);
+            Outcome::Resume
+        }
+        DefaultAction::Terminate => end_group(current, ExitStatus::Signaled { signal, core: false }),
+        DefaultAction::CoreDump => {
+            // No file is written, but the status says what it would have said.
+            let core = task.group.limits.lock().soft(Resource::Core) != 0;
+            end_group(current, ExitStatus::Signaled { signal, core })
+        }
+    }
+}
+
+fn end_group(current: &mut Current, status: ExitStatus) -> Outcome {
+    begin_exit_locked(&mut current.task.group.state.lock(), status);
+    Outcome::Exit
+}
+
+fn begin_stop(state: &mut GroupState, signal: Signal) {
+    if state.stop.is_some() || state.exit.is_some() {
+        return;
+    }
+    state.stop = Some(GroupStop { signal, remaining: state.threads.len() });
+    for task in &state.threads {
+        task.poke();
+    }
+}
+
+/// Puts the handler's frame on the guest's stack and points the registers at the handler.
+fn run_handler(current: &mut Current, signal: Signal, action: SignalAction, info: &SignalInfo) {
+    let flags = action.action_flags();
+    settle_restart(current, Some(flags.contains(ActionFlags::RESTART)));
+    if flags.contains(ActionFlags::RESETHAND) {
+        let reset = SignalAction { handler: SIG_DFL, ..action };
+        current.task.group.actions.load().set(signal, reset);
+    }
+    let mask_in_frame = {
+        let mut signals = current.task.signals.lock();
+        signals.saved_mask.take().unwrap_or(signals.blocked)
+    };
+    if frame::push(current, signal, &action, info, mask_in_frame).is_err() {
+        // A stack that cannot take the frame: SIGSEGV, and if that was the signal, by default (`force_sigsegv`).
+        if signal == Signal::SIGSEGV {
+            let fatal = SignalAction { handler: SIG_DFL, ..action };
+            current.task.group.actions.load().set(signal, fatal);
+        }
+        super::force_signal(&current.task, SignalInfo::kernel(Signal::SIGSEGV));
+        return;
+    }
+    let _state = current.task.group.state.lock();
+    let mut signals = current.task.signals.lock();
+    let mut blocked = signals.blocked.or(action.mask);
+    if !flags.contains(ActionFlags::NODEFER) {
+        blocked = blocked.with(signal);
+    }
+    signals.blocked = blocked.minus(SignalSet::UNBLOCKABLE);
+}
+
+/// The interrupted call continues as if nothing had happened: no handler has run.
+fn restart_without_handler(current: &mut Current) {
+    settle_restart(current, None);
+}
+
+/// Decides how an interrupted call goes on. `handler` is `None` if no handler runs, else whether it was installed with
+/// `SA_RESTART`.
+fn settle_restart(current: &mut Current, handler: Option<bool>) {
+    let Some(pending) = current.pending_restart.take() else { return };
+    let again = match (pending.restart, handler) {
+        (Restart::Always, _) | (_, None) => true,
+        (Restart::IfHandlerAllows, Some(restarts)) => restarts,
+        (Restart::IfNoHandler | Restart::Block(_), Some(_)) => false,
+    };
+    let registers = current.thread.registers_mut();
+    if !again {
+        registers.set_return_value(Errno::EINTR.as_return_value());
+        return;
+    }
+    if let Restart::Block(block) = pending.restart {
+        registers.restart_syscall(pending.instruction, RESTART_SYSCALL);
+        current.restart_block = Some(block);
+    } else {
+        registers.restart_syscall(pending.instruction, pending.number);
+    }
+}

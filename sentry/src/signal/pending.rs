@@ -1,0 +1,112 @@
+//! A set of pending signals with their information.
+
+use std::collections::VecDeque;
+
+use usk_abi::Signal;
+use usk_abi::signal::{SignalInfo, SignalSet};
+
+/// Signals that have been sent and not yet delivered. A standard signal is pending once at most; real-time signals queue.
+#[derive(Debug, Default)]
+pub struct PendingSignals {
+    set: SignalSet,
+    queue: VecDeque<SignalInfo>,
+}
+
+impl PendingSignals {
+    /// The signals that are pending.
+    pub fn set(&self) -> SignalSet {
+        self.set
+    }
+
+    /// Count of queued signals.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// True if no signal is pending.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Adds a signal; a standard one that is already pending is merged with it. Returns true if it was added.
+    pub fn add(&mut self, signal: Signal, info: SignalInfo) -> bool {
+        if !signal.is_realtime() && self.set.contains(signal) {
+            return false;
+        }
+        self.set = self.set.with(signal);
+        self.queue.push_back(info);
+        true
+    }
+
+    /// A POSIX timer has expired again while its signal is still pending: counts an overrun. False if it is not pending.
+    pub fn count_overrun(&mut self, signal: Signal, timer: i32) -> bool {
+        let is_it = |info: &&mut SignalInfo| {
+            info.signo == signal.number()
+                && info.code == usk_abi::signal::code::SI_TIMER
+                && info.pid() == timer
+        };
+        match self.queue.iter_mut().find(is_it) {
+            Some(info) => {
+                *info = info.with_overrun((info.uid() as i32).saturating_add(1));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes the next signal that is in `wanted`: the lowest number first, and within a number the oldest.
+    pub fn take(&mut self, wanted: SignalSet) -> Option<(Signal, SignalInfo)> {
+        let signal = self.set.and(wanted).first()?;
+        let position = self.queue.iter().position(|info| info.signo == signal.number())?;
+        let info = self.queue.remove(position)?;
+        if !self.queue.iter().any(|info| info.signo == signal.number()) {
+            self.set = self.set.without(signal);
+        }
+        Some((signal, info))
+    }
+
+    /// Forgets all signals in `unwanted`.
+    pub fn discard(&mut self, unwanted: SignalSet) {
+        if self.set.and(unwanted).is_empty() {
+            return;
+        }
+        self.set = self.set.minus(unwanted);
+        let set = self.set;
+        self.queue.retain(|info| Signal::from_number(info.signo).is_some_and(|signal| set.contains(signal)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(signal: Signal, code: i32) -> SignalInfo {
+        SignalInfo::new(signal, code)
+    }
+
+    #[test]
+    fn standard_signals_merge_and_realtime_signals_queue_in_order() {
+        let mut pending = PendingSignals::default();
+        let realtime = Signal::from_number(40).unwrap();
+        assert!(pending.add(Signal::SIGUSR1, info(Signal::SIGUSR1, 1)));
+        assert!(!pending.add(Signal::SIGUSR1, info(Signal::SIGUSR1, 2)));
+        assert!(pending.add(realtime, info(realtime, 1)));
+        assert!(pending.add(realtime, info(realtime, 2)));
+        let all = SignalSet(u64::MAX);
+        assert_eq!(pending.take(all).map(|(s, i)| (s, i.code)), Some((Signal::SIGUSR1, 1)));
+        assert_eq!(pending.take(all).map(|(s, i)| (s, i.code)), Some((realtime, 1)));
+        assert!(pending.set().contains(realtime));
+        assert_eq!(pending.take(all).map(|(s, i)| (s, i.code)), Some((realtime, 2)));
+        assert_eq!(pending.take(all), None);
+    }
+
+    #[test]
+    fn discarded_signals_are_gone() {
+        let mut pending = PendingSignals::default();
+        pending.add(Signal::SIGTSTP, info(Signal::SIGTSTP, 0));
+        pending.add(Signal::SIGUSR2, info(Signal::SIGUSR2, 0));
+        pending.discard(SignalSet::STOPPING);
+        assert_eq!(pending.set(), SignalSet::of(Signal::SIGUSR2));
+        assert_eq!(pending.len(), 1);
+    }
+}

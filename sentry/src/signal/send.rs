@@ -1,0 +1,142 @@
+//! Sending: queueing a signal where it belongs, and waking who is to take it.
+
+use std::sync::Arc;
+
+use usk_abi::signal::{SIG_DFL, SIG_IGN, SignalInfo, SignalSet};
+use usk_abi::{Errno, PollEvents, Signal};
+
+use crate::task::{ExitStatus, GroupState, Resource, Task, ThreadGroup, begin_exit_locked};
+
+/// What became of a signal that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is pending, or was merged with one that is, or is ignored.
+    Done,
+    /// As before, and the group, which was stopped, runs again: its parent is to be told.
+    Continued,
+}
+
+/// Sends a signal to a thread group: any of its threads may take it. `EAGAIN` if too many are queued.
+pub fn send_to_group(group: &ThreadGroup, info: SignalInfo) -> Result<Sent, Errno> {
+    send(group, None, info)
+}
+
+/// Sends a signal to one thread. `EAGAIN` if too many are queued.
+pub fn send_to_task(task: &Arc<Task>, info: SignalInfo) -> Result<Sent, Errno> {
+    send(&task.group, Some(task), info)
+}
+
+fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Result<Sent, Errno> {
+    let Some(signal) = Signal::from_number(info.signo) else { return Err(Errno::EINVAL) };
+    let mut state = group.state.lock();
+    let state = &mut *state;
+    if state.threads.is_empty() {
+        return Ok(Sent::Done);
+    }
+    if signal == Signal::SIGKILL {
+        begin_exit_locked(state, ExitStatus::Signaled { signal, core: false });
+        return Ok(Sent::Done);
+    }
+    let sent = cancel_opposites(state, signal);
+    if is_dropped(group, state, target, signal) {
+        return Ok(sent);
+    }
+    let queue_limit = group.limits.lock().soft(Resource::PendingSignals);
+    let full = |length: usize| u64::try_from(length).unwrap_or(u64::MAX) >= queue_limit;
+    match target {
+        Some(task) => {
+            let mut signals = task.signals.lock();
+            if signal.is_realtime()
+                && full(signals.pending.len())
+                && info.code != usk_abi::signal::code::SI_KERNEL
+            {
+                return Err(Errno::EAGAIN);
+            }
+            signals.pending.add(signal, info);
+        }
+        None => {
+            if signal.is_realtime()
+                && full(state.pending.len())
+                && info.code != usk_abi::signal::code::SI_KERNEL
+            {
+                return Err(Errno::EAGAIN);
+            }
+            state.pending.add(signal, info);
+        }
+    }
+    wake_taker(state, target, signal);
+    for task in &state.threads {
+        task.signal_arrival.notify(PollEvents::IN);
+    }
+    Ok(sent)
+}
+
+/// `SIGCONT` takes back pending stops and ends a stop; a stop takes back a pending `SIGCONT` (`prepare_signal`).
+fn cancel_opposites(state: &mut GroupState, signal: Signal) -> Sent {
+    let opposites = if signal == Signal::SIGCONT {
+        SignalSet::STOPPING
+    } else if SignalSet::STOPPING.contains(signal) {
+        SignalSet::of(Signal::SIGCONT)
+    } else {
+        return Sent::Done;
+    };
+    state.pending.discard(opposites);
+    for task in &state.threads {
+        task.signals.lock().pending.discard(opposites);
+    }
+    if signal == Signal::SIGCONT && state.stop.take().is_some() {
+        for task in &state.threads {
+            task.waiter.wake();
+        }
+        return Sent::Continued;
+    }
+    Sent::Done
+}
+
+/// True if the signal would be ignored on delivery and nobody keeps it blocked for later.
+fn is_dropped(group: &ThreadGroup, state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) -> bool {
+    if !group.actions.load().is_ignored(signal) {
+        return false;
+    }
+    let Some(task) = target.or(state.threads.first()) else { return true };
+    let signals = task.signals.lock();
+    !signals.blocked.or(signals.awaited).contains(signal)
+}
+
+/// Wakes the thread that is to take the signal: the target, or one that does not block it, the leader by preference.
+fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
+    let wants = |task: &Arc<Task>| {
+        let signals = task.signals.lock();
+        !signals.blocked.contains(signal) || signals.awaited.contains(signal)
+    };
+    match target {
+        Some(task) => {
+            if wants(task) {
+                task.poke();
+            }
+        }
+        None => {
+            if let Some(task) = state.threads.iter().find(|task| wants(task)) {
+                task.poke();
+            }
+        }
+    }
+}
+
+/// Sends a signal that a fault of the task itself raised: it cannot be blocked or ignored away (`force_sig_info`).
+pub(crate) fn force_signal(task: &Arc<Task>, info: SignalInfo) {
+    let Some(signal) = Signal::from_number(info.signo) else { return };
+    {
+        let _state = task.group.state.lock();
+        let actions = task.group.actions.load();
+        let action = actions.get(signal);
+        let mut signals = task.signals.lock();
+        let blocked = signals.blocked.contains(signal);
+        if blocked || action.handler == SIG_IGN {
+            actions.set(signal, usk_abi::signal::SignalAction { handler: SIG_DFL, ..action });
+            signals.blocked = signals.blocked.without(signal);
+        }
+        signals.pending.add(signal, info);
+    }
+    task.poke();
+}

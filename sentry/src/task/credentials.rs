@@ -1,0 +1,62 @@
+//! Who a task acts as: user and group identifiers and capabilities (`credentials(7)`, `capabilities(7)`).
+
+/// All 41 capabilities of Linux 6.12 (`CAP_LAST_CAP` is 40).
+pub const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
+
+/// Credentials of a task. Immutable: a change replaces the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Credentials {
+    pub uid: u32,
+    pub euid: u32,
+    pub suid: u32,
+    pub fsuid: u32,
+    pub gid: u32,
+    pub egid: u32,
+    pub sgid: u32,
+    pub fsgid: u32,
+    pub groups: Vec<u32>,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub bounding: u64,
+    pub ambient: u64,
+    pub securebits: u32,
+    pub no_new_privs: bool,
+}
+
+impl Credentials {
+    /// A user and group with no supplementary groups; user 0 has every capability (inside the sandbox, over the sandbox's
+    /// own objects; none of it means anything to the host).
+    pub fn user(uid: u32, gid: u32) -> Self {
+        let capabilities = if uid == 0 { ALL_CAPABILITIES } else { 0 };
+        Credentials {
+            uid,
+            euid: uid,
+            suid: uid,
+            fsuid: uid,
+            gid,
+            egid: gid,
+            sgid: gid,
+            fsgid: gid,
+            groups: Vec::new(),
+            effective: capabilities,
+            permitted: capabilities,
+            inheritable: 0,
+            bounding: ALL_CAPABILITIES,
+            ambient: 0,
+            securebits: 0,
+            no_new_privs: false,
+        }
+    }
+
+    /// True if the effective set holds capability number `capability` (`CAP_*`).
+    pub fn has_capability(&self, capability: u32) -> bool {
+        capability < 64 && self.effective & (1 << capability) != 0
+    }
+
+    /// True if `gid` is the file-system group or a supplementary one.
+    pub fn in_group(&self, gid: u32) -> bool {
+        self.fsgid == gid || self.groups.contains(&gid)
+    }
+}

@@ -1,0 +1,143 @@
+//! The task that a sentry thread runs, seen from that thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use usk_abi::signal::SignalSet;
+use usk_abi::{Errno, PollEvents};
+use usk_platform::{AddressSpace, GuestThread};
+
+use crate::task::Task;
+use crate::time::Deadline;
+use crate::wait::{Notify, WaitQueue, Wake};
+use crate::{IoVec, Restart, RestartBlock, SysError, SysResult, UserSink, UserSource};
+
+/// What the hardware said of the task's last fault, for signal frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastFault {
+    /// Trap number.
+    pub trap_number: u64,
+    /// Error code.
+    pub error_code: u64,
+    /// Faulting address (`cr2`).
+    pub address: u64,
+}
+
+/// A call that a signal interrupted and that may have to be made again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingRestart {
+    pub(crate) restart: Restart,
+    /// Address of the `syscall` instruction.
+    pub(crate) instruction: u64,
+    /// Number of the call.
+    pub(crate) number: u64,
+}
+
+/// A guest thread and its task, in the hands of the sentry thread that runs it. System-call handlers get it.
+pub struct Current {
+    /// The guest thread. Only this sentry thread touches it.
+    pub thread: Box<dyn GuestThread>,
+    /// Its task.
+    pub task: Arc<Task>,
+    /// What `restart_syscall(2)` continues.
+    pub restart_block: Option<RestartBlock>,
+    /// Set by a call that replaces all registers (`execve`, `rt_sigreturn`): its result does not go to `rax`.
+    pub keep_registers: bool,
+    /// Set by `exit(2)`: the thread leaves before it returns to guest code.
+    pub exit_code: Option<i32>,
+    pub(crate) pending_restart: Option<PendingRestart>,
+    pub(crate) last_fault: LastFault,
+}
+
+impl Current {
+    pub(crate) fn new(task: Arc<Task>, thread: Box<dyn GuestThread>) -> Self {
+        Current {
+            thread,
+            task,
+            restart_block: None,
+            keep_registers: false,
+            exit_code: None,
+            pending_restart: None,
+            last_fault: LastFault::default(),
+        }
+    }
+
+    /// Guest memory.
+    pub fn space(&self) -> &dyn AddressSpace {
+        &**self.thread.space()
+    }
+
+    /// Guest buffers to read into.
+    pub fn sink(&self, ranges: &[IoVec]) -> UserSink<'_> {
+        UserSink::new(self.space(), ranges)
+    }
+
+    /// Guest buffers to write from.
+    pub fn source(&self, ranges: &[IoVec]) -> UserSource<'_> {
+        UserSource::new(self.space(), ranges)
+    }
+
+    /// The one way to block. Calls `operation` until it returns something other than `EAGAIN`; in between sleeps until
+    /// one of `queues` is notified of its events. `ETIMEDOUT` once the deadline has passed, a restart
+    /// (`ERESTARTSYS`) when a signal wants attention; callers that need another code map it.
+    pub fn block<T>(
+        &mut self,
+        queues: &[(&WaitQueue, PollEvents)],
+        deadline: Option<Deadline>,
+        mut operation: impl FnMut(&mut Current) -> SysResult<T>,
+    ) -> SysResult<T> {
+        match operation(self) {
+            Err(error) if error.would_block() => {}
+            done => return done,
+        }
+        let waiter = self.task.waiter.clone();
+        let target: Arc<dyn Notify> = waiter.clone();
+        waiter.arm();
+        let tokens: Vec<_> =
+            queues.iter().map(|(queue, events)| queue.add(target.clone(), 0, *events, true)).collect();
+        let result = loop {
+            match operation(self) {
+                Err(error) if error.would_block() => {}
+                done => break done,
+            }
+            self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
+            match waiter.wait(deadline, false) {
+                Wake::Notified => {}
+                Wake::TimedOut => break Err(Errno::ETIMEDOUT.into()),
+                Wake::Interrupted => break Err(Restart::IfHandlerAllows.into()),
+            }
+        };
+        for ((queue, _), token) in queues.iter().zip(tokens) {
+            queue.remove(token);
+        }
+        result
+    }
+
+    /// Sleeps until the deadline (`None`: for ever). `Ok` when it has passed; a restart when a signal wants attention.
+    pub fn sleep(&mut self, deadline: Option<Deadline>) -> SysResult<()> {
+        match self.block(&[], deadline, |_| Err::<(), SysError>(Errno::EAGAIN.into())) {
+            Err(SysError::Errno(Errno::ETIMEDOUT)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Runs `operation` with another mask of blocked signals, as `ppoll(2)`, `pselect(2)` and `epoll_pwait(2)` do: if
+    /// it is interrupted, the old mask comes back only after the signal has been handled.
+    pub fn with_signal_mask<T>(
+        &mut self,
+        mask: Option<SignalSet>,
+        operation: impl FnOnce(&mut Current) -> SysResult<T>,
+    ) -> SysResult<T> {
+        let Some(mask) = mask else { return operation(self) };
+        let old = self.task.blocked_signals();
+        self.task.set_blocked_signals(mask);
+        let result = operation(self);
+        if matches!(result, Err(SysError::Restart(_) | SysError::Errno(Errno::EINTR))) {
+            self.task.signals.lock().saved_mask = Some(old);
+            self.task.waiter.set_interrupted(true);
+        } else {
+            self.task.set_blocked_signals(old);
+        }
+        result
+    }
+}

@@ -1,0 +1,207 @@
+//! Executing a program (`execve(2)`, `fs/exec.c`), and the first program of the sandbox.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use usk_abi::signal::{AlternateStack, SignalSet};
+use usk_abi::{Errno, Signal};
+use usk_platform::{ThreadState, host};
+
+use crate::SysResult;
+use crate::kernel::Kernel;
+use crate::loader::PreparedImage;
+use crate::mm::Mm;
+use crate::signal::SignalActions;
+use crate::task::table::{INIT_PID, Process};
+use crate::task::task::{NewTask, Runner, TaskSignals};
+use crate::task::{
+    Credentials, Current, ExitStatus, Resource, ResourceLimits, Task, ThreadGroup, Usage, exit, run,
+};
+use crate::vfs::{FdTable, FsContext};
+
+/// `personality(2)`: no address-space randomisation.
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+/// A program to execute: its files have been opened and checked.
+pub struct ExecuteRequest {
+    /// The image.
+    pub image: PreparedImage,
+    /// Who the program runs as: the caller, changed by the file's set-user-ID bits.
+    pub credentials: Credentials,
+}
+
+impl ExecuteRequest {
+    /// What `comm` becomes: the last component of the path.
+    fn command_name(&self) -> Vec<u8> {
+        self.image.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec()
+    }
+}
+
+/// Replaces the program of the calling process. When it returns, the registers are those of the new program.
+pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
+    end_other_threads(current)?;
+    let task = current.task.clone();
+    let old_mm = task.mm();
+    crate::futex::release_robust_list(current);
+    // Somebody else may use this memory, a vfork parent usually; else the address space is used again.
+    let mm = if old_mm.users() > 1 {
+        let mm = new_mm(&task.kernel, &task.group, task.personality.load(Ordering::Relaxed))?;
+        let thread = mm.space.clone().create_thread(&ThreadState::default())?;
+        let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(host::current_thread()) };
+        task.runner.store(Some(Arc::new(runner)));
+        current.thread = thread;
+        mm.enter();
+        task.set_mm(mm.clone());
+        old_mm.leave();
+        mm
+    } else {
+        old_mm
+    };
+    let committed = request.image.commit(&mut *current.thread, &mm);
+    reset_attributes(current, &request);
+    exit::complete_vfork(&task);
+    // The old program is gone, so a failure can only end the process.
+    let started = committed.and_then(|entry| {
+        current.thread.set_extended_state(None)?;
+        Ok(entry)
+    });
+    match started {
+        Ok(registers) => *current.thread.registers_mut() = registers,
+        Err(_) => task.group.begin_exit(ExitStatus::Signaled { signal: Signal::SIGKILL, core: false }),
+    }
+    current.keep_registers = true;
+    Ok(0)
+}
+
+/// Empty memory for a program.
+fn new_mm(kernel: &Kernel, group: &ThreadGroup, personality: u32) -> Result<Arc<Mm>, Errno> {
+    let stack_limit = group.limits.lock().soft(Resource::Stack);
+    let randomize = personality & ADDR_NO_RANDOMIZE == 0;
+    Mm::new(kernel.platform.create_space()?, kernel.platform.layout(), stack_limit, randomize)
+}
+
+/// Ends all other threads of the group and waits until they are gone; the caller becomes the leader (`de_thread`).
+fn end_other_threads(current: &mut Current) -> SysResult<()> {
+    let task = current.task.clone();
+    {
+        let mut state = task.group.state.lock();
+        if state.exit.is_some() || state.exec.is_some() {
+            return Err(crate::Restart::Always.into());
+        }
+        if state.threads.len() > 1 {
+            state.exec = Some(task.clone());
+            for other in state.threads.iter().filter(|other| !Arc::ptr_eq(other, &task)) {
+                other.poke();
+                other.waiter.wake();
+            }
+        }
+    }
+    loop {
+        task.waiter.arm();
+        {
+            let mut state = task.group.state.lock();
+            if state.threads.len() == 1 || state.exit.is_some() {
+                state.exec = None;
+                if state.exit.is_some() {
+                    return Err(crate::Restart::Always.into());
+                }
+                break;
+            }
+        }
+        task.waiter.wait(None, true);
+    }
+    let leader = task.group.tgid;
+    if task.tid() != leader {
+        let mut table = task.kernel.tasks.lock();
+        table.remove_thread(task.tid());
+        task.set_tid(leader);
+        table.insert_thread(leader, task.clone());
+        task.group.state.lock().leader_status = None;
+    }
+    Ok(())
+}
+
+/// What a new program does not inherit.
+fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
+    let task = &current.task;
+    let own_actions = Arc::new(task.group.actions.load().duplicate());
+    own_actions.reset_handlers();
+    task.group.actions.store(own_actions);
+    task.signals.lock().alternate_stack = AlternateStack::NONE;
+    task.group.timers.clear_posix();
+    task.clear_child_tid.store(0, Ordering::Relaxed);
+    task.robust_list.store(0, Ordering::Relaxed);
+    task.dumpable.store(1, Ordering::Relaxed);
+    task.set_command_name(&request.command_name());
+    task.set_credentials(request.credentials.clone());
+    // A table shared by CLONE_FILES stays with the others; the new program has a copy.
+    let files = task.unshare_files();
+    files.close_on_exec();
+    current.restart_block = None;
+    current.pending_restart = None;
+    if let Some(process) = task.kernel.tasks.lock().process_mut(task.tgid()) {
+        process.has_executed = true;
+    }
+}
+
+/// The first process of the sandbox: what the operator asked to run.
+pub struct MainProcess {
+    /// Its program.
+    pub request: ExecuteRequest,
+    /// Its descriptors.
+    pub files: Arc<FdTable>,
+    /// Its root and working directory.
+    pub fs: Arc<FsContext>,
+    /// Its limits.
+    pub limits: ResourceLimits,
+    /// Signals that it starts with as ignored.
+    pub ignored_signals: SignalSet,
+}
+
+/// Starts the main process.
+pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> {
+    let pid = kernel.tasks.lock().allocate_pid()?;
+    let now = host::clock_ns(host::Clock::Boottime);
+    let actions: Arc<SignalActions> = Arc::default();
+    actions.ignore(main.ignored_signals);
+    let group = ThreadGroup::new(pid, actions, main.limits, now);
+    let mm = new_mm(kernel, &group, 0)?;
+    let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
+    let registers = main.request.image.commit(&mut *thread, &mm)?;
+    *thread.registers_mut() = registers;
+    mm.enter();
+    let command_name = main.request.command_name();
+    let task = Task::new(NewTask {
+        kernel: kernel.clone(),
+        group: group.clone(),
+        tid: pid,
+        credentials: Arc::new(main.request.credentials),
+        mm,
+        files: main.files,
+        fs: main.fs,
+        signals: TaskSignals::default(),
+        command_name: Vec::new(),
+    });
+    task.set_command_name(&command_name);
+    kernel.set_main_pid(pid);
+    if let Some(console) = kernel.terminals.console() {
+        kernel.terminals.give(console, INIT_PID, pid);
+    }
+    let mut table = kernel.tasks.lock();
+    group.state.lock().threads.push(task.clone());
+    table.insert_thread(pid, task.clone());
+    table.insert_process(Process {
+        group,
+        parent: INIT_PID,
+        parent_thread: INIT_PID,
+        children: Vec::new(),
+        process_group: pid,
+        session: INIT_PID,
+        exit_signal: Some(Signal::SIGCHLD),
+        zombie: None,
+        event: None,
+        children_usage: Usage::default(),
+        is_subreaper: false,
+        has_executed: true,
+    });
+    run::start(task, thread)
+}

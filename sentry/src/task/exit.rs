@@ -1,0 +1,197 @@
+//! The end of a task, and of a process (`kernel/exit.c`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use usk_abi::signal::{SignalInfo, code};
+use usk_abi::{PollEvents, Signal};
+use usk_platform::host;
+
+use crate::kernel::Kernel;
+use crate::signal::send_to_group;
+use crate::task::table::{INIT_PID, TaskTable, Zombie};
+use crate::task::{Current, ExitStatus, Task, ThreadGroup};
+
+/// Ends the task: nothing of it is left but, for the last thread of a process, a zombie.
+pub(crate) fn leave(mut current: Current) {
+    let status = {
+        let state = current.task.group.state.lock();
+        state.exit.unwrap_or(ExitStatus::Exited(current.exit_code.unwrap_or(0)))
+    };
+    let usage = current.task.usage();
+    crate::futex::release_robust_list(&mut current);
+    clear_child_tid(&current);
+    complete_vfork(&current.task);
+    // The files first: what closing them wakes may run while the rest is taken down.
+    drop(current.task.release_files());
+    let Current { task, thread, .. } = current;
+    task.runner.store(None);
+    drop(thread);
+    task.mm().leave();
+    unlink_thread(&task, status, usage);
+}
+
+/// Writes zero to the address that `set_tid_address(2)` named and wakes a waiter there.
+fn clear_child_tid(current: &Current) {
+    let address = current.task.clear_child_tid.swap(0, Ordering::Relaxed);
+    if address == 0 || current.task.mm().users() < 2 {
+        return;
+    }
+    if current.space().write(address, &0u32.to_le_bytes()) == 4 {
+        crate::futex::wake_address(&current.task, address);
+    }
+}
+
+/// Lets the parent of a `vfork(2)` go on.
+pub(crate) fn complete_vfork(task: &Task) {
+    if let Some(completion) = task.vfork_done.lock().take() {
+        completion.complete();
+    }
+}
+
+/// Takes the thread out of its group; the last one ends the process.
+fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
+    let kernel = task.kernel.clone();
+    let group = task.group.clone();
+    let mut table = kernel.tasks.lock();
+    table.remove_thread(task.tid());
+    let group_status = {
+        let mut state = group.state.lock();
+        state.threads.retain(|other| !Arc::ptr_eq(other, task));
+        state.past_usage = state.past_usage.plus(usage);
+        if task.tid() == group.tgid {
+            state.leader_status = Some(status);
+        }
+        let left = state.threads.len();
+        if let Some(stop) = &mut state.stop {
+            stop.remaining = stop.remaining.min(left);
+        }
+        if let Some(taker) = &state.exec
+            && state.threads.len() == 1
+        {
+            taker.waiter.wake();
+        }
+        if state.threads.is_empty() {
+            Some(state.exit.or(state.leader_status).unwrap_or(status))
+        } else {
+            None
+        }
+    };
+    kernel.notify_parent_death(&table, task);
+    if let Some(status) = group_status {
+        end_process(&kernel, &mut table, &group, status, task.credentials().uid);
+    }
+}
+
+fn end_process(
+    kernel: &Kernel,
+    table: &mut TaskTable,
+    group: &Arc<ThreadGroup>,
+    status: ExitStatus,
+    uid: u32,
+) {
+    let pid = group.tgid;
+    group.timers.clear();
+    kernel.ipc.semaphores.process_exited(pid, host::clock_ns(host::Clock::Realtime) as i64 / 1_000_000_000);
+    let usage = group.state.lock().past_usage;
+    let Some((process_group, session)) =
+        table.process(pid).map(|process| (process.process_group, process.session))
+    else {
+        return;
+    };
+    // Children first, so that a parent that reaps this process sees its own grandchildren adopted.
+    let reaper = table.reaper_of(pid);
+    let groups_of_children: Vec<i32> = table
+        .process(pid)
+        .map(|process| process.children.clone())
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|child| table.process(*child).map(|process| process.process_group))
+        .collect();
+    let parent = table.process(pid).map(|process| process.parent).unwrap_or(INIT_PID);
+    let parent_links_session = table
+        .process(parent)
+        .is_some_and(|other| other.process_group != process_group && other.session == session);
+    let adopted = table.reparent_children(pid, reaper);
+
+    if let Some(process) = table.process_mut(pid) {
+        process.zombie = Some(Zombie { status, uid, usage });
+        process.event = None;
+    }
+    for child in adopted {
+        if table.process(child).is_some_and(|process| process.zombie.is_some()) {
+            notify_parent_of_end(kernel, table, child);
+        }
+    }
+    // Process groups that lost their last link to the session's shell and hold stopped members are hung up (POSIX, exit(3)).
+    if parent_links_session {
+        hang_up_if_orphaned(table, process_group, pid);
+    }
+    for other in groups_of_children {
+        if other != process_group {
+            hang_up_if_orphaned(table, other, pid);
+        }
+    }
+    kernel.terminals_of_ended_session(table, pid, session);
+    notify_parent_of_end(kernel, table, pid);
+    group.exited.notify(PollEvents::IN);
+    if pid == kernel.main_pid() {
+        kernel.finish(status);
+    }
+}
+
+/// Sends SIGHUP and SIGCONT to a process group that is orphaned and has stopped members.
+fn hang_up_if_orphaned(table: &TaskTable, process_group: i32, leaving: i32) {
+    if !table.is_orphaned_group(process_group, Some(leaving)) {
+        return;
+    }
+    let has_stopped =
+        table.process_group(process_group).any(|(_, process)| process.group.state.lock().stop.is_some());
+    if !has_stopped {
+        return;
+    }
+    for (_, process) in table.process_group(process_group) {
+        for signal in [Signal::SIGHUP, Signal::SIGCONT] {
+            let _ = send_to_group(&process.group, SignalInfo::kernel(signal));
+        }
+    }
+}
+
+/// Tells the parent of a zombie; if the parent does not care, the zombie goes at once.
+fn notify_parent_of_end(kernel: &Kernel, table: &mut TaskTable, pid: i32) {
+    let Some(process) = table.process(pid) else { return };
+    let Some(zombie) = process.zombie else { return };
+    let Some(parent) = table.process(process.parent) else { return };
+    let is_init = process.parent == INIT_PID;
+    let parent_group = parent.group.clone();
+    let reaps_itself =
+        process.exit_signal == Some(Signal::SIGCHLD) && parent_group.actions.load().reaps_children_itself();
+    if let Some(signal) = process.exit_signal
+        && !is_init
+    {
+        let (code, status) = match zombie.status {
+            ExitStatus::Exited(code) => (code::CLD_EXITED, code & 0xff),
+            ExitStatus::Signaled { signal, core: false } => (code::CLD_KILLED, signal.number()),
+            ExitStatus::Signaled { signal, core: true } => (code::CLD_DUMPED, signal.number()),
+        };
+        let mut info = SignalInfo::child(
+            code,
+            pid,
+            zombie.uid,
+            status,
+            ticks(zombie.usage.user),
+            ticks(zombie.usage.system),
+        );
+        info.signo = signal.number();
+        let _ = send_to_group(&parent_group, info);
+    }
+    if is_init || reaps_itself {
+        kernel.forget_process(table, pid);
+    }
+    parent_group.child_events.notify(PollEvents::IN);
+}
+
+/// Clock ticks (`USER_HZ` is 100) of a duration.
+pub(crate) fn ticks(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis() / 10).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,165 @@
+//! A thread group: what user space calls a process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use usk_abi::Signal;
+use usk_abi::signal::{SignalAction, SignalSet};
+
+use crate::signal::{PendingSignals, SignalActions};
+use crate::task::{ResourceLimits, Task, Usage};
+use crate::time::ProcessTimers;
+use crate::wait::WaitQueue;
+
+/// How a task or a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By `exit(2)`: the low eight bits of the code count.
+    Exited(i32),
+    /// By a signal, with the core-dump bit or not.
+    Signaled {
+        /// Which.
+        signal: Signal,
+        /// Whether Linux would have dumped core, had the limit allowed it.
+        core: bool,
+    },
+}
+
+impl ExitStatus {
+    /// The status word of `wait4(2)`.
+    pub fn wait_status(self) -> i32 {
+        match self {
+            ExitStatus::Exited(code) => (code & 0xff) << 8,
+            ExitStatus::Signaled { signal, core } => signal.number() | if core { 0x80 } else { 0 },
+        }
+    }
+}
+
+/// A group stop (`SIGSTOP` and its kin) that has begun.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupStop {
+    /// The signal that stopped the group.
+    pub signal: Signal,
+    /// Threads that have not stopped yet.
+    pub remaining: usize,
+}
+
+/// What Linux guards with `siglock`.
+#[derive(Default)]
+pub struct GroupState {
+    /// The live threads.
+    pub threads: Vec<Arc<Task>>,
+    /// Signals sent to the group.
+    pub pending: PendingSignals,
+    /// Set once the group is to end: every thread leaves at its next return to guest code.
+    pub exit: Option<ExitStatus>,
+    /// The stop under way.
+    pub stop: Option<GroupStop>,
+    /// The thread that is in `execve(2)` and wants all others gone.
+    pub exec: Option<Arc<Task>>,
+    /// The leader's own exit code, once it has left while other threads live.
+    pub leader_status: Option<ExitStatus>,
+    /// Processor time of threads that have left.
+    pub past_usage: Usage,
+}
+
+/// A thread group (`signal_struct`).
+pub struct ThreadGroup {
+    /// Its identifier, and its leader's.
+    pub tgid: i32,
+    /// Signals, threads, stops and the end of the group.
+    pub state: Mutex<GroupState>,
+    /// Signal actions; shared with another group after `clone(CLONE_SIGHAND)`.
+    pub actions: ArcSwap<SignalActions>,
+    /// Resource limits.
+    pub limits: Mutex<ResourceLimits>,
+    /// Notified when a child changes its state or when `wait4(2)` may find something new.
+    pub child_events: WaitQueue,
+    /// Notified when the group has become a zombie.
+    pub exited: WaitQueue,
+    /// Interval timers and POSIX timers.
+    pub timers: ProcessTimers,
+    /// When the group started, nanoseconds on `CLOCK_BOOTTIME`.
+    pub start_boottime_ns: AtomicU64,
+    /// `oom_score_adj` as `/proc` shows and takes it; kept, not acted upon.
+    pub oom_score_adj: AtomicU32,
+}
+
+impl ThreadGroup {
+    /// A group without threads.
+    pub fn new(
+        tgid: i32,
+        actions: Arc<SignalActions>,
+        limits: ResourceLimits,
+        now_boottime_ns: u64,
+    ) -> Arc<Self> {
+        Arc::new(ThreadGroup {
+            tgid,
+            state: Mutex::default(),
+            actions: ArcSwap::new(actions),
+            limits: Mutex::new(limits),
+            child_events: WaitQueue::new(),
+            exited: WaitQueue::new(),
+            timers: ProcessTimers::default(),
+            start_boottime_ns: AtomicU64::new(now_boottime_ns),
+            oom_score_adj: AtomicU32::new(0),
+        })
+    }
+
+    /// The live threads.
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        self.state.lock().threads.clone()
+    }
+
+    /// Some live thread, the leader if it lives.
+    pub fn any_thread(&self) -> Option<Arc<Task>> {
+        let state = self.state.lock();
+        state.threads.iter().find(|task| task.tid() == self.tgid).or(state.threads.first()).cloned()
+    }
+
+    /// Sets a signal's action; returns the one before. A signal that the new action ignores is no longer pending, as POSIX
+    /// has it.
+    pub fn set_action(&self, signal: Signal, action: SignalAction) -> SignalAction {
+        let mut state = self.state.lock();
+        let actions = self.actions.load();
+        let previous = actions.set(signal, action);
+        if actions.is_ignored(signal) {
+            let unwanted = SignalSet::of(signal);
+            state.pending.discard(unwanted);
+            for task in &state.threads {
+                task.signals.lock().pending.discard(unwanted);
+            }
+        }
+        previous
+    }
+
+    /// Asks every thread to leave, with `status` for the whole group unless an end has begun already.
+    pub fn begin_exit(&self, status: ExitStatus) {
+        let mut state = self.state.lock();
+        begin_exit_locked(&mut state, status);
+    }
+
+    /// Processor time used so far by all threads, those that have left included.
+    pub fn usage(&self) -> Usage {
+        let state = self.state.lock();
+        state.threads.iter().fold(state.past_usage, |sum, task| sum.plus(task.usage()))
+    }
+
+    /// Processor time, user and system together.
+    pub fn cpu_time(&self) -> Duration {
+        self.usage().total()
+    }
+}
+
+/// See [`ThreadGroup::begin_exit`].
+pub(crate) fn begin_exit_locked(state: &mut GroupState, status: ExitStatus) {
+    state.exit.get_or_insert(status);
+    state.stop = None;
+    for task in &state.threads {
+        task.poke();
+        task.waiter.wake();
+    }
+}

@@ -1,0 +1,35 @@
+//! Tasks: threads, processes, groups and sessions, from `clone(2)` to `wait4(2)`, and the loop that runs a guest thread.
+
+mod arguments;
+mod clone;
+mod completion;
+mod credentials;
+mod current;
+mod exec;
+mod exit;
+mod group;
+mod limits;
+pub mod pidfd;
+mod program;
+mod run;
+mod table;
+#[allow(clippy::module_inception)]
+mod task;
+mod wait;
+
+pub use arguments::SyscallArguments;
+pub use clone::{CloneArguments, CloneFlags, clone};
+pub use completion::Completion;
+pub use credentials::{ALL_CAPABILITIES, Credentials};
+pub(crate) use current::PendingRestart;
+pub use current::{Current, LastFault};
+pub use exec::{ExecuteRequest, MainProcess, execute, spawn_main};
+pub(crate) use exit::ticks;
+pub(crate) use group::begin_exit_locked;
+pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};
+pub use limits::{Limit, RESOURCE_COUNT, Resource, ResourceLimits, UNLIMITED, Usage};
+pub use program::{ProgramRequest, find_program};
+pub use run::Dispatcher;
+pub use table::{INIT_PID, Process, StopEvent, TaskTable, Zombie};
+pub use task::{COMMAND_NAME_LENGTH, Task, TaskSignals};
+pub use wait::{WaitOptions, WaitTarget, Waited, wait};

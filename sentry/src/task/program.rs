@@ -1,0 +1,96 @@
+//! Finding a program: opening it with the caller's rights, reading it, and what executing it does to credentials.
+
+use std::sync::Arc;
+
+use usk_abi::Errno;
+
+use crate::SysResult;
+use crate::loader::{Arguments, ExecContext, ProcessIdentity, prepare};
+use crate::task::{Credentials, ExecuteRequest};
+use crate::vfs::{MountFlags, NameContext, Path, WalkOptions};
+
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o010;
+/// `SECBIT_NOROOT`
+const SECBIT_NOROOT: u32 = 1;
+/// `SECBIT_KEEP_CAPS`: cleared by an exec.
+const SECBIT_KEEP_CAPS: u32 = 1 << 4;
+
+/// Which program, and for whom.
+pub struct ProgramRequest<'a> {
+    /// Where a relative name starts.
+    pub start: &'a Path,
+    /// The name; empty means `start` itself.
+    pub name: &'a [u8],
+    /// How the name is walked.
+    pub options: WalkOptions,
+    /// What the program is told that it is called (`AT_EXECFN`), and its interpreter, if it is a script.
+    pub shown_name: Vec<u8>,
+    /// The name goes through a descriptor that the exec closes: an interpreter could not open a script by it.
+    pub is_unreachable: bool,
+    /// Its arguments and environment.
+    pub arguments: Arguments,
+    /// `RLIMIT_STACK` in bytes.
+    pub stack_limit: u64,
+    /// Whether addresses are randomised.
+    pub randomize: bool,
+}
+
+/// Opens and reads everything that an exec needs, without touching the old program. Errors as in `execve(2)`.
+pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> SysResult<ExecuteRequest> {
+    let file = names.open_program(request.start, request.name, request.options)?;
+    let opened = file.clone();
+    let context = ExecContext {
+        stack_limit: request.stack_limit,
+        randomize: request.randomize,
+        identity: ProcessIdentity::default(),
+    };
+    let mut open = |name: &[u8]| {
+        names.open_program(&names.cwd, name, WalkOptions::FOLLOW).map_err(|error| match error {
+            crate::SysError::Errno(errno) => errno,
+            crate::SysError::Restart(_) => Errno::EINTR,
+        })
+    };
+    let mut image = prepare(file, request.shown_name, request.arguments, context, &mut open)?;
+    let program = &image.program.backing.file;
+    if request.is_unreachable && !Arc::ptr_eq(program, &opened) {
+        return Err(Errno::ENOENT.into());
+    }
+    let (credentials, is_secure) = after_exec(names.caller.credentials, program.path())?;
+    image.context.identity = ProcessIdentity {
+        uid: credentials.uid,
+        euid: credentials.euid,
+        gid: credentials.gid,
+        egid: credentials.egid,
+        is_secure,
+    };
+    Ok(ExecuteRequest { image, credentials })
+}
+
+/// The credentials of the new program (`capabilities(7)`, "Transformation of capabilities during execve()"), and whether it has gained
+/// by being executed. Files carry no capabilities here.
+fn after_exec(old: &Credentials, program: &Path) -> Result<(Credentials, bool), Errno> {
+    let mut new = old.clone();
+    let attributes = program.inode()?.attributes()?;
+    let may_gain = !program.mount.flags.contains(MountFlags::NO_SUID) && !old.no_new_privs;
+    if may_gain && attributes.mode & S_ISUID != 0 {
+        new.euid = attributes.uid;
+    }
+    if may_gain && attributes.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP {
+        new.egid = attributes.gid;
+    }
+    let gains = new.euid != old.euid || new.egid != old.egid;
+    (new.suid, new.fsuid) = (new.euid, new.euid);
+    (new.sgid, new.fsgid) = (new.egid, new.egid);
+    new.securebits &= !SECBIT_KEEP_CAPS;
+    if gains {
+        new.ambient = 0;
+    }
+    let is_root = old.securebits & SECBIT_NOROOT == 0;
+    let file_sets = if is_root && (new.uid == 0 || new.euid == 0) { u64::MAX } else { 0 };
+    new.permitted = (old.inheritable & file_sets) | (old.bounding & file_sets) | new.ambient;
+    new.effective = if is_root && new.euid == 0 { new.permitted } else { new.ambient };
+    let is_secure = new.uid != new.euid || new.gid != new.egid;
+    Ok((new, is_secure))
+}

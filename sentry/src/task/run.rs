@@ -1,0 +1,126 @@
+//! The life of a sentry thread: run guest code, serve what it asks for, deliver signals, until the task ends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use usk_abi::signal::{SignalInfo, code};
+use usk_abi::{Errno, Signal};
+use usk_platform::{ExitReason, GuestThread, Trap, host};
+
+use crate::mm::{HostFault, MemoryLimits};
+use crate::signal::{Outcome, deliver, force_signal};
+use crate::task::task::Runner;
+use crate::task::{Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task};
+use crate::{Restart, SysError, SysResult};
+
+/// Stack of a sentry thread in bytes. Handlers keep large buffers on the heap.
+const STACK_SIZE: usize = 256 << 10;
+
+/// What knows the system calls: the table, which lives above this crate.
+pub trait Dispatcher: Send + Sync {
+    /// Carries out call `number`.
+    fn dispatch(&self, current: &mut Current, number: u64, arguments: SyscallArguments) -> SysResult;
+}
+
+/// Starts a sentry thread for a task that is in the table, and for its parked guest thread. `EAGAIN` if the host gives no thread; then
+/// the task has been taken out again.
+pub(crate) fn start(task: Arc<Task>, thread: Box<dyn GuestThread>) -> Result<(), Errno> {
+    task.runner.store(Some(Arc::new(Runner { kicker: thread.kicker(), sentry_thread: None })));
+    let builder = std::thread::Builder::new().name(format!("task {}", task.tid())).stack_size(STACK_SIZE);
+    builder
+        .spawn(move || {
+            let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(host::current_thread()) };
+            task.runner.store(Some(Arc::new(runner)));
+            let mut current = Current::new(task, thread);
+            run(&mut current);
+            super::exit::leave(current);
+        })
+        .map(drop)
+        .map_err(|_| Errno::EAGAIN)
+}
+
+fn run(current: &mut Current) {
+    let dispatcher = current.task.kernel.dispatcher();
+    loop {
+        if current.exit_code.is_some() {
+            return;
+        }
+        if (current.pending_restart.is_some() || current.task.waiter.is_interrupted())
+            && deliver(current) == Outcome::Exit
+        {
+            return;
+        }
+        current.task.in_guest.store(true, Ordering::SeqCst);
+        if current.task.waiter.is_interrupted() {
+            current.task.in_guest.store(false, Ordering::SeqCst);
+            continue;
+        }
+        let trap = current.thread.run();
+        current.task.in_guest.store(false, Ordering::SeqCst);
+        match trap {
+            Trap::Syscall { instruction } => serve(current, &*dispatcher, instruction),
+            Trap::Fault { signal, code, address, trap_number, error_code } => {
+                current.last_fault = LastFault { trap_number, error_code, address };
+                let mm = current.task.mm();
+                let fault = HostFault { signal, code, address };
+                let limits = MemoryLimits::of(&current.task);
+                let stack_limit = current.task.group.limits.lock().soft(Resource::Stack);
+                let code = mm.fault(&mut *current.thread, fault, stack_limit, &limits);
+                if let (Some(code), Some(signal)) = (code, Signal::from_number(signal)) {
+                    force_signal(&current.task, SignalInfo::fault(signal, code, address));
+                }
+            }
+            Trap::Interrupted => {}
+            Trap::Exited(reason) => {
+                let signal = match reason {
+                    ExitReason::Killed => Signal::SIGKILL,
+                    ExitReason::Violation(number) => Signal::from_number(number).unwrap_or(Signal::SIGKILL),
+                };
+                if reason != ExitReason::Killed {
+                    tracing::warn!(
+                        tid = current.task.tid(),
+                        ?signal,
+                        "guest thread broke the platform's rules"
+                    );
+                }
+                current.task.group.begin_exit(ExitStatus::Signaled { signal, core: false });
+                return;
+            }
+        }
+    }
+}
+
+fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
+    let registers = current.thread.registers();
+    let number = registers.syscall_number();
+    let arguments = SyscallArguments(registers.syscall_arguments());
+    current.task.call_number.store(i32::try_from(number).unwrap_or(-1), Ordering::Relaxed);
+    let result = dispatcher.dispatch(current, number, arguments);
+    current.task.call_number.store(-1, Ordering::Relaxed);
+    if std::mem::take(&mut current.keep_registers) {
+        return;
+    }
+    let value = match result {
+        Ok(value) => value,
+        Err(SysError::Errno(errno)) => errno.as_return_value(),
+        Err(SysError::Restart(restart)) => {
+            current.pending_restart = Some(PendingRestart { restart, instruction, number });
+            Errno::EINTR.as_return_value()
+        }
+    };
+    current.thread.registers_mut().set_return_value(value);
+}
+
+impl Current {
+    /// Raises a signal for the task itself, as a fault does.
+    pub fn raise(&self, signal: Signal) {
+        let info = SignalInfo::user(signal, code::SI_USER, self.task.tgid(), self.task.credentials().uid);
+        // The queue of standard signals is never full.
+        let _ = crate::signal::send_to_task(&self.task, info);
+    }
+
+    /// The code that a call interrupted by a signal returns, by the reason for which it slept.
+    pub fn interrupted(&self) -> SysError {
+        Restart::IfHandlerAllows.into()
+    }
+}

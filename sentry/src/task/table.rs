@@ -1,0 +1,201 @@
+//! The process tree: who is whose child, in which process group and session, and which identifiers are taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use usk_abi::{Errno, Signal};
+
+use crate::task::{ExitStatus, Task, ThreadGroup, Usage};
+
+/// Identifiers are below this (`pid_max` of a 64-bit Linux).
+const PID_LIMIT: i32 = 4_194_304;
+/// After a wrap, identifiers start again here (`RESERVED_PIDS`).
+const RESERVED_PIDS: i32 = 300;
+/// The sandbox's own first process. It runs no guest code: it adopts orphans and reaps them.
+pub const INIT_PID: i32 = 1;
+
+/// A change of a process's state that its parent may ask for with `wait4(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopEvent {
+    /// It has been stopped by this signal.
+    Stopped(Signal),
+    /// It runs again.
+    Continued,
+}
+
+/// A process in the tree: a live one, or a zombie.
+pub struct Process {
+    /// The thread group.
+    pub group: Arc<ThreadGroup>,
+    /// The parent's identifier.
+    pub parent: i32,
+    /// The parent's thread that made it.
+    pub parent_thread: i32,
+    /// Its children, oldest first.
+    pub children: Vec<i32>,
+    /// Its process group.
+    pub process_group: i32,
+    /// Its session.
+    pub session: i32,
+    /// What the parent is sent when it ends; `None` after `clone(2)` without a signal.
+    pub exit_signal: Option<Signal>,
+    /// Set once it is a zombie.
+    pub zombie: Option<Zombie>,
+    /// The last stop or continuation that has not been waited for.
+    pub event: Option<StopEvent>,
+    /// Resources that children used which have been waited for.
+    pub children_usage: Usage,
+    /// Whether orphans among its descendants are reparented to it (`PR_SET_CHILD_SUBREAPER`).
+    pub is_subreaper: bool,
+    /// Whether it has executed a program since it was made: `setpgid(2)` by the parent is refused then.
+    pub has_executed: bool,
+}
+
+/// What is left of a process that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Zombie {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its real user.
+    pub uid: u32,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// The tree and the identifiers. One lock guards it all: Linux's `tasklist_lock`.
+#[derive(Default)]
+pub struct TaskTable {
+    processes: BTreeMap<i32, Process>,
+    threads: HashMap<i32, Arc<Task>>,
+    last_pid: i32,
+}
+
+impl TaskTable {
+    /// Reserves an identifier that names no thread, process, group or session.
+    pub(crate) fn allocate_pid(&mut self) -> Result<i32, Errno> {
+        for _ in 0..PID_LIMIT {
+            self.last_pid += 1;
+            if self.last_pid >= PID_LIMIT {
+                self.last_pid = RESERVED_PIDS;
+            }
+            let pid = self.last_pid;
+            let taken = self.threads.contains_key(&pid)
+                || self.processes.contains_key(&pid)
+                || self
+                    .processes
+                    .values()
+                    .any(|process| process.process_group == pid || process.session == pid);
+            if !taken {
+                return Ok(pid);
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Count of live threads.
+    pub fn thread_count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The live thread with this identifier.
+    pub fn thread(&self, tid: i32) -> Option<Arc<Task>> {
+        self.threads.get(&tid).cloned()
+    }
+
+    /// All live threads, by identifier.
+    pub fn threads(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.threads.values()
+    }
+
+    /// The process with this identifier, zombies included.
+    pub fn process(&self, pid: i32) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
+    /// The process with this identifier, to change.
+    pub fn process_mut(&mut self, pid: i32) -> Option<&mut Process> {
+        self.processes.get_mut(&pid)
+    }
+
+    /// All processes in the order of their identifiers, zombies included.
+    pub fn processes(&self) -> impl Iterator<Item = (i32, &Process)> {
+        self.processes.iter().map(|(pid, process)| (*pid, process))
+    }
+
+    pub(crate) fn insert_thread(&mut self, tid: i32, task: Arc<Task>) {
+        self.threads.insert(tid, task);
+    }
+
+    pub(crate) fn remove_thread(&mut self, tid: i32) {
+        self.threads.remove(&tid);
+    }
+
+    pub(crate) fn insert_process(&mut self, process: Process) {
+        let pid = process.group.tgid;
+        if let Some(parent) = self.processes.get_mut(&process.parent) {
+            parent.children.push(pid);
+        }
+        self.processes.insert(pid, process);
+    }
+
+    /// Removes a zombie that has been waited for.
+    pub(crate) fn remove_process(&mut self, pid: i32) -> Option<Process> {
+        let process = self.processes.remove(&pid)?;
+        if let Some(parent) = self.processes.get_mut(&process.parent) {
+            parent.children.retain(|child| *child != pid);
+        }
+        Some(process)
+    }
+
+    /// Who adopts the children of `pid`: its nearest ancestor that is a subreaper and lives, or init.
+    pub(crate) fn reaper_of(&self, pid: i32) -> i32 {
+        let mut at = pid;
+        while let Some(process) = self.processes.get(&at) {
+            at = process.parent;
+            if at == INIT_PID {
+                break;
+            }
+            if self.processes.get(&at).is_some_and(|parent| parent.is_subreaper && parent.zombie.is_none()) {
+                return at;
+            }
+        }
+        INIT_PID
+    }
+
+    /// Moves the children of `from` to `to`; returns them.
+    pub(crate) fn reparent_children(&mut self, from: i32, to: i32) -> Vec<i32> {
+        let children = self.processes.get_mut(&from).map(|process| std::mem::take(&mut process.children));
+        let children = children.unwrap_or_default();
+        for child in &children {
+            if let Some(process) = self.processes.get_mut(child) {
+                process.parent = to;
+                process.parent_thread = to;
+                process.exit_signal = Some(Signal::SIGCHLD);
+            }
+        }
+        if let Some(process) = self.processes.get_mut(&to) {
+            process.children.extend(&children);
+        }
+        children
+    }
+
+    /// The live processes of a process group.
+    pub fn process_group(&self, group: i32) -> impl Iterator<Item = (i32, &Process)> {
+        self.processes()
+            .filter(move |(_, process)| process.process_group == group && process.zombie.is_none())
+    }
+
+    /// True if no live member of the process group has a parent in another group of the same session (`is_current_pgrp_orphaned`).
+    /// `leaving` is a process to pass over: it is about to go.
+    pub fn is_orphaned_group(&self, group: i32, leaving: Option<i32>) -> bool {
+        !self.process_group(group).any(|(pid, process)| {
+            Some(pid) != leaving
+                && process.parent != INIT_PID
+                && self
+                    .processes
+                    .get(&process.parent)
+                    .is_some_and(|parent| parent.process_group != group && parent.session == process.session)
+        })
+    }
+}

@@ -1,0 +1,287 @@
+//! A task: what Linux calls `task_struct`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use usk_abi::Signal;
+use usk_abi::signal::code::SI_TIMER;
+use usk_abi::signal::{AlternateStack, SignalInfo, SignalSet};
+use usk_platform::{Kick, host};
+
+use crate::kernel::Kernel;
+use crate::mm::Mm;
+use crate::signal::PendingSignals;
+use crate::task::{Completion, Credentials, ThreadGroup, Usage};
+use crate::vfs::{FdTable, FsContext};
+use crate::wait::{WaitQueue, Waiter};
+
+/// Longest command name, without the terminating NUL (`TASK_COMM_LEN` is 16).
+pub const COMMAND_NAME_LENGTH: usize = 15;
+
+/// A task's own part of signal state. Guarded by the group's lock: taken only inside it, or by the task itself.
+#[derive(Debug)]
+pub struct TaskSignals {
+    /// Signals sent to this thread.
+    pub pending: PendingSignals,
+    /// Signals that are not delivered now.
+    pub blocked: SignalSet,
+    /// The mask to return to once the signal that ended `sigsuspend(2)`, `ppoll(2)` and the like has been handled.
+    pub saved_mask: Option<SignalSet>,
+    /// What `sigtimedwait(2)` waits for: these count as wanted though they are blocked.
+    pub awaited: SignalSet,
+    /// Alternate signal stack.
+    pub alternate_stack: AlternateStack,
+}
+
+impl Default for TaskSignals {
+    fn default() -> Self {
+        TaskSignals {
+            pending: PendingSignals::default(),
+            blocked: SignalSet::EMPTY,
+            saved_mask: None,
+            awaited: SignalSet::EMPTY,
+            alternate_stack: AlternateStack::NONE,
+        }
+    }
+}
+
+/// The sentry thread's hold on the processor: how to interrupt it, and how to ask what it has used.
+pub(crate) struct Runner {
+    pub(crate) kicker: Arc<dyn Kick>,
+    /// The sentry's thread, once it runs.
+    pub(crate) sentry_thread: Option<host::ThreadId>,
+}
+
+/// A guest thread as the kernel sees it. The parts that threads may share are reference counted, so that `clone(2)` shares or
+/// copies each by its flag.
+pub struct Task {
+    /// The kernel of this sandbox.
+    pub kernel: Arc<Kernel>,
+    /// The thread group.
+    pub group: Arc<ThreadGroup>,
+    /// What the task sleeps on.
+    pub waiter: Arc<Waiter>,
+    /// Signals.
+    pub signals: Mutex<TaskSignals>,
+    /// Notified when a signal becomes pending; signalfd waits here.
+    pub signal_arrival: WaitQueue,
+    tid: AtomicI32,
+    credentials: ArcSwap<Credentials>,
+    mm: ArcSwap<Mm>,
+    files: ArcSwapOption<FdTable>,
+    fs: ArcSwap<FsContext>,
+    command_name: Mutex<Vec<u8>>,
+    /// True while guest code may be running; see [`Task::poke`].
+    pub(crate) in_guest: AtomicBool,
+    pub(crate) runner: ArcSwapOption<Runner>,
+    /// Guest address that is zeroed and woken when the task ends (`set_tid_address(2)`); 0 is none.
+    pub clear_child_tid: AtomicU64,
+    /// Head of the robust futex list; 0 is none.
+    pub robust_list: AtomicU64,
+    /// Signal sent when the parent thread ends (`PR_SET_PDEATHSIG`); 0 is none.
+    pub parent_death_signal: AtomicI32,
+    /// `nice(2)` value.
+    pub nice: AtomicI32,
+    /// `PR_SET_DUMPABLE`.
+    pub dumpable: AtomicU32,
+    /// `PR_SET_TIMERSLACK`, nanoseconds.
+    pub timer_slack_ns: AtomicU64,
+    /// `personality(2)`.
+    pub personality: AtomicU32,
+    /// Processors the task may run on, as `sched_setaffinity(2)` set them.
+    pub affinity: AtomicU64,
+    /// Scheduling policy and priority, as set.
+    pub scheduling: Mutex<(u32, u32)>,
+    /// What the parent of a `vfork(2)` waits for.
+    pub(crate) vfork_done: Mutex<Option<Arc<Completion>>>,
+    /// Number of the call being made, -1 in guest code; for `/proc/PID/syscall` and reports.
+    pub(crate) call_number: AtomicI32,
+    pub(crate) voluntary_switches: AtomicU64,
+}
+
+/// What a new task is made from.
+pub(crate) struct NewTask {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) group: Arc<ThreadGroup>,
+    pub(crate) tid: i32,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) mm: Arc<Mm>,
+    pub(crate) files: Arc<FdTable>,
+    pub(crate) fs: Arc<FsContext>,
+    pub(crate) signals: TaskSignals,
+    pub(crate) command_name: Vec<u8>,
+}
+
+impl Task {
+    pub(crate) fn new(parts: NewTask) -> Arc<Self> {
+        Arc::new(Task {
+            kernel: parts.kernel,
+            group: parts.group,
+            waiter: Waiter::new(),
+            signals: Mutex::new(parts.signals),
+            signal_arrival: WaitQueue::new(),
+            tid: AtomicI32::new(parts.tid),
+            credentials: ArcSwap::new(parts.credentials),
+            mm: ArcSwap::new(parts.mm),
+            files: ArcSwapOption::new(Some(parts.files)),
+            fs: ArcSwap::new(parts.fs),
+            command_name: Mutex::new(parts.command_name),
+            in_guest: AtomicBool::new(false),
+            runner: ArcSwapOption::empty(),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            parent_death_signal: AtomicI32::new(0),
+            nice: AtomicI32::new(0),
+            dumpable: AtomicU32::new(1),
+            timer_slack_ns: AtomicU64::new(50_000),
+            personality: AtomicU32::new(0),
+            affinity: AtomicU64::new(u64::MAX),
+            scheduling: Mutex::new((0, 0)),
+            vfork_done: Mutex::new(None),
+            call_number: AtomicI32::new(-1),
+            voluntary_switches: AtomicU64::new(0),
+        })
+    }
+
+    /// The thread's identifier. It changes only when a thread that is not the leader executes a program.
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// The process's identifier.
+    pub fn tgid(&self) -> i32 {
+        self.group.tgid
+    }
+
+    /// Who the task acts as.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Replaces the credentials. Only the task itself does that.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.credentials.store(Arc::new(credentials));
+    }
+
+    /// Its memory map.
+    pub fn mm(&self) -> Arc<Mm> {
+        self.mm.load_full()
+    }
+
+    pub(crate) fn set_mm(&self, mm: Arc<Mm>) {
+        self.mm.store(mm);
+    }
+
+    /// Its descriptor table. A task that is ending has an empty one.
+    pub fn files(&self) -> Arc<FdTable> {
+        self.files.load_full().unwrap_or_default()
+    }
+
+    /// Replaces the descriptor table (`unshare(2)`, `execve(2)`).
+    pub fn set_files(&self, files: Arc<FdTable>) {
+        self.files.store(Some(files));
+    }
+
+    /// Gives the task a descriptor table of its own if it shares one (`unshare(CLONE_FILES)`, `execve(2)`).
+    pub fn unshare_files(&self) -> Arc<FdTable> {
+        let files = self.files();
+        // One reference is the task's, one is `files`. A passing reader makes this copy for nothing, which does no harm.
+        if Arc::strong_count(&files) <= 2 {
+            return files;
+        }
+        let own = Arc::new(files.duplicate());
+        self.set_files(own.clone());
+        own
+    }
+
+    /// Lets go of the descriptor table; the last task that does so closes the files.
+    pub(crate) fn release_files(&self) -> Option<Arc<FdTable>> {
+        self.files.swap(None)
+    }
+
+    /// Its root directory, working directory and umask.
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.fs.load_full()
+    }
+
+    /// Replaces them (`unshare(2)`).
+    pub fn set_fs(&self, fs: Arc<FsContext>) {
+        self.fs.store(fs);
+    }
+
+    /// The command name (`comm`), at most [`COMMAND_NAME_LENGTH`] bytes.
+    pub fn command_name(&self) -> Vec<u8> {
+        self.command_name.lock().clone()
+    }
+
+    /// Sets the command name, cut off at [`COMMAND_NAME_LENGTH`] bytes.
+    pub fn set_command_name(&self, name: &[u8]) {
+        *self.command_name.lock() = name[..name.len().min(COMMAND_NAME_LENGTH)].to_vec();
+    }
+
+    /// The mask of blocked signals.
+    pub fn blocked_signals(&self) -> SignalSet {
+        self.signals.lock().blocked
+    }
+
+    /// Replaces the mask of blocked signals (those that cannot be blocked are left out), and sees to it that a signal which is no
+    /// longer blocked is delivered. Only the task itself does that.
+    pub fn set_blocked_signals(&self, mask: SignalSet) {
+        let state = self.group.state.lock();
+        let mut signals = self.signals.lock();
+        signals.blocked = mask.minus(SignalSet::UNBLOCKABLE);
+        let pending = signals.pending.set().or(state.pending.set());
+        if !pending.minus(signals.blocked).is_empty() {
+            drop(signals);
+            self.waiter.set_interrupted(true);
+        }
+    }
+
+    /// Signals that are pending for the task or its group and blocked by nobody but it.
+    pub fn pending_signals(&self) -> SignalSet {
+        let state = self.group.state.lock();
+        self.signals.lock().pending.set().or(state.pending.set())
+    }
+
+    /// Takes a pending signal of `wanted`, blocked or not: what `sigtimedwait(2)` and signalfd do.
+    pub fn take_signal(&self, wanted: SignalSet) -> Option<(Signal, SignalInfo)> {
+        let taken = {
+            let mut state = self.group.state.lock();
+            let mut signals = self.signals.lock();
+            signals.pending.take(wanted).or_else(|| state.pending.take(wanted))
+        };
+        if let Some((_, info)) = &taken
+            && info.code == SI_TIMER
+        {
+            self.group.timers.note_delivery(info.pid(), info.uid() as i32);
+        }
+        taken
+    }
+
+    /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code.
+    pub fn poke(&self) {
+        self.waiter.set_interrupted(true);
+        if self.in_guest.load(Ordering::SeqCst)
+            && let Some(runner) = &*self.runner.load()
+        {
+            runner.kicker.kick();
+        }
+    }
+
+    /// Processor time used.
+    pub fn usage(&self) -> Usage {
+        let runner = self.runner.load();
+        let Some(runner) = &*runner else { return Usage::default() };
+        Usage {
+            user: runner.kicker.cpu_time(),
+            system: runner.sentry_thread.map(host::thread_cpu_time).unwrap_or_default(),
+            voluntary_switches: self.voluntary_switches.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The timers of a process that send signals: `setitimer(2)`, `alarm(2)` and `timer_create(2)`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use usk_abi::signal::{SignalInfo, code};
+use usk_abi::{Errno, Signal};
+use usk_platform::host;
+
+use crate::kernel::Kernel;
+use crate::signal::{send_to_group, send_to_task};
+use crate::task::{Resource, Task, ThreadGroup, UNLIMITED};
+use crate::time::{Deadline, Expire, TimerId};
+
+/// Most POSIX timers of a process.
+const TIMER_LIMIT: usize = 4096;
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+/// A timer on processor time looks at the clock at least this often, since several threads may use the processor at once.
+const CPU_TIMER_STEP: Duration = Duration::from_millis(4);
+
+/// What a timer counts.
+#[derive(Clone)]
+pub enum TimerClock {
+    /// A clock of the host: real or monotonic time, in nanoseconds.
+    Host(host::Clock),
+    /// Processor time of a thread group, user and system.
+    Process(Weak<ThreadGroup>),
+    /// User time of a thread group (`ITIMER_VIRTUAL`).
+    ProcessUser(Weak<ThreadGroup>),
+    /// Processor time of a thread.
+    Thread(Weak<Task>),
+}
+
+impl TimerClock {
+    /// The clock's time in nanoseconds. The clock of something that has ended stands still at the end of time.
+    pub fn now(&self) -> u64 {
+        let cpu = |time: Option<Duration>| {
+            time.map_or(u64::MAX, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        };
+        match self {
+            TimerClock::Host(clock) => host::clock_ns(*clock),
+            TimerClock::Process(group) => cpu(group.upgrade().map(|group| group.cpu_time())),
+            TimerClock::ProcessUser(group) => cpu(group.upgrade().map(|group| group.usage().user)),
+            TimerClock::Thread(task) => cpu(task.upgrade().map(|task| task.usage().total())),
+        }
+    }
+
+    fn counts_processor_time(&self) -> bool {
+        !matches!(self, TimerClock::Host(_))
+    }
+}
+
+/// What happens when a timer expires.
+#[derive(Clone)]
+pub enum TimerAction {
+    /// Nothing (`SIGEV_NONE`).
+    Nothing,
+    /// An interval timer's plain signal to the group.
+    Interval(Weak<ThreadGroup>, Signal),
+    /// `RLIMIT_CPU`: SIGXCPU once a second beyond the soft limit, SIGKILL at the hard one.
+    ProcessorLimit(Weak<ThreadGroup>),
+    /// `SIGEV_SIGNAL`: a signal with `si_value` to the group.
+    Group(Weak<ThreadGroup>, Signal, u64),
+    /// `SIGEV_THREAD_ID`: the same to one thread.
+    Thread(Weak<Task>, Signal, u64),
+}
+
+/// What a timer is set to, in nanoseconds of its clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimerSetting {
+    /// Time to the next expiry; 0 is disarmed.
+    pub value: u64,
+    /// Time between expiries; 0 is once.
+    pub interval: u64,
+}
+
+struct State {
+    /// When it expires, on its clock; `None` is disarmed.
+    expiry: Option<u64>,
+    interval: u64,
+    /// Numbers the settings, so that an expiry that was scheduled under an older one is passed over.
+    generation: u64,
+    scheduled: Option<TimerId>,
+    last_overrun: i32,
+}
+
+/// A timer that sends a signal.
+pub struct SignalTimer {
+    id: i32,
+    clock: TimerClock,
+    action: TimerAction,
+    kernel: Weak<Kernel>,
+    own: Weak<SignalTimer>,
+    state: Mutex<State>,
+}
+
+impl SignalTimer {
+    fn new(kernel: &Arc<Kernel>, id: i32, clock: TimerClock, action: TimerAction) -> Arc<Self> {
+        Arc::new_cyclic(|own| SignalTimer {
+            id,
+            clock,
+            action,
+            kernel: Arc::downgrade(kernel),
+            own: own.clone(),
+            state: Mutex::new(State {
+                expiry: None,
+                interval: 0,
+                generation: 0,
+                scheduled: None,
+                last_overrun: 0,
+            }),
+        })
+    }
+
+    /// What it is set to now, as time left.
+    pub fn get(&self) -> TimerSetting {
+        Self::setting(&self.state.lock(), &self.clock)
+    }
+
+    fn setting(state: &State, clock: &TimerClock) -> TimerSetting {
+        let value = state.expiry.map_or(0, |expiry| expiry.saturating_sub(clock.now()).max(1));
+        TimerSetting { value, interval: state.interval }
+    }
+
+    /// Sets it. `absolute` takes `value` as a time on the clock. Returns what it was set to before.
+    pub fn set(&self, new: TimerSetting, absolute: bool) -> Result<TimerSetting, Errno> {
+        let kernel = self.kernel.upgrade().ok_or(Errno::EINVAL)?;
+        let mut state = self.state.lock();
+        let old = Self::setting(&state, &self.clock);
+        if let Some(scheduled) = state.scheduled.take() {
+            kernel.timers.cancel(scheduled);
+        }
+        state.generation += 1;
+        state.interval = new.interval;
+        state.last_overrun = 0;
+        state.expiry = match (new.value, absolute) {
+            (0, _) => None,
+            (value, true) => Some(value),
+            (value, false) => Some(self.clock.now().saturating_add(value)),
+        };
+        self.schedule(&mut state, &kernel)?;
+        Ok(old)
+    }
+
+    /// `timer_getoverrun(2)`: expiries that the last delivered signal stood for, beyond the first.
+    pub fn last_overrun(&self) -> i32 {
+        self.state.lock().last_overrun
+    }
+
+    fn schedule(&self, state: &mut State, kernel: &Kernel) -> Result<(), Errno> {
+        let Some(expiry) = state.expiry else { return Ok(()) };
+        let left = Duration::from_nanos(expiry.saturating_sub(self.clock.now()));
+        let wait = if self.clock.counts_processor_time() { left.max(CPU_TIMER_STEP) } else { left };
+        let target: Weak<dyn Expire> = self.own.clone();
+        state.scheduled = Some(kernel.timers.schedule(Deadline::after(wait), target, state.generation)?);
+        Ok(())
+    }
+
+    fn send(&self) {
+        match &self.action {
+            TimerAction::Nothing => {}
+            TimerAction::Interval(group, signal) => {
+                if let Some(group) = group.upgrade() {
+                    let _ = send_to_group(&group, SignalInfo::kernel(*signal));
+                }
+            }
+            TimerAction::ProcessorLimit(group) => {
+                let Some(group) = group.upgrade() else { return };
+                let hard = group.limits.lock().0[Resource::Cpu as usize].hard;
+                let is_over = hard != UNLIMITED && group.cpu_time().as_secs() >= hard;
+                let signal = if is_over { Signal::SIGKILL } else { Signal::SIGXCPU };
+                let _ = send_to_group(&group, SignalInfo::kernel(signal));
+            }
+            TimerAction::Group(group, signal, value) => {
+                let Some(group) = group.upgrade() else { return };
+                if !group.state.lock().pending.count_overrun(*signal, self.id) {
+                    let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, 0, *value));
+                }
+            }
+            TimerAction::Thread(task, signal, value) => {
+                let Some(task) = task.upgrade() else { return };
+                let counted = {
+                    let _state = task.group.state.lock();
+                    task.signals.lock().pending.count_overrun(*signal, self.id)
+                };
+                if !counted {
+                    let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, 0, *value));
+                }
+            }
+        }
+    }
+}
+
+impl Expire for SignalTimer {
+    fn expire(&self, key: u64) {
+        let Some(kernel) = self.kernel.upgrade() else { return };
+        let fires = {
+            let mut state = self.state.lock();
+            if state.generation != key {
+                return;
+            }
+            state.scheduled = None;
+            let Some(expiry) = state.expiry else { return };
+            let now = self.clock.now();
+            let fires = now >= expiry;
+            if fires {
+                state.expiry = next_expiry(expiry, state.interval, now);
+            }
+            // Without a thread for the service this timer stops; the service has one, since it is calling.
+            let _ = self.schedule(&mut state, &kernel);
+            fires
+        };
+        if fires {
+            self.send();
+        }
+    }
+}
+
+/// The first expiry after `now` of a timer that expired at `expiry`.
+fn next_expiry(expiry: u64, interval: u64, now: u64) -> Option<u64> {
+    if interval == 0 {
+        return None;
+    }
+    let missed = now.saturating_sub(expiry) / interval;
+    Some(expiry.saturating_add(interval.saturating_mul(missed.saturating_add(1))))
+}
+
+/// Which of the three interval timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntervalTimer {
+    /// `ITIMER_REAL`: real time, SIGALRM.
+    Real,
+    /// `ITIMER_VIRTUAL`: user time, SIGVTALRM.
+    Virtual,
+    /// `ITIMER_PROF`: user and system time, SIGPROF.
+    Profiling,
+}
+
+#[derive(Default)]
+struct Timers {
+    interval: [Option<Arc<SignalTimer>>; 3],
+    processor_limit: Option<Arc<SignalTimer>>,
+    posix: BTreeMap<i32, Arc<SignalTimer>>,
+}
+
+/// The timers of a thread group.
+#[derive(Default)]
+pub struct ProcessTimers {
+    timers: Mutex<Timers>,
+}
+
+impl ProcessTimers {
+    /// An interval timer; it is made when first asked for.
+    pub fn interval(&self, task: &Task, which: IntervalTimer) -> Arc<SignalTimer> {
+        let group = Arc::downgrade(&task.group);
+        let (index, clock, signal) = match which {
+            IntervalTimer::Real => (0, TimerClock::Host(host::Clock::Monotonic), Signal::SIGALRM),
+            IntervalTimer::Virtual => (1, TimerClock::ProcessUser(group.clone()), Signal::SIGVTALRM),
+            IntervalTimer::Profiling => (2, TimerClock::Process(group.clone()), Signal::SIGPROF),
+        };
+        let make = || SignalTimer::new(&task.kernel, -1, clock, TimerAction::Interval(group, signal));
+        self.timers.lock().interval[index].get_or_insert_with(make).clone()
+    }
+
+    /// Watches `RLIMIT_CPU` of `group`, whose timers these are, as it is set now.
+    pub fn watch_processor_limit(&self, kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) -> Result<(), Errno> {
+        let soft = group.limits.lock().soft(Resource::Cpu);
+        let setting = if soft == UNLIMITED {
+            TimerSetting::default()
+        } else {
+            // A limit of no time at all is reached at once.
+            TimerSetting { value: soft.saturating_mul(SECOND).max(1), interval: SECOND }
+        };
+        let timer = {
+            let mut timers = self.timers.lock();
+            if soft == UNLIMITED && timers.processor_limit.is_none() {
+                return Ok(());
+            }
+            let group = Arc::downgrade(group);
+            let clock = TimerClock::Process(group.clone());
+            let make = || SignalTimer::new(kernel, -1, clock, TimerAction::ProcessorLimit(group));
+            timers.processor_limit.get_or_insert_with(make).clone()
+        };
+        timer.set(setting, true).map(drop)
+    }
+
+    /// Makes a POSIX timer; returns its identifier. A signal without an explicit value carries the identifier, so the action
+    /// is made from it. `EAGAIN` if there are too many.
+    pub fn create(
+        &self,
+        kernel: &Arc<Kernel>,
+        clock: TimerClock,
+        action: impl FnOnce(i32) -> TimerAction,
+    ) -> Result<i32, Errno> {
+        let mut timers = self.timers.lock();
+        if timers.posix.len() >= TIMER_LIMIT {
+            return Err(Errno::EAGAIN);
+        }
+        let id = (0..).find(|id| !timers.posix.contains_key(id)).ok_or(Errno::EAGAIN)?;
+        timers.posix.insert(id, SignalTimer::new(kernel, id, clock, action(id)));
+        Ok(id)
+    }
+
+    /// A POSIX timer by its identifier; `EINVAL` if there is none.
+    pub fn get(&self, id: i32) -> Result<Arc<SignalTimer>, Errno> {
+        self.timers.lock().posix.get(&id).cloned().ok_or(Errno::EINVAL)
+    }
+
+    /// Deletes a POSIX timer; `EINVAL` if there is none.
+    pub fn delete(&self, id: i32) -> Result<(), Errno> {
+        let timer = self.timers.lock().posix.remove(&id).ok_or(Errno::EINVAL)?;
+        timer.set(TimerSetting::default(), false).map(drop)
+    }
+
+    /// A timer's signal has been taken from the queue with this overrun count.
+    pub(crate) fn note_delivery(&self, id: i32, overrun: i32) {
+        if let Ok(timer) = self.get(id) {
+            timer.state.lock().last_overrun = overrun;
+        }
+    }
+
+    /// Deletes POSIX timers; `execve(2)` does that and keeps the interval timers.
+    pub fn clear_posix(&self) {
+        let timers = std::mem::take(&mut self.timers.lock().posix);
+        for timer in timers.into_values() {
+            let _ = timer.set(TimerSetting::default(), false);
+        }
+    }
+
+    /// Stops everything; the end of a process does that.
+    pub(crate) fn clear(&self) {
+        self.clear_posix();
+        let (interval, limit) = {
+            let mut timers = self.timers.lock();
+            (std::mem::take(&mut timers.interval), timers.processor_limit.take())
+        };
+        for timer in interval.into_iter().flatten().chain(limit) {
+            let _ = timer.set(TimerSetting::default(), false);
+        }
+    }
+}
+
+// Codes other than SI_TIMER are never counted as overruns.
+const _: () = assert!(code::SI_TIMER == -2);
+
+#[cfg(test)]
+mod tests {
+    use super::next_expiry;
+
+    #[test]
+    fn a_late_timer_skips_the_expiries_it_missed() {
+        assert_eq!(next_expiry(100, 0, 100), None);
+        assert_eq!(next_expiry(100, 10, 100), Some(110));
+        assert_eq!(next_expiry(100, 10, 109), Some(110));
+        assert_eq!(next_expiry(100, 10, 135), Some(140));
+    }
+}

@@ -1,0 +1,150 @@
+//! The terminals of a sandbox: which session each controls, and the numbers of pseudo-terminals.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use usk_abi::signal::SignalInfo;
+use usk_abi::{Errno, Signal};
+
+use crate::kernel::Kernel;
+use crate::task::TaskTable;
+use crate::time::Timers;
+use crate::tty::job_control::Terminal;
+use crate::tty::pty::Pty;
+
+/// Most pseudo-terminals at one time (`/proc/sys/kernel/pty/max`).
+pub(super) const MAX_PTYS: u32 = 4096;
+
+/// See the module.
+pub struct Terminals {
+    timers: Arc<Timers>,
+    kernel: OnceLock<Weak<Kernel>>,
+    /// The controlling terminal of each session that has one.
+    controlling: Mutex<HashMap<i32, Arc<dyn Terminal>>>,
+    ptys: Mutex<BTreeMap<u32, Weak<Pty>>>,
+    console: OnceLock<Arc<dyn Terminal>>,
+}
+
+impl Terminals {
+    /// No terminals yet. `timers` is what `VTIME` is measured with.
+    pub fn new(timers: &Arc<Timers>) -> Arc<Self> {
+        Arc::new(Terminals {
+            timers: timers.clone(),
+            kernel: OnceLock::new(),
+            controlling: Mutex::default(),
+            ptys: Mutex::default(),
+            console: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn timers(&self) -> &Arc<Timers> {
+        &self.timers
+    }
+
+    /// Says whose processes get the signals of these terminals. Once.
+    pub(crate) fn attach(&self, kernel: Weak<Kernel>) {
+        let _ = self.kernel.set(kernel);
+    }
+
+    /// Says which terminal `/dev/console` is. Once.
+    pub fn set_console(&self, terminal: Arc<dyn Terminal>) {
+        let _ = self.console.set(terminal);
+    }
+
+    /// The terminal that `/dev/console` is, if there is one.
+    pub fn console(&self) -> Option<Arc<dyn Terminal>> {
+        self.console.get().cloned()
+    }
+
+    /// Makes a terminal the controlling one of a session that has none, with a process group in its foreground: what the kernel does
+    /// for the first session.
+    pub fn give(&self, terminal: Arc<dyn Terminal>, session: i32, foreground: i32) {
+        terminal.jobs().seat(session, foreground);
+        self.set_of_session(session, Some(terminal));
+    }
+
+    /// The controlling terminal of a session.
+    pub fn of_session(&self, session: i32) -> Option<Arc<dyn Terminal>> {
+        self.controlling.lock().get(&session).cloned()
+    }
+
+    pub(super) fn set_of_session(&self, session: i32, terminal: Option<Arc<dyn Terminal>>) {
+        let mut controlling = self.controlling.lock();
+        let old = match terminal {
+            Some(terminal) => controlling.insert(session, terminal),
+            None => controlling.remove(&session),
+        };
+        drop(controlling);
+        drop(old);
+    }
+
+    /// Sends a signal to a process group; 0 is none. Called with no terminal's lock held.
+    pub(super) fn signal_group(&self, process_group: i32, signal: Signal) {
+        if process_group == 0 {
+            return;
+        }
+        if let Some(kernel) = self.kernel.get().and_then(Weak::upgrade) {
+            // A group without members has nobody to tell.
+            let _ = kernel.signal_process_group(process_group, SignalInfo::kernel(signal));
+        }
+    }
+
+    /// A terminal has been hung up: its session's leader and its foreground group are told (`tty_signal_session_leader`).
+    pub(super) fn hang_up(&self, terminal: &dyn Terminal) {
+        let (session, foreground) = terminal.jobs().vacate();
+        if session == 0 {
+            return;
+        }
+        self.set_of_session(session, None);
+        if let Some(kernel) = self.kernel.get().and_then(Weak::upgrade)
+            && let Ok(leader) = kernel.find_group(session)
+        {
+            for signal in [Signal::SIGHUP, Signal::SIGCONT] {
+                let _ = kernel.signal_group(&leader, SignalInfo::kernel(signal));
+            }
+        }
+        if foreground != session {
+            self.signal_group(foreground, Signal::SIGHUP);
+            self.signal_group(foreground, Signal::SIGCONT);
+        }
+    }
+
+    /// The leader of a session has ended: it loses its terminal, and whoever was in the foreground is hung up. The
+    /// process tree is locked.
+    pub(crate) fn session_ended(&self, table: &TaskTable, session: i32) {
+        let Some(terminal) = self.controlling.lock().remove(&session) else { return };
+        let (_, foreground) = terminal.jobs().vacate();
+        for (_, process) in table.process_group(foreground) {
+            for signal in [Signal::SIGHUP, Signal::SIGCONT] {
+                let _ = crate::signal::send_to_group(&process.group, SignalInfo::kernel(signal));
+            }
+        }
+    }
+
+    /// A new pseudo-terminal with the lowest free number, which its master end keeps. `ENOSPC` if there are too many.
+    pub(super) fn create_pty(self: &Arc<Self>, uid: u32, gid: u32) -> Result<Arc<Pty>, Errno> {
+        let mut ptys = self.ptys.lock();
+        let number = (0..MAX_PTYS).find(|number| !ptys.contains_key(number)).ok_or(Errno::ENOSPC)?;
+        let pty = Pty::new(number, self, uid, gid);
+        ptys.insert(number, Arc::downgrade(&pty));
+        Ok(pty)
+    }
+
+    /// The master end is closed: the number is free again.
+    pub(super) fn forget_pty(&self, number: u32) {
+        self.ptys.lock().remove(&number);
+    }
+
+    /// The pseudo-terminal of this number. `EIO` if there is none (its node may have been opened late).
+    pub fn pty(&self, number: u32) -> Result<Arc<Pty>, Errno> {
+        self.ptys.lock().get(&number).and_then(Weak::upgrade).ok_or(Errno::EIO)
+    }
+
+    /// All pseudo-terminals by number: what `/dev/pts` lists.
+    pub fn ptys(&self) -> Vec<(u32, Arc<Pty>)> {
+        let ptys = self.ptys.lock();
+        ptys.iter().filter_map(|(number, pty)| Some((*number, pty.upgrade()?))).collect()
+    }
+}

@@ -1,0 +1,367 @@
+//! Copies between the sentry and guest memory.
+//!
+//! A [`UserPtr`] is a number with a type; it cannot be dereferenced. Data moves only through an address space's copy
+//! functions, each byte once, and the copy in the sentry is what is checked and used. File objects see guest buffers
+//! as a [`Sink`] or a [`Source`] and need not know where the bytes go.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use smallvec::SmallVec;
+use usk_abi::Errno;
+use usk_platform::AddressSpace;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `MAX_RW_COUNT`: most bytes that one read or write moves, as on Linux (`INT_MAX` rounded down to a page).
+pub const MAX_TRANSFER: usize = 0x7fff_f000;
+
+/// The address of a `T` in guest memory. Zero is null.
+pub struct UserPtr<T> {
+    address: u64,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for UserPtr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for UserPtr<T> {}
+
+impl<T> From<u64> for UserPtr<T> {
+    fn from(address: u64) -> Self {
+        UserPtr::new(address)
+    }
+}
+
+impl<T> fmt::Debug for UserPtr<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.address)
+    }
+}
+
+impl<T> UserPtr<T> {
+    /// The pointer with this address.
+    pub const fn new(address: u64) -> Self {
+        UserPtr { address, kind: PhantomData }
+    }
+
+    /// The address.
+    pub const fn address(self) -> u64 {
+        self.address
+    }
+
+    /// True for address zero.
+    pub const fn is_null(self) -> bool {
+        self.address == 0
+    }
+
+    /// The same address as another type.
+    pub const fn cast<U>(self) -> UserPtr<U> {
+        UserPtr::new(self.address)
+    }
+
+    /// The address of element `index` of an array that starts here; `EFAULT` if that overflows.
+    pub fn element(self, index: usize) -> Result<Self, Errno> {
+        let offset = (size_of::<T>() as u64).checked_mul(index as u64).ok_or(Errno::EFAULT)?;
+        self.address.checked_add(offset).map(UserPtr::new).ok_or(Errno::EFAULT)
+    }
+
+    /// The address `bytes` further on; `EFAULT` if that overflows.
+    pub fn byte_offset(self, bytes: u64) -> Result<Self, Errno> {
+        self.address.checked_add(bytes).map(UserPtr::new).ok_or(Errno::EFAULT)
+    }
+}
+
+impl<T: FromBytes> UserPtr<T> {
+    /// Copies the value in; `EFAULT` if any of its bytes is not readable.
+    pub fn read(self, space: &dyn AddressSpace) -> Result<T, Errno>
+    where
+        T: IntoBytes + KnownLayout,
+    {
+        let mut value = T::new_zeroed();
+        if space.read(self.address, value.as_mut_bytes()) == size_of::<T>() {
+            Ok(value)
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+
+    /// Copies `count` consecutive values in. The caller has bounded `count`.
+    pub fn read_array(self, space: &dyn AddressSpace, count: usize) -> Result<Vec<T>, Errno>
+    where
+        T: IntoBytes + KnownLayout + Clone,
+    {
+        let mut values = vec![T::new_zeroed(); count];
+        let bytes = values.as_mut_slice().as_mut_bytes();
+        if space.read(self.address, bytes) == bytes.len() { Ok(values) } else { Err(Errno::EFAULT) }
+    }
+}
+
+impl<T: IntoBytes + Immutable> UserPtr<T> {
+    /// Copies the value out; `EFAULT` if any of its bytes is not writable (some may have been written).
+    pub fn write(self, space: &dyn AddressSpace, value: &T) -> Result<(), Errno> {
+        write_all(space, self.address, value.as_bytes())
+    }
+
+    /// Copies consecutive values out.
+    pub fn write_array(self, space: &dyn AddressSpace, values: &[T]) -> Result<(), Errno> {
+        write_all(space, self.address, values.as_bytes())
+    }
+}
+
+fn write_all(space: &dyn AddressSpace, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+    if space.write(address, bytes) == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// Copies in a string that ends with a NUL, of at most `limit` bytes with it, and returns it without. `EFAULT` if it
+/// runs into inaccessible memory, `too_long` if no NUL was found within the limit.
+pub fn read_c_string(
+    space: &dyn AddressSpace,
+    address: u64,
+    limit: usize,
+    too_long: Errno,
+) -> Result<Vec<u8>, Errno> {
+    // Most strings are short; a long one is copied by whole pages.
+    const FIRST_STEP: usize = 256;
+    const PAGE: usize = 4096;
+    let mut string = Vec::new();
+    let mut at = address;
+    while string.len() < limit {
+        // Stay within one page per copy, so that a string that ends just before an unmapped page is read whole.
+        let to_page_end = PAGE - (at % PAGE as u64) as usize;
+        let step = if string.is_empty() { FIRST_STEP } else { PAGE };
+        let want = step.min(to_page_end).min(limit - string.len());
+        let mut chunk = [0u8; PAGE];
+        let got = space.read(at, &mut chunk[..want]);
+        if let Some(end) = chunk[..got].iter().position(|&byte| byte == 0) {
+            string.extend_from_slice(&chunk[..end]);
+            return Ok(string);
+        }
+        if got < want {
+            return Err(Errno::EFAULT);
+        }
+        string.extend_from_slice(&chunk[..got]);
+        at = at.checked_add(got as u64).ok_or(Errno::EFAULT)?;
+    }
+    Err(too_long)
+}
+
+/// A range of guest memory, as in `struct iovec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoVec {
+    /// Guest address.
+    pub address: u64,
+    /// Bytes.
+    pub length: usize,
+}
+
+impl IoVec {
+    /// What is left of `ranges` after their first `bytes`.
+    pub fn after(ranges: &[IoVec], mut bytes: usize) -> SmallVec<[IoVec; 4]> {
+        let mut rest = SmallVec::new();
+        for range in ranges {
+            let skipped = bytes.min(range.length);
+            bytes -= skipped;
+            if range.length > skipped {
+                let address = range.address.wrapping_add(skipped as u64);
+                rest.push(IoVec { address, length: range.length - skipped });
+            }
+        }
+        rest
+    }
+}
+
+/// Where a read puts its bytes.
+pub trait Sink {
+    /// Bytes that still fit.
+    fn remaining(&self) -> usize;
+
+    /// Takes as many bytes of `data` as fit and are writable; returns how many. `EFAULT` only if `data` is not empty,
+    /// there was room, and not one byte could be written.
+    fn put(&mut self, data: &[u8]) -> Result<usize, Errno>;
+}
+
+/// Where a write takes its bytes from.
+pub trait Source {
+    /// Bytes still to be taken.
+    fn remaining(&self) -> usize;
+
+    /// Fills `buffer` as far as there is data and it is readable; returns how many bytes. `EFAULT` only if both were
+    /// not empty and not one byte could be read.
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Gives back the last `count` bytes taken: they were not written after all.
+    fn give_back(&mut self, count: usize);
+}
+
+/// Guest memory as a [`Sink`].
+pub struct UserSink<'a> {
+    space: &'a dyn AddressSpace,
+    ranges: SmallVec<[IoVec; 4]>,
+    index: usize,
+    within: usize,
+    remaining: usize,
+}
+
+/// Guest memory as a [`Source`].
+pub struct UserSource<'a> {
+    inner: UserSink<'a>,
+}
+
+impl<'a> UserSink<'a> {
+    /// The ranges in order, cut off at [`MAX_TRANSFER`] bytes in all.
+    pub fn new(space: &'a dyn AddressSpace, ranges: &[IoVec]) -> Self {
+        let mut total = 0usize;
+        let mut kept = SmallVec::new();
+        for range in ranges {
+            let length = range.length.min(MAX_TRANSFER - total);
+            if length > 0 {
+                kept.push(IoVec { address: range.address, length });
+                total += length;
+            }
+        }
+        UserSink { space, ranges: kept, index: 0, within: 0, remaining: total }
+    }
+
+    /// The part of the current range that is left: its address and length. `None` at the end.
+    fn current(&self) -> Option<(u64, usize)> {
+        let range = self.ranges.get(self.index)?;
+        Some((range.address.wrapping_add(self.within as u64), range.length - self.within))
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.remaining -= count;
+        self.within += count;
+        if self.within == self.ranges[self.index].length {
+            self.index += 1;
+            self.within = 0;
+        }
+    }
+
+    fn retreat(&mut self, mut count: usize) {
+        self.remaining += count;
+        while count > self.within {
+            count -= self.within;
+            self.index -= 1;
+            self.within = self.ranges[self.index].length;
+        }
+        self.within -= count;
+    }
+}
+
+impl Sink for UserSink<'_> {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < data.len() {
+            let Some((address, length)) = self.current() else { break };
+            let want = length.min(data.len() - done);
+            let wrote = self.space.write(address, &data[done..done + want]);
+            if wrote > 0 {
+                self.advance(wrote);
+            }
+            done += wrote;
+            if wrote < want {
+                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl<'a> UserSource<'a> {
+    /// The ranges in order, cut off at [`MAX_TRANSFER`] bytes in all.
+    pub fn new(space: &'a dyn AddressSpace, ranges: &[IoVec]) -> Self {
+        UserSource { inner: UserSink::new(space, ranges) }
+    }
+}
+
+impl Source for UserSource<'_> {
+    fn remaining(&self) -> usize {
+        self.inner.remaining
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let Some((address, length)) = self.inner.current() else { break };
+            let want = length.min(buffer.len() - done);
+            let read = self.inner.space.read(address, &mut buffer[done..done + want]);
+            if read > 0 {
+                self.inner.advance(read);
+            }
+            done += read;
+            if read < want {
+                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+            }
+        }
+        Ok(done)
+    }
+
+    fn give_back(&mut self, count: usize) {
+        self.inner.retreat(count);
+    }
+}
+
+/// A growing byte vector with a limit, as a [`Sink`]: for reads that the sentry makes for itself.
+#[derive(Debug, Default)]
+pub struct BytesSink {
+    /// What has been read.
+    pub bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl BytesSink {
+    /// An empty sink that takes `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        BytesSink { bytes: Vec::new(), limit }
+    }
+}
+
+impl Sink for BytesSink {
+    fn remaining(&self) -> usize {
+        self.limit - self.bytes.len()
+    }
+
+    fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
+        let count = data.len().min(self.remaining());
+        self.bytes.extend_from_slice(&data[..count]);
+        Ok(count)
+    }
+}
+
+/// A byte slice as a [`Source`].
+#[derive(Debug)]
+pub struct BytesSource<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> BytesSource<'a> {
+    /// All of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        BytesSource { bytes, at: 0 }
+    }
+}
+
+impl Source for BytesSource<'_> {
+    fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let count = buffer.len().min(self.remaining());
+        buffer[..count].copy_from_slice(&self.bytes[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+
+    fn give_back(&mut self, count: usize) {
+        self.at -= count;
+    }
+}

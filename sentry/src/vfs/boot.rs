@@ -1,0 +1,95 @@
+//! Building the tree of mounts when the sandbox starts.
+
+use std::sync::Arc;
+
+use usk_abi::Errno;
+
+use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use crate::task::Credentials;
+use crate::vfs::{
+    Dentry, FileSystem, FileType, FsContext, MountFlags, MountNamespace, NameContext, Path, SuperBlock,
+    WalkOptions,
+};
+
+impl MountNamespace {
+    /// Mounts a file system at an absolute path. What is missing of the path is created, if the file system there can be
+    /// written; its last component becomes a directory or an empty file, as the root of what is mounted is one.
+    pub fn mount_at(
+        self: &Arc<Self>,
+        name: &[u8],
+        file_system: Arc<dyn FileSystem>,
+        flags: MountFlags,
+        source: &str,
+    ) -> Result<Path, Errno> {
+        let root = SuperBlock::mount_root(file_system);
+        let at = self.with_names(|names| make_place(names, name, root.is_directory()))?;
+        self.mount(&at, root, flags, source)
+    }
+
+    /// Shows the file or directory `from` at another absolute path, too (a bind mount).
+    pub fn bind(
+        self: &Arc<Self>,
+        name: &[u8],
+        from: &Path,
+        flags: MountFlags,
+        source: &str,
+    ) -> Result<Path, Errno> {
+        let at = self.with_names(|names| make_place(names, name, from.dentry.is_directory()))?;
+        self.mount(&at, from.dentry.clone(), flags, source)
+    }
+
+    /// Lets the file or directory at an absolute path appear empty and read-only. Nothing happens if there is none.
+    pub fn hide(self: &Arc<Self>, name: &[u8]) -> Result<(), Errno> {
+        let found = self.with_names(|names| names.resolve(&names.root, name, WalkOptions::FOLLOW));
+        let at = match found {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            found => found?,
+        };
+        let file_system: Arc<dyn FileSystem> = if at.dentry.is_directory() {
+            Tmpfs::new(TmpfsOptions { permissions: 0o755, ..TmpfsOptions::default() })
+        } else {
+            Tmpfs::single_file(0o444)
+        };
+        let root: Arc<Dentry> = SuperBlock::mount_root(file_system);
+        let flags = MountFlags::READ_ONLY | MountFlags::NO_EXECUTE | MountFlags::NO_SUID;
+        self.mount(&at, root, flags, "hidden").map(drop)
+    }
+
+    /// Calls `action` with the names as the kernel itself sees them.
+    pub fn with_names<T>(self: &Arc<Self>, action: impl FnOnce(&NameContext<'_>) -> T) -> T {
+        let credentials = Credentials::user(0, 0);
+        let context = FsContext::new(self.clone());
+        // What the kernel makes has the permissions it names.
+        context.set_umask(0);
+        action(&context.names(&credentials, None))
+    }
+}
+
+/// The place of this name; makes what is missing.
+fn make_place(names: &NameContext<'_>, name: &[u8], directory: bool) -> Result<Path, Errno> {
+    let mut made = Vec::new();
+    for component in name.split(|&byte| byte == b'/').filter(|component| !component.is_empty()) {
+        if !made.is_empty() {
+            make_unless_there(names, &made, true)?;
+        }
+        made.push(b'/');
+        made.extend_from_slice(component);
+    }
+    if made.is_empty() {
+        return Ok(names.root.clone());
+    }
+    make_unless_there(names, &made, directory)
+}
+
+fn make_unless_there(names: &NameContext<'_>, name: &[u8], directory: bool) -> Result<Path, Errno> {
+    match names.resolve(&names.root, name, WalkOptions::FOLLOW) {
+        Err(Errno::ENOENT) => {}
+        found => return found,
+    }
+    if directory {
+        names.make_directory(&names.root, name, 0o755)?;
+    } else {
+        names.make_node(&names.root, name, FileType::Regular, 0o644, 0)?;
+    }
+    names.resolve(&names.root, name, WalkOptions::FOLLOW)
+}

@@ -1,0 +1,137 @@
+//! Changes of attributes: `chmod(2)`, `chown(2)`, `utimensat(2)`, `truncate(2)`, and `access(2)`.
+
+use usk_abi::Errno;
+use usk_abi::capability::{CAP_CHOWN, CAP_FSETID};
+use usk_abi::fs::{S_ISGID, S_ISUID};
+
+use crate::task::Credentials;
+use crate::vfs::permission::{check_path, is_owner};
+use crate::vfs::{Access, FileType, NameContext, Path, SetAttributes, Timestamp};
+
+/// What `utimensat(2)` does with a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeChange {
+    /// Leaves it alone.
+    Keep,
+    /// Sets it to the current time.
+    Now,
+    /// Sets it to this.
+    At(Timestamp),
+}
+
+impl TimeChange {
+    fn value(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            TimeChange::Keep => None,
+            TimeChange::Now => Some(now),
+            TimeChange::At(time) => Some(time),
+        }
+    }
+}
+
+impl NameContext<'_> {
+    /// `chmod(2)` of what is at `path`.
+    pub fn change_permissions(&self, path: &Path, mode: u32) -> Result<(), Errno> {
+        let inode = path.inode()?;
+        path.mount.check_writable()?;
+        if inode.file_type() == FileType::Symlink {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let credentials = self.caller.credentials;
+        let attributes = inode.attributes()?;
+        if !is_owner(&attributes, credentials) {
+            return Err(Errno::EPERM);
+        }
+        let mut permissions = mode & 0o7777;
+        if !credentials.in_group(attributes.gid) && !credentials.has_capability(CAP_FSETID) {
+            permissions &= !S_ISGID;
+        }
+        inode.set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })
+    }
+
+    /// `chown(2)` of what is at `path`.
+    pub fn change_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        let inode = path.inode()?;
+        path.mount.check_writable()?;
+        let attributes = inode.attributes()?;
+        let credentials = self.caller.credentials;
+        let owns = credentials.fsuid == attributes.uid;
+        let is_privileged = credentials.has_capability(CAP_CHOWN);
+        let uid_allowed = uid.is_none_or(|uid| owns && uid == attributes.uid);
+        let gid_allowed = gid.is_none_or(|gid| owns && (credentials.in_group(gid) || gid == attributes.gid));
+        if !is_privileged && (!uid_allowed || !gid_allowed) {
+            return Err(Errno::EPERM);
+        }
+        let mut change = SetAttributes { uid, gid, ..SetAttributes::default() };
+        if inode.file_type() != FileType::Directory {
+            change.permissions = without_privileges(attributes.mode);
+        }
+        inode.set_attributes(&change)
+    }
+
+    /// `utimensat(2)` of what is at `path`.
+    pub fn change_times(&self, path: &Path, accessed: TimeChange, modified: TimeChange) -> Result<(), Errno> {
+        if (accessed, modified) == (TimeChange::Keep, TimeChange::Keep) {
+            return Ok(());
+        }
+        let inode = path.inode()?;
+        path.mount.check_writable()?;
+        let credentials = self.caller.credentials;
+        if !is_owner(&inode.attributes()?, credentials) {
+            if (accessed, modified) != (TimeChange::Now, TimeChange::Now) {
+                return Err(Errno::EPERM);
+            }
+            check_path(path, credentials, Access::WRITE)?;
+        }
+        let now = Timestamp::now();
+        inode.set_attributes(&SetAttributes {
+            accessed: accessed.value(now),
+            modified: modified.value(now),
+            ..SetAttributes::default()
+        })
+    }
+
+    /// `truncate(2)` of what is at `path`.
+    pub fn truncate(&self, path: &Path, size: u64) -> Result<(), Errno> {
+        let inode = path.inode()?;
+        match inode.file_type() {
+            FileType::Regular => {}
+            FileType::Directory => return Err(Errno::EISDIR),
+            _ => return Err(Errno::EINVAL),
+        }
+        check_path(path, self.caller.credentials, Access::WRITE)?;
+        self.set_size(path, size)
+    }
+
+    /// Sets the length of a regular file that the caller may write. Set-user-ID and set-group-ID go, unless the caller is
+    /// privileged.
+    pub fn set_size(&self, path: &Path, size: u64) -> Result<(), Errno> {
+        let inode = path.inode()?;
+        let mut change = SetAttributes { size: Some(size), ..SetAttributes::default() };
+        if !self.caller.credentials.has_capability(CAP_FSETID) {
+            change.permissions = without_privileges(inode.attributes()?.mode);
+        }
+        inode.set_attributes(&change)
+    }
+
+    /// `access(2)` of what is at `path`.
+    pub fn check_access(&self, path: &Path, wanted: Access) -> Result<(), Errno> {
+        check_path(path, self.caller.credentials, wanted)
+    }
+}
+
+/// The permissions without set-user-ID, and without set-group-ID if the group may execute the file; `None` if nothing
+/// changes by that.
+fn without_privileges(mode: u32) -> Option<u32> {
+    let mut permissions = mode & 0o7777 & !S_ISUID;
+    if mode & 0o010 != 0 {
+        permissions &= !S_ISGID;
+    }
+    (permissions != mode & 0o7777).then_some(permissions)
+}
+
+/// The credentials that `access(2)` checks with: the real identifiers, and capabilities only for a real user 0.
+pub fn real_credentials(credentials: &Credentials) -> Credentials {
+    let effective = if credentials.uid == 0 { credentials.permitted } else { 0 };
+    Credentials { fsuid: credentials.uid, fsgid: credentials.gid, effective, ..credentials.clone() }
+}

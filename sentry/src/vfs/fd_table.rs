@@ -1,0 +1,294 @@
+//! Descriptor tables.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use usk_abi::Errno;
+
+use crate::vfs::OpenFile;
+use crate::vfs::locks::LockOwner;
+
+/// Descriptors that a table has at most, whatever `RLIMIT_NOFILE` says (`fs.nr_open`).
+pub const MAX_DESCRIPTORS: u64 = 1 << 20;
+
+/// A descriptor.
+#[derive(Clone)]
+struct Slot {
+    file: Arc<OpenFile>,
+    close_on_exec: bool,
+}
+
+#[derive(Clone, Default)]
+struct Slots {
+    slots: Vec<Option<Slot>>,
+    /// No number below this is free.
+    lowest_free: usize,
+}
+
+/// The table from descriptor numbers to open files (`files_struct`).
+pub struct FdTable {
+    slots: RwLock<Slots>,
+    /// A number that no other table has had: what POSIX record locks belong to.
+    id: u64,
+}
+
+impl Default for FdTable {
+    fn default() -> Self {
+        Self::with(Slots::default())
+    }
+}
+
+impl Drop for FdTable {
+    fn drop(&mut self) {
+        for slot in std::mem::take(&mut self.slots.get_mut().slots).into_iter().flatten() {
+            let _ = self.closed(&slot.file);
+        }
+    }
+}
+
+impl Slots {
+    fn get(&self, fd: i32) -> Option<&Slot> {
+        self.slots.get(usize::try_from(fd).ok()?)?.as_ref()
+    }
+
+    /// The lowest free number that is at least `minimum`.
+    fn free(&self, minimum: usize) -> usize {
+        let start = self.lowest_free.max(minimum);
+        let rest = self.slots.get(start..).unwrap_or_default();
+        start + rest.iter().position(Option::is_none).unwrap_or(rest.len())
+    }
+
+    fn put(&mut self, number: usize, slot: Slot) -> Option<Slot> {
+        if number >= self.slots.len() {
+            self.slots.resize_with(number + 1, || None);
+        }
+        let before = self.slots[number].replace(slot);
+        if number == self.lowest_free {
+            self.lowest_free += 1;
+        }
+        before
+    }
+
+    fn take(&mut self, fd: i32) -> Option<Slot> {
+        let number = usize::try_from(fd).ok()?;
+        let slot = self.slots.get_mut(number)?.take()?;
+        self.lowest_free = self.lowest_free.min(number);
+        Some(slot)
+    }
+}
+
+impl FdTable {
+    fn with(slots: Slots) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        FdTable { slots: RwLock::new(slots), id: NEXT_ID.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A number that no other table has had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// A copy for a new process: the same open files under the same numbers.
+    pub fn duplicate(&self) -> Self {
+        Self::with(self.slots.read().clone())
+    }
+
+    /// The open file of a descriptor. `EBADF` if there is none.
+    pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
+        self.slots.read().get(fd).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)
+    }
+
+    /// `EMFILE` if no descriptor below `limit` is free.
+    pub fn check_room(&self, limit: u64) -> Result<(), Errno> {
+        let free = self.slots.read().free(0);
+        if free as u64 >= limit.min(MAX_DESCRIPTORS) { Err(Errno::EMFILE) } else { Ok(()) }
+    }
+
+    /// Gives a file the lowest free descriptor below `limit` (`RLIMIT_NOFILE`). `EMFILE` if there is none.
+    pub fn install(&self, file: Arc<OpenFile>, close_on_exec: bool, limit: u64) -> Result<i32, Errno> {
+        self.install_from(0, file, close_on_exec, limit)
+    }
+
+    /// [`FdTable::install`] with the lowest free descriptor that is at least `minimum`.
+    pub fn install_from(
+        &self,
+        minimum: i32,
+        file: Arc<OpenFile>,
+        close_on_exec: bool,
+        limit: u64,
+    ) -> Result<i32, Errno> {
+        let minimum = usize::try_from(minimum).map_err(|_| Errno::EINVAL)?;
+        let mut slots = self.slots.write();
+        let number = slots.free(minimum);
+        if number as u64 >= limit.min(MAX_DESCRIPTORS) {
+            return Err(Errno::EMFILE);
+        }
+        slots.put(number, Slot { file, close_on_exec });
+        i32::try_from(number).map_err(|_| Errno::EMFILE)
+    }
+
+    /// Gives a file the descriptor `fd`, closing what had it before (`dup2(2)`). `EBADF` for a number that is not below
+    /// `limit`.
+    pub fn install_at(
+        &self,
+        fd: i32,
+        file: Arc<OpenFile>,
+        close_on_exec: bool,
+        limit: u64,
+    ) -> Result<(), Errno> {
+        let number = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        if number as u64 >= limit.min(MAX_DESCRIPTORS) {
+            return Err(Errno::EBADF);
+        }
+        let before = self.slots.write().put(number, Slot { file, close_on_exec });
+        if let Some(before) = before {
+            let _ = self.closed(&before.file);
+        }
+        Ok(())
+    }
+
+    /// Closes a descriptor. `EBADF` if there is none; another error is the file's own, and the descriptor is closed then, too.
+    pub fn close(&self, fd: i32) -> Result<(), Errno> {
+        let slot = self.slots.write().take(fd).ok_or(Errno::EBADF)?;
+        self.closed(&slot.file)
+    }
+
+    /// Closes every descriptor from `first` to `last`.
+    pub fn close_range(&self, first: u32, last: u32) {
+        self.close_if(|number, _| (first..=last).contains(&number));
+    }
+
+    /// Marks every descriptor from `first` to `last` to be closed on exec.
+    pub fn set_close_on_exec_range(&self, first: u32, last: u32) {
+        let mut slots = self.slots.write();
+        let first = first as usize;
+        let count = (last as usize).saturating_sub(first).saturating_add(1);
+        for slot in slots.slots.iter_mut().skip(first).take(count).flatten() {
+            slot.close_on_exec = true;
+        }
+    }
+
+    /// Closes what is marked to be closed on exec.
+    pub fn close_on_exec(&self) {
+        self.close_if(|_, slot| slot.close_on_exec);
+    }
+
+    fn close_if(&self, condition: impl Fn(u32, &Slot) -> bool) {
+        let mut closed = Vec::new();
+        let mut slots = self.slots.write();
+        for (number, slot) in (0u32..).zip(slots.slots.iter_mut()) {
+            if slot.as_ref().is_some_and(|slot| condition(number, slot)) {
+                closed.extend(slot.take());
+            }
+        }
+        slots.lowest_free = slots.slots.iter().position(Option::is_none).unwrap_or(slots.slots.len());
+        drop(slots);
+        for slot in closed {
+            let _ = self.closed(&slot.file);
+        }
+    }
+
+    /// Whether a descriptor is closed on exec. `EBADF` if there is none.
+    pub fn is_close_on_exec(&self, fd: i32) -> Result<bool, Errno> {
+        self.slots.read().get(fd).map(|slot| slot.close_on_exec).ok_or(Errno::EBADF)
+    }
+
+    /// Sets that.
+    pub fn set_close_on_exec(&self, fd: i32, close_on_exec: bool) -> Result<(), Errno> {
+        let mut slots = self.slots.write();
+        let slot = usize::try_from(fd).ok().and_then(|number| slots.slots.get_mut(number)?.as_mut());
+        slot.ok_or(Errno::EBADF)?.close_on_exec = close_on_exec;
+        Ok(())
+    }
+
+    /// All descriptors, lowest first, with their files and whether they are closed on exec.
+    pub fn descriptors(&self) -> Vec<(i32, Arc<OpenFile>, bool)> {
+        let slots = self.slots.read();
+        let numbered = (0i32..).zip(&slots.slots);
+        numbered
+            .filter_map(|(number, slot)| {
+                slot.as_ref().map(|slot| (number, slot.file.clone(), slot.close_on_exec))
+            })
+            .collect()
+    }
+
+    /// One more than the highest number ever used, rounded up as Linux does (`FDSize` in `/proc/PID/status`).
+    pub fn size(&self) -> usize {
+        self.slots.read().slots.len().next_power_of_two().max(64)
+    }
+
+    /// A descriptor of `file` has been closed: the process's record locks on it end, whatever other descriptors it has.
+    fn closed(&self, file: &Arc<OpenFile>) -> Result<(), Errno> {
+        let result = file.ops.flush(file);
+        if let Some(locks) = file.inode().common().locks_if_any() {
+            locks.release(LockOwner::Table(self.id));
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+
+    use super::*;
+    use crate::vfs::FileOps;
+
+    struct Nothing;
+
+    impl FileOps for Nothing {
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+    }
+
+    fn file() -> Arc<OpenFile> {
+        OpenFile::anonymous(Arc::new(Nothing), 0, "anon_inode:[nothing]")
+    }
+
+    #[test]
+    fn the_lowest_free_descriptor_is_given_out() {
+        let table = FdTable::new();
+        for expected in 0..4 {
+            assert_eq!(table.install(file(), false, 16), Ok(expected));
+        }
+        table.close(1).unwrap();
+        table.close(2).unwrap();
+        assert_eq!(table.install_from(2, file(), false, 16), Ok(2));
+        assert_eq!(table.install(file(), false, 16), Ok(1));
+        assert_eq!(table.install(file(), false, 16), Ok(4));
+        assert_eq!(table.close(9), Err(Errno::EBADF));
+        assert_eq!(table.close(-1), Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn the_limit_bounds_new_descriptors_only() {
+        let table = FdTable::new();
+        table.install_at(20, file(), false, 64).unwrap();
+        assert_eq!(table.install(file(), false, 1), Ok(0));
+        assert_eq!(table.install(file(), false, 1), Err(Errno::EMFILE));
+        assert_eq!(table.install_at(5, file(), false, 5), Err(Errno::EBADF));
+        assert!(table.get(20).is_ok());
+    }
+
+    #[test]
+    fn exec_closes_what_is_marked() {
+        let table = FdTable::new();
+        table.install(file(), true, 16).unwrap();
+        table.install(file(), false, 16).unwrap();
+        table.install(file(), false, 16).unwrap();
+        table.set_close_on_exec_range(2, u32::MAX);
+        let copy = table.duplicate();
+        table.close_on_exec();
+        let left: Vec<i32> = table.descriptors().into_iter().map(|(fd, ..)| fd).collect();
+        assert_eq!(left, [1]);
+        assert_eq!(copy.descriptors().len(), 3);
+        assert_eq!(table.install(file(), false, 16), Ok(0));
+    }
+}

@@ -1,0 +1,58 @@
+//! Names and files: mounts, dentries, inodes, open files, descriptor tables.
+//!
+//! A file system is a tree of [`Inode`]s. The VFS puts a tree of [`Dentry`]s over it, which are the names as far as they are
+//! known, and mounts such trees into each other ([`MountNamespace`]). A [`Path`] is a dentry seen through a mount. What a task may
+//! call what is its [`FsContext`]; with its credentials that makes a [`NameContext`], whose methods are the operations on
+//! names: walking ([`NameContext::resolve`]), opening, creating, linking, removing, renaming, changing attributes. They check
+//! permission and the rules that hold on every file system, and leave the rest to the inode.
+//!
+//! An opened file is an [`OpenFile`] with a [`FileOps`] object; an [`FdTable`] numbers open files. Objects that no
+//! directory names (pipes, sockets, …) have an inode and a dentry only when somebody asks for them.
+//!
+//! Locks: see [`dentry`](Dentry) and the table in the crate's comment.
+
+mod anonymous;
+mod attributes;
+mod boot;
+mod change;
+mod create;
+mod dentry;
+pub mod devices;
+mod directory_file;
+mod fd_table;
+mod fs_context;
+mod inode;
+mod listing;
+mod locks;
+mod mount;
+mod open;
+mod open_file;
+#[cfg(test)]
+mod oracle_tests;
+mod path;
+mod permission;
+mod remove;
+mod rename;
+mod special;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod xattr;
+
+pub use anonymous::AnonymousInode;
+pub use attributes::{Attributes, FileType, SetAttributes, Timestamp};
+pub use change::{TimeChange, real_credentials};
+pub use dentry::{Dentry, SuperBlock};
+pub use directory_file::DirectoryFile;
+pub use fd_table::{FdTable, MAX_DESCRIPTORS};
+pub use fs_context::FsContext;
+pub use inode::{Caching, Caller, FileSystem, Inode, InodeCommon, InodeRef, Link, NewNode, Rename};
+pub use listing::{DirectoryEntry, Listing};
+pub use locks::{FileLocks, LockOwner, RecordLock, TO_THE_END};
+pub use mount::{Mount, MountFlags, MountNamespace};
+pub use open::OpenHow;
+pub use open_file::{CloseWatcher, FileOps, Mapping, OWN_POSITION, OpenFile};
+pub use path::{Path, SeenName};
+pub use permission::{Access, check_inode, check_path, is_owner};
+pub use special::{Device, DeviceOpening, OpenedDevice, SpecialFiles};
+pub use walk::{NameContext, WalkOptions};

@@ -1,0 +1,349 @@
+//! An open file description, and what the objects behind it can do.
+
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use usk_abi::fs::{FallocateMode, OpenFlags, Seals};
+use usk_abi::{Errno, PollEvents};
+
+use crate::task::Current;
+use crate::vfs::anonymous::anonymous_path;
+use crate::vfs::locks::LockOwner;
+use crate::vfs::{DirectoryEntry, InodeRef, Path};
+use crate::wait::WaitQueue;
+use crate::{Sink, Source, SysResult};
+
+/// The offset that means "at your own position" to files that [keep it](FileOps::keeps_position).
+pub const OWN_POSITION: u64 = u64::MAX;
+
+/// What can be done with an open file. One object implements it for one kind of file.
+///
+/// No method blocks for an event: an operation that would have to wait returns `EAGAIN`, and the caller waits on
+/// [`FileOps::wait_queue`] with `Current::block`, unless the file is non-blocking. (Host files on disk are not events.)
+/// Methods that a kind of file does not have keep the default, which gives Linux's error.
+pub trait FileOps: Send + Sync + Any {
+    /// Reads into `destination` at byte `offset` (ignored by files that have no position). Returns the bytes read, 0
+    /// at the end.
+    fn read(&self, file: &OpenFile, destination: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+        let _ = (file, destination, offset);
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes from `source` at byte `offset` (ignored by files that have no position). Returns the bytes written.
+    fn write(&self, file: &OpenFile, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
+        let _ = (file, source, offset);
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes from `source` at the end of a file that has a position (`O_APPEND`). Returns the bytes written and the byte
+    /// offset after them.
+    fn append(&self, file: &OpenFile, source: &mut dyn Source) -> Result<(usize, u64), Errno> {
+        let end = self.length(file)?;
+        let written = self.write(file, source, end)?;
+        Ok((written, end + written as u64))
+    }
+
+    /// The length in bytes of a file that has a position: where `SEEK_END` is.
+    fn length(&self, file: &OpenFile) -> Result<u64, Errno> {
+        Ok(file.inode().attributes()?.size)
+    }
+
+    /// The first byte at or after `offset` that is data (or, if `hole`, that is in a hole or the end of the file).
+    /// `ENXIO` beyond the end.
+    fn seek_data(&self, file: &OpenFile, offset: u64, hole: bool) -> Result<u64, Errno> {
+        let length = self.length(file)?;
+        match offset {
+            _ if offset >= length => Err(Errno::ENXIO),
+            _ if hole => Ok(length),
+            _ => Ok(offset),
+        }
+    }
+
+    /// `fallocate(2)`; the range has been checked.
+    fn allocate(&self, file: &OpenFile, mode: FallocateMode, offset: u64, length: u64) -> Result<(), Errno> {
+        let _ = (file, mode, offset, length);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `ftruncate(2)`; the file is open for writing.
+    fn set_length(&self, file: &OpenFile, length: u64) -> Result<(), Errno> {
+        let _ = (file, length);
+        Err(Errno::EINVAL)
+    }
+
+    /// Entries of a directory from `position` on, which moves along. `emit` is told each entry and the position after it, and
+    /// says false for an entry that it has no room for.
+    fn read_directory(
+        &self,
+        file: &OpenFile,
+        position: &mut u64,
+        emit: &mut dyn FnMut(&DirectoryEntry<'_>, u64) -> bool,
+    ) -> Result<(), Errno> {
+        let _ = (file, position, emit);
+        Err(Errno::ENOTDIR)
+    }
+
+    /// The seals of a memory file (`F_GET_SEALS`).
+    fn seals(&self) -> Result<Seals, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Adds seals to a memory file (`F_ADD_SEALS`).
+    fn add_seals(&self, seals: Seals) -> Result<(), Errno> {
+        let _ = seals;
+        Err(Errno::EINVAL)
+    }
+
+    /// True if opening `/proc/PID/fd/N` of a file that no directory names gives the same object again (streams of the host).
+    fn can_be_reopened(&self) -> bool {
+        false
+    }
+
+    /// Whether the caller may read (or, if `writing`, write) now: asked once by each call that transfers data, before it
+    /// does. Terminals stop background processes here (`SIGTTIN`, `SIGTTOU`).
+    fn admit(&self, current: &mut Current, file: &OpenFile, writing: bool) -> SysResult<()> {
+        let _ = (current, file, writing);
+        Ok(())
+    }
+
+    /// True if a blocking write goes on until everything is written (pipes, stream sockets, terminals): after a part
+    /// the caller waits and calls again. Interrupted after a part, the write returns the part.
+    fn write_is_all_or_wait(&self) -> bool {
+        false
+    }
+
+    /// True if the file has a position, so that `lseek`, `pread` and `pwrite` work; else they fail with `ESPIPE`.
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    /// True if the file keeps its position itself (a descriptor of the host shares it with the host's processes): reads and
+    /// writes at the position pass [`OWN_POSITION`] as offset, and `lseek(2)` is [`FileOps::seek`].
+    fn keeps_position(&self) -> bool {
+        false
+    }
+
+    /// `lseek(2)` for files that keep their position themselves, and for those that have none but do not mind.
+    fn seek(&self, file: &OpenFile, offset: i64, whence: u32) -> Result<u64, Errno> {
+        let _ = (file, offset, whence);
+        Err(Errno::ESPIPE)
+    }
+
+    /// What the file is ready for now.
+    fn poll(&self, file: &OpenFile) -> PollEvents {
+        let _ = file;
+        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
+
+    /// Where changes of readiness are notified; `None` for files that are always ready (and that epoll refuses with
+    /// `EPERM`).
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
+    /// `ioctl(2)`; generic commands (`FIONBIO`, `FIOCLEX`, …) have been dealt with before.
+    fn ioctl(&self, current: &mut Current, file: &OpenFile, command: u32, argument: u64) -> SysResult {
+        let _ = (current, file, command, argument);
+        Err(Errno::ENOTTY.into())
+    }
+
+    /// What `mmap(2)` of this file maps. `ENODEV` for files that cannot be mapped.
+    fn mapping(&self, file: &OpenFile, shared: bool) -> Result<Mapping, Errno> {
+        let _ = (file, shared);
+        Err(Errno::ENODEV)
+    }
+
+    /// Writes what is cached to the backing store.
+    fn sync(&self, file: &OpenFile, data_only: bool) -> Result<(), Errno> {
+        let _ = (file, data_only);
+        Err(Errno::EINVAL)
+    }
+
+    /// A descriptor of this open file has been closed (there may be others): Linux's `flush`.
+    fn flush(&self, file: &OpenFile) -> Result<(), Errno> {
+        let _ = file;
+        Ok(())
+    }
+
+    /// This object as its own type, for code that works on one kind of file only.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// What a mapping of a file is made of.
+#[derive(Clone, Debug)]
+pub enum Mapping {
+    /// A host file or memfd whose byte offsets are the file's own.
+    Host(Arc<OwnedFd>),
+    /// Zeros: mapping `/dev/zero` is mapping anonymous memory.
+    Anonymous,
+}
+
+/// What an open file is an open file of.
+enum Place {
+    /// A name in a directory.
+    Named(Path),
+    /// Nothing that a directory names.
+    Anonymous {
+        /// What `/proc/PID/fd/N` shows, such as `anon_inode:[eventfd]`.
+        label: String,
+        /// Made when somebody asks for it.
+        path: OnceLock<Path>,
+    },
+}
+
+/// An open file description (`struct file`): what `open(2)` makes and `dup(2)` shares.
+pub struct OpenFile {
+    /// The object.
+    pub ops: Arc<dyn FileOps>,
+    /// A number that no other open file of this process has had.
+    id: u64,
+    /// Status flags (`O_APPEND`, `O_NONBLOCK`, …) and access mode, as `F_GETFL` returns them.
+    flags: AtomicU32,
+    /// The position, in bytes. Held locked while a read or a write moves it.
+    pub position: Mutex<u64>,
+    place: Place,
+    /// Who wants to know when this open file is gone.
+    close_watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
+}
+
+/// Is told when an open file is gone: an epoll instance forgets it then.
+pub trait CloseWatcher: Send + Sync {
+    /// The last reference to `file` has been dropped. It is the same object (the same address) that was watched.
+    fn file_closed(&self, file: &OpenFile);
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        for watcher in std::mem::take(self.close_watchers.get_mut()) {
+            if let Some(watcher) = watcher.upgrade() {
+                watcher.file_closed(self);
+            }
+        }
+        if let Some(inode) = self.inode_if_known()
+            && let Some(locks) = inode.common().locks_if_any()
+        {
+            locks.release(LockOwner::Description(self.id));
+        }
+    }
+}
+
+impl OpenFile {
+    fn with(ops: Arc<dyn FileOps>, flags: u32, place: Place) -> Arc<Self> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Arc::new(OpenFile {
+            ops,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            flags: AtomicU32::new(flags),
+            position: Mutex::new(0),
+            place,
+            close_watchers: Mutex::default(),
+        })
+    }
+
+    /// An open file of the file at `path`, which exists. `flags` are `O_*`.
+    pub fn named(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Path) -> Arc<Self> {
+        Self::with(ops, flags.bits(), Place::Named(path))
+    }
+
+    /// A file that no directory names: a pipe, a socket, an eventfd. `flags` are `O_*`; `label` is what
+    /// `/proc/PID/fd/N` shows. Its inode is made when it is asked for; the label says what it is (see
+    /// [`AnonymousInode`](crate::vfs::AnonymousInode)).
+    pub fn anonymous(ops: Arc<dyn FileOps>, flags: u32, label: impl Into<String>) -> Arc<Self> {
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path: OnceLock::new() })
+    }
+
+    /// [`OpenFile::anonymous`], with an inode that exists already.
+    pub fn unnamed(ops: Arc<dyn FileOps>, flags: u32, label: &str, inode: InodeRef) -> Arc<Self> {
+        let path = OnceLock::from(anonymous_path(label, inode));
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path })
+    }
+
+    /// A number that no other open file has had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Where the file is: a place in the tree of mounts, or a dentry of its own for a file without a name.
+    pub fn path(&self) -> &Path {
+        match &self.place {
+            Place::Named(path) => path,
+            Place::Anonymous { label, path } => path.get_or_init(|| {
+                let inode = crate::vfs::AnonymousInode::of(label, &self.ops);
+                anonymous_path(label, inode)
+            }),
+        }
+    }
+
+    /// The file.
+    pub fn inode(&self) -> &InodeRef {
+        match self.path().dentry.inode() {
+            Some(inode) => inode,
+            None => unreachable!("negative dentries are not opened"),
+        }
+    }
+
+    fn inode_if_known(&self) -> Option<&InodeRef> {
+        match &self.place {
+            Place::Named(path) => path.dentry.inode(),
+            Place::Anonymous { path, .. } => path.get().and_then(|path| path.dentry.inode()),
+        }
+    }
+
+    /// What `/proc/PID/fd/N` shows to a task with this root directory.
+    pub fn display_name(&self, root: &Path) -> Vec<u8> {
+        match &self.place {
+            Place::Named(path) => path.seen_from(root).display(),
+            Place::Anonymous { label, .. } => label.as_bytes().to_vec(),
+        }
+    }
+
+    /// Its flags as a type.
+    pub fn open_flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags())
+    }
+
+    /// `EBADF` unless it is open for reading.
+    pub fn check_readable(&self) -> Result<(), Errno> {
+        let flags = self.open_flags();
+        if flags.is_readable() && !flags.contains(OpenFlags::PATH) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// `EBADF` unless it is open for writing.
+    pub fn check_writable(&self) -> Result<(), Errno> {
+        let flags = self.open_flags();
+        if flags.is_writable() && !flags.contains(OpenFlags::PATH) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// True if operations do not wait.
+    pub fn is_nonblocking(&self) -> bool {
+        self.open_flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// `O_*` status flags and access mode.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the flags.
+    pub fn set_flags(&self, flags: u32) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// Has `watcher` told when this open file is gone.
+    pub fn watch_close(&self, watcher: Weak<dyn CloseWatcher>) {
+        let mut watchers = self.close_watchers.lock();
+        watchers.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&watcher));
+        watchers.push(watcher);
+    }
+
+    /// What a file that no directory names was called when it was made; empty for others.
+    pub fn label(&self) -> &str {
+        match &self.place {
+            Place::Named(_) => "",
+            Place::Anonymous { label, .. } => label,
+        }
+    }
+}

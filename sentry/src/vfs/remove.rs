@@ -1,0 +1,62 @@
+//! Names that go away: `unlink(2)` and `rmdir(2)`.
+
+use usk_abi::Errno;
+use usk_abi::fs::ResolveFlags;
+
+use crate::vfs::permission::check_removal;
+use crate::vfs::walk::{Last, Walk};
+use crate::vfs::{FileType, NameContext, Path};
+
+impl NameContext<'_> {
+    /// `unlink(2)`.
+    pub fn unlink(&self, start: &Path, name: &[u8]) -> Result<(), Errno> {
+        let mut walk = Walk::new(self, start, name, ResolveFlags::empty())?;
+        let Last::Name { name, directory } = walk.advance()? else { return Err(Errno::EISDIR) };
+        let parent = walk.path;
+        parent.mount.check_writable()?;
+        let _changes = parent.dentry.entries.write();
+        let child = parent.dentry.child_locked(&name)?;
+        let inode = child.require()?;
+        let is_directory = inode.file_type() == FileType::Directory;
+        if directory {
+            return Err(if is_directory { Errno::EISDIR } else { Errno::ENOTDIR });
+        }
+        check_removal(parent.inode()?, inode, self.caller.credentials)?;
+        if is_directory {
+            return Err(Errno::EISDIR);
+        }
+        if child.is_mount_point() {
+            return Err(Errno::EBUSY);
+        }
+        parent.inode()?.unlink(&name, inode)?;
+        parent.dentry.detach(&name, &child);
+        Ok(())
+    }
+
+    /// `rmdir(2)`.
+    pub fn remove_directory(&self, start: &Path, name: &[u8]) -> Result<(), Errno> {
+        let mut walk = Walk::new(self, start, name, ResolveFlags::empty())?;
+        let name = match walk.advance()? {
+            Last::Name { name, .. } => name,
+            Last::Dot => return Err(Errno::EINVAL),
+            Last::DotDot => return Err(Errno::ENOTEMPTY),
+            Last::Here { .. } => return Err(Errno::EBUSY),
+        };
+        let parent = walk.path;
+        parent.mount.check_writable()?;
+        let _changes = parent.dentry.entries.write();
+        let child = parent.dentry.child_locked(&name)?;
+        let inode = child.require()?;
+        check_removal(parent.inode()?, inode, self.caller.credentials)?;
+        if inode.file_type() != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        if child.is_mount_point() {
+            return Err(Errno::EBUSY);
+        }
+        let _inner_changes = child.entries.write();
+        parent.inode()?.rmdir(&name, inode)?;
+        parent.dentry.detach(&name, &child);
+        Ok(())
+    }
+}

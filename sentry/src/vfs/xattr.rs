@@ -1,0 +1,85 @@
+//! Extended attributes (`xattr(7)`).
+
+use usk_abi::Errno;
+use usk_abi::capability::{CAP_SETFCAP, CAP_SYS_ADMIN};
+use usk_abi::fs::S_ISVTX;
+
+use crate::vfs::permission::{check_inode, check_path, is_owner};
+use crate::vfs::{Access, FileType, InodeRef, NameContext, Path};
+
+impl NameContext<'_> {
+    /// `getxattr(2)`.
+    pub fn get_xattr(&self, path: &Path, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        let inode = path.inode()?;
+        if name.starts_with(b"user.") {
+            if !may_have_user_attributes(inode) {
+                return Err(Errno::ENODATA);
+            }
+            check_inode(inode, self.caller.credentials, Access::READ)?;
+        } else if name.starts_with(b"trusted.") && !self.caller.credentials.has_capability(CAP_SYS_ADMIN) {
+            return Err(Errno::ENODATA);
+        } else if !has_known_namespace(name) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        inode.get_xattr(name)
+    }
+
+    /// `setxattr(2)`.
+    pub fn set_xattr(&self, path: &Path, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        self.check_xattr_change(path, name)?;
+        path.inode()?.set_xattr(name, value, flags)
+    }
+
+    /// `removexattr(2)`.
+    pub fn remove_xattr(&self, path: &Path, name: &[u8]) -> Result<(), Errno> {
+        self.check_xattr_change(path, name)?;
+        path.inode()?.remove_xattr(name)
+    }
+
+    /// `listxattr(2)`: the names, each followed by NUL.
+    pub fn list_xattr(&self, path: &Path) -> Result<Vec<u8>, Errno> {
+        let is_privileged = self.caller.credentials.has_capability(CAP_SYS_ADMIN);
+        let mut list = Vec::new();
+        for name in path.inode()?.list_xattr()? {
+            if is_privileged || !name.starts_with(b"trusted.") {
+                list.extend_from_slice(&name);
+                list.push(0);
+            }
+        }
+        Ok(list)
+    }
+
+    fn check_xattr_change(&self, path: &Path, name: &[u8]) -> Result<(), Errno> {
+        let credentials = self.caller.credentials;
+        let inode = path.inode()?;
+        path.mount.check_writable()?;
+        if name.starts_with(b"user.") {
+            if !may_have_user_attributes(inode) {
+                return Err(Errno::EPERM);
+            }
+            let attributes = inode.attributes()?;
+            let is_sticky = inode.file_type() == FileType::Directory && attributes.mode & S_ISVTX != 0;
+            if is_sticky && !is_owner(&attributes, credentials) {
+                return Err(Errno::EPERM);
+            }
+            return check_path(path, credentials, Access::WRITE);
+        }
+        let allowed = if name == b"security.capability" {
+            credentials.has_capability(CAP_SETFCAP)
+        } else if name.starts_with(b"trusted.") || name.starts_with(b"security.") {
+            credentials.has_capability(CAP_SYS_ADMIN)
+        } else {
+            return Err(Errno::EOPNOTSUPP);
+        };
+        if allowed { Ok(()) } else { Err(Errno::EPERM) }
+    }
+}
+
+/// Whether some handler of Linux's would take the attribute.
+fn has_known_namespace(name: &[u8]) -> bool {
+    [&b"trusted."[..], b"security.", b"system."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn may_have_user_attributes(inode: &InodeRef) -> bool {
+    matches!(inode.file_type(), FileType::Regular | FileType::Directory)
+}

@@ -1,0 +1,182 @@
+//! Waiting: queues on objects, and the one object that a blocked task sleeps on.
+//!
+//! A file object owns a [`WaitQueue`] and notifies it when its readiness changes. Whoever waits has registered a
+//! [`Notify`]: a task's [`Waiter`], or an epoll instance. Code that blocks uses `Current::block`, never a loop of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use usk_abi::PollEvents;
+
+use crate::time::Deadline;
+
+/// Is told that something has happened on a queue.
+pub trait Notify: Send + Sync {
+    /// `events` have become true on the queue where `key` was registered. Called with the queue's lock held: must not
+    /// touch that queue, nor the object that owns it.
+    fn notify(&self, key: u64, events: PollEvents);
+}
+
+struct Entry {
+    id: u64,
+    key: u64,
+    interest: PollEvents,
+    exclusive: bool,
+    target: Arc<dyn Notify>,
+}
+
+#[derive(Default)]
+struct Entries {
+    next_id: u64,
+    list: Vec<Entry>,
+}
+
+/// Who waits for an object, in the order of arrival.
+#[derive(Default)]
+pub struct WaitQueue {
+    /// Count of entries, so that notifying an empty queue takes no lock.
+    length: AtomicUsize,
+    entries: Mutex<Entries>,
+}
+
+/// Names one registration on one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitToken(u64);
+
+impl WaitQueue {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers `target` for `interest` (errors and hang-ups are always reported). `exclusive` entries are woken one
+    /// at a time by [`WaitQueue::notify_one`].
+    pub fn add(&self, target: Arc<dyn Notify>, key: u64, interest: PollEvents, exclusive: bool) -> WaitToken {
+        let mut entries = self.entries.lock();
+        let id = entries.next_id;
+        entries.next_id += 1;
+        let interest = interest | PollEvents::ERR | PollEvents::HUP;
+        entries.list.push(Entry { id, key, interest, exclusive, target });
+        self.length.store(entries.list.len(), Ordering::SeqCst);
+        WaitToken(id)
+    }
+
+    /// Ends a registration. After that its target is not called any more.
+    pub fn remove(&self, token: WaitToken) {
+        let mut entries = self.entries.lock();
+        entries.list.retain(|entry| entry.id != token.0);
+        self.length.store(entries.list.len(), Ordering::SeqCst);
+    }
+
+    /// Tells everybody who is interested in any of `events`.
+    pub fn notify(&self, events: PollEvents) {
+        self.notify_some(events, usize::MAX);
+    }
+
+    /// Tells everybody who is not exclusive, and the first exclusive one.
+    pub fn notify_one(&self, events: PollEvents) {
+        self.notify_some(events, 1);
+    }
+
+    fn notify_some(&self, events: PollEvents, mut exclusive_wakes: usize) {
+        if self.length.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for entry in &self.entries.lock().list {
+            if !entry.interest.intersects(events) {
+                continue;
+            }
+            if entry.exclusive {
+                if exclusive_wakes == 0 {
+                    continue;
+                }
+                exclusive_wakes -= 1;
+            }
+            entry.target.notify(entry.key, events);
+        }
+    }
+}
+
+/// Why [`Waiter::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A queue notified it.
+    Notified,
+    /// The deadline has passed.
+    TimedOut,
+    /// A signal wants attention.
+    Interrupted,
+}
+
+/// What a task sleeps on. Each task has one; a notification that comes before the sleep is kept.
+#[derive(Default)]
+pub struct Waiter {
+    notified: Mutex<bool>,
+    condition: Condvar,
+    interrupted: AtomicBool,
+}
+
+impl Waiter {
+    /// A waiter that nothing has happened to yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Forgets notifications that came so far. Done before registering on queues and checking the condition.
+    pub fn arm(&self) {
+        *self.notified.lock() = false;
+    }
+
+    /// Wakes the sleeper, or keeps the next sleep from beginning.
+    pub fn wake(&self) {
+        let mut notified = self.notified.lock();
+        *notified = true;
+        self.condition.notify_all();
+    }
+
+    /// Says whether a deliverable signal is pending (Linux's `TIF_SIGPENDING`), and wakes the sleeper if so.
+    pub fn set_interrupted(&self, interrupted: bool) {
+        self.interrupted.store(interrupted, Ordering::SeqCst);
+        if interrupted {
+            let _guard = self.notified.lock();
+            self.condition.notify_all();
+        }
+    }
+
+    /// True while a deliverable signal is pending.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps until woken, interrupted (unless `uninterruptible`), or the deadline.
+    pub fn wait(&self, deadline: Option<Deadline>, uninterruptible: bool) -> Wake {
+        let until: Option<Instant> = deadline.and_then(Deadline::to_instant);
+        let mut notified = self.notified.lock();
+        loop {
+            if *notified {
+                *notified = false;
+                return Wake::Notified;
+            }
+            if !uninterruptible && self.is_interrupted() {
+                return Wake::Interrupted;
+            }
+            match until {
+                None => self.condition.wait(&mut notified),
+                Some(until) => {
+                    if Instant::now() >= until {
+                        return Wake::TimedOut;
+                    }
+                    self.condition.wait_until(&mut notified, until);
+                }
+            }
+        }
+    }
+}
+
+impl Notify for Waiter {
+    fn notify(&self, _key: u64, _events: PollEvents) {
+        self.wake();
+    }
+}

@@ -1,0 +1,81 @@
+//! From a process that is set up to a running kernel: the platform ([`create_platform`]), then mounts, standard streams, and the first
+//! process ([`boot`]).
+
+mod control;
+mod mounts;
+mod process;
+mod streams;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use usk_platform::Platform;
+use usk_platform::host::descriptors::{read_text_at, write_text_at};
+use usk_platform::host::rlimit;
+use usk_platform::ptrace::PtracePlatform;
+use usk_platform::trap::TrapPlatform;
+use usk_sentry::gofer::GoferClient;
+use usk_sentry::{Kernel, SandboxLimits};
+use usk_syscalls::TableDispatcher;
+
+use crate::command_line::PlatformChoice;
+use crate::control::ToMonitor;
+use crate::sandbox::Sentry;
+use crate::spec::SandboxSpec;
+
+/// Makes the platform, while this process has one thread and no filter yet. `proc` is the host's `/proc`, in which
+/// `self` is this process; it is closed when this returns.
+pub fn create_platform(spec: &SandboxSpec, proc: OwnedFd) -> Result<Arc<dyn Platform>> {
+    // When memory runs out, the host shall end a guest's process and not the kernel that serves them all: what the
+    // platform forks now keeps the highest score, this process takes its own back.
+    let score =
+        read_text_at(proc.as_fd(), OUT_OF_MEMORY_SCORE).context("cannot read the out-of-memory score")?;
+    set_score(proc.as_fd(), "1000")?;
+    let platform = create(spec.platform, proc.as_fd());
+    set_score(proc.as_fd(), score.trim())?;
+    platform
+}
+
+const OUT_OF_MEMORY_SCORE: &std::ffi::CStr = c"self/oom_score_adj";
+
+fn set_score(proc: BorrowedFd<'_>, score: &str) -> Result<()> {
+    write_text_at(proc, OUT_OF_MEMORY_SCORE, score).context("cannot set the out-of-memory score")
+}
+
+fn create(choice: PlatformChoice, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>> {
+    match choice {
+        PlatformChoice::Trap => Ok(Arc::new(TrapPlatform::with_proc(proc)?)),
+        PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),
+    }
+}
+
+/// Boots the kernel, runs the command to its end and returns this process's exit status.
+pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
+    let Sentry { mut spec, lanes, control, .. } = sentry;
+    let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
+    let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
+    let kernel = Kernel::new(platform, SandboxLimits { tasks, memory }, spec.hostname.as_bytes());
+    let trace = spec.strace.take().map(|file| Box::new(File::from(file)) as Box<dyn std::io::Write + Send>);
+    kernel.set_dispatcher(TableDispatcher::new(trace));
+
+    let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
+    control::report_stops(&kernel, control)?;
+    // The streams first: they say whether there is a console.
+    let poller = streams::prepare(&kernel, &spec)?;
+    let namespace = mounts::build(&kernel, &gofer, &spec)?;
+    let files = streams::open(&namespace, &poller, &spec)?;
+    if let Err(refusal) = process::start(&kernel, &namespace, files, &spec) {
+        let message = format!("{:#}", refusal.error);
+        control
+            .send(&ToMonitor::Failed { status: refusal.status, message })
+            .context("the monitor is gone")?;
+        return Ok(refusal.status.into());
+    }
+    control.send(&ToMonitor::Started).context("the monitor is gone")?;
+    control::run(&kernel, control, &gofer)
+}
+
+/// Tasks that a sandbox may have unless the operator says otherwise.
+const DEFAULT_TASKS: usize = 16_384;

@@ -1,0 +1,188 @@
+//! The first process: who it is, where it starts, what it runs.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use anyhow::{Error, anyhow};
+use usk_abi::Errno;
+use usk_abi::signal::SignalSet;
+use usk_sentry::loader::Arguments;
+use usk_sentry::task::{
+    Credentials, MainProcess, ProgramRequest, Resource, ResourceLimits, find_program, spawn_main,
+};
+use usk_sentry::vfs::{FdTable, FsContext, MountNamespace, NameContext, WalkOptions};
+use usk_sentry::{Kernel, SysError};
+
+use crate::spec::SandboxSpec;
+
+/// Where a program is looked for when the environment has no `PATH` (`confstr(_CS_PATH)`, and what shells use).
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Exit status when the command was found and could not be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// Exit status when the command was not found.
+const NOT_FOUND: u8 = 127;
+/// Exit status when usk itself failed.
+const FAILURE: u8 = 125;
+
+/// Why the command does not run.
+pub(super) struct Refusal {
+    /// usk's exit status.
+    pub(super) status: u8,
+    /// What to tell the operator.
+    pub(super) error: Error,
+}
+
+/// Starts the command.
+pub(super) fn start(
+    kernel: &Arc<Kernel>,
+    namespace: &Arc<MountNamespace>,
+    files: FdTable,
+    spec: &SandboxSpec,
+) -> Result<(), Refusal> {
+    let mut credentials = Credentials::user(spec.user.uid, spec.user.gid);
+    credentials.groups.clone_from(&spec.user.groups);
+    let fs = FsContext::new(namespace.clone());
+    let workdir = spec.workdir.as_os_str().as_bytes();
+    let cwd = {
+        let names = fs.names(&credentials, None);
+        names.resolve(&names.root, workdir, WalkOptions::DIRECTORY).map_err(|errno| Refusal {
+            status: FAILURE,
+            error: anyhow!("cannot start in {}: {errno}; choose another --workdir", spec.workdir.display()),
+        })?
+    };
+    fs.set_cwd(cwd);
+    let limits = ResourceLimits::default();
+    let request = {
+        let names = fs.names(&credentials, None);
+        find(&names, spec, limits.soft(Resource::Stack))?
+    };
+    let failed =
+        |errno: Errno| Refusal { status: FAILURE, error: anyhow!("cannot start the first process: {errno}") };
+    let main = MainProcess {
+        request,
+        files: Arc::new(files),
+        fs: Arc::new(fs),
+        limits,
+        ignored_signals: SignalSet(spec.ignored_signals.0),
+    };
+    spawn_main(kernel, main).map_err(failed)
+}
+
+/// Finds the command as `execvp(3)` does: along `PATH` unless its name has a slash.
+fn find(
+    names: &NameContext<'_>,
+    spec: &SandboxSpec,
+    stack_limit: u64,
+) -> Result<usk_sentry::task::ExecuteRequest, Refusal> {
+    let strings = |list: &[std::ffi::OsString]| list.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let arguments: Vec<Vec<u8>> = strings(&spec.arguments);
+    let environment: Vec<Vec<u8>> = strings(&spec.environment);
+    let command = arguments.first().cloned().unwrap_or_default();
+    let candidates: Vec<Vec<u8>> = if command.contains(&b'/') {
+        vec![command.clone()]
+    } else {
+        let path = environment.iter().find_map(|entry| entry.strip_prefix(b"PATH="));
+        path.unwrap_or(DEFAULT_PATH)
+            .split(|byte| *byte == b':')
+            .map(|directory| match directory {
+                b"" => command.clone(),
+                directory => [directory, b"/", &command].concat(),
+            })
+            .collect()
+    };
+    let mut last = Errno::ENOENT;
+    for candidate in candidates {
+        let request = ProgramRequest {
+            start: &names.cwd,
+            name: &candidate,
+            options: WalkOptions::FOLLOW,
+            shown_name: candidate.clone(),
+            is_unreachable: false,
+            arguments: Arguments { arguments: arguments.clone(), environment: environment.clone() },
+            stack_limit,
+            randomize: true,
+        };
+        match find_program(names, request) {
+            Ok(found) => return Ok(found),
+            // A shell would run a file without a known format as a script; so does execvp(3).
+            Err(SysError::Errno(Errno::ENOEXEC)) if !starts_like_elf(names, &candidate) => {
+                return as_script(names, spec, stack_limit, &candidate);
+            }
+            // Keep looking as execvp(3) does; a file that is there and refused is the better explanation.
+            Err(SysError::Errno(Errno::ENOENT | Errno::ENOTDIR)) => {
+                if exists(names, &candidate) {
+                    return Err(refuse(&candidate, Errno::ENOENT, true));
+                }
+            }
+            Err(SysError::Errno(errno @ (Errno::EACCES | Errno::ESTALE | Errno::ENODEV))) => last = errno,
+            Err(SysError::Errno(errno)) => return Err(refuse(&candidate, errno, true)),
+            Err(SysError::Restart(_)) => return Err(refuse(&candidate, Errno::EINTR, true)),
+        }
+    }
+    Err(refuse(&command, last, last != Errno::ENOENT))
+}
+
+fn exists(names: &NameContext<'_>, name: &[u8]) -> bool {
+    names.resolve(&names.cwd, name, WalkOptions::FOLLOW).is_ok()
+}
+
+fn starts_like_elf(names: &NameContext<'_>, name: &[u8]) -> bool {
+    let mut sink = usk_sentry::BytesSink::new(4);
+    match names.open_program(&names.cwd, name, WalkOptions::FOLLOW) {
+        Ok(file) => {
+            file.ops.read(&file, &mut sink, 0).is_ok() && matches!(&sink.bytes[..], b"\x7fELF" | b"#!")
+        }
+        Err(_) => true,
+    }
+}
+
+/// Runs a file without a known format by `/bin/sh`.
+fn as_script(
+    names: &NameContext<'_>,
+    spec: &SandboxSpec,
+    stack_limit: u64,
+    script: &[u8],
+) -> Result<usk_sentry::task::ExecuteRequest, Refusal> {
+    let mut arguments = vec![b"/bin/sh".to_vec(), script.to_vec()];
+    arguments.extend(spec.arguments.iter().skip(1).map(|text| text.as_bytes().to_vec()));
+    let environment = spec.environment.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let request = ProgramRequest {
+        start: &names.cwd,
+        name: b"/bin/sh",
+        options: WalkOptions::FOLLOW,
+        shown_name: b"/bin/sh".to_vec(),
+        is_unreachable: false,
+        arguments: Arguments { arguments, environment },
+        stack_limit,
+        randomize: true,
+    };
+    find_program(names, request).map_err(|_| refuse(script, Errno::ENOEXEC, true))
+}
+
+/// The line that tells why, in the words of a shell, with what to do.
+fn refuse(name: &[u8], errno: Errno, is_there: bool) -> Refusal {
+    let name = String::from_utf8_lossy(name);
+    let (status, error) = match errno {
+        Errno::ENOENT if is_there => (
+            NOT_FOUND,
+            anyhow!(
+                "cannot run {name}: its interpreter is not there; install it, or choose another --rootfs"
+            ),
+        ),
+        Errno::ENOENT => {
+            (NOT_FOUND, anyhow!("cannot run {name}: not found; check the name and PATH inside the sandbox"))
+        }
+        Errno::EACCES => {
+            (NOT_EXECUTABLE, anyhow!("cannot run {name}: permission denied; is it a file, and executable?"))
+        }
+        Errno::ENOEXEC => (
+            NOT_EXECUTABLE,
+            anyhow!("cannot run {name}: not a 64-bit x86 program; use one built for x86-64 Linux"),
+        ),
+        Errno::ELIBBAD => {
+            (NOT_EXECUTABLE, anyhow!("cannot run {name}: its interpreter is not a 64-bit x86 program"))
+        }
+        other => (NOT_EXECUTABLE, anyhow!("cannot run {name}: {other}")),
+    };
+    Refusal { status, error }
+}

@@ -1,0 +1,185 @@
+//! What can be asked for: the verbs and their options.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::values::{
+    Tmpfs, UserSpec, Volume, parse_duration, parse_hostname, parse_size, parse_tmpfs, parse_user,
+    parse_volume,
+};
+
+/// Run programs that nobody vetted on a kernel of their own, in a user process.
+#[derive(Parser, Debug)]
+#[command(
+    name = "usk",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run a command in a sandbox
+    Run(Box<RunArguments>),
+    /// Say what this host offers, what usk will use, and how to get what is missing
+    Doctor(DoctorArguments),
+    /// Set a sandbox up and keep it, without a command, until a signal ends it: for tests of its isolation
+    #[command(hide = true)]
+    Hold(Box<RunArguments>),
+}
+
+/// How guest code runs.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlatformChoice {
+    /// seccomp traps and user notification: fast, Linux 5.19 or newer
+    Trap,
+    /// PTRACE_SYSEMU: slow, for hosts without user notification
+    Ptrace,
+}
+
+const RUN_ABOUT: &str = "Run a command in a sandbox
+
+The command's system calls are answered by usk's own kernel, a user process that sees no file and no network of the
+host. Without options the command sees the host's root directory as it is, except for secrets; what it writes goes to a
+layer of its own and is gone when it ends. It has no network. Nothing needs to be installed or downloaded.";
+
+const RUN_AFTER: &str = "Secrets: ~/.ssh ~/.aws ~/.gnupg ~/.kube ~/.docker ~/.config/gh of the caller, of root, and of the \
+user that sudo was called by appear empty, wherever a directory that holds them is visible. Name one with -v to show it.
+
+Environment: PATH, HOME, LANG and TERM are passed on; -e, --env-file and --inherit-env add to them, --clear-env begins \
+with nothing.
+
+Exit status: the command's own; 128+N if signal N ended it; 124 if --timeout did; 125 if usk itself failed; 126 if the \
+command cannot be executed; 127 if it was not found; 137 if a limit ended it.
+
+Examples:
+  usk run -- python3 script.py
+  usk run -v .:/work:rw -w /work -- make test
+  usk run --rootfs ./debian -it -- bash
+  usk run -m 512M --pids-limit 64 --timeout 60s -- ./untrusted";
+
+/// Options of `usk run`.
+#[derive(Args, Debug)]
+#[command(long_about = RUN_ABOUT, after_long_help = RUN_AFTER)]
+pub struct RunArguments {
+    /// Directory that becomes the root instead of the host's
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
+    pub rootfs: Option<PathBuf>,
+
+    /// Show a host directory or file in the sandbox, read-only unless it says :rw
+    #[arg(short, long = "volume", value_name = "SRC:DST[:ro|rw]", value_parser = parse_volume, help_heading = "Files")]
+    pub volumes: Vec<Volume>,
+
+    /// Put an empty temporary file system there
+    #[arg(long, value_name = "DST[:size=N]", value_parser = parse_tmpfs, help_heading = "Files")]
+    pub tmpfs: Vec<Tmpfs>,
+
+    /// Refuse writes to the root, instead of keeping them in a layer that is discarded
+    #[arg(long, help_heading = "Files")]
+    pub read_only: bool,
+
+    /// Make this file or directory of the sandbox appear empty
+    #[arg(long, value_name = "PATH", help_heading = "Files")]
+    pub hide: Vec<PathBuf>,
+
+    /// Directory to start in [default: the current one if it exists in the sandbox, else /]
+    #[arg(short, long, value_name = "DIR", help_heading = "Process")]
+    pub workdir: Option<PathBuf>,
+
+    /// Set an environment variable; K alone takes the caller's value
+    #[arg(short, long = "env", value_name = "K[=V]", help_heading = "Process")]
+    pub environment: Vec<OsString>,
+
+    /// Set the variables that a file lists, one K=V or K a line
+    #[arg(long, value_name = "FILE", help_heading = "Process")]
+    pub env_file: Vec<PathBuf>,
+
+    /// Pass the caller's whole environment on
+    #[arg(long, conflicts_with = "clear_env", help_heading = "Process")]
+    pub inherit_env: bool,
+
+    /// Pass nothing on, not even PATH
+    #[arg(long, help_heading = "Process")]
+    pub clear_env: bool,
+
+    /// User and group in the sandbox; names are looked up in the sandbox's /etc/passwd and /etc/group [default: the
+    /// caller's ids]
+    #[arg(short, long, value_name = "UID[:GID]", value_parser = parse_user, help_heading = "Process")]
+    pub user: Option<UserSpec>,
+
+    /// Host name in the sandbox
+    #[arg(long, value_name = "NAME", default_value = "usk", value_parser = parse_hostname, help_heading = "Process")]
+    pub hostname: String,
+
+    /// Keep standard input open; it always is, the option is accepted for those used to Docker
+    #[arg(short, help_heading = "Process")]
+    pub interactive: bool,
+
+    /// Give the command a terminal of the sandbox's own, connected to the caller's
+    #[arg(short = 't', help_heading = "Process")]
+    pub terminal: bool,
+
+    /// End the sandbox after this time: 60s, 5m, 1.5h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Limits")]
+    pub timeout: Option<Duration>,
+
+    /// Limit the memory of everything in the sandbox: 512M, 2G
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_size, help_heading = "Limits")]
+    pub memory: Option<u64>,
+
+    /// Limit the number of processes and threads
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
+    pub pids_limit: Option<u32>,
+
+    /// How guest code runs
+    #[arg(long, value_enum, default_value = "trap", help_heading = "Kernel")]
+    pub platform: PlatformChoice,
+
+    /// List system calls on standard error or in a file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "",
+          value_parser = OsStringValueParser::new().map(PathBuf::from), help_heading = "Kernel")]
+    pub strace: Option<PathBuf>,
+
+    /// Append the kernel's own messages to a file
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub log: Option<PathBuf>,
+
+    /// Write what happens to an open descriptor, as JSON lines: started, exited with status, reason and limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Kernel")]
+    pub status_fd: Option<i32>,
+
+    /// Write usk's own messages on standard error as JSON lines
+    #[arg(long, help_heading = "Kernel")]
+    pub json: bool,
+
+    /// Print how long each step of the start took
+    #[arg(long, hide = true)]
+    pub timings: bool,
+
+    /// Log calls that the sentry's filter does not know instead of ending it: for finding out what a filter lacks
+    #[arg(long, hide = true)]
+    pub filter_log: bool,
+
+    /// Command and arguments
+    #[arg(trailing_var_arg = true, value_name = "COMMAND", required = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Options of `usk doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}

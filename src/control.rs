@@ -1,0 +1,287 @@
+//! What the monitor and the processes it makes say to each other: small, bounded, typed messages.
+//!
+//! The monitor assumes that the other side is hostile: a message that does not decode ends the sandbox, and no message
+//! makes the monitor do more than print a line or leave.
+
+use usk_abi::Errno;
+use usk_platform::host::child::Exit;
+use usk_platform::host::message_socket::MessageSocket;
+
+/// Most bytes of an encoded message.
+pub const MAX_MESSAGE: usize = 4096;
+/// Most bytes of text in a message; longer text is cut.
+pub const MAX_TEXT: usize = 2048;
+/// Most entries of a report; the rest is left out.
+pub const MAX_REPORT: usize = 256;
+
+/// From the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToSandbox {
+    /// The identity map is written and the cgroup joined: go on with the set-up.
+    Go,
+    /// Send this signal to the process group of the sandbox's first process.
+    Signal(i32),
+    /// The host's terminal has this size now.
+    Resize {
+        /// Lines.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
+    },
+    /// End everything, in order.
+    Terminate,
+}
+
+/// To the monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToMonitor {
+    /// The set-up is done, the filter in place.
+    Ready,
+    /// The command has been loaded and runs.
+    Started,
+    /// The first process was stopped by this signal, and so shall the monitor be, for its shell to see.
+    Stopped(i32),
+    /// The first process has ended. Nothing follows.
+    Exited(Exit),
+    /// The command could not be started, or the set-up failed. `status` is usk's exit status. Nothing follows.
+    Failed {
+        /// 125, 126 or 127.
+        status: u8,
+        /// What failed, why, and what to do.
+        message: String,
+    },
+    /// A line for the operator.
+    Log(String),
+    /// System calls that the kernel does not implement and that were made: number and count.
+    Unimplemented(Vec<(u32, u64)>),
+}
+
+/// A message that makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message makes no sense")]
+pub struct Malformed;
+
+const GO: u8 = 1;
+const SIGNAL: u8 = 2;
+const RESIZE: u8 = 3;
+const TERMINATE: u8 = 4;
+
+const READY: u8 = 16;
+const STARTED: u8 = 17;
+const STOPPED: u8 = 18;
+const EXITED_CODE: u8 = 19;
+const EXITED_SIGNAL: u8 = 20;
+const FAILED: u8 = 21;
+const LOG: u8 = 22;
+const UNIMPLEMENTED: u8 = 23;
+
+impl ToSandbox {
+    /// The message in bytes.
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            ToSandbox::Go => vec![GO],
+            ToSandbox::Signal(signal) => tagged(SIGNAL, &signal.to_le_bytes()),
+            ToSandbox::Resize { rows, columns } => {
+                tagged(RESIZE, &[rows.to_le_bytes(), columns.to_le_bytes()].concat())
+            }
+            ToSandbox::Terminate => vec![TERMINATE],
+        }
+    }
+
+    /// The message that these bytes are.
+    pub fn decode(bytes: &[u8]) -> Result<ToSandbox, Malformed> {
+        match *bytes {
+            [GO] => Ok(ToSandbox::Go),
+            [TERMINATE] => Ok(ToSandbox::Terminate),
+            [SIGNAL, a, b, c, d] => {
+                let signal = i32::from_le_bytes([a, b, c, d]);
+                if (1..=64).contains(&signal) { Ok(ToSandbox::Signal(signal)) } else { Err(Malformed) }
+            }
+            [RESIZE, a, b, c, d] => Ok(ToSandbox::Resize {
+                rows: u16::from_le_bytes([a, b]),
+                columns: u16::from_le_bytes([c, d]),
+            }),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl ToMonitor {
+    /// The message in bytes, at most [`MAX_MESSAGE`]: text and lists are cut to fit.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            ToMonitor::Ready => vec![READY],
+            ToMonitor::Started => vec![STARTED],
+            ToMonitor::Stopped(signal) => tagged(STOPPED, &signal.to_le_bytes()),
+            ToMonitor::Exited(Exit::Code(code)) => tagged(EXITED_CODE, &code.to_le_bytes()),
+            ToMonitor::Exited(Exit::Signal(signal)) => tagged(EXITED_SIGNAL, &signal.to_le_bytes()),
+            ToMonitor::Failed { status, message } => {
+                tagged(FAILED, &[&[*status], cut(message).as_bytes()].concat())
+            }
+            ToMonitor::Log(text) => tagged(LOG, cut(text).as_bytes()),
+            ToMonitor::Unimplemented(calls) => {
+                let mut bytes = vec![UNIMPLEMENTED];
+                for (number, count) in calls.iter().take(MAX_REPORT) {
+                    bytes.extend_from_slice(&number.to_le_bytes());
+                    bytes.extend_from_slice(&count.to_le_bytes());
+                }
+                bytes
+            }
+        }
+    }
+
+    /// The message that these bytes are. Text is made printable: it may come from a sandbox.
+    pub fn decode(bytes: &[u8]) -> Result<ToMonitor, Malformed> {
+        let (&tag, rest) = bytes.split_first().ok_or(Malformed)?;
+        match (tag, rest) {
+            (READY, []) => Ok(ToMonitor::Ready),
+            (STARTED, []) => Ok(ToMonitor::Started),
+            (STOPPED, _) => Ok(ToMonitor::Stopped(signal(rest)?)),
+            (EXITED_SIGNAL, _) => Ok(ToMonitor::Exited(Exit::Signal(signal(rest)?))),
+            (EXITED_CODE, _) => {
+                let code = i32::from_le_bytes(rest.try_into().map_err(|_| Malformed)?);
+                if (0..=255).contains(&code) {
+                    Ok(ToMonitor::Exited(Exit::Code(code)))
+                } else {
+                    Err(Malformed)
+                }
+            }
+            (FAILED, [status @ 125..=127, text @ ..]) => {
+                Ok(ToMonitor::Failed { status: *status, message: printable(text) })
+            }
+            (LOG, text) => Ok(ToMonitor::Log(printable(text))),
+            (UNIMPLEMENTED, list) => {
+                let (entries, left) = list.as_chunks::<12>();
+                if !left.is_empty() || entries.len() > MAX_REPORT {
+                    return Err(Malformed);
+                }
+                let entry = |&[a, b, c, d, ref count @ ..]: &[u8; 12]| {
+                    (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(*count))
+                };
+                Ok(ToMonitor::Unimplemented(entries.iter().map(entry).collect()))
+            }
+            _ => Err(Malformed),
+        }
+    }
+}
+
+fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
+    [&[tag], rest].concat()
+}
+
+fn signal(bytes: &[u8]) -> Result<i32, Malformed> {
+    let signal = i32::from_le_bytes(bytes.try_into().map_err(|_| Malformed)?);
+    if (1..=64).contains(&signal) { Ok(signal) } else { Err(Malformed) }
+}
+
+/// At most [`MAX_TEXT`] bytes of a text, at a character's boundary.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
+}
+
+/// Text that cannot steer a terminal.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]);
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The sandbox's end of the control socket.
+pub struct SandboxControl(pub MessageSocket);
+
+impl SandboxControl {
+    /// Another handle of the same socket.
+    pub fn try_clone(&self) -> Result<SandboxControl, Errno> {
+        self.0.try_clone().map(SandboxControl)
+    }
+
+    /// Sends a message, waiting for room. `EPIPE` once the monitor is gone.
+    pub fn send(&self, message: &ToMonitor) -> Result<(), Errno> {
+        self.0.send(&message.encode())
+    }
+
+    /// Waits for a message. `Ok(None)` once the monitor is gone.
+    pub fn receive(&self) -> Result<Option<ToSandbox>, Errno> {
+        let mut buffer = [0; MAX_MESSAGE];
+        match self.0.receive(&mut buffer)? {
+            None => Ok(None),
+            Some(length) => ToSandbox::decode(&buffer[..length]).map(Some).map_err(|_| Errno::EPROTO),
+        }
+    }
+}
+
+/// The monitor's end of the control socket.
+pub struct MonitorControl(pub MessageSocket);
+
+impl MonitorControl {
+    /// Sends a message if there is room: a sandbox that does not read cannot hold the monitor up.
+    pub fn send(&self, message: ToSandbox) -> Result<(), Errno> {
+        self.0.try_send(&message.encode())
+    }
+
+    /// The next message, if there is one. `Ok(None)` once the other side is gone, `EAGAIN` while there is none.
+    pub fn try_receive(&self) -> Result<Option<ToMonitor>, Errno> {
+        let mut buffer = [0; MAX_MESSAGE];
+        match self.0.try_receive(&mut buffer)? {
+            None => Ok(None),
+            Some(length) => ToMonitor::decode(&buffer[..length]).map(Some).map_err(|_| Errno::EPROTO),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_wire() {
+        for message in [
+            ToSandbox::Go,
+            ToSandbox::Signal(15),
+            ToSandbox::Resize { rows: 24, columns: 300 },
+            ToSandbox::Terminate,
+        ] {
+            assert_eq!(ToSandbox::decode(&message.encode()), Ok(message));
+        }
+        for message in [
+            ToMonitor::Ready,
+            ToMonitor::Started,
+            ToMonitor::Stopped(19),
+            ToMonitor::Exited(Exit::Code(255)),
+            ToMonitor::Exited(Exit::Signal(9)),
+            ToMonitor::Failed { status: 127, message: "x: not found".into() },
+            ToMonitor::Log("a line".into()),
+            ToMonitor::Unimplemented(vec![(400, 3), (1, u64::MAX)]),
+        ] {
+            assert_eq!(ToMonitor::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bytes in [&[][..], &[0], &[GO, 0], &[SIGNAL, 0, 0, 0, 0], &[SIGNAL, 65, 0, 0, 0], &[RESIZE, 1]] {
+            assert_eq!(ToSandbox::decode(bytes), Err(Malformed), "{bytes:?}");
+        }
+        for bytes in [
+            &[][..],
+            &[255],
+            &[READY, 1],
+            &[EXITED_CODE, 0, 1, 0, 0],
+            &[EXITED_SIGNAL, 0, 0, 0, 0],
+            &[FAILED],
+            &[FAILED, 0, 65],
+            &[UNIMPLEMENTED, 1],
+        ] {
+            assert_eq!(ToMonitor::decode(bytes), Err(Malformed), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_cut_and_made_harmless() {
+        let long = "é".repeat(MAX_TEXT);
+        assert!(ToMonitor::Log(long).encode().len() <= MAX_TEXT + 1);
+        let decoded = ToMonitor::decode(&[&[LOG][..], b"\x1b[31mred\n"].concat());
+        assert_eq!(decoded, Ok(ToMonitor::Log(" [31mred ".into())));
+        let many = ToMonitor::Unimplemented(vec![(1, 1); MAX_REPORT + 5]);
+        assert!(many.encode().len() <= MAX_MESSAGE);
+    }
+}

@@ -1,0 +1,28 @@
+//! The `usk` command: a program, run on a kernel of its own in a user process.
+//!
+//! [`command_line`] says what can be asked for, [`plan`] turns it into a [`spec`] by looking at the host, [`sandbox`]
+//! makes the processes, and [`monitor`] stays with them until the end. The sentry's process sets itself up, gives up
+//! what it does not need, and becomes the kernel in [`boot`]. [`control`] is what monitor and sentry say to each
+//! other, [`filters`] what the processes may ask of the host, [`cgroup`] how memory is limited, [`doctor`] what a host
+//! lacks.
+//!
+//! This crate connects the others and decides nothing about Linux.
+
+#![forbid(unsafe_code)]
+
+pub mod boot;
+pub mod cgroup;
+pub mod command_line;
+pub mod control;
+pub mod doctor;
+mod entry;
+pub mod filters;
+mod monitor;
+pub mod plan;
+mod run;
+pub mod sandbox;
+pub mod spec;
+pub mod status;
+pub mod values;
+
+pub use entry::main;

@@ -1,0 +1,180 @@
+//! Which host files the sandbox sees, and where.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use usk_platform::host::credentials::Identity;
+
+use super::secrets::secrets;
+use crate::command_line::RunArguments;
+use crate::spec::{Export, ExportAccess, Hidden, Mount, MountSource};
+use crate::values::{normalise, sandbox_path};
+
+/// Most exports of one sandbox: the root and its volumes.
+const MAX_EXPORTS: usize = usk_gofer_protocol::limits::MAX_EXPORTS;
+
+/// What the host's own virtual file systems are called. The sandbox has its own; the gofer does not get to see these.
+const VIRTUAL: [&str; 3] = ["proc", "sys", "dev"];
+
+/// The sandbox's file systems.
+#[derive(Debug)]
+pub struct Layout {
+    /// What the gofer serves. The first is the root.
+    pub exports: Vec<Export>,
+    /// What is mounted where.
+    pub mounts: Vec<Mount>,
+    /// Whether the root is the host's.
+    pub host_root: bool,
+}
+
+/// Opens the exports and lays out the mounts.
+pub(super) fn layout(arguments: &RunArguments, caller: &Identity) -> Result<Layout> {
+    let host_root = arguments.rootfs.is_none();
+    let rootfs = arguments.rootfs.clone().unwrap_or_else(|| "/".into());
+    let mut root = open_export(&rootfs, false)
+        .with_context(|| format!("cannot use {} as the root file system", rootfs.display()))?;
+    if !root.directory {
+        bail!(
+            "cannot use {} as the root file system: it is not a directory; unpack it first",
+            rootfs.display()
+        );
+    }
+    root.exclusive = true;
+    let host_root = host_root || root.source == Path::new("/");
+    let access = if arguments.read_only { ExportAccess::ReadOnly } else { ExportAccess::Overlay };
+    let source = MountSource::Export { export: 0, access };
+    let mut mounts = vec![Mount { destination: "/".into(), source }];
+    let mut exports = vec![root];
+    for volume in &arguments.volumes {
+        let export = open_export(&volume.source, volume.writable)
+            .with_context(|| format!("cannot show {} as a volume", volume.source.display()))?;
+        let access = if volume.writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
+        let source = MountSource::Export { export: exports.len(), access };
+        mounts.push(Mount { destination: volume.destination.clone(), source });
+        exports.push(export);
+    }
+    if exports.len() > MAX_EXPORTS {
+        bail!("too many volumes: at most {} fit; show a directory that contains several", MAX_EXPORTS - 1);
+    }
+    for tmpfs in &arguments.tmpfs {
+        let source = MountSource::Tmpfs { size: tmpfs.size };
+        mounts.push(Mount { destination: tmpfs.destination.clone(), source });
+    }
+    for (index, mount) in mounts.iter().enumerate().skip(1) {
+        if mount.destination == Path::new("/") {
+            bail!("nothing can be mounted on /: use --rootfs to choose the root");
+        }
+        if mounts[..index].iter().any(|earlier| earlier.destination == mount.destination) {
+            bail!("two file systems are mounted on {}: leave one out", mount.destination.display());
+        }
+    }
+    // A mount on a parent directory must come before the mounts inside it.
+    mounts.sort_by_key(|mount| mount.destination.components().count());
+    hide_secrets(&mut exports, caller);
+    for path in &arguments.hide {
+        hide(path, &mounts, &mut exports)?;
+    }
+    Ok(Layout { exports, mounts, host_root })
+}
+
+fn open_export(path: &Path, writable: bool) -> Result<Export> {
+    let source = std::fs::canonicalize(path).context("it does not exist, or cannot be reached")?;
+    let mut options = File::options();
+    options.read(true).custom_flags(OFlag::O_PATH.bits() | OFlag::O_NOFOLLOW.bits());
+    let file = options.open(&source).context("it cannot be opened")?;
+    let metadata = file.metadata().context("its type cannot be read")?;
+    if !metadata.is_dir() && !metadata.is_file() {
+        bail!("it is neither a directory nor a regular file: special files of the host cannot be shown");
+    }
+    let directory = metadata.is_dir();
+    Ok(Export { source, directory, descriptor: file.into(), writable, exclusive: false, hidden: Vec::new() })
+}
+
+/// Hides what holds credentials, and the host's own virtual file systems, in every export that shows them. An export
+/// that lies within a secret was asked for by name.
+fn hide_secrets(exports: &mut [Export], caller: &Identity) {
+    let mut places = secrets(caller);
+    places.extend(VIRTUAL.iter().map(|name| Path::new("/").join(name)));
+    for export in exports {
+        for place in &places {
+            if let Ok(path) = place.strip_prefix(&export.source)
+                && path != Path::new("")
+            {
+                export.hidden.push(Hidden { path: path.into(), required: false });
+            }
+        }
+    }
+}
+
+/// Hides a path of the sandbox in the export that shows it.
+fn hide(path: &Path, mounts: &[Mount], exports: &mut [Export]) -> Result<()> {
+    let text = path.to_str().with_context(|| format!("cannot hide {}: it is not text", path.display()))?;
+    let path = sandbox_path(text).map_err(|problem| anyhow::anyhow!("cannot hide: {problem}"))?;
+    let mount = covering(&path, mounts);
+    let inner = path.strip_prefix(&mount.destination).unwrap_or(&path);
+    match mount.source {
+        // It begins empty, and what it holds later is the sandbox's own.
+        MountSource::Tmpfs { .. } => Ok(()),
+        MountSource::Export { .. } if inner == Path::new("") => {
+            bail!("cannot hide {}: it is a mount; leave the mount out", path.display())
+        }
+        MountSource::Export { export, .. } => {
+            let export = &mut exports[export];
+            if open_in_root(&export.descriptor, inner, true).is_err() {
+                bail!("cannot hide {}: it does not exist in the sandbox; check the path", path.display());
+            }
+            export.hidden.push(Hidden { path: inner.into(), required: true });
+            Ok(())
+        }
+    }
+}
+
+/// The mount that shows a path: the one with the longest destination that is a prefix.
+fn covering<'a>(path: &Path, mounts: &'a [Mount]) -> &'a Mount {
+    let matching = mounts.iter().filter(|mount| path.starts_with(&mount.destination));
+    matching.max_by_key(|mount| mount.destination.components().count()).unwrap_or(&mounts[0])
+}
+
+/// Where the first process starts: where `-w` says, else where the caller is, if that exists in the sandbox, else `/`.
+pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf> {
+    if let Some(wanted) = wanted {
+        return normalise(wanted).with_context(|| {
+            format!("cannot start in {}: write an absolute path without '..'", wanted.display())
+        });
+    }
+    let Some(current) = std::env::current_dir().ok().and_then(|current| normalise(&current)) else {
+        return Ok("/".into());
+    };
+    let mount = covering(&current, &layout.mounts);
+    let inner = current.strip_prefix(&mount.destination).unwrap_or(&current);
+    let exists = match mount.source {
+        MountSource::Tmpfs { .. } => inner == Path::new(""),
+        MountSource::Export { export, .. } => {
+            let export = &layout.exports[export];
+            let hidden = export.hidden.iter().any(|hidden| inner.starts_with(&hidden.path));
+            let directory = || open_in_root(&export.descriptor, inner, true).and_then(|file| file.metadata());
+            !hidden && directory().is_ok_and(|metadata| metadata.is_dir())
+        }
+    };
+    Ok(if exists { current } else { "/".into() })
+}
+
+/// Opens a path below a directory as if the directory were the root: links and `..` cannot leave it. With `reference`
+/// the file is only referred to (`O_PATH`), else opened for reading without waiting for anybody.
+pub fn open_in_root(root: &OwnedFd, path: &Path, reference: bool) -> std::io::Result<File> {
+    let flags = if reference { OFlag::O_PATH } else { OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY };
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
+    let path = if path == Path::new("") { Path::new(".") } else { path };
+    Ok(openat2(root.as_fd(), path, how)?.into())
+}
+
+/// Device and inode, to tell whether two descriptors mean the same file.
+pub(crate) fn file_identity(descriptor: &OwnedFd) -> std::io::Result<(u64, u64)> {
+    let metadata = File::from(descriptor.try_clone()?).metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,182 @@
+//! The gofer's part of the set-up: from a fork of the monitor to a process whose whole world is its exports.
+//!
+//! Each export is a copy of the host's mounts below its source, read-only unless it was asked for as writable, without
+//! devices and set-user-id bits, and with empty directories and files mounted over what must not be seen. The gofer's
+//! root holds these copies and nothing else, so what the server's own checks refuse, the host's kernel would refuse
+//! again.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use usk_gofer::{ExportMode, MountCrossing, SelfDescriptors, Sharing};
+use usk_platform::host::credentials::{Capabilities, become_user, keep_capabilities};
+use usk_platform::host::mounts::{self, MountAttributes};
+use usk_platform::host::namespaces::Namespaces;
+use usk_platform::host::{child, descriptors, rlimit, signals};
+
+use super::sentry::{CANNOT_PIVOT, die_with_monitor, wait_for_go};
+use super::steps::Steps;
+use crate::control::SandboxControl;
+use crate::plan::{file_identity, open_in_root};
+use crate::spec::{Export, Hidden};
+
+/// What the gofer has of its own. An ordinary caller's gofer has users of its own as well: without them it could not
+/// have the others. A privileged caller's has not: it must see and keep files' owners.
+pub const GOFER_NAMESPACES: Namespaces =
+    Namespaces::PID.and(Namespaces::MOUNT).and(Namespaces::IPC).and(Namespaces::UTS).and(Namespaces::NETWORK);
+
+/// What a privileged caller's gofer keeps at most (the server gives up more where nothing is writable), to read and to make files as the sandbox's users: CAP_CHOWN,
+/// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID. An ordinary caller's keeps none.
+pub const GOFER_CAPABILITIES: Capabilities = Capabilities::of(&[0, 1, 2, 3, 4]);
+
+/// Sets this process up and serves. Returns the process's exit status.
+pub(super) fn main(
+    exports: Vec<Export>,
+    lanes: Vec<OwnedFd>,
+    control: &SandboxControl,
+    privileged: bool,
+    timings: bool,
+) -> Result<i32> {
+    let mut steps = Steps::begin("gofer");
+    child::set_name(c"usk-gofer").context("cannot name the gofer")?;
+    let error = std::io::stderr();
+    let mut kept = vec![error.as_fd(), control.0.as_fd()];
+    kept.extend(lanes.iter().map(AsFd::as_fd));
+    kept.extend(exports.iter().map(|export| export.descriptor.as_fd()));
+    descriptors::close_all_except(&kept)
+        .context("cannot close the monitor's descriptors: usk needs Linux 5.9")?;
+    steps.done("descriptors");
+    wait_for_go(control)?;
+    steps.done("wait");
+    if privileged {
+        become_user(0, 0, true).context("cannot give up the caller's groups")?;
+    }
+    die_with_monitor(control)?;
+    child::new_session().context("cannot leave the caller's session")?;
+    signals::unblock_all().context("cannot unblock signals")?;
+    steps.done("identity");
+    mounts::make_all_private().context("cannot separate the gofer's mounts from the host's")?;
+    let own_descriptors = own_descriptors()?;
+    let exports = enter_exports(exports)?;
+    steps.done("exports");
+    keep_capabilities(if privileged { GOFER_CAPABILITIES } else { Capabilities::NONE })
+        .context("cannot give up capabilities")?;
+    rlimit::forbid_core_files().context("cannot forbid core files")?;
+    steps.done("privileges");
+    if timings {
+        steps.print();
+    }
+    usk_gofer::serve(lanes, exports, own_descriptors).context("the gofer failed")?;
+    Ok(0)
+}
+
+/// `/proc/self/fd`, as a mount of its own: no `..` leads from it to the host's `/proc`.
+fn own_descriptors() -> Result<SelfDescriptors> {
+    let directory = descriptors::open_directory(c"/proc/self/fd")
+        .context("cannot open /proc/self/fd: /proc must be mounted on the host")?;
+    let alone = mounts::clone_mount(directory.as_fd()).context("cannot separate /proc/self/fd from /proc")?;
+    Ok(SelfDescriptors::from_directory(alone))
+}
+
+/// Builds the gofer's root out of the exports and enters it. Returns what the server needs to know about each. The
+/// monitor's own descriptors of the sources are closed: from them `..` would lead to the rest of the host.
+fn enter_exports(exports: Vec<Export>) -> Result<Vec<usk_gofer::Export>> {
+    let mut trees = Vec::with_capacity(exports.len());
+    for export in &exports {
+        trees.push(copy_tree(export).with_context(|| format!("cannot export {}", export.source.display()))?);
+    }
+    let options = [(c"mode", c"0555"), (c"size", c"64k"), (c"nr_inodes", c"256")];
+    let attributes = MountAttributes { read_only: false, no_execute: true };
+    let root = mounts::new_tmpfs(&options, attributes).context("cannot make the gofer's root")?;
+    mounts::cover_root(root.as_fd()).context("cannot mount the gofer's root")?;
+    let covers = Covers::make(root.as_fd()).context("cannot make what hides files")?;
+    for (index, (export, tree)) in exports.iter().zip(&trees).enumerate() {
+        let name = CString::new(index.to_string()).context("a number has no zero byte")?;
+        let place =
+            make_place(root.as_fd(), &name, export.directory).context("cannot make a place for an export")?;
+        mounts::attach(tree.as_fd(), place.as_fd())
+            .with_context(|| format!("cannot attach {}", export.source.display()))?;
+        for hidden in &export.hidden {
+            covers.hide(tree, hidden).with_context(|| format!("cannot hide {}", hidden.path.display()))?;
+        }
+    }
+    let attributes = MountAttributes { read_only: true, no_execute: true };
+    mounts::restrict(root.as_fd(), attributes, false).context("cannot make the gofer's root read-only")?;
+    mounts::enter_root(root.as_fd()).context(CANNOT_PIVOT)?;
+    Ok(exports.iter().zip(trees).map(|(export, root)| describe(export, root)).collect())
+}
+
+/// A copy of the mounts below an export's source, with what it may not do taken away.
+fn copy_tree(export: &Export) -> Result<OwnedFd> {
+    let path = CString::new(export.source.as_os_str().as_bytes()).context("its path has a zero byte")?;
+    let tree =
+        mounts::clone_tree(&path).context("its mounts cannot be copied: usk needs Linux 5.12 or newer")?;
+    // The path was resolved a second time, since mounts of the caller's namespace cannot be copied in this one.
+    if file_identity(&tree)? != file_identity(&export.descriptor)? {
+        bail!("it was replaced meanwhile: try again");
+    }
+    let attributes = MountAttributes { read_only: !export.writable, no_execute: false };
+    mounts::restrict(tree.as_fd(), attributes, true).context("its mounts cannot be restricted")?;
+    Ok(tree)
+}
+
+/// An empty directory and an empty file, to mount over others.
+struct Covers {
+    directory: OwnedFd,
+    file: OwnedFd,
+}
+
+impl Covers {
+    fn make(root: BorrowedFd<'_>) -> Result<Covers> {
+        let options = [(c"mode", c"0555"), (c"size", c"4k"), (c"nr_inodes", c"3")];
+        let attributes = MountAttributes { read_only: false, no_execute: true };
+        let empty = mounts::new_tmpfs(&options, attributes)?;
+        let place = make_place(root, c"empty", true)?;
+        mounts::attach(empty.as_fd(), place.as_fd())?;
+        let directory = make_place(empty.as_fd(), c"directory", true)?;
+        let file = make_place(empty.as_fd(), c"file", false)?;
+        let attributes = MountAttributes { read_only: true, no_execute: true };
+        mounts::restrict(empty.as_fd(), attributes, false)?;
+        Ok(Covers { directory, file })
+    }
+
+    /// Mounts over a place of an export. Links inside the export are followed, and cannot lead out of it.
+    fn hide(&self, tree: &OwnedFd, hidden: &Hidden) -> Result<()> {
+        let place = match open_in_root(tree, &hidden.path, true) {
+            Ok(place) => place,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !hidden.required => return Ok(()),
+            Err(error) => return Err(error).context("it cannot be reached"),
+        };
+        let directory = place.metadata().context("its type cannot be read")?.is_dir();
+        let cover = if directory { &self.directory } else { &self.file };
+        let cover = mounts::clone_mount(cover.as_fd())?;
+        mounts::attach(cover.as_fd(), place.as_fd())?;
+        Ok(())
+    }
+}
+
+/// Makes an empty directory or file and refers to it.
+fn make_place(parent: BorrowedFd<'_>, name: &CStr, directory: bool) -> Result<OwnedFd> {
+    if directory {
+        nix::sys::stat::mkdirat(parent, name, Mode::from_bits_truncate(0o555))?;
+    } else {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        drop(nix::fcntl::openat(parent, name, flags, Mode::from_bits_truncate(0o444))?);
+    }
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// What the server needs to know about an export.
+fn describe(export: &Export, root: OwnedFd) -> usk_gofer::Export {
+    usk_gofer::Export {
+        root,
+        mode: if export.writable { ExportMode::ReadWrite } else { ExportMode::ReadOnly },
+        sharing: if export.exclusive { Sharing::Exclusive } else { Sharing::Shared },
+        crossing: MountCrossing::Cross,
+    }
+}

@@ -1,0 +1,177 @@
+//! The monitor's part of the set-up: making the two processes.
+
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+
+use anyhow::{Context, Result, anyhow};
+use usk_abi::Errno;
+use usk_platform::host::child::{self, ChildProcess, Spawned};
+use usk_platform::host::message_socket::MessageSocket;
+use usk_platform::host::namespaces::{IdentityMap, Namespaces, write_identity_map};
+
+use super::gofer::{self, GOFER_NAMESPACES};
+use super::identity::Caller;
+use super::sentry::{self, SENTRY_NAMESPACES};
+use super::steps::Steps;
+use crate::cgroup::Cgroup;
+use crate::control::{MonitorControl, SandboxControl, ToMonitor, ToSandbox};
+use crate::entry::FAILURE;
+use crate::plan::Plan;
+
+/// How many requests the gofer can serve at the same time: each lane is a conversation of its own, so that a slow disk
+/// under one file does not hold up the rest.
+pub(super) const LANES: usize = 4;
+
+/// A running sandbox, seen by the monitor. Dropping it ends nothing: call [`Sandbox::end`].
+pub struct Sandbox {
+    /// The kernel.
+    pub sentry: ChildProcess,
+    /// The file server.
+    pub gofer: ChildProcess,
+    /// To and from the sentry.
+    pub control: MonitorControl,
+    /// To and from the gofer, which says only why it failed.
+    pub gofer_control: MonitorControl,
+}
+
+/// Makes the processes, which set themselves up. The caller must have one thread.
+pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
+    let timings = plan.spec.timings;
+    let mut steps = Steps::begin("monitor");
+    let caller = Caller::current()?;
+    let (control, sentry_control) =
+        MessageSocket::pair().context("cannot make the sentry's control socket")?;
+    let (gofer_control, gofer_end) =
+        MessageSocket::pair().context("cannot make the gofer's control socket")?;
+    let (control, gofer_control) = (MonitorControl(control), MonitorControl(gofer_control));
+    let (sentry_control, gofer_end) = (SandboxControl(sentry_control), SandboxControl(gofer_end));
+    let mut sentry_lanes: Vec<OwnedFd> = Vec::with_capacity(LANES);
+    let mut gofer_lanes: Vec<OwnedFd> = Vec::with_capacity(LANES);
+    for _ in 0..LANES {
+        let (sentry_lane, gofer_lane) =
+            usk_platform::host::message_socket_pair().context("cannot make a lane to the gofer")?;
+        sentry_lanes.push(sentry_lane);
+        gofer_lanes.push(gofer_lane);
+    }
+    let cgroup_descriptor = cgroup.and_then(Cgroup::descriptor);
+    steps.done("sockets");
+
+    // The sentry first: it has more to set up, and does so while the gofer is made.
+    let sentry = match child::spawn(SENTRY_NAMESPACES, cgroup_descriptor).map_err(explain_spawn)? {
+        Spawned::Parent(process) => process,
+        Spawned::Child => {
+            let spec = plan.spec;
+            let may_set_groups = caller.is_privileged();
+            let work = || sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups);
+            become_child(&sentry_control, work)
+        }
+    };
+    steps.done("sentry");
+    if let Err(error) = admit(&sentry, &control, Some(caller.sentry()), cgroup) {
+        end(&sentry);
+        return Err(error);
+    }
+    steps.done("admit");
+    let gofer_namespaces =
+        if caller.is_privileged() { GOFER_NAMESPACES } else { GOFER_NAMESPACES.and(Namespaces::USER) };
+    let gofer = match child::spawn(gofer_namespaces, cgroup_descriptor).map_err(explain_spawn) {
+        Ok(Spawned::Parent(process)) => process,
+        Ok(Spawned::Child) => {
+            let privileged = caller.is_privileged();
+            let work = || gofer::main(plan.exports, gofer_lanes, &gofer_end, privileged, timings);
+            become_child(&gofer_end, work)
+        }
+        Err(error) => {
+            end(&sentry);
+            return Err(error);
+        }
+    };
+    steps.done("gofer");
+    let sandbox = Sandbox { sentry, gofer, control, gofer_control };
+    if let Err(error) = admit(&sandbox.gofer, &sandbox.gofer_control, caller.gofer(), cgroup) {
+        sandbox.end();
+        return Err(error);
+    }
+    steps.done("admit");
+    if timings {
+        steps.print();
+    }
+    Ok(sandbox)
+}
+
+/// Gives a process its identity and its cgroup, and lets it go on.
+fn admit(
+    process: &ChildProcess,
+    control: &MonitorControl,
+    identity: Option<IdentityMap>,
+    cgroup: Option<&Cgroup>,
+) -> Result<()> {
+    if let Some(map) = identity {
+        write_identity_map(process.pid(), &map).context(
+            "cannot map the sandbox's user: the host forbids it; run as root, or as a user without restrictions by a \
+             security module",
+        )?;
+    }
+    if let Some(cgroup) = cgroup {
+        cgroup.admit(process.pid())?;
+    }
+    match control.send(ToSandbox::Go) {
+        // A process that has failed already has left its reason in the socket, which the monitor reads.
+        Ok(()) | Err(Errno::EPIPE) => Ok(()),
+        Err(error) => Err(error).context("the sandbox ended during its set-up"),
+    }
+}
+
+impl Sandbox {
+    /// Ends both processes and waits until nothing of the sandbox is left.
+    pub fn end(&self) {
+        // Both first, then wait: they end side by side.
+        let _ = self.sentry.send_signal(libc_sigkill());
+        let _ = self.gofer.send_signal(libc_sigkill());
+        let _ = self.sentry.wait();
+        let _ = self.gofer.wait();
+    }
+}
+
+fn end(process: &ChildProcess) {
+    let _ = process.send_signal(libc_sigkill());
+    let _ = process.wait();
+}
+
+fn libc_sigkill() -> i32 {
+    nix::sys::signal::Signal::SIGKILL as i32
+}
+
+/// Runs the child's part and ends the process: nothing of the monitor's may run in it, not even destructors.
+fn become_child(control: &SandboxControl, work: impl FnOnce() -> Result<i32>) -> ! {
+    let message = match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(status)) => child::exit(status),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => "a process of the sandbox panicked; this is a bug in usk: please report it".into(),
+    };
+    // If the monitor is gone, nobody is left to be told.
+    let _ = control.send(&ToMonitor::Failed { status: FAILURE as u8, message });
+    child::exit(FAILURE)
+}
+
+/// What to do about a host that refuses to make the namespaces.
+fn explain_spawn(error: Errno) -> anyhow::Error {
+    let cure = match error {
+        Errno::EPERM => {
+            "the host allows no user namespaces here: run as root, or allow them \
+             (sysctl kernel.unprivileged_userns_clone=1, sysctl kernel.apparmor_restrict_unprivileged_userns=0; \
+             in a container: another seccomp profile, or --privileged)"
+        }
+        Errno::ENOSPC | Errno::EUSERS => {
+            "a limit on namespaces is reached: raise sysctl user.max_user_namespaces, user.max_net_namespaces and \
+             their kin"
+        }
+        Errno::EINVAL => {
+            "the host's kernel lacks a namespace: it needs CONFIG_USER_NS, PID_NS, NET_NS, IPC_NS, UTS_NS"
+        }
+        Errno::EAGAIN => "a limit on processes is reached: raise ulimit -u or the cgroup's pids.max",
+        Errno::ENOSYS => "the host's kernel is older than 5.3, or a filter forbids clone3: use a newer one",
+        _ => "see 'usk doctor'",
+    };
+    anyhow!("cannot make the sandbox's namespaces: {error} ({error:?}): {cure}")
+}

@@ -1,0 +1,26 @@
+//! The processes of a sandbox and how they are set up.
+//!
+//! The monitor forks the gofer and the sentry; nothing is executed. Each is the first process of a PID namespace, so
+//! that what it makes dies with it, and each waits for [`ToSandbox::Go`](crate::control::ToSandbox::Go) while the
+//! monitor writes its identity map and puts it into the cgroup. Then it sets itself up, single-threaded, in an order
+//! that leaves nothing out: an error at any step ends the sandbox and says what to do.
+//!
+//! ```text
+//! usk run          monitor   waits for signals, both children, the control socket
+//!  ├─ usk-gofer              user (ordinary caller), PID, mount, IPC, UTS, network namespaces; root: the exports
+//!  └─ usk-sentry             user, PID, mount, IPC, UTS, network namespaces; root: empty, read-only
+//!      └─ stubs              made by the platform, in the sentry's namespaces
+//! ```
+//!
+//! When one goes, all go: the two children have asked for SIGKILL at the monitor's death; the monitor waits for both
+//! and ends the other; the gofer also leaves when its lanes hang up.
+
+mod gofer;
+mod identity;
+mod launch;
+mod sentry;
+mod steps;
+
+pub use gofer::{GOFER_CAPABILITIES, GOFER_NAMESPACES};
+pub use launch::{Sandbox, launch};
+pub use sentry::{SENTRY_NAMESPACES, Sentry};

@@ -1,0 +1,32 @@
+//! `flock(2)`.
+
+use usk_abi::Errno;
+use usk_abi::fs::OpenFlags;
+use usk_abi::fs::lock::{LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN};
+use usk_sentry::SysResult;
+use usk_sentry::task::{Current, SyscallArguments};
+
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[Row::full(73, "flock", &[Fd, Flags], sys_flock)];
+
+fn sys_flock(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let operation = arguments.u32(1);
+    let exclusive = match operation & !LOCK_NB {
+        LOCK_SH => Some(false),
+        LOCK_EX => Some(true),
+        LOCK_UN => None,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let file = current.task.files().get(arguments.i32(0))?;
+    if file.open_flags().contains(OpenFlags::PATH) {
+        return Err(Errno::EBADF.into());
+    }
+    let locks = file.inode().common().locks();
+    match exclusive {
+        None => locks.unlock_whole(file.id()),
+        Some(exclusive) if operation & LOCK_NB != 0 => locks.lock_whole(file.id(), exclusive)?,
+        Some(exclusive) => locks.lock_whole_or_wait(current, file.id(), exclusive)?,
+    }
+    Ok(0)
+}

@@ -1,0 +1,142 @@
+//! `futex(2)`, `set_robust_list(2)`, `get_robust_list(2)`, `set_tid_address(2)`.
+
+use std::sync::atomic::Ordering;
+
+use usk_abi::Errno;
+use usk_abi::time::Timespec;
+use usk_platform::host::{self, Clock};
+use usk_sentry::futex::{self, MATCH_ANY, Requeue};
+use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::time::Deadline;
+use usk_sentry::{Restart, RestartBlock, SysError, SysResult, UserPtr};
+
+use crate::copy::read_timespec;
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::partial(
+        202,
+        "futex",
+        &[Pointer, Int, Uint, Pointer, Pointer, Uint],
+        sys_futex,
+        "priority-inheriting operations return ENOSYS",
+    ),
+    Row::full(218, "set_tid_address", &[Pointer], sys_set_tid_address),
+    Row::full(273, "set_robust_list", &[Pointer, Uint], sys_set_robust_list),
+    Row::full(274, "get_robust_list", &[Int, Pointer, Pointer], sys_get_robust_list),
+];
+
+const FUTEX_WAIT: u32 = 0;
+const FUTEX_WAKE: u32 = 1;
+const FUTEX_REQUEUE: u32 = 3;
+const FUTEX_CMP_REQUEUE: u32 = 4;
+const FUTEX_WAKE_OP: u32 = 5;
+const FUTEX_WAIT_BITSET: u32 = 9;
+const FUTEX_WAKE_BITSET: u32 = 10;
+const FUTEX_PRIVATE_FLAG: u32 = 128;
+const FUTEX_CLOCK_REALTIME: u32 = 256;
+/// Bytes of `struct robust_list_head`.
+const ROBUST_LIST_HEAD_SIZE: usize = 24;
+
+fn sys_futex(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let (address, word, value) = (arguments.u64(0), arguments.u32(1), arguments.u32(2));
+    let (timeout, second, bitset) = (arguments.pointer::<Timespec>(3), arguments.u64(4), arguments.u32(5));
+    let private = word & FUTEX_PRIVATE_FLAG != 0;
+    let realtime = word & FUTEX_CLOCK_REALTIME != 0;
+    let command = word & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
+    if realtime && command != FUTEX_WAIT_BITSET && command != FUTEX_WAIT {
+        return Err(Errno::ENOSYS.into());
+    }
+    // The fourth register is a count for the operations that requeue or wake twice.
+    let second_count = arguments.u32(3);
+    match command {
+        FUTEX_WAIT | FUTEX_WAIT_BITSET => {
+            let time = if timeout.is_null() { None } else { Some(read_timespec(current, timeout)?) };
+            let is_relative = command == FUTEX_WAIT;
+            let bitset = if is_relative { MATCH_ANY } else { bitset };
+            match time {
+                None => {
+                    futex::wait(current, address, private, value, bitset, None)?;
+                    Ok(0)
+                }
+                Some(time) if is_relative => {
+                    let deadline = Deadline::after(std::time::Duration::from_nanos(time));
+                    wait_relative(current, address, private, value, bitset, deadline)
+                }
+                Some(time) => {
+                    let deadline = if realtime { from_realtime(time) } else { Deadline(time) };
+                    futex::wait(current, address, private, value, bitset, Some(deadline))?;
+                    Ok(0)
+                }
+            }
+        }
+        FUTEX_WAKE => Ok(futex::wake(&current.task, address, private, value, MATCH_ANY)?.into()),
+        FUTEX_WAKE_BITSET => Ok(futex::wake(&current.task, address, private, value, bitset)?.into()),
+        FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => {
+            if value > i32::MAX as u32 || second_count > i32::MAX as u32 {
+                return Err(Errno::EINVAL.into());
+            }
+            let expected = (command == FUTEX_CMP_REQUEUE).then_some(bitset);
+            let request =
+                Requeue { from: address, to: second, private, wake: value, requeue: second_count, expected };
+            Ok(futex::requeue(current, request)?.into())
+        }
+        FUTEX_WAKE_OP => {
+            Ok(futex::wake_op(current, address, second, private, value, second_count, bitset)?.into())
+        }
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// A time on `CLOCK_REALTIME` as a time on `CLOCK_MONOTONIC`, as the clocks stand now.
+pub(crate) fn from_realtime(time: u64) -> Deadline {
+    let left = time.saturating_sub(host::clock_ns(Clock::Realtime));
+    Deadline::after(std::time::Duration::from_nanos(left))
+}
+
+/// A wait with a relative timeout: after a signal without handler it goes on with the time that is left.
+pub(crate) fn wait_relative(
+    current: &mut Current,
+    address: u64,
+    private: bool,
+    value: u32,
+    bitset: u32,
+    deadline: Deadline,
+) -> SysResult {
+    match futex::wait(current, address, private, value, bitset, Some(deadline)) {
+        Err(SysError::Restart(_)) => {
+            Err(Restart::Block(RestartBlock::Futex { address, value, bitset, private, deadline }).into())
+        }
+        other => other.map(|()| 0),
+    }
+}
+
+fn sys_set_tid_address(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    current.task.clear_child_tid.store(arguments.u64(0), Ordering::Relaxed);
+    Ok(current.task.tid() as u64)
+}
+
+fn sys_set_robust_list(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    if arguments.usize(1) != ROBUST_LIST_HEAD_SIZE {
+        return Err(Errno::EINVAL.into());
+    }
+    current.task.robust_list.store(arguments.u64(0), Ordering::Relaxed);
+    Ok(0)
+}
+
+fn sys_get_robust_list(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let head = match arguments.i32(0) {
+        0 => current.task.robust_list.load(Ordering::Relaxed),
+        tid => {
+            let task = current.task.kernel.find_task(tid)?;
+            let own = current.task.credentials();
+            if own.euid != 0 && own.euid != task.credentials().uid {
+                return Err(Errno::EPERM.into());
+            }
+            task.robust_list.load(Ordering::Relaxed)
+        }
+    };
+    UserPtr::<u64>::new(arguments.u64(2)).write(current.space(), &(ROBUST_LIST_HEAD_SIZE as u64))?;
+    UserPtr::<u64>::new(arguments.u64(1)).write(current.space(), &head)?;
+    Ok(0)
+}

@@ -1,0 +1,81 @@
+//! `getdents(2)`, `getdents64(2)`.
+
+use usk_abi::Errno;
+use usk_abi::fs::OpenFlags;
+use usk_sentry::SysResult;
+use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::vfs::DirectoryEntry;
+
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::full(78, "getdents", &[Fd, OutBuffer, Uint], sys_getdents),
+    Row::full(217, "getdents64", &[Fd, OutBuffer, Uint], sys_getdents64),
+];
+
+/// Bytes that one call returns at most; more is asked for in the next.
+const MAX_BYTES: usize = 1 << 20;
+/// Bytes before the name: inode number, offset, record length (and, in the newer form, type).
+const HEADER: usize = 18;
+const HEADER64: usize = 19;
+
+fn sys_getdents(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    read_entries(current, arguments, |bytes, entry, next| {
+        // The type is in the record's last byte.
+        let length = (HEADER + entry.name.len() + 2).next_multiple_of(8);
+        push_header(bytes, entry, next, length);
+        bytes.extend_from_slice(entry.name);
+        bytes.resize(bytes.len() + length - HEADER - entry.name.len() - 1, 0);
+        bytes.push(entry.file_type.directory_entry_type());
+    })
+}
+
+fn sys_getdents64(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    read_entries(current, arguments, |bytes, entry, next| {
+        let length = (HEADER64 + entry.name.len() + 1).next_multiple_of(8);
+        push_header(bytes, entry, next, length);
+        bytes.push(entry.file_type.directory_entry_type());
+        bytes.extend_from_slice(entry.name);
+        bytes.resize(bytes.len() + length - HEADER64 - entry.name.len(), 0);
+    })
+}
+
+fn push_header(bytes: &mut Vec<u8>, entry: &DirectoryEntry<'_>, next: u64, length: usize) {
+    bytes.extend_from_slice(&entry.inode.to_ne_bytes());
+    bytes.extend_from_slice(&next.to_ne_bytes());
+    // Names have at most 255 bytes.
+    bytes.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes());
+}
+
+fn read_entries(
+    current: &Current,
+    arguments: SyscallArguments,
+    push: impl Fn(&mut Vec<u8>, &DirectoryEntry<'_>, u64),
+) -> SysResult {
+    let file = current.task.files().get(arguments.i32(0))?;
+    if file.open_flags().contains(OpenFlags::PATH) {
+        return Err(Errno::EBADF.into());
+    }
+    let room = usize::try_from(arguments.u32(2)).unwrap_or(MAX_BYTES).min(MAX_BYTES);
+    let mut bytes = Vec::new();
+    let mut lacks_room = false;
+    let mut position = file.position.lock();
+    let mut at = *position;
+    file.ops.read_directory(&file, &mut at, &mut |entry, next| {
+        let before = bytes.len();
+        push(&mut bytes, entry, next);
+        lacks_room = bytes.len() > room;
+        if lacks_room {
+            bytes.truncate(before);
+        }
+        !lacks_room
+    })?;
+    if bytes.is_empty() && lacks_room {
+        return Err(Errno::EINVAL.into());
+    }
+    if current.space().write(arguments.u64(1), &bytes) != bytes.len() {
+        return Err(Errno::EFAULT.into());
+    }
+    *position = at;
+    Ok(bytes.len() as u64)
+}

@@ -1,0 +1,101 @@
+//! `link(2)`, `linkat(2)`, `symlink(2)`, `symlinkat(2)`, `readlink(2)`, `readlinkat(2)`.
+
+use usk_abi::Errno;
+use usk_abi::capability::CAP_DAC_READ_SEARCH;
+use usk_abi::fs::{AT_FDCWD, AtFlags};
+use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::vfs::{FileType, Link};
+use usk_sentry::{SysResult, UserPtr};
+
+use crate::place::{Names, at_flags, locate, read_path, start};
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::full(86, "link", &[Path, Path], sys_link),
+    Row::full(88, "symlink", &[Path, Path], sys_symlink),
+    Row::full(89, "readlink", &[Path, OutBuffer, Int], sys_readlink),
+    Row::full(265, "linkat", &[Fd, Path, Fd, Path, Flags], sys_linkat),
+    Row::full(266, "symlinkat", &[Path, Fd, Path], sys_symlinkat),
+    Row::full(267, "readlinkat", &[Fd, Path, OutBuffer, Int], sys_readlinkat),
+];
+
+/// A directory descriptor and a name.
+type At = (i32, UserPtr<u8>);
+
+fn sys_link(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let (old, new) = (arguments.pointer(0), arguments.pointer(1));
+    link(current, (AT_FDCWD, old), (AT_FDCWD, new), AtFlags::empty())
+}
+
+fn sys_linkat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let flags = at_flags(arguments.u32(4), AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH)?;
+    let old = (arguments.i32(0), arguments.pointer(1));
+    link(current, old, (arguments.i32(2), arguments.pointer(3)), flags)
+}
+
+fn link(current: &Current, old: At, new: At, flags: AtFlags) -> SysResult {
+    let names = Names::of(current);
+    let mut allowed = flags;
+    // Naming an open file by its descriptor alone is for its opener, or for the privileged.
+    if flags.contains(AtFlags::EMPTY_PATH) && !current.task.credentials().has_capability(CAP_DAC_READ_SEARCH)
+    {
+        allowed -= AtFlags::EMPTY_PATH;
+    }
+    let follow = flags.contains(AtFlags::SYMLINK_FOLLOW);
+    let target = locate(current, &names, old.0, old.1, allowed, follow)?;
+    let name = read_path(current, new.1)?;
+    let start = start(current, &names.fs, new.0, &name)?;
+    names.context().link(&target, &start, &name)?;
+    Ok(0)
+}
+
+fn sys_symlink(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    symlink(current, arguments.pointer(0), (AT_FDCWD, arguments.pointer(1)))
+}
+
+fn sys_symlinkat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    symlink(current, arguments.pointer(0), (arguments.i32(1), arguments.pointer(2)))
+}
+
+fn symlink(current: &Current, target: UserPtr<u8>, at: At) -> SysResult {
+    let target = read_path(current, target)?;
+    if target.is_empty() {
+        return Err(Errno::ENOENT.into());
+    }
+    let name = read_path(current, at.1)?;
+    let names = Names::of(current);
+    let start = start(current, &names.fs, at.0, &name)?;
+    names.context().make_symlink(&start, &name, &target)?;
+    Ok(0)
+}
+
+fn sys_readlink(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    read_link(current, (AT_FDCWD, arguments.pointer(0)), arguments.u64(1), arguments.i32(2))
+}
+
+fn sys_readlinkat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let at = (arguments.i32(0), arguments.pointer(1));
+    read_link(current, at, arguments.u64(2), arguments.i32(3))
+}
+
+fn read_link(current: &Current, at: At, buffer: u64, size: i32) -> SysResult {
+    let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or(Errno::EINVAL)?;
+    let names = Names::of(current);
+    // An empty name means the descriptor itself, which must have been opened as a link.
+    let path = locate(current, &names, at.0, at.1, AtFlags::EMPTY_PATH, false)?;
+    let inode = path.inode()?;
+    if inode.file_type() != FileType::Symlink {
+        let by_descriptor = read_path(current, at.1)?.is_empty();
+        return Err(if by_descriptor { Errno::ENOENT } else { Errno::EINVAL }.into());
+    }
+    let context = names.context();
+    let text = match inode.read_link(context.caller)? {
+        Link::Target(target) => target,
+        Link::Magic(place) => place.seen_from(&context.root).display(),
+    };
+    let text = &text[..text.len().min(size)];
+    if current.space().write(buffer, text) != text.len() {
+        return Err(Errno::EFAULT.into());
+    }
+    Ok(text.len() as u64)
+}

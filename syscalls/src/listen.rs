@@ -1,0 +1,20 @@
+//! `listen(2)`.
+
+use usk_abi::socket::SOMAXCONN;
+use usk_sentry::SysResult;
+use usk_sentry::net::socket_of;
+use usk_sentry::task::{Current, SyscallArguments};
+
+use crate::address::peer_credentials;
+use crate::descriptor::file_of;
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[Row::full(50, "listen", &[Fd, Int], sys_listen)];
+
+fn sys_listen(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let file = file_of(current, arguments.i32(0))?;
+    // As on Linux, a negative backlog is a large one.
+    let backlog = arguments.u32(1).min(SOMAXCONN);
+    socket_of(&file)?.listen(backlog, peer_credentials(current))?;
+    Ok(0)
+}

@@ -1,0 +1,49 @@
+//! `mmap(2)`, `munmap(2)`.
+
+use std::sync::Arc;
+
+use usk_abi::Errno;
+use usk_abi::fs::OpenFlags;
+use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot};
+use usk_sentry::SysResult;
+use usk_sentry::mm::{MapRequest, MemoryLimits};
+use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::vfs::OpenFile;
+
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::full(9, "mmap", &[Pointer, Uint, Flags, Flags, Fd, Uint], sys_mmap),
+    Row::full(11, "munmap", &[Pointer, Uint], sys_munmap),
+];
+
+fn sys_mmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let offset = arguments.u64(5);
+    if !offset.is_multiple_of(PAGE_SIZE) {
+        return Err(Errno::EINVAL.into());
+    }
+    let flags = MmapFlags::from_bits_retain(arguments.u64(3));
+    let is_anonymous = flags.contains(MmapFlags::ANONYMOUS);
+    let file = if is_anonymous { None } else { Some(mappable(current, arguments.i32(4))?) };
+    let request = MapRequest {
+        address: arguments.u64(0),
+        length: arguments.u64(1),
+        protection: Prot::from_bits_retain(arguments.u64(2)),
+        flags,
+        file,
+        offset,
+    };
+    let limits = MemoryLimits::of(&current.task);
+    Ok(current.task.mm().map(&mut *current.thread, request, &limits)?)
+}
+
+/// The open file of a descriptor. `EBADF` for one that only names a file (`O_PATH`).
+fn mappable(current: &Current, fd: i32) -> Result<Arc<OpenFile>, Errno> {
+    let file = current.task.files().get(fd)?;
+    if file.open_flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
+}
+
+fn sys_munmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    current.task.mm().unmap(&mut *current.thread, arguments.u64(0), arguments.u64(1))?;
+    Ok(0)
+}

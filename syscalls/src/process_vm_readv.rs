@@ -1,0 +1,130 @@
+//! `process_vm_readv(2)`, `process_vm_writev(2)`: copies between the memory of two processes of the sandbox.
+
+use std::sync::Arc;
+
+use usk_abi::Errno;
+use usk_platform::AddressSpace;
+use usk_sentry::task::{Current, SyscallArguments, Task};
+use usk_sentry::{IoVec, SysResult, UserPtr};
+
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::full(310, "process_vm_readv", &[Int, Pointer, Uint, Pointer, Uint, Flags], sys_process_vm_readv),
+    Row::full(311, "process_vm_writev", &[Int, Pointer, Uint, Pointer, Uint, Flags], sys_process_vm_writev),
+];
+
+/// `UIO_MAXIOV`
+const MAX_RANGES: u64 = 1024;
+/// Bytes copied at a time.
+const CHUNK: usize = 64 << 10;
+const CAP_SYS_PTRACE: u32 = 19;
+
+fn sys_process_vm_readv(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    transfer(current, arguments, false)
+}
+
+fn sys_process_vm_writev(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    transfer(current, arguments, true)
+}
+
+fn transfer(current: &mut Current, arguments: SyscallArguments, writes: bool) -> SysResult {
+    if arguments.u64(5) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let own = read_ranges(current.space(), arguments.pointer(1), arguments.u64(2))?;
+    let theirs = read_ranges(current.space(), arguments.pointer(3), arguments.u64(4))?;
+    if own.is_empty() || theirs.is_empty() {
+        return Ok(0);
+    }
+    let task = current.task.kernel.find_task(arguments.i32(0))?;
+    check_access(current, &task)?;
+    let their_mm = task.mm();
+    let (own_space, their_space) = (current.space(), &*their_mm.space);
+    let copied = match writes {
+        false => copy(their_space, &theirs, own_space, &own),
+        true => copy(own_space, &own, their_space, &theirs),
+    };
+    if copied == 0 { Err(Errno::EFAULT.into()) } else { Ok(copied) }
+}
+
+/// The ranges that are not empty.
+fn read_ranges(space: &dyn AddressSpace, array: UserPtr<[u64; 2]>, count: u64) -> Result<Vec<IoVec>, Errno> {
+    if count > MAX_RANGES {
+        return Err(Errno::EINVAL);
+    }
+    let mut ranges = Vec::new();
+    for [address, length] in array.read_array(space, count as usize)? {
+        let length = usize::try_from(length).ok().filter(|&length| length <= isize::MAX as usize);
+        let length = length.ok_or(Errno::EINVAL)?;
+        if length > 0 {
+            ranges.push(IoVec { address, length });
+        }
+    }
+    Ok(ranges)
+}
+
+/// `PTRACE_MODE_ATTACH_REALCREDS`: one's own process, or one that runs as the same user and group throughout and may be
+/// dumped, or any with `CAP_SYS_PTRACE`.
+fn check_access(current: &Current, task: &Arc<Task>) -> Result<(), Errno> {
+    if Arc::ptr_eq(&task.group, &current.task.group) {
+        return Ok(());
+    }
+    let (own, theirs) = (current.task.credentials(), task.credentials());
+    if own.has_capability(CAP_SYS_PTRACE) {
+        return Ok(());
+    }
+    let same_user = [theirs.uid, theirs.euid, theirs.suid].iter().all(|&uid| uid == own.uid);
+    let same_group = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|&gid| gid == own.gid);
+    let is_dumpable = task.dumpable.load(std::sync::atomic::Ordering::Relaxed) == 1;
+    let has_no_more = theirs.permitted & !own.permitted == 0;
+    if same_user && same_group && is_dumpable && has_no_more { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Copies as far as both sides permit; returns the count of bytes.
+fn copy(from: &dyn AddressSpace, sources: &[IoVec], to: &dyn AddressSpace, destinations: &[IoVec]) -> u64 {
+    let mut sources = Cursor::new(sources);
+    let mut destinations = Cursor::new(destinations);
+    let mut buffer = vec![0; CHUNK];
+    let mut total = 0;
+    while let (Some((source, from_length)), Some((destination, to_length))) =
+        (sources.current(), destinations.current())
+    {
+        let wanted = from_length.min(to_length).min(CHUNK);
+        let read = from.read(source, &mut buffer[..wanted]);
+        let written = to.write(destination, &buffer[..read]);
+        total += written as u64;
+        if written < wanted {
+            break;
+        }
+        sources.advance(written);
+        destinations.advance(written);
+    }
+    total
+}
+
+/// A place in a list of ranges.
+struct Cursor<'a> {
+    ranges: &'a [IoVec],
+    within: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(ranges: &'a [IoVec]) -> Self {
+        Cursor { ranges, within: 0 }
+    }
+
+    /// Address and length of what is left of the current range.
+    fn current(&self) -> Option<(u64, usize)> {
+        let range = self.ranges.first()?;
+        Some((range.address.wrapping_add(self.within as u64), range.length - self.within))
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.within += count;
+        if self.ranges.first().is_some_and(|range| self.within == range.length) {
+            self.ranges = &self.ranges[1..];
+            self.within = 0;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `stat(2)`, `lstat(2)`, `fstat(2)`, `newfstatat(2)`, `statx(2)`.
+
+use usk_abi::Errno;
+use usk_abi::fs::{
+    AT_FDCWD, AtFlags, STATX_ATTR_MOUNT_ROOT, Stat, Statx, StatxMask, StatxTimestamp, split_device,
+};
+use usk_sentry::SysResult;
+use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::vfs::{Attributes, Timestamp};
+
+use crate::place::{Names, at_flags, locate};
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::full(4, "stat", &[Path, Pointer], sys_stat),
+    Row::full(5, "fstat", &[Fd, Pointer], sys_fstat),
+    Row::full(6, "lstat", &[Path, Pointer], sys_lstat),
+    Row::full(262, "newfstatat", &[Fd, Path, Pointer, Flags], sys_newfstatat),
+    Row::full(332, "statx", &[Fd, Path, Flags, Flags, Pointer], sys_statx),
+];
+
+fn sys_stat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let names = Names::of(current);
+    let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), true)?;
+    arguments.pointer(1).write(current.space(), &to_stat(&path.inode()?.attributes()?))?;
+    Ok(0)
+}
+
+fn sys_lstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let names = Names::of(current);
+    let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), false)?;
+    arguments.pointer(1).write(current.space(), &to_stat(&path.inode()?.attributes()?))?;
+    Ok(0)
+}
+
+fn sys_fstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let file = current.task.files().get(arguments.i32(0))?;
+    arguments.pointer(1).write(current.space(), &to_stat(&file.inode().attributes()?))?;
+    Ok(0)
+}
+
+fn sys_newfstatat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let allowed = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let flags = at_flags(arguments.u32(3), allowed)?;
+    let names = Names::of(current);
+    let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
+    let path = locate(current, &names, arguments.i32(0), arguments.pointer(1), flags, follow)?;
+    arguments.pointer(2).write(current.space(), &to_stat(&path.inode()?.attributes()?))?;
+    Ok(0)
+}
+
+fn sys_statx(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let sync = AtFlags::STATX_FORCE_SYNC | AtFlags::STATX_DONT_SYNC;
+    let allowed = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH | sync;
+    let flags = at_flags(arguments.u32(2), allowed)?;
+    let mask = arguments.u32(3);
+    if flags.contains(sync) || mask & StatxMask::RESERVED.bits() != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let names = Names::of(current);
+    let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
+    let path = locate(current, &names, arguments.i32(0), arguments.pointer(1), flags, follow)?;
+    let mut statx = to_statx(&path.inode()?.attributes()?);
+    statx.stx_mask |= StatxMask::MNT_ID.bits();
+    statx.stx_mnt_id = path.mount.id;
+    statx.stx_attributes_mask = STATX_ATTR_MOUNT_ROOT;
+    if path.is_mount_root() {
+        statx.stx_attributes |= STATX_ATTR_MOUNT_ROOT;
+    }
+    arguments.pointer(4).write(current.space(), &statx)?;
+    Ok(0)
+}
+
+/// A length or count as the guest's signed type; what does not fit is the largest.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn to_stat(attributes: &Attributes) -> Stat {
+    Stat {
+        st_dev: attributes.device,
+        st_ino: attributes.inode,
+        st_nlink: attributes.links.into(),
+        st_mode: attributes.mode,
+        st_uid: attributes.uid,
+        st_gid: attributes.gid,
+        st_rdev: attributes.special_device,
+        st_size: signed(attributes.size),
+        st_blksize: attributes.block_size.into(),
+        st_blocks: signed(attributes.blocks),
+        st_atime: attributes.accessed.seconds.cast_unsigned(),
+        st_atime_nsec: attributes.accessed.nanoseconds.into(),
+        st_mtime: attributes.modified.seconds.cast_unsigned(),
+        st_mtime_nsec: attributes.modified.nanoseconds.into(),
+        st_ctime: attributes.changed.seconds.cast_unsigned(),
+        st_ctime_nsec: attributes.changed.nanoseconds.into(),
+        ..Stat::default()
+    }
+}
+
+fn to_statx(attributes: &Attributes) -> Statx {
+    let time =
+        |time: Timestamp| StatxTimestamp { tv_sec: time.seconds, tv_nsec: time.nanoseconds, __reserved: 0 };
+    let (rdev_major, rdev_minor) = split_device(attributes.special_device);
+    let (dev_major, dev_minor) = split_device(attributes.device);
+    let mut mask = StatxMask::BASIC_STATS;
+    if attributes.born.is_some() {
+        mask |= StatxMask::BTIME;
+    }
+    Statx {
+        stx_mask: mask.bits(),
+        stx_blksize: attributes.block_size,
+        stx_nlink: attributes.links,
+        stx_uid: attributes.uid,
+        stx_gid: attributes.gid,
+        stx_mode: u16::try_from(attributes.mode & 0xffff).unwrap_or_default(),
+        stx_ino: attributes.inode,
+        stx_size: attributes.size,
+        stx_blocks: attributes.blocks,
+        stx_atime: time(attributes.accessed),
+        stx_btime: attributes.born.map(time).unwrap_or_default(),
+        stx_ctime: time(attributes.changed),
+        stx_mtime: time(attributes.modified),
+        stx_rdev_major: rdev_major,
+        stx_rdev_minor: rdev_minor,
+        stx_dev_major: dev_major,
+        stx_dev_minor: dev_minor,
+        ..Statx::default()
+    }
+}

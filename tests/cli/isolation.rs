@@ -1,0 +1,219 @@
+//! What the processes of a sandbox can reach, seen from the host.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use procfs::process::{FDTarget, Process};
+
+use crate::caller::{Caller, is_root};
+use crate::sandbox::{Held, PLATFORMS, everybody};
+
+fn namespaces(pid: i32) -> HashMap<OsString, u64> {
+    let all = Process::new(pid).unwrap().namespaces().unwrap();
+    all.0.into_iter().map(|(kind, namespace)| (kind, namespace.identifier)).collect()
+}
+
+fn differs(pid: i32, kind: &str) -> bool {
+    let kind = OsString::from(kind);
+    namespaces(pid)[&kind] != namespaces(std::process::id() as i32)[&kind]
+}
+
+/// A number in hexadecimal of `/proc/PID/status`.
+fn status_bits(pid: i32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap()
+}
+
+const CAPABILITY_SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+
+#[test]
+fn the_sentry_and_its_stubs_have_namespaces_of_their_own() {
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &[]);
+        let stubs = held.stubs();
+        assert!(!stubs.is_empty());
+        for pid in stubs.iter().map(|stub| stub.pid).chain([held.sentry]) {
+            for kind in ["user", "pid", "mnt", "ipc", "uts", "net"] {
+                assert!(differs(pid, kind), "{caller:?}: {kind} of {pid}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gofer_has_namespaces_of_its_own() {
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &[]);
+        for kind in ["pid", "mnt", "ipc", "uts", "net"] {
+            assert!(differs(held.gofer, kind), "{caller:?}: {kind}");
+        }
+        let privileged = caller == Caller::Myself && is_root();
+        assert_eq!(differs(held.gofer, "user"), !privileged);
+    }
+}
+
+#[test]
+fn the_sentry_and_its_stubs_have_no_capability_and_cannot_gain_any() {
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &[]);
+        for pid in held.stubs().iter().map(|stub| stub.pid).chain([held.sentry]) {
+            for set in CAPABILITY_SETS {
+                assert_eq!(status_bits(pid, set), 0, "{caller:?}: {set} of {pid}");
+            }
+            assert_eq!(status_bits(pid, "NoNewPrivs"), 1);
+            assert_eq!(status_bits(pid, "Seccomp"), 2);
+        }
+    }
+}
+
+#[test]
+fn the_gofer_keeps_only_what_files_need() {
+    // CAP_CHOWN to CAP_FSETID.
+    const FILES: u64 = 0b1_1111;
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &["-v", "/usr/share:/data"]);
+        let privileged = caller == Caller::Myself && is_root();
+        let allowed = if privileged { FILES } else { 0 };
+        for set in CAPABILITY_SETS {
+            assert_eq!(status_bits(held.gofer, set) & !allowed, 0, "{caller:?}: {set}");
+        }
+        assert_eq!(status_bits(held.gofer, "NoNewPrivs"), 1);
+    }
+}
+
+#[test]
+fn a_privileged_callers_sentry_is_a_user_that_nobody_else_is() {
+    if !is_root() {
+        return;
+    }
+    let held = Held::start(Caller::Myself, PLATFORMS[0], &[]);
+    for pid in held.stubs().iter().map(|stub| stub.pid).chain([held.sentry]) {
+        let status = Process::new(pid).unwrap().status().unwrap();
+        for id in [status.ruid, status.euid, status.suid, status.fuid, status.rgid, status.egid] {
+            assert!(id >= 0x7000_0000 || id == 65534, "{id}");
+        }
+        assert!(status.groups.is_empty());
+    }
+}
+
+#[test]
+fn the_sentrys_root_is_empty_and_read_only() {
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &[]);
+        for pid in held.stubs().iter().map(|stub| stub.pid).chain([held.sentry]) {
+            let root = PathBuf::from(format!("/proc/{pid}/root"));
+            assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+            assert!(fs::write(root.join("file"), b"").is_err());
+            let mounts = Process::new(pid).unwrap().mountinfo().unwrap();
+            assert_eq!(mounts.0.len(), 1, "{:?}", mounts.0);
+            assert_eq!(mounts.0[0].fs_type, "tmpfs");
+            assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+        }
+    }
+}
+
+#[test]
+fn the_sentry_has_only_the_descriptors_it_was_given() {
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &[]);
+        for descriptor in Process::new(held.sentry).unwrap().fd().unwrap() {
+            let descriptor = descriptor.unwrap();
+            let known = descriptor.fd <= 2
+                || matches!(
+                    descriptor.target,
+                    FDTarget::Socket(_) | FDTarget::AnonInode(_) | FDTarget::MemFD(_)
+                );
+            assert!(known, "{descriptor:?}");
+        }
+    }
+}
+
+#[test]
+fn the_gofer_sees_its_exports_and_nothing_else() {
+    for (caller, platform) in everybody() {
+        let shared = tempfile::tempdir().unwrap();
+        fs::set_permissions(shared.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::write(shared.path().join("file"), b"text").unwrap();
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let volume = format!("{}:/data:rw", shared.path().display());
+        let held = Held::start(caller, platform, &["--rootfs", root.path().to_str().unwrap(), "-v", &volume]);
+        let inside = PathBuf::from(format!("/proc/{}/root", held.gofer));
+        let mut names: Vec<_> =
+            fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["0", "1", "empty"]);
+        assert_eq!(fs::read_dir(inside.join("0")).unwrap().count(), 0);
+        assert_eq!(fs::read(inside.join("1/file")).unwrap(), b"text");
+        assert!(fs::write(inside.join("0/new"), b"").is_err(), "the root is read-only");
+        assert!(fs::write(inside.join("new"), b"").is_err(), "the gofer's own root is read-only");
+        fs::write(inside.join("1/new"), b"").expect("the volume is writable");
+    }
+}
+
+#[test]
+fn the_gofers_descriptors_lead_nowhere_else() {
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &[]);
+        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", held.gofer)).unwrap();
+        let own: Vec<&str> = mounts.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        for entry in fs::read_dir(format!("/proc/{}/fdinfo", held.gofer)).unwrap() {
+            let entry = entry.unwrap();
+            let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            let path = fs::read_link(format!("/proc/{}/fd/{number}", held.gofer)).unwrap();
+            if number == 2 || !path.is_absolute() {
+                continue;
+            }
+            // A directory is on one of the gofer's own mounts, or it is the root of a mount that hangs nowhere:
+            // neither has a `..` that leads to the host.
+            let info = fs::read_to_string(entry.path()).unwrap();
+            let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap().trim();
+            assert!(own.contains(&mount) || path == Path::new("/"), "{number}: {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn secrets_and_the_hosts_kernel_interfaces_appear_empty() {
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    for secret in [".ssh", ".aws", ".gnupg", ".kube", ".docker", ".config/gh", ".config/other", "work"] {
+        fs::create_dir_all(home.path().join(secret)).unwrap();
+        fs::write(home.path().join(secret).join("key"), b"secret").unwrap();
+    }
+    fs::write(home.path().join(".netrc"), b"secret").unwrap();
+    for (caller, platform) in everybody() {
+        let mut command = caller.usk();
+        let volume = format!("{}:/somewhere", home.path().display());
+        let netrc = home.path().join(".netrc");
+        command.env("HOME", home.path()).args(["hold", "--status-fd", "1", "--platform", platform]);
+        command.args([
+            "-v",
+            &volume,
+            "--hide",
+            netrc.to_str().unwrap(),
+            "--hide",
+            "/somewhere/work",
+            "nothing",
+        ]);
+        let held = Held::start_command(command);
+        let inside = PathBuf::from(format!("/proc/{}/root", held.gofer));
+        let shown = [inside.join("0").join(home.path().strip_prefix("/").unwrap()), inside.join("1")];
+        for home in &shown {
+            for secret in [".ssh", ".aws", ".gnupg", ".kube", ".docker", ".config/gh"] {
+                assert_eq!(fs::read_dir(home.join(secret)).unwrap().count(), 0, "{secret}");
+            }
+            assert_eq!(fs::read(home.join(".config/other/key")).unwrap(), b"secret");
+        }
+        assert_eq!(fs::read(shown[0].join(".netrc")).unwrap(), b"");
+        assert_eq!(fs::read(shown[0].join("work/key")).unwrap(), b"secret");
+        assert_eq!(fs::read_dir(shown[1].join("work")).unwrap().count(), 0);
+        for interface in ["proc", "sys", "dev"] {
+            assert_eq!(fs::read_dir(inside.join("0").join(interface)).unwrap().count(), 0, "{interface}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A sandbox that is kept for looking at.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use procfs::process::{Process, all_processes};
+use serde_json::Value;
+
+use crate::caller::Caller;
+
+/// The platforms that a sandbox can have.
+pub(crate) const PLATFORMS: [&str; 2] = ["trap", "ptrace"];
+
+/// Every caller on every platform.
+pub(crate) fn everybody() -> Vec<(Caller, &'static str)> {
+    Caller::all().into_iter().flat_map(|caller| PLATFORMS.map(|platform| (caller, platform))).collect()
+}
+
+/// Longer than anything here takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running sandbox. Dropping it ends it.
+pub(crate) struct Held {
+    monitor: Child,
+    events: BufReader<ChildStdout>,
+    /// Process id of the sentry.
+    pub(crate) sentry: i32,
+    /// Process id of the gofer.
+    pub(crate) gofer: i32,
+}
+
+impl Held {
+    /// Starts a sandbox with these options and waits until it is set up.
+    pub(crate) fn start(caller: Caller, platform: &str, options: &[&str]) -> Held {
+        let mut command = caller.usk();
+        command.args(["hold", "--status-fd", "1", "--platform", platform]).args(options).arg("nothing");
+        Held::start_command(command)
+    }
+
+    /// As [`Held::start`], with a command that the caller has put together. It must have `--status-fd 1`.
+    pub(crate) fn start_command(mut command: Command) -> Held {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut monitor = command.spawn().expect("usk can be started");
+        let mut events = BufReader::new(monitor.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        events.read_line(&mut line).expect("an event");
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        if event["event"] != "started" {
+            let mut errors = String::new();
+            let _ = monitor.stderr.take().expect("a pipe").read_to_string(&mut errors);
+            panic!("no sandbox: {line} {errors}");
+        }
+        let pid = |name: &str| event[name].as_i64().expect("a process id") as i32;
+        let held = Held { sentry: pid("sentry"), gofer: pid("gofer"), monitor, events };
+        held.wait_for_gofer();
+        held
+    }
+
+    /// The sentry does not wait for the gofer's set-up, which ends with its filter.
+    fn wait_for_gofer(&self) {
+        let begun = Instant::now();
+        let is_ready = || Process::new(self.gofer)?.status().map(|status| status.seccomp == Some(2));
+        while !is_ready().expect("the gofer's status") {
+            assert!(begun.elapsed() < PATIENCE, "the gofer is not ready");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Process id of the monitor.
+    pub(crate) fn monitor(&self) -> i32 {
+        self.monitor.id() as i32
+    }
+
+    /// The sentry's children.
+    pub(crate) fn stubs(&self) -> Vec<Process> {
+        let is_child = |process: &Process| process.stat().is_ok_and(|stat| stat.ppid == self.sentry);
+        all_processes().expect("processes").flatten().filter(is_child).collect()
+    }
+
+    /// Every process of the sandbox, the monitor included.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let mut all = vec![self.monitor(), self.sentry, self.gofer];
+        all.extend(self.stubs().iter().map(|stub| stub.pid));
+        all
+    }
+
+    /// Sends a signal to one of its processes.
+    pub(crate) fn signal(&self, pid: i32, signal: &str) {
+        let status =
+            Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Waits for its end: the exit status, the last event, and what was printed on standard error.
+    pub(crate) fn wait(&mut self) -> (ExitStatus, Value, String) {
+        let mut rest = String::new();
+        self.events.read_to_string(&mut rest).expect("events");
+        let mut errors = String::new();
+        if let Some(mut pipe) = self.monitor.stderr.take() {
+            let _ = pipe.read_to_string(&mut errors);
+        }
+        let status = self.monitor.wait().expect("a status");
+        let last =
+            rest.lines().last().map(|line| serde_json::from_str(line).expect("JSON")).unwrap_or_default();
+        (status, last, errors)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.monitor.kill();
+        let _ = self.monitor.wait();
+    }
+}
+
+/// Waits until none of these processes is left and returns how long that took. Zombies are not left: somebody else has
+/// to reap them.
+pub(crate) fn wait_until_gone(processes: &[i32]) -> Duration {
+    let begun = Instant::now();
+    let mut left: HashSet<i32> = processes.iter().copied().collect();
+    loop {
+        left.retain(|&pid| {
+            Process::new(pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state != 'Z')
+        });
+        if left.is_empty() {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < PATIENCE, "processes are left: {left:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,110 @@
+/* capget(2), capset(2), and the capabilities of prctl(2); capabilities(7) */
+#include "case.h"
+#include <linux/capability.h>
+#include <sys/prctl.h>
+
+static struct __user_cap_data_struct data[2];
+
+static int get(pid_t pid) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, pid};
+    return syscall(SYS_capget, &header, data);
+}
+
+static int set(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    return syscall(SYS_capset, &header, data);
+}
+
+#define BIT(capability) (1U << (capability))
+
+CASE(capget_of_root_shows_file_capabilities) {
+    NEEDS_ROOT();
+    OK(get(0));
+    EXPECT(data[0].effective & BIT(CAP_CHOWN));
+    EXPECT(data[0].permitted & BIT(CAP_DAC_OVERRIDE));
+}
+
+CASE(capget_of_an_unknown_version_tells_the_known_one) {
+    struct __user_cap_header_struct header = {0x12345678, 0};
+    EXPECT_ERRNO(syscall(SYS_capget, &header, data), EINVAL);
+    EXPECT_EQ(header.version, _LINUX_CAPABILITY_VERSION_3);
+    header.version = 0x12345678;
+    OK(syscall(SYS_capget, &header, NULL));
+}
+
+CASE(capget_with_bad_arguments_fails) {
+    EXPECT_ERRNO(get(INT_MAX), ESRCH);
+    EXPECT_ERRNO(get(-1), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_capget, bad_page(), data), EFAULT);
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    EXPECT_ERRNO(syscall(SYS_capget, &header, bad_page()), EFAULT);
+    OK(get(getpid()));
+}
+
+CASE(capset_drops_and_cannot_regain) {
+    NEEDS_ROOT();
+    OK(get(0));
+    data[0].effective &= ~BIT(CAP_CHOWN);
+    data[0].permitted &= ~BIT(CAP_CHOWN);
+    data[0].inheritable = 0;
+    OK(set());
+    make_file("f", "");
+    EXPECT_ERRNO(chown("f", 1, 1), EPERM);
+    data[0].permitted |= BIT(CAP_CHOWN);
+    EXPECT_ERRNO(set(), EPERM);
+    OK(get(0));
+    EXPECT(!(data[0].permitted & BIT(CAP_CHOWN)));
+}
+
+CASE(capset_of_effective_outside_permitted_returns_eperm) {
+    NEEDS_ROOT();
+    OK(get(0));
+    data[0].permitted &= ~BIT(CAP_CHOWN);
+    EXPECT_ERRNO(set(), EPERM);
+}
+
+CASE(setuid_away_from_root_loses_capabilities) {
+    NEEDS_ROOT();
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    OK(get(0));
+    EXPECT_EQ(data[0].effective, 0);
+    EXPECT_EQ(data[0].permitted, 0);
+}
+
+CASE(seteuid_away_from_root_keeps_the_permitted) {
+    NEEDS_ROOT();
+    OK(syscall(SYS_setresuid, -1, 1234, -1));
+    OK(get(0));
+    EXPECT_EQ(data[0].effective, 0);
+    EXPECT(data[0].permitted != 0);
+    OK(syscall(SYS_setresuid, -1, 0, -1));
+    OK(get(0));
+    EXPECT(data[0].effective & BIT(CAP_CHOWN));
+}
+
+CASE(keepcaps_keeps_the_permitted_over_setuid) {
+    NEEDS_ROOT();
+    OK(prctl(PR_SET_KEEPCAPS, 1));
+    EXPECT_EQ(prctl(PR_GET_KEEPCAPS), 1);
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    OK(get(0));
+    EXPECT_EQ(data[0].effective, 0);
+    EXPECT(data[0].permitted & BIT(CAP_CHOWN));
+    EXPECT_ERRNO(prctl(PR_SET_KEEPCAPS, 2), EINVAL);
+}
+
+CASE(capbset_can_be_read_and_dropped) {
+    NEEDS_ROOT();
+    EXPECT_EQ(prctl(PR_CAPBSET_READ, CAP_CHOWN), 1);
+    OK(prctl(PR_CAPBSET_DROP, CAP_CHOWN));
+    EXPECT_EQ(prctl(PR_CAPBSET_READ, CAP_CHOWN), 0);
+    EXPECT_ERRNO(prctl(PR_CAPBSET_READ, 999), EINVAL);
+}
+
+CASE(proc_status_shows_the_capabilities) {
+    NEEDS_ROOT();
+    OK(get(0));
+    char line[64];
+    snprintf(line, sizeof line, "CapEff:\t%08x%08x\n", data[1].effective, data[0].effective);
+    EXPECT(strstr(file_content("/proc/self/status"), line) != NULL);
+}

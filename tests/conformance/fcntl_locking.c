@@ -1,0 +1,246 @@
+/* fcntl(2): record locks of processes and of open files; flock(2) */
+#include "case.h"
+#include <sys/file.h>
+
+static struct flock range(int type, off_t start, off_t length) {
+    return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+}
+
+static int lock(int fd, int command, int type, off_t start, off_t length) {
+    struct flock wanted = range(type, start, length);
+    return fcntl(fd, command, &wanted);
+}
+
+static int open_file(void) { return OK(open("f", O_RDWR | O_CREAT, 0600)); }
+
+CASE(fcntl_lock_conflicts_between_processes) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_WRLCK, 0, 10));
+    pid_t pid = IN_CHILD({
+        EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 5, 1), EAGAIN);
+        EXPECT_ERRNO(lock(fd, F_SETLK, F_WRLCK, 9, 5), EAGAIN);
+        OK(lock(fd, F_SETLK, F_WRLCK, 10, 5));
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_read_locks_are_shared) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_RDLCK, 0, 0));
+    pid_t pid = IN_CHILD({
+        OK(lock(fd, F_SETLK, F_RDLCK, 0, 0));
+        EXPECT_ERRNO(lock(fd, F_SETLK, F_WRLCK, 0, 1), EAGAIN);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_getlk_describes_the_lock_in_the_way) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_WRLCK, 3, 7));
+    pid_t holder = getpid();
+    pid_t pid = IN_CHILD({
+        struct flock found = range(F_RDLCK, 0, 100);
+        OK(fcntl(fd, F_GETLK, &found));
+        EXPECT_EQ(found.l_type, F_WRLCK);
+        EXPECT_EQ(found.l_whence, SEEK_SET);
+        EXPECT_EQ(found.l_start, 3);
+        EXPECT_EQ(found.l_len, 7);
+        EXPECT_EQ(found.l_pid, holder);
+        found = range(F_RDLCK, 20, 5);
+        OK(fcntl(fd, F_GETLK, &found));
+        EXPECT_EQ(found.l_type, F_UNLCK);
+        EXPECT_EQ(found.l_start, 20);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_own_locks_never_conflict_and_are_replaced) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_WRLCK, 0, 10));
+    OK(lock(fd, F_SETLK, F_RDLCK, 0, 10));
+    pid_t pid = IN_CHILD({ OK(lock(fd, F_SETLK, F_RDLCK, 0, 10)); });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_unlocking_the_middle_splits_the_lock) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_WRLCK, 0, 10));
+    OK(lock(fd, F_SETLK, F_UNLCK, 4, 2));
+    pid_t pid = IN_CHILD({
+        OK(lock(fd, F_SETLK, F_WRLCK, 4, 2));
+        EXPECT_ERRNO(lock(fd, F_SETLK, F_WRLCK, 3, 1), EAGAIN);
+        EXPECT_ERRNO(lock(fd, F_SETLK, F_WRLCK, 6, 1), EAGAIN);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_locks_go_when_any_descriptor_of_the_file_is_closed) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_WRLCK, 0, 0));
+    OK(close(open_file()));
+    pid_t pid = IN_CHILD({ OK(lock(fd, F_SETLK, F_WRLCK, 0, 0)); });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_locks_go_with_the_process) {
+    int fd = open_file();
+    pid_t pid = IN_CHILD({ OK(lock(fd, F_SETLK, F_WRLCK, 0, 0)); });
+    EXPECT_EXIT(pid, 0);
+    OK(lock(fd, F_SETLK, F_WRLCK, 0, 0));
+}
+
+CASE(fcntl_locks_are_not_inherited_by_fork) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_WRLCK, 0, 0));
+    pid_t pid = IN_CHILD({
+        struct flock found = range(F_WRLCK, 0, 0);
+        OK(fcntl(fd, F_GETLK, &found));
+        EXPECT_EQ(found.l_pid, getppid());
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_setlkw_waits_for_the_other_process) {
+    int fd = open_file();
+    PIPE(locked);
+    PIPE(release);
+    pid_t pid = IN_CHILD({
+        OK(lock(fd, F_SETLK, F_WRLCK, 0, 0));
+        announce(locked[1]);
+        await(release[0]);
+    });
+    await(locked[0]);
+    EXPECT_INTERRUPTED(lock(fd, F_SETLKW, F_WRLCK, 0, 0));
+    announce(release[1]);
+    OK(lock(fd, F_SETLKW, F_WRLCK, 0, 0));
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_setlkw_of_two_processes_that_wait_for_each_other_returns_edeadlk) {
+    int fd = open_file();
+    PIPE(locked);
+    OK(lock(fd, F_SETLK, F_WRLCK, 0, 1));
+    pid_t pid = IN_CHILD({
+        OK(lock(fd, F_SETLK, F_WRLCK, 1, 1));
+        announce(locked[1]);
+        int result = lock(fd, F_SETLKW, F_WRLCK, 0, 1);
+        _exit(result == 0 ? 10 : errno == EDEADLK ? 20 : 30);
+    });
+    await(locked[0]);
+    int result = lock(fd, F_SETLKW, F_WRLCK, 1, 1), error = errno;
+    OK(lock(fd, F_SETLK, F_UNLCK, 0, 1));
+    int status = wait_for(pid);
+    EXPECT(WIFEXITED(status));
+    if (result == 0)
+        EXPECT_EQ(WEXITSTATUS(status), 20);
+    else {
+        EXPECT_EQ(error, EDEADLK);
+        EXPECT_EQ(WEXITSTATUS(status), 10);
+    }
+}
+
+CASE(fcntl_lock_needs_the_matching_access_mode) {
+    make_file("f", "");
+    int reader = OK(open("f", O_RDONLY)), writer = OK(open("f", O_WRONLY));
+    EXPECT_ERRNO(lock(reader, F_SETLK, F_WRLCK, 0, 0), EBADF);
+    EXPECT_ERRNO(lock(writer, F_SETLK, F_RDLCK, 0, 0), EBADF);
+    OK(lock(reader, F_SETLK, F_RDLCK, 0, 0));
+}
+
+CASE(fcntl_lock_of_a_bad_range_or_type_returns_einval) {
+    int fd = open_file();
+    EXPECT_ERRNO(lock(fd, F_SETLK, F_WRLCK, -1, 1), EINVAL);
+    EXPECT_ERRNO(lock(fd, F_SETLK, 77, 0, 1), EINVAL);
+    struct flock wanted = {.l_type = F_WRLCK, .l_whence = 9};
+    EXPECT_ERRNO(fcntl(fd, F_SETLK, &wanted), EINVAL);
+    EXPECT_ERRNO(fcntl(fd, F_SETLK, bad_page()), EFAULT);
+}
+
+CASE(fcntl_lock_of_negative_length_lies_before_the_start) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLK, F_WRLCK, 10, -4));
+    pid_t pid = IN_CHILD({
+        struct flock found = range(F_WRLCK, 0, 0);
+        OK(fcntl(fd, F_GETLK, &found));
+        EXPECT_EQ(found.l_start, 6);
+        EXPECT_EQ(found.l_len, 4);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(ofd_locks_conflict_between_opens_of_one_process) {
+    int one = open_file(), two = open_file();
+    OK(lock(one, F_OFD_SETLK, F_WRLCK, 0, 0));
+    EXPECT_ERRNO(lock(two, F_OFD_SETLK, F_WRLCK, 0, 0), EAGAIN);
+    struct flock found = range(F_WRLCK, 0, 0);
+    OK(fcntl(two, F_OFD_GETLK, &found));
+    EXPECT_EQ(found.l_type, F_WRLCK);
+    EXPECT_EQ(found.l_pid, -1);
+}
+
+CASE(ofd_locks_are_shared_with_duplicates_and_children) {
+    int fd = open_file();
+    OK(lock(fd, F_OFD_SETLK, F_WRLCK, 0, 0));
+    OK(lock(OK(dup(fd)), F_OFD_SETLK, F_WRLCK, 0, 0));
+    pid_t pid = IN_CHILD({ OK(lock(fd, F_OFD_SETLK, F_WRLCK, 0, 0)); });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(ofd_locks_go_with_the_last_duplicate) {
+    int one = open_file(), two = open_file(), copy = OK(dup(one));
+    OK(lock(one, F_OFD_SETLK, F_WRLCK, 0, 0));
+    OK(close(one));
+    EXPECT_ERRNO(lock(two, F_OFD_SETLK, F_WRLCK, 0, 0), EAGAIN);
+    OK(close(copy));
+    OK(lock(two, F_OFD_SETLK, F_WRLCK, 0, 0));
+}
+
+CASE(ofd_locks_want_a_zero_pid) {
+    int fd = open_file();
+    struct flock wanted = range(F_WRLCK, 0, 0);
+    wanted.l_pid = 1;
+    EXPECT_ERRNO(fcntl(fd, F_OFD_SETLK, &wanted), EINVAL);
+}
+
+CASE(ofd_and_process_locks_conflict) {
+    int one = open_file(), two = open_file();
+    OK(lock(one, F_OFD_SETLK, F_WRLCK, 0, 0));
+    EXPECT_ERRNO(lock(two, F_SETLK, F_RDLCK, 0, 0), EAGAIN);
+}
+
+CASE(flock_conflicts_between_opens) {
+    int one = open_file(), two = open_file();
+    OK(flock(one, LOCK_EX));
+    EXPECT_ERRNO(flock(two, LOCK_EX | LOCK_NB), EWOULDBLOCK);
+    EXPECT_ERRNO(flock(two, LOCK_SH | LOCK_NB), EWOULDBLOCK);
+    OK(flock(one, LOCK_SH));
+    OK(flock(two, LOCK_SH | LOCK_NB));
+    OK(flock(one, LOCK_UN));
+    OK(flock(two, LOCK_EX | LOCK_NB));
+}
+
+CASE(flock_is_interrupted_by_a_signal) {
+    int one = open_file(), two = open_file();
+    OK(flock(one, LOCK_EX));
+    EXPECT_INTERRUPTED(flock(two, LOCK_EX));
+}
+
+CASE(flock_goes_with_the_last_duplicate) {
+    int one = open_file(), two = open_file(), copy = OK(dup(one));
+    OK(flock(one, LOCK_EX));
+    OK(close(one));
+    EXPECT_ERRNO(flock(two, LOCK_EX | LOCK_NB), EWOULDBLOCK);
+    OK(close(copy));
+    OK(flock(two, LOCK_EX | LOCK_NB));
+}
+
+CASE(flock_and_record_locks_are_independent) {
+    int one = open_file(), two = open_file();
+    OK(flock(one, LOCK_EX));
+    OK(lock(two, F_SETLK, F_WRLCK, 0, 0));
+}
+
+CASE(flock_of_a_bad_operation_or_descriptor_fails) {
+    EXPECT_ERRNO(flock(open_file(), 0x40), EINVAL);
+    EXPECT_ERRNO(flock(-1, LOCK_EX), EBADF);
+}

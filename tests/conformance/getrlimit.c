@@ -1,0 +1,104 @@
+/* getrlimit(2), setrlimit(2), prlimit64(2) */
+#include "case.h"
+
+CASE(getrlimit_of_every_resource_works) {
+    for (int resource = 0; resource < RLIM_NLIMITS; resource++) {
+        struct rlimit limit;
+        OK(syscall(SYS_getrlimit, resource, &limit));
+        EXPECT(limit.rlim_cur <= limit.rlim_max);
+    }
+}
+
+CASE(setrlimit_changes_and_is_inherited_by_fork_and_exec) {
+    struct rlimit limit = {77, 99}, got;
+    OK(setrlimit(RLIMIT_NOFILE, &limit));
+    OK(getrlimit(RLIMIT_NOFILE, &got));
+    EXPECT_EQ(got.rlim_cur, 77);
+    EXPECT_EQ(got.rlim_max, 99);
+    pid_t pid = IN_CHILD({ execl(program_path, "program", "--helper", "expect_limit", NULL); });
+    EXPECT_EXIT(pid, 0);
+}
+
+HELPER(expect_limit) {
+    (void)argc, (void)argv;
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur == 77 && limit.rlim_max == 99 ? 0 : 1;
+}
+
+CASE(setrlimit_of_soft_above_hard_returns_einval) {
+    struct rlimit limit = {100, 99};
+    EXPECT_ERRNO(setrlimit(RLIMIT_NOFILE, &limit), EINVAL);
+}
+
+CASE(setrlimit_above_the_hard_limit_needs_the_right) {
+    NEEDS_ROOT();
+    struct rlimit limit = {50, 50};
+    OK(setrlimit(RLIMIT_CORE, &limit));
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    limit.rlim_max = 51;
+    EXPECT_ERRNO(setrlimit(RLIMIT_CORE, &limit), EPERM);
+    limit = (struct rlimit){10, 40};
+    OK(setrlimit(RLIMIT_CORE, &limit));
+}
+
+CASE(rlimit_with_bad_arguments_fails) {
+    struct rlimit limit;
+    EXPECT_ERRNO(syscall(SYS_getrlimit, 99, &limit), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_setrlimit, 99, &limit), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_getrlimit, RLIMIT_NOFILE, bad_page()), EFAULT);
+    EXPECT_ERRNO(syscall(SYS_setrlimit, RLIMIT_NOFILE, bad_page()), EFAULT);
+}
+
+CASE(prlimit_sets_and_returns_the_old) {
+    struct rlimit limit = {50, 60}, old, got;
+    OK(getrlimit(RLIMIT_NOFILE, &got));
+    OK(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, &old));
+    EXPECT_EQ(old.rlim_cur, got.rlim_cur);
+    OK(syscall(SYS_prlimit64, getpid(), RLIMIT_NOFILE, NULL, &got));
+    EXPECT_EQ(got.rlim_cur, 50);
+}
+
+CASE(prlimit_of_a_child_works) {
+    PIPE(hold);
+    pid_t pid = IN_CHILD({
+        await(hold[0]);
+        struct rlimit got;
+        OK(getrlimit(RLIMIT_NOFILE, &got));
+        EXPECT_EQ(got.rlim_cur, 123);
+    });
+    struct rlimit limit = {123, 200};
+    OK(prlimit(pid, RLIMIT_NOFILE, &limit, NULL));
+    announce(hold[1]);
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(prlimit_with_bad_arguments_fails) {
+    struct rlimit limit;
+    EXPECT_ERRNO(syscall(SYS_prlimit64, INT_MAX, RLIMIT_NOFILE, NULL, &limit), ESRCH);
+    EXPECT_ERRNO(syscall(SYS_prlimit64, 0, 99, NULL, &limit), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, bad_page(), NULL), EFAULT);
+    EXPECT_ERRNO(syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, bad_page()), EFAULT);
+}
+
+CASE(stack_limit_bounds_the_stack) {
+    pid_t pid = IN_CHILD({
+        struct rlimit limit = {256 << 10, 256 << 10};
+        OK(setrlimit(RLIMIT_STACK, &limit));
+        execl(program_path, "program", "--helper", "use_stack", "1000", NULL);
+    });
+    EXPECT_KILLED(pid, SIGSEGV);
+    pid = IN_CHILD({ execl(program_path, "program", "--helper", "use_stack", "1000", NULL); });
+    EXPECT_EXIT(pid, 0);
+}
+
+static int use_stack(int kilobytes) {
+    volatile char block[1024];
+    block[0] = 1;
+    return kilobytes == 0 ? 0 : use_stack(kilobytes - 1) + block[0] - 1;
+}
+
+HELPER(use_stack) {
+    (void)argc;
+    return use_stack(atoi(argv[0]));
+}

@@ -1,0 +1,94 @@
+/* memfd_create(2), and the seals of fcntl(2) */
+#include "case.h"
+
+static int sealable(void) {
+    int fd = OK(memfd_create("test", MFD_ALLOW_SEALING));
+    EXPECT_EQ(write(fd, "hello", 5), 5);
+    return fd;
+}
+
+CASE(memfd_is_an_empty_file_that_can_be_written_and_mapped) {
+    int fd = OK(memfd_create("test", 0));
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT_EQ(status.st_size, 0);
+    EXPECT(S_ISREG(status.st_mode));
+    OK(ftruncate(fd, PAGE_SIZE));
+    char *memory = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT(memory != MAP_FAILED);
+    EXPECT_EQ(pwrite(fd, "x", 1, 7), 1);
+    EXPECT_EQ(memory[7], 'x');
+}
+
+CASE(memfd_name_is_shown_in_proc) {
+    int fd = OK(memfd_create("my name", 0));
+    char link[64], target[64] = {0};
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    OK(readlink(link, target, 63));
+    EXPECT_STR(target, "/memfd:my name (deleted)");
+}
+
+CASE(memfd_flags_and_names_are_checked) {
+    static char name[300];
+    memset(name, 'n', 250);
+    EXPECT_ERRNO(memfd_create(name, 0), EINVAL);
+    name[249] = 0;
+    OK(memfd_create(name, 0));
+    EXPECT_ERRNO(memfd_create("x", 0x100), EINVAL);
+    EXPECT_ERRNO(memfd_create(bad_page(), 0), EFAULT);
+    EXPECT_EQ(fcntl(OK(memfd_create("x", MFD_CLOEXEC)), F_GETFD), FD_CLOEXEC);
+}
+
+CASE(memfd_without_sealing_is_sealed_against_seals) {
+    int fd = OK(memfd_create("test", 0));
+    EXPECT_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_SEAL);
+    EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), EPERM);
+}
+
+CASE(memfd_seal_write_stops_writing) {
+    int fd = sealable();
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+    EXPECT_ERRNO(pwrite(fd, "x", 1, 0), EPERM);
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), EPERM);
+    EXPECT(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+}
+
+CASE(memfd_seal_write_needs_that_nobody_maps_it_writable) {
+    int fd = sealable();
+    void *memory = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+    OK(munmap(memory, PAGE_SIZE));
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+}
+
+CASE(memfd_seal_grow_and_shrink_fix_the_size) {
+    int fd = sealable();
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));
+    EXPECT_ERRNO(ftruncate(fd, 6), EPERM);
+    EXPECT_ERRNO(pwrite(fd, "x", 1, 5), EPERM);
+    OK(ftruncate(fd, 4));
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK));
+    EXPECT_ERRNO(ftruncate(fd, 3), EPERM);
+    EXPECT_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_GROW | F_SEAL_SHRINK);
+}
+
+CASE(memfd_seal_future_write_keeps_present_mappings) {
+    int fd = sealable();
+    char *memory = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+    memory[0] = 'J';
+    EXPECT_ERRNO(pwrite(fd, "x", 1, 0), EPERM);
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), EPERM);
+}
+
+CASE(memfd_seal_seal_stops_more_seals) {
+    int fd = sealable();
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL));
+    EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), EPERM);
+}
+
+CASE(seals_of_other_files_return_einval) {
+    PIPE(ends);
+    EXPECT_ERRNO(fcntl(ends[0], F_GET_SEALS), EINVAL);
+    EXPECT_ERRNO(fcntl(sealable(), F_ADD_SEALS, 0x1000), EINVAL);
+}

@@ -1,0 +1,285 @@
+/* mmap(2), munmap(2) */
+#include "case.h"
+
+/* Whether the byte at `address` can be read, without a fault if not. */
+static bool readable(const void *address) {
+    PIPE(ends);
+    ssize_t count = write(ends[1], address, 1);
+    close(ends[0]);
+    close(ends[1]);
+    return count == 1;
+}
+
+/* A file of `size` bytes, each page filled with its number from 'a'. */
+static int lettered_file(size_t size) {
+    int fd = OK(open("f", O_RDWR | O_CREAT | O_TRUNC, 0600));
+    for (size_t i = 0; i < size; i += PAGE_SIZE) {
+        char page[PAGE_SIZE];
+        memset(page, 'a' + i / PAGE_SIZE, sizeof page);
+        size_t length = size - i < PAGE_SIZE ? size - i : PAGE_SIZE;
+        EXPECT_EQ(write(fd, page, length), length);
+    }
+    return fd;
+}
+
+#define MAP(...)                                                                                                       \
+    ({                                                                                                                 \
+        char *address_ = mmap(__VA_ARGS__);                                                                            \
+        EXPECT(address_ != MAP_FAILED);                                                                                \
+        address_;                                                                                                      \
+    })
+
+CASE(mmap_anonymous_memory_is_zero_and_writable) {
+    char *memory = map(10 * PAGE_SIZE);
+    for (size_t i = 0; i < 10 * PAGE_SIZE; i++)
+        EXPECT_EQ(memory[i], 0);
+    memset(memory, 'x', 10 * PAGE_SIZE);
+    EXPECT_EQ((uintptr_t)memory % PAGE_SIZE, 0);
+}
+
+CASE(mmap_length_is_rounded_up_to_pages) {
+    char *memory = map(1);
+    memory[PAGE_SIZE - 1] = 'x';
+}
+
+CASE(mmap_of_zero_length_returns_einval) {
+    EXPECT_ERRNO(mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), EINVAL);
+}
+
+CASE(mmap_without_private_or_shared_returns_einval) {
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ, MAP_ANONYMOUS, -1, 0), EINVAL);
+}
+
+CASE(mmap_of_an_unaligned_offset_returns_einval) {
+    int fd = lettered_file(2 * PAGE_SIZE);
+    EXPECT_ERRNO(syscall(SYS_mmap, NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 100), EINVAL);
+}
+
+CASE(mmap_of_more_than_the_address_space_returns_enomem) {
+    EXPECT_ERRNO(mmap(NULL, 1UL << 48, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+    EXPECT_ERRNO(mmap(NULL, -PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+}
+
+CASE(mmap_hint_is_taken_when_free) {
+    char *hole = map(4 * PAGE_SIZE);
+    OK(munmap(hole, 4 * PAGE_SIZE));
+    char *memory = MAP(hole, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(memory == hole);
+}
+
+CASE(mmap_hint_is_ignored_when_taken) {
+    char *taken = map(PAGE_SIZE);
+    taken[0] = 'x';
+    char *memory = MAP(taken, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(memory != taken);
+    EXPECT_EQ(taken[0], 'x');
+}
+
+CASE(mmap_fixed_replaces_what_was_there) {
+    char *memory = map(3 * PAGE_SIZE);
+    memset(memory, 'x', 3 * PAGE_SIZE);
+    char *middle = MAP(memory + PAGE_SIZE, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    EXPECT(middle == memory + PAGE_SIZE);
+    EXPECT_EQ(middle[0], 0);
+    EXPECT_EQ(memory[0], 'x');
+    EXPECT_EQ(memory[2 * PAGE_SIZE], 'x');
+}
+
+CASE(mmap_fixed_of_an_unaligned_address_returns_einval) {
+    char *memory = map(2 * PAGE_SIZE);
+    EXPECT_ERRNO(mmap(memory + 1, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL);
+}
+
+CASE(mmap_fixed_outside_the_address_space_returns_enomem) {
+    void *kernel = (void *)0xffff800000000000;
+    EXPECT_ERRNO(mmap(kernel, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
+}
+
+CASE(mmap_fixed_noreplace_refuses_what_is_taken) {
+    char *taken = map(PAGE_SIZE), *hole = map(PAGE_SIZE);
+    OK(munmap(hole, PAGE_SIZE));
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    EXPECT_ERRNO(mmap(taken, PAGE_SIZE, PROT_READ, flags, -1, 0), EEXIST);
+    EXPECT(MAP(hole, PAGE_SIZE, PROT_READ, flags, -1, 0) == hole);
+}
+
+CASE(mmap_private_file_shows_the_file_and_keeps_writes_private) {
+    int fd = lettered_file(2 * PAGE_SIZE);
+    char *memory = MAP(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    EXPECT_EQ(memory[PAGE_SIZE], 'b');
+    memory[0] = 'X';
+    char byte;
+    EXPECT_EQ(pread(fd, &byte, 1, 0), 1);
+    EXPECT_EQ(byte, 'a');
+}
+
+CASE(mmap_shared_file_writes_to_the_file) {
+    int fd = lettered_file(PAGE_SIZE);
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    memory[10] = 'X';
+    char byte;
+    EXPECT_EQ(pread(fd, &byte, 1, 10), 1);
+    EXPECT_EQ(byte, 'X');
+    EXPECT_EQ(pwrite(fd, "Y", 1, 11), 1);
+    EXPECT_EQ(memory[11], 'Y');
+}
+
+CASE(mmap_shared_file_is_seen_by_another_mapping_and_process) {
+    int fd = lettered_file(PAGE_SIZE);
+    char *one = MAP(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *two = MAP(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, OK(open("f", O_RDONLY)), 0);
+    pid_t pid = IN_CHILD({ one[0] = 'C'; });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(two[0], 'C');
+}
+
+CASE(mmap_offset_selects_the_page) {
+    int fd = lettered_file(4 * PAGE_SIZE);
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 2 * PAGE_SIZE);
+    EXPECT_EQ(memory[0], 'c');
+}
+
+CASE(mmap_tail_of_the_last_page_is_zero_and_not_written_back) {
+    int fd = lettered_file(100);
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT_EQ(memory[99], 'a');
+    EXPECT_EQ(memory[100], 0);
+    memory[200] = 'x';
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT_EQ(status.st_size, 100);
+}
+
+CASE(mmap_beyond_the_end_of_the_file_raises_sigbus) {
+    int fd = lettered_file(PAGE_SIZE);
+    volatile char *memory = MAP(NULL, 2 * PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+    pid_t pid = IN_CHILD({ (void)memory[PAGE_SIZE]; });
+    EXPECT_KILLED(pid, SIGBUS);
+}
+
+CASE(mmap_of_a_truncated_file_raises_sigbus_and_comes_back) {
+    int fd = lettered_file(2 * PAGE_SIZE);
+    volatile char *memory = MAP(NULL, 2 * PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+    EXPECT_EQ(memory[PAGE_SIZE], 'b');
+    OK(ftruncate(fd, PAGE_SIZE));
+    pid_t pid = IN_CHILD({ (void)memory[PAGE_SIZE]; });
+    EXPECT_KILLED(pid, SIGBUS);
+    OK(ftruncate(fd, 2 * PAGE_SIZE));
+    EXPECT_EQ(memory[PAGE_SIZE], 0);
+}
+
+CASE(mmap_survives_the_closing_and_unlinking_of_its_file) {
+    int fd = lettered_file(PAGE_SIZE);
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+    OK(close(fd));
+    OK(unlink("f"));
+    EXPECT_EQ(memory[5], 'a');
+}
+
+CASE(mmap_needs_the_matching_access_mode) {
+    OK(close(lettered_file(PAGE_SIZE)));
+    int reader = OK(open("f", O_RDONLY)), writer = OK(open("f", O_WRONLY)), path = OK(open("f", O_PATH));
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, reader, 0), EACCES);
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, writer, 0), EACCES);
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, path, 0), EBADF);
+    MAP(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, reader, 0);
+}
+
+CASE(mmap_of_things_that_cannot_be_mapped_returns_enodev) {
+    PIPE(ends);
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, ends[0], 0), ENODEV);
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, OK(open(".", O_RDONLY)), 0), ENODEV);
+    EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, -1, 0), EBADF);
+}
+
+CASE(mmap_of_dev_zero_is_anonymous_memory) {
+    int fd = OK(open("/dev/zero", O_RDWR));
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    EXPECT_EQ(memory[0], 0);
+    memory[0] = 'x';
+}
+
+CASE(mmap_shared_anonymous_memory_is_shared_across_fork) {
+    int *shared = map_shared(PAGE_SIZE);
+    pid_t pid = IN_CHILD({ *shared = 4711; });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(*shared, 4711);
+}
+
+CASE(mmap_private_memory_is_copied_on_write_across_fork) {
+    int *private = map(PAGE_SIZE);
+    *private = 1;
+    PIPE(go);
+    pid_t pid = IN_CHILD({
+        await(go[0]);
+        EXPECT_EQ(*private, 1);
+        *private = 3;
+    });
+    *private = 2;
+    announce(go[1]);
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(*private, 2);
+}
+
+CASE(mmap_executable_memory_runs) {
+    unsigned char *code = map(PAGE_SIZE);
+    memcpy(code, "\xb8\x2a\x00\x00\x00\xc3", 6); /* mov $42, %eax; ret */
+    OK(mprotect(code, PAGE_SIZE, PROT_READ | PROT_EXEC));
+    EXPECT_EQ(((int (*)(void))code)(), 42);
+}
+
+CASE(mmap_below_4_gib_with_map_32bit) {
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    EXPECT((uintptr_t)memory < 1UL << 31);
+}
+
+CASE(mmap_populate_and_noreserve_are_accepted) {
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    EXPECT_EQ(memory[0], 0);
+    MAP(NULL, 1UL << 36, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+CASE(mmap_beyond_the_address_space_limit_returns_enomem) {
+    struct rlimit limit = {1UL << 30, 1UL << 30};
+    OK(setrlimit(RLIMIT_AS, &limit));
+    EXPECT_ERRNO(mmap(NULL, 2UL << 30, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+    map(PAGE_SIZE);
+}
+
+CASE(mmap_growsdown_grows_when_touched_below) {
+    char *region = map(512 * PAGE_SIZE);
+    OK(munmap(region, 512 * PAGE_SIZE));
+    volatile char *stack = MAP(region + 500 * PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
+    stack[0] = 1;
+    stack[-1] = 2;
+    EXPECT_EQ(stack[-1], 2);
+}
+
+CASE(munmap_removes_pages) {
+    char *memory = map(3 * PAGE_SIZE);
+    OK(munmap(memory + PAGE_SIZE, PAGE_SIZE));
+    EXPECT(readable(memory));
+    EXPECT(!readable(memory + PAGE_SIZE));
+    EXPECT(readable(memory + 2 * PAGE_SIZE));
+}
+
+CASE(munmap_of_a_hole_succeeds) {
+    char *memory = map(PAGE_SIZE);
+    OK(munmap(memory, PAGE_SIZE));
+    OK(munmap(memory, PAGE_SIZE));
+}
+
+CASE(munmap_with_bad_arguments_returns_einval) {
+    char *memory = map(PAGE_SIZE);
+    EXPECT_ERRNO(munmap(memory + 1, PAGE_SIZE), EINVAL);
+    EXPECT_ERRNO(munmap(memory, 0), EINVAL);
+    EXPECT_ERRNO(munmap((void *)0xffff800000000000, PAGE_SIZE), EINVAL);
+}
+
+CASE(munmap_makes_access_fault) {
+    volatile char *memory = map(PAGE_SIZE);
+    OK(munmap((void *)memory, PAGE_SIZE));
+    pid_t pid = IN_CHILD({ (void)memory[0]; });
+    EXPECT_KILLED(pid, SIGSEGV);
+}

@@ -1,0 +1,196 @@
+/* pipe(2), pipe2(2), pipe(7) */
+#include "case.h"
+#include <pthread.h>
+#include <sys/ioctl.h>
+
+CASE(pipe_carries_bytes_in_order) {
+    PIPE(ends);
+    EXPECT_EQ(write(ends[1], "abc", 3), 3);
+    EXPECT_EQ(write(ends[1], "def", 3), 3);
+    char buffer[8];
+    EXPECT_EQ(read(ends[0], buffer, 4), 4);
+    EXPECT_EQ(read(ends[0], buffer + 4, 4), 2);
+    EXPECT(memcmp(buffer, "abcdef", 6) == 0);
+}
+
+CASE(pipe_gives_the_two_lowest_descriptors) {
+    int first = next_fd();
+    PIPE(ends);
+    EXPECT_EQ(ends[0], first);
+    EXPECT_EQ(ends[1], first + 1);
+}
+
+CASE(pipe_ends_have_one_direction) {
+    PIPE(ends);
+    char byte = 0;
+    EXPECT_ERRNO(write(ends[0], &byte, 1), EBADF);
+    EXPECT_ERRNO(read(ends[1], &byte, 1), EBADF);
+    EXPECT_EQ(fcntl(ends[0], F_GETFL), O_RDONLY);
+    EXPECT_EQ(fcntl(ends[1], F_GETFL), O_WRONLY);
+}
+
+CASE(pipe2_sets_flags_on_both_ends) {
+    int ends[2];
+    OK(pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+    for (int i = 0; i < 2; i++) {
+        EXPECT_EQ(fcntl(ends[i], F_GETFD), FD_CLOEXEC);
+        EXPECT(fcntl(ends[i], F_GETFL) & O_NONBLOCK);
+    }
+}
+
+CASE(pipe2_with_unknown_flags_returns_einval) {
+    int ends[2];
+    EXPECT_ERRNO(pipe2(ends, O_TRUNC), EINVAL);
+}
+
+CASE(pipe_to_a_bad_pointer_returns_efault_and_leaks_no_descriptor) {
+    int before = next_fd();
+    EXPECT_ERRNO(syscall(SYS_pipe, bad_page()), EFAULT);
+    EXPECT_EQ(next_fd(), before);
+}
+
+CASE(pipe_of_a_full_table_returns_emfile_and_leaks_no_descriptor) {
+    int fd = next_fd(), ends[2];
+    struct rlimit limit = {fd + 1, fd + 1};
+    OK(setrlimit(RLIMIT_NOFILE, &limit));
+    EXPECT_ERRNO(pipe(ends), EMFILE);
+    EXPECT_EQ(next_fd(), fd);
+}
+
+CASE(pipe_holds_65536_bytes) {
+    int ends[2];
+    OK(pipe2(ends, O_NONBLOCK));
+    char *data = map(70000);
+    EXPECT_EQ(write(ends[1], data, 70000), 65536);
+    EXPECT_ERRNO(write(ends[1], data, 1), EAGAIN);
+}
+
+CASE(pipe_write_up_to_pipe_buf_is_atomic) {
+    int ends[2];
+    OK(pipe2(ends, O_NONBLOCK));
+    char *data = map(65536);
+    EXPECT_EQ(write(ends[1], data, 65536 - 4096), 65536 - 4096);
+    EXPECT_EQ(write(ends[1], data, 2000), 2000);
+    EXPECT_ERRNO(write(ends[1], data, 4096), EAGAIN);
+}
+
+CASE(pipe_concurrent_small_writes_do_not_mix) {
+    PIPE(ends);
+    for (int writer = 0; writer < 4; writer++)
+        if (OK(fork()) == 0) {
+            char line[100];
+            memset(line, 'a' + writer, sizeof line);
+            for (int i = 0; i < 200; i++)
+                EXPECT_EQ(write(ends[1], line, sizeof line), sizeof line);
+            _exit(0);
+        }
+    OK(close(ends[1]));
+    char line[100];
+    for (int i = 0; i < 800; i++) {
+        for (size_t got = 0; got < sizeof line;)
+            got += OK(read(ends[0], line + got, sizeof line - got));
+        for (size_t j = 1; j < sizeof line; j++)
+            EXPECT_EQ(line[j], line[0]);
+    }
+    EXPECT_EQ(read(ends[0], line, 1), 0);
+}
+
+CASE(pipe_read_waits_until_the_writer_writes) {
+    PIPE(ends);
+    pid_t pid = IN_CHILD({ announce(ends[1]); });
+    await(ends[0]);
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(pipe_read_ends_when_the_writer_exits) {
+    PIPE(ends);
+    pid_t pid = IN_CHILD({});
+    OK(close(ends[1]));
+    char byte;
+    EXPECT_EQ(read(ends[0], &byte, 1), 0);
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(pipe_write_of_a_megabyte_arrives_whole) {
+    PIPE(ends);
+    size_t size = 1 << 20;
+    pid_t pid = IN_CHILD({
+        unsigned char *data = map(size);
+        for (size_t i = 0; i < size; i++)
+            data[i] = i % 251;
+        EXPECT_EQ(write(ends[1], data, size), size);
+    });
+    OK(close(ends[1]));
+    unsigned char buffer[5000];
+    size_t total = 0;
+    for (ssize_t count; (count = OK(read(ends[0], buffer, sizeof buffer))) > 0;)
+        for (ssize_t i = 0; i < count; i++)
+            EXPECT_EQ(buffer[i], total++ % 251);
+    EXPECT_EQ(total, size);
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(pipe_poll_reports_data_room_and_hangup) {
+    PIPE(ends);
+    struct pollfd reader = {ends[0], POLLIN, 0}, writer = {ends[1], POLLOUT, 0};
+    EXPECT_EQ(poll(&reader, 1, 0), 0);
+    EXPECT_EQ(poll(&writer, 1, 0), 1);
+    announce(ends[1]);
+    EXPECT_EQ(poll(&reader, 1, 0), 1);
+    EXPECT_EQ(reader.revents, POLLIN);
+    OK(close(ends[1]));
+    EXPECT_EQ(poll(&reader, 1, 0), 1);
+    EXPECT_EQ(reader.revents, POLLIN | POLLHUP);
+}
+
+CASE(pipe_poll_of_a_writer_without_reader_reports_an_error) {
+    PIPE(ends);
+    OK(close(ends[0]));
+    struct pollfd writer = {ends[1], POLLOUT, 0};
+    EXPECT_EQ(poll(&writer, 1, 0), 1);
+    EXPECT_EQ(writer.revents, POLLOUT | POLLERR);
+}
+
+CASE(pipe_fionread_counts_the_bytes) {
+    PIPE(ends);
+    EXPECT_EQ(write(ends[1], "hello", 5), 5);
+    int count;
+    OK(ioctl(ends[0], FIONREAD, &count));
+    EXPECT_EQ(count, 5);
+}
+
+CASE(pipe_packet_mode_keeps_boundaries) {
+    int ends[2];
+    OK(pipe2(ends, O_DIRECT));
+    EXPECT_EQ(write(ends[1], "abc", 3), 3);
+    EXPECT_EQ(write(ends[1], "defgh", 5), 5);
+    char buffer[8];
+    EXPECT_EQ(read(ends[0], buffer, 8), 3);
+    EXPECT_EQ(read(ends[0], buffer, 2), 2);
+    EXPECT_ERRNO(read((OK(fcntl(ends[0], F_SETFL, O_NONBLOCK)), ends[0]), buffer, 2), EAGAIN);
+}
+
+CASE(pipe_can_be_reopened_through_proc) {
+    PIPE(ends);
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", ends[0]);
+    int writer = OK(open(name, O_WRONLY));
+    announce(writer);
+    await(ends[0]);
+}
+
+static void *read_one(void *fd) {
+    await(*(int *)fd);
+    return NULL;
+}
+
+CASE(pipe_wakes_each_of_several_readers) {
+    PIPE(ends);
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        EXPECT_EQ(pthread_create(&threads[i], NULL, read_one, &ends[0]), 0);
+    for (int i = 0; i < 4; i++)
+        announce(ends[1]);
+    for (int i = 0; i < 4; i++)
+        EXPECT_EQ(pthread_join(threads[i], NULL), 0);
+}

@@ -1,0 +1,165 @@
+/* prctl(2), arch_prctl(2), personality(2) */
+#include "case.h"
+#include <asm/prctl.h>
+#include <pthread.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+
+CASE(prctl_name_is_cut_to_fifteen_bytes) {
+    OK(prctl(PR_SET_NAME, "a-very-long-thread-name"));
+    char name[17] = "xxxxxxxxxxxxxxxx";
+    OK(prctl(PR_GET_NAME, name));
+    EXPECT_STR(name, "a-very-long-thr");
+    EXPECT_STR(file_content("/proc/self/comm"), "a-very-long-thr\n");
+    EXPECT_ERRNO(prctl(PR_SET_NAME, bad_page()), EFAULT);
+    EXPECT_ERRNO(prctl(PR_GET_NAME, bad_page()), EFAULT);
+}
+
+static void *name_thread(void *unused) {
+    prctl(PR_SET_NAME, "worker");
+    return unused;
+}
+
+CASE(prctl_name_belongs_to_the_thread) {
+    OK(prctl(PR_SET_NAME, "leader"));
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, name_thread, NULL), 0);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    char name[16];
+    OK(prctl(PR_GET_NAME, name));
+    EXPECT_STR(name, "leader");
+}
+
+CASE(prctl_child_subreaper_adopts_orphans) {
+    OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    int set = 0;
+    OK(prctl(PR_GET_CHILD_SUBREAPER, &set));
+    EXPECT_EQ(set, 1);
+    PIPE(ends);
+    pid_t pid = IN_CHILD({
+        pid_t orphan = IN_CHILD({ _exit(33); });
+        EXPECT_EQ(write(ends[1], &orphan, sizeof orphan), sizeof orphan);
+    });
+    EXPECT_EXIT(pid, 0);
+    pid_t orphan;
+    EXPECT_EQ(read(ends[0], &orphan, sizeof orphan), sizeof orphan);
+    EXPECT_EXIT(orphan, 33);
+}
+
+CASE(prctl_subreaper_becomes_the_parent_of_a_living_orphan) {
+    OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    PIPE(hold);
+    pid_t reaper = getpid();
+    PIPE(ends);
+    pid_t pid = IN_CHILD({
+        pid_t orphan = IN_CHILD({
+            await(hold[0]);
+            _exit(getppid() == reaper ? 0 : 1);
+        });
+        EXPECT_EQ(write(ends[1], &orphan, sizeof orphan), sizeof orphan);
+    });
+    EXPECT_EXIT(pid, 0);
+    announce(hold[1]);
+    pid_t orphan;
+    EXPECT_EQ(read(ends[0], &orphan, sizeof orphan), sizeof orphan);
+    EXPECT_EXIT(orphan, 0);
+}
+
+CASE(prctl_pdeathsig_kills_with_the_parent) {
+    OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    PIPE(ready);
+    PIPE(ends);
+    pid_t parent = IN_CHILD({
+        pid_t child = IN_CHILD({
+            OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+            int signal = 0;
+            OK(prctl(PR_GET_PDEATHSIG, &signal));
+            EXPECT_EQ(signal, SIGUSR1);
+            announce(ready[1]);
+            sleep_forever();
+        });
+        EXPECT_EQ(write(ends[1], &child, sizeof child), sizeof child);
+        await(ready[0]);
+    });
+    pid_t child;
+    EXPECT_EQ(read(ends[0], &child, sizeof child), sizeof child);
+    EXPECT_EXIT(parent, 0);
+    EXPECT_KILLED(child, SIGUSR1);
+}
+
+CASE(prctl_pdeathsig_is_not_inherited) {
+    OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+    pid_t pid = IN_CHILD({
+        int signal = 77;
+        OK(prctl(PR_GET_PDEATHSIG, &signal));
+        EXPECT_EQ(signal, 0);
+    });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_ERRNO(prctl(PR_SET_PDEATHSIG, 99), EINVAL);
+}
+
+CASE(prctl_dumpable_can_be_switched) {
+    OK(prctl(PR_SET_DUMPABLE, 0));
+    EXPECT_EQ(prctl(PR_GET_DUMPABLE), 0);
+    OK(prctl(PR_SET_DUMPABLE, 1));
+    EXPECT_EQ(prctl(PR_GET_DUMPABLE), 1);
+    EXPECT_ERRNO(prctl(PR_SET_DUMPABLE, 2), EINVAL);
+}
+
+CASE(prctl_no_new_privs_is_for_ever_and_inherited) {
+    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    EXPECT_EQ(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
+    EXPECT_ERRNO(prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0), EINVAL);
+    EXPECT_ERRNO(prctl(PR_SET_NO_NEW_PRIVS, 1, 1, 0, 0), EINVAL);
+    pid_t pid = IN_CHILD({ EXPECT_EQ(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1); });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(prctl_timer_slack_can_be_set) {
+    OK(prctl(PR_SET_TIMERSLACK, 12345));
+    EXPECT_EQ(prctl(PR_GET_TIMERSLACK), 12345);
+}
+
+CASE(prctl_with_an_unknown_option_returns_einval) { EXPECT_ERRNO(prctl(999999, 0, 0, 0, 0), EINVAL); }
+
+CASE(arch_prctl_reads_and_writes_the_bases) {
+    unsigned long fs, gs;
+    OK(syscall(SYS_arch_prctl, ARCH_GET_FS, &fs));
+    EXPECT_EQ(fs, (unsigned long)pthread_self());
+    unsigned long *memory = map(PAGE_SIZE);
+    memory[1] = 4711;
+    OK(syscall(SYS_arch_prctl, ARCH_SET_GS, memory));
+    OK(syscall(SYS_arch_prctl, ARCH_GET_GS, &gs));
+    EXPECT_EQ(gs, (unsigned long)memory);
+    unsigned long value;
+    __asm__("mov %%gs:8, %0" : "=r"(value));
+    EXPECT_EQ(value, 4711);
+}
+
+CASE(arch_prctl_gs_survives_calls_signals_and_fork) {
+    unsigned long *memory = map(PAGE_SIZE), value;
+    memory[1] = 4711;
+    OK(syscall(SYS_arch_prctl, ARCH_SET_GS, memory));
+    handle(SIGUSR1, count_signal, 0);
+    OK(raise(SIGUSR1));
+    __asm__ volatile("mov %%gs:8, %0" : "=r"(value));
+    EXPECT_EQ(value, 4711);
+    pid_t pid = IN_CHILD({
+        __asm__ volatile("mov %%gs:8, %0" : "=r"(value));
+        EXPECT_EQ(value, 4711);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(arch_prctl_with_bad_arguments_fails) {
+    EXPECT_ERRNO(syscall(SYS_arch_prctl, 0x9999, 0), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_arch_prctl, ARCH_SET_GS, 0xffff800000000000), EPERM);
+    EXPECT_ERRNO(syscall(SYS_arch_prctl, ARCH_GET_FS, bad_page()), EFAULT);
+}
+
+CASE(personality_is_linux_and_can_be_asked) { EXPECT_EQ(personality(0xffffffff), PER_LINUX); }
+
+CASE(personality_without_randomisation_is_remembered) {
+    EXPECT_EQ(personality(ADDR_NO_RANDOMIZE), PER_LINUX);
+    EXPECT_EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE);
+}

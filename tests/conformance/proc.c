@@ -1,0 +1,432 @@
+/* proc(5) */
+#include "case.h"
+#include <pthread.h>
+#include <sys/statfs.h>
+
+/* The value behind `key` at a line's start in `text`; "" if there is none. */
+static const char *field(const char *text, const char *key) {
+    static char value[256];
+    value[0] = 0;
+    for (const char *line = text; line; line = (line = strchr(line, '\n')) ? line + 1 : NULL)
+        if (strncmp(line, key, strlen(key)) == 0) {
+            const char *start = line + strlen(key);
+            while (*start == ' ' || *start == '\t' || *start == ':')
+                start++;
+            snprintf(value, sizeof value, "%.*s", (int)strcspn(start, "\n"), start);
+            break;
+        }
+    return value;
+}
+
+static const char *status_of(pid_t pid, const char *key) {
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/status", pid);
+    return field(file_content(name), key);
+}
+
+CASE(proc_self_is_a_link_to_the_pid) {
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/status", getpid());
+    EXPECT_EQ(atoi(field(file_content(name), "Pid")), getpid());
+    EXPECT_EQ(atoi(field(file_content("/proc/self/status"), "PPid")), getppid());
+    EXPECT_EQ(atoi(field(file_content("/proc/thread-self/status"), "Pid")), gettid());
+}
+
+CASE(proc_status_has_the_fields_that_programs_read) {
+    const char *keys[] = {"Name",   "Umask",  "State",  "Tgid",    "Pid",     "PPid",    "TracerPid", "Uid",    "Gid",
+                          "FDSize", "Groups", "VmPeak", "VmSize",  "VmLck",   "VmHWM",   "VmRSS",     "VmData", "VmStk",
+                          "VmExe",  "VmLib",  "VmPTE",  "VmSwap",  "Threads", "SigQ",    "SigPnd",    "ShdPnd", "SigBlk",
+                          "SigIgn", "SigCgt", "CapInh", "CapPrm",  "CapEff",  "CapBnd",  "CapAmb",    "NoNewPrivs",
+                          "Seccomp", "Cpus_allowed", "Cpus_allowed_list", "Mems_allowed_list",
+                          "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"};
+    static char text[8192];
+    snprintf(text, sizeof text, "%.8000s", file_content("/proc/self/status"));
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "%s:", keys[i]);
+        if (strncmp(text, line, strlen(line)) != 0 && (snprintf(line, sizeof line, "\n%s:", keys[i]), !strstr(text, line)))
+            FAIL("/proc/self/status has a line %s, got none", keys[i]);
+    }
+}
+
+CASE(proc_status_shows_signals) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    OK(sigprocmask(SIG_BLOCK, &set, NULL));
+    OK(kill(getpid(), SIGUSR1));
+    handle(SIGUSR2, count_signal, 0);
+    handle(SIGHUP, SIG_IGN, 0);
+    EXPECT_EQ(strtoul(field(file_content("/proc/self/status"), "SigBlk"), NULL, 16), 1UL << (SIGUSR1 - 1));
+    EXPECT_EQ(strtoul(field(file_content("/proc/self/status"), "ShdPnd"), NULL, 16), 1UL << (SIGUSR1 - 1));
+    EXPECT_EQ(strtoul(field(file_content("/proc/self/status"), "SigCgt"), NULL, 16), 1UL << (SIGUSR2 - 1));
+    EXPECT_EQ(strtoul(field(file_content("/proc/self/status"), "SigIgn"), NULL, 16), 1UL << (SIGHUP - 1));
+}
+
+CASE(proc_status_follows_the_state) {
+    pid_t pid = IN_CHILD({ sleep_forever(); });
+    siginfo_t info;
+    while (status_of(pid, "State")[0] != 'S')
+        sched_yield();
+    OK(kill(pid, SIGSTOP));
+    OK(waitid(P_PID, pid, &info, WSTOPPED));
+    EXPECT_EQ(status_of(pid, "State")[0], 'T');
+    OK(kill(pid, SIGKILL));
+    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    EXPECT_STR(status_of(pid, "State"), "Z (zombie)");
+    EXPECT_KILLED(pid, SIGKILL);
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d", pid);
+    EXPECT_ERRNO(access(name, F_OK), ENOENT);
+}
+
+CASE(proc_status_shows_credentials) {
+    char expected[128];
+    uid_t real, effective, saved;
+    OK(getresuid(&real, &effective, &saved));
+    snprintf(expected, sizeof expected, "%u\t%u\t%u\t%u", real, effective, saved, effective);
+    EXPECT_STR(field(file_content("/proc/self/status"), "Uid"), expected);
+}
+
+CASE(proc_stat_has_52_fields_in_order) {
+    char comm[32], state;
+    int pid, parent, group, session, used = 0;
+    const char *text = file_content("/proc/self/stat");
+    int count = sscanf(text, "%d %31s %c %d %d %d %n", &pid, comm, &state, &parent, &group, &session, &used);
+    EXPECT_EQ(count, 6);
+    EXPECT_EQ(pid, getpid());
+    EXPECT_EQ(comm[0], '(');
+    EXPECT_EQ(state, 'R');
+    EXPECT_EQ(parent, getppid());
+    EXPECT_EQ(group, getpgrp());
+    EXPECT_EQ(session, getsid(0));
+    int fields = 6;
+    for (const char *word = text + used; *word; word += strcspn(word, " \n"), word += strspn(word, " \n"))
+        fields++;
+    EXPECT_EQ(fields, 52);
+}
+
+CASE(proc_statm_counts_pages) {
+    unsigned long size, resident;
+    EXPECT_EQ(sscanf(file_content("/proc/self/statm"), "%lu %lu", &size, &resident), 2);
+    EXPECT(size >= resident && resident > 0);
+    map(1 << 20);
+    unsigned long larger;
+    EXPECT_EQ(sscanf(file_content("/proc/self/statm"), "%lu", &larger), 1);
+    EXPECT(larger >= size + 256);
+}
+
+CASE(proc_cmdline_holds_the_arguments) {
+    int fd = OK(open("/proc/self/cmdline", O_RDONLY));
+    char buffer[PATH_MAX];
+    ssize_t length = OK(read(fd, buffer, sizeof buffer));
+    EXPECT(length > 0 && buffer[length - 1] == 0);
+    EXPECT(strlen(buffer) < (size_t)length);
+}
+
+CASE(proc_environ_holds_the_environment) {
+    pid_t pid = IN_CHILD({
+        char *arguments[] = {"program", "--helper", "expect_environ", NULL};
+        char *environment[] = {"ONE=1", "TWO=2", NULL};
+        execve(program_path, arguments, environment);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+HELPER(expect_environ) {
+    (void)argc, (void)argv;
+    int fd = open("/proc/self/environ", O_RDONLY);
+    char buffer[64];
+    return read(fd, buffer, sizeof buffer) == 12 && memcmp(buffer, "ONE=1\0TWO=2", 12) == 0 ? 0 : 1;
+}
+
+CASE(proc_exe_is_the_program) {
+    char target[PATH_MAX] = {0};
+    OK(readlink("/proc/self/exe", target, sizeof target - 1));
+    EXPECT_STR(target, program_path);
+    struct stat one, two;
+    OK(stat("/proc/self/exe", &one));
+    OK(stat(program_path, &two));
+    EXPECT_EQ(one.st_ino, two.st_ino);
+}
+
+CASE(proc_cwd_and_root_are_links) {
+    char target[PATH_MAX] = {0}, here[PATH_MAX];
+    OK(readlink("/proc/self/cwd", target, sizeof target - 1));
+    OK(syscall(SYS_getcwd, here, sizeof here));
+    EXPECT_STR(target, here);
+    memset(target, 0, sizeof target);
+    OK(readlink("/proc/self/root", target, sizeof target - 1));
+    EXPECT_STR(target, "/");
+}
+
+CASE(proc_cwd_of_a_removed_directory_says_deleted) {
+    OK(mkdir("d", 0700));
+    OK(chdir("d"));
+    OK(rmdir("../d"));
+    char target[PATH_MAX] = {0};
+    OK(readlink("/proc/self/cwd", target, sizeof target - 1));
+    EXPECT_STR(strrchr(target, '/'), "/d (deleted)");
+}
+
+CASE(proc_fd_lists_descriptors_as_links) {
+    make_file("f", "");
+    int fd = OK(open("f", O_RDONLY));
+    PIPE(ends);
+    char name[64], target[PATH_MAX] = {0};
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    OK(readlink(name, target, sizeof target - 1));
+    EXPECT_STR(strrchr(target, '/'), "/f");
+    snprintf(name, sizeof name, "/proc/self/fd/%d", ends[0]);
+    memset(target, 0, sizeof target);
+    OK(readlink(name, target, sizeof target - 1));
+    struct stat status;
+    OK(fstat(ends[0], &status));
+    char expected[64];
+    snprintf(expected, sizeof expected, "pipe:[%lu]", status.st_ino);
+    EXPECT_STR(target, expected);
+    OK(close(fd));
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    EXPECT_ERRNO(readlink(name, target, sizeof target), ENOENT);
+}
+
+CASE(proc_fd_of_an_unlinked_file_says_deleted) {
+    make_file("f", "");
+    int fd = OK(open("f", O_RDONLY));
+    OK(unlink("f"));
+    char name[64], target[PATH_MAX] = {0};
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    OK(readlink(name, target, sizeof target - 1));
+    EXPECT_STR(strrchr(target, '/'), "/f (deleted)");
+}
+
+CASE(proc_fdinfo_shows_position_and_flags) {
+    make_file("f", "0123456789");
+    int fd = OK(open("f", O_RDONLY | O_CLOEXEC));
+    OK(lseek(fd, 4, SEEK_SET));
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+    EXPECT_EQ(atoi(field(file_content(name), "pos")), 4);
+    EXPECT_EQ(strtol(field(file_content(name), "flags"), NULL, 8) & O_CLOEXEC, O_CLOEXEC);
+}
+
+CASE(proc_maps_shows_the_mapping_with_its_protection) {
+    char *memory = map(3 * PAGE_SIZE), line[128];
+    OK(mprotect(memory + PAGE_SIZE, PAGE_SIZE, PROT_READ));
+    snprintf(line, sizeof line, "%lx-%lx r--p 00000000 00:00 0", (long)memory + PAGE_SIZE, (long)memory + 2 * PAGE_SIZE);
+    EXPECT(strstr(file_content("/proc/self/maps"), line) != NULL);
+    OK(munmap(memory + PAGE_SIZE, PAGE_SIZE));
+    EXPECT(strstr(file_content("/proc/self/maps"), line) == NULL);
+}
+
+CASE(proc_maps_names_files_stack_heap_and_vdso) {
+    make_file("mapped", "x");
+    void *memory = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, OK(open("mapped", O_RDONLY)), 0);
+    EXPECT(memory != MAP_FAILED);
+    const char *text = file_content("/proc/self/maps");
+    char line[64];
+    snprintf(line, sizeof line, "%lx-%lx r--s 00000000 ", (long)memory, (long)memory + PAGE_SIZE);
+    const char *found = strstr(text, line);
+    EXPECT(found != NULL);
+    const char *end = strchr(found, '\n');
+    EXPECT(strncmp(end - 7, "/mapped", 7) == 0);
+    EXPECT(strstr(text, "[stack]") && strstr(text, "[heap]") && strstr(text, "[vdso]"));
+    EXPECT(strstr(text, program_path) != NULL);
+}
+
+CASE(proc_maps_is_sorted_without_overlap) {
+    unsigned long last = 0;
+    const char *text = file_content("/proc/self/maps");
+    for (const char *line = text; line && *line; line = (line = strchr(line, '\n')) ? line + 1 : NULL) {
+        unsigned long start, end;
+        EXPECT_EQ(sscanf(line, "%lx-%lx", &start, &end), 2);
+        EXPECT(start >= last && end > start);
+        last = end;
+    }
+}
+
+CASE(proc_maps_hides_nothing_that_can_be_read) {
+    /* Every byte that is mapped readable can be read: the listing is that of the real address space. */
+    const char *text = file_content("/proc/self/maps");
+    PIPE(ends);
+    for (const char *line = text; line && *line; line = (line = strchr(line, '\n')) ? line + 1 : NULL) {
+        unsigned long start, end;
+        char protection[5];
+        EXPECT_EQ(sscanf(line, "%lx-%lx %4s", &start, &end, protection), 3);
+        if (protection[0] != 'r' || strstr(line, "[v") == strchr(line, '['))
+            continue;
+        char byte;
+        EXPECT_EQ(write(ends[1], (void *)start, 1), 1);
+        EXPECT_EQ(read(ends[0], &byte, 1), 1);
+    }
+}
+
+CASE(proc_smaps_sums_up) {
+    char *memory = map(1 << 20);
+    memset(memory, 1, 1 << 20);
+    const char *text = file_content("/proc/self/smaps");
+    EXPECT(strstr(text, "\nSize:") && strstr(text, "\nRss:") && strstr(text, "\nPrivate_Dirty:"));
+}
+
+static void *wait_in_thread(void *fd) {
+    await(*(int *)fd);
+    return NULL;
+}
+
+CASE(proc_task_lists_the_threads) {
+    PIPE(hold);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, wait_in_thread, &hold[0]), 0);
+    EXPECT_EQ(atoi(field(file_content("/proc/self/status"), "Threads")), 2);
+    struct stat status;
+    OK(stat("/proc/self/task", &status));
+    EXPECT_EQ(status.st_nlink, 4);
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/task/%d/comm", gettid());
+    OK(access(name, F_OK));
+    announce(hold[1]);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+}
+
+CASE(proc_comm_can_be_written) {
+    int fd = OK(open("/proc/self/comm", O_WRONLY));
+    EXPECT_EQ(write(fd, "renamed", 7), 7);
+    EXPECT_STR(file_content("/proc/self/comm"), "renamed\n");
+}
+
+CASE(proc_mounts_lists_root_and_proc) {
+    const char *text = file_content("/proc/self/mounts");
+    EXPECT(strstr(text, " / ") != NULL);
+    EXPECT(strstr(text, " /proc proc ") != NULL);
+    text = file_content("/proc/self/mountinfo");
+    EXPECT(strstr(text, " / / ") != NULL);
+    EXPECT(strstr(text, " - proc ") != NULL);
+    char target[64] = {0};
+    OK(readlink("/proc/mounts", target, 63));
+    EXPECT_STR(target, "self/mounts");
+}
+
+CASE(proc_limits_shows_the_limits) {
+    struct rlimit limit = {77, 99};
+    OK(setrlimit(RLIMIT_NOFILE, &limit));
+    long soft, hard;
+    const char *line = strstr(file_content("/proc/self/limits"), "\nMax open files");
+    EXPECT(line != NULL);
+    EXPECT_EQ(sscanf(line + 15, "%ld %ld files", &soft, &hard), 2);
+    EXPECT_EQ(soft, 77);
+    EXPECT_EQ(hard, 99);
+}
+
+CASE(proc_meminfo_and_cpuinfo_have_what_programs_read) {
+    const char *text = file_content("/proc/meminfo");
+    long total = atol(field(text, "MemTotal")), available = atol(field(file_content("/proc/meminfo"), "MemAvailable"));
+    EXPECT(total > 0 && available > 0 && available <= total);
+    const char *keys[] = {"MemFree", "Buffers", "Cached", "SwapTotal", "SwapFree", "Shmem"};
+    for (size_t i = 0; i < 6; i++)
+        EXPECT(field(file_content("/proc/meminfo"), keys[i])[0] != 0);
+    int processors = 0;
+    text = file_content("/proc/cpuinfo");
+    for (const char *at = text; (at = strstr(at, "processor\t:")); at++)
+        processors++;
+    EXPECT_EQ(processors, sysconf(_SC_NPROCESSORS_ONLN));
+    EXPECT(strstr(text, "model name\t:") && strstr(text, "flags\t\t:") && strstr(text, " sse2 "));
+}
+
+CASE(proc_stat_of_the_system_has_what_programs_read) {
+    const char *text = file_content("/proc/stat");
+    EXPECT(strncmp(text, "cpu  ", 5) == 0);
+    EXPECT(strstr(text, "\ncpu0 ") && strstr(text, "\nctxt ") && strstr(text, "\nbtime ") && strstr(text, "\nprocesses "));
+}
+
+CASE(proc_uptime_and_loadavg_are_numbers) {
+    double up, idle, one, five, fifteen;
+    EXPECT_EQ(sscanf(file_content("/proc/uptime"), "%lf %lf", &up, &idle), 2);
+    EXPECT(up > 0);
+    int running, total, last;
+    const char *text = file_content("/proc/loadavg");
+    EXPECT_EQ(sscanf(text, "%lf %lf %lf %d/%d %d", &one, &five, &fifteen, &running, &total, &last), 6);
+}
+
+CASE(proc_sys_kernel_has_what_programs_read) {
+    const char *names[] = {"ostype",  "osrelease", "version",  "hostname", "pid_max", "threads-max",
+                           "ngroups_max", "cap_last_cap", "random/boot_id", "random/uuid"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "/proc/sys/kernel/%s", names[i]);
+        EXPECT(file_content(name)[0] != 0);
+    }
+    EXPECT_STR(file_content("/proc/sys/kernel/ostype"), "Linux\n");
+    EXPECT_STR(file_content("/proc/sys/kernel/ngroups_max"), "65536\n");
+    EXPECT(atoi(file_content("/proc/sys/vm/overcommit_memory")) >= 0);
+    EXPECT(atoi(file_content("/proc/sys/vm/max_map_count")) > 0);
+    EXPECT(atol(file_content("/proc/sys/fs/file-max")) > 0);
+    EXPECT(atoi(file_content("/proc/sys/fs/pipe-max-size")) >= 4096);
+    EXPECT(atoi(file_content("/proc/sys/fs/nr_open")) >= 1024);
+}
+
+CASE(proc_random_uuid_differs_each_time) {
+    char first[64];
+    snprintf(first, sizeof first, "%.60s", file_content("/proc/sys/kernel/random/uuid"));
+    EXPECT_EQ(strlen(first), 37);
+    EXPECT(strcmp(first, file_content("/proc/sys/kernel/random/uuid")) != 0);
+}
+
+CASE(proc_filesystems_lists_what_there_is) {
+    const char *text = file_content("/proc/filesystems");
+    EXPECT(strstr(text, "nodev\tproc\n") && strstr(text, "nodev\ttmpfs\n"));
+}
+
+CASE(proc_cgroup_and_oom_score_exist) {
+    EXPECT(file_content("/proc/self/cgroup")[0] != 0);
+    EXPECT_STR(file_content("/proc/self/oom_score_adj"), "0\n");
+    EXPECT(file_content("/proc/self/oom_score")[0] != 0);
+}
+
+CASE(proc_files_report_no_size_and_can_be_read_in_pieces) {
+    struct stat status;
+    OK(stat("/proc/self/status", &status));
+    EXPECT_EQ(status.st_size, 0);
+    EXPECT_EQ(status.st_mode, S_IFREG | 0444);
+    int fd = OK(open("/proc/self/status", O_RDONLY));
+    char byte, text[16] = {0};
+    for (int i = 0; i < 6; i++) {
+        EXPECT_EQ(read(fd, &byte, 1), 1);
+        text[i] = byte;
+    }
+    EXPECT_STR(text, "Name:\t");
+    EXPECT_EQ(pread(fd, text, 4, 0), 4);
+    EXPECT(memcmp(text, "Name", 4) == 0);
+}
+
+CASE(proc_cannot_be_changed_by_programs) {
+    EXPECT_ERRNO(open("/proc/new", O_WRONLY | O_CREAT, 0600), ENOENT);
+    errno = 0;
+    EXPECT(mkdir("/proc/new", 0700) == -1 && (errno == ENOENT || errno == EPERM || errno == EACCES));
+    errno = 0;
+    EXPECT(unlink("/proc/version") == -1 && (errno == EPERM || errno == EACCES));
+}
+
+CASE(proc_self_mem_reads_the_own_memory) {
+    int fd = OK(open("/proc/self/mem", O_RDONLY));
+    char secret[] = "secret", copy[8] = {0};
+    EXPECT_EQ(pread(fd, copy, 7, (off_t)(uintptr_t)secret), 7);
+    EXPECT_STR(copy, "secret");
+}
+
+CASE(proc_of_another_user_is_closed) {
+    NEEDS_ROOT();
+    pid_t target = IN_CHILD({ sleep_forever(); });
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+        char name[64];
+        char link[PATH_MAX];
+        snprintf(name, sizeof name, "/proc/%d/environ", target);
+        EXPECT_ERRNO(open(name, O_RDONLY), EACCES);
+        snprintf(name, sizeof name, "/proc/%d/exe", target);
+        EXPECT_ERRNO(readlink(name, link, sizeof link), EACCES);
+        snprintf(name, sizeof name, "/proc/%d/status", target);
+        OK(open(name, O_RDONLY));
+    });
+    EXPECT_EXIT(pid, 0);
+    OK(kill(target, SIGKILL));
+}

@@ -1,0 +1,142 @@
+/* sched_setaffinity(2), sched_setscheduler(2), sched_yield(2), getcpu(2), getpriority(2), nice(2) and their kin */
+#include "case.h"
+
+/* The first version of the structure, which the C library's headers do not declare. */
+struct sched_attributes {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+CASE(sched_yield_succeeds) { OK(sched_yield()); }
+
+CASE(sched_getaffinity_returns_the_size_of_the_kernels_mask) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    long size = OK(syscall(SYS_sched_getaffinity, 0, sizeof set, &set));
+    EXPECT(size >= 8 && size % 8 == 0 && size <= (long)sizeof set);
+    EXPECT(CPU_COUNT(&set) >= 1);
+    EXPECT_EQ(CPU_COUNT(&set), sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+CASE(sched_setaffinity_to_one_cpu_sticks_and_is_inherited) {
+    cpu_set_t all, one, got;
+    OK(sched_getaffinity(0, sizeof all, &all));
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &all))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    OK(sched_setaffinity(0, sizeof one, &one));
+    pid_t pid = IN_CHILD({
+        OK(sched_getaffinity(0, sizeof got, &got));
+        EXPECT(CPU_EQUAL(&one, &got));
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(sched_affinity_with_bad_arguments_fails) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    EXPECT_ERRNO(sched_setaffinity(0, sizeof set, &set), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_sched_getaffinity, 0, 1, &set), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_sched_getaffinity, INT_MAX, sizeof set, &set), ESRCH);
+    EXPECT_ERRNO(syscall(SYS_sched_getaffinity, 0, sizeof set, bad_page()), EFAULT);
+    EXPECT_ERRNO(syscall(SYS_sched_setaffinity, 0, sizeof set, bad_page()), EFAULT);
+}
+
+CASE(sched_getscheduler_of_an_ordinary_process_is_other) {
+    EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
+    struct sched_param parameter = {77};
+    OK(sched_getparam(0, &parameter));
+    EXPECT_EQ(parameter.sched_priority, 0);
+    EXPECT_ERRNO(sched_getscheduler(INT_MAX), ESRCH);
+    EXPECT_ERRNO(sched_getscheduler(-1), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_sched_getparam, 0, bad_page()), EFAULT);
+}
+
+CASE(sched_setscheduler_to_batch_and_back_works) {
+    struct sched_param zero = {0}, one = {1};
+    OK(sched_setscheduler(0, SCHED_BATCH, &zero));
+    EXPECT_EQ(sched_getscheduler(0), SCHED_BATCH);
+    OK(sched_setscheduler(0, SCHED_OTHER, &zero));
+    EXPECT_ERRNO(sched_setscheduler(0, SCHED_OTHER, &one), EINVAL);
+    EXPECT_ERRNO(sched_setscheduler(0, 99, &zero), EINVAL);
+}
+
+CASE(sched_priority_ranges_are_those_of_linux) {
+    EXPECT_EQ(sched_get_priority_min(SCHED_OTHER), 0);
+    EXPECT_EQ(sched_get_priority_max(SCHED_OTHER), 0);
+    EXPECT_EQ(sched_get_priority_min(SCHED_FIFO), 1);
+    EXPECT_EQ(sched_get_priority_max(SCHED_RR), 99);
+    EXPECT_ERRNO(sched_get_priority_max(99), EINVAL);
+}
+
+CASE(sched_rr_get_interval_gives_a_time) {
+    struct timespec time = {-1, -1};
+    OK(sched_rr_get_interval(0, &time));
+    EXPECT(time.tv_sec >= 0 && time.tv_nsec >= 0);
+    EXPECT_ERRNO(sched_rr_get_interval(INT_MAX, &time), ESRCH);
+}
+
+CASE(sched_getattr_describes_the_process) {
+    struct sched_attributes attributes;
+    OK(syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0));
+    EXPECT_EQ(attributes.policy, SCHED_OTHER);
+    EXPECT(attributes.size >= 48);
+    EXPECT_ERRNO(syscall(SYS_sched_getattr, 0, &attributes, 8, 0), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_sched_getattr, INT_MAX, &attributes, sizeof attributes, 0), ESRCH);
+}
+
+CASE(getcpu_names_an_existing_cpu) {
+    unsigned cpu = -1, node = -1;
+    OK(syscall(SYS_getcpu, &cpu, &node, NULL));
+    EXPECT((long)cpu < sysconf(_SC_NPROCESSORS_CONF));
+    OK(syscall(SYS_getcpu, NULL, NULL, NULL));
+    EXPECT_ERRNO(syscall(SYS_getcpu, bad_page(), NULL, NULL), EFAULT);
+}
+
+CASE(getpriority_returns_twenty_minus_nice) {
+    EXPECT_EQ(syscall(SYS_getpriority, PRIO_PROCESS, 0), 20);
+    OK(setpriority(PRIO_PROCESS, 0, 7));
+    EXPECT_EQ(syscall(SYS_getpriority, PRIO_PROCESS, 0), 13);
+    EXPECT_EQ(syscall(SYS_getpriority, PRIO_PROCESS, getpid()), 13);
+}
+
+CASE(setpriority_is_clamped_and_inherited) {
+    OK(setpriority(PRIO_PROCESS, 0, 100));
+    pid_t pid = IN_CHILD({ EXPECT_EQ(syscall(SYS_getpriority, PRIO_PROCESS, 0), 1); });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(setpriority_upwards_needs_the_right) {
+    NEEDS_ROOT();
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    struct rlimit none = {0, 0};
+    OK(setrlimit(RLIMIT_NICE, &none));
+    OK(setpriority(PRIO_PROCESS, 0, 5));
+    EXPECT_ERRNO(setpriority(PRIO_PROCESS, 0, 4), EACCES);
+}
+
+CASE(priority_with_bad_arguments_fails) {
+    EXPECT_ERRNO(syscall(SYS_getpriority, 77, 0), EINVAL);
+    EXPECT_ERRNO(setpriority(77, 0, 0), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_getpriority, PRIO_PROCESS, INT_MAX), ESRCH);
+}
+
+CASE(ioprio_get_answers_for_the_process) {
+    OK(syscall(SYS_ioprio_get, 1, 0));
+    EXPECT_ERRNO(syscall(SYS_ioprio_get, 99, 0), EINVAL);
+}
+
+CASE(sched_calls_know_init) {
+    struct sched_param parameters;
+    cpu_set_t set;
+    OK(sched_getscheduler(1));
+    OK(sched_getparam(1, &parameters));
+    OK(sched_getaffinity(1, sizeof set, &set));
+    EXPECT_ERRNO(sched_getaffinity(-1, sizeof set, &set), ESRCH);
+    EXPECT_ERRNO(sched_getscheduler(-1), EINVAL);
+}

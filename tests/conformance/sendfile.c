@@ -1,0 +1,104 @@
+/* sendfile(2), copy_file_range(2) */
+#include "case.h"
+#include <sys/sendfile.h>
+
+CASE(sendfile_copies_from_the_offset_and_advances_it) {
+    make_file("f", "hello world");
+    int from = OK(open("f", O_RDONLY)), to = OK(open("g", O_RDWR | O_CREAT, 0600));
+    EXPECT_EQ(sendfile(to, from, NULL, 5), 5);
+    EXPECT_EQ(lseek(from, 0, SEEK_CUR), 5);
+    EXPECT_STR(file_content("g"), "hello");
+}
+
+CASE(sendfile_with_a_position_keeps_the_offset) {
+    make_file("f", "hello world");
+    int from = OK(open("f", O_RDONLY)), to = OK(open("g", O_RDWR | O_CREAT, 0600));
+    off_t position = 6;
+    EXPECT_EQ(sendfile(to, from, &position, 100), 5);
+    EXPECT_EQ(position, 11);
+    EXPECT_EQ(lseek(from, 0, SEEK_CUR), 0);
+    EXPECT_STR(file_content("g"), "world");
+}
+
+CASE(sendfile_to_a_pipe_and_a_socket_works) {
+    make_file("f", "hello");
+    int from = OK(open("f", O_RDONLY)), pair[2];
+    PIPE(ends);
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    off_t position = 0;
+    EXPECT_EQ(sendfile(ends[1], from, &position, 5), 5);
+    position = 1;
+    EXPECT_EQ(sendfile(pair[1], from, &position, 4), 4);
+    char buffer[8];
+    EXPECT_EQ(read(ends[0], buffer, 8), 5);
+    EXPECT_EQ(read(pair[0], buffer, 8), 4);
+    EXPECT(memcmp(buffer, "ello", 4) == 0);
+}
+
+CASE(sendfile_at_the_end_returns_zero) {
+    make_file("f", "");
+    PIPE(ends);
+    EXPECT_EQ(sendfile(ends[1], OK(open("f", O_RDONLY)), NULL, 10), 0);
+}
+
+CASE(sendfile_with_bad_arguments_fails) {
+    make_file("f", "hello");
+    int from = OK(open("f", O_RDONLY)), append = OK(open("g", O_WRONLY | O_CREAT | O_APPEND, 0600));
+    PIPE(ends);
+    off_t negative = -1;
+    EXPECT_ERRNO(sendfile(-1, from, NULL, 1), EBADF);
+    EXPECT_ERRNO(sendfile(ends[1], -1, NULL, 1), EBADF);
+    EXPECT_ERRNO(sendfile(from, from, NULL, 1), EBADF);
+    EXPECT_ERRNO(sendfile(append, from, NULL, 1), EINVAL);
+    EXPECT_ERRNO(sendfile(ends[1], from, &negative, 1), EINVAL);
+    EXPECT_ERRNO(sendfile(ends[1], from, bad_page(), 1), EFAULT);
+}
+
+CASE(sendfile_of_a_large_file_copies_all_of_it) {
+    int from = OK(open("f", O_RDWR | O_CREAT, 0600)), to = OK(open("g", O_RDWR | O_CREAT, 0600));
+    size_t size = 1 << 20;
+    char *data = map(size), *copy = map(size);
+    for (size_t i = 0; i < size; i++)
+        data[i] = i % 253;
+    EXPECT_EQ(write(from, data, size), size);
+    off_t position = 0;
+    while (position < (off_t)size)
+        EXPECT(sendfile(to, from, &position, size - position) > 0);
+    EXPECT_EQ(pread(to, copy, size, 0), size);
+    EXPECT(memcmp(data, copy, size) == 0);
+}
+
+CASE(copy_file_range_copies_between_files) {
+    make_file("f", "hello world");
+    int from = OK(open("f", O_RDONLY)), to = OK(open("g", O_RDWR | O_CREAT, 0600));
+    off_t in = 6, out = 2;
+    EXPECT_EQ(copy_file_range(from, &in, to, &out, 100, 0), 5);
+    EXPECT_EQ(in, 11);
+    EXPECT_EQ(out, 7);
+    char buffer[8];
+    EXPECT_EQ(pread(to, buffer, 8, 0), 7);
+    EXPECT(memcmp(buffer, "\0\0world", 7) == 0);
+}
+
+CASE(copy_file_range_without_positions_uses_the_offsets) {
+    make_file("f", "hello");
+    int from = OK(open("f", O_RDONLY)), to = OK(open("g", O_RDWR | O_CREAT, 0600));
+    EXPECT_EQ(copy_file_range(from, NULL, to, NULL, 3, 0), 3);
+    EXPECT_EQ(copy_file_range(from, NULL, to, NULL, 100, 0), 2);
+    EXPECT_EQ(copy_file_range(from, NULL, to, NULL, 100, 0), 0);
+    EXPECT_STR(file_content("g"), "hello");
+}
+
+CASE(copy_file_range_with_bad_arguments_fails) {
+    make_file("f", "hello");
+    int from = OK(open("f", O_RDWR)), to = OK(open("g", O_RDWR | O_CREAT, 0600));
+    PIPE(ends);
+    off_t in = 0, out = 2;
+    EXPECT_ERRNO(copy_file_range(from, NULL, to, NULL, 1, 1), EINVAL);
+    EXPECT_ERRNO(copy_file_range(from, NULL, -1, NULL, 1, 0), EBADF);
+    EXPECT_ERRNO(copy_file_range(from, &in, from, &out, 4, 0), EINVAL);
+    EXPECT_ERRNO(copy_file_range(ends[0], NULL, to, NULL, 1, 0), EINVAL);
+    EXPECT_ERRNO(copy_file_range(from, NULL, OK(open("g", O_RDONLY)), NULL, 1, 0), EBADF);
+    EXPECT_ERRNO(copy_file_range(from, NULL, OK(open("g", O_WRONLY | O_APPEND)), NULL, 1, 0), EBADF);
+    EXPECT_ERRNO(copy_file_range(OK(open(".", O_RDONLY)), NULL, to, NULL, 1, 0), EISDIR);
+}

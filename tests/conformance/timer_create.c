@@ -1,0 +1,218 @@
+/* timer_create(2) and its kin, getitimer(2), setitimer(2), alarm(2) */
+#include "case.h"
+
+static void arm(timer_t timer, long first_ms, long every_ms) {
+    struct itimerspec spec = {milliseconds(every_ms), milliseconds(first_ms)};
+    OK(timer_settime(timer, 0, &spec, NULL));
+}
+
+static sigset_t block(int signal) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    OK(sigprocmask(SIG_BLOCK, &set, NULL));
+    return set;
+}
+
+CASE(timer_sends_its_signal_with_its_value) {
+    sigset_t set = block(SIGUSR1);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    event.sigev_value.sival_int = 4711;
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 5, 0);
+    siginfo_t info;
+    EXPECT_EQ(sigwaitinfo(&set, &info), SIGUSR1);
+    EXPECT_EQ(info.si_code, SI_TIMER);
+    EXPECT_EQ(info.si_value.sival_int, 4711);
+}
+
+CASE(timer_without_an_event_sends_sigalrm) {
+    sigset_t set = block(SIGALRM);
+    timer_t timer;
+    OK(timer_create(CLOCK_REALTIME, NULL, &timer));
+    arm(timer, 5, 0);
+    EXPECT_EQ(sigwaitinfo(&set, NULL), SIGALRM);
+}
+
+CASE(timer_repeats_and_counts_overruns) {
+    sigset_t set = block(SIGRTMIN);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 1, 1);
+    struct timespec time = milliseconds(30);
+    OK(nanosleep(&time, NULL));
+    siginfo_t info;
+    EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+    EXPECT(info.si_overrun >= 10);
+    EXPECT(timer_getoverrun(timer) >= info.si_overrun);
+    EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+}
+
+CASE(timer_to_a_thread_arrives_there) {
+    sigset_t set = block(SIGUSR1);
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+    event._sigev_un._tid = gettid();
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 1, 0);
+    EXPECT_EQ(sigwaitinfo(&set, NULL), SIGUSR1);
+}
+
+CASE(timer_with_sigev_none_only_counts_down) {
+    struct sigevent event = {.sigev_notify = SIGEV_NONE};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 100000, 0);
+    struct itimerspec left;
+    OK(timer_gettime(timer, &left));
+    EXPECT(left.it_value.tv_sec >= 90 && left.it_value.tv_sec <= 100);
+}
+
+CASE(timer_settime_returns_the_old_setting_and_disarms) {
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, NULL, &timer));
+    arm(timer, 100000, 7000);
+    struct itimerspec never = {{0, 0}, {0, 0}}, old;
+    OK(timer_settime(timer, 0, &never, &old));
+    EXPECT(old.it_value.tv_sec >= 90);
+    EXPECT_EQ(old.it_interval.tv_sec, 7);
+    OK(timer_gettime(timer, &old));
+    EXPECT(old.it_value.tv_sec == 0 && old.it_value.tv_nsec == 0);
+}
+
+CASE(timer_at_an_absolute_time_in_the_past_fires_at_once) {
+    sigset_t set = block(SIGALRM);
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, NULL, &timer));
+    struct itimerspec past = {{0, 0}, {0, 1}};
+    OK(timer_settime(timer, TIMER_ABSTIME, &past, NULL));
+    EXPECT_EQ(sigwaitinfo(&set, NULL), SIGALRM);
+}
+
+CASE(timer_is_gone_after_deletion) {
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, NULL, &timer));
+    OK(timer_delete(timer));
+    struct itimerspec spec;
+    EXPECT_ERRNO(timer_gettime(timer, &spec), EINVAL);
+    EXPECT_ERRNO(timer_delete(timer), EINVAL);
+}
+
+CASE(timer_is_not_inherited_by_fork) {
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, NULL, &timer));
+    pid_t pid = IN_CHILD({
+        struct itimerspec spec;
+        EXPECT_ERRNO(timer_gettime(timer, &spec), EINVAL);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(timer_on_the_cpu_clock_fires_after_work) {
+    handle(SIGALRM, count_signal, 0);
+    timer_t timer;
+    OK(timer_create(CLOCK_PROCESS_CPUTIME_ID, NULL, &timer));
+    arm(timer, 10, 0);
+    while (signals_seen == 0)
+        ;
+    EXPECT(now_ns(CLOCK_PROCESS_CPUTIME_ID) >= 10000000);
+}
+
+CASE(timer_create_with_bad_arguments_fails) {
+    timer_t timer;
+    struct sigevent event = {.sigev_notify = 99};
+    EXPECT_ERRNO(timer_create(99, NULL, &timer), EINVAL);
+    EXPECT_ERRNO(timer_create(CLOCK_MONOTONIC, &event, &timer), EINVAL);
+    event = (struct sigevent){.sigev_notify = SIGEV_SIGNAL, .sigev_signo = 99};
+    EXPECT_ERRNO(timer_create(CLOCK_MONOTONIC, &event, &timer), EINVAL);
+    int id;
+    EXPECT_ERRNO(syscall(SYS_timer_create, CLOCK_MONOTONIC, bad_page(), &id), EFAULT);
+    EXPECT_ERRNO(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, bad_page()), EFAULT);
+    EXPECT_ERRNO(syscall(SYS_timer_settime, 12345, 0, NULL, NULL), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_timer_getoverrun, 12345), EINVAL);
+    OK(timer_create(CLOCK_MONOTONIC, NULL, &timer));
+    struct itimerspec spec = {{0, 0}, {0, 1000000000}};
+    EXPECT_ERRNO(timer_settime(timer, 0, &spec, NULL), EINVAL);
+}
+
+CASE(setitimer_real_fires_and_repeats) {
+    handle(SIGALRM, count_signal, 0);
+    struct itimerval every = {{0, 2000}, {0, 2000}};
+    OK(setitimer(ITIMER_REAL, &every, NULL));
+    while (signals_seen < 3)
+        pause();
+}
+
+CASE(setitimer_returns_the_old_value) {
+    struct itimerval setting = {{5, 0}, {100, 0}}, old, zero = {{0, 0}, {0, 0}};
+    OK(setitimer(ITIMER_REAL, &setting, NULL));
+    OK(getitimer(ITIMER_REAL, &old));
+    EXPECT(old.it_value.tv_sec >= 90);
+    OK(setitimer(ITIMER_REAL, &zero, &old));
+    EXPECT_EQ(old.it_interval.tv_sec, 5);
+    OK(getitimer(ITIMER_REAL, &old));
+    EXPECT_EQ(old.it_value.tv_sec, 0);
+}
+
+CASE(setitimer_virtual_and_prof_count_work) {
+    handle(SIGVTALRM, count_signal, 0);
+    handle(SIGPROF, count_signal, 0);
+    struct itimerval soon = {{0, 0}, {0, 10000}};
+    OK(setitimer(ITIMER_VIRTUAL, &soon, NULL));
+    while (signals_seen < 1)
+        ;
+    OK(setitimer(ITIMER_PROF, &soon, NULL));
+    while (signals_seen < 2)
+        ;
+}
+
+CASE(setitimer_with_bad_arguments_fails) {
+    struct itimerval bad = {{0, 0}, {0, 1000000}};
+    EXPECT_ERRNO(setitimer(ITIMER_REAL, &bad, NULL), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_setitimer, 77, &bad, NULL), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_getitimer, 77, &bad), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_setitimer, ITIMER_REAL, bad_page(), NULL), EFAULT);
+    EXPECT_ERRNO(syscall(SYS_getitimer, ITIMER_REAL, bad_page()), EFAULT);
+}
+
+CASE(setitimer_survives_exec) {
+    pid_t pid = IN_CHILD({
+        struct itimerval soon = {{0, 0}, {0, 50000}};
+        OK(setitimer(ITIMER_REAL, &soon, NULL));
+        execl(program_path, "program", "--helper", "pause", NULL);
+    });
+    EXPECT_KILLED(pid, SIGALRM);
+}
+
+HELPER(pause) {
+    (void)argc, (void)argv;
+    return pause();
+}
+
+CASE(alarm_returns_the_seconds_left) {
+    EXPECT_EQ(alarm(100), 0);
+    unsigned left = alarm(0);
+    EXPECT(left == 100 || left == 99);
+    EXPECT_EQ(alarm(0), 0);
+}
+
+CASE(alarm_kills_by_default) {
+    pid_t pid = IN_CHILD({
+        struct itimerval soon = {{0, 0}, {0, 1000}};
+        OK(setitimer(ITIMER_REAL, &soon, NULL));
+        sleep_forever();
+    });
+    EXPECT_KILLED(pid, SIGALRM);
+}
+
+CASE(cpu_time_limit_raises_sigxcpu_and_then_kills) {
+    pid_t pid = IN_CHILD({
+        struct rlimit limit = {1, 2};
+        OK(setrlimit(RLIMIT_CPU, &limit));
+        for (;;)
+            ;
+    });
+    EXPECT_KILLED(pid, SIGXCPU);
+}

@@ -1,0 +1,75 @@
+/* uname(2), sysinfo(2), getrandom(2), sethostname(2) */
+#include "case.h"
+#include <sys/random.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+CASE(uname_describes_linux_on_x86_64) {
+    struct utsname name;
+    OK(uname(&name));
+    EXPECT_STR(name.sysname, "Linux");
+    EXPECT_STR(name.machine, "x86_64");
+    int major = 0, minor = 0;
+    EXPECT_EQ(sscanf(name.release, "%d.%d", &major, &minor), 2);
+    EXPECT(major >= 5);
+    EXPECT_ERRNO(syscall(SYS_uname, bad_page()), EFAULT);
+}
+
+CASE(uname_agrees_with_proc) {
+    struct utsname name;
+    OK(uname(&name));
+    char line[128];
+    snprintf(line, sizeof line, "%s\n", name.release);
+    EXPECT_STR(file_content("/proc/sys/kernel/osrelease"), line);
+    snprintf(line, sizeof line, "%s\n", name.nodename);
+    EXPECT_STR(file_content("/proc/sys/kernel/hostname"), line);
+    snprintf(line, sizeof line, "Linux version %s ", name.release);
+    EXPECT(strncmp(file_content("/proc/version"), line, strlen(line)) == 0);
+}
+
+CASE(sethostname_by_an_ordinary_user_returns_eperm) {
+    NEEDS_ROOT();
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    EXPECT_ERRNO(sethostname("x", 1), EPERM);
+    EXPECT_ERRNO(setdomainname("x", 1), EPERM);
+}
+
+CASE(sysinfo_gives_plausible_numbers) {
+    struct sysinfo info;
+    OK(sysinfo(&info));
+    EXPECT(info.uptime >= 0);
+    EXPECT(info.mem_unit >= 1);
+    EXPECT(info.totalram > 0 && info.freeram <= info.totalram);
+    EXPECT(info.procs >= 1);
+    EXPECT_ERRNO(syscall(SYS_sysinfo, bad_page()), EFAULT);
+}
+
+CASE(getrandom_fills_the_buffer_differently_each_time) {
+    unsigned char one[64] = {0}, two[64] = {0};
+    EXPECT_EQ(getrandom(one, sizeof one, 0), sizeof one);
+    EXPECT_EQ(getrandom(two, sizeof two, GRND_NONBLOCK), sizeof two);
+    EXPECT(memcmp(one, two, sizeof one) != 0);
+    int zeroes = 0;
+    for (int i = 0; i < 64; i++)
+        zeroes += one[i] == 0;
+    EXPECT(zeroes < 16);
+}
+
+CASE(getrandom_of_a_megabyte_is_complete) {
+    unsigned char *memory = map(1 << 20);
+    size_t got = 0;
+    while (got < 1 << 20)
+        got += OK(getrandom(memory + got, (1 << 20) - got, 0));
+    int zeroes = 0;
+    for (int i = 0; i < 1 << 20; i++)
+        zeroes += memory[i] == 0;
+    EXPECT(zeroes > 3500 && zeroes < 4700);
+}
+
+CASE(getrandom_with_bad_arguments_fails) {
+    char buffer[8];
+    EXPECT_ERRNO(getrandom(buffer, 8, 0x100), EINVAL);
+    EXPECT_ERRNO(getrandom(buffer, 8, GRND_RANDOM | GRND_INSECURE), EINVAL);
+    EXPECT_ERRNO(getrandom(bad_page(), 8, 0), EFAULT);
+    EXPECT_EQ(getrandom(buffer, 0, 0), 0);
+}

@@ -1,0 +1,142 @@
+/* write(2) */
+#include "case.h"
+
+CASE(write_advances_the_offset_and_grows_the_file) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    EXPECT_EQ(write(fd, "hello", 5), 5);
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 5);
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT_EQ(status.st_size, 5);
+}
+
+CASE(write_overwrites_in_place) {
+    make_file("f", "hello");
+    int fd = OK(open("f", O_WRONLY));
+    OK(lseek(fd, 1, SEEK_SET));
+    EXPECT_EQ(write(fd, "EL", 2), 2);
+    EXPECT_STR(file_content("f"), "hELlo");
+}
+
+CASE(write_with_o_append_goes_to_the_end_whatever_the_offset) {
+    make_file("f", "one");
+    int fd = OK(open("f", O_RDWR | O_APPEND));
+    OK(lseek(fd, 0, SEEK_SET));
+    EXPECT_EQ(write(fd, "two", 3), 3);
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 6);
+    EXPECT_STR(file_content("f"), "onetwo");
+}
+
+CASE(write_behind_the_end_leaves_a_hole_of_zeroes) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    OK(lseek(fd, 3, SEEK_SET));
+    EXPECT_EQ(write(fd, "x", 1), 1);
+    char buffer[4];
+    EXPECT_EQ(pread(fd, buffer, 4, 0), 4);
+    EXPECT(memcmp(buffer, "\0\0\0x", 4) == 0);
+}
+
+CASE(write_of_zero_bytes_returns_zero_and_changes_nothing) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    OK(lseek(fd, 10, SEEK_SET));
+    EXPECT_EQ(write(fd, "", 0), 0);
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT_EQ(status.st_size, 0);
+}
+
+CASE(write_to_a_closed_descriptor_returns_ebadf) {
+    EXPECT_ERRNO(write(-1, "x", 1), EBADF);
+    EXPECT_ERRNO(write(next_fd(), "x", 1), EBADF);
+}
+
+CASE(write_to_a_read_only_descriptor_returns_ebadf) {
+    make_file("f", "");
+    int fd = OK(open("f", O_RDONLY));
+    EXPECT_ERRNO(write(fd, "x", 1), EBADF);
+}
+
+CASE(write_from_a_bad_pointer_returns_efault) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    EXPECT_ERRNO(write(fd, bad_page(), 1), EFAULT);
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT_EQ(status.st_size, 0);
+}
+
+CASE(write_from_a_buffer_that_ends_too_early_is_short_or_efault) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    char *end = page_end();
+    memcpy(end - 2, "ab", 2);
+    ssize_t count = write(fd, end - 2, 5);
+    EXPECT(count == 2 || (count == -1 && errno == EFAULT));
+}
+
+CASE(write_to_a_pipe_without_readers_returns_epipe_and_raises_sigpipe) {
+    PIPE(ends);
+    OK(close(ends[0]));
+    handle(SIGPIPE, count_signal, 0);
+    EXPECT_ERRNO(write(ends[1], "x", 1), EPIPE);
+    EXPECT_EQ(signals_seen, 1);
+}
+
+CASE(write_to_a_pipe_without_readers_kills_by_default) {
+    PIPE(ends);
+    OK(close(ends[0]));
+    pid_t pid = IN_CHILD({ write(ends[1], "x", 1); });
+    EXPECT_KILLED(pid, SIGPIPE);
+}
+
+CASE(write_to_a_full_pipe_is_interrupted_by_a_signal) {
+    PIPE(ends);
+    OK(fcntl(ends[1], F_SETPIPE_SZ, 4096));
+    char *page = map(PAGE_SIZE);
+    EXPECT_EQ(write(ends[1], page, PAGE_SIZE), PAGE_SIZE);
+    EXPECT_INTERRUPTED(write(ends[1], page, 1));
+}
+
+CASE(write_interrupted_in_the_middle_returns_a_short_count) {
+    PIPE(ends);
+    int size = OK(fcntl(ends[1], F_GETPIPE_SZ));
+    char *data = map(size + 4096);
+    tick(count_signal, 0);
+    EXPECT_EQ(write(ends[1], data, size + 4096), size);
+}
+
+CASE(write_beyond_the_file_size_limit_raises_sigxfsz) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    struct rlimit limit = {10, 10};
+    OK(setrlimit(RLIMIT_FSIZE, &limit));
+    handle(SIGXFSZ, count_signal, 0);
+    EXPECT_EQ(write(fd, "0123456789abc", 13), 10);
+    EXPECT_EQ(signals_seen, 0);
+    EXPECT_ERRNO(write(fd, "x", 1), EFBIG);
+    EXPECT_EQ(signals_seen, 1);
+}
+
+CASE(write_by_a_non_owner_clears_set_user_id) {
+    NEEDS_ROOT();
+    make_file("f", "x");
+    OK(chmod("f", 06777));
+    OK(chmod(".", 0777));
+    pid_t pid = IN_CHILD({
+        int fd = OK(open("f", O_WRONLY));
+        OK(syscall(SYS_setuid, 1234));
+        EXPECT_EQ(write(fd, "y", 1), 1);
+    });
+    EXPECT_EXIT(pid, 0);
+    struct stat status;
+    OK(stat("f", &status));
+    EXPECT_EQ(status.st_mode & 07777, 0777);
+}
+
+CASE(write_updates_the_modification_time) {
+    make_file("f", "x");
+    struct timespec old[2] = {{1000, 0}, {1000, 0}};
+    OK(utimensat(AT_FDCWD, "f", old, 0));
+    int fd = OK(open("f", O_WRONLY));
+    EXPECT_EQ(write(fd, "y", 1), 1);
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT(status.st_mtim.tv_sec > 1000000);
+}

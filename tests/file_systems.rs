@@ -1,0 +1,174 @@
+//! The virtual file system over a gofer: exports alone, and under an overlay.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use usk_abi::Errno;
+use usk_abi::fs::{OpenFlags, RenameFlags, ResolveFlags};
+use usk_gofer::{Export, ExportMode, MountCrossing, SelfDescriptors, Sharing};
+use usk_platform::host::message_socket_pair;
+use usk_sentry::fs::gofer::GoferFileSystem;
+use usk_sentry::fs::overlay::Overlay;
+use usk_sentry::gofer::GoferClient;
+use usk_sentry::task::Credentials;
+use usk_sentry::vfs::{
+    Attributes, FileSystem, FsContext, Mapping, MountFlags, MountNamespace, NameContext, OpenFile, OpenHow,
+    WalkOptions,
+};
+use usk_sentry::{BytesSink, BytesSource, SysError};
+
+/// An export of `path`, served by a gofer that may have `limit` descriptors.
+fn export(path: &Path, mode: ExportMode, sharing: Sharing, limit: usize) -> Arc<GoferFileSystem> {
+    let (ours, theirs): (Vec<OwnedFd>, Vec<OwnedFd>) = (0..2).map(|_| message_socket_pair().unwrap()).unzip();
+    let root = File::open(path).unwrap().into();
+    let export = Export { root, mode, sharing, crossing: MountCrossing::Cross };
+    let descriptors = SelfDescriptors::open().unwrap();
+    std::thread::spawn(move || usk_gofer::serve_without_lockdown(theirs, vec![export], descriptors, limit));
+    GoferFileSystem::new(&GoferClient::new(ours).unwrap(), 0).unwrap()
+}
+
+fn with<T>(file_system: Arc<dyn FileSystem>, action: impl FnOnce(&NameContext<'_>) -> T) -> T {
+    let context = FsContext::new(MountNamespace::new(file_system, MountFlags::empty(), "test"));
+    let credentials = Credentials::user(0, 0);
+    action(&context.names(&credentials, None))
+}
+
+fn open(names: &NameContext<'_>, name: &str, flags: OpenFlags) -> Result<Arc<OpenFile>, Errno> {
+    let how = OpenHow { flags, mode: 0o644, resolve: ResolveFlags::empty() };
+    names.open(&names.cwd, name.as_bytes(), how, None).map_err(|error| match error {
+        SysError::Errno(error) => error,
+        SysError::Restart(_) => Errno::EINTR,
+    })
+}
+
+fn read(file: &OpenFile) -> Vec<u8> {
+    let mut sink = BytesSink::new(1 << 20);
+    file.ops.read(file, &mut sink, 0).unwrap();
+    sink.bytes
+}
+
+fn write(file: &OpenFile, data: &[u8], at: u64) {
+    assert_eq!(file.ops.write(file, &mut BytesSource::new(data), at), Ok(data.len()));
+}
+
+fn stat(names: &NameContext<'_>, name: &str) -> Result<Attributes, Errno> {
+    names.resolve(&names.cwd, name.as_bytes(), WalkOptions::NO_FOLLOW)?.inode()?.attributes()
+}
+
+fn list(names: &NameContext<'_>, name: &str) -> Vec<String> {
+    let path = names.resolve(&names.cwd, name.as_bytes(), WalkOptions::FOLLOW).unwrap();
+    let listing = path.inode().unwrap().list().unwrap();
+    let mut entries: Vec<String> =
+        listing.iter().map(|entry| String::from_utf8_lossy(entry.name).into_owned()).collect();
+    entries.sort();
+    entries
+}
+
+#[test]
+fn an_overlay_over_an_export_reads_below_and_writes_above() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("usr/lib/deep")).unwrap();
+    fs::write(directory.path().join("usr/lib/deep/file"), "below").unwrap();
+    fs::hard_link(directory.path().join("usr/lib/deep/file"), directory.path().join("other")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", directory.path().join("lib")).unwrap();
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        let file = open(names, "lib/deep/file", OpenFlags::empty()).unwrap();
+        assert_eq!(read(&file), b"below");
+        assert!(matches!(file.ops.mapping(&file, false), Ok(Mapping::Host(_))));
+        let before = stat(names, "other").unwrap();
+        assert_eq!(list(names, "usr/lib/deep"), ["file"]);
+        assert_eq!(stat(names, "usr/lib/deep/absent").err(), Some(Errno::ENOENT));
+        assert_eq!(stat(names, "usr/lib/deep/file/x").err(), Some(Errno::ENOTDIR));
+        write(&open(names, "usr/lib/deep/file", OpenFlags::RDWR).unwrap(), b"ABOVE and longer", 0);
+        assert_eq!(read(&file), b"ABOVE and longer");
+        let after = stat(names, "other").unwrap();
+        assert_eq!((after.inode, after.links, after.size), (before.inode, 2, 16));
+        let renamed = names.rename((&names.cwd, b"usr"), (&names.cwd, b"moved"), RenameFlags::empty());
+        assert_eq!(renamed, Ok(()));
+        assert_eq!(list(names, "moved/lib/deep"), ["file"]);
+        assert_eq!(stat(names, "lib/deep").err(), Some(Errno::ENOENT));
+    });
+    assert_eq!(fs::read(directory.path().join("other")).unwrap(), b"below");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_writable_export_changes_the_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = |name: &str| directory.path().join(name);
+    for sharing in [Sharing::Exclusive, Sharing::Shared] {
+        with(export(directory.path(), ExportMode::ReadWrite, sharing, 256), |names| {
+            let cwd = &names.cwd;
+            names.make_directory(cwd, b"dir", 0o755).unwrap();
+            let file = open(names, "dir/file", OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::RDWR).unwrap();
+            write(&file, b"one", 0);
+            assert_eq!(file.ops.append(&file, &mut BytesSource::new(b"two")), Ok((3, 6)));
+            assert_eq!(fs::read(host("dir/file")).unwrap(), b"onetwo");
+            assert_eq!(stat(names, "dir/file").unwrap().size, 6);
+            names.truncate(file.path(), 3).unwrap();
+            names.change_permissions(file.path(), 0o600).unwrap();
+            let changed = stat(names, "dir/file").unwrap();
+            assert_eq!((changed.size, changed.mode & 0o777), (3, 0o600));
+            names.link(file.path(), cwd, b"linked").unwrap();
+            assert_eq!(stat(names, "dir/file").unwrap().links, 2);
+            names.make_symlink(cwd, b"link", b"dir/file").unwrap();
+            assert_eq!(read(&open(names, "link", OpenFlags::empty()).unwrap()), b"one");
+            let renamed = names.rename((cwd, b"linked"), (cwd, b"dir/renamed"), RenameFlags::empty());
+            assert_eq!(renamed, Ok(()));
+            assert_eq!(list(names, "dir"), ["file", "renamed"]);
+            names.unlink(cwd, b"dir/renamed").unwrap();
+            names.unlink(cwd, b"dir/file").unwrap();
+            assert_eq!(read(&file), b"one");
+            assert_eq!(file.inode().attributes().unwrap().links, 0);
+            assert_eq!(stat(names, "dir/file").err(), Some(Errno::ENOENT));
+            names.unlink(cwd, b"link").unwrap();
+            names.remove_directory(cwd, b"dir").unwrap();
+        });
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_shared_export_shows_what_others_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = |name: &str| directory.path().join(name);
+    with(export(directory.path(), ExportMode::ReadWrite, Sharing::Shared, 256), |names| {
+        assert_eq!(stat(names, "file").err(), Some(Errno::ENOENT));
+        fs::write(host("file"), "1").unwrap();
+        assert_eq!(read(&open(names, "file", OpenFlags::empty()).unwrap()), b"1");
+        fs::write(host("new"), "replaced").unwrap();
+        fs::rename(host("new"), host("file")).unwrap();
+        assert_eq!(stat(names, "file").unwrap().size, 8);
+        assert_eq!(read(&open(names, "file", OpenFlags::empty()).unwrap()), b"replaced");
+        fs::remove_file(host("file")).unwrap();
+        assert_eq!(stat(names, "file").err(), Some(Errno::ENOENT));
+        assert_eq!(list(names, "/"), [""; 0]);
+    });
+}
+
+#[test]
+fn more_files_than_the_gofer_has_descriptors_can_be_visited() {
+    let directory = tempfile::tempdir().unwrap();
+    for outer in 0..40 {
+        let inner = directory.path().join(format!("d{outer}"));
+        fs::create_dir(&inner).unwrap();
+        for file in 0..20 {
+            fs::write(inner.join(format!("f{file}")), [outer]).unwrap();
+        }
+    }
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        for _ in 0..2 {
+            for outer in 0..40u8 {
+                for file in 0..20 {
+                    let file = open(names, &format!("d{outer}/f{file}"), OpenFlags::empty()).unwrap();
+                    assert_eq!(read(&file), [outer]);
+                }
+            }
+        }
+        assert_eq!(list(names, "/").len(), 40);
+    });
+}

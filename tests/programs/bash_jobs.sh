@@ -1,0 +1,18 @@
+# bash: background jobs, wait -n, job control without a terminal.
+# usk-test: stderr=any
+mkfifo gate
+for i in 1 2 3; do (read -r _ < /dev/null; exit $i) & done
+sum=0; for i in 1 2 3; do wait -n; sum=$((sum + $?)); done; echo "sum $sum"
+wait -n; echo "nothing left: $?"
+(cat gate > received) & echo "through a fifo" > gate; wait; cat received
+sleep 100 & sleep 100 & jobs -r | wc -l
+kill %1 %2; wait 2>/dev/null
+for i in $(seq 50); do (exit $((i % 2))) & pids[i]=$!; done
+ones=0; for pid in "${pids[@]}"; do wait "$pid" || ones=$((ones + 1)); done; echo "ones $ones"
+set -m
+sleep 100 & pid=$!
+kill -STOP $pid; while [[ $(ps -o stat= -p $pid) != T* ]]; do :; done; echo stopped
+kill -CONT $pid; kill $pid
+# The shell may tell of the stop first.
+status=147; while [ $status -eq 147 ]; do wait $pid 2>/dev/null; status=$?; done; echo "ended $status"
+disown -a; nohup true >/dev/null 2>&1; echo "nohup $?"

@@ -1,0 +1,15 @@
+# Commands that cannot be executed fail as on Linux.
+echo '#!/no/such/interpreter' > missing && chmod +x missing && ./missing; echo "missing interpreter: $?"
+printf '#!\n' > bad && chmod +x bad && /usr/bin/env ./bad; echo "no interpreter: $?"
+printf '#!/usr/\n' > directory && chmod +x directory && /usr/bin/env ./directory; echo "directory as interpreter: $?"
+mkdir d && /usr/bin/env ./d; echo "directory executed: $?"
+echo 'just text' > text && chmod +x text && /usr/bin/env ./text; echo "text: $?"
+: > empty && chmod +x empty && /usr/bin/env ./empty; echo "empty: $?"
+echo 'echo hi' > plain && /usr/bin/env ./plain; echo "not executable: $?"
+/usr/bin/env ./nothing; echo "not there: $?"
+/usr/bin/env ./plain/x; echo "below a file: $?"
+printf '\177ELF\002\001\001\0\0\0\0\0\0\0\0\0\002\0\267\0' > arm && head -c 100 /dev/zero >> arm && chmod +x arm
+/usr/bin/env ./arm; echo "another machine: $?"
+head -c 100 /bin/true > short && chmod +x short && /usr/bin/env ./short; echo "cut short: $?"
+ln -s loop loop; /usr/bin/env ./loop; echo "loop: $?"
+/usr/bin/env $(printf 'x%.0s' {1..131072}) 2>&1 | sed 's/.*: //'; echo "too long: ${PIPESTATUS[0]}"
