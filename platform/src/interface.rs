@@ -1,5 +1,6 @@
 //! The traits between the sentry and the code that runs the guest.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,7 @@ pub trait GuestThread: Send {
 
     /// Extended state (x87, SSE, AVX, AVX-512, …) in the format of a Linux signal frame: the XSAVE area with
     /// `fp_sw_bytes` filled in, followed by `FP_XSTATE_MAGIC2`.
-    fn extended_state(&self) -> Vec<u8>;
+    fn extended_state(&mut self) -> Vec<u8>;
 
     /// Replaces the extended state by an image of the format above; `None` sets the processor's initial state.
     /// `EINVAL` for an image that is malformed (the guest may have written it): then nothing has changed.
@@ -97,11 +98,38 @@ pub trait GuestThread: Send {
     /// are refused with `EINVAL` and never reach the host. Only while the thread is not in [`GuestThread::run`].
     fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)>;
 
+    /// The `syscall` instruction of the last trap, if it trapped the slow way and [`GuestThread::patch`] may help.
+    fn patchable_site(&self) -> Option<u64> {
+        None
+    }
+
+    /// Makes the call site that [`GuestThread::patchable_site`] names fast, by rewriting guest code. Only while the
+    /// thread is at that trap, with its registers unchanged, and while no other thread of the address space runs or can
+    /// begin to. `EOPNOTSUPP` if the code there, or the room, does not permit it: then nothing has changed.
+    fn patch(&mut self, _request: &PatchRequest) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Restores the original code of all sites whose code or trampoline has a byte in a range. The same conditions.
+    fn unpatch(&mut self, _range: Range<u64>) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// The address space this thread lives in.
     fn space(&self) -> &Arc<dyn AddressSpace>;
 
     /// A handle by which other sentry threads interrupt this one.
     fn kicker(&self) -> Arc<dyn Kick>;
+}
+
+/// Where a call site may be rewritten.
+#[derive(Clone, Debug)]
+pub struct PatchRequest {
+    /// The mapping that holds the code: private, readable and executable, not writable.
+    pub text: Range<u64>,
+    /// Room for trampolines near it: a private anonymous mapping, readable and executable, that holds nothing else. The
+    /// same range for all sites that it serves.
+    pub trampolines: Range<u64>,
 }
 
 /// Interrupts a guest thread from another sentry thread.

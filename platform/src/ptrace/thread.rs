@@ -218,7 +218,7 @@ impl GuestThread for PtraceThread {
         &mut self.registers
     }
 
-    fn extended_state(&self) -> Vec<u8> {
+    fn extended_state(&mut self) -> Vec<u8> {
         let size = self.space.shared().state_size;
         let host = match (&self.new_extended, &self.tracee) {
             (Some(extended), _) => return FORMAT.encode(extended),

@@ -49,8 +49,13 @@ pub(crate) const ORDERS_SIZE: u64 = ORDER_SIZE * SLOT_COUNT;
 /// First address above the region; also the first that no user address reaches (`TASK_SIZE_MAX`).
 pub(crate) const REGION_END: u64 = 0x7fff_ffff_f000;
 
+/// Which multiple of 256 MiB (`1 << SLOTS_SHIFT`) all slots lie in: how a patched call knows that the GS base is usk's.
+pub(crate) const SLOTS_NUMBER: u64 = SLOTS_BASE >> SLOTS_SHIFT;
+/// See [`SLOTS_NUMBER`].
+pub(crate) const SLOTS_SHIFT: u32 = SLOTS_SIZE.trailing_zeros();
+
 /// The mailbox, from the start of a slot. Everything in it is a hint: the guest can write it.
-pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x40;
+pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x200;
 /// In the mailbox, `u32`: what a newborn thread, or its spawner, says: one of the `HINT_*` values.
 pub(crate) const BIRTH: u64 = MAILBOX;
 /// In the mailbox, `i32`: the result of the spawner's `clone`: a host process number, or a negated error.
@@ -63,6 +68,29 @@ pub(crate) const DONE: u64 = MAILBOX + 12;
 pub(crate) const FOUND: u64 = MAILBOX + 16;
 /// In the mailbox, `u32`: 1 if a compare-exchange faulted.
 pub(crate) const FAULTED: u64 = MAILBOX + 20;
+
+/// After the mailbox: what a call from a patched site leaves here while the stub has the registers. All of it is the
+/// guest's to forge; it is the guest's own registers.
+pub(crate) const ENTRY: u64 = MAILBOX + 0x40;
+/// In the entry area: the stack pointer.
+pub(crate) const ENTRY_RSP: u64 = ENTRY;
+/// In the entry area: the address after the `syscall` instruction of the original code.
+pub(crate) const ENTRY_RIP: u64 = ENTRY + 0x08;
+/// In the entry area: where the stub goes back to, in the site's trampoline.
+pub(crate) const ENTRY_RETURN: u64 = ENTRY + 0x10;
+/// In the entry area: the call's number; then its result.
+pub(crate) const ENTRY_RAX: u64 = ENTRY + 0x18;
+/// In the entry area: `rbx`, `rbp`, `r12` to `r15`.
+pub(crate) const ENTRY_PRESERVED: u64 = ENTRY + 0x20;
+/// In the entry area: `rdi`, `rsi`, `rdx`, `r10`, `r8`, `r9`, but only while a list of calls is carried out: the host's
+/// notification brings them to the sentry, and leaves them as they are.
+pub(crate) const ENTRY_ARGUMENTS: u64 = ENTRY + 0x50;
+/// In the entry area: the FS base.
+pub(crate) const ENTRY_FS: u64 = ENTRY + 0x80;
+/// In the entry area: the flags, pushed there.
+pub(crate) const ENTRY_FLAGS: u64 = ENTRY + 0x88;
+/// In the entry area: the top of the stack that the flags are pushed to.
+pub(crate) const ENTRY_STACK: u64 = ENTRY + 0x90;
 
 /// A newborn thread has its listener and is about to ring.
 pub(crate) const HINT_BORN: u32 = 1;
@@ -139,6 +167,8 @@ pub(crate) const ANSWER_RETURN: u32 = 2;
 pub(crate) const ANSWER_FS: u32 = 4;
 /// In the doorbell's answer: set the GS base.
 pub(crate) const ANSWER_GS: u32 = 8;
+/// In the doorbell's answer, for a call from a patched site: raise a signal, so that the host writes a whole frame.
+pub(crate) const ANSWER_FRAME: u32 = 16;
 
 /// Descriptors of a spawner: the file of the slots, read and write.
 pub(crate) const SLOTS_DESCRIPTOR: u32 = 0;

@@ -11,6 +11,19 @@ global_asm!(
     slots_base = const SLOTS_BASE,
     slots_size = const SLOTS_SIZE,
     slot_shift = const SLOT_SIZE.trailing_zeros(),
+    slot_size = const SLOT_SIZE,
+    slots_number = const SLOTS_NUMBER,
+    entry = const ENTRY,
+    entry_rsp = const ENTRY_RSP,
+    entry_rip = const ENTRY_RIP,
+    entry_return = const ENTRY_RETURN,
+    entry_rax = const ENTRY_RAX,
+    entry_preserved = const ENTRY_PRESERVED,
+    entry_arguments = const ENTRY_ARGUMENTS,
+    entry_fs = const ENTRY_FS,
+    entry_flags = const ENTRY_FLAGS,
+    entry_stack = const ENTRY_STACK,
+    slots_shift = const SLOTS_SHIFT,
     orders_base = const ORDERS_BASE,
     orders_size = const ORDERS_SIZE,
     order_shift = const ORDER_SIZE.trailing_zeros(),
@@ -45,6 +58,7 @@ global_asm!(
     answer_return = const ANSWER_RETURN,
     answer_fs = const ANSWER_FS,
     answer_gs = const ANSWER_GS,
+    answer_frame = const ANSWER_FRAME,
     slots_descriptor = const SLOTS_DESCRIPTOR,
     orders_descriptor = const ORDERS_DESCRIPTOR,
     child_descriptor = const CHILD_DESCRIPTOR,
@@ -115,10 +129,24 @@ pub(crate) mod entry {
         signal = usk_stub_entry;
         /// Handler of SIGSEGV and SIGBUS.
         memory_fault = usk_stub_memory_fault;
+        /// Where the trampolines of patched sites jump to.
+        patched = usk_stub_patched;
         /// Where the template goes once the base filter is in force.
         template = usk_stub_template;
         /// Ends the process. Also the return address of signal handlers, which do not return.
         die = usk_stub_die;
+    }
+}
+
+/// Addresses in the entry from patched sites at which something has happened to the registers.
+pub(crate) mod patched {
+    use super::*;
+
+    addresses! {
+        /// `rax`, `rsp` and where the call came from are in the slot; the stack pointer is about to change.
+        saved = usk_patched_saved;
+        /// The flags are in the slot too.
+        flags_saved = usk_patched_flags_saved;
     }
 }
 
@@ -131,6 +159,8 @@ pub(crate) mod site {
         clear = usk_site_clear;
         /// The doorbell.
         doorbell = usk_site_doorbell;
+        /// The doorbell of calls from patched sites.
+        patched = usk_site_patched;
         /// The first doorbell of a thread.
         birth = usk_site_birth;
         /// Back to the guest.
@@ -216,6 +246,7 @@ mod tests {
         let sites = [
             site::clear(),
             site::doorbell(),
+            site::patched(),
             site::birth(),
             site::sigreturn(),
             site::exit(),

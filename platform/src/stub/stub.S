@@ -48,8 +48,6 @@ usk_stub_memory_fault:              # SIGSEGV, SIGBUS
     .globl usk_stub_entry
 usk_stub_entry:                     # SIGSYS, SIGILL, SIGFPE, SIGTRAP, the kick
     lea rsp, [rsp + 8]              # past the return address: the ucontext
-    # The place for patched sites, which come here by a jump and without a frame, and for tier 0: calls that the stub
-    # answers by itself would be told apart here, before the doorbell.
     mov rsi, rsp
     rdfsbase r8
     rdgsbase r9
@@ -61,6 +59,11 @@ usk_site_doorbell:
     test rax, rax
     jnz answered
 return_to_guest:
+    # Where rsp is tells how the guest came here: in the entry area from a patched site, else by a signal.
+    mov ecx, esp
+    and ecx, {slot_size} - 1
+    cmp ecx, {entry}
+    jae patched_restore
     mov eax, {sys_rt_sigreturn}
     syscall
     .globl usk_site_sigreturn
@@ -72,6 +75,8 @@ usk_site_sigreturn:
 answered:
     js usk_stub_die                 # nobody listens any more
     mov r14, rax
+    test r14b, {answer_frame}
+    jnz patched_frame
     # The orders of the slot that the frame lies in. The sentry has checked that the frame lies in ours.
     mov rbx, rsp
     movabs rax, {slots_base}
@@ -185,6 +190,85 @@ usk_stub_die:
     syscall
     .globl usk_site_exit
 usk_site_exit:
+    ud2
+
+# --- Entry from a patched site: by a jump from its trampoline, without a frame ------------------------------------------
+#
+# r11 = the trampoline's `syscall` instruction, before which lies the address after the original one; rcx is free, as
+# in any system call. All other registers are the guest's, and so is its stack, which is not touched. A signal may come
+# between any two instructions: the sentry knows from the labels what has happened to the registers (`patched.rs`).
+
+    .balign 64, 0xcc
+    .globl usk_stub_patched
+usk_stub_patched:
+    # Is the GS base that of a slot? Told without changing the flags, which cannot be saved before.
+    rdgsbase rcx
+    rorx rcx, rcx, {slots_shift}
+    mov ecx, ecx
+    lea rcx, [rcx - {slots_number}]
+    jrcxz 1f
+    jmp r11                         # the guest uses GS itself: let the trampoline's instruction trap
+1:  mov gs:[{entry_rax}], rax
+    mov rcx, [r11 - 8]
+    mov gs:[{entry_rip}], rcx
+    lea rcx, [r11 + 2]
+    mov gs:[{entry_return}], rcx
+    mov gs:[{entry_rsp}], rsp
+    .globl usk_patched_saved
+usk_patched_saved:
+    rdgsbase rsp
+    lea rsp, [rsp + {entry_stack}]
+    pushfq
+    .globl usk_patched_flags_saved
+usk_patched_flags_saved:
+    # The place for tier 0: calls that the stub answers by itself.
+    mov gs:[{entry_preserved}], rbx
+    mov gs:[{entry_preserved} + 8], rbp
+    mov gs:[{entry_preserved} + 16], r12
+    mov gs:[{entry_preserved} + 24], r13
+    mov gs:[{entry_preserved} + 32], r14
+    mov gs:[{entry_preserved} + 40], r15
+    rdfsbase rcx
+    mov gs:[{entry_fs}], rcx
+    mov eax, {doorbell}
+    syscall
+    .globl usk_site_patched
+usk_site_patched:
+    test rax, rax
+    jnz patched_answered
+patched_return:
+    mov rax, gs:[{entry_rax}]
+    popfq
+    mov rcx, gs:[{entry_rip}]
+    mov r11, gs:[{entry_flags}]
+    mov rsp, gs:[{entry_rsp}]
+    jmp gs:[{entry_return}]
+
+patched_answered:
+    mov gs:[{entry_arguments}], rdi
+    mov gs:[{entry_arguments} + 8], rsi
+    mov gs:[{entry_arguments} + 16], rdx
+    mov gs:[{entry_arguments} + 24], r10
+    mov gs:[{entry_arguments} + 32], r8
+    mov gs:[{entry_arguments} + 40], r9
+    jmp answered
+
+patched_restore:
+    mov rbx, gs:[{entry_preserved}]
+    mov rbp, gs:[{entry_preserved} + 8]
+    mov r12, gs:[{entry_preserved} + 16]
+    mov r13, gs:[{entry_preserved} + 24]
+    mov r14, gs:[{entry_preserved} + 32]
+    mov r15, gs:[{entry_preserved} + 40]
+    mov rdi, gs:[{entry_arguments}]
+    mov rsi, gs:[{entry_arguments} + 8]
+    mov rdx, gs:[{entry_arguments} + 16]
+    mov r10, gs:[{entry_arguments} + 24]
+    mov r8, gs:[{entry_arguments} + 32]
+    mov r9, gs:[{entry_arguments} + 40]
+    jmp patched_return
+
+patched_frame:                      # the sentry wants a signal frame: for its extended state, and to change everything
     ud2
 
 # --- The spawner -------------------------------------------------------------------------------------------------------

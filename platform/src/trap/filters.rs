@@ -110,6 +110,7 @@ pub(super) fn base_rules() -> Vec<Rule> {
     let wake = [InRegion(0), Is(1, libc::FUTEX_WAKE as u64), Is(2, 1)];
     let duplicate = [Is(0, u64::from(SLOTS_DESCRIPTOR)), Is(1, u64::from(CHILD_DESCRIPTOR))];
     vec![
+        rule(site::patched(), doorbell, &[], "call the sentry from a patched site"),
         rule(site::doorbell(), doorbell, &[], "call the sentry"),
         rule(site::sigreturn(), libc::SYS_rt_sigreturn, &[], "go back to the guest with all its registers"),
         rule(

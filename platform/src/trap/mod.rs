@@ -5,7 +5,8 @@
 //! host call that the thread's filter turns into a user notification. The sentry thread that serves this guest thread
 //! reads the registers out of the frame, answers the call, writes the changed registers back and answers the
 //! notification; the stub returns to the guest through the frame (`rt_sigreturn(2)`). Faults and kicks arrive in the
-//! same way, as other signals.
+//! same way, as other signals. A site that traps often is patched, if its code permits: it jumps to the stub, which
+//! rings with the registers as they are.
 //!
 //! | file | holds |
 //! | --- | --- |
@@ -15,6 +16,7 @@
 //! | [`windows`] | the memory shared with stubs: slots (guest-writable) and orders (read-only there) |
 //! | [`space`], [`spawner`] | an address space and the process in it that makes threads and copies on order |
 //! | [`thread`], [`frame`], [`calls`] | a guest thread, its signal frame, and memory operations carried out by it |
+//! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
 //! | [`mod@probe`] | what the host offers, for `usk doctor` |
@@ -30,6 +32,8 @@ mod frame;
 mod graveyard;
 mod handover;
 mod kick;
+mod patch;
+mod patched;
 mod platform;
 mod probe;
 mod space;

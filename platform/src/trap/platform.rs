@@ -112,6 +112,7 @@ impl TrapPlatform {
             cpus: Cpus::of(Pid::from_raw(0)).map_err(step("reading the CPU mask"))?,
             has_synchronous_wake_up: offer.synchronous_wake_up,
             receive_sees_death: offer.receive_sees_death,
+            patches: offer.patching,
         });
         let template = Space::new(Arc::clone(&sandbox), window, process, pid, None);
         match template.greet() {

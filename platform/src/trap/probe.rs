@@ -23,6 +23,8 @@ pub struct Offer {
     pub receive_sees_death: bool,
     /// Mappings can be sealed (Linux 6.10). Without it, the filter alone protects the stub, which suffices.
     pub memory_sealing: bool,
+    /// The processor shifts without touching the flags (BMI2, 2013). Without it, call sites are not patched.
+    pub patching: bool,
 }
 
 /// Asks the host. Makes no process and changes nothing.
@@ -36,6 +38,7 @@ pub fn probe() -> Offer {
         synchronous_wake_up: release >= (6, 6),
         receive_sees_death: release >= (6, 11),
         memory_sealing: has_mseal(),
+        patching: std::arch::is_x86_feature_detected!("bmi2"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
@@ -12,6 +12,7 @@ use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState};
 
 use super::frame::Frame;
 use super::graveyard::{Corpse, Graveyard, Remains};
+use super::patch::PatchTable;
 use super::spawner::{Order, Spawner, has_identity};
 use super::thread::Thread;
 use super::windows::{Window, Windows};
@@ -27,6 +28,8 @@ pub(super) struct Sandbox {
     pub(super) has_synchronous_wake_up: bool,
     /// Waiting for a call ends when the caller dies (Linux 6.11).
     pub(super) receive_sees_death: bool,
+    /// Call sites are patched. Then the GS base of a guest thread that has none of its own is its slot.
+    pub(super) patches: bool,
 }
 
 impl Drop for Sandbox {
@@ -46,6 +49,7 @@ pub(super) struct Space {
     /// Its number, once the memory has confirmed it.
     pid: OnceLock<Pid>,
     spawner: Mutex<Spawner>,
+    patches: RwLock<PatchTable>,
 }
 
 impl Space {
@@ -57,7 +61,15 @@ impl Space {
         cpu: Option<usize>,
     ) -> Arc<Space> {
         let spawner = Mutex::new(Spawner::new(window.spawner_slot(), cpu));
-        Arc::new(Space { sandbox, window, process: Some(process), pid_hint, pid: OnceLock::new(), spawner })
+        Arc::new(Space {
+            sandbox,
+            window,
+            process: Some(process),
+            pid_hint,
+            pid: OnceLock::new(),
+            spawner,
+            patches: RwLock::default(),
+        })
     }
 
     pub(super) fn sandbox(&self) -> &Arc<Sandbox> {
@@ -66,6 +78,11 @@ impl Space {
 
     pub(super) fn window(&self) -> &Arc<Window> {
         &self.window
+    }
+
+    /// The patched call sites in its code.
+    pub(super) fn patches(&self) -> &RwLock<PatchTable> {
+        &self.patches
     }
 
     fn process(&self) -> &ProcessDescriptor {
@@ -118,7 +135,9 @@ impl Space {
         let (process, hint) = spawner.fork(self.process(), window.slots_offset(), window.orders_offset())?;
         let cpu = spawner.cpu();
         drop(spawner);
-        Ok(Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu))
+        let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu);
+        copy.patches.write().clone_from(&self.patches.read());
+        Ok(copy)
     }
 
     fn is_in_guest(&self, address: u64, length: usize) -> bool {

@@ -237,7 +237,9 @@ unsafe fn install_handlers() {
             _ if TRAP_SIGNALS.contains(&signal) => entry::signal(),
             _ => libc::SIG_IGN as u64,
         };
-        let flags = (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | SA_RESTORER;
+        // A kick may interrupt the stub between a patched site and the sentry: what it was about goes on afterwards.
+        let restart = if signal == KICK_SIGNAL { libc::SA_RESTART } else { 0 };
+        let flags = (libc::SA_SIGINFO | libc::SA_ONSTACK | restart) as u64 | SA_RESTORER;
         let action = Action { handler, flags, restorer: entry::die(), mask: u64::MAX };
         let nothing = std::ptr::null::<Action>();
         // SAFETY: the handlers run in the stub, which has been mapped; no signal is let through before.

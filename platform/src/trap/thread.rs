@@ -1,5 +1,6 @@
 //! A guest thread: a host process of its own that shares its address space, with a listener of its own.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,7 +12,9 @@ use crate::arch::extended_state::FORMAT;
 use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin};
-use crate::interface::{AddressSpace, ExitReason, GuestThread, Kick, MemoryOp, ThreadState, Trap};
+use crate::interface::{
+    AddressSpace, ExitReason, GuestThread, Kick, MemoryOp, PatchRequest, ThreadState, Trap,
+};
 use crate::stub::geometry::*;
 use crate::stub::image::site;
 
@@ -20,6 +23,7 @@ use super::frame::{Frame, is_fault};
 use super::graveyard::{Corpse, Remains};
 use super::handover::Handover;
 use super::kick::Handle;
+use super::patched::{PatchedCall, Place};
 use super::space::Space;
 use super::windows::Slot;
 
@@ -44,7 +48,7 @@ const SI_KERNEL: i32 = 0x80;
 
 /// See the module's description.
 pub(super) struct Thread {
-    space: Arc<Space>,
+    pub(super) space: Arc<Space>,
     as_dyn: Arc<dyn AddressSpace>,
     handle: Arc<Handle>,
     listener: Listener,
@@ -53,10 +57,16 @@ pub(super) struct Thread {
     frame: Frame,
     /// The doorbell that waits for an answer.
     waiting: u64,
-    registers: Registers,
+    pub(super) registers: Registers,
     /// What the host process has in its FS and GS base.
-    bases: (u64, u64),
+    pub(super) bases: (u64, u64),
     ended: Option<ExitReason>,
+    /// The thread has come from a patched site and waits without a frame.
+    pub(super) patched: Option<PatchedCall>,
+    /// The `syscall` instruction of the last trap, if it was a signal.
+    trapped_site: Option<u64>,
+    /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
+    pub(super) is_kicked: bool,
     /// The sentry thread and the guest thread have been bound to one CPU (hosts without synchronous wake-up).
     is_pinned: bool,
 }
@@ -67,6 +77,8 @@ enum Ring {
     Trapped { signal: u64, frame: Frame, bases: (u64, u64) },
     /// A list of calls has ended: how many succeeded, and the result of the one that did not.
     CallsEnded { done: usize, result: u64 },
+    /// It calls from a patched site, with these arguments.
+    Patched([u64; 6]),
     /// It maps a file, and waits for leave.
     Maps(Notification),
 }
@@ -109,7 +121,7 @@ impl Thread {
         let handle = Handle { process, pid, handover: Handover::new(), final_cpu_time: OnceLock::new() };
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
-        let bases = (!state.registers.fs_base, !state.registers.gs_base);
+        let bases = (u64::MAX, u64::MAX);
         Ok(Box::new(Thread {
             space,
             as_dyn,
@@ -121,21 +133,32 @@ impl Thread {
             registers: state.registers,
             bases,
             ended: None,
+            patched: None,
+            trapped_site: None,
+            is_kicked: false,
             is_pinned: false,
         }))
     }
 
-    fn slot(&self) -> &Slot {
+    pub(super) fn slot(&self) -> &Slot {
         // Taken only by drop.
         self.slot.as_ref().expect("the thread is not dropped")
     }
 
-    /// Writes what has changed to where the stub finds it, and returns what to answer.
-    fn prepare_return(&mut self) -> u32 {
-        let slot = self.slot.as_ref().expect("the thread is not dropped");
-        self.frame.write_registers(slot, &self.registers);
+    /// Writes what has changed to where the stub finds it, and returns what to answer. `None` if a kick has come.
+    fn prepare_return(&mut self) -> Result<Option<u32>, ExitReason> {
+        if !self.answers_patched_call() {
+            self.take_frame()?;
+            if std::mem::take(&mut self.is_kicked) {
+                return Ok(None);
+            }
+            let mut registers = self.registers;
+            registers.rip = self.space.patches().read().redirect(registers.rip);
+            self.frame.write_registers(self.slot(), &registers);
+        }
         let mut answer = 0;
-        let bases = (self.registers.fs_base, self.registers.gs_base);
+        let bases = (self.registers.fs_base, self.host_gs_base());
+        let slot = self.slot.as_ref().expect("the thread is not dropped");
         // A base that is no user address would make the stub fault; the guest keeps the one it has.
         if bases.0 != self.bases.0 && bases.0 < REGION_END {
             slot.write_order(FS_BASE, bases.0);
@@ -147,7 +170,25 @@ impl Thread {
             self.bases.1 = bases.1;
             answer |= ANSWER_GS;
         }
-        answer
+        Ok(Some(answer))
+    }
+
+    /// The last trap's site needs no patch any more.
+    pub(super) fn forget_trapped_site(&mut self) {
+        self.trapped_site = None;
+    }
+
+    /// What the host process must have in its GS base: the guest's own, or else what patched sites find the slot by.
+    pub(super) fn host_gs_base(&self) -> u64 {
+        match self.registers.gs_base {
+            0 if self.space.sandbox().patches => self.slot().address(),
+            own => own,
+        }
+    }
+
+    /// What the guest believes to have in its GS base.
+    fn guest_gs_base(&self, host: u64) -> u64 {
+        if self.space.sandbox().patches && host == self.slot().address() { 0 } else { host }
     }
 
     fn answer(&mut self, value: u32) -> Result<(), ExitReason> {
@@ -176,7 +217,13 @@ impl Thread {
         if i64::from(call.number) == libc::SYS_mmap {
             return Some(Ring::Maps(*call));
         }
-        if call.instruction_pointer != site::doorbell() || call.number as u32 != DOORBELL {
+        if call.number as u32 != DOORBELL {
+            return None;
+        }
+        if call.instruction_pointer == site::patched() {
+            return Some(Ring::Patched(call.arguments));
+        }
+        if call.instruction_pointer != site::doorbell() {
             return None;
         }
         let [what, frame, done, result, fs_base, gs_base] = call.arguments;
@@ -231,20 +278,53 @@ impl Thread {
 
     fn run_until_trap(&mut self) -> Result<Trap, ExitReason> {
         loop {
-            let answer = self.prepare_return();
+            let Some(answer) = self.prepare_return()? else { return Ok(Trap::Interrupted) };
             self.answer(answer)?;
-            let Ring::Trapped { signal, frame, bases } = self.await_ring()? else {
-                return Err(self.execute());
-            };
-            self.frame = frame;
-            self.bases = bases;
-            let slot = self.slot.as_ref().expect("the thread is not dropped");
-            frame.read_registers(slot, &mut self.registers);
-            (self.registers.fs_base, self.registers.gs_base) = bases;
-            if let Some(trap) = self.describe(signal) {
-                return Ok(trap);
+            self.trapped_site = None;
+            match self.await_ring()? {
+                Ring::Patched(arguments) => return Ok(self.begin_patched_call(arguments)),
+                Ring::Trapped { signal, frame, bases } => {
+                    (self.patched, self.frame, self.bases) = (None, frame, bases);
+                    let mut registers = Registers::default();
+                    frame.read_registers(self.slot(), &mut registers);
+                    (registers.fs_base, registers.gs_base) = (bases.0, self.guest_gs_base(bases.1));
+                    match self.locate(signal, registers) {
+                        Place::Guest(registers) => {
+                            self.registers = registers;
+                            if let Some(trap) = self.describe(signal) {
+                                return Ok(trap);
+                            }
+                        }
+                        Place::Settled(registers, trap) => {
+                            self.registers = registers;
+                            return Ok(trap);
+                        }
+                        Place::Resumes(registers) => self.registers = registers,
+                    }
+                }
+                _ => return Err(self.execute()),
             }
         }
+    }
+
+    /// Has a thread that came from a patched site get a signal frame: for its extended state, and for whatever a call
+    /// changes beyond its result.
+    fn take_frame(&mut self) -> Result<(), ExitReason> {
+        if self.patched.is_none() {
+            return Ok(());
+        }
+        self.answer(ANSWER_FRAME)?;
+        let Ring::Trapped { signal, frame, bases } = self.await_ring()? else {
+            return Err(self.execute());
+        };
+        // A kick may have been on its way: then the frame is its.
+        match i32::try_from(signal) {
+            Ok(KICK_SIGNAL) => self.is_kicked = true,
+            Ok(libc::SIGILL) => {}
+            _ => return Err(self.execute()),
+        }
+        (self.patched, self.frame, self.bases) = (None, frame, bases);
+        Ok(())
     }
 
     /// `None` for a signal that somebody on the host has sent: it has nothing to do with the guest.
@@ -260,6 +340,7 @@ impl Thread {
             // Both entry instructions are two bytes long.
             let instruction = self.registers.rip.wrapping_sub(2);
             if cause.is_native_call() {
+                self.trapped_site = Some(instruction);
                 return Some(Trap::Syscall { instruction });
             }
             self.registers.rip = instruction;
@@ -307,7 +388,14 @@ impl Thread {
                     let errno = i32::try_from(result.wrapping_neg()).unwrap_or(0);
                     return Ok((done.min(list.len()), Errno::from_raw(errno)));
                 }
-                Ring::Trapped { .. } => return Err(self.execute()),
+                // A thread that came from a patched site can be kicked while it carries out the list: it goes on.
+                Ring::Trapped { signal, .. }
+                    if signal == KICK_SIGNAL as u64 && self.patched.is_some() && !self.is_kicked =>
+                {
+                    self.is_kicked = true;
+                    self.answer(0)?;
+                }
+                _ => return Err(self.execute()),
             }
         }
     }
@@ -353,7 +441,7 @@ impl GuestThread for Thread {
         if let Some(reason) = self.ended {
             return Trap::Exited(reason);
         }
-        if !self.handle.handover.begin() {
+        if std::mem::take(&mut self.is_kicked) || !self.handle.handover.begin() {
             return Trap::Interrupted;
         }
         self.pin_pair();
@@ -370,8 +458,12 @@ impl GuestThread for Thread {
         &mut self.registers
     }
 
-    fn extended_state(&self) -> Vec<u8> {
-        self.frame.read_extended(self.slot())
+    fn extended_state(&mut self) -> Vec<u8> {
+        match self.take_frame() {
+            Ok(()) => self.frame.read_extended(self.slot()),
+            // It has ended, as the next run says.
+            Err(_) => FORMAT.initial_image(),
+        }
     }
 
     fn set_extended_state(&mut self, image: Option<&[u8]>) -> Result<(), Errno> {
@@ -379,7 +471,9 @@ impl GuestThread for Thread {
             Some(image) => Some(FORMAT.normalize(image)?),
             None => None,
         };
-        self.frame.write_extended(self.slot(), image.as_deref());
+        if self.take_frame().is_ok() {
+            self.frame.write_extended(self.slot(), image.as_deref());
+        }
         Ok(())
     }
 
@@ -390,6 +484,7 @@ impl GuestThread for Thread {
         if operations.iter().any(|operation| matches!(operation, MemoryOp::UnmapAll)) {
             // A new program comes: no thread of the old one may write into it.
             self.space.sandbox().graveyard.settle(self.space.window());
+            self.space.patches().write().clear();
         }
         let mut start = 0;
         while start < operations.len() {
@@ -432,6 +527,18 @@ impl GuestThread for Thread {
             start = next;
         }
         Ok(())
+    }
+
+    fn patchable_site(&self) -> Option<u64> {
+        self.trapped_site.filter(|_| self.space.sandbox().patches)
+    }
+
+    fn patch(&mut self, request: &PatchRequest) -> Result<(), Errno> {
+        self.patch_site(request)
+    }
+
+    fn unpatch(&mut self, range: Range<u64>) -> Result<(), Errno> {
+        self.restore_sites(range)
     }
 
     fn space(&self) -> &Arc<dyn AddressSpace> {

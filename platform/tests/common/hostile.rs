@@ -23,7 +23,7 @@ const REGION: u64 = 0x7fff_0000_0000;
 const SLOTS: u64 = 0x7fff_1000_0000;
 const ORDERS: u64 = 0x7fff_2000_0000;
 const SLOT_SIZE: u64 = 0x4000;
-const MAILBOX: u64 = SLOT_SIZE - 0x40;
+const MAILBOX: u64 = SLOT_SIZE - 0x200;
 /// The longest that anything here may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 

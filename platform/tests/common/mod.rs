@@ -5,6 +5,7 @@ mod faults;
 pub(crate) mod guest;
 mod hostile;
 pub(crate) mod memory;
+mod patching;
 mod state;
 mod threads;
 
@@ -94,6 +95,20 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     threads::two_threads_run_at_the_same_time,
     threads::a_thousand_threads_in_one_address_space,
     threads::many_threads_and_forks_come_and_go,
+    patching::a_patched_call_stops_with_the_registers_of_the_original,
+    patching::a_patched_call_returns_its_result_and_keeps_everything_else,
+    patching::code_after_a_patched_call_can_be_jumped_to,
+    patching::a_call_can_be_restarted_where_it_was_patched,
+    patching::kicks_never_tear_a_patched_call,
+    patching::memory_operations_work_in_a_patched_call,
+    patching::extended_state_can_be_read_and_written_in_a_patched_call,
+    patching::registers_can_be_replaced_in_a_patched_call,
+    patching::a_guest_with_a_gs_base_of_its_own_traps,
+    patching::a_fork_inherits_patches,
+    patching::patches_can_be_taken_back,
+    patching::patches_taken_back_during_a_call_do_not_matter_to_it,
+    patching::what_cannot_be_patched_is_refused,
+    patching::a_step_over_a_patched_call_is_a_call,
     hostile::no_system_call_instruction_of_the_platform_serves_a_guest,
     hostile::the_platforms_code_cannot_be_changed_by_its_own_guest,
     hostile::a_flood_of_forged_doorbells_is_only_a_flood_of_calls,

@@ -1,0 +1,223 @@
+//! Deciding which instructions move.
+
+use std::ops::Range;
+
+use iced_x86::{Code as Mnemonic, Decoder, DecoderOptions, FlowControl, Instruction};
+
+/// Length of `jmp rel32`.
+pub(in crate::trap) const JUMP_LENGTH: u64 = 5;
+/// Length of `syscall`.
+pub(in crate::trap) const SYSCALL_LENGTH: u64 = 2;
+/// How many bytes on either side of a `syscall` instruction are looked at.
+pub(in crate::trap) const MAX_REACH: u64 = 48;
+/// Longest x86 instruction.
+const MAX_INSTRUCTION: usize = 15;
+
+/// A piece of guest code.
+pub(in crate::trap) struct Code {
+    /// Where it lies in the guest.
+    pub(in crate::trap) start: u64,
+    /// Its bytes.
+    pub(in crate::trap) bytes: Vec<u8>,
+}
+
+impl Code {
+    /// The bytes at a range of guest addresses, if all of them are here.
+    pub(in crate::trap) fn at(&self, range: Range<u64>) -> Option<&[u8]> {
+        let from = usize::try_from(range.start.checked_sub(self.start)?).ok()?;
+        let to = usize::try_from(range.end.checked_sub(self.start)?).ok()?;
+        self.bytes.get(from..to)
+    }
+
+    fn decode(&self, address: u64) -> Option<Instruction> {
+        let from = usize::try_from(address.checked_sub(self.start)?).ok()?;
+        let bytes = self.bytes.get(from..)?;
+        let bytes = &bytes[..bytes.len().min(MAX_INSTRUCTION)];
+        let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
+        decoder.can_decode().then(|| decoder.decode()).filter(|instruction| !instruction.is_invalid())
+    }
+
+    /// Whether code that is read from somewhat before has an instruction at `address` rather than one that ends at
+    /// `end` and begins elsewhere: x86 code cannot be read backwards, but falls into step after a few instructions
+    /// wherever it is begun.
+    fn is_in_step(&self, address: u64, end: u64) -> bool {
+        let (mut agree, mut differ) = (0, 0);
+        for distance in 1..=MAX_REACH {
+            let mut at = address.wrapping_sub(distance);
+            while at < address {
+                match self.decode(at) {
+                    Some(instruction) => at += instruction.len() as u64,
+                    None => break,
+                }
+            }
+            if at == address {
+                agree += 1;
+            } else if at == end {
+                differ += 1;
+            }
+        }
+        agree > 2 * differ || differ == 0
+    }
+}
+
+/// What moves, and what is overwritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::trap) struct Plan {
+    /// The `syscall` instruction.
+    pub(in crate::trap) syscall: u64,
+    /// The first overwritten byte; five are.
+    pub(in crate::trap) start: u64,
+    /// What is executed before the call: address, bytes.
+    pub(in crate::trap) before: Option<(u64, Vec<u8>)>,
+    /// What is executed after it.
+    pub(in crate::trap) after: Vec<(u64, Vec<u8>)>,
+    /// Where the original code goes on.
+    pub(in crate::trap) resume: u64,
+}
+
+impl Plan {
+    /// A plan for the instruction at `syscall`, which has been executed with `number` in `rax`. `None` if no shape
+    /// fits.
+    pub(in crate::trap) fn new(code: &Code, syscall: u64, number: u64) -> Option<Plan> {
+        if code.at(syscall..syscall + SYSCALL_LENGTH)? != [0x0f, 0x05] {
+            return None;
+        }
+        Plan::before(code, syscall, number).or_else(|| Plan::after(code, syscall))
+    }
+
+    /// The shape in which the number's load is overwritten.
+    fn before(code: &Code, syscall: u64, number: u64) -> Option<Plan> {
+        // `b8` and a four-byte value; `48 c7 c0` and the same, which is extended by its sign.
+        let is_load = |instruction: &Instruction| match instruction.code() {
+            Mnemonic::Mov_r32_imm32 => {
+                instruction.op0_register() == iced_x86::Register::EAX
+                    && u64::from(instruction.immediate32()) == number
+            }
+            Mnemonic::Mov_rm64_imm32 => {
+                instruction.op0_register() == iced_x86::Register::RAX
+                    && instruction.immediate32to64() as u64 == number
+            }
+            _ => false,
+        };
+        for length in [JUMP_LENGTH, 7] {
+            let start = syscall.checked_sub(length)?;
+            let Some(load) = code.decode(start) else { continue };
+            let is_whole = load.len() as u64 == length && is_load(&load);
+            // A prefix before it would make it another instruction.
+            let is_prefixed = code.at(start.wrapping_sub(1)..start).is_some_and(|byte| is_prefix(byte[0]));
+            if is_whole && !is_prefixed && code.is_in_step(start, syscall) {
+                let before = Some((start, code.at(start..syscall)?.to_vec()));
+                let resume = syscall + SYSCALL_LENGTH;
+                return Some(Plan { syscall, start, before, after: Vec::new(), resume });
+            }
+        }
+        None
+    }
+
+    /// The shape in which `syscall` and its successors are overwritten.
+    fn after(code: &Code, syscall: u64) -> Option<Plan> {
+        let mut after = Vec::new();
+        let mut at = syscall + SYSCALL_LENGTH;
+        while at < syscall + JUMP_LENGTH {
+            // Boundaries must lie where the displacement's second byte does, or behind the jump.
+            if at != syscall + SYSCALL_LENGTH {
+                return None;
+            }
+            let instruction = code.decode(at)?;
+            if instruction.flow_control() != FlowControl::Next || instruction.is_ip_rel_memory_operand() {
+                return None;
+            }
+            let end = at + instruction.len() as u64;
+            after.push((at, code.at(at..end)?.to_vec()));
+            at = end;
+        }
+        Some(Plan { syscall, start: syscall, before: None, after, resume: at })
+    }
+
+    /// The boundary inside the overwritten bytes at which somebody may arrive.
+    pub(in crate::trap) fn boundary(&self) -> Option<u64> {
+        self.after.first().map(|&(address, _)| address)
+    }
+}
+
+/// REX and the legacy prefixes, which would change the instruction after them.
+fn is_prefix(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 0x1000;
+
+    fn plan(bytes: &[u8], syscall: u64, number: u64) -> Option<Plan> {
+        let mut padded = vec![0x90; MAX_REACH as usize];
+        padded.extend_from_slice(bytes);
+        padded.extend([0x90; MAX_INSTRUCTION]);
+        Plan::new(&Code { start: START - MAX_REACH, bytes: padded }, START + syscall, number)
+    }
+
+    #[test]
+    fn a_load_of_the_number_is_overwritten_and_the_call_stays() {
+        // mov eax, 39; syscall; ret
+        let code = [0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3];
+        let plan = plan(&code, 5, 39).unwrap();
+        assert_eq!((plan.start, plan.resume), (START, START + 7));
+        assert_eq!(plan.before, Some((START, code[..5].to_vec())));
+        assert_eq!(plan.boundary(), None);
+        // mov rax, -1; syscall
+        let code = [0x48, 0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x05];
+        assert_eq!(super::tests::plan(&code, 7, u64::MAX).unwrap().start, START);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_load_stays() {
+        // mov r8d, 39; syscall; ret: the prefix makes it another register's.
+        assert_eq!(plan(&[0x41, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3], 6, 39), None);
+        // mov dword ptr [rax - 0x48], 39; syscall; ret
+        assert_eq!(plan(&[0xc7, 0x40, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3], 7, 39), None);
+        // mov eax, 39; syscall; ret, reached by a jump with another number.
+        assert_eq!(plan(&[0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3], 5, 40), None);
+    }
+
+    #[test]
+    fn a_comparison_after_the_call_moves() {
+        // xor eax, eax; syscall; cmp rax, -4096; ja
+        let code = [0x31, 0xc0, 0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff, 0x77, 0x10];
+        let plan = plan(&code, 2, 0).unwrap();
+        assert_eq!((plan.start, plan.resume), (START + 2, START + 10));
+        assert_eq!(plan.after, [(START + 4, code[4..10].to_vec())]);
+        assert_eq!(plan.boundary(), Some(START + 4));
+    }
+
+    #[test]
+    fn branches_and_relative_addresses_do_not_move() {
+        // xor eax, eax; syscall; jmp
+        assert_eq!(plan(&[0x31, 0xc0, 0x0f, 0x05, 0xe9, 1, 2, 3, 4], 2, 0), None);
+        // xor eax, eax; syscall; mov rdx, [rip + 8]
+        assert_eq!(plan(&[0x31, 0xc0, 0x0f, 0x05, 0x48, 0x8b, 0x15, 8, 0, 0, 0], 2, 0), None);
+        // xor eax, eax; syscall; mov edx, eax; test edx, edx: a boundary where none may be
+        assert_eq!(plan(&[0x31, 0xc0, 0x0f, 0x05, 0x89, 0xc2, 0x85, 0xd2], 2, 0), None);
+    }
+
+    #[test]
+    fn any_bytes_make_a_plan_or_none() {
+        let mut seed = 1u32;
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..80)
+                .map(|_| {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (seed >> 24) as u8
+                })
+                .collect();
+            let mut bytes = bytes;
+            bytes[40..42].copy_from_slice(&[0x0f, 0x05]);
+            let code = Code { start: START, bytes };
+            if let Some(plan) = Plan::new(&code, START + 40, 39) {
+                assert!(plan.start <= START + 40 && plan.resume >= plan.start + JUMP_LENGTH);
+                assert!(plan.before.is_none() || plan.after.is_empty());
+            }
+        }
+    }
+}

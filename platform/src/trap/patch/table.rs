@@ -1,0 +1,250 @@
+//! The patched sites of an address space, and their trampolines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::plan::{JUMP_LENGTH, Plan, SYSCALL_LENGTH};
+use crate::stub::image::entry;
+
+/// Bytes of a trampoline's cell. Cells are aligned to it.
+pub(in crate::trap) const CELL_SIZE: u64 = 64;
+
+/// One-byte opcodes that no processor executes in 64-bit mode, and that are no prefix either.
+const NO_OPCODES: [u8; 16] =
+    [0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x9a, 0xce, 0xea];
+
+/// A patched site.
+#[derive(Debug)]
+pub(in crate::trap) struct Site {
+    /// The `syscall` instruction of the original code.
+    pub(in crate::trap) syscall: u64,
+    /// The first overwritten byte.
+    pub(in crate::trap) start: u64,
+    /// What the overwritten bytes were.
+    pub(in crate::trap) original: [u8; JUMP_LENGTH as usize],
+    /// The jump that is there now.
+    pub(in crate::trap) jump: [u8; JUMP_LENGTH as usize],
+    /// Where the trampoline is.
+    pub(in crate::trap) cell: u64,
+    /// The trampoline.
+    pub(in crate::trap) code: Vec<u8>,
+    /// Where each instruction of the trampoline is, and the original address that it stands for.
+    places: Vec<(u64, u64)>,
+    /// The boundary inside the overwritten bytes, and its copy.
+    boundary: Option<(u64, u64)>,
+}
+
+impl Site {
+    /// The original address for one in the trampoline.
+    pub(in crate::trap) fn original(&self, address: u64) -> Option<u64> {
+        self.places.iter().find(|&&(place, _)| place == address).map(|&(_, original)| original)
+    }
+
+    fn is_in(&self, range: &Range<u64>) -> bool {
+        let overlaps = |start: u64, length: u64| start < range.end && start + length > range.start;
+        overlaps(self.start, JUMP_LENGTH) || overlaps(self.cell, CELL_SIZE)
+    }
+
+    /// Lays the trampoline out at `cell`.
+    fn build(plan: &Plan, original: [u8; JUMP_LENGTH as usize], cell: u64) -> Option<Site> {
+        let mut code = Vec::new();
+        let mut places = Vec::new();
+        let place = |code: &[u8]| cell + code.len() as u64;
+        if let Some((address, bytes)) = &plan.before {
+            places.push((place(&code), *address));
+            code.extend_from_slice(bytes);
+        }
+        // lea r11, [rip + …]: the `syscall` instruction below, past the jump and the two words.
+        places.push((place(&code), plan.syscall));
+        code.extend([0x4c, 0x8d, 0x1d]);
+        code.extend(22u32.to_le_bytes());
+        // jmp [rip + 0]: the first word.
+        places.push((place(&code), plan.syscall));
+        code.extend([0xff, 0x25, 0, 0, 0, 0]);
+        code.extend(entry::patched().to_le_bytes());
+        code.extend((plan.syscall + SYSCALL_LENGTH).to_le_bytes());
+        places.push((place(&code), plan.syscall));
+        code.extend([0x0f, 0x05]);
+        let mut boundary = None;
+        for (address, bytes) in &plan.after {
+            boundary.get_or_insert((*address, place(&code)));
+            places.push((place(&code), *address));
+            code.extend_from_slice(bytes);
+        }
+        places.push((place(&code), plan.resume));
+        let back = displacement(place(&code) + JUMP_LENGTH, plan.resume)?;
+        code.push(0xe9);
+        code.extend(back.to_le_bytes());
+        if code.len() as u64 > CELL_SIZE {
+            return None;
+        }
+        let distance = displacement(plan.start + JUMP_LENGTH, cell)?.to_le_bytes();
+        if plan.boundary().is_some() && !NO_OPCODES.contains(&distance[1]) {
+            return None;
+        }
+        let [a, b, c, d] = distance;
+        Some(Site {
+            syscall: plan.syscall,
+            start: plan.start,
+            original,
+            jump: [0xe9, a, b, c, d],
+            cell,
+            code,
+            places,
+            boundary,
+        })
+    }
+}
+
+/// A jump's displacement, if it reaches.
+fn displacement(from: u64, to: u64) -> Option<i32> {
+    i32::try_from(to.wrapping_sub(from) as i64).ok()
+}
+
+/// All sites of an address space.
+#[derive(Clone, Debug, Default)]
+pub(in crate::trap) struct PatchTable {
+    by_start: BTreeMap<u64, Arc<Site>>,
+    by_cell: BTreeMap<u64, Arc<Site>>,
+    /// Changes whenever a site goes: a thread on its way back through a trampoline must look.
+    generation: u64,
+}
+
+impl PatchTable {
+    /// See the field.
+    pub(in crate::trap) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The site whose trampoline holds `address`.
+    pub(in crate::trap) fn by_trampoline(&self, address: u64) -> Option<&Arc<Site>> {
+        self.by_cell.get(&(address & !(CELL_SIZE - 1)))
+    }
+
+    /// The moved copy of an instruction, if `address` is a boundary inside a jump.
+    pub(in crate::trap) fn copy_of_boundary(&self, address: u64) -> Option<u64> {
+        let (_, site) = self.by_start.range(..address).next_back()?;
+        site.boundary.filter(|&(boundary, _)| boundary == address).map(|(_, copy)| copy)
+    }
+
+    /// Where a thread must go on that would go on at `address`: in a trampoline, if there is a jump.
+    pub(in crate::trap) fn redirect(&self, address: u64) -> u64 {
+        match self.by_start.get(&address) {
+            Some(site) => site.cell,
+            None => self.copy_of_boundary(address).unwrap_or(address),
+        }
+    }
+
+    /// Chooses a free cell in `area` for a plan and lays the site out; nothing is recorded yet. `None` if it does not
+    /// fit, or overlaps a patched site.
+    pub(in crate::trap) fn lay_out(
+        &self,
+        plan: &Plan,
+        original: [u8; JUMP_LENGTH as usize],
+        area: Range<u64>,
+    ) -> Option<Site> {
+        let bytes = plan.start..plan.resume.max(plan.start + JUMP_LENGTH);
+        if self.by_start.range(..bytes.end).next_back().is_some_and(|(_, site)| site.is_in(&bytes)) {
+            return None;
+        }
+        let used: BTreeSet<u64> = self.by_cell.range(area.clone()).map(|(&cell, _)| cell).collect();
+        (area.start..area.end)
+            .step_by(CELL_SIZE as usize)
+            .filter(|cell| !used.contains(cell))
+            .find_map(|cell| Site::build(plan, original, cell))
+    }
+
+    /// Records a site.
+    pub(in crate::trap) fn insert(&mut self, site: Site) {
+        let site = Arc::new(site);
+        self.by_start.insert(site.start, Arc::clone(&site));
+        self.by_cell.insert(site.cell, site);
+    }
+
+    /// The sites whose code or trampoline lies in a range.
+    pub(in crate::trap) fn sites_in(&self, range: &Range<u64>) -> Vec<Arc<Site>> {
+        self.by_start.values().filter(|site| site.is_in(range)).cloned().collect()
+    }
+
+    /// Forgets sites.
+    pub(in crate::trap) fn remove(&mut self, sites: &[Arc<Site>]) {
+        for site in sites {
+            self.by_start.remove(&site.start);
+            self.by_cell.remove(&site.cell);
+        }
+        if !sites.is_empty() {
+            self.generation += 1;
+        }
+    }
+
+    /// Forgets all.
+    pub(in crate::trap) fn clear(&mut self) {
+        *self = PatchTable { generation: self.generation + 1, ..PatchTable::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Code;
+    use super::*;
+
+    const AREA: Range<u64> = 0x50_0000..0x51_0000;
+
+    /// `xor eax, eax; syscall; cmp rax, -4096` over and over.
+    fn code() -> Code {
+        let round = [0x31, 0xc0, 0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff];
+        Code { start: 0x40_0000, bytes: round.iter().copied().cycle().take(1000).collect() }
+    }
+
+    fn site(table: &PatchTable, syscall: u64) -> Option<Site> {
+        let code = code();
+        let plan = Plan::new(&code, syscall, 0)?;
+        let original = code.at(plan.start..plan.start + JUMP_LENGTH)?.try_into().ok()?;
+        table.lay_out(&plan, original, AREA)
+    }
+
+    #[test]
+    fn a_boundary_inside_the_jump_is_no_instruction_and_leads_to_its_copy() {
+        let mut table = PatchTable::default();
+        for index in 0..40 {
+            let syscall = 0x40_0002 + 10 * index;
+            let site = site(&table, syscall).expect("room");
+            assert!(NO_OPCODES.contains(&site.jump[2]));
+            table.insert(site);
+            let copy = table.copy_of_boundary(syscall + 2).expect("a boundary");
+            let found = table.by_trampoline(copy).expect("the site");
+            assert_eq!(found.original(copy), Some(syscall + 2));
+            assert_eq!(table.redirect(syscall + 2), copy);
+            assert_eq!(table.redirect(syscall), found.cell);
+            assert_eq!(table.redirect(syscall + 8), syscall + 8);
+        }
+    }
+
+    #[test]
+    fn a_site_is_patched_once_and_can_be_taken_back() {
+        let mut table = PatchTable::default();
+        let first = site(&table, 0x40_0002).unwrap();
+        let (cell, start) = (first.cell, first.start);
+        table.insert(first);
+        assert!(site(&table, 0x40_0002).is_none());
+        let generation = table.generation();
+        let gone = table.sites_in(&(start + 4..start + 5));
+        assert_eq!(gone.len(), 1);
+        assert_eq!(table.sites_in(&(cell..cell + 1)).len(), 1);
+        assert!(table.sites_in(&(start + 5..start + 100)).is_empty());
+        table.remove(&gone);
+        assert_ne!(table.generation(), generation);
+        assert!(table.by_trampoline(cell).is_none());
+    }
+
+    #[test]
+    fn a_trampoline_jumps_back_to_where_the_code_goes_on() {
+        let site = site(&PatchTable::default(), 0x40_0002).unwrap();
+        let end = site.cell + site.code.len() as u64;
+        let back = i32::from_le_bytes(site.code[site.code.len() - 4..].try_into().unwrap());
+        assert_eq!(end.wrapping_add_signed(back.into()), 0x40_000a);
+        let there = i32::from_le_bytes(site.jump[1..].try_into().unwrap());
+        assert_eq!((site.start + JUMP_LENGTH).wrapping_add_signed(there.into()), site.cell);
+    }
+}

@@ -1,0 +1,217 @@
+//! Calls from patched sites: beginning and answering them, and what registers mean while the platform's own code has
+//! them.
+
+use std::ops::Range;
+
+use usk_abi::Errno;
+
+use crate::arch::Registers;
+use crate::interface::{AddressSpace, GuestThread, MemoryOp, PatchRequest, Protection, Trap};
+use crate::stub::geometry::*;
+use crate::stub::image::{entry, patched, site};
+
+use super::patch::{Code, MAX_REACH, Plan, Site};
+use super::thread::Thread;
+
+const PAGE: u64 = 4096;
+const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
+const ALL: Protection = Protection { read: true, write: true, execute: true };
+
+/// A call from a patched site that is not answered yet.
+pub(super) struct PatchedCall {
+    /// The registers as it began.
+    registers: Registers,
+    /// The table's generation as it began: the way back leads through a trampoline.
+    generation: u64,
+}
+
+/// Where a signal has met the thread.
+pub(super) enum Place {
+    /// In guest code, with these registers.
+    Guest(Registers),
+    /// In the platform's code: these are the guest's registers, and this is what has happened to it.
+    Settled(Registers, Trap),
+    /// In a jump's bytes: it goes on elsewhere.
+    Resumes(Registers),
+}
+
+/// A guest that steps through its own code (`TF` in the flags) steps over a call whose `syscall` instruction comes next.
+fn step_over(registers: Registers) -> Place {
+    let instruction = registers.rip;
+    let rip = instruction.wrapping_add(2);
+    let registers = Registers { rip, rcx: rip, r11: registers.rflags, ..registers };
+    Place::Settled(registers, Trap::Syscall { instruction })
+}
+
+impl Thread {
+    /// A thread has rung from a patched site.
+    pub(super) fn begin_patched_call(&mut self, arguments: [u64; 6]) -> Trap {
+        let generation = self.space.patches().read().generation();
+        let slot = self.slot();
+        let entry = |offset| slot.read_u64(offset);
+        let preserved = |index: u64| entry(ENTRY_PRESERVED + 8 * index);
+        let (rip, rflags) = (entry(ENTRY_RIP), entry(ENTRY_FLAGS));
+        let [rdi, rsi, rdx, r10, r8, r9] = arguments;
+        let registers = Registers {
+            rax: entry(ENTRY_RAX),
+            rbx: preserved(0),
+            rcx: rip,
+            rdx,
+            rsi,
+            rdi,
+            rbp: preserved(1),
+            rsp: entry(ENTRY_RSP),
+            r8,
+            r9,
+            r10,
+            r11: rflags,
+            r12: preserved(2),
+            r13: preserved(3),
+            r14: preserved(4),
+            r15: preserved(5),
+            rip,
+            rflags,
+            fs_base: entry(ENTRY_FS),
+            gs_base: 0,
+        };
+        self.bases = (registers.fs_base, slot.address());
+        self.registers = registers;
+        self.patched = Some(PatchedCall { registers, generation });
+        Trap::Syscall { instruction: rip.wrapping_sub(2) }
+    }
+
+    /// If the thread can go back to a patched site as it is, with nothing changed but the result and the FS base:
+    /// leaves the result where the stub finds it. False if it must go back through a frame.
+    pub(super) fn answers_patched_call(&self) -> bool {
+        let Some(call) = &self.patched else { return false };
+        let Registers { rax, fs_base, .. } = self.registers;
+        let is_simple = self.registers == Registers { rax, fs_base, ..call.registers }
+            && self.space.patches().read().generation() == call.generation;
+        if is_simple {
+            self.slot().write_u64(ENTRY_RAX, rax);
+        }
+        is_simple
+    }
+
+    /// Tells guest registers from the platform's, in a frame that `signal` has made.
+    pub(super) fn locate(&self, signal: u64, raw: Registers) -> Place {
+        let stub = STUB_BASE..STUB_BASE + CODE_SIZE;
+        let is_kick = signal == KICK_SIGNAL as u64;
+        let is_step = signal == libc::SIGTRAP as u64;
+        if (entry::patched()..=site::patched() - 2).contains(&raw.rip) {
+            return match self.rewind(raw) {
+                Some(registers) if is_kick => Place::Settled(registers, Trap::Interrupted),
+                Some(registers) if is_step => step_over(registers),
+                _ => Place::Guest(raw),
+            };
+        }
+        if stub.contains(&raw.rip) {
+            // On the way back: the registers are those that the call was answered with.
+            if is_kick {
+                return Place::Settled(self.registers, Trap::Interrupted);
+            }
+            return Place::Guest(if is_step { self.registers } else { raw });
+        }
+        let patches = self.space.patches().read();
+        if signal == libc::SIGILL as u64 {
+            if patches.copy_of_boundary(raw.rip).is_some() {
+                // The way back to the guest leads to the copy.
+                return Place::Resumes(raw);
+            }
+        }
+        let site = patches.by_trampoline(raw.rip);
+        let original = site.and_then(|site| site.original(raw.rip));
+        match original {
+            Some(rip) if is_step && site.is_some_and(|site| site.syscall == rip) => {
+                step_over(Registers { rip, ..raw })
+            }
+            Some(rip) if signal == libc::SIGSYS as u64 => Place::Guest(Registers { rip, rcx: rip, ..raw }),
+            Some(rip) => Place::Guest(Registers { rip, ..raw }),
+            None => Place::Guest(raw),
+        }
+    }
+
+    /// The guest's registers before a call whose entry was interrupted: as if the `syscall` instruction came next.
+    fn rewind(&self, raw: Registers) -> Option<Registers> {
+        let mut registers = raw;
+        if raw.rip < patched::saved() {
+            registers.rip = self.space.patches().read().by_trampoline(raw.r11)?.syscall;
+        } else {
+            // r11 is not what it was if the doorbell was rung in vain.
+            registers.rip = self.slot().read_u64(ENTRY_RIP).wrapping_sub(2);
+            registers.rax = self.slot().read_u64(ENTRY_RAX);
+            registers.rsp = self.slot().read_u64(ENTRY_RSP);
+        }
+        if raw.rip >= patched::flags_saved() {
+            registers.rflags = self.slot().read_u64(ENTRY_FLAGS);
+        }
+        Some(registers)
+    }
+
+    /// See [`GuestThread::patch`].
+    pub(super) fn patch_site(&mut self, request: &PatchRequest) -> Result<(), Errno> {
+        let syscall = self.patchable_site().ok_or(Errno::EOPNOTSUPP)?;
+        let start = syscall.saturating_sub(2 * MAX_REACH).max(request.text.start);
+        let end = syscall.saturating_add(MAX_REACH).min(request.text.end);
+        if !request.text.contains(&syscall) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mut bytes = vec![0; usize::try_from(end - start).map_err(|_| Errno::EOPNOTSUPP)?];
+        let count = self.space.read(start, &mut bytes);
+        bytes.truncate(count);
+        let code = Code { start, bytes };
+        let plan = Plan::new(&code, syscall, self.registers.rax).ok_or(Errno::EOPNOTSUPP)?;
+        let overwritten = code.at(plan.start..plan.start + 5).and_then(|bytes| bytes.try_into().ok());
+        let original = overwritten.ok_or(Errno::EOPNOTSUPP)?;
+        let area = request.trampolines.clone();
+        let site = self.space.patches().read().lay_out(&plan, original, area).ok_or(Errno::EOPNOTSUPP)?;
+        self.make_writable(&site)?;
+        let is_written = self.space.write(site.cell, &site.code) == site.code.len()
+            && self.space.write(site.start, &site.jump) == site.jump.len();
+        if !is_written {
+            // What was written of the jump goes; a trampoline that nobody jumps to does no harm.
+            self.space.write(site.start, &site.original);
+        }
+        self.make_executable(&site)?;
+        if !is_written {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.space.patches().write().insert(site);
+        self.forget_trapped_site();
+        Ok(())
+    }
+
+    /// See [`GuestThread::unpatch`].
+    pub(super) fn restore_sites(&mut self, range: Range<u64>) -> Result<(), Errno> {
+        let sites = self.space.patches().read().sites_in(&range);
+        for site in &sites {
+            self.make_writable(site)?;
+            if self.space.write(site.start, &site.original) != site.original.len() {
+                return Err(Errno::EFAULT);
+            }
+            self.make_executable(site)?;
+        }
+        self.space.patches().write().remove(&sites);
+        Ok(())
+    }
+
+    fn make_writable(&mut self, site: &Site) -> Result<(), Errno> {
+        self.protect(site, ALL)
+    }
+
+    fn make_executable(&mut self, site: &Site) -> Result<(), Errno> {
+        self.protect(site, READ_EXECUTE)
+    }
+
+    /// Changes the access to a site's pages and its trampoline's.
+    fn protect(&mut self, site: &Site, protection: Protection) -> Result<(), Errno> {
+        let pages = |start: u64, length: u64| {
+            let first = start & !(PAGE - 1);
+            let end = (start + length).next_multiple_of(PAGE);
+            MemoryOp::Protect { address: first, length: end - first, protection }
+        };
+        let operations =
+            [pages(site.start, site.original.len() as u64), pages(site.cell, site.code.len() as u64)];
+        self.apply(&operations).map_err(|(_, error)| error)
+    }
+}
