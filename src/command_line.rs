@@ -146,6 +146,10 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value = "trap", help_heading = "Kernel")]
     pub platform: PlatformChoice,
 
+    /// Leave the program's code as it is: call sites that trap often are not rewritten to jump to the kernel
+    #[arg(long, help_heading = "Kernel")]
+    pub no_patch: bool,
+
     /// List system calls on standard error or in a file
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "",
           value_parser = OsStringValueParser::new().map(PathBuf::from), help_heading = "Kernel")]

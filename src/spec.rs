@@ -28,6 +28,8 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// How guest code runs.
     pub platform: PlatformChoice,
+    /// Call sites are not patched.
+    pub no_patch: bool,
     /// Whether standard input, output and error become a terminal of the sandbox's own, connected to the host's.
     /// Otherwise the three host descriptors are the guest's as they are. Either way they are numbered 0, 1, 2.
     pub terminal: bool,

@@ -110,6 +110,11 @@ pub trait GuestThread: Send {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Whether a site whose code or trampoline has a byte in `range` is patched.
+    fn is_patched(&self, _range: &Range<u64>) -> bool {
+        false
+    }
+
     /// Restores the original code of all sites whose code or trampoline has a byte in a range. The same conditions.
     fn unpatch(&mut self, _range: Range<u64>) -> Result<(), Errno> {
         Ok(())

@@ -18,6 +18,6 @@ mod stub;
 pub mod trap;
 
 pub use interface::{
-    AddressSpace, ExitReason, GuestThread, Kick, Layout, MapFlags, MemoryOp, PatchRequest, Platform, Protection,
-    ThreadState, Trap,
+    AddressSpace, ExitReason, GuestThread, Kick, Layout, MapFlags, MemoryOp, PatchRequest, Platform,
+    Protection, ThreadState, Trap,
 };

@@ -15,7 +15,7 @@ use usk_platform::Platform;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::rlimit;
 use usk_platform::ptrace::PtracePlatform;
-use usk_platform::trap::TrapPlatform;
+use usk_platform::trap::{self, TrapPlatform};
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::{Kernel, SandboxLimits};
 use usk_syscalls::TableDispatcher;
@@ -33,7 +33,7 @@ pub fn create_platform(spec: &SandboxSpec, proc: OwnedFd) -> Result<Arc<dyn Plat
     let score =
         read_text_at(proc.as_fd(), OUT_OF_MEMORY_SCORE).context("cannot read the out-of-memory score")?;
     set_score(proc.as_fd(), "1000")?;
-    let platform = create(spec.platform, proc.as_fd());
+    let platform = create(spec, proc.as_fd());
     set_score(proc.as_fd(), score.trim())?;
     platform
 }
@@ -44,9 +44,13 @@ fn set_score(proc: BorrowedFd<'_>, score: &str) -> Result<()> {
     write_text_at(proc, OUT_OF_MEMORY_SCORE, score).context("cannot set the out-of-memory score")
 }
 
-fn create(choice: PlatformChoice, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>> {
-    match choice {
-        PlatformChoice::Trap => Ok(Arc::new(TrapPlatform::with_proc(proc)?)),
+fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>> {
+    match spec.platform {
+        PlatformChoice::Trap => {
+            let host = trap::probe();
+            let offer = trap::Offer { patching: host.patching && !spec.no_patch, ..host };
+            Ok(Arc::new(TrapPlatform::with_offer(proc, offer)?))
+        }
         PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),
     }
 }

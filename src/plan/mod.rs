@@ -50,6 +50,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         mounts: layout.mounts,
         limits: Limits { memory: arguments.memory, tasks: arguments.pids_limit },
         platform: arguments.platform,
+        no_patch: arguments.no_patch,
         terminal: arguments.terminal,
         ignored_signals: signals::ignored(),
         strace,

@@ -537,6 +537,10 @@ impl GuestThread for Thread {
         self.patch_site(request)
     }
 
+    fn is_patched(&self, range: &Range<u64>) -> bool {
+        self.space.patches().read().has_site_in(range)
+    }
+
     fn unpatch(&mut self, range: Range<u64>) -> Result<(), Errno> {
         self.restore_sites(range)
     }

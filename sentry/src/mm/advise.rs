@@ -43,6 +43,7 @@ impl Mm {
             return Ok(());
         }
         let mut state = self.state.lock();
+        self.clear_patches(&mut state, thread, address..end)?;
         if advice == madvise::REMOVE {
             return punch_holes(&state, address, end);
         }
@@ -182,7 +183,9 @@ fn punch_holes(state: &State, start: u64, end: u64) -> Result<(), Errno> {
         let file = match &vma.backing {
             Backing::File(backing) => &backing.host,
             Backing::Memory(memory) => &memory.host,
-            Backing::Anonymous | Backing::Vdso | Backing::Vvar => return Err(Errno::EINVAL),
+            Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => {
+                return Err(Errno::EINVAL);
+            }
         };
         if !vma.shared || !vma.max_protection.write {
             return Err(Errno::EACCES);

@@ -38,6 +38,7 @@ impl Mm {
             Some(address) => {
                 let end = address.checked_add(length).filter(|&end| end <= self.layout.guest_end);
                 let end = end.ok_or(Errno::EINVAL)?;
+                self.clear_patches(&mut state, thread, address..end)?;
                 if address < self.layout.guest_start || !replace && !state.tree.is_free(address, end) {
                     return Err(Errno::EINVAL);
                 }

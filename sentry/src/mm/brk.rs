@@ -41,8 +41,10 @@ impl Mm {
             return Some(());
         }
         let length = new_end - old_end;
+        let room_end = new_end.checked_add(PAGE_SIZE)?;
+        self.clear_patches(state, thread, old_end..room_end).ok()?;
         // One page stays free between the heap and what follows.
-        if !state.tree.is_free(old_end, new_end.checked_add(PAGE_SIZE)?) {
+        if !state.tree.is_free(old_end, room_end) {
             return None;
         }
         let flags = state.future_flags;

@@ -190,7 +190,7 @@ impl GuestThread for FakeThread {
         &mut self.registers
     }
 
-    fn extended_state(&self) -> Vec<u8> {
+    fn extended_state(&mut self) -> Vec<u8> {
         Vec::new()
     }
 

@@ -35,7 +35,7 @@ impl Mm {
         let identity = match &vma.backing {
             Backing::File(file) => file.identity,
             Backing::Memory(memory) => memory.identity,
-            Backing::Anonymous | Backing::Vdso | Backing::Vvar => return own,
+            Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => return own,
         };
         FutexKey::Shared { identity, offset: vma.offset_of(address) }
     }

@@ -58,6 +58,7 @@ impl Mm {
         state.check_map_count(1)?;
         let address = self.place(&mut state, &request, length)?;
         let end = address + length;
+        self.clear_patches(&mut state, thread, address..end)?;
         if request.flags.contains(MmapFlags::FIXED_NOREPLACE) && !state.tree.is_free(address, end) {
             return Err(Errno::EEXIST);
         }
@@ -110,6 +111,7 @@ impl Mm {
         length: u64,
     ) -> Result<(), Errno> {
         let end = address + length;
+        self.clear_patches(state, thread, address..end)?;
         if state.tree.is_free(address, end) {
             return Ok(());
         }

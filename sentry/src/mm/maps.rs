@@ -93,7 +93,7 @@ impl MapsFormat<'_> {
             }
             Backing::Anonymous if state.is_heap(vma) => label.path = b"[heap]".to_vec(),
             Backing::Anonymous if state.is_stack(vma) => label.path = b"[stack]".to_vec(),
-            Backing::Anonymous => {}
+            Backing::Anonymous | Backing::Trampolines => {}
             Backing::Vdso => label.path = b"[vdso]".to_vec(),
             Backing::Vvar => label.path = b"[vvar]".to_vec(),
         }
@@ -148,7 +148,7 @@ impl Mm {
         let state: &State = &self.state.lock();
         let shown =
             DisplayState { brk_start: state.image.brk_start, brk: state.brk, stack: state.image.stack_start };
-        (state.tree.iter().cloned().collect(), shown)
+        (state.tree.iter().filter(|vma| !vma.is_hidden()).cloned().collect(), shown)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The object: an address space with its tree of mappings.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use usk_abi::Errno;
 use usk_abi::mm::{DEFAULT_MAX_MAP_COUNT, PAGE_SIZE};
 use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
@@ -23,7 +24,13 @@ pub struct Mm {
     /// The host's side of it.
     pub space: Arc<dyn AddressSpace>,
     pub(in crate::mm) id: u64,
-    users: AtomicUsize,
+    /// The tasks that use it.
+    pub(in crate::mm) tasks: Mutex<Vec<Weak<Task>>>,
+    /// Threads must stay out of guest code: code is being rewritten (`patching`).
+    pub(in crate::mm) is_stopping: AtomicBool,
+    /// Held while threads are counted that are still in guest code.
+    pub(in crate::mm) stopping: Mutex<()>,
+    pub(in crate::mm) has_stopped: Condvar,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
     pub(in crate::mm) state: Mutex<State>,
@@ -43,6 +50,8 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) peak: u64,
     /// Barriers that a process has registered for (`membarrier(2)`).
     pub(in crate::mm) barriers: BarrierKinds,
+    /// Areas of trampolines, which are also in the tree.
+    pub(in crate::mm) trampolines: Vec<Range<u64>>,
     auxiliary_vector: Arc<[u8]>,
     executable: Option<Arc<OpenFile>>,
 }
@@ -163,23 +172,19 @@ impl Mm {
                 });
             }
         }
-        Ok(Arc::new(Mm {
-            space,
-            id: next_id(),
-            users: AtomicUsize::new(0),
-            layout,
-            state: Mutex::new(State {
-                tree,
-                placement,
-                image: ImageRanges::default(),
-                brk: 0,
-                future_flags: VmaFlags::empty(),
-                peak: 0,
-                barriers: BarrierKinds::empty(),
-                auxiliary_vector: Arc::default(),
-                executable: None,
-            }),
-        }))
+        let state = State {
+            tree,
+            placement,
+            image: ImageRanges::default(),
+            brk: 0,
+            future_flags: VmaFlags::empty(),
+            peak: 0,
+            barriers: BarrierKinds::empty(),
+            trampolines: Vec::new(),
+            auxiliary_vector: Arc::default(),
+            executable: None,
+        };
+        Ok(Mm::with_state(space, layout, state))
     }
 
     /// A copy-on-write duplicate (`fork(2)`): mappings marked `MADV_DONTFORK` are left out, locks are not inherited.
@@ -192,28 +197,38 @@ impl Mm {
             child.tree.insert(Vma { flags, ..vma.clone() });
         }
         child.peak = child.tree.totals().total;
-        Ok(Arc::new(Mm {
+        Ok(Mm::with_state(space, self.layout.clone(), child))
+    }
+
+    fn with_state(space: Arc<dyn AddressSpace>, layout: Layout, state: State) -> Arc<Mm> {
+        Arc::new(Mm {
             space,
             id: next_id(),
-            users: AtomicUsize::new(0),
-            layout: self.layout.clone(),
-            state: Mutex::new(child),
-        }))
+            tasks: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
+            stopping: Mutex::default(),
+            has_stopped: Condvar::new(),
+            layout,
+            state: Mutex::new(state),
+        })
     }
 
     /// Count of tasks that use this memory.
     pub fn users(&self) -> usize {
-        self.users.load(Ordering::SeqCst)
+        self.tasks.lock().len()
     }
 
     /// A task begins to use it.
-    pub(crate) fn enter(&self) {
-        self.users.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn enter(&self, task: &Arc<Task>) {
+        self.tasks.lock().push(Arc::downgrade(task));
     }
 
     /// A task uses it no more.
-    pub(crate) fn leave(&self) {
-        self.users.fetch_sub(1, Ordering::SeqCst);
+    pub(crate) fn leave(&self, task: &Arc<Task>) {
+        let mut tasks = self.tasks.lock();
+        if let Some(index) = tasks.iter().position(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(task))) {
+            tasks.swap_remove(index);
+        }
     }
 
     /// A number that no other address space of this sentry ever has.
@@ -251,7 +266,7 @@ impl Mm {
         let state = self.state.lock();
         let mut resident = 0;
         let mut resident_shared = 0;
-        for vma in state.tree.iter() {
+        for vma in state.tree.iter().filter(|vma| !vma.is_hidden()) {
             if !vma.protection.read && !vma.protection.write && !vma.protection.execute {
                 continue;
             }
@@ -266,9 +281,9 @@ impl Mm {
         MemoryUse { totals: state.tree.totals(), peak: state.peak, resident, resident_shared }
     }
 
-    /// A copy of every mapping, lowest first.
+    /// A copy of every mapping that the guest may know of, lowest first.
     pub fn snapshot(&self) -> Vec<Vma> {
-        self.state.lock().tree.iter().cloned().collect()
+        self.state.lock().tree.iter().filter(|vma| !vma.is_hidden()).cloned().collect()
     }
 
     /// Replaces everything by a new program: empties the guest's range on the host, carries out `operations`, and records
@@ -297,6 +312,7 @@ impl Mm {
         state.future_flags = VmaFlags::empty();
         state.peak = 0;
         state.barriers = BarrierKinds::empty();
+        state.trampolines.clear();
         state.executable = Some(executable);
         state.note_peak();
         Ok(())

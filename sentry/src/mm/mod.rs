@@ -23,6 +23,7 @@ mod maps;
 mod memory;
 #[allow(clippy::module_inception)]
 mod mm;
+mod patching;
 mod placement;
 mod protect;
 mod remap;

@@ -34,6 +34,7 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         let mut state = self.state.lock();
+        self.clear_patches(&mut state, thread, address..end)?;
         let start = first_address(&state, address, end, grows)?;
         let (permitted_end, outcome) = permitted(&state, start, end, prot, limits);
         if permitted_end > start {

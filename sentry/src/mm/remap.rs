@@ -46,10 +46,11 @@ impl Mm {
         let request = Request { address, old_length, new_length, flags };
 
         let mut state = self.state.lock();
+        let end = address.checked_add(old_length).ok_or(Errno::EINVAL)?;
+        self.clear_patches(&mut state, thread, address..end.max(address.saturating_add(PAGE_SIZE)))?;
         if state.tree.find(address).is_none() {
             return Err(Errno::EFAULT);
         }
-        let end = address.checked_add(old_length).ok_or(Errno::EINVAL)?;
         state.check_not_sealed(address, end.max(address + PAGE_SIZE))?;
         let moved = if flags.intersects(MremapFlags::FIXED | MremapFlags::DONTUNMAP) {
             self.move_to(&mut state, thread, request, new_address, limits)

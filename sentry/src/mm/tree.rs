@@ -32,6 +32,9 @@ impl Totals {
     }
 
     fn apply(&mut self, vma: &Vma, operation: fn(u64, u64) -> u64) {
+        if vma.is_hidden() {
+            return;
+        }
         let length = vma.length();
         self.total = operation(self.total, length);
         if vma.is_data() {

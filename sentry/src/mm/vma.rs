@@ -80,6 +80,8 @@ pub enum Backing {
     Vdso,
     /// The host's vDSO: data.
     Vvar,
+    /// The platform's, for patched call sites. The guest does not see it, and whatever it maps there takes its place.
+    Trampolines,
 }
 
 /// A mapped file.
@@ -125,6 +127,11 @@ impl Vma {
         matches!(self.backing, Backing::Anonymous) && !self.shared
     }
 
+    /// True if the guest is not told of it.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.backing, Backing::Trampolines)
+    }
+
     /// True if the mapping may not be changed: sealed, or the host's vDSO, which the platform owns.
     pub fn is_sealed(&self) -> bool {
         self.flags.contains(VmaFlags::SEALED) || matches!(self.backing, Backing::Vdso | Backing::Vvar)
@@ -154,7 +161,7 @@ impl Vma {
         let file = match &self.backing {
             Backing::File(backing) => &backing.host,
             Backing::Memory(memory) => &memory.host,
-            Backing::Anonymous | Backing::Vdso | Backing::Vvar => {
+            Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => {
                 return MemoryOp::MapAnonymous { address, length, protection, flags };
             }
         };

@@ -212,7 +212,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     if flags.contains(CloneFlags::CHILD_SETTID) {
         let _ = UserPtr::<i32>::new(arguments.child_tid).write(&*mm.space, &tid);
     }
-    mm.enter();
+    mm.enter(&task);
     group.state.lock().threads.push(task.clone());
     table.insert_thread(tid, task.clone());
     if !flags.contains(CloneFlags::THREAD) {
@@ -224,7 +224,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         if !flags.contains(CloneFlags::THREAD) {
             table.remove_process(tid);
         }
-        mm.leave();
+        mm.leave(&task);
         if let Some(fd) = pidfd {
             let _ = parent.files().close(fd);
         }

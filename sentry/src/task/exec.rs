@@ -49,13 +49,14 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
         let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(host::current_thread()) };
         task.runner.store(Some(Arc::new(runner)));
         current.thread = thread;
-        mm.enter();
+        mm.enter(&task);
         task.set_mm(mm.clone());
-        old_mm.leave();
+        old_mm.leave(&task);
         mm
     } else {
         old_mm
     };
+    current.slow_sites.clear();
     let committed = request.image.commit(&mut *current.thread, &mm);
     reset_attributes(current, &request);
     exit::complete_vfork(&task);
@@ -168,7 +169,6 @@ pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> 
     let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
     let registers = main.request.image.commit(&mut *thread, &mm)?;
     *thread.registers_mut() = registers;
-    mm.enter();
     let command_name = main.request.command_name();
     let task = Task::new(NewTask {
         kernel: kernel.clone(),
@@ -181,6 +181,7 @@ pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> 
         signals: TaskSignals::default(),
         command_name: Vec::new(),
     });
+    task.mm().enter(&task);
     task.set_command_name(&command_name);
     kernel.set_main_pid(pid);
     if let Some(console) = kernel.terminals.console() {

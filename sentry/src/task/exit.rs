@@ -27,7 +27,7 @@ pub(crate) fn leave(mut current: Current) {
     let Current { task, thread, .. } = current;
     task.runner.store(None);
     drop(thread);
-    task.mm().leave();
+    task.mm().leave(&task);
     unlink_thread(&task, status, usage);
 }
 

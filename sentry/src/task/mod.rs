@@ -12,6 +12,7 @@ mod limits;
 pub mod pidfd;
 mod program;
 mod run;
+pub(crate) mod slow_sites;
 mod table;
 #[allow(clippy::module_inception)]
 mod task;

@@ -7,10 +7,12 @@ use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{Errno, Signal};
 use usk_platform::{ExitReason, GuestThread, Trap, host};
 
-use crate::mm::{HostFault, MemoryLimits};
+use crate::mm::{HostFault, MemoryLimits, Mm};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::Runner;
-use crate::task::{Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task};
+use crate::task::{
+    Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task, slow_sites,
+};
 use crate::{Restart, SysError, SysResult};
 
 /// Stack of a sentry thread in bytes. Handlers keep large buffers on the heap.
@@ -51,12 +53,16 @@ fn run(current: &mut Current) {
             return;
         }
         current.task.in_guest.store(true, Ordering::SeqCst);
-        if current.task.waiter.is_interrupted() {
-            current.task.in_guest.store(false, Ordering::SeqCst);
+        let must_stop = current.task.borrow_mm(Mm::is_stopping);
+        if current.task.waiter.is_interrupted() || must_stop {
+            leave_guest(&current.task);
+            if must_stop {
+                current.task.mm().await_start();
+            }
             continue;
         }
         let trap = current.thread.run();
-        current.task.in_guest.store(false, Ordering::SeqCst);
+        leave_guest(&current.task);
         match trap {
             Trap::Syscall { instruction } => serve(current, &*dispatcher, instruction),
             Trap::Fault { signal, code, address, trap_number, error_code } => {
@@ -90,7 +96,18 @@ fn run(current: &mut Current) {
     }
 }
 
+/// The task's thread is not in guest code any more.
+fn leave_guest(task: &Task) {
+    task.in_guest.store(false, Ordering::SeqCst);
+    task.borrow_mm(|mm| {
+        if mm.is_stopping() {
+            mm.note_stopped();
+        }
+    });
+}
+
 fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
+    slow_sites::consider(current);
     let registers = current.thread.registers();
     let number = registers.syscall_number();
     let arguments = SyscallArguments(registers.syscall_arguments());

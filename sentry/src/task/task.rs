@@ -174,6 +174,11 @@ impl Task {
         self.mm.load_full()
     }
 
+    /// What `look` says of its memory map, which may be about to change.
+    pub(crate) fn borrow_mm<R>(&self, look: impl FnOnce(&Mm) -> R) -> R {
+        look(&self.mm.load())
+    }
+
     pub(crate) fn set_mm(&self, mm: Arc<Mm>) {
         self.mm.store(mm);
     }
@@ -267,9 +272,14 @@ impl Task {
     /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code.
     pub fn poke(&self) {
         self.waiter.set_interrupted(true);
-        if self.in_guest.load(Ordering::SeqCst)
-            && let Some(runner) = &*self.runner.load()
-        {
+        if self.in_guest.load(Ordering::SeqCst) {
+            self.kick();
+        }
+    }
+
+    /// Gets the task out of guest code, if it is there.
+    pub(crate) fn kick(&self) {
+        if let Some(runner) = &*self.runner.load() {
             runner.kicker.kick();
         }
     }

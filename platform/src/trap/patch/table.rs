@@ -167,6 +167,15 @@ impl PatchTable {
         self.by_start.values().filter(|site| site.is_in(range)).cloned().collect()
     }
 
+    /// Whether there is such a site.
+    pub(in crate::trap) fn has_site_in(&self, range: &Range<u64>) -> bool {
+        let near = |sites: &BTreeMap<u64, Arc<Site>>| {
+            let first = range.start.saturating_sub(CELL_SIZE);
+            range.end > first && sites.range(first..range.end).any(|(_, site)| site.is_in(range))
+        };
+        near(&self.by_start) || near(&self.by_cell)
+    }
+
     /// Forgets sites.
     pub(in crate::trap) fn remove(&mut self, sites: &[Arc<Site>]) {
         for site in sites {

@@ -1,0 +1,65 @@
+//! Which call sites are worth a patch.
+
+use hashbrown::HashMap;
+
+use crate::task::Current;
+
+/// Calls after which a site is patched. A patch costs about as much as ten traps, and a site that has called so often
+/// usually goes on.
+const THRESHOLD: u8 = 8;
+/// Sites that are counted at the same time.
+const MAX_SITES: usize = 1024;
+
+/// How often each call site of a task has trapped.
+#[derive(Default)]
+pub(crate) struct SlowSites(HashMap<u64, u8>);
+
+impl SlowSites {
+    /// Forgets all: a new program comes.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Counts a trap. True if the site is to be patched now; that is said once.
+    fn count(&mut self, site: u64) -> bool {
+        if self.0.len() == MAX_SITES && !self.0.contains_key(&site) {
+            self.0.clear();
+        }
+        let count = self.0.entry(site).or_default();
+        *count = count.saturating_add(1);
+        *count == THRESHOLD
+    }
+}
+
+/// Called at each system call, before it is carried out.
+pub(crate) fn consider(current: &mut Current) {
+    let Some(site) = current.thread.patchable_site() else { return };
+    if current.slow_sites.count(site) {
+        let mm = current.task.mm();
+        if let Err(errno) = mm.patch(&mut *current.thread) {
+            tracing::debug!(site, %errno, "a call site stays as it is");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_named_once_when_it_has_called_often_enough() {
+        let mut sites = SlowSites::default();
+        let named: Vec<u32> = (0..600).filter(|_| sites.count(0x1000)).collect();
+        assert_eq!(named, [u32::from(THRESHOLD) - 1]);
+        assert!(!sites.count(0x2000));
+    }
+
+    #[test]
+    fn sites_are_bounded() {
+        let mut sites = SlowSites::default();
+        for site in 0..5000 {
+            sites.count(site);
+        }
+        assert!(sites.0.len() <= MAX_SITES);
+    }
+}
