@@ -55,13 +55,17 @@ impl Site {
             places.push((place(&code), *address));
             code.extend_from_slice(bytes);
         }
-        // lea r11, [rip + …]: the `syscall` instruction below, past the jump and the two words.
+        // Both are thirteen bytes long; two words follow, aligned, because the guest may have alignment checks on.
+        let padding = (code.len() + 13).next_multiple_of(8) - (code.len() + 13);
+        // lea r11, [rip + …]: the `syscall` instruction below, past the jump and the words.
         places.push((place(&code), plan.syscall));
         code.extend([0x4c, 0x8d, 0x1d]);
-        code.extend(22u32.to_le_bytes());
-        // jmp [rip + 0]: the first word.
+        code.extend((22 + padding as u32).to_le_bytes());
+        // jmp [rip + …]: the first word.
         places.push((place(&code), plan.syscall));
-        code.extend([0xff, 0x25, 0, 0, 0, 0]);
+        code.extend([0xff, 0x25]);
+        code.extend((padding as u32).to_le_bytes());
+        code.resize(code.len() + padding, 0xcc);
         code.extend(entry::patched().to_le_bytes());
         code.extend((plan.syscall + SYSCALL_LENGTH).to_le_bytes());
         places.push((place(&code), plan.syscall));
