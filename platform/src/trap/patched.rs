@@ -113,11 +113,9 @@ impl Thread {
             return Place::Guest(if is_step { self.registers } else { raw });
         }
         let patches = self.space.patches().read();
-        if signal == libc::SIGILL as u64 {
-            if patches.copy_of_boundary(raw.rip).is_some() {
-                // The way back to the guest leads to the copy.
-                return Place::Resumes(raw);
-            }
+        if signal == libc::SIGILL as u64 && patches.copy_of_boundary(raw.rip).is_some() {
+            // The way back to the guest leads to the copy.
+            return Place::Resumes(raw);
         }
         let site = patches.by_trampoline(raw.rip);
         let original = site.and_then(|site| site.original(raw.rip));
