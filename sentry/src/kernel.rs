@@ -12,6 +12,7 @@ use usk_platform::Platform;
 use crate::ipc::Ipc;
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
+use crate::task::workers::Workers;
 use crate::task::{
     Dispatcher, ExitStatus, INIT_PID, Process, ResourceLimits, StopEvent, Task, TaskTable, ThreadGroup, Usage,
 };
@@ -62,6 +63,8 @@ pub struct Kernel {
     pub unix: Arc<UnixNamespace>,
     /// Terminals, and whose they are.
     pub terminals: Arc<Terminals>,
+    /// The threads that serve tasks.
+    pub(crate) workers: Arc<Workers>,
     /// The process tree.
     pub tasks: Mutex<TaskTable>,
     /// Bounds.
@@ -95,6 +98,7 @@ impl Kernel {
             platform,
             terminals: Terminals::new(&timers),
             unix: UnixNamespace::new(),
+            workers: Workers::new(),
             tasks: Mutex::default(),
             timers,
             limits,

@@ -46,8 +46,8 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     let mm = if old_mm.users() > 1 {
         let mm = new_mm(&task.kernel, &task.group, task.personality.load(Ordering::Relaxed))?;
         let thread = mm.space.clone().create_thread(&ThreadState::default())?;
-        let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(host::current_thread()) };
-        task.runner.store(Some(Arc::new(runner)));
+        let sentry_thread = task.runner.load().as_ref().and_then(|runner| runner.sentry_thread);
+        task.runner.store(Some(Arc::new(Runner { kicker: thread.kicker(), sentry_thread })));
         current.thread = thread;
         mm.enter(&task);
         task.set_mm(mm.clone());

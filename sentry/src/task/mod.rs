@@ -17,6 +17,7 @@ mod table;
 #[allow(clippy::module_inception)]
 mod task;
 mod wait;
+pub(crate) mod workers;
 
 pub use arguments::SyscallArguments;
 pub use clone::{CloneArguments, CloneFlags, clone};

@@ -5,18 +5,15 @@ use std::sync::atomic::Ordering;
 
 use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{Errno, Signal};
-use usk_platform::{ExitReason, GuestThread, Trap, host};
+use usk_platform::{ExitReason, GuestThread, Trap};
 
 use crate::mm::{HostFault, MemoryLimits, Mm};
 use crate::signal::{Outcome, deliver, force_signal};
-use crate::task::task::Runner;
+use crate::task::task::{Runner, SentryThread};
 use crate::task::{
     Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task, slow_sites,
 };
 use crate::{Restart, SysError, SysResult};
-
-/// Stack of a sentry thread in bytes. Handlers keep large buffers on the heap.
-const STACK_SIZE: usize = 256 << 10;
 
 /// What knows the system calls: the table, which lives above this crate.
 pub trait Dispatcher: Send + Sync {
@@ -28,17 +25,14 @@ pub trait Dispatcher: Send + Sync {
 /// the task has been taken out again.
 pub(crate) fn start(task: Arc<Task>, thread: Box<dyn GuestThread>) -> Result<(), Errno> {
     task.runner.store(Some(Arc::new(Runner { kicker: thread.kicker(), sentry_thread: None })));
-    let builder = std::thread::Builder::new().name(format!("task {}", task.tid())).stack_size(STACK_SIZE);
-    builder
-        .spawn(move || {
-            let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(host::current_thread()) };
-            task.runner.store(Some(Arc::new(runner)));
-            let mut current = Current::new(task, thread);
-            run(&mut current);
-            super::exit::leave(current);
-        })
-        .map(drop)
-        .map_err(|_| Errno::EAGAIN)
+    let workers = Arc::clone(&task.kernel.workers);
+    workers.start(move || {
+        let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(SentryThread::begin()) };
+        task.runner.store(Some(Arc::new(runner)));
+        let mut current = Current::new(task, thread);
+        run(&mut current);
+        super::exit::leave(current);
+    })
 }
 
 fn run(current: &mut Current) {

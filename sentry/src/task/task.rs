@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -51,7 +52,28 @@ impl Default for TaskSignals {
 pub(crate) struct Runner {
     pub(crate) kicker: Arc<dyn Kick>,
     /// The sentry's thread, once it runs.
-    pub(crate) sentry_thread: Option<host::ThreadId>,
+    pub(crate) sentry_thread: Option<SentryThread>,
+}
+
+/// The sentry's thread that serves a task, which may have served others before.
+#[derive(Clone, Copy)]
+pub(crate) struct SentryThread {
+    thread: host::ThreadId,
+    /// What it had used when it began.
+    before: Duration,
+}
+
+impl SentryThread {
+    /// The calling thread, which begins to serve a task.
+    pub(crate) fn begin() -> Self {
+        let thread = host::current_thread();
+        SentryThread { thread, before: host::thread_cpu_time(thread) }
+    }
+
+    /// Processor time that it has used for the task.
+    fn time(self) -> Duration {
+        host::thread_cpu_time(self.thread).saturating_sub(self.before)
+    }
 }
 
 /// A guest thread as the kernel sees it. The parts that threads may share are reference counted, so that `clone(2)` shares or
@@ -290,7 +312,7 @@ impl Task {
         let Some(runner) = &*runner else { return Usage::default() };
         Usage {
             user: runner.kicker.cpu_time(),
-            system: runner.sentry_thread.map(host::thread_cpu_time).unwrap_or_default(),
+            system: runner.sentry_thread.map(SentryThread::time).unwrap_or_default(),
             voluntary_switches: self.voluntary_switches.load(Ordering::Relaxed),
         }
     }

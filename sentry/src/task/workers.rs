@@ -1,0 +1,120 @@
+//! Sentry threads: one runs a task, and then waits a while for another.
+//!
+//! Programs that make processes make them one after the other, and a thread of the host costs some thirty microseconds to
+//! make and to end. So a few threads are kept whose task has ended, the last one first, because its stack is warm.
+
+use std::sync::{Arc, Weak};
+
+use crossbeam::channel::{Sender, bounded};
+use parking_lot::Mutex;
+use usk_abi::Errno;
+
+/// Stack of a sentry thread in bytes. Handlers keep large buffers on the heap.
+const STACK_SIZE: usize = 256 << 10;
+/// Threads that wait for a task at the same time.
+const MAX_IDLE: usize = 8;
+
+/// What a sentry thread does: the life of one task.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The threads that have nothing to do.
+#[derive(Default)]
+pub(crate) struct Workers {
+    idle: Mutex<Vec<Sender<Work>>>,
+}
+
+impl Workers {
+    /// None yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Has a thread do `work`. `EAGAIN` if the host gives no thread.
+    pub(crate) fn start(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+        let mut work: Work = Box::new(work);
+        // A bound statement, so that the lock is not held during the hand-over.
+        let idle = self.idle.lock().pop();
+        if let Some(worker) = idle {
+            match worker.send(work) {
+                Ok(()) => return Ok(()),
+                // It has gone, which it does only at the end of everything.
+                Err(error) => work = error.into_inner(),
+            }
+        }
+        let workers = Arc::downgrade(self);
+        let builder = std::thread::Builder::new().name("task".into()).stack_size(STACK_SIZE);
+        builder.spawn(move || serve(work, &workers)).map(drop).map_err(|_| Errno::EAGAIN)
+    }
+}
+
+/// The life of a thread.
+fn serve(mut work: Work, workers: &Weak<Workers>) {
+    loop {
+        work();
+        let (sender, receiver) = bounded(1);
+        if !offer(workers, sender) {
+            return;
+        }
+        // The pool has the only sender: when it is dropped with the pool, the wait ends.
+        match receiver.recv() {
+            Ok(next) => work = next,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Lets the pool have a thread that waits at the other end; false if it has enough.
+fn offer(workers: &Weak<Workers>, sender: Sender<Work>) -> bool {
+    let Some(workers) = workers.upgrade() else { return false };
+    let mut idle = workers.idle.lock();
+    let has_room = idle.len() < MAX_IDLE;
+    if has_room {
+        idle.push(sender);
+    }
+    has_room
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread::ThreadId;
+
+    use super::*;
+
+    #[test]
+    fn work_that_follows_is_done_by_threads_that_wait() {
+        let workers = Workers::new();
+        let (sender, receiver) = bounded::<ThreadId>(1);
+        let mut threads = HashSet::new();
+        for _ in 0..200 {
+            let sender = sender.clone();
+            let work = move || sender.send(std::thread::current().id()).expect("somebody receives");
+            workers.start(work).expect("a thread");
+            threads.insert(receiver.recv().expect("it is done"));
+        }
+        assert!(threads.len() < 100, "{} threads did it", threads.len());
+    }
+
+    #[test]
+    fn work_that_does_not_end_keeps_nobody_waiting() {
+        let workers = Workers::new();
+        let together = Arc::new(std::sync::Barrier::new(21));
+        for _ in 0..20 {
+            let together = Arc::clone(&together);
+            workers.start(move || _ = together.wait()).expect("a thread");
+        }
+        together.wait();
+    }
+
+    #[test]
+    fn waiting_threads_end_with_the_pool() {
+        let workers = Workers::new();
+        let (sender, receiver) = bounded::<()>(0);
+        struct Hold(#[allow(dead_code)] Sender<()>);
+        thread_local!(static HELD: std::cell::RefCell<Option<Hold>> = const { std::cell::RefCell::new(None) });
+        workers.start(move || HELD.with(|held| *held.borrow_mut() = Some(Hold(sender)))).expect("a thread");
+        drop(workers);
+        // The thread's local drops its sender when it ends.
+        assert!(receiver.recv().is_err());
+    }
+}
