@@ -14,6 +14,7 @@ pub mod arch;
 pub mod host;
 mod interface;
 pub mod ptrace;
+pub mod region;
 mod stub;
 pub mod trap;
 

@@ -1,0 +1,58 @@
+//! Isolation tests: hostile guests in whole sandboxes, on both platforms.
+//!
+//! A test starts programs of this directory (C, compiled here, static) in a sandbox and looks from the host at what they
+//! did. It is called `PLATFORM::SENTENCE`. Most have a control: the same program does the same natively, where it must
+//! succeed, because an attack that cannot succeed anywhere shows nothing.
+//!
+//! | module | about |
+//! | --- | --- |
+//! | [`writes`] | files: what a guest writes reaches the host in writable volumes only |
+//! | [`reach`] | processes, secrets, networks, IPC, devices, privileged calls: what a guest cannot reach |
+
+mod guest;
+mod reach;
+#[path = "../support/mod.rs"]
+mod support;
+mod tree;
+mod writes;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::support::runtime::Runtime;
+
+/// A test: its name, and what it does on a platform. It fails by a panic.
+type Test = (&'static str, fn(Runtime));
+
+/// Lists test functions with their names.
+macro_rules! tests {
+    ($($module:ident { $($name:ident,)+ })+) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name)),+),+]
+    };
+}
+
+const TESTS: &[Test] = tests! {
+    writes {
+        nothing_written_to_the_root_reaches_the_host,
+        a_read_only_volume_refuses_every_write,
+        what_is_written_to_a_writable_volume_arrives_as_if_written_natively,
+    }
+    reach {
+        what_is_the_hosts_cannot_be_reached,
+    }
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for runtime in Runtime::selected().into_iter().filter(|&runtime| runtime != Runtime::Native) {
+        for &(name, test) in TESTS {
+            trials.push(Trial::test(format!("{}::{name}", runtime.name()), move || {
+                test(runtime);
+                Ok(())
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
