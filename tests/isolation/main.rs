@@ -8,7 +8,9 @@
 //! | --- | --- |
 //! | [`writes`] | files: what a guest writes reaches the host in writable volumes only |
 //! | [`reach`] | processes, secrets, networks, IPC, devices, privileged calls: what a guest cannot reach |
+//! | [`escapes`] | names, links and races that lead out of a volume |
 
+mod escapes;
 mod guest;
 mod reach;
 #[path = "../support/mod.rs"]
@@ -40,6 +42,12 @@ const TESTS: &[Test] = tests! {
     }
     reach {
         what_is_the_hosts_cannot_be_reached,
+    }
+    escapes {
+        links_do_not_lead_out_of_a_volume,
+        a_guest_that_swaps_directories_and_links_does_not_leave_a_volume,
+        a_process_of_the_host_that_swaps_them_does_not_let_a_guest_out,
+        a_directory_that_the_host_moves_away_does_not_lead_a_guest_out,
     }
 };
 
