@@ -131,10 +131,15 @@ static inline void run_attack(const struct attack *attack) {
     }
 }
 
-static inline void run_attacks(void) {
+/* Whether this is a sandbox of the tests. */
+static inline bool is_inside(void) {
     struct utsname system;
     NEED(uname(&system) == 0);
-    bool inside = strcmp(system.nodename, SANDBOX_NAME) == 0;
+    return strcmp(system.nodename, SANDBOX_NAME) == 0;
+}
+
+static inline void run_attacks(void) {
+    bool inside = is_inside();
     for (const struct attack *const *each = __start_attacks; each < __stop_attacks; each++)
         if (inside || !(*each)->only_inside)
             run_attack(*each);

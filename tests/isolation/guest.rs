@@ -14,7 +14,8 @@ use crate::support::runtime::Runtime;
 use crate::support::watched;
 
 /// Static, so that they need nothing of the root they run in.
-const COMPILER_ARGUMENTS: &[&str] = &["-std=gnu17", "-O1", "-g", "-Wall", "-static", "-pthread"];
+const COMPILER_ARGUMENTS: &[&str] =
+    &["-std=gnu17", "-O1", "-g", "-Wall", "-Wno-unused-result", "-static", "-pthread"];
 
 /// The host name by which a program knows that it is in a sandbox, as in `guest.h`.
 const SANDBOX_NAME: &str = "usk-isolation";

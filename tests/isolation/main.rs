@@ -9,10 +9,18 @@
 //! | [`writes`] | files: what a guest writes reaches the host in writable volumes only |
 //! | [`reach`] | processes, secrets, networks, IPC, devices, privileged calls: what a guest cannot reach |
 //! | [`escapes`] | names, links and races that lead out of a volume |
+//! | [`ends`] | `kill -9` of each part of a sandbox with a busy guest |
+//! | [`region`] | the platform's own memory and code in a guest's address space |
+//! | [`resources`] | too much of everything |
+//! | [`fuzz`] | random system calls |
 
+mod ends;
 mod escapes;
+mod fuzz;
 mod guest;
 mod reach;
+mod region;
+mod resources;
 #[path = "../support/mod.rs"]
 mod support;
 mod tree;
@@ -48,6 +56,26 @@ const TESTS: &[Test] = tests! {
         a_guest_that_swaps_directories_and_links_does_not_leave_a_volume,
         a_process_of_the_host_that_swaps_them_does_not_let_a_guest_out,
         a_directory_that_the_host_moves_away_does_not_lead_a_guest_out,
+    }
+    ends {
+        killing_the_monitor_ends_a_busy_guest,
+        killing_the_sentry_ends_a_busy_guest_with_a_message,
+        killing_the_gofer_ends_a_busy_guest_with_a_message,
+    }
+    region {
+        jumps_into_the_platforms_code_gain_nothing,
+        calls_that_name_the_platforms_memory_fail,
+        forged_platform_memory_hurts_only_its_process,
+        a_flood_of_doorbells_hurts_only_its_process,
+        forged_frames_hurt_only_their_process,
+    }
+    resources {
+        too_much_of_everything_is_refused_as_on_linux,
+        a_memory_bomb_is_killed_and_its_parent_goes_on,
+        memory_that_the_sentry_holds_for_a_guest_counts_as_the_guests,
+    }
+    fuzz {
+        the_sentry_survives_random_system_calls,
     }
 };
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use procfs::process::{Process, all_processes};
 use serde_json::Value;
 
-use crate::caller::Caller;
+use super::caller::Caller;
 
 /// The platforms that a sandbox can have.
 pub(crate) const PLATFORMS: [&str; 2] = ["trap", "ptrace"];
@@ -71,6 +71,13 @@ impl Held {
     /// Process id of the monitor.
     pub(crate) fn monitor(&self) -> i32 {
         self.monitor.id() as i32
+    }
+
+    /// The next line on standard output, where a guest's own lines are among the events.
+    pub(crate) fn read_line(&mut self) -> String {
+        let mut line = String::new();
+        self.events.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
     }
 
     /// The sentry's children.
