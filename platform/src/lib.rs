@@ -11,6 +11,7 @@
 //! Depends on `abi` only; never on the sentry.
 
 pub mod arch;
+mod deaths;
 pub mod host;
 mod interface;
 pub mod ptrace;

@@ -2,17 +2,17 @@
  * A family of processes, to be killed.
  *
  *     family busy            processes with threads that compute, call, wait and share; says "ready" once all run
- *     family victims COUNT   children, one after the other, each with threads and a mapping at MARKER; says "ready" for
- *                            each, then how it ended: "SIGNAL n" or "STATUS n"; a sibling goes on meanwhile
+ *     family victims COUNT   children, one after the other, each with threads and a mapping at a MARKER of its own; says
+ *                            "ready" for each, then how it ended: "SIGNAL n" or "STATUS n"; a sibling goes on meanwhile
  */
 #include "guest.h"
 #include <sys/eventfd.h>
 
-/* Where a victim maps a page, for others to know it by. */
-#define MARKER ((void *)0x123450000000)
+/* Where victim number `index` maps a page, for others to know it by. */
+#define MARKER(index) ((void *)(0x123400000000 + ((uint64_t)(index) << 24)))
 
 #define THREADS 3
-#define PROCESSES 4
+#define PROCESSES 3
 
 static int started;
 
@@ -87,7 +87,10 @@ static void make_victims(int count) {
         pid_t pid = fork();
         NEED(pid != -1);
         if (pid == 0) {
-            NEED(mmap(MARKER, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MARKER);
+            void *marker = MARKER(i);
+            NEED(mmap(marker, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == marker);
+            /* Its children are no victims. */
+            NEED(madvise(marker, PAGE_SIZE, MADV_DONTFORK) == 0);
             start_threads();
             /* Makes what the platform's own processes of an address space are needed for, again and again. */
             for (;;) {

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
+use crate::deaths::DeathWatch;
 use crate::host::pidfd::ProcessDescriptor;
 use crate::host::{Cpus, Pid, Stay, read_process, write_process};
 use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState};
@@ -20,6 +21,7 @@ use super::windows::{Window, Windows};
 pub(super) struct Sandbox {
     pub(super) windows: Arc<Windows>,
     pub(super) graveyard: Graveyard,
+    pub(super) deaths: DeathWatch,
     pub(super) layout: Layout,
     /// Where guest threads may run.
     pub(super) cpus: Cpus,
@@ -55,9 +57,13 @@ impl Space {
         process: ProcessDescriptor,
         pid_hint: Pid,
         cpu: Option<usize>,
-    ) -> Arc<Space> {
+    ) -> Result<Arc<Space>, Errno> {
+        let watched = sandbox.deaths.begin(&process);
         let spawner = Mutex::new(Spawner::new(window.spawner_slot(), cpu));
-        Arc::new(Space { sandbox, window, process: Some(process), pid_hint, pid: OnceLock::new(), spawner })
+        let process = Some(process);
+        let space = Space { sandbox, window, process, pid_hint, pid: OnceLock::new(), spawner };
+        // Dropping the space ends the process.
+        watched.map(|()| Arc::new(space))
     }
 
     pub(super) fn sandbox(&self) -> &Arc<Sandbox> {
@@ -118,7 +124,7 @@ impl Space {
         let (process, hint) = spawner.fork(self.process(), window.slots_offset(), window.orders_offset())?;
         let cpu = spawner.cpu();
         drop(spawner);
-        Ok(Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu))
+        Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu)
     }
 
     fn is_in_guest(&self, address: u64, length: usize) -> bool {
@@ -191,6 +197,7 @@ impl AddressSpace for Space {
 impl Drop for Space {
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
+            self.sandbox.deaths.end(&process);
             // It fails only if it has ended already.
             let _ = process.signal(libc::SIGKILL);
             let window = Some(Arc::clone(&self.window));
