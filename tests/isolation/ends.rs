@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,25 +16,26 @@ use crate::support::sandbox::{Held, wait_until_gone};
 /// As promised.
 const PROMPTLY: Duration = Duration::from_secs(1);
 
-/// Longer than anybody else on this host keeps a mount for a moment.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// One at a time: what is busy in one sandbox must not delay the end of another, which is measured.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// A sandbox in which `family` runs, with a temporary directory of its own.
-fn family(runtime: Runtime, options: &[&str], arguments: &[&str]) -> (Held, tempfile::TempDir) {
-    let temporary = tempfile::tempdir().expect("a directory");
+/// A sandbox in which `family` runs; `temporary` is the directory for temporary files.
+fn family(runtime: Runtime, temporary: &Path, options: &[&str], arguments: &[&str]) -> Held {
     let options = [&["--status-fd", "1"], options].concat();
     let mut command = guest::command(runtime, &guest::program("family"), &options);
-    command.args(arguments).env("TMPDIR", temporary.path());
-    (Held::start_command(command), temporary)
+    command.args(arguments).env("TMPDIR", temporary);
+    Held::start_command(command)
 }
 
-/// What the host has mounted.
-fn mounts() -> BTreeSet<String> {
+/// What the host has mounted; but in its directory for temporary files only what lies in `temporary`: others use that
+/// directory for mounts that come and go.
+fn mounts(temporary: &Path) -> BTreeSet<String> {
     let table = fs::read_to_string("/proc/self/mounts").expect("the host's mounts");
-    table.lines().map(str::to_owned).collect()
+    let is_ours = |line: &&str| {
+        let point = Path::new(line.split(' ').nth(1).unwrap_or_default());
+        point.starts_with(temporary) || !point.starts_with(std::env::temp_dir())
+    };
+    table.lines().filter(is_ours).map(str::to_owned).collect()
 }
 
 /// How many cgroups the sandbox of that monitor has.
@@ -47,9 +49,10 @@ fn cgroups(monitor: i32) -> usize {
 /// Kills one part; the monitor ends with this status, if it is not the part itself.
 fn kill(runtime: Runtime, part: fn(&Held) -> i32, expected: Option<i32>) {
     let _alone = ALONE.lock();
-    let before = mounts();
     let limits: &[&str] = if is_root() { &["-m", "256M"] } else { &[] };
-    let (mut held, temporary) = family(runtime, limits, &["busy"]);
+    let temporary = tempfile::tempdir().expect("a directory");
+    let before = mounts(temporary.path());
+    let mut held = family(runtime, temporary.path(), limits, &["busy"]);
     assert_eq!(held.read_line(), "ready");
     let processes = held.processes();
     // Monitor, sentry, gofer; for each of four guest processes an address space; a process for each thread.
@@ -66,10 +69,8 @@ fn kill(runtime: Runtime, part: fn(&Held) -> i32, expected: Option<i32>) {
         assert!(!is_root() || cgroups(monitor) == 0, "a cgroup is left behind");
     }
     assert_eq!(fs::read_dir(temporary.path()).expect("a directory").count(), 0, "a file is left behind");
-    let begun = Instant::now();
-    while !mounts().is_subset(&before) {
-        assert!(begun.elapsed() < PATIENCE, "a mount is left behind");
-    }
+    let left: Vec<String> = mounts(temporary.path()).difference(&before).cloned().collect();
+    assert!(left.is_empty(), "mounts are left behind: {left:?}");
 }
 
 pub(crate) fn killing_the_monitor_ends_a_busy_guest(runtime: Runtime) {
@@ -99,7 +100,8 @@ pub(crate) fn killing_a_stub_kills_its_guest_process_alone(runtime: Runtime) {
     // The process that keeps the address space, and one for each thread: one computes, one calls, one waits.
     const PARTS: usize = 5;
     let _alone = ALONE.lock();
-    let (mut held, _temporary) = family(runtime, &["--timeout", "60s"], &["victims", &PARTS.to_string()]);
+    let options = ["--timeout", "60s"];
+    let mut held = family(runtime, &std::env::temp_dir(), &options, &["victims", &PARTS.to_string()]);
     for index in 0..PARTS {
         assert_eq!(held.read_line(), "ready");
         let victims = victims(&held, index);

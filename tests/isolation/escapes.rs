@@ -18,7 +18,7 @@ use crate::support::runtime::Runtime;
 use crate::tree::{Fingerprint, Tree, fingerprints};
 
 /// How often a guest goes through the name that changes under it. Natively it gets out in nearly every tenth round.
-const ROUNDS: &str = "6000";
+const ROUNDS: &str = "4000";
 
 /// A volume, what lies outside of it, and a root for the sandbox.
 struct Scene {

@@ -8,7 +8,7 @@ use crate::support::runtime::Runtime;
 const STATUS: i32 = 42;
 
 /// How long it runs, in seconds.
-const SECONDS: &str = "4";
+const SECONDS: &str = "3";
 
 /// Another seed for one run, to look further or to repeat what was found.
 const SEED_VARIABLE: &str = "USK_FUZZ_SEED";

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use usk_abi::{Errno, Signal};
 
 use crate::kernel::Kernel;
-use crate::task::{ExitStatus, Task};
+use crate::task::{Current, ExitStatus, Task};
 
 /// Stack of the thread that waits for deaths, in bytes.
 const STACK_SIZE: usize = 64 << 10;
+
+/// How a guest process ends that has lost a part.
+const KILLED: ExitStatus = ExitStatus::Signaled { signal: Signal::SIGKILL, core: false };
 
 /// Starts the thread that ends guest processes of which a part was lost. `EAGAIN` if the host gives no thread.
 pub fn watch(kernel: &Arc<Kernel>) -> Result<(), Errno> {
@@ -26,11 +29,20 @@ pub fn watch(kernel: &Arc<Kernel>) -> Result<(), Errno> {
     builder.spawn(run).map(drop).map_err(|_| Errno::EAGAIN)
 }
 
+/// A call may have failed because the host has just ended what keeps the address space. The guest is not to see that.
+pub(super) fn check_after_failure(current: &Current, errno: Errno) {
+    // What a platform's operations fail with: asking is a host call, so only after these.
+    let may_be_it = matches!(errno, Errno::EFAULT | Errno::EAGAIN | Errno::ENOMEM | Errno::ESRCH);
+    if may_be_it && !current.space().is_alive() {
+        current.task.group.begin_exit(KILLED);
+    }
+}
+
 /// Deaths are rare, so which process it was is found out by looking at all.
 fn end_lost(kernel: &Kernel) {
     let tasks: Vec<Arc<Task>> = kernel.tasks.lock().threads().cloned().collect();
     for task in tasks.iter().filter(|task| is_lost(task)) {
-        task.group.begin_exit(ExitStatus::Signaled { signal: Signal::SIGKILL, core: false });
+        task.group.begin_exit(KILLED);
     }
 }
 
