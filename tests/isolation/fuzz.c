@@ -65,21 +65,22 @@ static uint64_t value(void) {
     }
 }
 
-static bool is_left_out(long number, bool privileged) {
+static bool is_left_out(long number, bool may_end_parent) {
     switch (number) {
     /* These end the process, or a system that has several; once in a while is enough. */
     case SYS_exit: case SYS_exit_group: case SYS_rt_sigreturn:
         return draw() % 64 != 0;
-    /* What is privileged would end its parent. */
+    /* Its parent is to go on. */
     case SYS_kill: case SYS_tkill: case SYS_tgkill: case SYS_rt_sigqueueinfo: case SYS_rt_tgsigqueueinfo:
     case SYS_pidfd_send_signal: case SYS_setrlimit: case SYS_prlimit64:
-        return privileged;
+        return may_end_parent;
     default:
         return false;
     }
 }
 
 static void fuzz(int index, bool privileged) {
+    bool ordinary = getuid() != 0;
     state = &shared->state[index];
     char name[32];
     snprintf(name, sizeof name, "/tmp/%d-%d", index, getpid());
@@ -102,10 +103,10 @@ static void fuzz(int index, bool privileged) {
     NEED(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     limit = (struct rlimit){64 << 20, 64 << 20};
     NEED(setrlimit(RLIMIT_AS, &limit) == 0);
-    NEED(privileged || getuid() != 0 || (setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0));
+    NEED(privileged || ordinary || (setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0));
     for (;;) {
         long number = draw() % 50 == 0 ? (long)value() : (long)(draw() % CALLS);
-        if (is_left_out(number, privileged))
+        if (is_left_out(number, privileged || ordinary))
             continue;
         for (int i = draw() % 8; i > 0; i--)
             *(uint64_t *)(buffer + draw() % (3 * PAGE_SIZE) / 8 * 8) = value();
@@ -134,6 +135,9 @@ int main(int argc, char **argv) {
     for (int i = 0; i < PROCESSES; i++)
         shared->state[i] = (seed + i + 1) * 0x9e3779b97f4a7c15UL | 1;
     while (now_ns() < end) {
+        /* To the user "nobody" everything seems to belong that is not its own: its processes may have closed the way. */
+        chmod("/", 0755);
+        chmod("/tmp", 0777);
         for (int i = 0; i < PROCESSES; i++) {
             pid_t pid = fork();
             if (pid == 0) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -72,6 +73,8 @@ pub(crate) fn program(name: &str) -> PathBuf {
         let compiled = Command::new("gcc").args(&arguments).arg("-o").arg(&fresh).arg(&source).output();
         let compiled = compiled.expect("gcc runs");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        // A temporary file is for its owner alone, and a process whose program cannot be read is protected by the host.
+        fs::set_permissions(&fresh, PermissionsExt::from_mode(0o755)).expect("the program is public");
         fs::rename(&fresh, &program).expect("the program gets its name");
         std::mem::forget(fresh);
     }

@@ -32,11 +32,9 @@ ATTACK(signal_the_monitor) { return kill(number("monitor"), 0); }
 ATTACK(signal_any_process_of_the_host) {
     char *list = strdup(argument("pids")), *rest;
     int reached = 0;
-    for (char *pid = strtok_r(list, ",", &rest); pid != NULL; pid = strtok_r(NULL, ",", &rest)) {
-        reached += kill(atoi(pid), 0) == 0;
-        if (errno != ESRCH && errno != 0)
-            return -1;
-    }
+    for (char *pid = strtok_r(list, ",", &rest); pid != NULL; pid = strtok_r(NULL, ",", &rest))
+        /* One of somebody else's is there all the same. */
+        reached += kill(atoi(pid), 0) == 0 || errno != ESRCH;
     return reached > 0 ? 0 : fail(ESRCH);
 }
 
