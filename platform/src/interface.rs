@@ -19,6 +19,10 @@ pub trait Platform: Send + Sync {
 
     /// A fresh address space that holds nothing of the guest's: only the platform's own region and the vDSO.
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno>;
+
+    /// Sleeps until a host process of a guest's has ended behind the platform's back: then [`Kick::is_alive`] or
+    /// [`AddressSpace::is_alive`] of whom it belonged to is false. For one thread of the sentry's, again and again.
+    fn wait_for_death(&self) -> Result<(), Errno>;
 }
 
 /// The fixed geography of every guest address space. Addresses are the guest's.
@@ -146,6 +150,9 @@ pub trait Kick: Send + Sync {
 
     /// Ends the host process at once (SIGKILL). A [`GuestThread::run`] under way returns [`Trap::Exited`].
     fn kill(&self);
+
+    /// False once the host process has ended.
+    fn is_alive(&self) -> bool;
 
     /// Processor time the thread has used so far, in user and kernel mode together.
     fn cpu_time(&self) -> Duration;

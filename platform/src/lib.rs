@@ -11,9 +11,11 @@
 //! Depends on `abi` only; never on the sentry.
 
 pub mod arch;
+mod deaths;
 pub mod host;
 mod interface;
 pub mod ptrace;
+pub mod region;
 mod stub;
 pub mod trap;
 

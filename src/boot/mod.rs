@@ -66,6 +66,7 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
 
     let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
     control::report_stops(&kernel, control)?;
+    usk_sentry::task::watch_for_lost(&kernel).context("cannot watch the stubs")?;
     // The streams first: they say whether there is a console.
     let poller = streams::prepare(&kernel, &spec)?;
     let namespace = mounts::build(&kernel, &gofer, &spec)?;

@@ -51,7 +51,7 @@ const CLONE_NEW: u64 = (libc::CLONE_NEWUSER
 pub const SENTRY: &[HostCall] = &[
     // Guest threads.
     call("ioctl", libc::SYS_ioctl, Trap, OneOf { index: 1, values: NOTIFICATION }, "receives and answers the stubs' doorbells, hands them descriptors"),
-    call("pidfd_open", libc::SYS_pidfd_open, Trap, Any, "refers to a stub's process, to take its listener and to see its end"),
+    call("pidfd_open", libc::SYS_pidfd_open, Always, Any, "refers to a stub's process, to take its listener and to see its end"),
     call("pidfd_getfd", libc::SYS_pidfd_getfd, Trap, Any, "takes the listener that a guest thread has made"),
     call("pidfd_send_signal", libc::SYS_pidfd_send_signal, Trap, Any, "interrupts and ends stubs without naming a process id"),
     call("ptrace", libc::SYS_ptrace, Ptrace, Any, "runs guest threads and carries out host calls in them"),
@@ -94,10 +94,10 @@ pub const SENTRY: &[HostCall] = &[
     // Waiting, and being told.
     call("poll", libc::SYS_poll, Always, Any, "waits for descriptors"),
     call("ppoll", libc::SYS_ppoll, Always, Any, "waits for descriptors with a timeout in nanoseconds"),
-    call("epoll_create1", libc::SYS_epoll_create1, Always, Any, "watches the host's streams"),
-    call("epoll_ctl", libc::SYS_epoll_ctl, Always, Any, "watches the host's streams"),
-    call("epoll_wait", libc::SYS_epoll_wait, Always, Any, "watches the host's streams"),
-    call("epoll_pwait", libc::SYS_epoll_pwait, Always, Any, "watches the host's streams"),
+    call("epoll_create1", libc::SYS_epoll_create1, Always, Any, "watches the host's streams and the stubs' ends"),
+    call("epoll_ctl", libc::SYS_epoll_ctl, Always, Any, "watches the host's streams and the stubs' ends"),
+    call("epoll_wait", libc::SYS_epoll_wait, Always, Any, "watches the host's streams and the stubs' ends"),
+    call("epoll_pwait", libc::SYS_epoll_pwait, Always, Any, "watches the host's streams and the stubs' ends"),
     call("eventfd2", libc::SYS_eventfd2, Always, Any, "wakes a thread that waits for descriptors"),
     call("socketpair", libc::SYS_socketpair, Always, OneOf { index: 0, values: &[libc::AF_UNIX as u64] }, "passes descriptors to a stub"),
     call("sendmsg", libc::SYS_sendmsg, Always, Any, "asks the gofer, passes descriptors to a stub"),

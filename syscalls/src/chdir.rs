@@ -2,6 +2,7 @@
 
 use usk_abi::Errno;
 use usk_abi::capability::CAP_SYS_CHROOT;
+use usk_abi::fs::PATH_MAX;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{Access, WalkOptions};
@@ -25,6 +26,9 @@ fn sys_getcwd(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let mut name = if seen.is_reachable { Vec::new() } else { b"(unreachable)".to_vec() };
     name.extend_from_slice(&seen.name);
     name.push(0);
+    if name.len() > PATH_MAX {
+        return Err(Errno::ENAMETOOLONG.into());
+    }
     if name.len() > arguments.usize(1) {
         return Err(Errno::ERANGE.into());
     }

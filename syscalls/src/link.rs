@@ -2,7 +2,7 @@
 
 use usk_abi::Errno;
 use usk_abi::capability::CAP_DAC_READ_SEARCH;
-use usk_abi::fs::{AT_FDCWD, AtFlags};
+use usk_abi::fs::{AT_FDCWD, AtFlags, PATH_MAX};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{FileType, Link};
 use usk_sentry::{SysResult, UserPtr};
@@ -93,6 +93,10 @@ fn read_link(current: &Current, at: At, buffer: u64, size: i32) -> SysResult {
         Link::Target(target) => target,
         Link::Magic(place) => place.seen_from(&context.root).display(),
     };
+    // A terminating zero byte counts, as in d_path(); only a magic link can be as long.
+    if text.len() >= PATH_MAX {
+        return Err(Errno::ENAMETOOLONG.into());
+    }
     let text = &text[..text.len().min(size)];
     if current.space().write(buffer, text) != text.len() {
         return Err(Errno::EFAULT.into());

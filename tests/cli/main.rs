@@ -3,15 +3,17 @@
 
 #![forbid(unsafe_code)]
 
-mod caller;
 mod doctor;
 mod errors;
 mod filters;
 mod isolation;
 mod limits;
 mod options;
-mod sandbox;
 mod security_document;
 mod streams;
 mod sudden_death;
+#[path = "../support/mod.rs"]
+mod support;
 mod terminal;
+
+use support::{caller, sandbox};

@@ -16,6 +16,20 @@ CASE(getcwd_of_a_short_buffer_returns_erange) {
     EXPECT_ERRNO(syscall(SYS_getcwd, bad_page(), 16), EFAULT);
 }
 
+CASE(getcwd_of_a_name_longer_than_path_max_returns_enametoolong) {
+    char name[101], path[2 * PATH_MAX];
+    memset(name, 'd', 100);
+    name[100] = 0;
+    for (int depth = 0; depth < 41; depth++) {
+        OK(mkdir(name, 0700));
+        OK(chdir(name));
+    }
+    EXPECT_ERRNO(syscall(SYS_getcwd, path, sizeof path), ENAMETOOLONG);
+    EXPECT_ERRNO(syscall(SYS_getcwd, path, 100), ENAMETOOLONG);
+    EXPECT_ERRNO(readlink("/proc/self/cwd", path, sizeof path), ENAMETOOLONG);
+    EXPECT_ERRNO(readlink("/proc/self/cwd", path, 100), ENAMETOOLONG);
+}
+
 CASE(getcwd_of_a_removed_directory_returns_enoent) {
     OK(mkdir("d", 0700));
     OK(chdir("d"));

@@ -1,9 +1,8 @@
 //! One program test: where it is, what it expects, and running it.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -207,7 +206,7 @@ impl Program {
 impl From<Output> for Outcome {
     fn from(output: Output) -> Self {
         Self {
-            status: shell_status(output.ending.status),
+            status: watched::shell_status(output.ending.status),
             stdout: output.stdout,
             stderr: output.ending.stderr,
         }
@@ -224,11 +223,6 @@ impl Outcome {
             tail(&self.stderr)
         )
     }
-}
-
-/// The exit status as a shell says it.
-fn shell_status(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn tail(bytes: &[u8]) -> String {

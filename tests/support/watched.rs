@@ -1,6 +1,7 @@
 //! Runs a command, collects what it writes, and ends it when it says nothing for too long.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -27,6 +28,11 @@ impl Ending {
         let silence = if self.timed_out { " (killed: it had stopped writing)" } else { "" };
         format!("{}{silence}; standard error ends with:\n{}", self.status, tail.trim_end())
     }
+}
+
+/// The exit status as a shell says it: 128 and the signal's number for a program that a signal killed.
+pub(crate) fn shell_status(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Runs `command`, hands each line of its standard output to `on_line`, and kills it when no line came for `silence`.

@@ -12,13 +12,13 @@
 pub(super) const PAGE: u64 = 4096;
 
 /// First address above the guest's range.
-pub(super) const GUEST_END: u64 = 0x7ffd_ffff_f000;
+pub(crate) const GUEST_END: u64 = 0x7ffd_ffff_f000;
 
 /// The page with the code for injected calls.
-pub(super) const CODE: u64 = 0x7fff_0000_0000;
+pub(crate) const CODE: u64 = 0x7fff_0000_0000;
 
 /// Buffers for injected calls: [`SCRATCH_SLOTS`] slots, each large enough for a signal frame.
-pub(super) const SCRATCH: u64 = 0x7fff_0010_0000;
+pub(crate) const SCRATCH: u64 = 0x7fff_0010_0000;
 
 /// How many guest threads of one address space can use scratch memory at the same time.
 pub(super) const SCRATCH_SLOTS: u64 = 64;
@@ -27,4 +27,4 @@ pub(super) const SCRATCH_SLOTS: u64 = 64;
 pub(super) const VDSO_PLACES: [u64; 2] = [0x7fff_1000_0000, 0x7fff_2000_0000];
 
 /// End of the addresses that a process can have.
-pub(super) const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+pub(crate) const TASK_SIZE: u64 = 0x7fff_ffff_f000;

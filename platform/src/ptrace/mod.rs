@@ -23,7 +23,7 @@
 mod code;
 mod fault;
 mod filter;
-mod geography;
+pub(crate) mod geography;
 mod operation;
 mod parked;
 mod passing;

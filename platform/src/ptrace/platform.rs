@@ -7,6 +7,7 @@ use thiserror::Error;
 use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
+use crate::deaths::DeathWatch;
 use crate::host;
 use crate::interface::{AddressSpace, Layout, Platform};
 
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub(super) state_size: usize,
     pub(super) mailbox: Mailbox,
     pub(super) placement: Arc<Placement>,
+    pub(super) deaths: Arc<DeathWatch>,
     template: Parked,
 }
 
@@ -96,6 +98,7 @@ impl PtracePlatform {
             state_size: template.state_size,
             mailbox,
             placement: Arc::new(Placement::new()),
+            deaths: Arc::new(DeathWatch::new().map_err(SetupError::at("make an epoll instance"))?),
             template: Parked::new(template.process),
         };
         Ok(PtracePlatform { shared: Arc::new(shared) })
@@ -121,6 +124,10 @@ impl Platform for PtracePlatform {
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
         let space = self.shared.create_space()?;
         Ok(space)
+    }
+
+    fn wait_for_death(&self) -> Result<(), Errno> {
+        self.shared.deaths.wait()
     }
 }
 

@@ -1,10 +1,14 @@
 //! A stub's host process, as everybody but its tracer sees it: a number that can be signalled, asked and reaped.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use usk_abi::Errno;
 
+use crate::deaths::DeathWatch;
+use crate::host::pidfd::ProcessDescriptor;
 use crate::host::wait::{self, Change};
 use crate::host::{self, Pid};
 
@@ -14,9 +18,10 @@ pub(super) const KICK_SIGNAL: i32 = libc::SIGURG;
 
 /// A child of the sentry. It stays a zombie until [`HostProcess::end`], which dropping implies, so its number means
 /// nothing else as long as this exists.
-#[derive(Debug)]
 pub(super) struct HostProcess {
     pid: Pid,
+    /// Who hears of its end, if it is not expected.
+    watch: Option<(ProcessDescriptor, Arc<DeathWatch>)>,
     /// The processor time it used, once it has been reaped.
     reaped: Mutex<Option<Duration>>,
     /// It was kicked, perhaps before it had a tracer to see the signal.
@@ -25,7 +30,16 @@ pub(super) struct HostProcess {
 
 impl HostProcess {
     pub(super) fn new(pid: Pid) -> HostProcess {
-        HostProcess { pid, reaped: Mutex::new(None), is_kicked: AtomicBool::new(false) }
+        HostProcess { pid, watch: None, reaped: Mutex::new(None), is_kicked: AtomicBool::new(false) }
+    }
+
+    /// One whose end is heard of.
+    pub(super) fn watched(pid: Pid, deaths: &Arc<DeathWatch>) -> Result<HostProcess, Errno> {
+        let mut process = HostProcess::new(pid);
+        let descriptor = ProcessDescriptor::open(pid)?;
+        deaths.begin(&descriptor)?;
+        process.watch = Some((descriptor, Arc::clone(deaths)));
+        Ok(process)
     }
 
     /// Valid for requests until [`HostProcess::end`].
@@ -82,6 +96,9 @@ impl HostProcess {
     pub(super) fn end(&self) {
         let mut reaped = self.reaped.lock();
         if reaped.is_none() {
+            if let Some((descriptor, deaths)) = &self.watch {
+                deaths.end(descriptor);
+            }
             let _ = host::signal_process(self.pid, libc::SIGKILL);
             *reaped = Some(wait::reap(self.pid).map(|(_, time)| time).unwrap_or_default());
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use usk_abi::Errno;
 
+use crate::deaths::DeathWatch;
 use crate::host::{self, Pid};
 use crate::interface::{AddressSpace, GuestThread, MemoryOp, ThreadState};
 
@@ -34,9 +35,10 @@ pub(super) struct PtraceSpace {
 impl PtraceSpace {
     /// A copy-on-write duplicate of a stub's memory.
     pub(super) fn copy_of(original: &mut Tracee, shared: Arc<Shared>) -> Result<Arc<PtraceSpace>, Errno> {
+        let anchor = clone_stub(original, CLONE_SPACE, &shared.deaths)?;
         Ok(Arc::new(PtraceSpace {
             shared,
-            anchor: Parked::new(clone_stub(original, CLONE_SPACE)?),
+            anchor: Parked::new(anchor),
             scratch: ScratchPool::new(),
             threads: Mutex::default(),
             is_dead: AtomicBool::new(false),
@@ -120,7 +122,7 @@ impl AddressSpace for PtraceSpace {
     }
 
     fn create_thread(self: Arc<Self>, state: &ThreadState) -> Result<Box<dyn GuestThread>, Errno> {
-        let process = Arc::new(self.in_stub(|stub| clone_stub(stub, CLONE_THREAD))?);
+        let process = Arc::new(self.in_stub(|stub| clone_stub(stub, CLONE_THREAD, &self.shared.deaths))?);
         {
             let mut threads = self.threads.lock();
             threads.retain(|thread| thread.strong_count() > 0);
@@ -161,9 +163,9 @@ impl AddressSpace for PtraceSpace {
 }
 
 /// Injects a clone; the newborn parks itself.
-fn clone_stub(original: &mut Tracee, flags: u64) -> Result<HostProcess, Errno> {
+fn clone_stub(original: &mut Tracee, flags: u64, deaths: &Arc<DeathWatch>) -> Result<HostProcess, Errno> {
     let pid = original.call_at(Entry::Clone, libc::SYS_clone, &[flags, 0, 0, 0, 0])?;
-    Ok(HostProcess::new(Pid::from_raw(pid as i32)))
+    HostProcess::watched(Pid::from_raw(pid as i32), deaths)
 }
 
 #[cfg(test)]

@@ -274,6 +274,10 @@ impl Kick for HostProcess {
         self.signal(libc::SIGKILL);
     }
 
+    fn is_alive(&self) -> bool {
+        HostProcess::is_alive(self)
+    }
+
     fn cpu_time(&self) -> Duration {
         HostProcess::cpu_time(self)
     }

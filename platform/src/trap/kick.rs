@@ -32,6 +32,10 @@ impl Kick for Handle {
         let _ = self.process.signal(libc::SIGKILL);
     }
 
+    fn is_alive(&self) -> bool {
+        !self.process.has_ended()
+    }
+
     fn cpu_time(&self) -> Duration {
         // The number is the process's until it is reaped, and the time is kept before that. A reaper between the two
         // steps makes the clock disappear; the second look finds the final time.

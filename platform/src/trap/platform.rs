@@ -7,6 +7,7 @@ use thiserror::Error;
 use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
+use crate::deaths::DeathWatch;
 use crate::host::descriptors::read_text_at;
 use crate::host::vdso::VdsoMaps;
 use crate::host::{self, Cpus, Pid, create_memfd, reopen_read_only};
@@ -108,13 +109,15 @@ impl TrapPlatform {
         let sandbox = Arc::new(Sandbox {
             windows,
             graveyard: Graveyard::default(),
+            deaths: DeathWatch::new().map_err(step("making an epoll instance"))?,
             layout,
             cpus: Cpus::of(Pid::from_raw(0)).map_err(step("reading the CPU mask"))?,
             has_synchronous_wake_up: offer.synchronous_wake_up,
             receive_sees_death: offer.receive_sees_death,
             patches: offer.patching,
         });
-        let template = Space::new(Arc::clone(&sandbox), window, process, pid, None);
+        let template = Space::new(Arc::clone(&sandbox), window, process, pid, None)
+            .map_err(step("watching the first process"))?;
         match template.greet() {
             Ok(()) => Ok(TrapPlatform { sandbox, template }),
             Err(_) => Err(SetupError::Template(template.how_it_ended())),
@@ -133,6 +136,10 @@ impl Platform for TrapPlatform {
 
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
         self.template.fork()
+    }
+
+    fn wait_for_death(&self) -> Result<(), Errno> {
+        self.sandbox.deaths.wait()
     }
 }
 

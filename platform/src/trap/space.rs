@@ -6,6 +6,7 @@ use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
+use crate::deaths::DeathWatch;
 use crate::host::pidfd::ProcessDescriptor;
 use crate::host::{Cpus, Pid, Stay, read_process, write_process};
 use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState};
@@ -21,6 +22,7 @@ use super::windows::{Window, Windows};
 pub(super) struct Sandbox {
     pub(super) windows: Arc<Windows>,
     pub(super) graveyard: Graveyard,
+    pub(super) deaths: DeathWatch,
     pub(super) layout: Layout,
     /// Where guest threads may run.
     pub(super) cpus: Cpus,
@@ -59,9 +61,10 @@ impl Space {
         process: ProcessDescriptor,
         pid_hint: Pid,
         cpu: Option<usize>,
-    ) -> Arc<Space> {
+    ) -> Result<Arc<Space>, Errno> {
+        let watched = sandbox.deaths.begin(&process);
         let spawner = Mutex::new(Spawner::new(window.spawner_slot(), cpu));
-        Arc::new(Space {
+        let space = Space {
             sandbox,
             window,
             process: Some(process),
@@ -69,7 +72,9 @@ impl Space {
             pid: OnceLock::new(),
             spawner,
             patches: RwLock::default(),
-        })
+        };
+        // Dropping the space ends the process.
+        watched.map(|()| Arc::new(space))
     }
 
     pub(super) fn sandbox(&self) -> &Arc<Sandbox> {
@@ -135,7 +140,7 @@ impl Space {
         let (process, hint) = spawner.fork(self.process(), window.slots_offset(), window.orders_offset())?;
         let cpu = spawner.cpu();
         drop(spawner);
-        let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu);
+        let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu)?;
         copy.patches.write().clone_from(&self.patches.read());
         Ok(copy)
     }
@@ -210,6 +215,7 @@ impl AddressSpace for Space {
 impl Drop for Space {
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
+            self.sandbox.deaths.end(&process);
             // It fails only if it has ended already.
             let _ = process.signal(libc::SIGKILL);
             let window = Some(Arc::clone(&self.window));

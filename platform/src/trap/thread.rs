@@ -118,6 +118,9 @@ impl Thread {
         if let Err(error) = sandbox.cpus.allow(pid) {
             return kill(&process, error);
         }
+        if let Err(error) = sandbox.deaths.begin(&process) {
+            return kill(&process, error);
+        }
         let handle = Handle { process, pid, handover: Handover::new(), final_cpu_time: OnceLock::new() };
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
@@ -235,8 +238,14 @@ impl Thread {
             .then_some(Ring::Trapped { signal: what, frame, bases: (fs_base, gs_base) })
     }
 
+    /// Its end is no surprise any more.
+    fn unwatch(&self) {
+        self.space.sandbox().deaths.end(&self.handle.process);
+    }
+
     /// Ends a thread that tampers with the platform.
     fn execute(&mut self) -> ExitReason {
+        self.unwatch();
         let _ = self.handle.process.signal(libc::SIGKILL);
         self.reap();
         let reason = ExitReason::Violation(libc::SIGSYS);
@@ -249,6 +258,7 @@ impl Thread {
         if let Some(reason) = self.ended {
             return reason;
         }
+        self.unwatch();
         let reason = match self.handle.process.reap(true) {
             Ok(Some((end, time))) => {
                 let _: Result<(), _> = self.handle.final_cpu_time.set(time);
@@ -559,6 +569,7 @@ impl Drop for Thread {
         if self.ended.is_some() {
             return;
         }
+        self.unwatch();
         let _ = self.handle.process.signal(libc::SIGKILL);
         let process = Remains::Thread(Arc::clone(&self.handle));
         let window = Some(Arc::clone(self.space.window()));

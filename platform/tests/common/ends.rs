@@ -77,6 +77,20 @@ pub(crate) fn the_death_of_any_one_stub_is_noticed(platform: &dyn Platform) {
     }
 }
 
+pub(crate) fn a_death_is_heard_of_that_no_run_waits_for(platform: &dyn Platform) {
+    let (witness, stubs) = guest_and_stubs(platform);
+    for index in 0..stubs.len() {
+        // All of it is in a system call, as far as the platform knows.
+        let (guest, stubs) = guest_and_stubs(platform);
+        kill(stubs[index]);
+        platform.wait_for_death().expect("a death");
+        assert!(!guest.thread.kicker().is_alive() || !guest.space.is_alive(), "stub {index}");
+        // That of the rest is the platform's own doing, and no news: the next round would fail.
+        drop(guest);
+    }
+    assert!(witness.thread.kicker().is_alive() && witness.space.is_alive());
+}
+
 /// Makes stubs of every kind, says so, and waits for the end.
 pub(crate) fn wait_to_be_killed(platform: &dyn Platform) {
     let guest = Guest::new(platform, idle_spin());

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use usk_platform::arch::Registers;
+use usk_platform::region::{CODE as REGION, MAILBOX, ORDERS, SLOT_SIZE, SLOTS};
 use usk_platform::{AddressSpace, ExitReason, Platform, ThreadState, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, start};
@@ -18,12 +19,6 @@ guest_code!(scribble: "2:", "mov rdx, rdi", "3:", "mov [rdx], rax", "add rax, 0x
     "cmp rdx, rsi", "jb 3b", "jmp 2b");
 guest_code!(honest_calls: "2:", "mov eax, 39", "syscall", "jmp 2b");
 
-/// Where both platforms have their code in a stub, and where the trap platform has the memory it shares with one.
-const REGION: u64 = 0x7fff_0000_0000;
-const SLOTS: u64 = 0x7fff_1000_0000;
-const ORDERS: u64 = 0x7fff_2000_0000;
-const SLOT_SIZE: u64 = 0x4000;
-const MAILBOX: u64 = SLOT_SIZE - 0x200;
 /// The longest that anything here may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -88,6 +88,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     threads::killing_a_parked_thread,
     ends::death_from_outside_is_noticed,
     ends::the_death_of_any_one_stub_is_noticed,
+    ends::a_death_is_heard_of_that_no_run_waits_for,
     ends::the_stubs_die_with_the_sentry,
     ends::an_idle_platform_uses_no_processor_time,
     threads::signals_from_outside_do_not_disturb,

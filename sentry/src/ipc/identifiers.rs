@@ -120,9 +120,8 @@ impl<T: IpcObject> Identifiers<T> {
     ) -> Result<i32, Errno> {
         let GetRequest { key, flags, credentials } = request;
         let mut entries = self.entries.lock();
-        entries.slots.retain(|_, object| !object.is_gone());
         if key != IPC_PRIVATE {
-            let found = entries.slots.iter().find(|(_, object)| object.has_key(key));
+            let found = entries.slots.iter().find(|(_, object)| object.has_key(key) && !object.is_gone());
             if let Some((index, object)) = found {
                 if flags & (IPC_CREAT | IPC_EXCL) == IPC_CREAT | IPC_EXCL {
                     return Err(Errno::EEXIST);
@@ -134,6 +133,10 @@ impl<T: IpcObject> Identifiers<T> {
             if flags & IPC_CREAT == 0 {
                 return Err(Errno::ENOENT);
             }
+        }
+        if entries.slots.len() >= self.limit {
+            // Only now: done each time, it would make filling the table quadratic.
+            entries.slots.retain(|_, object| !object.is_gone());
         }
         if entries.slots.len() >= self.limit {
             return Err(Errno::ENOSPC);
@@ -185,7 +188,8 @@ impl<T: IpcObject> Identifiers<T> {
     /// The highest index in use; 0 if there is none, as Linux reports it.
     pub(super) fn highest_index(&self) -> i32 {
         let entries = self.entries.lock();
-        entries.slots.iter().map(|(index, _)| index as i32).max().unwrap_or(0)
+        let live = entries.slots.iter().filter(|(_, object)| !object.is_gone());
+        live.map(|(index, _)| index as i32).max().unwrap_or(0)
     }
 }
 

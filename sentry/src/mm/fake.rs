@@ -214,6 +214,9 @@ impl GuestThread for FakeThread {
         impl Kick for NoKick {
             fn kick(&self) {}
             fn kill(&self) {}
+            fn is_alive(&self) -> bool {
+                true
+            }
             fn cpu_time(&self) -> std::time::Duration {
                 std::time::Duration::ZERO
             }

@@ -113,7 +113,10 @@ fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
     }
     let value = match result {
         Ok(value) => value,
-        Err(SysError::Errno(errno)) => errno.as_return_value(),
+        Err(SysError::Errno(errno)) => {
+            super::lost::check_after_failure(current, errno);
+            errno.as_return_value()
+        }
         Err(SysError::Restart(restart)) => {
             current.pending_restart = Some(PendingRestart { restart, instruction, number });
             Errno::EINTR.as_return_value()

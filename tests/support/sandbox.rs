@@ -1,6 +1,6 @@
 //! A sandbox that is kept for looking at.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use procfs::process::{Process, all_processes};
 use serde_json::Value;
 
-use crate::caller::Caller;
+use super::caller::Caller;
 
 /// The platforms that a sandbox can have.
 pub(crate) const PLATFORMS: [&str; 2] = ["trap", "ptrace"];
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Held {
     monitor: Child,
     events: BufReader<ChildStdout>,
+    /// Lines of the guest's that came before the first event.
+    said: VecDeque<String>,
     /// Process id of the sentry.
     pub(crate) sentry: i32,
     /// Process id of the gofer.
@@ -44,16 +46,23 @@ impl Held {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut monitor = command.spawn().expect("usk can be started");
         let mut events = BufReader::new(monitor.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        events.read_line(&mut line).expect("an event");
-        let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        if event["event"] != "started" {
-            let mut errors = String::new();
-            let _ = monitor.stderr.take().expect("a pipe").read_to_string(&mut errors);
-            panic!("no sandbox: {line} {errors}");
-        }
+        let mut said = VecDeque::new();
+        let event = loop {
+            let mut line = String::new();
+            let length = events.read_line(&mut line).expect("an event");
+            match serde_json::from_str::<Value>(&line) {
+                Ok(event) if event["event"] == "started" => break event,
+                // The guest may be quicker than the monitor.
+                Err(_) if length > 0 => said.push_back(line),
+                _ => {
+                    let mut errors = String::new();
+                    let _ = monitor.stderr.take().expect("a pipe").read_to_string(&mut errors);
+                    panic!("no sandbox: {line} {errors}");
+                }
+            }
+        };
         let pid = |name: &str| event[name].as_i64().expect("a process id") as i32;
-        let held = Held { sentry: pid("sentry"), gofer: pid("gofer"), monitor, events };
+        let held = Held { sentry: pid("sentry"), gofer: pid("gofer"), monitor, events, said };
         held.wait_for_gofer();
         held
     }
@@ -71,6 +80,15 @@ impl Held {
     /// Process id of the monitor.
     pub(crate) fn monitor(&self) -> i32 {
         self.monitor.id() as i32
+    }
+
+    /// The next line on standard output, where a guest's own lines are among the events.
+    pub(crate) fn read_line(&mut self) -> String {
+        let mut line = self.said.pop_front().unwrap_or_default();
+        if line.is_empty() {
+            self.events.read_line(&mut line).expect("a line");
+        }
+        line.trim_end().to_owned()
     }
 
     /// The sentry's children.

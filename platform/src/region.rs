@@ -1,0 +1,25 @@
+//! Where the platforms' own memory lies in a guest's address space. A guest can find all of this out; it is public for
+//! the tests that attack it.
+
+use crate::ptrace::geography;
+use crate::stub::geometry;
+
+/// First address above what guest mappings may use, on both platforms.
+pub const GUEST_END: u64 = geometry::GUEST_END;
+/// The page of code that a guest can execute, on both platforms.
+pub const CODE: u64 = geometry::STUB_BASE;
+/// First address above the region, on both platforms.
+pub const END: u64 = geometry::REGION_END;
+/// On the trap platform: one slot for each guest thread, which guest and sentry both write.
+pub const SLOTS: u64 = geometry::SLOTS_BASE;
+/// Size of a slot.
+pub const SLOT_SIZE: u64 = geometry::SLOT_SIZE;
+/// Where in a slot its mailbox begins.
+pub const MAILBOX: u64 = geometry::MAILBOX;
+/// On the trap platform: a page of orders for each guest thread, which the guest can only read.
+pub const ORDERS: u64 = geometry::ORDERS_BASE;
+/// On the ptrace platform: the buffers of injected calls.
+pub const SCRATCH: u64 = geography::SCRATCH;
+
+const _: () =
+    assert!(geography::CODE == CODE && geography::GUEST_END == GUEST_END && geography::TASK_SIZE == END);

@@ -1,0 +1,95 @@
+//! Isolation tests: hostile guests in whole sandboxes, on both platforms.
+//!
+//! A test starts programs of this directory (C, compiled here, static) in a sandbox and looks from the host at what they
+//! did. It is called `PLATFORM::SENTENCE`. Most have a control: the same program does the same natively, where it must
+//! succeed, because an attack that cannot succeed anywhere shows nothing.
+//!
+//! | module | about |
+//! | --- | --- |
+//! | [`writes`] | files: what a guest writes reaches the host in writable volumes only |
+//! | [`reach`] | processes, secrets, networks, IPC, devices, privileged calls: what a guest cannot reach |
+//! | [`escapes`] | names, links and races that lead out of a volume |
+//! | [`ends`] | `kill -9` of each part of a sandbox with a busy guest |
+//! | [`region`] | the platform's own memory and code in a guest's address space |
+//! | [`resources`] | too much of everything |
+//! | [`fuzz`] | random system calls |
+
+mod ends;
+mod escapes;
+mod fuzz;
+mod guest;
+mod reach;
+mod region;
+mod resources;
+#[path = "../support/mod.rs"]
+mod support;
+mod tree;
+mod writes;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::support::runtime::Runtime;
+
+/// A test: its name, and what it does on a platform. It fails by a panic.
+type Test = (&'static str, fn(Runtime));
+
+/// Lists test functions with their names.
+macro_rules! tests {
+    ($($module:ident { $($name:ident,)+ })+) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name)),+),+]
+    };
+}
+
+const TESTS: &[Test] = tests! {
+    writes {
+        nothing_written_to_the_root_reaches_the_host,
+        a_read_only_volume_refuses_every_write,
+        what_is_written_to_a_writable_volume_arrives_as_if_written_natively,
+    }
+    reach {
+        what_is_the_hosts_cannot_be_reached,
+    }
+    escapes {
+        links_do_not_lead_out_of_a_volume,
+        a_guest_that_swaps_directories_and_links_does_not_leave_a_volume,
+        a_process_of_the_host_that_swaps_them_does_not_let_a_guest_out,
+        a_directory_that_the_host_moves_away_does_not_lead_a_guest_out,
+    }
+    ends {
+        killing_the_monitor_ends_a_busy_guest,
+        killing_the_sentry_ends_a_busy_guest_with_a_message,
+        killing_the_gofer_ends_a_busy_guest_with_a_message,
+        killing_a_stub_kills_its_guest_process_alone,
+    }
+    region {
+        jumps_into_the_platforms_code_gain_nothing,
+        calls_that_name_the_platforms_memory_fail,
+        forged_platform_memory_hurts_only_its_process,
+        a_flood_of_doorbells_hurts_only_its_process,
+        forged_frames_hurt_only_their_process,
+    }
+    resources {
+        too_much_of_everything_is_refused_as_on_linux,
+        a_memory_bomb_is_killed_and_its_parent_goes_on,
+        memory_that_the_sentry_holds_for_a_guest_counts_as_the_guests,
+    }
+    fuzz {
+        the_sentry_survives_random_system_calls,
+    }
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for runtime in Runtime::selected().into_iter().filter(|&runtime| runtime != Runtime::Native) {
+        for &(name, test) in TESTS {
+            trials.push(Trial::test(format!("{}::{name}", runtime.name()), move || {
+                test(runtime);
+                Ok(())
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,469 @@
+/*
+ * Attacks the platform's own memory and code in this process, and lies to it. Each attack is carried out by processes of
+ * their own; while they do, a sibling makes calls and looks whether they are answered right. At the end the code must be
+ * what it was, and everything must work.
+ *
+ *     region jump      jumps to each `syscall` instruction of the platform's code, with many sets of registers
+ *     region calls     names the region in system calls
+ *     region forge     writes all of the region that can be written, while other threads make calls
+ *     region flood     rings the doorbell as often as it can
+ *     region frames    returns from signals through frames that it made up
+ *
+ * Says "finished" and exits with REGION_STATUS.
+ */
+#include "guest.h"
+#include <linux/futex.h>
+#include <setjmp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <ucontext.h>
+
+#define REGION_STATUS 43
+
+/* Processes that attack at the same time: each may take ATTACK_MS until it is ended. */
+#define AT_ONCE 16
+#define ATTACK_MS 300
+
+/* Registers of a host call that would gain something if it happened. */
+struct wish {
+    uint64_t rax, rdi, rsi, rdx, r10, r8, r9;
+};
+
+static char *data;
+static uint64_t sites[256];
+static int site_count;
+static uint64_t code_sum;
+
+static sigjmp_buf on_fault;
+static void leave_fault(int signal) { siglongjmp(on_fault, signal); }
+
+/* The sum of the platform's code, 0 if it cannot be read (which is how it should be where it need not run). */
+static uint64_t sum_of_code(void) {
+    struct sigaction action = {.sa_handler = leave_fault, .sa_flags = SA_NODEFER};
+    NEED(sigaction(SIGSEGV, &action, NULL) == 0);
+    volatile uint64_t sum = 0;
+    if (sigsetjmp(on_fault, 1) == 0)
+        for (const unsigned char *byte = (void *)REGION_CODE; byte < (unsigned char *)REGION_CODE + PAGE_SIZE; byte++)
+            sum = sum * 31 + *byte;
+    else
+        sum = 0;
+    signal(SIGSEGV, SIG_DFL);
+    return sum;
+}
+
+static void find_sites(void) {
+    const unsigned char *code = (void *)REGION_CODE;
+    if (code_sum == 0)
+        return;
+    for (size_t at = 0; at + 1 < PAGE_SIZE; at++)
+        if (code[at] == 0x0f && code[at + 1] == 0x05 && site_count < 256)
+            sites[site_count++] = REGION_CODE + at;
+}
+
+/* --- The sibling that minds its own business ------------------------------------------------------------------------ */
+
+static volatile unsigned long *rounds;
+
+static void *count_calls(void *unused) {
+    for (;;) {
+        int ends[2];
+        char byte = 0;
+        if (getppid() <= 1 || pipe(ends) != 0 || write(ends[1], "x", 1) != 1 || read(ends[0], &byte, 1) != 1 || byte != 'x')
+            _exit(1);
+        close(ends[0]);
+        close(ends[1]);
+        __atomic_fetch_add(rounds, 1, __ATOMIC_RELAXED);
+    }
+    return unused;
+}
+
+static pid_t start_witness(void) {
+    rounds = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    NEED((void *)rounds != MAP_FAILED);
+    pid_t pid = fork();
+    NEED(pid != -1);
+    if (pid == 0) {
+        pthread_t thread;
+        NEED(pthread_create(&thread, NULL, count_calls, NULL) == 0);
+        for (;;) {
+            pid_t child = fork();
+            int status;
+            if (child == 0)
+                _exit(7);
+            if (child == -1 || waitpid(child, &status, 0) != child || status != 7 << 8)
+                _exit(2);
+        }
+    }
+    return pid;
+}
+
+static void expect_witness(pid_t witness) {
+    int status;
+    pid_t ended = waitpid(witness, &status, WNOHANG);
+    if (ended != 0)
+        fprintf(stderr, "the sibling ended: 0x%x\n", status);
+    NEED(ended == 0);
+    for (unsigned long seen = *rounds; *rounds == seen;)
+        sched_yield();
+}
+
+/* --- Running attacks ------------------------------------------------------------------------------------------------ */
+
+static int running;
+
+static void reap_one(void) {
+    NEED(waitpid(0, NULL, 0) > 0);
+    running--;
+}
+
+/* Runs `attack` in a process that ends after a while, one way or the other. Attackers form a process group. */
+static void spawn(void (*attack)(const void *), const void *argument) {
+    if (running == AT_ONCE)
+        reap_one();
+    pid_t pid = fork();
+    NEED(pid != -1);
+    if (pid == 0) {
+        struct itimerval limit = {{0, 0}, {0, ATTACK_MS * 1000}};
+        NEED(setitimer(ITIMER_REAL, &limit, NULL) == 0);
+        attack(argument);
+        _exit(0);
+    }
+    running++;
+}
+
+static void reap_all(void) {
+    while (running > 0)
+        reap_one();
+}
+
+/* --- Jumps ---------------------------------------------------------------------------------------------------------- */
+
+static const struct wish wishes[] = {
+    {SYS_munmap, REGION_CODE, PAGE_SIZE},
+    {SYS_munmap, 0x7ffd00000000, 0x2fffff000},
+    {SYS_munmap, REGION_SLOTS, REGION_SLOT_SIZE},
+    {SYS_munmap, 0, REGION_GUEST_END},
+    {SYS_mprotect, REGION_CODE, PAGE_SIZE, 7},
+    {SYS_mprotect, REGION_ORDERS, PAGE_SIZE, 7},
+    {SYS_mmap, REGION_CODE, PAGE_SIZE, 7, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1},
+    {SYS_mmap, REGION_SLOTS, PAGE_SIZE, 7, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1},
+    {SYS_mmap, REGION_SLOTS, 0x10000000, 3, MAP_SHARED | MAP_FIXED, 0},
+    {SYS_mmap, REGION_ORDERS, 0x4000000, 1, MAP_SHARED | MAP_FIXED, 1},
+    {SYS_mmap, 0x10000, PAGE_SIZE, 7, MAP_SHARED | MAP_FIXED, 0},
+    {SYS_mremap, 0x10000, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, REGION_CODE},
+    {SYS_mremap, REGION_CODE, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, 0x10000},
+    {SYS_madvise, REGION_SLOTS, PAGE_SIZE, MADV_REMOVE},
+    {SYS_clone, CLONE_VM | CLONE_PARENT | CLONE_PIDFD, 0, REGION_SLOTS + REGION_MAILBOX + 8},
+    {SYS_clone, CLONE_PARENT | CLONE_PIDFD, 0, REGION_SLOTS + REGION_MAILBOX + 8},
+    {SYS_clone, CLONE_VM | SIGCHLD, 0x20000},
+    {SYS_fork},
+    {SYS_seccomp, 1, 0x28, REGION_CODE + PAGE_SIZE},
+    {SYS_dup2, 0, 2},
+    {SYS_close, 0},
+    {SYS_close_range, 0, UINT32_MAX},
+    {SYS_prctl, PR_SET_PDEATHSIG, 0},
+    {SYS_prctl, PR_SET_PDEATHSIG, SIGKILL},
+    {SYS_futex, REGION_ORDERS, FUTEX_WAIT, 0},
+    {SYS_futex, REGION_SLOTS + REGION_MAILBOX, FUTEX_WAKE, INT32_MAX},
+    {SYS_rt_sigprocmask, SIG_SETMASK, REGION_CODE + PAGE_SIZE + 0x10, 0, 8},
+    {SYS_rt_sigreturn},
+    {SYS_exit_group, 0},
+    {SYS_open, 0x10000, 0},
+    {SYS_socket, AF_INET, SOCK_STREAM, 0},
+    {SYS_execve, 0x10000, 0, 0},
+    {SYS_ptrace, 0},
+    {SYS_kill, 1, SIGKILL},
+    {400, 31, REGION_SLOTS + REGION_SLOT_SIZE},
+    {400, 11, 0x10000},
+    {400, 0x100, REGION_SLOTS + REGION_SLOT_SIZE},
+    {400, 0x101, REGION_SLOTS + REGION_SLOT_SIZE, -1, -1},
+};
+
+struct jump {
+    uint64_t site;
+    const struct wish *wish;
+    bool threaded;
+};
+
+static void go(uint64_t site, const struct wish *wish) {
+    /* The registers that the platform's code itself uses are hostile as well. */
+    register uint64_t r10 __asm__("r10") = wish->r10;
+    register uint64_t r8 __asm__("r8") = wish->r8;
+    register uint64_t r9 __asm__("r9") = wish->r9;
+    register uint64_t target __asm__("r11") = site;
+    __asm__ volatile("xor %%ebx, %%ebx\n\txor %%r12d, %%r12d\n\tmov %%r9, %%r13\n\tmov $-1, %%r14\n\tmov %%r8, %%r15\n\tjmp *%%r11"
+                     :
+                     : "a"(wish->rax), "D"(wish->rdi), "S"(wish->rsi), "d"(wish->rdx), "r"(r10), "r"(r8), "r"(r9), "r"(target)
+                     : "rbx", "rcx", "r12", "r13", "r14", "r15", "memory");
+}
+
+static void *jump_in_thread(void *argument) {
+    const struct jump *jump = argument;
+    go(jump->site, jump->wish);
+    return NULL;
+}
+
+static void jump(const void *argument) {
+    const struct jump *jump = argument;
+    if (!jump->threaded)
+        go(jump->site, jump->wish);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, jump_in_thread, (void *)jump) == 0)
+        for (;;)
+            getppid();
+}
+
+static void jump_everywhere(void) {
+    for (int site = 0; site < site_count; site++)
+        for (size_t wish = 0; wish < sizeof wishes / sizeof *wishes; wish++) {
+            struct jump argument = {sites[site], &wishes[wish], (site + wish) % 4 == 0};
+            spawn(jump, &argument);
+        }
+    /* Every part of the code that is no `syscall`: a few instructions of the platform's run with hostile registers. */
+    for (uint64_t at = REGION_CODE; site_count > 0 && at < REGION_CODE + PAGE_SIZE; at += 37) {
+        struct jump argument = {at, &wishes[at % (sizeof wishes / sizeof *wishes)], false};
+        spawn(jump, &argument);
+    }
+}
+
+/* --- Calls that name the region ------------------------------------------------------------------------------------- */
+
+static void *do_nothing(void *unused) { return unused; }
+
+struct place {
+    uint64_t address;
+    int call;
+};
+
+static void name_in_a_call(const void *argument) {
+    const struct place *place = argument;
+    void *address = (void *)place->address;
+    int ends[2], null = open("/dev/zero", O_RDWR);
+    char text[64] = "text";
+    pthread_t thread;
+    pthread_attr_t attributes;
+    struct iovec here = {text, sizeof text}, there = {address, sizeof text};
+    NEED(pipe(ends) == 0 && write(ends[1], "hostile", 7) == 7);
+    /* What keeps the result: nothing happened. */
+    long result = -1;
+    switch (place->call) {
+    case 0: result = munmap(address, PAGE_SIZE); break;
+    case 1: result = mprotect(address, PAGE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC); break;
+    case 2: result = (long)mmap(address, PAGE_SIZE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0); break;
+    case 3: result = (long)mmap(address, PAGE_SIZE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0); break;
+    case 4: result = (long)mremap(address, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, data); break;
+    case 5: result = (long)mremap(data, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, address); break;
+    case 6: result = madvise(address, PAGE_SIZE, MADV_DONTNEED); break;
+    case 7: result = read(ends[0], address, 7); break;
+    case 8: result = read(null, address, PAGE_SIZE); break;
+    case 9: result = process_vm_writev(getpid(), &here, 1, &there, 1, 0); break;
+    case 10: result = munmap((void *)(REGION_GUEST_END - PAGE_SIZE), place->address + 2 * PAGE_SIZE - REGION_GUEST_END); break;
+    case 11: result = pwrite(open("/proc/self/mem", O_RDWR), text, sizeof text, place->address); break;
+    case 12: result = fstat(0, address); break;
+    case 13: result = syscall(SYS_futex, address, FUTEX_WAKE_OP, 1, 1, address, FUTEX_OP(FUTEX_OP_SET, 0, 0, 0)); break;
+    case 14: result = syscall(SYS_arch_prctl, 0x1003 /* ARCH_GET_FS */, address); break;
+    case 15: result = syscall(SYS_getrandom, address, 16, 0); break;
+    /* What the kernel writes later. These succeed. */
+    case 16:
+        syscall(SYS_set_tid_address, address);
+        syscall(SYS_exit, 0);
+        break;
+    case 17:
+        syscall(SYS_set_robust_list, address, 24);
+        syscall(SYS_exit, 0);
+        break;
+    case 18: {
+        stack_t stack = {address, 0, REGION_SLOT_SIZE};
+        struct sigaction action = {.sa_handler = leave_fault, .sa_flags = SA_ONSTACK};
+        sigaltstack(&stack, NULL);
+        sigaction(SIGUSR1, &action, NULL);
+        raise(SIGUSR1);
+        break;
+    }
+    case 19:
+        pthread_attr_init(&attributes);
+        pthread_attr_setstack(&attributes, address, REGION_SLOT_SIZE);
+        if (pthread_create(&thread, &attributes, do_nothing, NULL) == 0)
+            pthread_join(thread, NULL);
+        break;
+    case 20: syscall(SYS_clone, CLONE_VM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD, address, address, address, 0); break;
+    case 21:
+        syscall(SYS_arch_prctl, 0x1002 /* ARCH_SET_FS */, address);
+        syscall(SYS_exit_group, 0);
+        break;
+    case 22: syscall(SYS_rseq, address, 32, 0, 0); break;
+    case 23: {
+        register uint64_t target __asm__("r11") = place->address;
+        __asm__ volatile("mov %0, %%rsp\n\tmov $39, %%eax\n\tsyscall\n\tud2" : : "r"(target));
+        break;
+    }
+    case 24:
+        *(volatile char *)address = 1;
+        break;
+    }
+    /* Calls up to here must fail: the region is no memory of the guest's. */
+    if (place->call <= 15 && result != -1) {
+        fprintf(stderr, "call %d at %#lx succeeded: %ld\n", place->call, place->address, result);
+        kill(getppid(), SIGABRT);
+    }
+}
+
+static void name_everywhere(void) {
+    static const uint64_t places[] = {
+        REGION_CODE, REGION_CODE + PAGE_SIZE, REGION_SLOTS, REGION_SLOTS + REGION_SLOT_SIZE, REGION_SLOTS + 5 * REGION_SLOT_SIZE,
+        REGION_ORDERS, REGION_ORDERS + PAGE_SIZE, REGION_SCRATCH, REGION_GUEST_END, REGION_END - PAGE_SIZE,
+    };
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        for (int call = 0; call <= 24; call++) {
+            struct place place = {places[i], call};
+            spawn(name_in_a_call, &place);
+        }
+}
+
+/* --- Forged memory -------------------------------------------------------------------------------------------------- */
+
+struct range {
+    uint64_t start, end;
+};
+
+static void *scribble(void *argument) {
+    const struct range *range = argument;
+    for (uint64_t value = 1;; value += 0x1001)
+        for (volatile uint64_t *word = (void *)range->start; word < (uint64_t *)range->end; word++)
+            *word = value;
+    return NULL;
+}
+
+static void forge(const void *argument) {
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, scribble, (void *)argument) == 0);
+    for (;;) {
+        /* Everything that needs the platform's own memory: threads, copies, mappings, words of memory. */
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(0);
+        if (pid > 0)
+            waitpid(pid, NULL, 0);
+        if (pthread_create(&thread, NULL, do_nothing, NULL) == 0)
+            pthread_join(thread, NULL);
+        void *memory = mmap(NULL, PAGE_SIZE, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        syscall(SYS_futex, memory, FUTEX_WAKE_OP, 1, 1, memory, FUTEX_OP(FUTEX_OP_ADD, 1, 0, 0));
+        munmap(memory, PAGE_SIZE);
+    }
+}
+
+static void forge_everything(void) {
+    static const struct range ranges[] = {
+        {REGION_SLOTS, REGION_SLOTS + REGION_SLOT_SIZE},
+        {REGION_SLOTS + REGION_MAILBOX, REGION_SLOTS + REGION_SLOT_SIZE},
+        {REGION_SLOTS + REGION_SLOT_SIZE, REGION_SLOTS + 2 * REGION_SLOT_SIZE},
+        {REGION_SLOTS + REGION_SLOT_SIZE, REGION_SLOTS + 8 * REGION_SLOT_SIZE},
+        {REGION_SLOTS + 2 * REGION_SLOT_SIZE + REGION_MAILBOX, REGION_SLOTS + 3 * REGION_SLOT_SIZE},
+        {REGION_SLOTS + 3 * REGION_SLOT_SIZE + REGION_MAILBOX, REGION_SLOTS + 4 * REGION_SLOT_SIZE},
+        {REGION_ORDERS, REGION_ORDERS + PAGE_SIZE},
+        {REGION_SCRATCH, REGION_SCRATCH + 16 * PAGE_SIZE},
+    };
+    for (int i = 0; i < 3; i++)
+        for (size_t range = 0; range < sizeof ranges / sizeof *ranges; range++)
+            spawn(forge, &ranges[range]);
+}
+
+/* --- Doorbells and frames ------------------------------------------------------------------------------------------- */
+
+struct ring {
+    uint64_t site, frame;
+};
+
+static void ring(const void *argument) {
+    const struct ring *ring = argument;
+    for (;;) {
+        uint64_t result = 400;
+        register uint64_t target __asm__("r11") = ring->site;
+        /* The site goes on to the platform's return to the guest; a second process comes back by a new jump. */
+        __asm__ volatile("jmp *%%r11" : "+a"(result) : "D"(31), "S"(ring->frame), "r"(target) : "rcx", "memory");
+    }
+}
+
+static void *ring_in_thread(void *argument) {
+    ring(argument);
+    return NULL;
+}
+
+static void flood(const void *argument) {
+    pthread_t thread;
+    for (int i = 0; i < 4; i++)
+        NEED(pthread_create(&thread, NULL, ring_in_thread, (void *)argument) == 0);
+    for (;;)
+        getppid();
+}
+
+static void flood_everything(void) {
+    static const uint64_t frames[] = {
+        REGION_SLOTS, REGION_SLOTS + REGION_SLOT_SIZE, REGION_SLOTS + REGION_SLOT_SIZE + 64, REGION_SLOTS + 2 * REGION_SLOT_SIZE - 8,
+        REGION_ORDERS, 0, -16UL, REGION_GUEST_END - 8,
+    };
+    for (int site = 0; site < site_count && site < 4; site++)
+        for (size_t frame = 0; frame < sizeof frames / sizeof *frames; frame++) {
+            struct ring argument = {sites[site], frames[frame]};
+            spawn(ring, &argument);
+            spawn(flood, &argument);
+        }
+}
+
+struct frame {
+    uint64_t site, fill, selectors;
+};
+
+static void return_through(const void *argument) {
+    const struct frame *frame = argument;
+    static uint64_t words[512] __attribute__((aligned(64)));
+    for (size_t i = 0; i < 512; i++)
+        words[i] = frame->fill;
+    words[(40 + 144) / 8] = frame->selectors;
+    register uint64_t target __asm__("r11") = frame->site;
+    __asm__ volatile("mov %1, %%rsp\n\tmov $15, %%eax\n\tjmp *%%r11" : : "r"(target), "r"(words) : "rax", "memory");
+}
+
+static void return_through_everything(void) {
+    static const uint64_t shapes[][2] = {
+        {0, 0}, {-1UL, -1UL}, {0x400000, 0x23}, {0x400000, 0x2b000000000033}, {REGION_CODE, 0x33}, {0x5a5a5a5a5a5a5a5a, 0x2b000000000033},
+    };
+    for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
+        for (int site = 0; site < site_count; site++) {
+            struct frame argument = {sites[site], shapes[shape][0], shapes[shape][1]};
+            spawn(return_through, &argument);
+        }
+        /* And by the guest's own call, which the kernel of the sandbox answers. */
+        static const unsigned char call[] = {0x0f, 0x05};
+        struct frame argument = {(uint64_t)call, shapes[shape][0], shapes[shape][1]};
+        NEED(mprotect((void *)((uint64_t)call & -PAGE_SIZE), PAGE_SIZE, PROT_READ | PROT_EXEC) == 0);
+        spawn(return_through, &argument);
+    }
+}
+
+int main(int argc, char **argv) {
+    NEED(argc == 2 && is_inside());
+    data = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    NEED(data != MAP_FAILED);
+    code_sum = sum_of_code();
+    find_sites();
+    pid_t witness = start_witness();
+    NEED(setpgid(witness, witness) == 0);
+    static const struct { const char *name; void (*run)(void); } attacks[] = {
+        {"jump", jump_everywhere},
+        {"calls", name_everywhere},
+        {"forge", forge_everything},
+        {"flood", flood_everything},
+        {"frames", return_through_everything},
+    };
+    for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++)
+        if (strcmp(argv[1], attacks[i].name) == 0)
+            attacks[i].run();
+    reap_all();
+    expect_witness(witness);
+    NEED(kill(-witness, SIGKILL) == 0 && waitpid(witness, NULL, 0) == witness);
+    NEED(sum_of_code() == code_sum);
+    printf("sites %d\nfinished\n", site_count);
+    return REGION_STATUS;
+}

@@ -1,0 +1,40 @@
+//! Guests that turn against the platform's own code and memory in their address space gain nothing, and hurt only their
+//! own process. `platform/tests/common/hostile.rs` shows the same below the sentry.
+
+use crate::guest;
+use crate::support::runtime::Runtime;
+
+/// What the guest ends with, as in `region.c`.
+const STATUS: i32 = 43;
+
+fn attack(runtime: Runtime, verb: &str) {
+    let mut command = guest::command(runtime, &guest::program("region"), &[]);
+    command.arg(verb);
+    let outcome = guest::run(command);
+    let report = format!("{}\n{}", outcome.stdout, outcome.stderr);
+    assert_eq!(outcome.status, STATUS, "{report}");
+    assert!(outcome.stdout.ends_with("finished\n") && outcome.stderr.is_empty(), "{report}");
+    // That the attacks have something to attack. The trap platform's stub has an instruction for each thing it does.
+    let sites: usize = outcome.attacks()["sites"].parse().expect("a number");
+    assert!(sites >= if runtime == Runtime::Trap { 28 } else { 1 }, "{sites}");
+}
+
+pub(crate) fn jumps_into_the_platforms_code_gain_nothing(runtime: Runtime) {
+    attack(runtime, "jump");
+}
+
+pub(crate) fn calls_that_name_the_platforms_memory_fail(runtime: Runtime) {
+    attack(runtime, "calls");
+}
+
+pub(crate) fn forged_platform_memory_hurts_only_its_process(runtime: Runtime) {
+    attack(runtime, "forge");
+}
+
+pub(crate) fn a_flood_of_doorbells_hurts_only_its_process(runtime: Runtime) {
+    attack(runtime, "flood");
+}
+
+pub(crate) fn forged_frames_hurt_only_their_process(runtime: Runtime) {
+    attack(runtime, "frames");
+}
