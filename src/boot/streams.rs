@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use usk_abi::fs::OpenFlags;
+use usk_platform::host::inheritance;
 use usk_sentry::Kernel;
 use usk_sentry::file::HostPoller;
 use usk_sentry::file::host::HostFile;
@@ -29,7 +30,8 @@ pub(super) fn prepare(kernel: &Arc<Kernel>, spec: &SandboxSpec) -> Result<Arc<Ho
     Ok(poller)
 }
 
-/// A table with the three standard descriptors: the console three times, or those of the host.
+/// A table with the three standard descriptors: the console three times, or those of the host that the operator has not
+/// closed.
 pub(super) fn open(
     namespace: &Arc<MountNamespace>,
     poller: &Arc<HostPoller>,
@@ -48,13 +50,17 @@ pub(super) fn open(
         return Ok(files);
     }
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for (number, stream) in [input.as_fd(), output.as_fd(), error.as_fd()].into_iter().enumerate() {
+    let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
+    for ((number, stream), is_closed) in (0..).zip(streams).zip(inheritance::closed_streams()) {
+        if is_closed {
+            continue;
+        }
         let copy: OwnedFd = stream
             .try_clone_to_owned()
             .with_context(|| format!("cannot take over standard stream {number}"))?;
         let file: Arc<OpenFile> = HostFile::open(copy, poller, &format!("host:[{number}]"))
             .with_context(|| format!("cannot use standard stream {number}: is it a directory?"))?;
-        files.install(file, false, NO_LIMIT).context("cannot number the standard streams")?;
+        files.install_at(number, file, false, NO_LIMIT).context("cannot number the standard streams")?;
     }
     Ok(files)
 }
