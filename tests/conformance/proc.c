@@ -190,6 +190,23 @@ CASE(proc_fd_lists_descriptors_as_links) {
     EXPECT_ERRNO(readlink(name, target, sizeof target), ENOENT);
 }
 
+CASE(proc_fd_shows_how_a_descriptor_was_opened) {
+    make_file("file", "");
+    struct {
+        int flags;
+        mode_t mode;
+    } ways[] = {{O_RDONLY, 0500}, {O_WRONLY, 0300}, {O_RDWR, 0700}, {O_PATH, 0}};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        char name[64];
+        struct stat status;
+        snprintf(name, sizeof name, "/proc/self/fd/%d", OK(open("file", ways[i].flags)));
+        OK(lstat(name, &status));
+        EXPECT_EQ(status.st_mode, S_IFLNK | ways[i].mode);
+        EXPECT_EQ(status.st_size, 64);
+        EXPECT_EQ(status.st_uid, geteuid());
+    }
+}
+
 CASE(proc_fd_of_an_unlinked_file_says_deleted) {
     make_file("f", "");
     int fd = OK(open("f", O_RDONLY));
