@@ -106,6 +106,15 @@ CASE(proc_stat_has_52_fields_in_order) {
     EXPECT_EQ(fields, 52);
 }
 
+CASE(proc_stat_of_init_shows_a_live_process) {
+    int pid, parent;
+    char comm[32], state;
+    EXPECT_EQ(sscanf(file_content("/proc/1/stat"), "%d %31s %c %d", &pid, comm, &state, &parent), 4);
+    EXPECT_EQ(pid, 1);
+    EXPECT_EQ(parent, 0);
+    EXPECT(state == 'S' || state == 'R');
+}
+
 CASE(proc_statm_counts_pages) {
     unsigned long size, resident;
     EXPECT_EQ(sscanf(file_content("/proc/self/statm"), "%lu %lu", &size, &resident), 2);
