@@ -290,3 +290,20 @@ fn a_terminal_that_hangs_up_ends_the_sandbox() {
         }
     }
 }
+
+#[test]
+fn what_is_redirected_does_not_go_to_the_terminal() {
+    for platform in PLATFORMS {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("output");
+        let mut session = Session::start();
+        session.send(&format!(
+            "$USK run -t --platform {platform} -- sh -c 'echo kept; [ -t 0 ] && ! [ -t 1 ] && echo ti\"\"dings >&2' >{}\n",
+            file.display()
+        ));
+        session.expect("tidings");
+        session.expect("ready> ");
+        assert_eq!(session.status(), "0", "{platform}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept\n", "{platform}");
+    }
+}
