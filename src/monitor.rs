@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,7 +26,7 @@ const SIGNAL_BASE: i32 = 128;
 /// Exit status when a limit ended the command: that of SIGKILL, by which the host enforces it.
 const LIMIT_HIT: i32 = 137;
 
-/// How long a sentry that has closed its lanes may take to end, in milliseconds.
+/// How long a sentry that has closed its lanes or was told to leave may take to end, in milliseconds.
 const SENTRY_PATIENCE_MS: u16 = 1000;
 
 /// What the caller's signals do to the command is the same as without usk: these are passed on.
@@ -97,6 +97,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) deadline: Option<Instant>,
     pub(crate) terminal: &'a TerminalGuard,
     pub(crate) reporter: &'a mut Reporter,
+    /// Whether the time is up, and the sentry has been told to leave.
+    pub(crate) out_of_time: bool,
 }
 
 impl Monitor<'_> {
@@ -110,6 +112,9 @@ impl Monitor<'_> {
                 Err(error) => break failure(format!("{error:#}")),
             }
         };
+        if self.out_of_time {
+            ending = timed_out();
+        }
         ending.unimplemented = unimplemented;
         ending
     }
@@ -121,7 +126,14 @@ impl Monitor<'_> {
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Ok(Some(timed_out()));
+                    if self.out_of_time {
+                        return Ok(Some(timed_out()));
+                    }
+                    // It has something to say, and may take a moment for that.
+                    self.out_of_time = true;
+                    self.deadline = Some(Instant::now() + Duration::from_millis(SENTRY_PATIENCE_MS.into()));
+                    self.tell(ToSandbox::Terminate)?;
+                    return Ok(None);
                 }
                 // Rounded up, or the last millisecond is spent spinning; a month is more than poll(2) can wait.
                 PollTimeout::try_from(left.as_millis().min(1 << 30) as i32 + 1).unwrap_or(PollTimeout::MAX)
@@ -228,7 +240,7 @@ impl Monitor<'_> {
                 ToMonitor::Log(line) => self.reporter.line(&line),
                 ToMonitor::Unimplemented(calls) => {
                     *unimplemented =
-                        calls.into_iter().map(|(number, count)| Unimplemented { number, count }).collect();
+                        calls.into_iter().map(|(number, count)| Unimplemented::new(number, count)).collect();
                 }
             }
         }

@@ -87,6 +87,7 @@ fn start(
         deadline,
         terminal: &terminal,
         reporter,
+        out_of_time: false,
     }
     .watch();
     let watched = begun.elapsed();

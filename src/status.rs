@@ -1,7 +1,8 @@
 //! What the operator is told: lines on standard error, and JSON lines on `--status-fd`.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use serde::Serialize;
 
@@ -60,31 +61,45 @@ pub struct Ending {
 }
 
 /// A system call that the kernel does not implement.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Unimplemented {
+    /// Its name.
+    pub name: Cow<'static, str>,
     /// Its number on x86-64.
     pub number: u32,
     /// How often it was made.
     pub count: u64,
 }
 
+impl Unimplemented {
+    /// A call and how often it was made.
+    pub fn new(number: u32, count: u64) -> Unimplemented {
+        Unimplemented { name: usk_syscalls::syscall_name(number.into()), number, count }
+    }
+}
+
 /// Where messages go.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    /// The descriptor of `--status-fd`.
+    /// What `--status-fd` names.
     pub status: Option<File>,
     /// JSON instead of text on standard error.
     pub json: bool,
 }
 
 impl Reporter {
-    /// Writes an event to the status descriptor. A reader that has gone away is no reason to fail.
+    /// Writes an event to the status descriptor. A reader that has gone away is no reason to complain.
     pub fn event(&mut self, event: &Event) {
         if let Some(status) = &mut self.status
             && let Ok(mut line) = serde_json::to_vec(event)
         {
             line.push(b'\n');
-            let _ = status.write_all(&line);
+            if let Err(error) = status.write_all(&line)
+                && error.kind() != ErrorKind::BrokenPipe
+            {
+                self.status = None;
+                self.line(&format!("cannot write to --status-fd: {error}"));
+            }
         }
     }
 

@@ -19,6 +19,9 @@ use crate::task::{
 use crate::time::Timers;
 use crate::tty::Terminals;
 
+/// Most different calls that are not implemented and are told apart: a guest chooses the numbers.
+const MAX_UNIMPLEMENTED: usize = 256;
+
 /// The release that `uname(2)` names: the interface that is implemented is that of Linux 6.12.
 pub const RELEASE: &str = "6.12.0-usk";
 /// The version that `uname(2)` names.
@@ -178,16 +181,23 @@ impl Kernel {
                 None => self.finish_signal.wait(&mut finished),
             }
         };
-        Report {
-            status,
-            unimplemented: self.unimplemented.lock().clone(),
-            limits_hit: self.limits_hit.lock().clone(),
-        }
+        Report { status, unimplemented: self.unimplemented(), limits_hit: self.limits_hit.lock().clone() }
     }
 
     /// Counts a call that is not implemented.
     pub fn note_unimplemented(&self, number: u64) {
-        *self.unimplemented.lock().entry(number).or_default() += 1;
+        let mut calls = self.unimplemented.lock();
+        if let Some(count) = calls.get_mut(&number) {
+            *count += 1;
+        } else if calls.len() < MAX_UNIMPLEMENTED {
+            calls.insert(number, 1);
+            tracing::info!(number, "a call that is not implemented was made");
+        }
+    }
+
+    /// The calls that were made and are not implemented, with how often.
+    pub fn unimplemented(&self) -> BTreeMap<u64, u64> {
+        self.unimplemented.lock().clone()
     }
 
     /// Notes that a limit of the sandbox was hit.

@@ -1,5 +1,6 @@
 //! What happens between the start of the first process and the end of the last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use usk_sentry::gofer::GoferClient;
 use usk_sentry::task::ExitStatus;
 use usk_sentry::{Kernel, Report};
 
+use super::lists::Lists;
 use crate::control::{SandboxControl, ToMonitor, ToSandbox};
 
 /// Exit status of a sentry that lost its gofer or its monitor.
@@ -26,7 +28,12 @@ pub(super) fn report_stops(kernel: &Kernel, control: &SandboxControl) -> Result<
 }
 
 /// Obeys the monitor until the main process has ended, and reports how it did.
-pub(super) fn run(kernel: &Arc<Kernel>, control: &SandboxControl, gofer: &Arc<GoferClient>) -> Result<i32> {
+pub(super) fn run(
+    kernel: &Arc<Kernel>,
+    control: &SandboxControl,
+    gofer: &Arc<GoferClient>,
+    lists: &Lists,
+) -> Result<i32> {
     gofer.on_failure(|failure| {
         tracing::error!(%failure, "the gofer is gone or broken");
         child::exit(LOST);
@@ -35,6 +42,9 @@ pub(super) fn run(kernel: &Arc<Kernel>, control: &SandboxControl, gofer: &Arc<Go
         let listener = std::thread::Builder::new().name("control".into()).stack_size(64 << 10);
         listener.spawn_scoped(scope, || listen(kernel, control)).context("cannot start a thread")?;
         let report = kernel.wait_until_finished();
+        for failure in lists.failures() {
+            control.send(&ToMonitor::Log(failure)).context("the monitor is gone")?;
+        }
         tell(control, &report)?;
         // The process's end takes everything with it: guest processes die with their PID namespace's first.
         child::exit(0)
@@ -50,7 +60,11 @@ fn listen(kernel: &Arc<Kernel>, control: &SandboxControl) {
                     forward(kernel, signal);
                 }
             }
-            Ok(Some(ToSandbox::Terminate)) => forward(kernel, Signal::SIGKILL),
+            Ok(Some(ToSandbox::Terminate)) => {
+                // Whether the monitor still hears it or not.
+                let _ = tell_calls(control, &kernel.unimplemented());
+                child::exit(0);
+            }
             Ok(Some(ToSandbox::Resize { .. } | ToSandbox::Go)) => forward(kernel, Signal::SIGWINCH),
             Ok(None) | Err(_) => child::exit(LOST),
         }
@@ -65,15 +79,19 @@ fn forward(kernel: &Kernel, signal: Signal) {
 }
 
 fn tell(control: &SandboxControl, report: &Report) -> Result<()> {
-    if !report.unimplemented.is_empty() {
-        let calls = report.unimplemented.iter();
-        let calls =
-            calls.map(|(number, count)| (u32::try_from(*number).unwrap_or(u32::MAX), *count)).collect();
-        control.send(&ToMonitor::Unimplemented(calls)).context("the monitor is gone")?;
-    }
+    tell_calls(control, &report.unimplemented)?;
     let exit = match report.status {
         ExitStatus::Exited(code) => Exit::Code(code & 0xff),
         ExitStatus::Signaled { signal, .. } => Exit::Signal(signal.number()),
     };
     control.send(&ToMonitor::Exited(exit)).context("the monitor is gone")
+}
+
+fn tell_calls(control: &SandboxControl, calls: &BTreeMap<u64, u64>) -> Result<()> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let number = |number: &u64| u32::try_from(*number).unwrap_or(u32::MAX);
+    let calls = calls.iter().map(|(call, count)| (number(call), *count)).collect();
+    control.send(&ToMonitor::Unimplemented(calls)).context("the monitor is gone")
 }

@@ -2,11 +2,11 @@
 //! process ([`boot`]).
 
 mod control;
+mod lists;
 mod mounts;
 mod process;
 mod streams;
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::{Kernel, SandboxLimits};
-use usk_syscalls::TableDispatcher;
 
+use self::lists::Lists;
 use crate::command_line::PlatformChoice;
 use crate::control::ToMonitor;
 use crate::sandbox::Sentry;
@@ -61,8 +61,8 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
     let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
     let kernel = Kernel::new(platform, SandboxLimits { tasks, memory }, spec.hostname.as_bytes());
-    let trace = spec.strace.take().map(|file| Box::new(File::from(file)) as Box<dyn std::io::Write + Send>);
-    kernel.set_dispatcher(TableDispatcher::new(trace));
+    let lists = Lists::begin(spec.strace.take(), spec.log.take())?;
+    kernel.set_dispatcher(lists.dispatcher());
 
     let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
     control::report_stops(&kernel, control)?;
@@ -78,8 +78,9 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
             .context("the monitor is gone")?;
         return Ok(refusal.status.into());
     }
+    tracing::info!(platform = ?spec.platform, "the command runs");
     control.send(&ToMonitor::Started).context("the monitor is gone")?;
-    control::run(&kernel, control, &gofer)
+    control::run(&kernel, control, &gofer, &lists)
 }
 
 /// Tasks that a sandbox may have unless the operator says otherwise.

@@ -24,6 +24,9 @@ const NOT_FOUND: u8 = 127;
 /// Exit status when usk itself failed.
 const FAILURE: u8 = 125;
 
+/// Bytes of a file without a known format that tell whether it is text.
+const LOOKED_AT: usize = 128;
+
 /// Why the command does not run.
 pub(super) struct Refusal {
     /// usk's exit status.
@@ -78,7 +81,10 @@ fn find(
     let arguments: Vec<Vec<u8>> = strings(&spec.arguments);
     let environment: Vec<Vec<u8>> = strings(&spec.environment);
     let command = arguments.first().cloned().unwrap_or_default();
-    let candidates: Vec<Vec<u8>> = if command.contains(&b'/') {
+    let is_path = command.contains(&b'/');
+    let candidates: Vec<Vec<u8>> = if command.is_empty() {
+        Vec::new()
+    } else if is_path {
         vec![command.clone()]
     } else {
         let path = environment.iter().find_map(|entry| entry.strip_prefix(b"PATH="));
@@ -105,7 +111,7 @@ fn find(
         match find_program(names, request) {
             Ok(found) => return Ok(found),
             // A shell would run a file without a known format as a script; so does execvp(3).
-            Err(SysError::Errno(Errno::ENOEXEC)) if !starts_like_elf(names, &candidate) => {
+            Err(SysError::Errno(Errno::ENOEXEC)) if looks_like_a_script(names, &candidate) => {
                 return as_script(names, spec, stack_limit, &candidate);
             }
             // Keep looking as execvp(3) does; a file that is there and refused is the better explanation.
@@ -114,7 +120,12 @@ fn find(
                     return Err(refuse(&candidate, Errno::ENOENT, true));
                 }
             }
-            Err(SysError::Errno(errno @ (Errno::EACCES | Errno::ESTALE | Errno::ENODEV))) => last = errno,
+            // A directory of PATH that may not be searched is no reason to say that something was found.
+            Err(SysError::Errno(errno @ (Errno::EACCES | Errno::ESTALE | Errno::ENODEV))) => {
+                if is_path || exists(names, &candidate) {
+                    last = errno;
+                }
+            }
             Err(SysError::Errno(errno)) => return Err(refuse(&candidate, errno, true)),
             Err(SysError::Restart(_)) => return Err(refuse(&candidate, Errno::EINTR, true)),
         }
@@ -126,14 +137,13 @@ fn exists(names: &NameContext<'_>, name: &[u8]) -> bool {
     names.resolve(&names.cwd, name, WalkOptions::FOLLOW).is_ok()
 }
 
-fn starts_like_elf(names: &NameContext<'_>, name: &[u8]) -> bool {
-    let mut sink = usk_sentry::BytesSink::new(4);
-    match names.open_program(&names.cwd, name, WalkOptions::FOLLOW) {
-        Ok(file) => {
-            file.ops.read(&file, &mut sink, 0).is_ok() && matches!(&sink.bytes[..], b"\x7fELF" | b"#!")
-        }
-        Err(_) => true,
-    }
+/// As shells tell: the first line has no zero byte.
+fn looks_like_a_script(names: &NameContext<'_>, name: &[u8]) -> bool {
+    let mut sink = usk_sentry::BytesSink::new(LOOKED_AT);
+    let Ok(file) = names.open_program(&names.cwd, name, WalkOptions::FOLLOW) else { return false };
+    let is_read = file.ops.read(&file, &mut sink, 0).is_ok();
+    let line = sink.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    is_read && !line.contains(&0)
 }
 
 /// Runs a file without a known format by `/bin/sh`.
@@ -164,7 +174,7 @@ fn refuse(name: &[u8], errno: Errno, is_there: bool) -> Refusal {
     let name = String::from_utf8_lossy(name);
     let (status, error) = match errno {
         Errno::ENOENT if is_there => (
-            NOT_FOUND,
+            NOT_EXECUTABLE,
             anyhow!(
                 "cannot run {name}: its interpreter is not there; install it, or choose another --rootfs"
             ),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use usk_abi::fs::OpenFlags;
+use usk_platform::host::{StreamKind, inheritance};
 use usk_sentry::Kernel;
 use usk_sentry::file::HostPoller;
 use usk_sentry::file::host::HostFile;
@@ -29,32 +30,40 @@ pub(super) fn prepare(kernel: &Arc<Kernel>, spec: &SandboxSpec) -> Result<Arc<Ho
     Ok(poller)
 }
 
-/// A table with the three standard descriptors: the console three times, or those of the host.
+/// A table with those standard descriptors that the operator has not closed: the console in place of a terminal if the
+/// command has one, else the host's.
 pub(super) fn open(
     namespace: &Arc<MountNamespace>,
     poller: &Arc<HostPoller>,
     spec: &SandboxSpec,
 ) -> Result<FdTable> {
+    let console = if spec.terminal { Some(open_console(namespace)?) } else { None };
     let files = FdTable::new();
-    if spec.terminal {
-        let flags = OpenFlags::RDWR | OpenFlags::NOCTTY;
-        let how = OpenHow::existing(flags);
-        let console = namespace
-            .with_names(|names| names.open(&names.root, b"/dev/console", how, None))
-            .map_err(|error| anyhow!("cannot open the console: {error:?}"))?;
-        for _ in 0..NO_LIMIT {
-            files.install(console.clone(), false, NO_LIMIT).context("cannot number the standard streams")?;
-        }
-        return Ok(files);
-    }
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for (number, stream) in [input.as_fd(), output.as_fd(), error.as_fd()].into_iter().enumerate() {
+    let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
+    for ((number, stream), is_closed) in (0..).zip(streams).zip(inheritance::closed_streams()) {
+        if is_closed {
+            continue;
+        }
         let copy: OwnedFd = stream
             .try_clone_to_owned()
             .with_context(|| format!("cannot take over standard stream {number}"))?;
-        let file: Arc<OpenFile> = HostFile::open(copy, poller, &format!("host:[{number}]"))
+        let stream: Arc<OpenFile> = HostFile::open(copy, poller, &format!("host:[{number}]"))
             .with_context(|| format!("cannot use standard stream {number}: is it a directory?"))?;
-        files.install(file, false, NO_LIMIT).context("cannot number the standard streams")?;
+        let is_terminal =
+            HostFile::of(&stream).is_some_and(|file| file.status().kind == StreamKind::Terminal);
+        let file = match &console {
+            Some(console) if is_terminal => console.clone(),
+            _ => stream,
+        };
+        files.install_at(number, file, false, NO_LIMIT).context("cannot number the standard streams")?;
     }
     Ok(files)
+}
+
+fn open_console(namespace: &Arc<MountNamespace>) -> Result<Arc<OpenFile>> {
+    let how = OpenHow::existing(OpenFlags::RDWR | OpenFlags::NOCTTY);
+    namespace
+        .with_names(|names| names.open(&names.root, b"/dev/console", how, None))
+        .map_err(|error| anyhow!("cannot open the console: {error:?}"))
 }

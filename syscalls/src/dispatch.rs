@@ -21,6 +21,11 @@ impl TableDispatcher {
         Arc::new(TableDispatcher { table: Table::new(), trace: trace.map(Trace::new) })
     }
 
+    /// Why the trace has ended early, if it has.
+    pub fn trace_failure(&self) -> Option<String> {
+        self.trace.as_ref().and_then(Trace::failure)
+    }
+
     fn call(&self, current: &mut Current, number: u64, arguments: SyscallArguments) -> SysResult {
         match self.table.row(number) {
             Some(row) => (row.handler)(current, arguments),

@@ -94,6 +94,9 @@ fn sys_copy_file_range(current: &mut Current, arguments: SyscallArguments) -> Sy
     if output.open_flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EBADF.into());
     }
+    if input.inode().attributes()?.device != output.inode().attributes()?.device {
+        return Err(Errno::EXDEV.into());
+    }
     let left = input.ops.length(&input)?.saturating_sub(in_offset);
     let count = arguments.usize(4).min(MAX_TRANSFER).min(usize::try_from(left).unwrap_or(usize::MAX));
     let is_overlapping = in_offset < out_offset + count as u64 && out_offset < in_offset + count as u64;

@@ -1,7 +1,7 @@
 //! `--strace`: a line for each system call, like strace's.
 
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{self, Write};
 
 use parking_lot::Mutex;
 use usk_abi::Signal;
@@ -16,7 +16,7 @@ const SHOWN: usize = 48;
 
 /// Writes the trace. A sink that fails ends the trace, not the guest.
 pub(crate) struct Trace {
-    sink: Mutex<Option<Box<dyn Write + Send>>>,
+    sink: Mutex<Result<Box<dyn Write + Send>, io::Error>>,
 }
 
 /// The beginning of a line, made before the call: the call may change what its arguments point at.
@@ -27,7 +27,7 @@ pub(crate) struct Before {
 
 impl Trace {
     pub(crate) fn new(sink: Box<dyn Write + Send>) -> Self {
-        Trace { sink: Mutex::new(Some(sink)) }
+        Trace { sink: Mutex::new(Ok(sink)) }
     }
 
     pub(crate) fn before(
@@ -49,7 +49,7 @@ impl Trace {
         }
         // A call that does not come back still leaves its line.
         if matches!(number, 15 | 60 | 231) {
-            self.line(&format!("{text}) = ?"));
+            self.line(format!("{text}) = ?"));
         }
         Before { text, shown }
     }
@@ -83,15 +83,22 @@ impl Trace {
             Err(SysError::Restart(restart)) => format!("? {}", restart_name(*restart)),
         };
         let missing = if row.is_none() { " (not implemented)" } else { "" };
-        self.line(&format!("{text}) = {outcome}{missing}"));
+        self.line(format!("{text}) = {outcome}{missing}"));
     }
 
-    fn line(&self, text: &str) {
+    /// Why the trace has ended early, if it has.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.sink.lock().as_ref().err().map(io::Error::to_string)
+    }
+
+    /// In one write: what the guest writes to the same file does not come between.
+    fn line(&self, mut text: String) {
+        text.push('\n');
         let mut sink = self.sink.lock();
-        if let Some(open) = &mut *sink
-            && writeln!(open, "{text}").is_err()
+        if let Ok(open) = &mut *sink
+            && let Err(error) = open.write_all(text.as_bytes())
         {
-            *sink = None;
+            *sink = Err(error);
         }
     }
 

@@ -1,15 +1,22 @@
 //! The command from outside: arguments, exit statuses, the doctor, and what the processes of a sandbox look like to the
-//! host. Guest programs are run elsewhere.
+//! host, and to what runs in them. What programs do there is tested elsewhere.
 
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod environment;
 mod errors;
+mod exit_status;
+mod files;
 mod filters;
+mod guest;
 mod isolation;
 mod limits;
 mod options;
+mod ordinary_user;
+mod reports;
 mod security_document;
+mod signals;
 mod streams;
 mod sudden_death;
 #[path = "../support/mod.rs"]

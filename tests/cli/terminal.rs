@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 
-use crate::sandbox::PLATFORMS;
+use crate::sandbox::{PLATFORMS, wait_until_gone};
 
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Session {
     shell: Child,
     terminal: File,
+    /// The end that the shell has.
+    slave: OwnedFd,
     /// What has been printed and not been expected yet.
     printed: String,
 }
@@ -34,7 +36,12 @@ impl Session {
             .env("TERM", "dumb")
             .current_dir("/");
         let shell = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let mut session = Session { shell, terminal: terminal.master.into(), printed: String::new() };
+        let mut session = Session {
+            shell,
+            terminal: terminal.master.into(),
+            slave: terminal.slave,
+            printed: String::new(),
+        };
         session.expect("ready> ");
         session
     }
@@ -61,6 +68,13 @@ impl Session {
                 self.printed += &String::from_utf8_lossy(&buffer[..length]);
             }
         }
+    }
+
+    /// Changes the window's size.
+    fn resize(&self, rows: u16, columns: u16) {
+        let mut stty = Command::new("stty");
+        stty.args(["rows", &rows.to_string(), "cols", &columns.to_string()]);
+        assert!(stty.stdin(Stdio::from(self.slave.try_clone().unwrap())).status().unwrap().success());
     }
 
     /// What the last command's exit status was.
@@ -150,4 +164,146 @@ fn a_reader_that_closes_its_end_ends_the_command() {
     let mut session = Session::start();
     session.send("$USK run -- yes | head -n 1; echo ${PIPESTATUS[0]}:end\n");
     session.expect("141:end");
+}
+
+/// With a terminal of the sandbox's own, and with the caller's as a mere stream.
+const WAYS: [&str; 2] = ["-t", ""];
+
+#[test]
+fn the_command_sees_the_windows_size_and_hears_of_changes() {
+    for platform in PLATFORMS {
+        let mut session = Session::start();
+        session.resize(31, 97);
+        session.send(&format!(
+            "$USK run -t --platform {platform} -- bash -c 'trap \"stty size; exit 6\" WINCH; stty size; \
+             echo be\"\"gun; while :; do read -t 0.05; done'\n"
+        ));
+        let before = session.expect("begun");
+        assert!(before.contains("31 97"), "{platform}: {before}");
+        session.resize(50, 120);
+        session.expect("50 120");
+        session.expect("ready> ");
+        assert_eq!(session.status(), "6");
+    }
+}
+
+#[test]
+fn an_editor_in_raw_mode_works_and_the_terminal_is_as_before() {
+    for platform in PLATFORMS {
+        let mut session = Session::start();
+        session.resize(10, 80);
+        session.send(&format!(
+            "$USK run -t --platform {platform} -e TERM=vt100 -- sh -c 'busybox vi /tmp/written; echo ho\"\"lds; \
+             cat /tmp/written'\n"
+        ));
+        // The line at the bottom of the screen: before, and once the editor is back from writing.
+        session.expect("- /tmp/written 1/1");
+        session.send("iedited text");
+        session.expect("edited text");
+        session.send("\x1b");
+        session.expect("- /tmp/written");
+        session.send(":wq\r");
+        session.expect("holds");
+        session.expect("edited text");
+        session.expect("ready> ");
+        assert_eq!(session.status(), "0");
+        session.send("stty -a\n");
+        let settings = session.expect("echoke");
+        assert!(settings.contains("isig icanon") && settings.contains(" echo "), "{platform}: {settings}");
+    }
+}
+
+#[test]
+fn a_pager_reads_keys_and_leaves() {
+    for platform in PLATFORMS {
+        let mut session = Session::start();
+        session.resize(10, 80);
+        session.send(&format!(
+            "$USK run -t --platform {platform} -e TERM=vt100 -- sh -c 'seq 1000 2000 | busybox less; echo le\"\"ft'\n"
+        ));
+        let first = session.expect("1008");
+        assert!(first.contains("1000") && !first.contains("1010"), "{first}");
+        session.send(" ");
+        session.expect("1017");
+        session.send("q");
+        session.expect("left");
+        session.expect("ready> ");
+        assert_eq!(session.status(), "0");
+    }
+}
+
+#[test]
+fn a_command_that_is_killed_in_raw_mode_leaves_the_terminal_as_it_was() {
+    for platform in PLATFORMS {
+        let mut session = Session::start();
+        session
+            .send(&format!("$USK run -t --platform {platform} -- sh -c 'stty raw -echo; kill -KILL $$'\n"));
+        session.expect("ready> ");
+        assert_eq!(session.status(), "137");
+        session.send("stty -a\n");
+        let settings = session.expect("echoke");
+        assert!(settings.contains("isig icanon") && settings.contains(" echo "), "{platform}: {settings}");
+    }
+}
+
+#[test]
+fn the_keys_that_quit_and_end_input_work() {
+    for platform in PLATFORMS {
+        for way in WAYS {
+            let mut session = Session::start();
+            session
+                .send(&format!("$USK run {way} --platform {platform} -- sh -c 'echo be\"\"gun; exec cat'\n"));
+            session.expect("begun");
+            session.send("line\n");
+            session.expect("line\r\nline\r\n");
+            session.send("\x04");
+            session.expect("ready> ");
+            assert_eq!(session.status(), "0", "{platform} {way}");
+            session
+                .send(&format!("$USK run {way} --platform {platform} -- sh -c 'echo be\"\"gun; exec cat'\n"));
+            session.expect("begun");
+            session.send("\x1c");
+            session.expect("ready> ");
+            assert_eq!(session.status(), "131", "{platform} {way}");
+        }
+    }
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_the_sandbox() {
+    for platform in PLATFORMS {
+        for way in WAYS {
+            let directory = tempfile::tempdir().unwrap();
+            let events = directory.path().join("events");
+            let mut session = Session::start();
+            session.send(&format!(
+                "$USK run {way} --status-fd 9 --platform {platform} -- sh -c 'echo be\"\"gun; sleep 100' 9>{}\n",
+                events.display()
+            ));
+            session.expect("begun");
+            let started = std::fs::read_to_string(&events).unwrap();
+            let started: serde_json::Value = serde_json::from_str(started.lines().next().unwrap()).unwrap();
+            let processes = ["monitor", "sentry", "gofer"].map(|name| started[name].as_i64().unwrap() as i32);
+            // With the end that the shell does not have, the terminal is gone.
+            drop(session);
+            wait_until_gone(&processes);
+        }
+    }
+}
+
+#[test]
+fn what_is_redirected_does_not_go_to_the_terminal() {
+    for platform in PLATFORMS {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("output");
+        let mut session = Session::start();
+        session.send(&format!(
+            "$USK run -t --platform {platform} -- sh -c 'echo kept; [ -t 0 ] && ! [ -t 1 ] && echo ti\"\"dings >&2' >{}\n",
+            file.display()
+        ));
+        session.expect("tidings");
+        session.expect("ready> ");
+        assert_eq!(session.status(), "0", "{platform}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept\n", "{platform}");
+    }
 }

@@ -106,6 +106,15 @@ CASE(proc_stat_has_52_fields_in_order) {
     EXPECT_EQ(fields, 52);
 }
 
+CASE(proc_stat_of_init_shows_a_live_process) {
+    int pid, parent;
+    char comm[32], state;
+    EXPECT_EQ(sscanf(file_content("/proc/1/stat"), "%d %31s %c %d", &pid, comm, &state, &parent), 4);
+    EXPECT_EQ(pid, 1);
+    EXPECT_EQ(parent, 0);
+    EXPECT(state == 'S' || state == 'R');
+}
+
 CASE(proc_statm_counts_pages) {
     unsigned long size, resident;
     EXPECT_EQ(sscanf(file_content("/proc/self/statm"), "%lu %lu", &size, &resident), 2);
@@ -188,6 +197,23 @@ CASE(proc_fd_lists_descriptors_as_links) {
     OK(close(fd));
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     EXPECT_ERRNO(readlink(name, target, sizeof target), ENOENT);
+}
+
+CASE(proc_fd_shows_how_a_descriptor_was_opened) {
+    make_file("file", "");
+    struct {
+        int flags;
+        mode_t mode;
+    } ways[] = {{O_RDONLY, 0500}, {O_WRONLY, 0300}, {O_RDWR, 0700}, {O_PATH, 0}};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        char name[64];
+        struct stat status;
+        snprintf(name, sizeof name, "/proc/self/fd/%d", OK(open("file", ways[i].flags)));
+        OK(lstat(name, &status));
+        EXPECT_EQ(status.st_mode, S_IFLNK | ways[i].mode);
+        EXPECT_EQ(status.st_size, 64);
+        EXPECT_EQ(status.st_uid, geteuid());
+    }
 }
 
 CASE(proc_fd_of_an_unlinked_file_says_deleted) {

@@ -89,6 +89,15 @@ CASE(copy_file_range_without_positions_uses_the_offsets) {
     EXPECT_STR(file_content("g"), "hello");
 }
 
+CASE(copy_file_range_between_file_systems_returns_exdev) {
+    int memory = OK(memfd_create("memory", 0)), file = OK(open("f", O_RDWR | O_CREAT, 0600));
+    EXPECT_EQ(write(memory, "hello", 5), 5);
+    OK(lseek(memory, 0, SEEK_SET));
+    EXPECT_ERRNO(copy_file_range(memory, NULL, file, NULL, 5, 0), EXDEV);
+    EXPECT_EQ(sendfile(file, memory, NULL, 5), 5);
+    EXPECT_STR(file_content("f"), "hello");
+}
+
 CASE(copy_file_range_with_bad_arguments_fails) {
     make_file("f", "hello");
     int from = OK(open("f", O_RDWR)), to = OK(open("g", O_RDWR | O_CREAT, 0600));

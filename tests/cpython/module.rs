@@ -1,7 +1,8 @@
 //! A module of the regression tests, and a run of it on one runtime.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,44 +10,32 @@ use crate::support::runtime::{self, Runtime};
 use crate::support::watched;
 
 /// The interpreter whose tests are run: the distribution's.
-pub(crate) const PYTHON: &str = "/usr/bin/python3";
+const PYTHON: &str = "/usr/bin/python3";
 /// Writes the outcomes; handed to the interpreter as text, so that no file of the host has to show in the sandbox.
 const REPORT: &str = include_str!("report.py");
 /// What begins a line with an outcome.
 const MARK: &str = "usk-test ";
-/// Most time for one module on one runtime.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Most time for one module on one runtime: several times what the longest takes.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A module.
 #[derive(Clone, Copy)]
 pub(crate) struct Module {
     /// Its name, as `python3 -m test` takes it.
     pub(crate) name: &'static str,
-    /// Whether it is short enough for every platform; else it runs on the default platform alone.
-    pub(crate) everywhere: bool,
     /// Patterns of tests that are left out.
     pub(crate) without: &'static [&'static str],
 }
 
 impl Module {
-    /// A module that runs on every platform.
-    pub(crate) const fn everywhere(name: &'static str) -> Self {
-        Module { name, everywhere: true, without: &[] }
-    }
-
-    /// A module that runs on the default platform alone: it takes long.
-    pub(crate) const fn default_only(name: &'static str) -> Self {
-        Module { name, everywhere: false, without: &[] }
+    /// A module, all of it.
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Module { name, without: &[] }
     }
 
     /// The same without the tests that match these patterns.
     pub(crate) const fn without(self, without: &'static [&'static str]) -> Self {
         Module { without, ..self }
-    }
-
-    /// Whether it is run on `runtime`.
-    pub(crate) fn runs_on(&self, runtime: Runtime) -> bool {
-        self.everywhere || runtime != Runtime::Ptrace
     }
 
     /// Runs it to its end.
@@ -55,14 +44,30 @@ impl Module {
     ///
     /// When it could not be run, or did not come to its end.
     pub(crate) fn run(&self, runtime: Runtime) -> Result<Outcomes, String> {
+        let ignored: Vec<&str> = self.without.iter().flat_map(|pattern| ["-i", pattern]).collect();
+        self.run_with(runtime, &ignored)
+    }
+
+    /// Runs one of its tests.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be run, or did not come to its end.
+    pub(crate) fn run_only(&self, runtime: Runtime, test: &str) -> Result<Outcomes, String> {
+        self.run_with(runtime, &["-m", &format!("test.{test}")])
+    }
+
+    fn run_with(&self, runtime: Runtime, options: &[&str]) -> Result<Outcomes, String> {
+        let Some(python) = interpreter_with(self.name) else {
+            return Err(format!(
+                "no python3 has test.{}: tests/install-packages installs what Debian has",
+                self.name
+            ));
+        };
         let scratch =
             runtime::scratch_directory().map_err(|error| format!("no scratch directory: {error}"))?;
-        let mut command = runtime.command(Path::new(PYTHON), scratch.path(), &[]);
-        command.args(["-c", REPORT, "-v"]);
-        for pattern in self.without {
-            command.args(["-i", pattern]);
-        }
-        command.arg(self.name);
+        let mut command = runtime.command(python, scratch.path(), &[]);
+        command.args(["-c", REPORT, "-v"]).args(options).arg(self.name);
         let output = watched::output(command, LIMIT).map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout);
         let outcomes: Outcomes = text.lines().filter_map(parse).collect();
@@ -75,6 +80,22 @@ impl Module {
         }
         Ok(outcomes)
     }
+}
+
+/// The first interpreter that has this module of the tests: the distribution's, else the one on the caller's path.
+fn interpreter_with(module: &str) -> Option<&'static Path> {
+    static INTERPRETERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let interpreters = INTERPRETERS.get_or_init(|| {
+        let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+        let other = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
+        [Some(PYTHON.into()), other.map(|path| path.trim().into())].into_iter().flatten().collect()
+    });
+    let has_module = |python: &&PathBuf| {
+        let script =
+            format!("import importlib.util; exit(importlib.util.find_spec('test.{module}') is None)");
+        Command::new(python).args(["-c", &script]).status().is_ok_and(|status| status.success())
+    };
+    interpreters.iter().find(has_module).map(PathBuf::as_path)
 }
 
 /// How each test ended, by its name without the module's.

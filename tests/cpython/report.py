@@ -7,9 +7,15 @@ here begin with a mark and are written at once:
 """
 
 import os
+import resource
 
-from test.libregrtest import main
-from test.support.testresult import RegressionTestResult
+from test.libregrtest.main import main
+
+try:
+    from test.support.testresult import RegressionTestResult
+except ImportError:
+    # Where CPython 3.11.5 and later have it.
+    from test.libregrtest.testresult import RegressionTestResult
 
 OUTCOMES = {
     "addSuccess": "ok",
@@ -19,6 +25,9 @@ OUTCOMES = {
     "addExpectedFailure": "expected-failure",
     "addUnexpectedSuccess": "unexpected-success",
 }
+
+# Some tests make as many descriptors as they may, or skip if they may make too many.
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4096))
 
 
 def report(method, outcome):

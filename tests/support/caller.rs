@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// The number of Debian's user `nobody` and group `nogroup`.
+const NOBODY: u32 = 65534;
+
 /// Who runs the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
@@ -21,13 +24,19 @@ impl Caller {
         if is_root() { vec![Caller::Myself, Caller::Ordinary] } else { vec![Caller::Myself] }
     }
 
+    /// The user and group that the tests have become for this caller, if they have.
+    pub(crate) fn user(self) -> Option<u32> {
+        (self == Caller::Ordinary).then_some(NOBODY)
+    }
+
     /// `usk`, run by this caller, from `/`.
     pub(crate) fn usk(self) -> Command {
         let mut command = match self {
             Caller::Myself => Command::new(env!("CARGO_BIN_EXE_usk")),
             Caller::Ordinary => {
                 let mut command = Command::new("setpriv");
-                command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+                command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
+                command.args(["--clear-groups", "--"]);
                 command.arg(public_binary());
                 command
             }

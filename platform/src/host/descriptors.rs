@@ -9,11 +9,16 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use usk_abi::Errno;
 
+use super::inheritance;
 use super::result::{check, from_nix};
 
 /// A duplicate, closed on exec, of the descriptor that this process was started with under this number. `EBADF` if
-/// there is none.
+/// there was none.
 pub fn inherited(number: i32) -> Result<OwnedFd, Errno> {
+    let closed = inheritance::closed_streams();
+    if usize::try_from(number).ok().and_then(|number| closed.get(number)) == Some(&true) {
+        return Err(Errno::EBADF);
+    }
     // SAFETY: takes numbers only; a number that is no descriptor is EBADF.
     let returned = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
     let copy = check(libc::c_long::from(returned))?;

@@ -14,6 +14,7 @@ mod event_poll;
 pub mod features;
 mod file;
 pub mod filter_probe;
+pub mod inheritance;
 mod memfd;
 pub mod message_socket;
 pub mod mounts;

@@ -6,6 +6,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use usk_abi::Errno;
 
+use super::inheritance::pipe_was_ignored;
 use super::result::from_nix;
 
 /// Number of the last signal.
@@ -57,7 +58,7 @@ impl AsFd for SignalReceiver {
 }
 
 /// The signals that this process was started with as ignored (`nohup`, background jobs of plain shells): a program
-/// inherits them. SIGPIPE is left out, since the language's runtime ignores it by itself.
+/// inherits them.
 pub fn ignored() -> SignalSet {
     let mut set = 0;
     for signal in 1..=LAST_SIGNAL {
@@ -70,7 +71,9 @@ pub fn ignored() -> SignalSet {
                 0
             }
         };
-        if handler == libc::SIG_IGN && signal != libc::SIGPIPE {
+        // The language's runtime ignores this one by itself.
+        let is_ignored = if signal == libc::SIGPIPE { pipe_was_ignored() } else { handler == libc::SIG_IGN };
+        if is_ignored {
             set |= 1 << (signal - 1);
         }
     }

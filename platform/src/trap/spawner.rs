@@ -102,19 +102,23 @@ impl Spawner {
         self.settle(process)?;
         self.give(Order::Fork { slots, orders });
         self.is_child_open = true;
-        let mut child = None;
-        self.wait_done(process, |spawner| {
-            child = spawner.child(process)?;
-            Ok(child.is_some())
-        })?;
-        let child = match child {
-            Some(child) => child,
-            None => self.await_child(process)?,
+        // The child is there before its number is: on a busy host the spawner may be interrupted in between for longer
+        // than a hint is waited for. Without the number nobody could read the child's memory.
+        let waited = self.wait_done(process, |_| Ok(false));
+        let child = match waited {
+            Ok(()) => self.await_child(process),
+            Err(error) => self.child(process).and_then(|child| child.ok_or(error)),
         };
-        let child = ProcessDescriptor::from_descriptor(child).ok_or_else(|| self.failure());
+        let child = ProcessDescriptor::from_descriptor(child?).ok_or_else(|| self.failure());
         let hint = Pid::from_raw(self.slot.load(RESULT) as i32);
         self.give(Order::Close);
-        Ok((child?, hint))
+        let child = child?;
+        if let Err(error) = waited {
+            let _ = child.signal(libc::SIGKILL);
+            let _ = child.reap(true);
+            return Err(error);
+        }
+        Ok((child, hint))
     }
 
     /// Has a guest thread made in `slot`, whose first frame the guest sees at `frame`. Returns its process and its

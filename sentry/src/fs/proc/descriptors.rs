@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 
+use super::process::owner_of;
 use super::{Subject, inode_number, parse_id};
 use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode};
 use crate::vfs::{Caller, FileType, InodeRef, Link, OpenFile};
@@ -47,7 +48,9 @@ impl Directory for Descriptors {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         let (fd, _) = open_file(&self.subject, name)?;
         let link = DescriptorLink { subject: self.subject.clone(), fd };
-        Ok(SyntheticInode::link(self.device, number(&self.subject, fd, false), link).into_ref())
+        let owner = self.subject.clone();
+        let inode = SyntheticInode::link(self.device, number(&self.subject, fd, false), link);
+        Ok(inode.owned_by(move || owner_of(&owner)).into_ref())
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
@@ -59,6 +62,9 @@ impl Directory for Descriptors {
     }
 }
 
+/// `proc_fd_instantiate` of `fs/proc/fd.c`.
+const LINK_SIZE: u64 = 64;
+
 struct DescriptorLink {
     subject: Subject,
     fd: i32,
@@ -69,6 +75,15 @@ impl LinkSource for DescriptorLink {
         let task = self.subject.task.as_ref().ok_or(Errno::ENOENT)?;
         let file = task.files().get(self.fd).map_err(|_| Errno::ENOENT)?;
         Ok(Link::Magic(file.path().clone()))
+    }
+
+    /// Readable and writable as the descriptor is (`tid_fd_mode`).
+    fn appearance(&self) -> Option<(u32, u64)> {
+        let task = self.subject.task.as_ref()?;
+        let file = task.files().get(self.fd).ok()?;
+        let readable = if file.check_readable().is_ok() { 0o500 } else { 0 };
+        let writable = if file.check_writable().is_ok() { 0o300 } else { 0 };
+        Some((readable | writable, LINK_SIZE))
     }
 }
 

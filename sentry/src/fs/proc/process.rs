@@ -95,7 +95,7 @@ pub(super) fn is_current(inode: &InodeRef) -> bool {
     false
 }
 
-fn owner_of(subject: &Subject) -> (u32, u32) {
+pub(super) fn owner_of(subject: &Subject) -> (u32, u32) {
     let credentials = subject.credentials();
     (credentials.euid, credentials.egid)
 }

@@ -7,14 +7,17 @@ use usk_abi::Errno;
 use usk_abi::signal::SignalSet;
 
 use super::Subject;
-use crate::task::{Credentials, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks};
+use crate::task::{Credentials, INIT_PID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks};
 
 const PAGE: u64 = 4096;
 const KIB: u64 = 1024;
 
 /// The letter and the word for a task's state.
 fn state(subject: &Subject) -> (char, &'static str) {
-    let Some(task) = &subject.task else { return ('Z', "zombie") };
+    let Some(task) = &subject.task else {
+        // Init has no thread, and looks as if it waited.
+        return if subject.group.tgid == INIT_PID { ('S', "sleeping") } else { ('Z', "zombie") };
+    };
     if task.group.state.lock().stop.is_some() {
         return ('T', "stopped");
     }

@@ -79,6 +79,10 @@ pub trait LinkSource: Send + Sync {
         let _ = caller;
         None
     }
+    /// Permissions and size, if they are not those of most links.
+    fn appearance(&self) -> Option<(u32, u64)> {
+        None
+    }
 }
 
 enum Kind {
@@ -176,6 +180,12 @@ impl Inode for SyntheticInode {
         let mut attributes = Attributes::new(self.device, self.number, mode, self.made);
         if let Kind::Directory(names) = &self.kind {
             attributes.links = 2 + names.subdirectories();
+        }
+        if let Kind::Link(source) = &self.kind
+            && let Some((permissions, size)) = source.appearance()
+        {
+            attributes.mode = FileType::Symlink.mode() | permissions;
+            attributes.size = size;
         }
         if let Some(owner) = &self.owner {
             (attributes.uid, attributes.gid) = owner();

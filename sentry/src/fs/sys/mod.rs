@@ -1,5 +1,6 @@
 //! `/sys`: what C libraries and language runtimes read of it (`sysfs(5)`): processors, huge pages, an empty cgroup tree.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use usk_platform::host;
@@ -64,9 +65,15 @@ impl Maker {
             let core = self.text(format!("{index}\n"));
             let package = self.text("0\n".to_owned());
             let siblings = self.text(format!("{index}\n"));
+            let siblings_mask = self.text(mask(index..index + 1));
+            let neighbours = self.text(range.clone());
+            let neighbours_mask = self.text(mask(0..count));
             let topology = Names::default()
                 .with("core_id", core)
+                .with("core_siblings", neighbours_mask)
+                .with("core_siblings_list", neighbours)
                 .with("physical_package_id", package)
+                .with("thread_siblings", siblings_mask)
                 .with("thread_siblings_list", siblings);
             let topology = self.directory(topology);
             let one = self.directory(Names::default().with("topology", topology));
@@ -80,7 +87,8 @@ impl Maker {
         let kernel_max = self.text(format!("{}\n", count - 1));
         let cpu = self.directory(cpu.with("offline", offline).with("kernel_max", kernel_max));
         let node_cpus = self.text(range);
-        let node = self.directory(Names::default().with("cpulist", node_cpus));
+        let node_mask = self.text(mask(0..count));
+        let node = self.directory(Names::default().with("cpulist", node_cpus).with("cpumap", node_mask));
         let online = self.text("0\n".to_owned());
         let node = self.directory(Names::default().with("node0", node).with("online", online));
         let system = self.directory(Names::default().with("cpu", cpu).with("node", node));
@@ -96,5 +104,28 @@ impl Maker {
         let mm = Names::default().with("hugepages", pools).with("transparent_hugepage", huge);
         let mm = self.directory(mm);
         self.directory(Names::default().with("mm", mm))
+    }
+}
+
+/// A set of processors in hexadecimal, in groups of 32 from the highest on (`%*pb` of the kernel's `printk`).
+fn mask(processors: Range<usize>) -> String {
+    let groups = (0..processors.end.div_ceil(32)).rev().map(|group| {
+        let bits = (0..32).filter(|bit| processors.contains(&(group * 32 + bit)));
+        let word = bits.fold(0u32, |word, bit| word | 1 << bit);
+        format!("{word:08x}")
+    });
+    let text = groups.collect::<Vec<String>>().join(",");
+    format!("{}\n", text.trim_start_matches('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_processors_are_written_as_the_kernel_does() {
+        assert_eq!(mask(0..2), "3\n");
+        assert_eq!(mask(1..2), "2\n");
+        assert_eq!(mask(0..33), "1,ffffffff\n");
     }
 }
