@@ -80,9 +80,9 @@ pub(crate) struct Command {
     pub(crate) needs_other_user: bool,
 }
 
-/// All commands, of this size.
+/// All commands, of this size. Those that take longest to prepare come last: they are what `--quick` may have no time for.
 pub(crate) fn all(scale: Scale) -> Vec<Command> {
-    [io(scale), compute(scale)].concat()
+    [io(scale), compute(scale), servers(scale)].concat()
 }
 
 /// A command without anything before and after.
@@ -108,7 +108,7 @@ fn command(
 
 fn io(scale: Scale) -> Vec<Command> {
     let io = |id, needs, title: String, script: String| command(Section::Io, id, needs, title, script);
-    let Scale { repository_files, commits, processes, small_files, requests, transactions, tree, .. } = scale;
+    let Scale { repository_files, commits, processes, small_files, tree, .. } = scale;
     vec![
         io("find", &["find"], format!("find {tree}"), format!("find {tree} -type f | cat")),
         io(
@@ -165,27 +165,6 @@ fn io(scale: Scale) -> Vec<Command> {
             format!("gcc of {small_files} small files"),
             "for file in $INPUTS/small/*.c; do gcc -O1 -c $file -o object.o; done".into(),
         ),
-        Command {
-            setup: REDIS_START,
-            teardown: "redis-cli -s $PWD/redis.sock shutdown nosave",
-            ..io(
-                "redis",
-                &["redis-server", "redis-cli", "redis-benchmark"],
-                format!("redis-benchmark, 2 × {requests} requests, unix socket"),
-                format!("redis-benchmark -s $PWD/redis.sock -q -n {requests} -c 8 -t set,get"),
-            )
-        },
-        Command {
-            setup: POSTGRESQL_START,
-            teardown: "pg_ctl -D database -m immediate stop",
-            needs_other_user: true,
-            ..io(
-                "pgbench",
-                &["initdb", "pg_ctl", "pgbench", "setpriv"],
-                format!("pgbench, 2 × {transactions} transactions, unix socket"),
-                format!("pgbench -h $PWD -U bench -n -c 2 -t {transactions} postgres"),
-            )
-        },
     ]
 }
 
@@ -222,6 +201,35 @@ fn compute(scale: Scale) -> Vec<Command> {
             "xz -1 -T1 -c $INPUTS/large | cat".into(),
         ),
         compute("sweep", &[], "memory sweep, 256 MiB × 8".into(), "$INPUTS/../guest sweep 256 8".into()),
+    ]
+}
+
+fn servers(scale: Scale) -> Vec<Command> {
+    let Scale { requests, transactions, .. } = scale;
+    vec![
+        Command {
+            setup: REDIS_START,
+            teardown: "redis-cli -s $PWD/redis.sock shutdown nosave",
+            ..command(
+                Section::Io,
+                "redis",
+                &["redis-server", "redis-cli", "redis-benchmark"],
+                format!("redis-benchmark, 2 × {requests} requests, unix socket"),
+                format!("redis-benchmark -s $PWD/redis.sock -q -n {requests} -c 8 -t set,get"),
+            )
+        },
+        Command {
+            setup: POSTGRESQL_START,
+            teardown: "pg_ctl -D database -m immediate stop",
+            needs_other_user: true,
+            ..command(
+                Section::Io,
+                "pgbench",
+                &["initdb", "pg_ctl", "pgbench", "setpriv"],
+                format!("pgbench, 2 × {transactions} transactions, unix socket"),
+                format!("pgbench -h $PWD -U bench -n -c 2 -t {transactions} postgres"),
+            )
+        },
     ]
 }
 

@@ -27,48 +27,57 @@ pub(crate) fn write_inputs(session: &Session) -> Result<()> {
     inputs::write(&session.place.inputs(), scale(session)).context("cannot write the input files")
 }
 
-/// A command with its two rows: timed inside, and with the start.
-struct Pair {
+/// A command with its rows: timed inside, and with the start, unless something untimed comes before the command.
+struct Measured {
     command: Command,
     inside: Row,
-    with_start: Row,
+    with_start: Option<Row>,
+}
+
+impl Measured {
+    fn rows(&mut self) -> impl Iterator<Item = &mut Row> {
+        std::iter::once(&mut self.inside).chain(&mut self.with_start)
+    }
 }
 
 /// Measures the commands that are wanted, in rounds.
 pub(crate) fn measure(session: &Session, until: Until) -> Result<Vec<Row>> {
-    let mut pairs = Vec::new();
+    let mut all_measured = Vec::new();
     for command in all(scale(session)) {
         let starting = match command.section {
             Section::Compute => Section::ComputeWithStart,
             _ => Section::IoWithStart,
         };
         if session.wants(command.section, command.id) || session.wants(starting, command.id) {
-            let mut inside = session.row(command.section, command.id, &command.title, "ms");
-            let mut with_start = session.row(starting, command.id, &command.title, "ms");
-            if let Err(error) = prepare(session, &command) {
-                let reason = format!("{error:#}");
-                inside.close(&reason);
-                with_start.close(&reason);
-            } else if !command.setup.is_empty() {
-                with_start.close("not meaningful: preparing would be counted");
+            let inside = session.row(command.section, command.id, &command.title, "ms");
+            let with_start = session.row(starting, command.id, &command.title, "ms");
+            let with_start = command.setup.is_empty().then_some(with_start);
+            let prepared = prepare(session, &command);
+            let mut measured = Measured { command, inside, with_start };
+            if let Err(error) = prepared {
+                measured.rows().for_each(|row| row.close(&format!("{error:#}")));
             }
-            pairs.push(Pair { command, inside, with_start });
+            all_measured.push(measured);
         }
     }
     for round in 0..session.rounds {
-        for pair in &mut pairs {
+        for measured in &mut all_measured {
+            if round == 0 && !until.is_over() && measured.inside.is_open(0) {
+                // Does not count: it brings into the page cache what all others then find there.
+                let _ = run(session, &measured.command, 0);
+            }
             for runtime in 0..session.runtimes.len() {
-                if !until.is_over() && pair.inside.is_open(runtime) {
-                    one_turn(session, pair, runtime, round);
+                if !until.is_over() && measured.inside.is_open(runtime) {
+                    one_turn(session, measured, runtime, round);
                 }
             }
         }
     }
     let mut rows = Vec::new();
-    for mut pair in pairs {
-        pair.inside.close(TIME_IS_OVER);
-        pair.with_start.close(TIME_IS_OVER);
-        rows.extend([pair.inside, pair.with_start]);
+    for mut measured in all_measured {
+        measured.rows().for_each(|row| row.close(TIME_IS_OVER));
+        rows.push(measured.inside);
+        rows.extend(measured.with_start);
     }
     rows.retain(|row| session.wants(row.section, &row.id));
     Ok(rows)
@@ -101,36 +110,34 @@ fn prepare(session: &Session, command: &Command) -> Result<()> {
     Ok(())
 }
 
-fn one_turn(session: &Session, pair: &mut Pair, runtime: usize, round: usize) {
-    let Some(driven) = session.runtimes.get(runtime) else { return };
-    let command = &pair.command;
-    session.progress(&format!("round {}: {}, {}", round + 1, command.title, driven.name));
+fn one_turn(session: &Session, measured: &mut Measured, runtime: usize, round: usize) {
+    let name = session.runtimes.get(runtime).map_or("", |driven| &driven.name);
+    session.progress(&format!("round {}: {}, {name}", round + 1, measured.command.title));
+    match run(session, &measured.command, runtime) {
+        Ok((inside_ms, with_start_ms)) => {
+            measured.inside.add(runtime, round, &[inside_ms]);
+            measured.with_start.iter_mut().for_each(|row| row.add(runtime, round, &[with_start_ms]));
+        }
+        Err(error) => measured.rows().for_each(|row| row.fail(runtime, &format!("{error:#}"))),
+    }
+}
+
+/// Runs a command once and returns how long it took in milliseconds: as measured inside, and with the start.
+fn run(session: &Session, command: &Command, runtime: usize) -> Result<(f64, f64)> {
+    let driven = session.runtimes.get(runtime).context("there is no such runtime")?;
     let program = session.guest.program.as_os_str();
     let mut job = Job::new([program, "run".as_ref(), command.setup.as_ref(), command.script.as_ref()]);
     job.arguments.push(command.teardown.into());
     job.user = (command.needs_other_user && geteuid().is_root()).then_some(OTHER_USER);
     let patience = if session.quick { PATIENCE_QUICK } else { PATIENCE };
-    let outcome = launch::run(&session.place, driven, &job, patience).and_then(|ended| match ended.failure {
-        Some(failure) => anyhow::bail!(failure),
-        None => {
-            let took = guest::lines(&ended.output).find_map(|line| match line {
-                Line::Took { ns } => Some(ns),
-                _ => None,
-            });
-            Ok((ended.wall, took.context("the guest program did not say how long it took")?))
-        }
-    });
-    match outcome {
-        Ok((wall, ns)) => {
-            pair.inside.add(runtime, round, &[ns as f64 / NS_PER_MS]);
-            pair.with_start.add(runtime, round, &[wall.as_secs_f64() * MS_PER_S]);
-        }
-        Err(error) => {
-            let reason = format!("{error:#}");
-            pair.inside.fail(runtime, &reason);
-            if pair.with_start.is_open(runtime) {
-                pair.with_start.fail(runtime, &reason);
-            }
-        }
+    let ended = launch::run(&session.place, driven, &job, patience)?;
+    if let Some(failure) = ended.failure {
+        anyhow::bail!(failure);
     }
+    let took = guest::lines(&ended.output).find_map(|line| match line {
+        Line::Took { ns } => Some(ns),
+        _ => None,
+    });
+    let ns = took.context("the guest program did not say how long it took")?;
+    Ok((ns as f64 / NS_PER_MS, ended.wall.as_secs_f64() * MS_PER_S))
 }

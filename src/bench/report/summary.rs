@@ -29,7 +29,7 @@ pub(super) fn lines(results: &Results) -> Vec<[String; 8]> {
     let measured = (0..results.runtimes.len()).map(|index| line(results, index));
     let quoted = [
         "microVM",
-        "hardware virtualization",
+        "virtualization",
         "≤ 125 (quoted)",
         "5 a core (quoted)",
         "≤ 5 (quoted)",
@@ -45,9 +45,9 @@ fn line(results: &Results, index: usize) -> Option<[String; 8]> {
     let runtime = results.runtimes.get(index)?;
     let class = match runtime.class {
         Class::Native => "none",
-        Class::Container => "the host's kernel, namespaces",
-        Class::Gvisor => "a kernel in user space (gVisor)",
-        Class::Usk => "a kernel in user space (usk)",
+        Class::Container => "namespaces",
+        Class::Gvisor => "gVisor's kernel",
+        Class::Usk => "usk's kernel",
     };
     let summary = |id: &str| results.rows.iter().find(|row| row.id == id)?.summary(index);
     let median = |id: &str| summary(id).map_or(NOTHING.into(), |summary| numbers::figure(summary.median));

@@ -14,7 +14,7 @@ use crate::bench::results::Absence;
 use crate::values::NamedProgram;
 
 /// A sandbox that does nothing takes less, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// gVisor's ways to run guest code.
 const GVISOR_PLATFORMS: &[&str] = &["systrap", "kvm", "ptrace"];
 /// Runtimes by how they are driven, and their programs; usk's is this one.
