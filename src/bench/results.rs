@@ -217,22 +217,57 @@ impl Results {
 
     /// Every missing cell's reason, with the runtimes and rows that it is for: what is missing for one reason is one line.
     pub(crate) fn reasons(&self) -> Vec<String> {
-        let mut lines: Vec<(String, String, Vec<String>)> = Vec::new();
-        for row in &self.rows {
-            for (cell, runtime) in row.cells.iter().zip(&self.runtimes) {
-                let Cell::Missing(reason) = cell else { continue };
-                let what = format!("{}::{}", row.section.name(), row.id);
-                match lines.iter_mut().find(|(name, why, _)| *name == runtime.name && why == reason) {
-                    Some((_, _, rows)) => rows.push(what),
-                    None => lines.push((runtime.name.clone(), reason.clone(), vec![what])),
+        let mut gaps: Vec<Gap<'_>> = Vec::new();
+        for (index, runtime) in self.runtimes.iter().enumerate() {
+            for row in &self.rows {
+                let Some(Cell::Missing(reason)) = row.cells.get(index) else { continue };
+                match gaps
+                    .iter_mut()
+                    .find(|gap| gap.runtimes == [runtime.name.as_str()] && gap.reason == reason)
+                {
+                    Some(gap) => gap.rows.push(row),
+                    None => gaps.push(Gap { runtimes: vec![runtime.name.as_str()], reason, rows: vec![row] }),
                 }
             }
         }
+        let mut merged: Vec<Gap<'_>> = Vec::new();
+        for gap in gaps {
+            let is_same = |other: &&mut Gap<'_>| {
+                other.reason == gap.reason
+                    && other.rows.iter().map(|row| &row.id).eq(gap.rows.iter().map(|row| &row.id))
+            };
+            match merged.iter_mut().find(is_same) {
+                Some(other) => other.runtimes.extend(gap.runtimes),
+                None => merged.push(gap),
+            }
+        }
         let absent = self.absent.iter().map(|absence| format!("{}: {}", absence.name, absence.reason));
-        let missing =
-            lines.into_iter().map(|(name, reason, rows)| format!("{name}: {reason} ({})", rows.join(", ")));
+        let missing = merged.iter().map(|gap| {
+            format!("{}: {} ({})", gap.runtimes.join(", "), gap.reason, self.names(&gap.rows).join(", "))
+        });
         absent.chain(missing).collect()
     }
+
+    /// The names of these rows; a section that they are all of is named alone.
+    fn names(&self, rows: &[&Row]) -> Vec<String> {
+        let mut names = Vec::new();
+        for section in Section::ALL {
+            let of_section: Vec<_> = rows.iter().filter(|row| row.section == section).collect();
+            if of_section.len() > 1 && of_section.len() == self.rows(section).count() {
+                names.push(format!("all of {}", section.name()));
+            } else {
+                names.extend(of_section.iter().map(|row| format!("{}::{}", section.name(), row.id)));
+            }
+        }
+        names
+    }
+}
+
+/// Cells that are missing for one reason.
+struct Gap<'a> {
+    runtimes: Vec<&'a str>,
+    reason: &'a str,
+    rows: Vec<&'a Row>,
 }
 
 #[cfg(test)]
@@ -303,5 +338,16 @@ pub(crate) mod tests {
     fn every_missing_cell_and_absent_runtime_has_its_line() {
         let expected = ["runsc kvm: no /dev/kvm", "usk trap: it refused, with a <tag> (micro::tcp)"];
         assert_eq!(sample().reasons(), expected);
+    }
+
+    #[test]
+    fn what_is_missing_for_one_reason_is_one_line() {
+        let mut results = sample();
+        for row in results.rows.iter_mut().filter(|row| row.section != Section::Compute) {
+            row.fail(1, "broken");
+            row.fail(2, "broken");
+        }
+        let expected = "bubblewrap, usk trap: broken (all of micro, io::find, all of life)";
+        assert_eq!(results.reasons(), ["runsc kvm: no /dev/kvm", expected]);
     }
 }

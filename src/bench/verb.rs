@@ -18,11 +18,11 @@ use crate::entry::FAILURE;
 /// Rounds without `--runs`.
 const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 2;
-/// When `--quick` begins nothing new any more, counted from its start: after single operations, the life cycle, commands.
-/// What is under way then still ends within its own patience.
-const QUICK_MICRO: Duration = Duration::from_secs(35);
-const QUICK_LIFE: Duration = Duration::from_secs(65);
-const QUICK_COMMANDS: Duration = Duration::from_secs(105);
+/// After so long `--quick` begins nothing new in each part: single operations, the life cycle, commands. What is under way
+/// still ends within its own patience.
+const QUICK_MICRO: Duration = Duration::from_secs(30);
+const QUICK_LIFE: Duration = Duration::from_secs(25);
+const QUICK_COMMANDS: Duration = Duration::from_secs(40);
 
 /// Measures, prints the tables, writes the files, and returns the exit status.
 pub(crate) fn bench(arguments: &BenchArguments) -> i32 {
@@ -54,8 +54,7 @@ fn list() -> Result<()> {
 }
 
 fn measure(arguments: &BenchArguments) -> Result<()> {
-    let begun = Instant::now();
-    let until = |quick: Duration| Until(arguments.quick.then(|| begun + quick));
+    let until = |quick: Duration| Until(arguments.quick.then(|| Instant::now() + quick));
     let machine = Machine::here();
     let (session, absent) = prepare(arguments)?;
     let mut rows = micro::measure(&session, until(QUICK_MICRO))?;
@@ -87,7 +86,7 @@ fn prepare(arguments: &BenchArguments) -> Result<(Session, Vec<Absence>)> {
     let wanted = |name: &str| {
         arguments.on.is_empty() || arguments.on.iter().any(|pattern| name.contains(pattern.as_str()))
     };
-    let (runtimes, mut absent) = discover(&place, &guest, &arguments.runtimes, wanted)
+    let (runtimes, mut absent) = discover(&place, &guest, &arguments.runtimes, arguments.quick, wanted)
         .context("cannot find out which runtimes work here")?;
     if let Err(error) = root {
         let reason = format!("{error:#}; container runtimes need root");

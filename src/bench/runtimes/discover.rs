@@ -13,8 +13,9 @@ use crate::bench::place::Place;
 use crate::bench::results::Absence;
 use crate::values::NamedProgram;
 
-/// A sandbox that does nothing takes less, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A sandbox that does nothing takes less, even on a busy machine. Some runtimes hang where they cannot work.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_QUICK: Duration = Duration::from_secs(10);
 /// gVisor's ways to run guest code.
 const GVISOR_PLATFORMS: &[&str] = &["systrap", "kvm", "ptrace"];
 /// Runtimes by how they are driven, and their programs; usk's is this one.
@@ -33,8 +34,10 @@ pub(crate) fn discover(
     place: &Place,
     guest: &Guest,
     named: &[NamedProgram],
+    quick: bool,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<(Vec<Runtime>, Vec<Absence>)> {
+    let patience = if quick { PATIENCE_QUICK } else { PATIENCE };
     let mut found = vec![Runtime::native()];
     let mut absent = Vec::new();
     for (name, kind, program) in programs(place, named)? {
@@ -46,7 +49,7 @@ pub(crate) fn discover(
         for candidate in variants(&name, kind, &program) {
             match candidate {
                 Ok(runtime) if !wanted(&runtime.name) => {}
-                Ok(runtime) => match try_it(place, guest, &runtime) {
+                Ok(runtime) => match try_it(place, guest, &runtime, patience) {
                     Ok(()) => found.push(runtime),
                     Err(reason) => absent.push(Absence { name: runtime.name, reason }),
                 },
@@ -111,9 +114,9 @@ fn variants(name: &str, kind: &str, program: &Path) -> Vec<Result<Runtime, Absen
     }
 }
 
-fn try_it(place: &Place, guest: &Guest, runtime: &Runtime) -> Result<(), String> {
+fn try_it(place: &Place, guest: &Guest, runtime: &Runtime, patience: Duration) -> Result<(), String> {
     let job = Job::new([&guest.nothing]);
-    match launch::run(place, runtime, &job, PATIENCE) {
+    match launch::run(place, runtime, &job, patience) {
         Ok(ended) => ended.failure.map_or(Ok(()), |failure| Err(format!("does not work here: {failure}"))),
         Err(error) => Err(format!("does not work here: {error:#}")),
     }
