@@ -41,15 +41,27 @@ pub(crate) fn summarize(rounds: &[Vec<f64>]) -> Option<Summary> {
     Some(Summary { samples: all.len(), median: middle, p99: percentile(&all, 0.99)?, spread })
 }
 
+/// Rounds from which on one that went wrong for one side cannot move a median.
+const ROUNDS_FOR_MEDIAN: usize = 3;
+
 /// How many times `base` is `rounds`: the median over the rounds of the ratio of both sides' medians in that round, so
-/// that what changes from round to round on the machine hits both. Rounds that one side lacks are left out.
+/// that what changes from round to round on the machine hits both. Rounds that one side lacks are left out. Of fewer than
+/// three rounds, it is the ratio of the medians of all samples. `None` if there is nothing to compare.
 pub(crate) fn ratio(rounds: &[Vec<f64>], base: &[Vec<f64>]) -> Option<f64> {
-    let of_round = |(ours, theirs): (&Vec<f64>, &Vec<f64>)| {
+    let of = |ours: &[f64], theirs: &[f64]| {
         let theirs = median(theirs).filter(|&value| value > 0.0)?;
         Some(median(ours)? / theirs)
     };
-    let ratios: Vec<f64> = rounds.iter().zip(base).filter_map(of_round).collect();
-    median(&ratios)
+    let common: Vec<_> =
+        rounds.iter().zip(base).filter(|(ours, theirs)| !ours.is_empty() && !theirs.is_empty()).collect();
+    if common.len() < ROUNDS_FOR_MEDIAN {
+        let (ours, theirs): (Vec<_>, Vec<_>) = common.into_iter().unzip();
+        return of(
+            &ours.into_iter().flatten().copied().collect::<Vec<_>>(),
+            &theirs.into_iter().flatten().copied().collect::<Vec<_>>(),
+        );
+    }
+    median(&common.into_iter().filter_map(|(ours, theirs)| of(ours, theirs)).collect::<Vec<_>>())
 }
 
 /// The geometric mean, for ratios. `None` if there are none, or one is not positive.
@@ -102,6 +114,15 @@ mod tests {
         // The machine was ten times slower in the second round, for both.
         let ours = [vec![2.0, 2.0], vec![20.0], vec![2.0]];
         let base = [vec![1.0], vec![10.0, 10.0, 10.0], vec![1.0]];
+        assert_eq!(ratio(&ours, &base), Some(2.0));
+    }
+
+    #[test]
+    fn of_two_rounds_one_that_went_wrong_does_not_decide() {
+        let ours = [vec![2.0, 2.0, 2.0], vec![2.0, 2.0, 9000.0]];
+        let base = [vec![1.0, 1.0, 1.0], vec![1.0, 1.0, 1.0]];
+        assert_eq!(ratio(&ours, &base), Some(2.0));
+        let ours = [vec![2.0, 2.0, 2.0], vec![9000.0]];
         assert_eq!(ratio(&ours, &base), Some(2.0));
     }
 

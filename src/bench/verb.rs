@@ -58,7 +58,7 @@ fn measure(arguments: &BenchArguments) -> Result<()> {
     let machine = Machine::here();
     let (session, absent) = prepare(arguments)?;
     let mut rows = micro::measure(&session, until(QUICK_MICRO))?;
-    rows.extend(life::measure(&session, until(QUICK_LIFE))?);
+    rows.extend(life::measure(&session, until(QUICK_LIFE)));
     rows.extend(commands::measure(&session, until(QUICK_COMMANDS))?);
     session.progress("");
     if rows.is_empty() {

@@ -80,9 +80,9 @@ pub(crate) struct Command {
     pub(crate) needs_other_user: bool,
 }
 
-/// All commands, of this size. Those that take longest to prepare come last: they are what `--quick` may have no time for.
+/// All commands, of this size. Installers and servers come last: they take longest, and `--quick` may have no time left.
 pub(crate) fn all(scale: Scale) -> Vec<Command> {
-    [io(scale), compute(scale), servers(scale)].concat()
+    [io(scale), compute(scale), heavy(scale)].concat()
 }
 
 /// A command without anything before and after.
@@ -139,14 +139,6 @@ fn io(scale: Scale) -> Vec<Command> {
             "python3 importing six modules".into(),
             "python3 -c 'import asyncio, decimal, email.message, json, unittest, xml.dom.minidom'".into(),
         ),
-        Command {
-            prepare: WHEEL,
-            ..io("pip", &["python3", "pip3"], "pip install of a local wheel".into(), PIP.into())
-        },
-        Command {
-            prepare: TARBALL,
-            ..io("npm", &["node", "npm"], "npm install of a local tarball".into(), NPM.into())
-        },
         io(
             "sqlite",
             &["sqlite3"],
@@ -204,14 +196,23 @@ fn compute(scale: Scale) -> Vec<Command> {
     ]
 }
 
-fn servers(scale: Scale) -> Vec<Command> {
+/// Installers and servers.
+fn heavy(scale: Scale) -> Vec<Command> {
+    let io = |id, needs, title: String, script: String| command(Section::Io, id, needs, title, script);
     let Scale { requests, transactions, .. } = scale;
     vec![
         Command {
+            prepare: WHEEL,
+            ..io("pip", &["python3", "pip3"], "pip install of a local wheel".into(), PIP.into())
+        },
+        Command {
+            prepare: TARBALL,
+            ..io("npm", &["node", "npm"], "npm install of a local tarball".into(), NPM.into())
+        },
+        Command {
             setup: REDIS_START,
             teardown: "redis-cli -s $PWD/redis.sock shutdown nosave",
-            ..command(
-                Section::Io,
+            ..io(
                 "redis",
                 &["redis-server", "redis-cli", "redis-benchmark"],
                 format!("redis-benchmark, 2 × {requests} requests, unix socket"),
@@ -222,8 +223,7 @@ fn servers(scale: Scale) -> Vec<Command> {
             setup: POSTGRESQL_START,
             teardown: "pg_ctl -D database -m immediate stop",
             needs_other_user: true,
-            ..command(
-                Section::Io,
+            ..io(
                 "pgbench",
                 &["initdb", "pg_ctl", "pgbench", "setpriv"],
                 format!("pgbench, 2 × {transactions} transactions, unix socket"),

@@ -31,34 +31,37 @@ const STARTS_QUICK: usize = 5;
 const FLOOD: Duration = Duration::from_secs(3);
 const FLOOD_QUICK: Duration = Duration::from_millis(700);
 
-pub(super) fn measure(session: &Session, until: Until) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (measured, act) in [
-        (WARM, warm as fn(&Session, &Runtime) -> anyhow::Result<Vec<f64>>),
-        (COLD, cold),
-        (THROUGHPUT, throughput),
-    ] {
-        let (id, title, unit) = measured;
-        if !session.wants(Section::Life, id) {
-            continue;
-        }
-        let mut row = session.row(Section::Life, id, title, unit);
-        row.more_is_better = unit == "1/s";
-        for round in 0..session.rounds {
-            for (index, runtime) in session.runtimes.iter().enumerate() {
-                if until.is_over() || !row.is_open(index) {
-                    continue;
-                }
-                session.progress(&format!("round {}: {title}, {}", round + 1, runtime.name));
-                match act(session, runtime) {
-                    Ok(samples) => row.add(index, round, &samples),
-                    Err(error) => row.fail(index, &format!("{error:#}")),
-                }
+type Act = fn(&Session, &Runtime) -> anyhow::Result<Vec<f64>>;
+
+/// The start that everybody asks for.
+pub(super) fn measure_warm(session: &Session, until: Until) -> Vec<Row> {
+    measure(session, until, WARM, warm).into_iter().collect()
+}
+
+/// The others.
+pub(super) fn measure_others(session: &Session, until: Until) -> Vec<Row> {
+    let mut rows: Vec<Row> = measure(session, until, COLD, cold).into_iter().collect();
+    rows.extend(
+        measure(session, until, THROUGHPUT, throughput).map(|row| Row { more_is_better: true, ..row }),
+    );
+    rows
+}
+
+fn measure(session: &Session, until: Until, (id, title, unit): Measured, act: Act) -> Option<Row> {
+    let mut row = session.wants(Section::Life, id).then(|| session.row(Section::Life, id, title, unit))?;
+    for round in 0..session.rounds {
+        for (index, runtime) in session.runtimes.iter().enumerate() {
+            if until.is_over() || !row.is_open(index) {
+                continue;
+            }
+            session.progress(&format!("round {}: {title}, {}", round + 1, runtime.name));
+            match act(session, runtime) {
+                Ok(samples) => row.add(index, round, &samples),
+                Err(error) => row.fail(index, &format!("{error:#}")),
             }
         }
-        rows.push(row);
     }
-    rows
+    Some(row)
 }
 
 fn once(session: &Session, runtime: &Runtime) -> anyhow::Result<Duration> {
