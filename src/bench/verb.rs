@@ -20,9 +20,9 @@ const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 2;
 /// After so long `--quick` begins nothing new in each part: single operations, the life cycle, commands. What is under way
 /// still ends within its own patience.
-const QUICK_MICRO: Duration = Duration::from_secs(30);
-const QUICK_LIFE: Duration = Duration::from_secs(25);
-const QUICK_COMMANDS: Duration = Duration::from_secs(40);
+const QUICK_MICRO: Duration = Duration::from_secs(25);
+const QUICK_LIFE: Duration = Duration::from_secs(35);
+const QUICK_COMMANDS: Duration = Duration::from_secs(45);
 
 /// Measures, prints the tables, writes the files, and returns the exit status.
 pub(crate) fn bench(arguments: &BenchArguments) -> i32 {

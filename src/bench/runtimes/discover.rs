@@ -18,9 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE_QUICK: Duration = Duration::from_secs(10);
 /// gVisor's ways to run guest code.
 const GVISOR_PLATFORMS: &[&str] = &["systrap", "kvm", "ptrace"];
-/// Runtimes by how they are driven, and their programs; usk's is this one.
+/// Runtimes by how they are driven, and their programs; usk's is this one. It comes first: when the time is over, it is others
+/// that have no figures.
 const PROGRAMS: &[(&str, &str)] =
-    &[("bubblewrap", "bwrap"), ("crun", "crun"), ("runc", "runc"), ("runsc", "runsc"), ("usk", "")];
+    &[("usk", ""), ("bubblewrap", "bwrap"), ("crun", "crun"), ("runc", "runc"), ("runsc", "runsc")];
 /// What usk is measured with: the name in tables, the options, and the option that must exist for it.
 const USK: &[(&str, &[&str], Option<&str>)] = &[
     ("trap", &["--platform=trap"], None),
