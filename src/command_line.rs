@@ -8,8 +8,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::values::{
-    Tmpfs, UserSpec, Volume, parse_duration, parse_hostname, parse_size, parse_tmpfs, parse_user,
-    parse_volume,
+    NamedProgram, Tmpfs, UserSpec, Volume, parse_duration, parse_hostname, parse_runtime, parse_size,
+    parse_tmpfs, parse_user, parse_volume,
 };
 
 /// Run programs that nobody vetted on a kernel of their own, in a user process.
@@ -34,6 +34,8 @@ pub enum Verb {
     Run(Box<RunArguments>),
     /// Say what this host offers, what usk will use, and how to get what is missing
     Doctor(DoctorArguments),
+    /// Measure usk beside the other runtimes that are found here
+    Bench(BenchArguments),
     /// Set a sandbox up and keep it, without a command, until a signal ends it: for tests of its isolation
     #[command(hide = true)]
     Hold(Box<RunArguments>),
@@ -186,4 +188,52 @@ pub struct DoctorArguments {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+const BENCH_ABOUT: &str = "Measure usk beside the other runtimes that are found here
+
+Single operations, whole commands, and the life of sandboxes, natively and under bubblewrap, runc, crun, gVisor and usk,
+in turn. Prints tables and writes JSON, CSV, SVG and one page of HTML. Needs cc; as root it measures most.";
+
+/// Options of `usk bench`.
+#[derive(Args, Debug)]
+#[command(long_about = BENCH_ABOUT)]
+pub struct BenchArguments {
+    /// Measure only what has this in its name, as --list shows it; can be repeated
+    #[arg(long, value_name = "PART")]
+    pub only: Vec<String>,
+
+    /// Measure only under runtimes that have this in their names, and natively; can be repeated
+    #[arg(long, value_name = "PART")]
+    pub on: Vec<String>,
+
+    /// Rounds in which each runtime has its turn [default: 5, with --quick 2]
+    #[arg(long, value_name = "N", value_parser = parse_rounds)]
+    pub runs: Option<usize>,
+
+    /// Less of everything, in under two minutes
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Use this program for a runtime (bubblewrap, crun, runc, runsc, usk), or for another of its kind: runsc-new=PATH
+    #[arg(long = "runtime", value_name = "NAME=PATH", value_parser = parse_runtime)]
+    pub runtimes: Vec<NamedProgram>,
+
+    /// Directory for the files
+    #[arg(long, value_name = "DIR", default_value = "usk-bench")]
+    pub output: PathBuf,
+
+    /// List what can be measured, and measure nothing
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// More rounds than anybody waits for.
+const ROUNDS_MAX: usize = 1000;
+
+fn parse_rounds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(rounds) if (1..=ROUNDS_MAX).contains(&rounds) => Ok(rounds),
+        _ => Err(format!("expected a number from 1 to {ROUNDS_MAX}")),
+    }
 }

@@ -4,12 +4,13 @@
 //! makes the processes, and [`monitor`] stays with them until the end. The sentry's process sets itself up, gives up
 //! what it does not need, and becomes the kernel in [`boot`]. [`control`] is what monitor and sentry say to each
 //! other, [`filters`] what the processes may ask of the host, [`cgroup`] how memory is limited, [`doctor`] what a host
-//! lacks.
+//! lacks, [`bench`] what all of it costs beside other runtimes.
 //!
 //! This crate connects the others and decides nothing about Linux.
 
 #![forbid(unsafe_code)]
 
+mod bench;
 pub mod boot;
 pub mod cgroup;
 pub mod command_line;

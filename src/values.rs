@@ -156,6 +156,33 @@ pub fn parse_hostname(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
+/// The runtimes that `usk bench` can drive.
+const RUNTIMES: &[&str] = &["bubblewrap", "crun", "runc", "runsc", "usk"];
+
+/// A program to measure, as `usk bench --runtime NAME=PATH` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedProgram {
+    /// Its name in tables.
+    pub name: String,
+    /// The runtime that the name begins with: how the program is driven.
+    pub kind: &'static str,
+    /// The program.
+    pub program: PathBuf,
+}
+
+/// `NAME=PATH`, where NAME is a runtime or begins with one: `runsc-nightly=/opt/runsc`.
+pub fn parse_runtime(text: &str) -> Result<NamedProgram, String> {
+    let (name, program) = text.split_once('=').ok_or("expected NAME=PATH")?;
+    let kind = RUNTIMES
+        .iter()
+        .find(|kind| name.starts_with(**kind))
+        .ok_or_else(|| format!("'{name}' begins like no runtime; those known are {}", RUNTIMES.join(", ")))?;
+    if program.is_empty() {
+        return Err("the path is missing".into());
+    }
+    Ok(NamedProgram { name: name.into(), kind, program: program.into() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +233,16 @@ mod tests {
         assert_eq!(parse_user("nobody"), Ok(UserSpec { user: "nobody".into(), group: None }));
         for wrong in ["", ":1", "1:", "1:2:3"] {
             assert!(parse_user(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn runtimes_are_named_after_what_they_are_driven_like() {
+        let named = parse_runtime("runsc-nightly=/opt/runsc").unwrap();
+        assert_eq!((named.name.as_str(), named.kind), ("runsc-nightly", "runsc"));
+        assert_eq!(named.program, Path::new("/opt/runsc"));
+        for wrong in ["runsc", "runsc=", "docker=/usr/bin/docker", "=x"] {
+            assert!(parse_runtime(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -76,6 +76,7 @@ fn links_between_documents_lead_somewhere() {
         "CONTRIBUTING.md",
         "SPECIFICATION.md",
         "CHANGELOG.md",
+        "docs/benchmarks.md",
         "docs/roadmap.md",
     ];
     for document in documents {
