@@ -91,6 +91,11 @@ impl Platform for FakePlatform {
         let line = Mutex::new(self.line.lock().take());
         Ok(Arc::new(Space { memory: Mutex::new(Some(memory)), bytes, line }))
     }
+
+    /// Nothing dies behind its back.
+    fn wait_for_death(&self) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
 }
 
 impl AddressSpace for Space {
@@ -160,7 +165,7 @@ impl GuestThread for Guest {
         self.memory.registers_mut()
     }
 
-    fn extended_state(&self) -> Vec<u8> {
+    fn extended_state(&mut self) -> Vec<u8> {
         self.memory.extended_state()
     }
 

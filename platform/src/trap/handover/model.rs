@@ -8,6 +8,7 @@ mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, Ordering};
 }
 #[path = "word.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same source over other words")]
 mod word;
 use word::Handover;
 
