@@ -18,6 +18,7 @@ pub mod fs;
 pub mod ipc;
 pub mod mm;
 pub mod poll;
+pub mod sched;
 pub mod signal;
 pub mod signalfd;
 pub mod socket;

@@ -92,6 +92,8 @@ pub struct Task {
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
     pub affinity: AtomicU64,
+    /// `ioprio_set(2)` value; 0 follows the nice value.
+    pub io_priority: AtomicU32,
     /// Scheduling policy and priority, as set.
     pub scheduling: Mutex<(u32, u32)>,
     /// What the parent of a `vfork(2)` waits for.
@@ -138,6 +140,7 @@ impl Task {
             timer_slack_ns: AtomicU64::new(50_000),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
+            io_priority: AtomicU32::new(0),
             scheduling: Mutex::new((0, 0)),
             vfork_done: Mutex::new(None),
             call_number: AtomicI32::new(-1),
