@@ -35,6 +35,12 @@ pub trait FileSystem: Send + Sync {
         Caching::Forever
     }
 
+    /// True if no name can be added: then Linux says of every name that is not there that it is not, before it asks who may
+    /// create it (`/proc`).
+    fn has_fixed_names(&self) -> bool {
+        false
+    }
+
     /// What `statfs(2)` shows; the mount's flags are filled in by the caller.
     fn statistics(&self) -> Result<Statfs, Errno>;
 

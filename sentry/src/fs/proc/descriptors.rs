@@ -65,7 +65,8 @@ struct DescriptorLink {
 }
 
 impl LinkSource for DescriptorLink {
-    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
+    fn target(&self, caller: Caller<'_>) -> Result<Link, Errno> {
+        self.subject.check_access(caller)?;
         let task = self.subject.task.as_ref().ok_or(Errno::ENOENT)?;
         let file = task.files().get(self.fd).map_err(|_| Errno::ENOENT)?;
         Ok(Link::Magic(file.path().clone()))
@@ -123,13 +124,14 @@ const NAMESPACES: &[(&str, u64)] = &[
 pub(super) struct Namespaces {
     pub(super) device: u64,
     pub(super) number: u64,
+    pub(super) subject: Subject,
 }
 
 impl Directory for Namespaces {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         let known = NAMESPACES.iter().find(|(known, _)| known.as_bytes() == name);
         let (name, id) = known.ok_or(Errno::ENOENT)?;
-        let link = NamespaceLink(format!("{name}:[{id}]"));
+        let link = NamespaceLink { subject: self.subject.clone(), text: format!("{name}:[{id}]") };
         Ok(SyntheticInode::link(self.device, self.number << 8 | id & 0xff, link).into_ref())
     }
 
@@ -145,11 +147,15 @@ impl Directory for Namespaces {
     }
 }
 
-struct NamespaceLink(String);
+struct NamespaceLink {
+    subject: Subject,
+    text: String,
+}
 
 impl LinkSource for NamespaceLink {
-    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
-        Ok(Link::Target(self.0.clone().into_bytes()))
+    fn target(&self, caller: Caller<'_>) -> Result<Link, Errno> {
+        self.subject.check_access(caller)?;
+        Ok(Link::Target(self.text.clone().into_bytes()))
     }
 }
 
