@@ -61,7 +61,7 @@ fn key(task: &Task, address: u64, private: bool) -> Result<FutexKey, Errno> {
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    Ok(task.mm().futex_key(address, private))
+    task.mm().futex_key(address, private)
 }
 
 fn load(current: &Current, address: u64) -> Result<u32, Errno> {
