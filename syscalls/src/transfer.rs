@@ -8,7 +8,7 @@ use usk_abi::socket::MessageFlags;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_sentry::net::{socket, socket_of};
 use usk_sentry::task::{Current, Resource, UNLIMITED};
-use usk_sentry::vfs::{FileType, OWN_POSITION, OpenFile};
+use usk_sentry::vfs::{FileType, OWN_POSITION, OpenFile, drop_privileges};
 use usk_sentry::{BytesSource, IoVec, MAX_TRANSFER, Source, SysError, SysResult, UserPtr};
 
 /// Where in a file a transfer happens.
@@ -179,6 +179,9 @@ fn write_with(
         return Err(Errno::ESPIPE.into());
     }
     file.ops.admit(current, file, true)?;
+    if total > 0 && file.ops.is_seekable() {
+        drop_privileges(file.inode(), &current.task.credentials())?;
+    }
     let appends = (file.open_flags().contains(OpenFlags::APPEND) || flags.contains(RwFlags::APPEND))
         && !flags.contains(RwFlags::NOAPPEND)
         && file.ops.is_seekable()

@@ -13,7 +13,7 @@ use crate::mm::placement::Placement;
 use crate::mm::tree::{Totals, VmaTree};
 use crate::mm::vma::{ALL_ACCESS, Backing, Vma, VmaFlags};
 use crate::task::{Resource, Task};
-use crate::vfs::OpenFile;
+use crate::vfs::{FileClaim, OpenFile};
 
 /// May lock memory without limit (`capabilities(7)`).
 const CAP_IPC_LOCK: u32 = 14;
@@ -44,7 +44,15 @@ pub(in crate::mm) struct State {
     /// Barriers that a process has registered for (`membarrier(2)`).
     pub(in crate::mm) barriers: BarrierKinds,
     auxiliary_vector: Arc<[u8]>,
-    executable: Option<Arc<OpenFile>>,
+    executable: Option<Executable>,
+}
+
+/// The program's file, which nobody may write while it runs.
+#[derive(Clone)]
+pub(crate) struct Executable {
+    pub(crate) file: Arc<OpenFile>,
+    #[expect(dead_code, reason = "held, not used")]
+    pub(crate) claim: Arc<FileClaim>,
 }
 
 /// Where the parts of a program are: what `/proc/PID/stat` and the heap need. Addresses.
@@ -213,7 +221,13 @@ impl Mm {
 
     /// A task uses it no more.
     pub(crate) fn leave(&self) {
-        self.users.fetch_sub(1, Ordering::SeqCst);
+        if self.users.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // What it mapped is free for others now, however long somebody keeps this object.
+            let mut state = self.state.lock();
+            let mapped = (state.executable.take(), std::mem::take(&mut state.tree));
+            drop(state);
+            drop(mapped);
+        }
     }
 
     /// A number that no other address space of this sentry ever has.
@@ -243,7 +257,7 @@ impl Mm {
 
     /// The program's file, for `/proc/PID/exe`.
     pub fn executable(&self) -> Option<Arc<OpenFile>> {
-        self.state.lock().executable.clone()
+        self.state.lock().executable.as_ref().map(|executable| executable.file.clone())
     }
 
     /// Memory in use.
@@ -280,7 +294,7 @@ impl Mm {
         areas: Vec<Vma>,
         placement: Placement,
         image: ImageRanges,
-        executable: Arc<OpenFile>,
+        executable: Executable,
     ) -> Result<(), Errno> {
         let mut state = self.state.lock();
         apply(thread, operations)?;

@@ -6,7 +6,9 @@ use usk_abi::fs::{S_ISGID, S_ISUID};
 
 use crate::task::Credentials;
 use crate::vfs::permission::{check_path, is_owner};
-use crate::vfs::{Access, FileType, NameContext, Path, SetAttributes, Timestamp};
+use crate::vfs::{
+    Access, Attributes, FileClaim, FileType, InodeRef, NameContext, Path, SetAttributes, Timestamp,
+};
 
 /// What `utimensat(2)` does with a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,10 @@ impl NameContext<'_> {
         if !credentials.in_group(attributes.gid) && !credentials.has_capability(CAP_FSETID) {
             permissions &= !S_ISGID;
         }
-        inode.set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })
+        inode
+            .set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })?;
+        inode.common().set_plain(false);
+        Ok(())
     }
 
     /// `chown(2)` of what is at `path`.
@@ -64,7 +69,7 @@ impl NameContext<'_> {
         }
         let mut change = SetAttributes { uid, gid, ..SetAttributes::default() };
         if inode.file_type() != FileType::Directory {
-            change.permissions = without_privileges(attributes.mode);
+            change.permissions = without_privileges(&attributes, credentials);
         }
         inode.set_attributes(&change)
     }
@@ -100,6 +105,7 @@ impl NameContext<'_> {
             _ => return Err(Errno::EINVAL),
         }
         check_path(path, self.caller.credentials, Access::WRITE)?;
+        let _claim = FileClaim::write(inode)?;
         self.set_size(path, size)
     }
 
@@ -109,7 +115,7 @@ impl NameContext<'_> {
         let inode = path.inode()?;
         let mut change = SetAttributes { size: Some(size), ..SetAttributes::default() };
         if !self.caller.credentials.has_capability(CAP_FSETID) {
-            change.permissions = without_privileges(inode.attributes()?.mode);
+            change.permissions = without_privileges(&inode.attributes()?, self.caller.credentials);
         }
         inode.set_attributes(&change)
     }
@@ -120,14 +126,32 @@ impl NameContext<'_> {
     }
 }
 
-/// The permissions without set-user-ID, and without set-group-ID if the group may execute the file; `None` if nothing
-/// changes by that.
-fn without_privileges(mode: u32) -> Option<u32> {
-    let mut permissions = mode & 0o7777 & !S_ISUID;
-    if mode & 0o010 != 0 {
+/// What a file that is written loses, unless the writer is privileged: set-user-ID and set-group-ID (the kernel's
+/// `file_remove_privs`).
+pub fn drop_privileges(inode: &InodeRef, credentials: &Credentials) -> Result<(), Errno> {
+    let common = inode.common();
+    if common.is_plain() || credentials.has_capability(CAP_FSETID) || inode.file_type() != FileType::Regular {
+        return Ok(());
+    }
+    // Before the look; chmod(2) takes it back after the change: so a change between the two is not forgotten.
+    common.set_plain(true);
+    let permissions = without_privileges(&inode.attributes()?, credentials);
+    if permissions.is_some() {
+        inode.set_attributes(&SetAttributes { permissions, ..SetAttributes::default() })?;
+    }
+    Ok(())
+}
+
+/// The permissions without set-user-ID, and without set-group-ID if the group may execute the file or the caller is not of it
+/// (`setattr_should_drop_suidgid`); `None` if nothing changes by that.
+fn without_privileges(attributes: &Attributes, credentials: &Credentials) -> Option<u32> {
+    let before = attributes.mode & 0o7777;
+    let mut permissions = before & !S_ISUID;
+    let may_keep = credentials.in_group(attributes.gid) || credentials.has_capability(CAP_FSETID);
+    if before & 0o010 != 0 || !may_keep {
         permissions &= !S_ISGID;
     }
-    (permissions != mode & 0o7777).then_some(permissions)
+    (permissions != before).then_some(permissions)
 }
 
 /// The credentials that `access(2)` checks with: the real identifiers, and capabilities only for a real user 0.

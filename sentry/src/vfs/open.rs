@@ -12,7 +12,7 @@ use crate::vfs::directory_file::{DirectoryFile, PathFile};
 use crate::vfs::permission::{check_path, is_owner};
 use crate::vfs::special::{OpenedDevice, open_fifo};
 use crate::vfs::walk::{Last, Walk};
-use crate::vfs::{Access, FileOps, FileType, MountFlags, NameContext, OpenFile, Path, SetAttributes};
+use crate::vfs::{Access, FileClaim, FileOps, FileType, MountFlags, NameContext, OpenFile, Path};
 
 /// How to open a file. Flags that contradict each other have been refused.
 #[derive(Clone, Copy, Debug, Default)]
@@ -180,6 +180,8 @@ impl NameContext<'_> {
             self.check_open(path, flags, truncates)?;
         }
         let kept = (flags & !TRANSIENT) | OpenFlags::LARGEFILE;
+        let writes = file_type == FileType::Regular && flags.is_writable();
+        let claim = if writes { Some(FileClaim::write(&inode)?) } else { None };
         let ops: Arc<dyn FileOps> = match file_type {
             _ if inode.opens_itself() => inode.open(&inode, flags, self.caller)?,
             FileType::Regular => inode.open(&inode, flags, self.caller)?,
@@ -195,9 +197,10 @@ impl NameContext<'_> {
             FileType::Socket | FileType::Anonymous => return Err(Errno::ENXIO.into()),
         };
         if truncates {
-            inode.set_attributes(&SetAttributes { size: Some(0), ..SetAttributes::default() })?;
+            let _claim = FileClaim::write(&inode)?;
+            self.set_size(path, 0)?;
         }
-        Ok(OpenFile::named(ops, kept, path.clone()))
+        Ok(OpenFile::claimed(ops, kept, path.clone(), claim))
     }
 
     /// May the caller open this file so? (The kernel's `may_open`.)
@@ -248,10 +251,11 @@ impl NameContext<'_> {
         let node = self.new_node(directory.inode()?, &file)?;
         let linkable = !how.flags.contains(OpenFlags::EXCL);
         let inode = directory.inode()?.create_unnamed(&node, linkable)?;
+        let claim = FileClaim::write(&inode)?;
         let ops = inode.open(&inode, how.flags, self.caller)?;
         let number = inode.attributes()?.inode;
         let dentry = directory.dentry.unnamed_child(format!("#{number}").as_bytes(), inode);
         let kept = (how.flags & !TRANSIENT) | OpenFlags::LARGEFILE;
-        Ok(OpenFile::named(ops, kept, Path { mount: directory.mount, dentry }))
+        Ok(OpenFile::claimed(ops, kept, Path { mount: directory.mount, dentry }, Some(claim)))
     }
 }

@@ -12,7 +12,7 @@ use usk_abi::{Errno, PollEvents};
 use crate::task::Current;
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
-use crate::vfs::{DirectoryEntry, InodeRef, Path};
+use crate::vfs::{DirectoryEntry, FileClaim, InodeRef, Path};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -205,6 +205,8 @@ pub struct OpenFile {
     /// The position, in bytes. Held locked while a read or a write moves it.
     pub position: Mutex<u64>,
     place: Place,
+    /// That it is open for writing, if it is a regular file and is.
+    _claim: Option<FileClaim>,
     /// Who wants to know when this open file is gone.
     close_watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
 }
@@ -231,7 +233,7 @@ impl Drop for OpenFile {
 }
 
 impl OpenFile {
-    fn with(ops: Arc<dyn FileOps>, flags: u32, place: Place) -> Arc<Self> {
+    fn with(ops: Arc<dyn FileOps>, flags: u32, place: Place, claim: Option<FileClaim>) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         Arc::new(OpenFile {
             ops,
@@ -239,26 +241,37 @@ impl OpenFile {
             flags: AtomicU32::new(flags),
             position: Mutex::new(0),
             place,
+            _claim: claim,
             close_watchers: Mutex::default(),
         })
     }
 
     /// An open file of the file at `path`, which exists. `flags` are `O_*`.
     pub fn named(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Path) -> Arc<Self> {
-        Self::with(ops, flags.bits(), Place::Named(path))
+        Self::claimed(ops, flags, path, None)
+    }
+
+    /// [`OpenFile::named`], with the claim to write it.
+    pub(super) fn claimed(
+        ops: Arc<dyn FileOps>,
+        flags: OpenFlags,
+        path: Path,
+        claim: Option<FileClaim>,
+    ) -> Arc<Self> {
+        Self::with(ops, flags.bits(), Place::Named(path), claim)
     }
 
     /// A file that no directory names: a pipe, a socket, an eventfd. `flags` are `O_*`; `label` is what
     /// `/proc/PID/fd/N` shows. Its inode is made when it is asked for; the label says what it is (see
     /// [`AnonymousInode`](crate::vfs::AnonymousInode)).
     pub fn anonymous(ops: Arc<dyn FileOps>, flags: u32, label: impl Into<String>) -> Arc<Self> {
-        Self::with(ops, flags, Place::Anonymous { label: label.into(), path: OnceLock::new() })
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path: OnceLock::new() }, None)
     }
 
     /// [`OpenFile::anonymous`], with an inode that exists already.
     pub fn unnamed(ops: Arc<dyn FileOps>, flags: u32, label: &str, inode: InodeRef) -> Arc<Self> {
         let path = OnceLock::from(anonymous_path(label, inode));
-        Self::with(ops, flags, Place::Anonymous { label: label.into(), path })
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path }, None)
     }
 
     /// A number that no other open file has had.
