@@ -7,6 +7,7 @@ use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{Errno, Signal};
 use usk_platform::{ExitReason, GuestThread, Trap, host};
 
+use crate::file::async_io;
 use crate::mm::{HostFault, MemoryLimits};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::Runner;
@@ -97,6 +98,7 @@ fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
     current.task.call_number.store(i32::try_from(number).unwrap_or(-1), Ordering::Relaxed);
     let result = dispatcher.dispatch(current, number, arguments);
     current.task.call_number.store(-1, Ordering::Relaxed);
+    async_io::send_due();
     if std::mem::take(&mut current.keep_registers) {
         return;
     }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use usk_abi::fs::{FallocateMode, OpenFlags, Seals};
 use usk_abi::{Errno, PollEvents};
 
+use crate::file::async_io::{self, FileOwner};
 use crate::task::Current;
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
@@ -138,6 +139,11 @@ pub trait FileOps: Send + Sync + Any {
         PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
     }
 
+    /// True if the file has signal-driven input and output (`O_ASYNC`): pipes, sockets, terminals.
+    fn raises_signals(&self) -> bool {
+        false
+    }
+
     /// Where changes of readiness are notified; `None` for files that are always ready (and that epoll refuses with
     /// `EPERM`).
     fn wait_queue(&self) -> Option<&WaitQueue> {
@@ -205,6 +211,8 @@ pub struct OpenFile {
     /// The position, in bytes. Held locked while a read or a write moves it.
     pub position: Mutex<u64>,
     place: Place,
+    /// Who gets signals about it, once somebody has asked.
+    owner: OnceLock<Arc<FileOwner>>,
     /// That it is open for writing, if it is a regular file and is.
     _claim: Option<FileClaim>,
     /// Who wants to know when this open file is gone.
@@ -219,6 +227,9 @@ pub trait CloseWatcher: Send + Sync {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if self.owner.get().is_some() {
+            async_io::set_async(self, -1, false);
+        }
         for watcher in std::mem::take(self.close_watchers.get_mut()) {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.file_closed(self);
@@ -241,6 +252,7 @@ impl OpenFile {
             flags: AtomicU32::new(flags),
             position: Mutex::new(0),
             place,
+            owner: OnceLock::new(),
             _claim: claim,
             close_watchers: Mutex::default(),
         })
@@ -333,6 +345,16 @@ impl OpenFile {
     /// True if operations do not wait.
     pub fn is_nonblocking(&self) -> bool {
         self.open_flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// Who gets signals about it.
+    pub fn owner(&self) -> &Arc<FileOwner> {
+        self.owner.get_or_init(FileOwner::new)
+    }
+
+    /// The same, if anybody has ever asked.
+    pub fn owner_if_any(&self) -> Option<&Arc<FileOwner>> {
+        self.owner.get()
     }
 
     /// `O_*` status flags and access mode.
