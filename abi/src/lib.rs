@@ -15,6 +15,7 @@ pub mod epoll;
 mod errno;
 pub mod fcntl;
 pub mod fs;
+pub mod inotify;
 pub mod ipc;
 pub mod mm;
 pub mod poll;

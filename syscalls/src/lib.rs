@@ -45,6 +45,8 @@ mod getsockname;
 mod getsockopt;
 mod getuid;
 mod getxattr;
+mod inotify_add_watch;
+mod inotify_init;
 mod ioctl;
 mod ioprio_set;
 mod kill;

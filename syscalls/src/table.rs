@@ -113,6 +113,8 @@ const FILES: &[&[Row]] = &[
     crate::getsockopt::ROWS,
     crate::getuid::ROWS,
     crate::getxattr::ROWS,
+    crate::inotify_add_watch::ROWS,
+    crate::inotify_init::ROWS,
     crate::ioctl::ROWS,
     crate::ioprio_set::ROWS,
     crate::kill::ROWS,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use usk_abi::fs::{IOV_MAX, OpenFlags, RawIoVec, RwFlags};
+use usk_abi::inotify::InotifyMask;
 use usk_abi::signal::SignalInfo;
 use usk_abi::socket::MessageFlags;
 use usk_abi::{Errno, PollEvents, Signal};
@@ -123,6 +124,9 @@ pub(crate) fn read_file(
         };
         Ok(read as u64)
     });
+    if matches!(read, Ok(count) if count > 0) {
+        file.happened(InotifyMask::ACCESS);
+    }
     match read {
         Err(SysError::Errno(Errno::EAGAIN)) if total(ranges) == 0 => Ok(0),
         read => read,
@@ -202,6 +206,9 @@ fn write_with(
             break Ok(());
         }
     };
+    if done > 0 {
+        file.happened(InotifyMask::MODIFY);
+    }
     match result {
         Err(SysError::Errno(Errno::EPIPE)) if done == 0 => {
             raise(current, Signal::SIGPIPE);

@@ -2,6 +2,7 @@
 
 use usk_abi::Errno;
 use usk_abi::fs::{AT_FDCWD, AtFlags, FallocateMode, OpenFlags};
+use usk_abi::inotify::InotifyMask;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{FileType, drop_privileges};
@@ -68,5 +69,6 @@ fn sys_fallocate(current: &mut Current, arguments: SyscallArguments) -> SysResul
     }
     drop_privileges(file.inode(), &current.task.credentials())?;
     file.ops.allocate(&file, mode, offset, length)?;
+    file.happened(InotifyMask::MODIFY);
     Ok(0)
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`epoll`], [`eventfd`], [`signalfd`], [`timerfd`]; [`poll`]: what poll(2) and select(2) have in common.
 //! - [`async_io`]: signals when files become ready.
+//! - [`inotify`]: watching files.
 //! - [`pipe`]: pipes and FIFOs; [`splice`]: moving bytes through them.
 //! - [`host`]: descriptors of the host that the sandbox was given, and the thread that waits for them.
 
@@ -10,6 +11,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod host;
 mod host_poller;
+pub mod inotify;
 pub mod pipe;
 pub mod poll;
 pub(crate) mod ring;

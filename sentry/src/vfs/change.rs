@@ -3,11 +3,12 @@
 use usk_abi::Errno;
 use usk_abi::capability::{CAP_CHOWN, CAP_FSETID};
 use usk_abi::fs::{S_ISGID, S_ISUID};
+use usk_abi::inotify::InotifyMask;
 
 use crate::task::Credentials;
 use crate::vfs::permission::{check_path, is_owner};
 use crate::vfs::{
-    Access, Attributes, FileClaim, FileType, InodeRef, NameContext, Path, SetAttributes, Timestamp,
+    Access, Attributes, FileClaim, FileType, InodeRef, NameContext, Path, SetAttributes, Timestamp, notify,
 };
 
 /// What `utimensat(2)` does with a time.
@@ -51,6 +52,7 @@ impl NameContext<'_> {
         inode
             .set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })?;
         inode.common().set_plain(false);
+        notify::on_file(&path.dentry, InotifyMask::ATTRIB);
         Ok(())
     }
 
@@ -71,7 +73,11 @@ impl NameContext<'_> {
         if inode.file_type() != FileType::Directory {
             change.permissions = without_privileges(&attributes, credentials);
         }
-        inode.set_attributes(&change)
+        inode.set_attributes(&change)?;
+        if uid.is_some() || gid.is_some() || change.permissions.is_some() {
+            notify::on_file(&path.dentry, InotifyMask::ATTRIB);
+        }
+        Ok(())
     }
 
     /// `utimensat(2)` of what is at `path`.
@@ -93,7 +99,15 @@ impl NameContext<'_> {
             accessed: accessed.value(now),
             modified: modified.value(now),
             ..SetAttributes::default()
-        })
+        })?;
+        // Both times are a change of attributes, one is what it stands for (the kernel's fsnotify_change).
+        let mask = match (accessed, modified) {
+            (_, TimeChange::Keep) => InotifyMask::ACCESS,
+            (TimeChange::Keep, _) => InotifyMask::MODIFY,
+            _ => InotifyMask::ATTRIB,
+        };
+        notify::on_file(&path.dentry, mask);
+        Ok(())
     }
 
     /// `truncate(2)` of what is at `path`.
@@ -117,7 +131,9 @@ impl NameContext<'_> {
         if !self.caller.credentials.has_capability(CAP_FSETID) {
             change.permissions = without_privileges(&inode.attributes()?, self.caller.credentials);
         }
-        inode.set_attributes(&change)
+        inode.set_attributes(&change)?;
+        notify::on_file(&path.dentry, InotifyMask::MODIFY);
+        Ok(())
     }
 
     /// `access(2)` of what is at `path`.

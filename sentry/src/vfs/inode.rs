@@ -1,7 +1,7 @@
 //! File systems and their files, as the rest of the VFS sees them.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -9,6 +9,7 @@ use usk_abi::Errno;
 use usk_abi::fs::{OpenFlags, RenameFlags, Statfs};
 
 use crate::task::{Credentials, Task};
+use crate::vfs::notify::Watches;
 use crate::vfs::{Attributes, Exclusion, FileLocks, FileOps, FileType, Listing, Path, SetAttributes};
 
 /// A file, shared by all its names.
@@ -102,12 +103,27 @@ pub struct InodeCommon {
     pub writable_mappings: Exclusion,
     /// It is known to have neither set-user-ID nor set-group-ID, so that a write need not look (`S_NOSEC`).
     is_plain: AtomicBool,
+    watches: OnceLock<Box<Watches>>,
+    /// Open files that name it.
+    pub(super) opens: AtomicU32,
+    /// It has lost its last name while it was watched.
+    pub(super) is_gone: AtomicBool,
 }
 
 impl InodeCommon {
     /// Its advisory locks.
     pub fn locks(&self) -> &FileLocks {
         self.locks.get_or_init(Box::default)
+    }
+
+    /// Those who watch it.
+    pub fn watches(&self) -> &Watches {
+        self.watches.get_or_init(Box::default)
+    }
+
+    /// Those who watch it, if anybody ever did.
+    pub fn watches_if_any(&self) -> Option<&Watches> {
+        self.watches.get().map(|watches| &**watches)
     }
 
     /// True if a write need not look for set-user-ID and set-group-ID bits.

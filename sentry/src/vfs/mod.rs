@@ -26,6 +26,7 @@ mod inode;
 mod listing;
 mod locks;
 mod mount;
+pub mod notify;
 mod open;
 mod open_file;
 #[cfg(test)]

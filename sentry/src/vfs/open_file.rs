@@ -7,13 +7,14 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use usk_abi::fs::{FallocateMode, OpenFlags, Seals};
+use usk_abi::inotify::InotifyMask;
 use usk_abi::{Errno, PollEvents};
 
 use crate::file::async_io::{self, FileOwner};
 use crate::task::Current;
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
-use crate::vfs::{DirectoryEntry, FileClaim, InodeRef, Path};
+use crate::vfs::{DirectoryEntry, FileClaim, InodeRef, Path, notify};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -174,6 +175,11 @@ pub trait FileOps: Send + Sync + Any {
         Ok(())
     }
 
+    /// What `/proc/PID/fdinfo/N` says besides position and flags: whole lines.
+    fn information(&self) -> String {
+        String::new()
+    }
+
     /// This object as its own type, for code that works on one kind of file only.
     fn as_any(&self) -> &dyn Any;
 }
@@ -227,6 +233,17 @@ pub trait CloseWatcher: Send + Sync {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if let Place::Named(path) = &self.place
+            && let Some(inode) = path.dentry.inode()
+        {
+            let mask = if self.open_flags().is_writable() {
+                InotifyMask::CLOSE_WRITE
+            } else {
+                InotifyMask::CLOSE_NOWRITE
+            };
+            self.happened(mask);
+            notify::on_last_close(inode);
+        }
         if self.owner.get().is_some() {
             async_io::set_async(self, -1, false);
         }
@@ -246,6 +263,11 @@ impl Drop for OpenFile {
 impl OpenFile {
     fn with(ops: Arc<dyn FileOps>, flags: u32, place: Place, claim: Option<FileClaim>) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        if let Place::Named(path) = &place
+            && let Some(inode) = path.dentry.inode()
+        {
+            inode.common().opens.fetch_add(1, Ordering::Relaxed);
+        }
         Arc::new(OpenFile {
             ops,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -340,6 +362,16 @@ impl OpenFile {
     pub fn check_writable(&self) -> Result<(), Errno> {
         let flags = self.open_flags();
         if flags.is_writable() && !flags.contains(OpenFlags::PATH) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// Tells those who watch the file (not by an `O_PATH` descriptor) what has been done with it.
+    pub fn happened(&self, mask: InotifyMask) {
+        if notify::is_active()
+            && let Place::Named(path) = &self.place
+            && !self.open_flags().contains(OpenFlags::PATH)
+        {
+            notify::on_file(&path.dentry, mask);
+        }
     }
 
     /// True if operations do not wait.

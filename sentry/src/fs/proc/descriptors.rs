@@ -92,8 +92,11 @@ impl Directory for DescriptorInformation {
             let position = *file.position.lock();
             let inode = file.inode().attributes().map_or(0, |known| known.inode);
             let flags = file.flags() | close_on_exec;
-            let text =
-                format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{inode}\n", path.mount.id);
+            let more = file.ops.information();
+            let text = format!(
+                "pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{inode}\n{more}",
+                path.mount.id
+            );
             Ok(text.into_bytes())
         };
         Ok(SyntheticInode::text(self.device, number(&self.subject, fd, true), 0o444, make).into_ref())
