@@ -22,6 +22,7 @@
 //!     Task wake-ups (Waiter)
 //! Mm::state (the VMA tree)
 //!   futex buckets
+//!     who waits for which owner of a priority-inheriting futex
 //! FdTable
 //! OpenFile::position
 //!   FsContext
@@ -33,7 +34,8 @@
 //!       SuperBlock::cache (what may be evicted)
 //!         Dentry::children
 //!     Dentry::position, MountNamespace::mounts, FileLocks
-//!     file objects (pipe, socket, terminal, …)
+//!     file objects (pipe, socket, terminal, …; inotify: a file's watches → instance)
+//!       FileOwner (signals on readiness: what is due is sent with no lock held)
 //!       WaitQueue
 //!         Waiter, epoll ready list
 //! ```

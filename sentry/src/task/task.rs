@@ -10,6 +10,7 @@ use usk_abi::signal::code::SI_TIMER;
 use usk_abi::signal::{AlternateStack, SignalInfo, SignalSet};
 use usk_platform::{Kick, host};
 
+use crate::futex::OwnerState;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::signal::PendingSignals;
@@ -80,6 +81,8 @@ pub struct Task {
     pub clear_child_tid: AtomicU64,
     /// Head of the robust futex list; 0 is none.
     pub robust_list: AtomicU64,
+    /// Whether anybody waits for a priority-inheriting futex of the task's.
+    pub pi_owner: OwnerState,
     /// Signal sent when the parent thread ends (`PR_SET_PDEATHSIG`); 0 is none.
     pub parent_death_signal: AtomicI32,
     /// `nice(2)` value.
@@ -134,6 +137,7 @@ impl Task {
             runner: ArcSwapOption::empty(),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            pi_owner: OwnerState::default(),
             parent_death_signal: AtomicI32::new(0),
             nice: AtomicI32::new(0),
             dumpable: AtomicU32::new(1),
