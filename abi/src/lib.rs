@@ -20,6 +20,7 @@ pub mod ipc;
 pub mod mm;
 pub mod poll;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod signalfd;
 pub mod socket;

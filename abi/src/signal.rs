@@ -349,6 +349,17 @@ impl SignalInfo {
         Self::new(signal, code).put_u64(0, band).put_u32(8, fd as u32)
     }
 
+    /// A filter of system calls raised it: the address behind the call, its number and architecture, and the filter's number in
+    /// `si_errno`.
+    pub fn seccomp(address: u64, number: i32, architecture: u32, detail: u32) -> Self {
+        let mut info = Self::new(Signal::SIGSYS, code::SYS_SECCOMP)
+            .put_u64(0, address)
+            .put_u32(8, number as u32)
+            .put_u32(12, architecture);
+        info.errno = detail as i32;
+        info
+    }
+
     /// A message queue's notification.
     pub fn message_queue(signal: Signal, pid: i32, uid: u32, value: u64) -> Self {
         Self::user(signal, code::SI_MESGQ, pid, uid).put_u64(8, value)

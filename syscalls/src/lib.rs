@@ -82,6 +82,7 @@ mod recv;
 mod rename;
 mod sched;
 mod sched_setattr;
+mod seccomp;
 mod select;
 mod semctl;
 mod semget;

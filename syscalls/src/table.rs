@@ -148,6 +148,7 @@ const FILES: &[&[Row]] = &[
     crate::rename::ROWS,
     crate::sched::ROWS,
     crate::sched_setattr::ROWS,
+    crate::seccomp::ROWS,
     crate::select::ROWS,
     crate::semctl::ROWS,
     crate::semget::ROWS,

@@ -214,7 +214,12 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         let _ = UserPtr::<i32>::new(arguments.child_tid).write(&*mm.space, &tid);
     }
     mm.enter();
-    group.state.lock().threads.push(task.clone());
+    {
+        // Under one lock, so that a filter for all threads misses none (see seccomp).
+        let mut state = group.state.lock();
+        task.seccomp.copy_from(&parent.seccomp);
+        state.threads.push(task.clone());
+    }
     table.insert_thread(tid, task.clone());
     if !flags.contains(CloneFlags::THREAD) {
         insert_process(&mut table, &parent, group, arguments, tid);

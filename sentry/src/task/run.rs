@@ -9,6 +9,7 @@ use usk_platform::{ExitReason, GuestThread, Trap, host};
 
 use crate::file::async_io;
 use crate::mm::{HostFault, MemoryLimits};
+use crate::seccomp::{self, Verdict};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::Runner;
 use crate::task::{Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task};
@@ -95,6 +96,14 @@ fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
     let registers = current.thread.registers();
     let number = registers.syscall_number();
     let arguments = SyscallArguments(registers.syscall_arguments());
+    match seccomp::judge(current, number, arguments, instruction) {
+        Verdict::Allow => {}
+        Verdict::Return(value) => {
+            current.thread.registers_mut().set_return_value(value);
+            return;
+        }
+        Verdict::Skip => return,
+    }
     current.task.call_number.store(i32::try_from(number).unwrap_or(-1), Ordering::Relaxed);
     let result = dispatcher.dispatch(current, number, arguments);
     current.task.call_number.store(-1, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use usk_platform::{Kick, host};
 use crate::futex::OwnerState;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
+use crate::seccomp::Seccomp;
 use crate::signal::PendingSignals;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
@@ -91,6 +92,8 @@ pub struct Task {
     pub dumpable: AtomicU32,
     /// `PR_SET_TIMERSLACK`, nanoseconds.
     pub timer_slack_ns: AtomicU64,
+    /// `seccomp(2)`.
+    pub seccomp: Seccomp,
     /// `personality(2)`.
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
@@ -142,6 +145,7 @@ impl Task {
             nice: AtomicI32::new(0),
             dumpable: AtomicU32::new(1),
             timer_slack_ns: AtomicU64::new(50_000),
+            seccomp: Seccomp::default(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
             io_priority: AtomicU32::new(0),
