@@ -142,6 +142,66 @@ pub fn wait(
     }
 }
 
+/// A word to wait on.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// Its address.
+    pub address: u64,
+    /// Whether it is private to the address space.
+    pub private: bool,
+    /// What it must hold.
+    pub expected: u32,
+}
+
+/// `futex_waitv(2)`: sleeps while every word holds what is expected, until one of them is woken; returns which.
+pub fn wait_any(current: &mut Current, words: &[Word], deadline: Option<Deadline>) -> SysResult<usize> {
+    let keys = words.iter().map(|word| key(&current.task, word.address, word.private));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let waiter = current.task.waiter.clone();
+    let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(words.len());
+    waiter.arm();
+    for (word, key) in words.iter().zip(keys) {
+        let index = bucket_of(&key);
+        let mut bucket = BUCKETS[index].lock();
+        let refused = match load(current, word.address) {
+            Ok(value) if value == word.expected => None,
+            Ok(_) => Some(Errno::EAGAIN),
+            Err(errno) => Some(errno),
+        };
+        if let Some(errno) = refused {
+            drop(bucket);
+            // Somebody may have been faster and woken one that was queued already.
+            return leave_all(&slots).ok_or(errno.into());
+        }
+        let slot = Slot::new(index);
+        slots.push(slot.clone());
+        bucket.push(Waiting { key, bitset: MATCH_ANY, waiter: waiter.clone(), slot, kind: Kind::Plain });
+    }
+    loop {
+        let wake = waiter.wait(deadline, false);
+        let is_woken = |slot: &Arc<Slot>| *slot.place.lock() == Place::Woken;
+        let failure = match wake {
+            _ if slots.iter().any(is_woken) => Errno::EAGAIN.into(),
+            // Something else used the waiter; sleep on.
+            Wake::Notified => continue,
+            Wake::TimedOut => Errno::ETIMEDOUT.into(),
+            Wake::Interrupted => Restart::IfHandlerAllows.into(),
+        };
+        return leave_all(&slots).ok_or(failure);
+    }
+}
+
+/// Takes sleepers out of their buckets. The last that has been woken, if any has.
+fn leave_all(slots: &[Arc<Slot>]) -> Option<usize> {
+    let mut woken = None;
+    for (index, slot) in slots.iter().enumerate() {
+        if !leave(slot) {
+            woken = Some(index);
+        }
+    }
+    woken
+}
+
 /// Takes a sleeper out of its bucket. False if it has been woken meanwhile.
 fn leave(slot: &Arc<Slot>) -> bool {
     loop {

@@ -230,6 +230,11 @@ impl Mm {
         }
     }
 
+    /// True if all of a range is mapped.
+    pub fn is_mapped(&self, start: u64, end: u64) -> bool {
+        self.state.lock().tree.first_hole(start, end) >= end
+    }
+
     /// A number that no other address space of this sentry ever has.
     pub fn id(&self) -> u64 {
         self.id

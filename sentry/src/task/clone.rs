@@ -258,6 +258,7 @@ fn child_signals(parent: &Task, flags: CloneFlags) -> TaskSignals {
 
 fn inherit_attributes(parent: &Task, child: &Task) {
     child.io_priority.store(parent.io_priority.load(Ordering::Relaxed), Ordering::Relaxed);
+    *child.memory_policy.lock() = *parent.memory_policy.lock();
     child.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
     child.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(parent.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -92,6 +92,8 @@ pub struct Task {
     pub dumpable: AtomicU32,
     /// `PR_SET_TIMERSLACK`, nanoseconds.
     pub timer_slack_ns: AtomicU64,
+    /// `set_mempolicy(2)`: mode and nodes.
+    pub memory_policy: Mutex<(u32, u64)>,
     /// `seccomp(2)`.
     pub seccomp: Seccomp,
     /// `personality(2)`.
@@ -145,6 +147,7 @@ impl Task {
             nice: AtomicI32::new(0),
             dumpable: AtomicU32::new(1),
             timer_slack_ns: AtomicU64::new(50_000),
+            memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
