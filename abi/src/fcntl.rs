@@ -55,6 +55,11 @@ pub const F_GET_SEALS: i32 = 1034;
 
 pub const FD_CLOEXEC: i32 = 1;
 
+/// Kinds of owners in `struct f_owner_ex`.
+pub const F_OWNER_TID: i32 = 0;
+pub const F_OWNER_PID: i32 = 1;
+pub const F_OWNER_PGRP: i32 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -264,6 +264,12 @@ pub mod code {
     pub const SEGV_MAPERR: i32 = 1;
     pub const SEGV_ACCERR: i32 = 2;
     pub const SYS_SECCOMP: i32 = 1;
+    pub const POLL_IN: i32 = 1;
+    pub const POLL_OUT: i32 = 2;
+    pub const POLL_MSG: i32 = 3;
+    pub const POLL_ERR: i32 = 4;
+    pub const POLL_PRI: i32 = 5;
+    pub const POLL_HUP: i32 = 6;
 }
 
 /// `siginfo_t`: 128 bytes whose layout depends on the signal and its code.
@@ -341,6 +347,17 @@ impl SignalInfo {
     /// An input or output event: `si_band` and `si_fd`.
     pub fn io(signal: Signal, code: i32, band: u64, fd: i32) -> Self {
         Self::new(signal, code).put_u64(0, band).put_u32(8, fd as u32)
+    }
+
+    /// A filter of system calls raised it: the address behind the call, its number and architecture, and the filter's number in
+    /// `si_errno`.
+    pub fn seccomp(address: u64, number: i32, architecture: u32, detail: u32) -> Self {
+        let mut info = Self::new(Signal::SIGSYS, code::SYS_SECCOMP)
+            .put_u64(0, address)
+            .put_u32(8, number as u32)
+            .put_u32(12, architecture);
+        info.errno = detail as i32;
+        info
     }
 
     /// A message queue's notification.

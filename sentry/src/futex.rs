@@ -3,8 +3,11 @@
 //! Waiters hang in buckets by their key. A waiter checks the word's value and joins its bucket under the bucket's lock; a waker takes
 //! the same lock after it has changed the word: so either the waiter sees the new value, or the waker sees the waiter.
 
+mod pi;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -15,6 +18,8 @@ use crate::task::{Current, Task};
 use crate::time::Deadline;
 use crate::wait::{Waiter, Wake};
 use crate::{Restart, SysResult, UserPtr};
+
+pub use pi::{OwnerState, cmp_requeue_pi, lock_pi, unlock_pi, wait_requeue_pi};
 
 /// `FUTEX_BITSET_MATCH_ANY`
 pub const MATCH_ANY: u32 = u32::MAX;
@@ -34,11 +39,39 @@ struct Waiting {
     bitset: u32,
     waiter: Arc<Waiter>,
     slot: Arc<Slot>,
+    kind: Kind,
+}
+
+/// What a sleeper waits for.
+enum Kind {
+    /// To be woken.
+    Plain,
+    /// To be moved to a priority-inheriting lock.
+    Requeue { heir: pi::Heir, to: FutexKey },
+    /// To be handed the lock that `owner` has.
+    Pi { heir: pi::Heir, owner: Arc<Task> },
 }
 
 /// What a sleeper and its waker share: in which bucket it hangs, or that it has been woken. Changed under that bucket's lock.
 struct Slot {
     place: Mutex<Place>,
+    /// It was in another bucket before.
+    moved: AtomicBool,
+}
+
+impl Slot {
+    fn new(index: usize) -> Arc<Self> {
+        Arc::new(Slot { place: Mutex::new(Place::In(index)), moved: AtomicBool::new(false) })
+    }
+
+    fn move_to(&self, index: usize) {
+        *self.place.lock() = Place::In(index);
+        self.moved.store(true, Ordering::Relaxed);
+    }
+
+    fn was_moved(&self) -> bool {
+        self.moved.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +94,7 @@ fn key(task: &Task, address: u64, private: bool) -> Result<FutexKey, Errno> {
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    Ok(task.mm().futex_key(address, private))
+    task.mm().futex_key(address, private)
 }
 
 fn load(current: &Current, address: u64) -> Result<u32, Errno> {
@@ -84,14 +117,15 @@ pub fn wait(
     let key = key(&current.task, address, private)?;
     let waiter = current.task.waiter.clone();
     let index = bucket_of(&key);
-    let slot = Arc::new(Slot { place: Mutex::new(Place::In(index)) });
+    let slot = Slot::new(index);
     waiter.arm();
     {
         let mut bucket = BUCKETS[index].lock();
         if load(current, address)? != expected {
             return Err(Errno::EAGAIN.into());
         }
-        bucket.push(Waiting { key, bitset, waiter: waiter.clone(), slot: slot.clone() });
+        let (waiter, slot) = (waiter.clone(), slot.clone());
+        bucket.push(Waiting { key, bitset, waiter, slot, kind: Kind::Plain });
     }
     loop {
         let wake = waiter.wait(deadline, false);
@@ -108,6 +142,66 @@ pub fn wait(
     }
 }
 
+/// A word to wait on.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// Its address.
+    pub address: u64,
+    /// Whether it is private to the address space.
+    pub private: bool,
+    /// What it must hold.
+    pub expected: u32,
+}
+
+/// `futex_waitv(2)`: sleeps while every word holds what is expected, until one of them is woken; returns which.
+pub fn wait_any(current: &mut Current, words: &[Word], deadline: Option<Deadline>) -> SysResult<usize> {
+    let keys = words.iter().map(|word| key(&current.task, word.address, word.private));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let waiter = current.task.waiter.clone();
+    let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(words.len());
+    waiter.arm();
+    for (word, key) in words.iter().zip(keys) {
+        let index = bucket_of(&key);
+        let mut bucket = BUCKETS[index].lock();
+        let refused = match load(current, word.address) {
+            Ok(value) if value == word.expected => None,
+            Ok(_) => Some(Errno::EAGAIN),
+            Err(errno) => Some(errno),
+        };
+        if let Some(errno) = refused {
+            drop(bucket);
+            // Somebody may have been faster and woken one that was queued already.
+            return leave_all(&slots).ok_or(errno.into());
+        }
+        let slot = Slot::new(index);
+        slots.push(slot.clone());
+        bucket.push(Waiting { key, bitset: MATCH_ANY, waiter: waiter.clone(), slot, kind: Kind::Plain });
+    }
+    loop {
+        let wake = waiter.wait(deadline, false);
+        let is_woken = |slot: &Arc<Slot>| *slot.place.lock() == Place::Woken;
+        let failure = match wake {
+            _ if slots.iter().any(is_woken) => Errno::EAGAIN.into(),
+            // Something else used the waiter; sleep on.
+            Wake::Notified => continue,
+            Wake::TimedOut => Errno::ETIMEDOUT.into(),
+            Wake::Interrupted => Restart::IfHandlerAllows.into(),
+        };
+        return leave_all(&slots).ok_or(failure);
+    }
+}
+
+/// Takes sleepers out of their buckets. The last that has been woken, if any has.
+fn leave_all(slots: &[Arc<Slot>]) -> Option<usize> {
+    let mut woken = None;
+    for (index, slot) in slots.iter().enumerate() {
+        if !leave(slot) {
+            woken = Some(index);
+        }
+    }
+    woken
+}
+
 /// Takes a sleeper out of its bucket. False if it has been woken meanwhile.
 fn leave(slot: &Arc<Slot>) -> bool {
     loop {
@@ -122,8 +216,12 @@ fn leave(slot: &Arc<Slot>) -> bool {
     }
 }
 
-/// Takes up to `count` sleepers that fit out of a bucket and wakes them.
-fn wake_in(bucket: &mut Vec<Waiting>, key: &FutexKey, bitset: u32, count: u32) -> u32 {
+/// Takes up to `count` sleepers that fit out of a bucket and wakes them. `EINVAL` if one waits for a lock, which waking does not
+/// give.
+fn wake_in(bucket: &mut Vec<Waiting>, key: &FutexKey, bitset: u32, count: u32) -> Result<u32, Errno> {
+    if bucket.iter().any(|waiting| waiting.key == *key && !matches!(waiting.kind, Kind::Plain)) {
+        return Err(Errno::EINVAL);
+    }
     let mut woken = 0;
     bucket.retain(|waiting| {
         if woken == count || waiting.key != *key || waiting.bitset & bitset == 0 {
@@ -134,7 +232,7 @@ fn wake_in(bucket: &mut Vec<Waiting>, key: &FutexKey, bitset: u32, count: u32) -
         woken += 1;
         false
     });
-    woken
+    Ok(woken)
 }
 
 /// `FUTEX_WAKE` and `FUTEX_WAKE_BITSET`: wakes up to `count` sleepers; returns how many.
@@ -143,7 +241,7 @@ pub fn wake(task: &Task, address: u64, private: bool, count: u32, bitset: u32) -
         return Err(Errno::EINVAL);
     }
     let key = key(task, address, private)?;
-    Ok(wake_in(&mut BUCKETS[bucket_of(&key)].lock(), &key, bitset, count))
+    wake_in(&mut BUCKETS[bucket_of(&key)].lock(), &key, bitset, count)
 }
 
 /// Wakes one sleeper at `address`: what the end of a thread does. The address may be nonsense; then nobody sleeps there.
@@ -193,7 +291,7 @@ pub fn requeue(current: &Current, request: Requeue) -> Result<u32, Errno> {
     {
         return Err(Errno::EAGAIN);
     }
-    let woken = wake_in(&mut from, &from_key, MATCH_ANY, request.wake);
+    let woken = wake_in(&mut from, &from_key, MATCH_ANY, request.wake)?;
     let mut moved = Vec::new();
     if from_key != to_key {
         let mut index = 0;
@@ -201,7 +299,7 @@ pub fn requeue(current: &Current, request: Requeue) -> Result<u32, Errno> {
             if from[index].key == from_key {
                 let mut waiting = from.remove(index);
                 waiting.key = to_key;
-                *waiting.slot.place.lock() = Place::In(to_index);
+                waiting.slot.move_to(to_index);
                 moved.push(waiting);
             } else {
                 index += 1;
@@ -239,10 +337,10 @@ pub fn wake_op(
         }
         old = seen;
     }
-    let mut woken = wake_in(&mut first_bucket, &first_key, MATCH_ANY, wake_first);
+    let mut woken = wake_in(&mut first_bucket, &first_key, MATCH_ANY, wake_first)?;
     if operation.compares(old) {
         let bucket = second_bucket.as_mut().unwrap_or(&mut first_bucket);
-        woken += wake_in(bucket, &second_key, MATCH_ANY, wake_second);
+        woken += wake_in(bucket, &second_key, MATCH_ANY, wake_second)?;
     }
     Ok(woken)
 }
@@ -291,8 +389,14 @@ impl WakeOperation {
     }
 }
 
-/// Marks the robust mutexes that an ending task still holds, and wakes a waiter of each (`exit_robust_list`).
-pub(crate) fn release_robust_list(current: &mut Current) {
+/// Gives up the mutexes that an ending task still holds: marks the robust ones and wakes a waiter of each
+/// (`exit_robust_list`), and hands on those that inherit priorities. `goes_on` says that the task executes another program.
+pub(crate) fn release_mutexes(current: &Current, goes_on: bool) {
+    release_robust_list(current);
+    pi::release_owned(&current.task, goes_on);
+}
+
+fn release_robust_list(current: &Current) {
     let head = current.task.robust_list.swap(0, std::sync::atomic::Ordering::Relaxed);
     if head == 0 {
         return;
@@ -312,21 +416,21 @@ fn walk_robust_list(current: &Current, head: u64) -> Result<(), Errno> {
         }
         let next: u64 = UserPtr::new(entry & !1).read(space)?;
         if entry & !1 != pending & !1 {
-            mark_owner_dead(current, (entry & !1).wrapping_add(offset), false)?;
+            mark_owner_dead(current, (entry & !1).wrapping_add(offset), entry & 1 != 0, false)?;
         }
         entry = next;
     }
     if pending & !1 != 0 {
-        mark_owner_dead(current, (pending & !1).wrapping_add(offset), true)?;
+        mark_owner_dead(current, (pending & !1).wrapping_add(offset), pending & 1 != 0, true)?;
     }
     Ok(())
 }
 
-fn mark_owner_dead(current: &Current, address: u64, is_pending: bool) -> Result<(), Errno> {
+fn mark_owner_dead(current: &Current, address: u64, is_pi: bool, is_pending: bool) -> Result<(), Errno> {
     let tid = current.task.tid() as u32;
     loop {
         let value = load(current, address)?;
-        if is_pending && value & FUTEX_TID_MASK == 0 {
+        if is_pending && !is_pi && value & FUTEX_TID_MASK == 0 {
             wake_address(&current.task, address);
             return Ok(());
         }
@@ -335,7 +439,8 @@ fn mark_owner_dead(current: &Current, address: u64, is_pending: bool) -> Result<
         }
         let dead = value & FUTEX_WAITERS | FUTEX_OWNER_DIED;
         if current.space().compare_exchange(address, value, dead)? == value {
-            if value & FUTEX_WAITERS != 0 {
+            // Priority-inheriting ones are handed on.
+            if !is_pi && value & FUTEX_WAITERS != 0 {
                 wake_address(&current.task, address);
             }
             return Ok(());

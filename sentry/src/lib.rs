@@ -2,6 +2,7 @@
 //!
 //! - [`task`]: tasks, thread groups, process groups, sessions, credentials; the loop that runs a guest thread; the one
 //!   way to block.
+//! - [`seccomp`]: the filters that guests lay on their own calls.
 //! - [`signal`]: pending sets, actions, delivery, frames.
 //! - [`mm`]: the memory map of an address space. [`loader`]: from an executable file to a running image.
 //! - [`vfs`]: mounts, dentries, inodes, open files, descriptor tables. [`fs`]: the file systems. [`mod@file`]: objects that are
@@ -22,6 +23,7 @@
 //!     Task wake-ups (Waiter)
 //! Mm::state (the VMA tree)
 //!   futex buckets
+//!     who waits for which owner of a priority-inheriting futex
 //! FdTable
 //! OpenFile::position
 //!   FsContext
@@ -33,7 +35,8 @@
 //!       SuperBlock::cache (what may be evicted)
 //!         Dentry::children
 //!     Dentry::position, MountNamespace::mounts, FileLocks
-//!     file objects (pipe, socket, terminal, …)
+//!     file objects (pipe, socket, terminal, …; inotify: a file's watches → instance)
+//!       FileOwner (signals on readiness: what is due is sent with no lock held)
 //!       WaitQueue
 //!         Waiter, epoll ready list
 //! ```
@@ -52,6 +55,7 @@ mod kernel;
 pub mod loader;
 pub mod mm;
 pub mod net;
+pub mod seccomp;
 pub mod signal;
 pub mod task;
 pub mod time;

@@ -8,6 +8,7 @@ use usk_abi::fcntl::*;
 use usk_abi::fs::lock::{F_RDLCK, F_UNLCK, F_WRLCK};
 use usk_abi::fs::seek::{SEEK_CUR, SEEK_END, SEEK_SET};
 use usk_abi::fs::{Flock, OpenFlags, Seals};
+use usk_sentry::file::async_io::{Owner, set_async};
 use usk_sentry::file::pipe::PipeEnd;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{LockOwner, OpenFile, RecordLock, TO_THE_END, is_owner};
@@ -21,7 +22,7 @@ pub(crate) const ROWS: &[Row] = &[Row::partial(
     "fcntl",
     &[Fd, Int, Uint],
     sys_fcntl,
-    "no leases, no directory notification, no signal-driven I/O (all EINVAL)",
+    "no leases, no directory notification (EINVAL)",
 )];
 
 /// Pipe capacity that needs no privilege (`/proc/sys/fs/pipe-max-size`).
@@ -54,7 +55,23 @@ fn sys_fcntl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             Ok(0)
         }
         F_GETFL => Ok(u64::from(file.flags())),
-        F_SETFL => set_flags(current, &file, arguments.u32(2)),
+        F_SETFL => set_flags(current, &file, fd, arguments.u32(2)),
+        F_SETOWN => set_owner(current, &file, arguments.i32(2)),
+        F_GETOWN => get_owner(&file),
+        F_SETOWN_EX => set_owner_ex(current, &file, arguments.pointer(2)),
+        F_GETOWN_EX => get_owner_ex(current, &file, arguments.pointer(2)),
+        F_SETSIG => {
+            let signal = match arguments.i32(2) {
+                0 => None,
+                number => Some(crate::copy::signal(number)?),
+            };
+            file.owner().set_signal(signal);
+            Ok(0)
+        }
+        F_GETSIG => {
+            let signal = file.owner_if_any().and_then(|owner| owner.signal());
+            Ok(signal.map_or(0, |signal| u64::from(signal.number().unsigned_abs())))
+        }
         F_GETLK | F_OFD_GETLK => get_lock(current, &file, arguments.pointer(2), command == F_OFD_GETLK),
         F_SETLK => set_lock(current, &file, arguments.pointer(2), false, false),
         F_SETLKW => set_lock(current, &file, arguments.pointer(2), false, true),
@@ -84,7 +101,7 @@ fn sys_fcntl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     }
 }
 
-fn set_flags(current: &Current, file: &OpenFile, flags: u32) -> SysResult {
+fn set_flags(current: &Current, file: &OpenFile, fd: i32, flags: u32) -> SysResult {
     let wanted = OpenFlags::from_bits_truncate(flags) & OpenFlags::SETTABLE;
     let before = file.open_flags();
     if wanted.contains(OpenFlags::NOATIME)
@@ -93,7 +110,68 @@ fn set_flags(current: &Current, file: &OpenFile, flags: u32) -> SysResult {
     {
         return Err(Errno::EPERM.into());
     }
+    let is_async = wanted.contains(OpenFlags::ASYNC);
+    if is_async != before.contains(OpenFlags::ASYNC) && file.ops.raises_signals() {
+        set_async(file, fd, is_async);
+    }
     file.set_flags(((before - OpenFlags::SETTABLE) | wanted).bits());
+    Ok(0)
+}
+
+/// The owner of this kind and number. `ESRCH` if there is none; number zero is nobody.
+fn find_owner(current: &Current, kind: i32, id: i32) -> Result<Option<Owner>, Errno> {
+    if !matches!(kind, F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP) {
+        return Err(Errno::EINVAL);
+    }
+    if id == 0 {
+        return Ok(None);
+    }
+    let kernel = &current.task.kernel;
+    let owner = match kind {
+        F_OWNER_TID => Owner::Thread(Arc::downgrade(&kernel.find_task(id)?)),
+        F_OWNER_PID => Owner::Process(Arc::downgrade(&kernel.find_group(id)?)),
+        _ => {
+            kernel.tasks.lock().process_group(id).next().ok_or(Errno::ESRCH)?;
+            Owner::ProcessGroup(id)
+        }
+    };
+    Ok(Some(owner))
+}
+
+/// Kind and number of a file's owner; zero if there is none (any more).
+fn owner_of(file: &OpenFile) -> (i32, i32) {
+    let owner = file.owner_if_any().and_then(|owner| owner.owner());
+    match owner {
+        Some(Owner::Thread(task)) => (F_OWNER_TID, task.upgrade().map_or(0, |task| task.tid())),
+        Some(Owner::Process(group)) => (F_OWNER_PID, group.upgrade().map_or(0, |group| group.tgid)),
+        Some(Owner::ProcessGroup(number)) => (F_OWNER_PGRP, number),
+        None => (F_OWNER_TID, 0),
+    }
+}
+
+fn set_owner(current: &Current, file: &OpenFile, id: i32) -> SysResult {
+    let kind = if id < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+    let owner = find_owner(current, kind, id.checked_abs().ok_or(Errno::EINVAL)?)?;
+    file.owner().set(current, owner);
+    Ok(0)
+}
+
+fn get_owner(file: &OpenFile) -> SysResult {
+    let (kind, id) = owner_of(file);
+    let signed = if kind == F_OWNER_PGRP { -i64::from(id) } else { i64::from(id) };
+    Ok(signed.cast_unsigned())
+}
+
+fn set_owner_ex(current: &Current, file: &OpenFile, pointer: UserPtr<[i32; 2]>) -> SysResult {
+    let [kind, id] = pointer.read(current.space())?;
+    let owner = find_owner(current, kind, id)?;
+    file.owner().set(current, owner);
+    Ok(0)
+}
+
+fn get_owner_ex(current: &Current, file: &OpenFile, pointer: UserPtr<[i32; 2]>) -> SysResult {
+    let (kind, id) = owner_of(file);
+    pointer.write(current.space(), &[kind, id])?;
     Ok(0)
 }
 

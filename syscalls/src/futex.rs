@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Row] = &[
         "futex",
         &[Pointer, Int, Uint, Pointer, Pointer, Uint],
         sys_futex,
-        "priority-inheriting operations return ENOSYS",
+        "the owner of a priority-inheriting futex is not given its waiters' priority",
     ),
     Row::full(218, "set_tid_address", &[Pointer], sys_set_tid_address),
     Row::full(273, "set_robust_list", &[Pointer, Uint], sys_set_robust_list),
@@ -31,8 +31,14 @@ const FUTEX_WAKE: u32 = 1;
 const FUTEX_REQUEUE: u32 = 3;
 const FUTEX_CMP_REQUEUE: u32 = 4;
 const FUTEX_WAKE_OP: u32 = 5;
+const FUTEX_LOCK_PI: u32 = 6;
+const FUTEX_UNLOCK_PI: u32 = 7;
+const FUTEX_TRYLOCK_PI: u32 = 8;
 const FUTEX_WAIT_BITSET: u32 = 9;
 const FUTEX_WAKE_BITSET: u32 = 10;
+const FUTEX_WAIT_REQUEUE_PI: u32 = 11;
+const FUTEX_CMP_REQUEUE_PI: u32 = 12;
+const FUTEX_LOCK_PI2: u32 = 13;
 const FUTEX_PRIVATE_FLAG: u32 = 128;
 const FUTEX_CLOCK_REALTIME: u32 = 256;
 /// Bytes of `struct robust_list_head`.
@@ -44,7 +50,9 @@ fn sys_futex(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let private = word & FUTEX_PRIVATE_FLAG != 0;
     let realtime = word & FUTEX_CLOCK_REALTIME != 0;
     let command = word & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
-    if realtime && command != FUTEX_WAIT_BITSET && command != FUTEX_WAIT {
+    let has_clock =
+        matches!(command, FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2);
+    if realtime && !has_clock {
         return Err(Errno::ENOSYS.into());
     }
     // The fourth register is a count for the operations that requeue or wake twice.
@@ -84,8 +92,46 @@ fn sys_futex(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         FUTEX_WAKE_OP => {
             Ok(futex::wake_op(current, address, second, private, value, second_count, bitset)?.into())
         }
+        FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {
+            // The older one's clock is the real-time clock, whatever its flags.
+            let deadline = absolute(current, timeout, realtime || command == FUTEX_LOCK_PI)?;
+            futex::lock_pi(current, address, private, deadline, false)?;
+            Ok(0)
+        }
+        FUTEX_TRYLOCK_PI => {
+            futex::lock_pi(current, address, private, None, true)?;
+            Ok(0)
+        }
+        FUTEX_UNLOCK_PI => {
+            futex::unlock_pi(current, address, private)?;
+            Ok(0)
+        }
+        FUTEX_WAIT_REQUEUE_PI => {
+            let deadline = absolute(current, timeout, realtime)?;
+            futex::wait_requeue_pi(current, (address, second), private, value, deadline)?;
+            Ok(0)
+        }
+        FUTEX_CMP_REQUEUE_PI => {
+            if value != 1 || second_count > i32::MAX.unsigned_abs() {
+                return Err(Errno::EINVAL.into());
+            }
+            Ok(futex::cmp_requeue_pi(current, (address, second), private, second_count, bitset)?.into())
+        }
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// The deadline of a wait whose time is absolute; `None` waits for ever.
+fn absolute(
+    current: &Current,
+    timeout: UserPtr<Timespec>,
+    realtime: bool,
+) -> Result<Option<Deadline>, Errno> {
+    if timeout.is_null() {
+        return Ok(None);
+    }
+    let time = read_timespec(current, timeout)?;
+    Ok(Some(if realtime { from_realtime(time) } else { Deadline(time) }))
 }
 
 /// A time on `CLOCK_REALTIME` as a time on `CLOCK_MONOTONIC`, as the clocks stand now.

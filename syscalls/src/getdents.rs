@@ -2,6 +2,7 @@
 
 use usk_abi::Errno;
 use usk_abi::fs::OpenFlags;
+use usk_abi::inotify::InotifyMask;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::DirectoryEntry;
@@ -77,5 +78,7 @@ fn read_entries(
         return Err(Errno::EFAULT.into());
     }
     *position = at;
+    drop(position);
+    file.happened(InotifyMask::ACCESS);
     Ok(bytes.len() as u64)
 }

@@ -3,6 +3,7 @@
 use usk_abi::Errno;
 use usk_abi::fs::OpenFlags;
 use usk_abi::tty::{FIONBIO, FIONREAD};
+use usk_sentry::file::async_io::set_async;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::FileType;
 use usk_sentry::{SysResult, UserPtr};
@@ -38,6 +39,13 @@ fn sys_ioctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             let wanted: i32 = arguments.pointer(2).read(current.space())?;
             let flag = if command == FIONBIO { OpenFlags::NONBLOCK } else { OpenFlags::ASYNC };
             let mut flags = file.open_flags();
+            let changes = flags.contains(flag) != (wanted != 0);
+            if command == FIOASYNC && changes {
+                if !file.ops.raises_signals() {
+                    return Err(Errno::ENOTTY.into());
+                }
+                set_async(&file, fd, wanted != 0);
+            }
             flags.set(flag, wanted != 0);
             file.set_flags(flags.bits());
         }

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use usk_abi::seccomp::{SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT};
 use usk_abi::{Errno, Signal};
+use usk_sentry::seccomp::set_strict;
 use usk_sentry::task::{Credentials, Current, SyscallArguments};
 use usk_sentry::{SysResult, UserPtr, read_c_string};
 
@@ -15,7 +17,7 @@ pub(crate) const ROWS: &[Row] = &[
         "prctl",
         &[Int, Uint, Uint, Uint, Uint],
         sys_prctl,
-        "options for seccomp, speculation, memory maps and scheduling cores return EINVAL",
+        "options for speculation, memory maps and scheduling cores return EINVAL",
     ),
     Row::full(158, "arch_prctl", &[Int, Pointer], sys_arch_prctl),
 ];
@@ -30,6 +32,7 @@ const PR_GET_TIMING: i32 = 13;
 const PR_SET_NAME: i32 = 15;
 const PR_GET_NAME: i32 = 16;
 const PR_GET_SECCOMP: i32 = 21;
+const PR_SET_SECCOMP: i32 = 22;
 const PR_CAPBSET_READ: i32 = 23;
 const PR_CAPBSET_DROP: i32 = 24;
 const PR_GET_SECUREBITS: i32 = 27;
@@ -78,7 +81,16 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             });
             Ok(0)
         }
-        PR_GET_TIMING | PR_GET_SECCOMP => Ok(0),
+        PR_GET_TIMING => Ok(0),
+        PR_GET_SECCOMP => Ok(task.seccomp.mode().into()),
+        PR_SET_SECCOMP => match u32::try_from(value) {
+            Ok(SECCOMP_MODE_STRICT) => {
+                set_strict(&task)?;
+                Ok(0)
+            }
+            Ok(SECCOMP_MODE_FILTER) => crate::seccomp::set_filter(current, 0, arguments.u64(2)),
+            _ => Err(Errno::EINVAL.into()),
+        },
         PR_SET_NAME => {
             let name = match read_c_string(current.space(), value, 16, Errno::E2BIG) {
                 Err(Errno::E2BIG) => {

@@ -1,10 +1,8 @@
 //! `process_vm_readv(2)`, `process_vm_writev(2)`: copies between the memory of two processes of the sandbox.
 
-use std::sync::Arc;
-
 use usk_abi::Errno;
 use usk_platform::AddressSpace;
-use usk_sentry::task::{Current, SyscallArguments, Task};
+use usk_sentry::task::{AccessAs, Current, SyscallArguments, may_access};
 use usk_sentry::{IoVec, SysResult, UserPtr};
 
 use crate::table::{Argument::*, Row};
@@ -18,7 +16,6 @@ pub(crate) const ROWS: &[Row] = &[
 const MAX_RANGES: u64 = 1024;
 /// Bytes copied at a time.
 const CHUNK: usize = 64 << 10;
-const CAP_SYS_PTRACE: u32 = 19;
 
 fn sys_process_vm_readv(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     transfer(current, arguments, false)
@@ -38,7 +35,9 @@ fn transfer(current: &mut Current, arguments: SyscallArguments, writes: bool) ->
         return Ok(0);
     }
     let task = current.task.kernel.find_task(arguments.i32(0))?;
-    check_access(current, &task)?;
+    if !may_access(&current.task.credentials(), &current.task.group, &task, AccessAs::Real) {
+        return Err(Errno::EPERM.into());
+    }
     let their_mm = task.mm();
     let (own_space, their_space) = (current.space(), &*their_mm.space);
     let copied = match writes {
@@ -62,23 +61,6 @@ fn read_ranges(space: &dyn AddressSpace, array: UserPtr<[u64; 2]>, count: u64) -
         }
     }
     Ok(ranges)
-}
-
-/// `PTRACE_MODE_ATTACH_REALCREDS`: one's own process, or one that runs as the same user and group throughout and may be
-/// dumped, or any with `CAP_SYS_PTRACE`.
-fn check_access(current: &Current, task: &Arc<Task>) -> Result<(), Errno> {
-    if Arc::ptr_eq(&task.group, &current.task.group) {
-        return Ok(());
-    }
-    let (own, theirs) = (current.task.credentials(), task.credentials());
-    if own.has_capability(CAP_SYS_PTRACE) {
-        return Ok(());
-    }
-    let same_user = [theirs.uid, theirs.euid, theirs.suid].iter().all(|&uid| uid == own.uid);
-    let same_group = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|&gid| gid == own.gid);
-    let is_dumpable = task.dumpable.load(std::sync::atomic::Ordering::Relaxed) == 1;
-    let has_no_more = theirs.permitted & !own.permitted == 0;
-    if same_user && same_group && is_dumpable && has_no_more { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// Copies as far as both sides permit; returns the count of bytes.

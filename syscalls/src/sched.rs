@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use usk_abi::Errno;
+use usk_abi::capability::CAP_SYS_NICE;
+use usk_abi::sched::*;
 use usk_abi::time::Timespec;
 use usk_platform::host;
 use usk_sentry::SysResult;
@@ -40,15 +42,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::full(309, "getcpu", &[Pointer, Pointer], sys_getcpu),
 ];
 
-const SCHED_OTHER: u32 = 0;
-const SCHED_FIFO: u32 = 1;
-const SCHED_RR: u32 = 2;
-const SCHED_BATCH: u32 = 3;
-const SCHED_IDLE: u32 = 5;
-const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
-const CAP_SYS_NICE: u32 = 23;
-
-fn find(current: &Current, tid: i32) -> Result<Arc<Task>, Errno> {
+pub(crate) fn find(current: &Current, tid: i32) -> Result<Arc<Task>, Errno> {
     match tid {
         0 => Ok(current.task.clone()),
         tid if tid < 0 => Err(Errno::EINVAL),
@@ -56,8 +50,11 @@ fn find(current: &Current, tid: i32) -> Result<Arc<Task>, Errno> {
     }
 }
 
+/// The slice of the fair scheduler at its default setting.
+pub(crate) const SLICE_NS: u64 = 2_800_000;
+
 /// [`find`], or `None` for a process that no thread runs any more or ever did: a zombie, and init.
-fn find_or_idle(current: &Current, tid: i32) -> Result<Option<Arc<Task>>, Errno> {
+pub(crate) fn find_or_idle(current: &Current, tid: i32) -> Result<Option<Arc<Task>>, Errno> {
     match find(current, tid) {
         Err(Errno::ESRCH) if current.task.kernel.tasks.lock().process(tid).is_some() => Ok(None),
         found => found.map(Some),
@@ -116,7 +113,7 @@ fn sys_sched_setaffinity(current: &mut Current, arguments: SyscallArguments) -> 
 fn priority_range(policy: i32) -> Result<(u64, u64), Errno> {
     match u32::try_from(policy).map_err(|_| Errno::EINVAL)? {
         SCHED_FIFO | SCHED_RR => Ok((1, 99)),
-        SCHED_OTHER | SCHED_BATCH | SCHED_IDLE | 6 => Ok((0, 0)),
+        SCHED_OTHER | SCHED_BATCH | SCHED_IDLE | SCHED_DEADLINE => Ok((0, 0)),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -145,18 +142,36 @@ fn sys_sched_getparam(current: &mut Current, arguments: SyscallArguments) -> Sys
 
 fn set_scheduling(current: &Current, tid: i32, policy: Option<u32>, priority: u32) -> SysResult {
     let task = find(current, tid)?;
+    change_scheduling(current, &task, policy, priority)?;
+    Ok(0)
+}
+
+/// Gives a thread another policy (`None` keeps it) and priority. `EPERM` for a thread of somebody else's.
+pub(crate) fn change_scheduling(
+    current: &Current,
+    task: &Task,
+    policy: Option<u32>,
+    priority: u32,
+) -> Result<(), Errno> {
+    let own = current.task.credentials();
     let mut scheduling = task.scheduling.lock();
     let wanted = policy.unwrap_or(scheduling.0);
     let plain = wanted & !SCHED_RESET_ON_FORK;
     let (low, high) = priority_range(plain as i32)?;
     if u64::from(priority) < low || u64::from(priority) > high {
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::EINVAL);
+    }
+    let theirs = task.credentials();
+    let is_owner = own.euid == theirs.uid || own.euid == theirs.euid;
+    let clears_reset = scheduling.0 & !wanted & SCHED_RESET_ON_FORK != 0;
+    if (!is_owner || clears_reset) && !own.has_capability(CAP_SYS_NICE) {
+        return Err(Errno::EPERM);
     }
     if matches!(plain, SCHED_FIFO | SCHED_RR) {
-        return Err(Errno::EPERM.into());
+        return Err(Errno::EPERM);
     }
     *scheduling = (wanted, priority);
-    Ok(0)
+    Ok(())
 }
 
 fn sys_sched_setscheduler(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -180,8 +195,7 @@ fn sys_sched_setparam(current: &mut Current, arguments: SyscallArguments) -> Sys
 
 fn sys_sched_rr_get_interval(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     find_or_idle(current, arguments.i32(0))?;
-    // The slice of the fair scheduler at its default setting.
-    arguments.pointer::<Timespec>(1).write(current.space(), &Timespec::from_nanoseconds(2_800_000))?;
+    arguments.pointer::<Timespec>(1).write(current.space(), &Timespec::from_nanoseconds(SLICE_NS))?;
     Ok(0)
 }
 
@@ -197,12 +211,12 @@ fn sys_getcpu(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     Ok(0)
 }
 
-const PRIO_PROCESS: i32 = 0;
-const PRIO_PGRP: i32 = 1;
-const PRIO_USER: i32 = 2;
+pub(crate) const PRIO_PROCESS: i32 = 0;
+pub(crate) const PRIO_PGRP: i32 = 1;
+pub(crate) const PRIO_USER: i32 = 2;
 
 /// The tasks that `which` and `who` name. `ESRCH` if there are none.
-fn named(current: &Current, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
+pub(crate) fn named(current: &Current, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
     let kernel = &current.task.kernel;
     let tasks: Vec<Arc<Task>> = match which {
         PRIO_PROCESS if who == 0 => vec![current.task.clone()],

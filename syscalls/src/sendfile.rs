@@ -5,6 +5,7 @@ use std::sync::Arc;
 use usk_abi::Errno;
 use usk_abi::fs::OpenFlags;
 use usk_abi::fs::seek::{SEEK_CUR, SEEK_SET};
+use usk_abi::inotify::InotifyMask;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{FileType, OpenFile};
 use usk_sentry::{BytesSink, MAX_TRANSFER, SysResult, UserPtr};
@@ -140,6 +141,9 @@ fn copy(
         if written < read {
             break;
         }
+    }
+    if copied > 0 {
+        input.happened(InotifyMask::ACCESS);
     }
     Ok(copied as u64)
 }

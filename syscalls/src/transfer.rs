@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use usk_abi::fs::{IOV_MAX, OpenFlags, RawIoVec, RwFlags};
+use usk_abi::inotify::InotifyMask;
 use usk_abi::signal::SignalInfo;
 use usk_abi::socket::MessageFlags;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_sentry::net::{socket, socket_of};
 use usk_sentry::task::{Current, Resource, UNLIMITED};
-use usk_sentry::vfs::{FileType, OWN_POSITION, OpenFile};
+use usk_sentry::vfs::{FileType, OWN_POSITION, OpenFile, drop_privileges};
 use usk_sentry::{BytesSource, IoVec, MAX_TRANSFER, Source, SysError, SysResult, UserPtr};
 
 /// Where in a file a transfer happens.
@@ -123,6 +124,9 @@ pub(crate) fn read_file(
         };
         Ok(read as u64)
     });
+    if matches!(read, Ok(count) if count > 0) {
+        file.happened(InotifyMask::ACCESS);
+    }
     match read {
         Err(SysError::Errno(Errno::EAGAIN)) if total(ranges) == 0 => Ok(0),
         read => read,
@@ -179,6 +183,9 @@ fn write_with(
         return Err(Errno::ESPIPE.into());
     }
     file.ops.admit(current, file, true)?;
+    if total > 0 && file.ops.is_seekable() {
+        drop_privileges(file.inode(), &current.task.credentials())?;
+    }
     let appends = (file.open_flags().contains(OpenFlags::APPEND) || flags.contains(RwFlags::APPEND))
         && !flags.contains(RwFlags::NOAPPEND)
         && file.ops.is_seekable()
@@ -199,6 +206,9 @@ fn write_with(
             break Ok(());
         }
     };
+    if done > 0 {
+        file.happened(InotifyMask::MODIFY);
+    }
     match result {
         Err(SysError::Errno(Errno::EPIPE)) if done == 0 => {
             raise(current, Signal::SIGPIPE);

@@ -2,9 +2,10 @@
 
 use usk_abi::Errno;
 use usk_abi::fs::{AT_FDCWD, AtFlags, FallocateMode, OpenFlags};
+use usk_abi::inotify::InotifyMask;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::FileType;
+use usk_sentry::vfs::{FileType, drop_privileges};
 
 use crate::place::{Names, locate};
 use crate::table::{Argument::*, Row};
@@ -66,6 +67,8 @@ fn sys_fallocate(current: &mut Current, arguments: SyscallArguments) -> SysResul
     if !mode.contains(FallocateMode::KEEP_SIZE) {
         check_size_limit(current, end)?;
     }
+    drop_privileges(file.inode(), &current.task.credentials())?;
     file.ops.allocate(&file, mode, offset, length)?;
+    file.happened(InotifyMask::MODIFY);
     Ok(0)
 }

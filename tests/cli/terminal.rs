@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::sandbox::{PLATFORMS, wait_until_gone};
 
@@ -72,9 +73,9 @@ impl Session {
 
     /// Changes the window's size.
     fn resize(&self, rows: u16, columns: u16) {
-        let mut stty = Command::new("stty");
-        stty.args(["rows", &rows.to_string(), "cols", &columns.to_string()]);
-        assert!(stty.stdin(Stdio::from(self.slave.try_clone().unwrap())).status().unwrap().success());
+        // Both at once; stty would set one and then the other, with a signal for each.
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.slave, size).unwrap();
     }
 
     /// What the last command's exit status was.

@@ -1,6 +1,8 @@
 /* fcntl(2): descriptors, flags, pipes */
 #include "case.h"
 
+#include <sys/ioctl.h>
+
 CASE(fcntl_dupfd_returns_the_lowest_from_the_bound) {
     EXPECT_EQ(fcntl(0, F_DUPFD, 100), 100);
     EXPECT_EQ(fcntl(0, F_DUPFD, 100), 101);
@@ -95,6 +97,75 @@ CASE(fcntl_owner_is_remembered) {
     EXPECT_EQ(fcntl(pair[0], F_GETOWN), 0);
     OK(fcntl(pair[0], F_SETOWN, getpid()));
     EXPECT_EQ(fcntl(pair[0], F_GETOWN), getpid());
+}
+
+CASE(fcntl_owner_may_be_a_thread_a_process_or_a_group) {
+    PIPE(ends);
+    struct f_owner_ex owner = {F_OWNER_TID, gettid()}, got;
+    OK(fcntl(ends[0], F_SETOWN_EX, &owner));
+    OK(fcntl(ends[0], F_GETOWN_EX, &got));
+    EXPECT(got.type == F_OWNER_TID && got.pid == gettid());
+    OK(fcntl(ends[0], F_SETOWN, -getpgrp()));
+    OK(fcntl(ends[0], F_GETOWN_EX, &got));
+    EXPECT(got.type == F_OWNER_PGRP && got.pid == getpgrp());
+    pid_t pid = IN_CHILD({ OK(fcntl(ends[0], F_SETOWN, getpid())); });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(fcntl(ends[0], F_GETOWN), 0);
+    OK(fcntl(ends[0], F_SETOWN, 0));
+    EXPECT_ERRNO(fcntl(ends[0], F_SETOWN, INT_MAX), ESRCH);
+    EXPECT_ERRNO(fcntl(ends[0], F_SETOWN, INT_MIN), EINVAL);
+    owner.type = 7;
+    EXPECT_ERRNO(fcntl(ends[0], F_SETOWN_EX, &owner), EINVAL);
+    EXPECT_ERRNO(fcntl(ends[0], F_SETOWN_EX, bad_page()), EFAULT);
+    EXPECT_ERRNO(fcntl(ends[0], F_GETOWN_EX, bad_page()), EFAULT);
+}
+
+CASE(fcntl_setsig_names_the_descriptor) {
+    PIPE(ends);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN);
+    OK(sigprocmask(SIG_BLOCK, &set, NULL));
+    EXPECT_EQ(fcntl(ends[0], F_GETSIG), 0);
+    OK(fcntl(ends[0], F_SETSIG, SIGRTMIN));
+    EXPECT_EQ(fcntl(ends[0], F_GETSIG), SIGRTMIN);
+    EXPECT_ERRNO(fcntl(ends[0], F_SETSIG, 65), EINVAL);
+    OK(fcntl(ends[0], F_SETOWN, getpid()));
+    OK(fcntl(ends[0], F_SETFL, O_ASYNC));
+    announce(ends[1]);
+    siginfo_t info;
+    EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+    EXPECT_EQ(info.si_code, POLL_IN);
+    EXPECT_EQ(info.si_fd, ends[0]);
+    EXPECT_EQ(info.si_band, POLLIN | POLLRDNORM);
+}
+
+CASE(fcntl_async_is_pending_when_the_write_returns) {
+    PIPE(ends);
+    sigset_t set;
+    sigset_t pending;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    OK(sigprocmask(SIG_BLOCK, &set, NULL));
+    OK(fcntl(ends[0], F_SETOWN, getpid()));
+    int on = 1;
+    OK(ioctl(ends[0], FIOASYNC, &on));
+    EXPECT(fcntl(ends[0], F_GETFL) & O_ASYNC);
+    announce(ends[1]);
+    OK(sigpending(&pending));
+    EXPECT(sigismember(&pending, SIGIO));
+    EXPECT_EQ(sigwaitinfo(&set, NULL), SIGIO);
+    OK(fcntl(ends[0], F_SETFL, 0));
+    await(ends[0]);
+    announce(ends[1]);
+    OK(sigpending(&pending));
+    EXPECT(!sigismember(&pending, SIGIO));
+}
+
+CASE(fioasync_of_a_regular_file_returns_enotty) {
+    make_file("f", "x");
+    int on = 1;
+    EXPECT_ERRNO(ioctl(OK(open("f", O_RDWR)), FIOASYNC, &on), ENOTTY);
 }
 
 CASE(fcntl_async_raises_sigio_when_data_arrives) {

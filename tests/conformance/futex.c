@@ -240,6 +240,159 @@ CASE(futex_lock_pi_is_an_uncontended_lock) {
     EXPECT_ERRNO(futex(&word, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0), EPERM);
 }
 
+/* A lock in memory that processes share. */
+static uint32_t *shared_word(void) {
+    return OK(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+}
+
+/* Waits until somebody waits for the lock. */
+static void until_contended(uint32_t *lock) {
+    while (!(__atomic_load_n(lock, __ATOMIC_SEQ_CST) & FUTEX_WAITERS))
+        sched_yield();
+}
+
+CASE(futex_unlock_pi_hands_the_lock_to_the_first_waiter) {
+    uint32_t *lock = shared_word();
+    *lock = gettid();
+    pid_t pid = IN_CHILD({
+        OK(futex(lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+        EXPECT_EQ(*lock & FUTEX_TID_MASK, gettid());
+        OK(futex(lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+    });
+    until_contended(lock);
+    EXPECT_ERRNO(futex(lock, FUTEX_WAKE, 1, NULL, NULL, 0), EINVAL);
+    OK(futex(lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(*lock, 0);
+}
+
+CASE(futex_trylock_pi_does_not_wait) {
+    uint32_t *lock = shared_word();
+    OK(futex(lock, FUTEX_TRYLOCK_PI, 0, NULL, NULL, 0));
+    EXPECT_EQ(*lock, gettid());
+    pid_t pid = IN_CHILD({ EXPECT_ERRNO(futex(lock, FUTEX_TRYLOCK_PI, 0, NULL, NULL, 0), EAGAIN); });
+    EXPECT_EXIT(pid, 0);
+    OK(futex(lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+    EXPECT_EQ(*lock, 0);
+}
+
+CASE(futex_lock_pi_of_a_thread_that_does_not_exist_returns_esrch) {
+    word = 4194303;
+    EXPECT_ERRNO(futex(&word, FUTEX_LOCK_PI, 0, NULL, NULL, 0), ESRCH);
+    EXPECT_ERRNO(futex(&word, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0), EPERM);
+}
+
+CASE(futex_lock_pi_times_out) {
+    uint32_t *lock = shared_word();
+    *lock = gettid();
+    pid_t pid = IN_CHILD({
+        struct timespec now;
+        OK(clock_gettime(CLOCK_REALTIME, &now));
+        EXPECT_ERRNO(futex(lock, FUTEX_LOCK_PI, 0, &now, NULL, 0), ETIMEDOUT);
+        OK(clock_gettime(CLOCK_MONOTONIC, &now));
+        EXPECT_ERRNO(futex(lock, 13 /* FUTEX_LOCK_PI2 */, 0, &now, NULL, 0), ETIMEDOUT);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(futex_lock_pi_finds_a_circle) {
+    uint32_t *locks = shared_word();
+    locks[0] = gettid();
+    PIPE(ready);
+    pid_t pid = IN_CHILD({
+        OK(futex(&locks[1], FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+        announce(ready[1]);
+        OK(futex(&locks[0], FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+    });
+    await(ready[0]);
+    until_contended(&locks[0]);
+    EXPECT_ERRNO(futex(&locks[1], FUTEX_LOCK_PI, 0, NULL, NULL, 0), EDEADLK);
+    OK(futex(&locks[0], FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(futex_pi_lock_of_a_dead_owner_goes_to_the_waiter) {
+    uint32_t *lock = shared_word();
+    PIPE(ready);
+    pid_t owner = IN_CHILD({
+        OK(futex(lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+        announce(ready[1]);
+        until_contended(lock);
+    });
+    await(ready[0]);
+    OK(futex(lock, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+    EXPECT_EQ(*lock & FUTEX_TID_MASK, gettid());
+    EXPECT(*lock & FUTEX_OWNER_DIED);
+    EXPECT_EXIT(owner, 0);
+    OK(futex(lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+}
+
+CASE(futex_cmp_requeue_pi_moves_waiters_to_a_lock) {
+    uint32_t *words = shared_word();
+    pid_t pids[2];
+    for (int i = 0; i < 2; i++)
+        pids[i] = IN_CHILD({
+            words[2 + i] = 1;
+            OK(futex(&words[0], FUTEX_WAIT_REQUEUE_PI, 0, NULL, &words[1], 0));
+            EXPECT_EQ(words[1] & FUTEX_TID_MASK, gettid());
+            OK(futex(&words[1], FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+        });
+    OK(futex(&words[1], FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+    for (int moved = 0; moved < 2; sched_yield())
+        moved += OK(futex(&words[0], FUTEX_CMP_REQUEUE_PI, 1, (void *)1, &words[1], 0));
+    OK(futex(&words[1], FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+    EXPECT_EXIT(pids[0], 0);
+    EXPECT_EXIT(pids[1], 0);
+    EXPECT_ERRNO(futex(&words[0], FUTEX_CMP_REQUEUE_PI, 2, (void *)1, &words[1], 0), EINVAL);
+    EXPECT_ERRNO(futex(&words[0], FUTEX_CMP_REQUEUE_PI, 1, (void *)1, &words[0], 0), EINVAL);
+    EXPECT_ERRNO(futex(&words[0], FUTEX_CMP_REQUEUE_PI, 1, (void *)1, &words[1], 7), EAGAIN);
+}
+
+static void *take_and_leave(void *mutex) {
+    return (void *)(long)pthread_mutex_lock(mutex);
+}
+
+CASE(robust_pi_mutex_of_a_dead_thread_says_eownerdead) {
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t mutex;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    EXPECT_EQ(pthread_mutex_init(&mutex, &attributes), 0);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, take_and_leave, &mutex), 0);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    EXPECT_EQ(pthread_mutex_lock(&mutex), EOWNERDEAD);
+    EXPECT_EQ(pthread_mutex_consistent(&mutex), 0);
+    EXPECT_EQ(pthread_mutex_unlock(&mutex), 0);
+    EXPECT_EQ(pthread_mutex_lock(&mutex), 0);
+}
+
+static int counter;
+
+static void *count_under_lock(void *mutex) {
+    for (int i = 0; i < 2000; i++) {
+        pthread_mutex_lock(mutex);
+        counter++;
+        pthread_mutex_unlock(mutex);
+    }
+    return NULL;
+}
+
+CASE(pi_mutexes_exclude_threads) {
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t mutex;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    EXPECT_EQ(pthread_mutex_init(&mutex, &attributes), 0);
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        EXPECT_EQ(pthread_create(&threads[i], NULL, count_under_lock, &mutex), 0);
+    for (int i = 0; i < 4; i++)
+        EXPECT_EQ(pthread_join(threads[i], NULL), 0);
+    EXPECT_EQ(counter, 8000);
+}
+
 static void *die_with_lock(void *mutex) {
     pthread_mutex_lock(mutex);
     return NULL;

@@ -61,6 +61,23 @@ CASE(memfd_seal_write_needs_that_nobody_maps_it_writable) {
     OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
 }
 
+CASE(memfd_seal_write_waits_for_a_childs_mapping_too) {
+    int fd = sealable();
+    void *memory = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    PIPE(hold);
+    pid_t pid = IN_CHILD({ await(hold[0]); });
+    OK(munmap(memory, PAGE_SIZE));
+    EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+    OK(munmap((char *)memory + PAGE_SIZE, PAGE_SIZE));
+    EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+    announce(hold[1]);
+    EXPECT_EXIT(pid, 0);
+    OK(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+    EXPECT_ERRNO((long)mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), EPERM);
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+}
+
 CASE(memfd_seal_grow_and_shrink_fix_the_size) {
     int fd = sealable();
     OK(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));

@@ -287,8 +287,11 @@ CASE(open_of_a_program_that_runs_for_writing_returns_etxtbsy) {
     }
     await(ends[0]);
     EXPECT_ERRNO(open("program", O_WRONLY), ETXTBSY);
+    EXPECT_ERRNO(open("program", O_RDONLY | O_TRUNC), ETXTBSY);
+    EXPECT_ERRNO(truncate("program", 0), ETXTBSY);
     OK(close(hold[1]));
     EXPECT_EXIT(pid, 0);
+    OK(open("program", O_WRONLY));
 }
 
 HELPER(announce_and_wait) {

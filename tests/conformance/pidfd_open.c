@@ -47,6 +47,22 @@ CASE(pidfd_getfd_takes_a_descriptor) {
     EXPECT_EXIT(pid, 0);
 }
 
+CASE(pidfd_getfd_is_for_those_who_may_trace) {
+    NEEDS_ROOT();
+    PIPE(hold);
+    pid_t target = IN_CHILD({ await(hold[0]); });
+    int fd = OK(pidfd_open(target, 0));
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+        EXPECT_ERRNO(syscall(SYS_pidfd_getfd, fd, 0, 0), EPERM);
+    });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_ERRNO(syscall(SYS_pidfd_getfd, hold[0], 0, 0), EBADF);
+    announce(hold[1]);
+    EXPECT_EXIT(target, 0);
+    EXPECT_ERRNO(syscall(SYS_pidfd_getfd, fd, 0, 0), ESRCH);
+}
+
 CASE(pidfd_open_with_bad_arguments_fails) {
     EXPECT_ERRNO(pidfd_open(INT_MAX, 0), ESRCH);
     EXPECT_ERRNO(pidfd_open(0, 0), EINVAL);

@@ -90,6 +90,41 @@ CASE(sched_getattr_describes_the_process) {
     EXPECT_ERRNO(syscall(SYS_sched_getattr, INT_MAX, &attributes, sizeof attributes, 0), ESRCH);
 }
 
+CASE(sched_setattr_sets_policy_and_nice) {
+    struct sched_attributes attributes = {.size = sizeof attributes, .policy = SCHED_BATCH, .nice = 5};
+    OK(syscall(SYS_sched_setattr, 0, &attributes, 0));
+    EXPECT_EQ(sched_getscheduler(0), SCHED_BATCH);
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), 5);
+    memset(&attributes, 0, sizeof attributes);
+    OK(syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0));
+    EXPECT_EQ(attributes.policy, SCHED_BATCH);
+    EXPECT_EQ(attributes.nice, 5);
+}
+
+CASE(sched_setattr_with_reset_on_fork_is_not_inherited) {
+    struct sched_attributes attributes = {.size = sizeof attributes, .policy = SCHED_BATCH, .flags = 1};
+    OK(syscall(SYS_sched_setattr, 0, &attributes, 0));
+    EXPECT_EQ(sched_getscheduler(0), SCHED_BATCH | SCHED_RESET_ON_FORK);
+    pid_t pid = IN_CHILD({ EXPECT_EQ(sched_getscheduler(0), SCHED_BATCH); });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(sched_setattr_with_bad_arguments_fails) {
+    struct sched_attributes attributes = {.size = 8};
+    EXPECT_ERRNO(syscall(SYS_sched_setattr, 0, &attributes, 0), E2BIG);
+    EXPECT(attributes.size >= sizeof attributes);
+    attributes.size = sizeof attributes;
+    EXPECT_ERRNO(syscall(SYS_sched_setattr, 0, NULL, 0), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_sched_setattr, -1, &attributes, 0), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_sched_setattr, 0, &attributes, 1), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_sched_setattr, INT_MAX, &attributes, 0), ESRCH);
+    attributes.flags = 1 << 20;
+    EXPECT_ERRNO(syscall(SYS_sched_setattr, 0, &attributes, 0), EINVAL);
+    attributes.flags = 0;
+    attributes.policy = 99;
+    EXPECT_ERRNO(syscall(SYS_sched_setattr, 0, &attributes, 0), EINVAL);
+}
+
 CASE(getcpu_names_an_existing_cpu) {
     unsigned cpu = -1, node = -1;
     OK(syscall(SYS_getcpu, &cpu, &node, NULL));
@@ -129,6 +164,22 @@ CASE(priority_with_bad_arguments_fails) {
 CASE(ioprio_get_answers_for_the_process) {
     OK(syscall(SYS_ioprio_get, 1, 0));
     EXPECT_ERRNO(syscall(SYS_ioprio_get, 99, 0), EINVAL);
+}
+
+CASE(ioprio_set_is_remembered_and_inherited) {
+    int best_effort_7 = 2 << 13 | 7;
+    OK(syscall(SYS_ioprio_set, 1, 0, best_effort_7));
+    EXPECT_EQ(syscall(SYS_ioprio_get, 1, 0), best_effort_7);
+    pid_t pid = IN_CHILD({ EXPECT_EQ(syscall(SYS_ioprio_get, 1, getpid()), best_effort_7); });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(syscall(SYS_ioprio_get, 2, 0), best_effort_7);
+}
+
+CASE(ioprio_set_with_bad_arguments_fails) {
+    EXPECT_ERRNO(syscall(SYS_ioprio_set, 1, 0, 7 << 13), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_ioprio_set, 1, 0, 5), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_ioprio_set, 99, 0, 2 << 13), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_ioprio_set, 1, INT_MAX, 2 << 13), ESRCH);
 }
 
 CASE(sched_calls_know_init) {

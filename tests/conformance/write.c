@@ -130,6 +130,40 @@ CASE(write_by_a_non_owner_clears_set_user_id) {
     EXPECT_EQ(status.st_mode & 07777, 0777);
 }
 
+CASE(write_by_the_owner_clears_set_user_id_too) {
+    make_file("f", "x");
+    OK(chmod("f", 06755));
+    if (geteuid() == 0) {
+        OK(chown("f", 1234, 1234));
+        OK(chmod("f", 06755));
+        OK(chmod(".", 0777));
+    }
+    pid_t pid = IN_CHILD({
+        if (geteuid() == 0) {
+            OK(syscall(SYS_setgid, 1234));
+            OK(syscall(SYS_setuid, 1234));
+        }
+        int fd = OK(open("f", O_WRONLY));
+        EXPECT_EQ(write(fd, "y", 1), 1);
+        EXPECT_EQ(write(fd, "y", 1), 1);
+    });
+    EXPECT_EXIT(pid, 0);
+    struct stat status;
+    OK(stat("f", &status));
+    EXPECT_EQ(status.st_mode & 07777, 0755);
+}
+
+CASE(write_by_a_privileged_process_keeps_set_user_id) {
+    NEEDS_ROOT();
+    make_file("f", "x");
+    OK(chmod("f", 06777));
+    int fd = OK(open("f", O_WRONLY));
+    EXPECT_EQ(write(fd, "y", 1), 1);
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT_EQ(status.st_mode & 07777, 06777);
+}
+
 CASE(write_updates_the_modification_time) {
     make_file("f", "x");
     struct timespec old[2] = {{1000, 0}, {1000, 0}};

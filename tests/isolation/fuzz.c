@@ -79,13 +79,21 @@ static bool is_left_out(long number, bool may_end_parent) {
     }
 }
 
+/* The privileged process may have changed or removed anything that has a name: then this one ends at once. */
+#define SET_UP(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition)) _exit(0);                                                                                    \
+    } while (0)
+
+static int null;
+
 static void fuzz(int index, bool privileged) {
     bool ordinary = getuid() != 0;
     state = &shared->state[index];
     char name[32];
     snprintf(name, sizeof name, "/tmp/%d-%d", index, getpid());
-    NEED(mkdir(name, 0777) == 0 && chdir(name) == 0 && chmod(".", 0777) == 0);
-    NEED(mkdir("d", 0777) == 0 && symlink("loop", "loop") == 0);
+    SET_UP(mkdir(name, 0777) == 0 && chdir(name) == 0 && chmod(".", 0777) == 0);
+    SET_UP(mkdir("d", 0777) == 0 && symlink("loop", "loop") == 0);
     close(open("f", O_RDWR | O_CREAT, 0666));
     char *memory = mmap(NULL, 8 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     NEED(memory != MAP_FAILED && mprotect(memory + 3 * PAGE_SIZE, PAGE_SIZE, PROT_NONE) == 0);
@@ -93,10 +101,10 @@ static void fuzz(int index, bool privileged) {
     edge = memory + 3 * PAGE_SIZE;
     forbidden = edge;
     /* What it writes is not for the test to read. */
-    int null = open("/dev/null", O_RDWR), ends[2];
+    int ends[2];
     NEED(dup2(null, 0) == 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2);
     NEED(pipe(ends) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
-    NEED(open("f", O_RDWR) != -1 && open("d", O_RDONLY) != -1 && memfd_create("m", MFD_ALLOW_SEALING) != -1);
+    SET_UP(open("f", O_RDWR) != -1 && open("d", O_RDONLY) != -1 && memfd_create("m", MFD_ALLOW_SEALING) != -1);
     /* Memory is not what this is about, and the host has only so much. */
     struct rlimit limit = {1 << 20, 1 << 20};
     signal(SIGXFSZ, SIG_IGN);
@@ -134,6 +142,8 @@ int main(int argc, char **argv) {
     NEED(shared != MAP_FAILED);
     for (int i = 0; i < PROCESSES; i++)
         shared->state[i] = (seed + i + 1) * 0x9e3779b97f4a7c15UL | 1;
+    null = open("/dev/null", O_RDWR);
+    NEED(null != -1);
     while (now_ns() < end) {
         /* To the user "nobody" everything seems to belong that is not its own: its processes may have closed the way. */
         chmod("/", 0755);

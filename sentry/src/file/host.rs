@@ -235,6 +235,10 @@ impl FileOps for HostFile {
         host::poll_now(&*self.file, ALL)
     }
 
+    fn raises_signals(&self) -> bool {
+        self.wait_queue().is_some()
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         let can_wait = !self.is_regular() && *self.watch.lock() != Watch::Pointless;
         can_wait.then_some(&*self.queue)

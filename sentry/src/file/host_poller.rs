@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use usk_abi::{Errno, PollEvents};
 use usk_platform::host::{EdgePoll, WakeDescriptor};
 
+use crate::file::async_io;
 use crate::wait::WaitQueue;
 
 /// The number of the descriptor that ends the thread.
@@ -114,6 +115,7 @@ impl Shared {
                 let queue = self.queues.lock().get(&number).and_then(Weak::upgrade);
                 if let Some(queue) = queue {
                     queue.notify(events | band_events(events));
+                    async_io::send_due();
                 }
             }
         }

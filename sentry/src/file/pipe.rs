@@ -457,6 +457,10 @@ impl FileOps for PipeEnd {
         events
     }
 
+    fn raises_signals(&self) -> bool {
+        true
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.pipe.queue)
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use usk_abi::Errno;
+use usk_abi::inotify::InotifyMask;
 
 use crate::file::pipe::PipeEnd;
 use crate::vfs::{OWN_POSITION, OpenFile};
@@ -83,7 +84,7 @@ pub fn pipe_to_memory(from: &PipeEnd, sink: &mut dyn Sink) -> Result<usize, Errn
 }
 
 fn read_at(file: &OpenFile, at: At, sink: &mut dyn Sink) -> Result<usize, Errno> {
-    match at {
+    let read = match at {
         At::Offset(offset) => file.ops.read(file, sink, offset),
         At::Position if file.ops.keeps_position() => file.ops.read(file, sink, OWN_POSITION),
         At::Position if file.ops.is_seekable() => {
@@ -93,11 +94,12 @@ fn read_at(file: &OpenFile, at: At, sink: &mut dyn Sink) -> Result<usize, Errno>
             Ok(count)
         }
         At::Position => file.ops.read(file, sink, 0),
-    }
+    };
+    told(file, read, InotifyMask::ACCESS)
 }
 
 fn write_at(file: &OpenFile, at: At, source: &mut dyn Source) -> Result<usize, Errno> {
-    match at {
+    let written = match at {
         At::Offset(offset) => file.ops.write(file, source, offset),
         At::Position if file.ops.keeps_position() => file.ops.write(file, source, OWN_POSITION),
         At::Position if file.ops.is_seekable() => {
@@ -107,7 +109,16 @@ fn write_at(file: &OpenFile, at: At, source: &mut dyn Source) -> Result<usize, E
             Ok(count)
         }
         At::Position => file.ops.write(file, source, 0),
+    };
+    told(file, written, InotifyMask::MODIFY)
+}
+
+/// Tells those who watch the file, if anything was moved.
+fn told(file: &OpenFile, moved: Result<usize, Errno>, mask: InotifyMask) -> Result<usize, Errno> {
+    if matches!(moved, Ok(count) if count > 0) {
+        file.happened(mask);
     }
+    moved
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
 
 use crate::loader::prepare::{ExecContext, LoadableFile, PreparedImage, ProcessIdentity};
 use crate::loader::stack::InitialStack;
-use crate::mm::{ALL_ACCESS, Backing, ImageRanges, Mm, Placement, Vma, VmaFlags, VmaTree};
+use crate::mm::{ALL_ACCESS, Backing, Executable, ImageRanges, Mm, Placement, Vma, VmaFlags, VmaTree};
 
 /// Least and most that is mapped for a stack, whatever `RLIMIT_STACK` says.
 const LEAST_STACK: u64 = 256 << 10;
@@ -221,7 +221,7 @@ impl<'a> Plan<'a> {
             areas,
             self.placement.clone(),
             ranges,
-            program.backing.file.clone(),
+            Executable { file: program.backing.file.clone(), claim: program.claim.clone() },
         )?;
         const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
         self.zeros.iter().try_for_each(|&(at, length)| write_all(mm, at, &ZEROS[..length as usize]))

@@ -11,7 +11,7 @@ use crate::loader::arguments::Arguments;
 use crate::loader::elf::ElfImage;
 use crate::loader::script::{PROBE_SIZE, parse_script_line};
 use crate::mm::FileBacking;
-use crate::vfs::{Mapping, OpenFile};
+use crate::vfs::{FileClaim, Mapping, OpenFile};
 
 /// Most interpreters that a script may go through.
 const MAX_INTERPRETERS: usize = 5;
@@ -64,6 +64,8 @@ pub struct LoadableFile {
     pub backing: Arc<FileBacking>,
     /// The headers.
     pub image: ElfImage,
+    /// Nobody may write it meanwhile. The program's goes on as long as the program does.
+    pub claim: Arc<FileClaim>,
 }
 
 /// Opens a file for execution, by its path.
@@ -87,9 +89,10 @@ pub fn prepare(
     let mut file = file;
     let mut script_path = path.clone();
     for _ in 0..=MAX_INTERPRETERS {
+        let claim = FileClaim::execute(file.inode())?;
         let probe = read_some(&file, 0, PROBE_SIZE)?;
         let Some(line) = parse_script_line(&probe)? else {
-            let program = load(file, &probe)?;
+            let program = load(file, claim, &probe)?;
             let interpreter = match &program.image.interpreter {
                 Some(interpreter) => Some(load_interpreter(open(interpreter)?)?),
                 None => None,
@@ -107,7 +110,7 @@ pub fn prepare(
     Err(Errno::ELOOP)
 }
 
-fn load(file: Arc<OpenFile>, probe: &[u8]) -> Result<LoadableFile, Errno> {
+fn load(file: Arc<OpenFile>, claim: FileClaim, probe: &[u8]) -> Result<LoadableFile, Errno> {
     if !probe.starts_with(&ELF_MAGIC) {
         return Err(Errno::ENOEXEC);
     }
@@ -116,14 +119,16 @@ fn load(file: Arc<OpenFile>, probe: &[u8]) -> Result<LoadableFile, Errno> {
         return Err(Errno::ENOEXEC);
     };
     let identity = host::file_identity(&*host_file)?;
-    Ok(LoadableFile { backing: Arc::new(FileBacking { file, host: host_file, identity }), image })
+    let backing = Arc::new(FileBacking { file, host: host_file, identity, claim: None });
+    Ok(LoadableFile { backing, image, claim: Arc::new(claim) })
 }
 
 /// What is wrong with an interpreter is reported as `ELIBBAD`.
 fn load_interpreter(file: Arc<OpenFile>) -> Result<LoadableFile, Errno> {
+    let claim = FileClaim::execute(file.inode())?;
     let probe = read_some(&file, 0, PROBE_SIZE)?;
     let bad = |error| if error == Errno::ENOEXEC { Errno::ELIBBAD } else { error };
-    load(file, &probe).map_err(bad)
+    load(file, claim, &probe).map_err(bad)
 }
 
 fn read_some(file: &Arc<OpenFile>, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {

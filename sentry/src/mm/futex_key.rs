@@ -1,5 +1,7 @@
 //! Which word a futex operation means.
 
+use usk_abi::Errno;
+
 use crate::mm::mm::Mm;
 use crate::mm::vma::Backing;
 
@@ -24,19 +26,28 @@ pub enum FutexKey {
 
 impl Mm {
     /// The key of the word at `address`. `private` says that the caller promised (`FUTEX_PRIVATE_FLAG`) that no other
-    /// address space uses it, which needs no look at the map. Words in private mappings are private in any case.
-    pub fn futex_key(&self, address: u64, private: bool) -> FutexKey {
-        let own = FutexKey::Private { mm: self.id, address };
+    /// address space uses it, which needs no look at the map. Words in private mappings are private in any case. `EFAULT` for an
+    /// address outside the guest's range, and, where the map is looked at, for memory that cannot be read or that is private and
+    /// cannot be written: it never changes (`get_futex_key`).
+    pub fn futex_key(&self, address: u64, private: bool) -> Result<FutexKey, Errno> {
+        let own = FutexKey::Private { mm: self.id(), address };
+        if address >= self.layout().guest_end {
+            return Err(Errno::EFAULT);
+        }
         if private {
-            return own;
+            return Ok(own);
         }
         let state = self.state.lock();
-        let Some(vma) = state.tree.find(address).filter(|vma| vma.shared) else { return own };
+        let vma = state.tree.find(address).ok_or(Errno::EFAULT)?;
+        if !vma.protection.read || (!vma.shared && !vma.protection.write) {
+            return Err(Errno::EFAULT);
+        }
         let identity = match &vma.backing {
+            _ if !vma.shared => return Ok(own),
             Backing::File(file) => file.identity,
             Backing::Memory(memory) => memory.identity,
-            Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => return own,
+            Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => return Ok(own),
         };
-        FutexKey::Shared { identity, offset: vma.offset_of(address) }
+        Ok(FutexKey::Shared { identity, offset: vma.offset_of(address) })
     }
 }

@@ -10,7 +10,7 @@ use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
 use crate::mm::SharedMemory;
 use crate::mm::mm::{MemoryLimits, Mm, State, apply, is_page_aligned, page_align};
 use crate::mm::vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags};
-use crate::vfs::{Mapping, MountFlags, OpenFile};
+use crate::vfs::{FileClaim, Mapping, MountFlags, OpenFile};
 
 /// Bytes of a huge page: larger anonymous mappings are aligned to it, so that the host can use them.
 const HUGE_PAGE: u64 = 2 << 20;
@@ -265,6 +265,9 @@ fn describe(request: &MapRequest, start: u64, end: u64, flags: VmaFlags) -> Resu
         }
         vma.max_protection.execute = false;
     }
+    // Before the look at the seals: sealing looks at the claims first.
+    let may_write = vma.shared && vma.max_protection.write;
+    let mut claim = if may_write { FileClaim::map_writable(file.inode()).ok() } else { None };
     // Files without seals say EINVAL.
     let seals = file.ops.seals().unwrap_or(Seals::empty());
     if vma.shared && seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
@@ -272,6 +275,7 @@ fn describe(request: &MapRequest, start: u64, end: u64, flags: VmaFlags) -> Resu
             return Err(Errno::EPERM);
         }
         vma.max_protection.write = false;
+        claim = None;
     }
     if request.flags.contains(MmapFlags::GROWSDOWN) {
         return Err(Errno::EINVAL);
@@ -279,8 +283,8 @@ fn describe(request: &MapRequest, start: u64, end: u64, flags: VmaFlags) -> Resu
     match file.ops.mapping(file, vma.shared)? {
         Mapping::Host(host_file) => {
             let identity = host::file_identity(&*host_file)?;
-            vma.backing =
-                Backing::File(Arc::new(FileBacking { file: file.clone(), host: host_file, identity }));
+            let backing = FileBacking { file: file.clone(), host: host_file, identity, claim };
+            vma.backing = Backing::File(Arc::new(backing));
             vma.offset = request.offset;
         }
         Mapping::Anonymous if vma.shared => {

@@ -14,7 +14,7 @@ use crate::mm::placement::Placement;
 use crate::mm::tree::{Totals, VmaTree};
 use crate::mm::vma::{ALL_ACCESS, Backing, Vma, VmaFlags};
 use crate::task::{Resource, Task};
-use crate::vfs::OpenFile;
+use crate::vfs::{FileClaim, OpenFile};
 
 /// May lock memory without limit (`capabilities(7)`).
 const CAP_IPC_LOCK: u32 = 14;
@@ -53,7 +53,15 @@ pub(in crate::mm) struct State {
     /// Areas of trampolines, which are also in the tree.
     pub(in crate::mm) trampolines: Vec<Range<u64>>,
     auxiliary_vector: Arc<[u8]>,
-    executable: Option<Arc<OpenFile>>,
+    executable: Option<Executable>,
+}
+
+/// The program's file, which nobody may write while it runs.
+#[derive(Clone)]
+pub(crate) struct Executable {
+    pub(crate) file: Arc<OpenFile>,
+    #[expect(dead_code, reason = "held, not used")]
+    pub(crate) claim: Arc<FileClaim>,
 }
 
 /// Where the parts of a program are: what `/proc/PID/stat` and the heap need. Addresses.
@@ -229,6 +237,20 @@ impl Mm {
         if let Some(index) = tasks.iter().position(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(task))) {
             tasks.swap_remove(index);
         }
+        let is_unused = tasks.is_empty();
+        drop(tasks);
+        if is_unused {
+            // What it mapped is free for others now, however long somebody keeps this object.
+            let mut state = self.state.lock();
+            let mapped = (state.executable.take(), std::mem::take(&mut state.tree));
+            drop(state);
+            drop(mapped);
+        }
+    }
+
+    /// True if all of a range is mapped.
+    pub fn is_mapped(&self, start: u64, end: u64) -> bool {
+        self.state.lock().tree.first_hole(start, end) >= end
     }
 
     /// A number that no other address space of this sentry ever has.
@@ -258,7 +280,7 @@ impl Mm {
 
     /// The program's file, for `/proc/PID/exe`.
     pub fn executable(&self) -> Option<Arc<OpenFile>> {
-        self.state.lock().executable.clone()
+        self.state.lock().executable.as_ref().map(|executable| executable.file.clone())
     }
 
     /// Memory in use.
@@ -295,7 +317,7 @@ impl Mm {
         areas: Vec<Vma>,
         placement: Placement,
         image: ImageRanges,
-        executable: Arc<OpenFile>,
+        executable: Executable,
     ) -> Result<(), Errno> {
         let mut state = self.state.lock();
         apply(thread, operations)?;

@@ -370,7 +370,9 @@ fn futexes_in_shared_memory_have_one_key_everywhere() {
     let key = |address, private| guest.mm.futex_key(address, private);
     assert_eq!(key(first + PAGE + 8, false), key(second + PAGE + 8, false));
     assert_ne!(key(first, false), key(first + 4, false));
-    assert_eq!(key(first, true), FutexKey::Private { mm: guest.mm.id(), address: first });
+    assert_eq!(key(first, true), Ok(FutexKey::Private { mm: guest.mm.id(), address: first }));
+    assert_eq!(key(0x1000, false), Err(Errno::EFAULT));
+    assert_eq!(key(u64::MAX - 7, true), Err(Errno::EFAULT));
     assert_ne!(key(first, true), key(second, true));
 }
 

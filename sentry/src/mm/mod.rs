@@ -41,7 +41,7 @@ pub use futex_key::FutexKey;
 pub use map::MapRequest;
 pub use maps::{FileLabel, MapsFormat};
 pub use memory::SharedMemory;
-pub(crate) use mm::page_align;
+pub(crate) use mm::{Executable, page_align};
 pub use mm::{ImageRanges, MemoryLimits, MemoryUse, Mm};
 pub use placement::Placement;
 pub use tree::{Totals, VmaTree};

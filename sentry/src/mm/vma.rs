@@ -8,7 +8,7 @@ use bitflags::bitflags;
 use usk_platform::{MapFlags, MemoryOp, Protection};
 
 use crate::mm::SharedMemory;
-use crate::vfs::OpenFile;
+use crate::vfs::{FileClaim, OpenFile};
 
 bitflags! {
     /// What else is known of a mapping; the letters are those of `VmFlags` in `/proc/PID/smaps`.
@@ -92,6 +92,8 @@ pub struct FileBacking {
     pub host: Arc<OwnedFd>,
     /// Device and inode number of the host file: which memory this is, for shared futexes.
     pub identity: (u64, u64),
+    /// That the file is mapped shared and may be written.
+    pub claim: Option<FileClaim>,
 }
 
 impl fmt::Debug for FileBacking {

@@ -260,6 +260,10 @@ impl FileOps for InetSocket {
         }
     }
 
+    fn raises_signals(&self) -> bool {
+        true
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.queue)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bitflags::bitflags;
+use usk_abi::sched::SCHED_RESET_ON_FORK;
 use usk_abi::signal::{AlternateStack, SignalSet};
 use usk_abi::{Errno, Signal};
 use usk_platform::{ThreadState, host};
@@ -213,7 +214,12 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         let _ = UserPtr::<i32>::new(arguments.child_tid).write(&*mm.space, &tid);
     }
     mm.enter(&task);
-    group.state.lock().threads.push(task.clone());
+    {
+        // Under one lock, so that a filter for all threads misses none (see seccomp).
+        let mut state = group.state.lock();
+        task.seccomp.copy_from(&parent.seccomp);
+        state.threads.push(task.clone());
+    }
     table.insert_thread(tid, task.clone());
     if !flags.contains(CloneFlags::THREAD) {
         insert_process(&mut table, &parent, group, arguments, tid);
@@ -251,12 +257,19 @@ fn child_signals(parent: &Task, flags: CloneFlags) -> TaskSignals {
 }
 
 fn inherit_attributes(parent: &Task, child: &Task) {
+    child.io_priority.store(parent.io_priority.load(Ordering::Relaxed), Ordering::Relaxed);
+    *child.memory_policy.lock() = *parent.memory_policy.lock();
     child.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
     child.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(parent.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     child.affinity.store(parent.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
-    *child.scheduling.lock() = *parent.scheduling.lock();
+    let (policy, priority) = *parent.scheduling.lock();
+    // Real-time policies, which would be reset as well, are not given out.
+    *child.scheduling.lock() = (policy & !SCHED_RESET_ON_FORK, priority);
+    if policy & SCHED_RESET_ON_FORK != 0 {
+        child.nice.fetch_max(0, Ordering::Relaxed);
+    }
 }
 
 fn insert_process(

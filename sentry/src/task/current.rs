@@ -7,6 +7,7 @@ use usk_abi::signal::SignalSet;
 use usk_abi::{Errno, PollEvents};
 use usk_platform::{AddressSpace, GuestThread};
 
+use crate::file::async_io;
 use crate::task::Task;
 use crate::task::slow_sites::SlowSites;
 use crate::time::Deadline;
@@ -104,6 +105,7 @@ impl Current {
                 Err(error) if error.would_block() => {}
                 done => break done,
             }
+            async_io::send_due();
             self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
             match waiter.wait(deadline, false) {
                 Wake::Notified => {}

@@ -41,7 +41,7 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     end_other_threads(current)?;
     let task = current.task.clone();
     let old_mm = task.mm();
-    crate::futex::release_robust_list(current);
+    crate::futex::release_mutexes(current, true);
     // Somebody else may use this memory, a vfork parent usually; else the address space is used again.
     let mm = if old_mm.users() > 1 {
         let mm = new_mm(&task.kernel, &task.group, task.personality.load(Ordering::Relaxed))?;

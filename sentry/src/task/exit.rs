@@ -13,17 +13,18 @@ use crate::task::table::{INIT_PID, TaskTable, Zombie};
 use crate::task::{Current, ExitStatus, Task, ThreadGroup};
 
 /// Ends the task: nothing of it is left but, for the last thread of a process, a zombie.
-pub(crate) fn leave(mut current: Current) {
+pub(crate) fn leave(current: Current) {
     let status = {
         let state = current.task.group.state.lock();
         state.exit.unwrap_or(ExitStatus::Exited(current.exit_code.unwrap_or(0)))
     };
     let usage = current.task.usage();
-    crate::futex::release_robust_list(&mut current);
+    crate::futex::release_mutexes(&current, false);
     clear_child_tid(&current);
     complete_vfork(&current.task);
     // The files first: what closing them wakes may run while the rest is taken down.
     drop(current.task.release_files());
+    crate::file::async_io::send_due();
     let Current { task, thread, .. } = current;
     task.runner.store(None);
     drop(thread);

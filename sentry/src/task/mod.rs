@@ -1,5 +1,6 @@
 //! Tasks: threads, processes, groups and sessions, from `clone(2)` to `wait4(2)`, and the loop that runs a guest thread.
 
+mod access;
 mod arguments;
 mod clone;
 mod completion;
@@ -20,6 +21,7 @@ mod task;
 mod wait;
 pub(crate) mod workers;
 
+pub use access::{AccessAs, may_access};
 pub use arguments::SyscallArguments;
 pub use clone::{CloneArguments, CloneFlags, clone};
 pub use completion::Completion;

@@ -7,7 +7,9 @@ use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{Errno, Signal};
 use usk_platform::{ExitReason, GuestThread, Trap};
 
+use crate::file::async_io;
 use crate::mm::{HostFault, MemoryLimits, Mm};
+use crate::seccomp::{self, Verdict};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::{Runner, SentryThread};
 use crate::task::{
@@ -105,9 +107,18 @@ fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
     let registers = current.thread.registers();
     let number = registers.syscall_number();
     let arguments = SyscallArguments(registers.syscall_arguments());
+    match seccomp::judge(current, number, arguments, instruction) {
+        Verdict::Allow => {}
+        Verdict::Return(value) => {
+            current.thread.registers_mut().set_return_value(value);
+            return;
+        }
+        Verdict::Skip => return,
+    }
     current.task.call_number.store(i32::try_from(number).unwrap_or(-1), Ordering::Relaxed);
     let result = dispatcher.dispatch(current, number, arguments);
     current.task.call_number.store(-1, Ordering::Relaxed);
+    async_io::send_due();
     if std::mem::take(&mut current.keep_registers) {
         return;
     }

@@ -11,8 +11,10 @@ use usk_abi::signal::code::SI_TIMER;
 use usk_abi::signal::{AlternateStack, SignalInfo, SignalSet};
 use usk_platform::{Kick, host};
 
+use crate::futex::OwnerState;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
+use crate::seccomp::Seccomp;
 use crate::signal::PendingSignals;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
@@ -102,6 +104,8 @@ pub struct Task {
     pub clear_child_tid: AtomicU64,
     /// Head of the robust futex list; 0 is none.
     pub robust_list: AtomicU64,
+    /// Whether anybody waits for a priority-inheriting futex of the task's.
+    pub pi_owner: OwnerState,
     /// Signal sent when the parent thread ends (`PR_SET_PDEATHSIG`); 0 is none.
     pub parent_death_signal: AtomicI32,
     /// `nice(2)` value.
@@ -110,10 +114,16 @@ pub struct Task {
     pub dumpable: AtomicU32,
     /// `PR_SET_TIMERSLACK`, nanoseconds.
     pub timer_slack_ns: AtomicU64,
+    /// `set_mempolicy(2)`: mode and nodes.
+    pub memory_policy: Mutex<(u32, u64)>,
+    /// `seccomp(2)`.
+    pub seccomp: Seccomp,
     /// `personality(2)`.
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
     pub affinity: AtomicU64,
+    /// `ioprio_set(2)` value; 0 follows the nice value.
+    pub io_priority: AtomicU32,
     /// Scheduling policy and priority, as set.
     pub scheduling: Mutex<(u32, u32)>,
     /// What the parent of a `vfork(2)` waits for.
@@ -154,12 +164,16 @@ impl Task {
             runner: ArcSwapOption::empty(),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            pi_owner: OwnerState::default(),
             parent_death_signal: AtomicI32::new(0),
             nice: AtomicI32::new(0),
             dumpable: AtomicU32::new(1),
             timer_slack_ns: AtomicU64::new(50_000),
+            memory_policy: Mutex::new((0, 0)),
+            seccomp: Seccomp::default(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
+            io_priority: AtomicU32::new(0),
             scheduling: Mutex::new((0, 0)),
             vfork_done: Mutex::new(None),
             call_number: AtomicI32::new(-1),

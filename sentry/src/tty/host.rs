@@ -140,6 +140,10 @@ impl FileOps for HostTerminalFile {
         self.terminal.file.poll(file)
     }
 
+    fn raises_signals(&self) -> bool {
+        true
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         self.terminal.file.wait_queue()
     }

@@ -515,6 +515,10 @@ impl FileOps for PtyMaster {
         events
     }
 
+    fn raises_signals(&self) -> bool {
+        true
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.pty.master_queue)
     }
@@ -607,6 +611,10 @@ impl FileOps for PtySlave {
         events.set(READABLE, state.discipline.has_readable(true));
         events.set(WRITABLE, state.discipline.output_room() > 0);
         events
+    }
+
+    fn raises_signals(&self) -> bool {
+        true
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

@@ -3,10 +3,13 @@
 use usk_abi::Errno;
 use usk_abi::capability::{CAP_CHOWN, CAP_FSETID};
 use usk_abi::fs::{S_ISGID, S_ISUID};
+use usk_abi::inotify::InotifyMask;
 
 use crate::task::Credentials;
 use crate::vfs::permission::{check_path, is_owner};
-use crate::vfs::{Access, FileType, NameContext, Path, SetAttributes, Timestamp};
+use crate::vfs::{
+    Access, Attributes, FileClaim, FileType, InodeRef, NameContext, Path, SetAttributes, Timestamp, notify,
+};
 
 /// What `utimensat(2)` does with a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,11 @@ impl NameContext<'_> {
         if !credentials.in_group(attributes.gid) && !credentials.has_capability(CAP_FSETID) {
             permissions &= !S_ISGID;
         }
-        inode.set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })
+        inode
+            .set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })?;
+        inode.common().set_plain(false);
+        notify::on_file(&path.dentry, InotifyMask::ATTRIB);
+        Ok(())
     }
 
     /// `chown(2)` of what is at `path`.
@@ -64,9 +71,13 @@ impl NameContext<'_> {
         }
         let mut change = SetAttributes { uid, gid, ..SetAttributes::default() };
         if inode.file_type() != FileType::Directory {
-            change.permissions = without_privileges(attributes.mode);
+            change.permissions = without_privileges(&attributes, credentials);
         }
-        inode.set_attributes(&change)
+        inode.set_attributes(&change)?;
+        if uid.is_some() || gid.is_some() || change.permissions.is_some() {
+            notify::on_file(&path.dentry, InotifyMask::ATTRIB);
+        }
+        Ok(())
     }
 
     /// `utimensat(2)` of what is at `path`.
@@ -88,7 +99,15 @@ impl NameContext<'_> {
             accessed: accessed.value(now),
             modified: modified.value(now),
             ..SetAttributes::default()
-        })
+        })?;
+        // Both times are a change of attributes, one is what it stands for (the kernel's fsnotify_change).
+        let mask = match (accessed, modified) {
+            (_, TimeChange::Keep) => InotifyMask::ACCESS,
+            (TimeChange::Keep, _) => InotifyMask::MODIFY,
+            _ => InotifyMask::ATTRIB,
+        };
+        notify::on_file(&path.dentry, mask);
+        Ok(())
     }
 
     /// `truncate(2)` of what is at `path`.
@@ -100,6 +119,7 @@ impl NameContext<'_> {
             _ => return Err(Errno::EINVAL),
         }
         check_path(path, self.caller.credentials, Access::WRITE)?;
+        let _claim = FileClaim::write(inode)?;
         self.set_size(path, size)
     }
 
@@ -109,9 +129,11 @@ impl NameContext<'_> {
         let inode = path.inode()?;
         let mut change = SetAttributes { size: Some(size), ..SetAttributes::default() };
         if !self.caller.credentials.has_capability(CAP_FSETID) {
-            change.permissions = without_privileges(inode.attributes()?.mode);
+            change.permissions = without_privileges(&inode.attributes()?, self.caller.credentials);
         }
-        inode.set_attributes(&change)
+        inode.set_attributes(&change)?;
+        notify::on_file(&path.dentry, InotifyMask::MODIFY);
+        Ok(())
     }
 
     /// `access(2)` of what is at `path`.
@@ -120,14 +142,32 @@ impl NameContext<'_> {
     }
 }
 
-/// The permissions without set-user-ID, and without set-group-ID if the group may execute the file; `None` if nothing
-/// changes by that.
-fn without_privileges(mode: u32) -> Option<u32> {
-    let mut permissions = mode & 0o7777 & !S_ISUID;
-    if mode & 0o010 != 0 {
+/// What a file that is written loses, unless the writer is privileged: set-user-ID and set-group-ID (the kernel's
+/// `file_remove_privs`).
+pub fn drop_privileges(inode: &InodeRef, credentials: &Credentials) -> Result<(), Errno> {
+    let common = inode.common();
+    if common.is_plain() || credentials.has_capability(CAP_FSETID) || inode.file_type() != FileType::Regular {
+        return Ok(());
+    }
+    // Before the look; chmod(2) takes it back after the change: so a change between the two is not forgotten.
+    common.set_plain(true);
+    let permissions = without_privileges(&inode.attributes()?, credentials);
+    if permissions.is_some() {
+        inode.set_attributes(&SetAttributes { permissions, ..SetAttributes::default() })?;
+    }
+    Ok(())
+}
+
+/// The permissions without set-user-ID, and without set-group-ID if the group may execute the file or the caller is not of it
+/// (`setattr_should_drop_suidgid`); `None` if nothing changes by that.
+fn without_privileges(attributes: &Attributes, credentials: &Credentials) -> Option<u32> {
+    let before = attributes.mode & 0o7777;
+    let mut permissions = before & !S_ISUID;
+    let may_keep = credentials.in_group(attributes.gid) || credentials.has_capability(CAP_FSETID);
+    if before & 0o010 != 0 || !may_keep {
         permissions &= !S_ISGID;
     }
-    (permissions != mode & 0o7777).then_some(permissions)
+    (permissions != before).then_some(permissions)
 }
 
 /// The credentials that `access(2)` checks with: the real identifiers, and capabilities only for a real user 0.

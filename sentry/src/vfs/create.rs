@@ -5,10 +5,11 @@ use std::sync::Arc;
 use usk_abi::Errno;
 use usk_abi::capability::{CAP_FSETID, CAP_MKNOD};
 use usk_abi::fs::{ResolveFlags, S_ISGID, S_ISVTX};
+use usk_abi::inotify::InotifyMask;
 
 use crate::vfs::permission::check_inode;
 use crate::vfs::walk::{Last, Walk};
-use crate::vfs::{Access, Dentry, FileType, InodeRef, NameContext, NewNode, Path};
+use crate::vfs::{Access, Dentry, FileType, InodeRef, NameContext, NewNode, Path, notify};
 
 /// A file to be created, as the caller wants it.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,8 @@ impl NameContext<'_> {
             return Err(Errno::ENOENT);
         }
         let dentry = self.create_locked(&parent, &name, file)?;
+        let is_directory = file.file_type == FileType::Directory;
+        notify::on_name(&parent.dentry, &name, InotifyMask::CREATE, is_directory, 0);
         Ok(Path { mount: parent.mount.clone(), dentry })
     }
 
@@ -156,6 +159,8 @@ impl NameContext<'_> {
         check_inode(directory_inode, self.caller.credentials, Access::WRITE | Access::EXECUTE)?;
         directory_inode.link(&name, inode)?;
         parent.dentry.attach(&name, inode.clone());
+        notify::on_inode(inode, InotifyMask::ATTRIB);
+        notify::on_name(&parent.dentry, &name, InotifyMask::CREATE, false, 0);
         Ok(())
     }
 }

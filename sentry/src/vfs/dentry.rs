@@ -248,9 +248,13 @@ impl Dentry {
         self.look_up(names, opens)
     }
 
-    /// The child of this name, for a caller that holds [`Dentry::entries`] whole.
+    /// The child of this name, for a caller that holds [`Dentry::entries`] whole and means to change what it is.
     pub(super) fn child_locked(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Dentry>, Errno> {
-        self.look_up(&[name], false)
+        let child = self.look_up(&[name], false)?;
+        if child.inode.is_none() && self.block.file_system.has_fixed_names() {
+            return Err(Errno::ENOENT);
+        }
+        Ok(child)
     }
 
     fn look_up(self: &Arc<Self>, names: &[&[u8]], opens: bool) -> Result<Arc<Dentry>, Errno> {

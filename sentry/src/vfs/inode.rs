@@ -1,6 +1,7 @@
 //! File systems and their files, as the rest of the VFS sees them.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -8,7 +9,8 @@ use usk_abi::Errno;
 use usk_abi::fs::{OpenFlags, RenameFlags, Statfs};
 
 use crate::task::{Credentials, Task};
-use crate::vfs::{Attributes, FileLocks, FileOps, FileType, Listing, Path, SetAttributes};
+use crate::vfs::notify::Watches;
+use crate::vfs::{Attributes, Exclusion, FileLocks, FileOps, FileType, Listing, Path, SetAttributes};
 
 /// A file, shared by all its names.
 pub type InodeRef = Arc<dyn Inode>;
@@ -33,6 +35,12 @@ pub trait FileSystem: Send + Sync {
     /// See [`Caching`].
     fn caching(&self) -> Caching {
         Caching::Forever
+    }
+
+    /// True if no name can be added: then Linux says of every name that is not there that it is not, before it asks who may
+    /// create it (`/proc`).
+    fn has_fixed_names(&self) -> bool {
+        false
     }
 
     /// What `statfs(2)` shows; the mount's flags are filled in by the caller.
@@ -89,12 +97,43 @@ pub struct InodeCommon {
     locks: OnceLock<Box<FileLocks>>,
     /// What a FIFO or a bound socket is besides a name: the object that all who open or connect to it share.
     pub special: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+    /// Who has it open for writing, or executes it.
+    pub(super) writers: Exclusion,
+    /// Mappings that share it and may be written; sealing denies them.
+    pub writable_mappings: Exclusion,
+    /// It is known to have neither set-user-ID nor set-group-ID, so that a write need not look (`S_NOSEC`).
+    is_plain: AtomicBool,
+    watches: OnceLock<Box<Watches>>,
+    /// Open files that name it.
+    pub(super) opens: AtomicU32,
+    /// It has lost its last name while it was watched.
+    pub(super) is_gone: AtomicBool,
 }
 
 impl InodeCommon {
     /// Its advisory locks.
     pub fn locks(&self) -> &FileLocks {
         self.locks.get_or_init(Box::default)
+    }
+
+    /// Those who watch it.
+    pub fn watches(&self) -> &Watches {
+        self.watches.get_or_init(Box::default)
+    }
+
+    /// Those who watch it, if anybody ever did.
+    pub fn watches_if_any(&self) -> Option<&Watches> {
+        self.watches.get().map(|watches| &**watches)
+    }
+
+    /// True if a write need not look for set-user-ID and set-group-ID bits.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain.load(Ordering::Relaxed)
+    }
+
+    /// Remembers whether the file may have such bits.
+    pub(super) fn set_plain(&self, is_plain: bool) {
+        self.is_plain.store(is_plain, Ordering::Relaxed);
     }
 
     /// Its advisory locks, if any were ever taken.

@@ -15,6 +15,7 @@ mod anonymous;
 mod attributes;
 mod boot;
 mod change;
+mod claims;
 mod create;
 mod dentry;
 pub mod devices;
@@ -25,6 +26,7 @@ mod inode;
 mod listing;
 mod locks;
 mod mount;
+pub mod notify;
 mod open;
 mod open_file;
 #[cfg(test)]
@@ -41,7 +43,8 @@ mod xattr;
 
 pub use anonymous::AnonymousInode;
 pub use attributes::{Attributes, FileType, SetAttributes, Timestamp};
-pub use change::{TimeChange, real_credentials};
+pub use change::{TimeChange, drop_privileges, real_credentials};
+pub use claims::{Exclusion, FileClaim};
 pub use dentry::{Dentry, SuperBlock};
 pub use directory_file::DirectoryFile;
 pub use fd_table::{FdTable, MAX_DESCRIPTORS};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_abi::fs::{OpenFlags, ResolveFlags};
+use usk_abi::inotify::InotifyMask;
 
 use crate::SysResult;
 use crate::task::Current;
@@ -12,7 +13,7 @@ use crate::vfs::directory_file::{DirectoryFile, PathFile};
 use crate::vfs::permission::{check_path, is_owner};
 use crate::vfs::special::{OpenedDevice, open_fifo};
 use crate::vfs::walk::{Last, Walk};
-use crate::vfs::{Access, FileOps, FileType, MountFlags, NameContext, OpenFile, Path, SetAttributes};
+use crate::vfs::{Access, FileClaim, FileOps, FileType, MountFlags, NameContext, OpenFile, Path, notify};
 
 /// How to open a file. Flags that contradict each other have been refused.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +57,9 @@ impl NameContext<'_> {
         if flags.contains(OpenFlags::PATH) {
             return Ok(OpenFile::named(Arc::new(PathFile), flags & !TRANSIENT, path));
         }
-        self.open_path(&path, flags, is_new, current)
+        let file = self.open_path(&path, flags, is_new, current)?;
+        file.happened(InotifyMask::OPEN);
+        Ok(file)
     }
 
     /// Opens a program for execution: a regular file that the caller may execute. `EACCES` for anything else.
@@ -75,7 +78,9 @@ impl NameContext<'_> {
         }
         check_path(&path, self.caller.credentials, Access::EXECUTE)?;
         let ops = inode.open(inode, OpenFlags::empty(), self.caller)?;
-        Ok(OpenFile::named(ops, OpenFlags::LARGEFILE, path))
+        let file = OpenFile::named(ops, OpenFlags::LARGEFILE, path);
+        file.happened(InotifyMask::OPEN);
+        Ok(file)
     }
 
     /// Walks to the file, creating it if that is asked for. True if it is new.
@@ -161,7 +166,9 @@ impl NameContext<'_> {
             special_device: 0,
             target: b"",
         };
-        Ok((self.create_locked(directory, name, &file)?, true))
+        let made = self.create_locked(directory, name, &file)?;
+        notify::on_name(&directory.dentry, name, InotifyMask::CREATE, false, 0);
+        Ok((made, true))
     }
 
     /// Opens the file at `path`, which exists. What is `is_new` is not checked for permission: a file may be created that its
@@ -180,6 +187,8 @@ impl NameContext<'_> {
             self.check_open(path, flags, truncates)?;
         }
         let kept = (flags & !TRANSIENT) | OpenFlags::LARGEFILE;
+        let writes = file_type == FileType::Regular && flags.is_writable();
+        let claim = if writes { Some(FileClaim::write(&inode)?) } else { None };
         let ops: Arc<dyn FileOps> = match file_type {
             _ if inode.opens_itself() => inode.open(&inode, flags, self.caller)?,
             FileType::Regular => inode.open(&inode, flags, self.caller)?,
@@ -195,9 +204,10 @@ impl NameContext<'_> {
             FileType::Socket | FileType::Anonymous => return Err(Errno::ENXIO.into()),
         };
         if truncates {
-            inode.set_attributes(&SetAttributes { size: Some(0), ..SetAttributes::default() })?;
+            let _claim = FileClaim::write(&inode)?;
+            self.set_size(path, 0)?;
         }
-        Ok(OpenFile::named(ops, kept, path.clone()))
+        Ok(OpenFile::claimed(ops, kept, path.clone(), claim))
     }
 
     /// May the caller open this file so? (The kernel's `may_open`.)
@@ -248,10 +258,11 @@ impl NameContext<'_> {
         let node = self.new_node(directory.inode()?, &file)?;
         let linkable = !how.flags.contains(OpenFlags::EXCL);
         let inode = directory.inode()?.create_unnamed(&node, linkable)?;
+        let claim = FileClaim::write(&inode)?;
         let ops = inode.open(&inode, how.flags, self.caller)?;
         let number = inode.attributes()?.inode;
         let dentry = directory.dentry.unnamed_child(format!("#{number}").as_bytes(), inode);
         let kept = (how.flags & !TRANSIENT) | OpenFlags::LARGEFILE;
-        Ok(OpenFile::named(ops, kept, Path { mount: directory.mount, dentry }))
+        Ok(OpenFile::claimed(ops, kept, Path { mount: directory.mount, dentry }, Some(claim)))
     }
 }

@@ -7,12 +7,14 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use usk_abi::fs::{FallocateMode, OpenFlags, Seals};
+use usk_abi::inotify::InotifyMask;
 use usk_abi::{Errno, PollEvents};
 
+use crate::file::async_io::{self, FileOwner};
 use crate::task::Current;
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
-use crate::vfs::{DirectoryEntry, InodeRef, Path};
+use crate::vfs::{DirectoryEntry, FileClaim, InodeRef, Path, notify};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -138,6 +140,11 @@ pub trait FileOps: Send + Sync + Any {
         PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
     }
 
+    /// True if the file has signal-driven input and output (`O_ASYNC`): pipes, sockets, terminals.
+    fn raises_signals(&self) -> bool {
+        false
+    }
+
     /// Where changes of readiness are notified; `None` for files that are always ready (and that epoll refuses with
     /// `EPERM`).
     fn wait_queue(&self) -> Option<&WaitQueue> {
@@ -166,6 +173,11 @@ pub trait FileOps: Send + Sync + Any {
     fn flush(&self, file: &OpenFile) -> Result<(), Errno> {
         let _ = file;
         Ok(())
+    }
+
+    /// What `/proc/PID/fdinfo/N` says besides position and flags: whole lines.
+    fn information(&self) -> String {
+        String::new()
     }
 
     /// This object as its own type, for code that works on one kind of file only.
@@ -205,6 +217,10 @@ pub struct OpenFile {
     /// The position, in bytes. Held locked while a read or a write moves it.
     pub position: Mutex<u64>,
     place: Place,
+    /// Who gets signals about it, once somebody has asked.
+    owner: OnceLock<Arc<FileOwner>>,
+    /// That it is open for writing, if it is a regular file and is.
+    _claim: Option<FileClaim>,
     /// Who wants to know when this open file is gone.
     close_watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
 }
@@ -217,6 +233,20 @@ pub trait CloseWatcher: Send + Sync {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if let Place::Named(path) = &self.place
+            && let Some(inode) = path.dentry.inode()
+        {
+            let mask = if self.open_flags().is_writable() {
+                InotifyMask::CLOSE_WRITE
+            } else {
+                InotifyMask::CLOSE_NOWRITE
+            };
+            self.happened(mask);
+            notify::on_last_close(inode);
+        }
+        if self.owner.get().is_some() {
+            async_io::set_async(self, -1, false);
+        }
         for watcher in std::mem::take(self.close_watchers.get_mut()) {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.file_closed(self);
@@ -231,34 +261,51 @@ impl Drop for OpenFile {
 }
 
 impl OpenFile {
-    fn with(ops: Arc<dyn FileOps>, flags: u32, place: Place) -> Arc<Self> {
+    fn with(ops: Arc<dyn FileOps>, flags: u32, place: Place, claim: Option<FileClaim>) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        if let Place::Named(path) = &place
+            && let Some(inode) = path.dentry.inode()
+        {
+            inode.common().opens.fetch_add(1, Ordering::Relaxed);
+        }
         Arc::new(OpenFile {
             ops,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             flags: AtomicU32::new(flags),
             position: Mutex::new(0),
             place,
+            owner: OnceLock::new(),
+            _claim: claim,
             close_watchers: Mutex::default(),
         })
     }
 
     /// An open file of the file at `path`, which exists. `flags` are `O_*`.
     pub fn named(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Path) -> Arc<Self> {
-        Self::with(ops, flags.bits(), Place::Named(path))
+        Self::claimed(ops, flags, path, None)
+    }
+
+    /// [`OpenFile::named`], with the claim to write it.
+    pub(super) fn claimed(
+        ops: Arc<dyn FileOps>,
+        flags: OpenFlags,
+        path: Path,
+        claim: Option<FileClaim>,
+    ) -> Arc<Self> {
+        Self::with(ops, flags.bits(), Place::Named(path), claim)
     }
 
     /// A file that no directory names: a pipe, a socket, an eventfd. `flags` are `O_*`; `label` is what
     /// `/proc/PID/fd/N` shows. Its inode is made when it is asked for; the label says what it is (see
     /// [`AnonymousInode`](crate::vfs::AnonymousInode)).
     pub fn anonymous(ops: Arc<dyn FileOps>, flags: u32, label: impl Into<String>) -> Arc<Self> {
-        Self::with(ops, flags, Place::Anonymous { label: label.into(), path: OnceLock::new() })
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path: OnceLock::new() }, None)
     }
 
     /// [`OpenFile::anonymous`], with an inode that exists already.
     pub fn unnamed(ops: Arc<dyn FileOps>, flags: u32, label: &str, inode: InodeRef) -> Arc<Self> {
         let path = OnceLock::from(anonymous_path(label, inode));
-        Self::with(ops, flags, Place::Anonymous { label: label.into(), path })
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path }, None)
     }
 
     /// A number that no other open file has had.
@@ -317,9 +364,29 @@ impl OpenFile {
         if flags.is_writable() && !flags.contains(OpenFlags::PATH) { Ok(()) } else { Err(Errno::EBADF) }
     }
 
+    /// Tells those who watch the file (not by an `O_PATH` descriptor) what has been done with it.
+    pub fn happened(&self, mask: InotifyMask) {
+        if notify::is_active()
+            && let Place::Named(path) = &self.place
+            && !self.open_flags().contains(OpenFlags::PATH)
+        {
+            notify::on_file(&path.dentry, mask);
+        }
+    }
+
     /// True if operations do not wait.
     pub fn is_nonblocking(&self) -> bool {
         self.open_flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// Who gets signals about it.
+    pub fn owner(&self) -> &Arc<FileOwner> {
+        self.owner.get_or_init(FileOwner::new)
+    }
+
+    /// The same, if anybody has ever asked.
+    pub fn owner_if_any(&self) -> Option<&Arc<FileOwner>> {
+        self.owner.get()
     }
 
     /// `O_*` status flags and access mode.

@@ -2,10 +2,11 @@
 
 use usk_abi::Errno;
 use usk_abi::fs::ResolveFlags;
+use usk_abi::inotify::InotifyMask;
 
 use crate::vfs::permission::check_removal;
 use crate::vfs::walk::{Last, Walk};
-use crate::vfs::{FileType, NameContext, Path};
+use crate::vfs::{FileType, NameContext, Path, notify};
 
 impl NameContext<'_> {
     /// `unlink(2)`.
@@ -28,8 +29,11 @@ impl NameContext<'_> {
         if child.is_mount_point() {
             return Err(Errno::EBUSY);
         }
+        let is_last = notify::loses_last_name(inode);
         parent.inode()?.unlink(&name, inode)?;
         parent.dentry.detach(&name, &child);
+        notify::on_name_gone(inode, is_last);
+        notify::on_name(&parent.dentry, &name, InotifyMask::DELETE, false, 0);
         Ok(())
     }
 
@@ -57,6 +61,8 @@ impl NameContext<'_> {
         let _inner_changes = child.entries.write();
         parent.inode()?.rmdir(&name, inode)?;
         parent.dentry.detach(&name, &child);
+        notify::on_name_gone(inode, notify::loses_last_name(inode));
+        notify::on_name(&parent.dentry, &name, InotifyMask::DELETE, true, 0);
         Ok(())
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_abi::fs::{RenameFlags, ResolveFlags};
+use usk_abi::inotify::InotifyMask;
 
 use crate::vfs::permission::{check_inode, check_removal};
 use crate::vfs::walk::{Last, Walk};
-use crate::vfs::{Access, Dentry, FileType, NameContext, Path, Rename};
+use crate::vfs::{Access, Dentry, FileType, InodeRef, NameContext, Path, Rename, notify};
 
 impl NameContext<'_> {
     /// Renames `name` (relative to `start`) to `new_name` (relative to `new_start`). The combination of flags has been
@@ -70,6 +71,7 @@ impl NameContext<'_> {
             return Err(Errno::EBUSY);
         }
         let victim = (!exchange && replaced.is_directory()).then(|| replaced.entries.write());
+        let is_last = replaced.inode().is_some_and(notify::loses_last_name);
         old_parent.inode()?.rename(&Rename {
             name: &old_name,
             child: inode,
@@ -81,6 +83,8 @@ impl NameContext<'_> {
         if exchange {
             child.move_to(new, &new_name);
             replaced.move_to(old, &old_name);
+            tell_move((old, &old_name), (new, &new_name), inode);
+            tell_move((new, &new_name), (old, &old_name), replaced.require()?);
             return Ok(());
         }
         if replaced.inode().is_some() {
@@ -89,6 +93,10 @@ impl NameContext<'_> {
         drop(victim);
         old.forget(&old_name);
         child.move_to(new, &new_name);
+        tell_move((old, &old_name), (new, &new_name), inode);
+        if let Some(replaced) = replaced.inode() {
+            notify::on_name_gone(replaced, is_last);
+        }
         Ok(())
     }
 
@@ -129,6 +137,17 @@ impl NameContext<'_> {
             check_inode(inode, credentials, Access::WRITE)?;
         }
         Ok(())
+    }
+}
+
+/// Tells those who watch of a move.
+fn tell_move((old, old_name): (&Dentry, &[u8]), (new, new_name): (&Dentry, &[u8]), inode: &InodeRef) {
+    if notify::is_active() {
+        let is_directory = inode.file_type() == FileType::Directory;
+        let cookie = notify::next_cookie();
+        notify::on_name(old, old_name, InotifyMask::MOVED_FROM, is_directory, cookie);
+        notify::on_name(new, new_name, InotifyMask::MOVED_TO, is_directory, cookie);
+        notify::on_inode(inode, InotifyMask::MOVE_SELF);
     }
 }
 

@@ -3,9 +3,10 @@
 use usk_abi::Errno;
 use usk_abi::capability::{CAP_SETFCAP, CAP_SYS_ADMIN};
 use usk_abi::fs::S_ISVTX;
+use usk_abi::inotify::InotifyMask;
 
 use crate::vfs::permission::{check_inode, check_path, is_owner};
-use crate::vfs::{Access, FileType, InodeRef, NameContext, Path};
+use crate::vfs::{Access, FileType, InodeRef, NameContext, Path, notify};
 
 impl NameContext<'_> {
     /// `getxattr(2)`.
@@ -27,13 +28,17 @@ impl NameContext<'_> {
     /// `setxattr(2)`.
     pub fn set_xattr(&self, path: &Path, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
         self.check_xattr_change(path, name)?;
-        path.inode()?.set_xattr(name, value, flags)
+        path.inode()?.set_xattr(name, value, flags)?;
+        notify::on_file(&path.dentry, InotifyMask::ATTRIB);
+        Ok(())
     }
 
     /// `removexattr(2)`.
     pub fn remove_xattr(&self, path: &Path, name: &[u8]) -> Result<(), Errno> {
         self.check_xattr_change(path, name)?;
-        path.inode()?.remove_xattr(name)
+        path.inode()?.remove_xattr(name)?;
+        notify::on_file(&path.dentry, InotifyMask::ATTRIB);
+        Ok(())
     }
 
     /// `listxattr(2)`: the names, each followed by NUL.

@@ -71,7 +71,8 @@ struct DescriptorLink {
 }
 
 impl LinkSource for DescriptorLink {
-    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
+    fn target(&self, caller: Caller<'_>) -> Result<Link, Errno> {
+        self.subject.check_access(caller)?;
         let task = self.subject.task.as_ref().ok_or(Errno::ENOENT)?;
         let file = task.files().get(self.fd).map_err(|_| Errno::ENOENT)?;
         Ok(Link::Magic(file.path().clone()))
@@ -106,8 +107,11 @@ impl Directory for DescriptorInformation {
             let position = *file.position.lock();
             let inode = file.inode().attributes().map_or(0, |known| known.inode);
             let flags = file.flags() | close_on_exec;
-            let text =
-                format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{inode}\n", path.mount.id);
+            let more = file.ops.information();
+            let text = format!(
+                "pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{inode}\n{more}",
+                path.mount.id
+            );
             Ok(text.into_bytes())
         };
         Ok(SyntheticInode::text(self.device, number(&self.subject, fd, true), 0o444, make).into_ref())
@@ -138,13 +142,14 @@ const NAMESPACES: &[(&str, u64)] = &[
 pub(super) struct Namespaces {
     pub(super) device: u64,
     pub(super) number: u64,
+    pub(super) subject: Subject,
 }
 
 impl Directory for Namespaces {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         let known = NAMESPACES.iter().find(|(known, _)| known.as_bytes() == name);
         let (name, id) = known.ok_or(Errno::ENOENT)?;
-        let link = NamespaceLink(format!("{name}:[{id}]"));
+        let link = NamespaceLink { subject: self.subject.clone(), text: format!("{name}:[{id}]") };
         Ok(SyntheticInode::link(self.device, self.number << 8 | id & 0xff, link).into_ref())
     }
 
@@ -160,11 +165,15 @@ impl Directory for Namespaces {
     }
 }
 
-struct NamespaceLink(String);
+struct NamespaceLink {
+    subject: Subject,
+    text: String,
+}
 
 impl LinkSource for NamespaceLink {
-    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
-        Ok(Link::Target(self.0.clone().into_bytes()))
+    fn target(&self, caller: Caller<'_>) -> Result<Link, Errno> {
+        self.subject.check_access(caller)?;
+        Ok(Link::Target(self.text.clone().into_bytes()))
     }
 }
 

@@ -15,8 +15,8 @@ use usk_abi::Errno;
 
 use crate::fs::synthetic::{SyntheticFs, SyntheticInode};
 use crate::kernel::Kernel;
-use crate::task::{Credentials, Task, ThreadGroup};
-use crate::vfs::Caching;
+use crate::task::{AccessAs, Credentials, Task, ThreadGroup, may_access};
+use crate::vfs::{Caching, Caller};
 
 /// `PROC_SUPER_MAGIC`
 const MAGIC: i64 = 0x9fa0;
@@ -83,6 +83,17 @@ impl Subject {
     /// The live thread. `ESRCH` for a zombie.
     fn task(&self) -> Result<&Arc<Task>, Errno> {
         self.task.as_ref().ok_or(Errno::ESRCH)
+    }
+
+    /// `EACCES` unless `caller` may look into the process (`ptrace_may_access`). The kernel itself may.
+    fn check_access(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        let Some(asking) = caller.task else { return Ok(()) };
+        let is_allowed = match &self.task {
+            Some(task) => may_access(caller.credentials, &asking.group, task, AccessAs::FileSystem),
+            // A zombie or init: nothing is left to look into.
+            None => true,
+        };
+        if is_allowed { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// True if the process (or thread) of this number is still this one.

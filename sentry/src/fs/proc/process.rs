@@ -21,46 +21,46 @@ struct FileRow {
     permissions: u32,
     make: Make,
     take: Option<Take>,
+    /// Only for those who may look into the process.
+    is_guarded: bool,
 }
 
 const fn readable(name: &'static str, permissions: u32, make: Make) -> FileRow {
-    FileRow { name, permissions, make, take: None }
+    FileRow { name, permissions, make, take: None, is_guarded: false }
+}
+
+const fn guarded(name: &'static str, permissions: u32, make: Make) -> FileRow {
+    FileRow { is_guarded: true, ..readable(name, permissions, make) }
+}
+
+const fn writable(name: &'static str, permissions: u32, make: Make, take: Take) -> FileRow {
+    FileRow { take: Some(take), ..readable(name, permissions, make) }
 }
 
 const FILES: &[FileRow] = &[
-    readable("auxv", 0o400, process_text::auxv),
+    guarded("auxv", 0o400, process_text::auxv),
     readable("cgroup", 0o444, cgroup),
     readable("cmdline", 0o444, process_text::cmdline),
-    FileRow {
-        name: "comm",
-        permissions: 0o644,
-        make: process_text::comm,
-        take: Some(process_text::write_comm),
-    },
-    readable("environ", 0o400, process_text::environ),
+    writable("comm", 0o644, process_text::comm, process_text::write_comm),
+    guarded("environ", 0o400, process_text::environ),
     readable("gid_map", 0o444, identity_map),
-    readable("io", 0o400, process_text::io),
+    guarded("io", 0o400, process_text::io),
     readable("limits", 0o444, process_text::limits),
     readable("loginuid", 0o444, |_| Ok(b"4294967295".to_vec())),
-    readable("maps", 0o444, maps),
+    guarded("maps", 0o444, maps),
     readable("mountinfo", 0o444, mountinfo),
     readable("mounts", 0o444, mounts),
-    FileRow {
-        name: "oom_score_adj",
-        permissions: 0o644,
-        make: process_text::oom_score_adj,
-        take: Some(process_text::write_oom_score_adj),
-    },
+    writable("oom_score_adj", 0o644, process_text::oom_score_adj, process_text::write_oom_score_adj),
     readable("oom_score", 0o444, |_| Ok(b"0\n".to_vec())),
-    readable("personality", 0o400, personality),
+    guarded("personality", 0o400, personality),
     readable("schedstat", 0o444, process_text::schedstat),
     readable("setgroups", 0o444, |_| Ok(b"allow\n".to_vec())),
-    readable("smaps", 0o444, smaps),
-    readable("smaps_rollup", 0o444, smaps_rollup),
+    guarded("smaps", 0o444, smaps),
+    guarded("smaps_rollup", 0o444, smaps_rollup),
     readable("stat", 0o444, process_text::stat),
     readable("statm", 0o444, process_text::statm),
     readable("status", 0o444, process_text::status),
-    readable("syscall", 0o400, process_text::syscall),
+    guarded("syscall", 0o400, process_text::syscall),
     readable("uid_map", 0o444, identity_map),
     readable("wchan", 0o444, |_| Ok(b"0".to_vec())),
 ];
@@ -137,7 +137,7 @@ impl ProcessDirectory {
                 device,
                 number,
                 0o511,
-                super::descriptors::Namespaces { device, number },
+                super::descriptors::Namespaces { device, number, subject },
             ),
             "task" => SyntheticInode::directory(device, number, 0o555, Threads { device, subject }),
             "children" => SyntheticInode::text(device, number, 0o444, About { subject, row: &CHILDREN }),
@@ -203,6 +203,10 @@ struct About {
 }
 
 impl Text for About {
+    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        if self.row.is_guarded { self.subject.check_access(caller) } else { Ok(()) }
+    }
+
     fn read(&self, reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
         let mut subject = self.subject.clone();
         subject.is_reader = match (reader, &subject.task) {
@@ -234,7 +238,8 @@ struct TaskLink {
 }
 
 impl LinkSource for TaskLink {
-    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
+    fn target(&self, caller: Caller<'_>) -> Result<Link, Errno> {
+        self.subject.check_access(caller)?;
         let task = self.subject.task.as_ref().ok_or(Errno::ENOENT)?;
         let path = match self.which {
             Which::Cwd => task.fs().cwd(),
@@ -287,6 +292,10 @@ struct Memory {
 }
 
 impl Text for Memory {
+    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        self.subject.check_access(caller)
+    }
+
     fn read(&self, _reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
         Ok(Vec::new())
     }

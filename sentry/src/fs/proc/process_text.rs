@@ -209,7 +209,7 @@ pub(super) fn status(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let _ = write!(
         rest,
         "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\nNoNewPrivs:\t{}\n\
-         Seccomp:\t0\nSeccomp_filters:\t0\nSpeculation_Store_Bypass:\tvulnerable\n\
+         Seccomp:\t{}\nSeccomp_filters:\t{}\nSpeculation_Store_Bypass:\tvulnerable\n\
          SpeculationIndirectBranch:\tconditional enabled\n",
         credentials.inheritable,
         credentials.permitted,
@@ -217,6 +217,8 @@ pub(super) fn status(subject: &Subject) -> Result<Vec<u8>, Errno> {
         credentials.bounding,
         credentials.ambient,
         u8::from(credentials.no_new_privs),
+        subject.task.as_ref().map_or(0, |task| task.seccomp.mode()),
+        subject.task.as_ref().map_or(0, |task| task.seccomp.filter_count()),
     );
     let online = super::system_text::processors();
     let _ = write!(rest, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t", (1u128 << online.min(127)) - 1);

@@ -170,6 +170,8 @@ fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> I
         })
     };
     let (kernel_names, vm, fs) = (fill(KERNEL), fill(VM), fill(FS));
+    let inotify = fill(crate::file::inotify::LIMITS);
+    let fs = fs.with("inotify", directory(device, number(), inotify));
     let random = Names::default()
         .with("boot_id", text(device, number(), kernel, system_text::boot_id))
         .with("entropy_avail", SyntheticInode::text(device, number(), 0o444, Setting("256")).into_ref())

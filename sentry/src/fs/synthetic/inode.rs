@@ -51,6 +51,11 @@ pub trait Directory: Send + Sync {
 
 /// Makes the contents of a file, and takes what is written to it.
 pub trait Text: Send + Sync {
+    /// May `caller` open it? (Permission bits have been looked at.)
+    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        let _ = caller;
+        Ok(())
+    }
     /// The contents now.
     fn read(&self, reader: Option<&Arc<crate::task::Task>>) -> Result<Vec<u8>, Errno>;
     /// Takes one write.
@@ -234,7 +239,10 @@ impl Inode for SyntheticInode {
         caller: Caller<'_>,
     ) -> Result<Arc<dyn FileOps>, Errno> {
         match &self.kind {
-            Kind::Text(text) => Ok(Arc::new(TextFile::new(text.clone(), caller.task.cloned()))),
+            Kind::Text(text) => {
+                text.admit(caller)?;
+                Ok(Arc::new(TextFile::new(text.clone(), caller.task.cloned())))
+            }
             _ => Err(Errno::ENXIO),
         }
     }
@@ -286,6 +294,10 @@ impl FileSystem for SyntheticFs {
 
     fn caching(&self) -> Caching {
         self.caching
+    }
+
+    fn has_fixed_names(&self) -> bool {
+        self.type_name == "proc"
     }
 
     fn statistics(&self) -> Result<Statfs, Errno> {

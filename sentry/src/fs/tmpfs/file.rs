@@ -93,6 +93,13 @@ impl FileOps for TmpfsFile {
         if contents.seals.contains(Seals::SEAL) {
             return Err(Errno::EPERM);
         }
+        // From here on no mapping can be made that may be written.
+        if seals.contains(Seals::WRITE)
+            && !contents.seals.contains(Seals::WRITE)
+            && !self.inode.common().writable_mappings.deny()
+        {
+            return Err(Errno::EBUSY);
+        }
         contents.seals |= seals;
         Ok(())
     }

@@ -403,6 +403,10 @@ impl FileOps for UnixSocket {
         events
     }
 
+    fn raises_signals(&self) -> bool {
+        true
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.core.queue)
     }

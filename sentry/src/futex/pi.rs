@@ -1,0 +1,410 @@
+//! Priority-inheriting futexes (`futex(2)`, "Priority-inheritance futexes"; `kernel/futex/pi.c`, `requeue.c`).
+//!
+//! The word holds the owner's thread identifier. Who finds it held queues up in the word's bucket, names the owner, and is handed the
+//! lock by whoever unlocks it, or by the owner's end. Priorities are not lent: the host schedules the threads.
+//!
+//! [`OwnerState`] keeps a sleeper from queueing up behind a thread that has ended: the end of a thread first closes the state,
+//! then looks through the buckets, and a sleeper marks the state under its bucket's lock before it queues up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
+use usk_abi::Errno;
+use usk_platform::AddressSpace;
+
+use super::{
+    BUCKETS, FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, Kind, Place, Slot, Waiting, bucket_of, key,
+    leave, load, lock_two,
+};
+use crate::mm::FutexKey;
+use crate::task::{Current, Task};
+use crate::time::Deadline;
+use crate::wait::Wake;
+use crate::{Restart, SysResult, UserPtr};
+
+/// Whether anybody may wait for a thread as an owner.
+#[derive(Debug, Default)]
+pub struct OwnerState(AtomicU8);
+
+const NOBODY_WAITS: u8 = 0;
+const SOMEBODY_WAITS: u8 = 1;
+const ENDED: u8 = 2;
+
+impl OwnerState {
+    /// Somebody is about to queue up. False if the thread has ended.
+    fn mark(&self) -> bool {
+        let mark = |state| (state != ENDED).then_some(SOMEBODY_WAITS);
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, mark).is_ok()
+    }
+
+    /// The thread ends. True if somebody may wait for it.
+    fn end(&self) -> bool {
+        self.0.swap(ENDED, Ordering::SeqCst) == SOMEBODY_WAITS
+    }
+
+    /// The thread goes on with another program.
+    fn begin(&self) {
+        self.0.store(NOBODY_WAITS, Ordering::SeqCst);
+    }
+}
+
+/// A sleeper that is to own the word.
+#[derive(Clone)]
+pub(super) struct Heir {
+    /// The sleeper.
+    task: Arc<Task>,
+    /// Where it sees the word, and in which memory.
+    address: u64,
+    space: Arc<dyn AddressSpace>,
+}
+
+impl Heir {
+    fn of(task: &Arc<Task>, address: u64) -> Self {
+        Heir { task: task.clone(), address, space: task.mm().space.clone() }
+    }
+
+    fn tid(&self) -> u32 {
+        self.task.tid().unsigned_abs()
+    }
+}
+
+/// Which thread waits for which, to find deadlocks. Taken inside a bucket's lock.
+static WAITS_FOR: Mutex<Option<HashMap<i32, i32>>> = Mutex::new(None);
+
+/// Notes that `waiter` waits for `owner`. `EDEADLK` if the owner waits, at some remove, for it.
+fn wait_for(waiter: i32, owner: i32) -> Result<(), Errno> {
+    let mut chains = WAITS_FOR.lock();
+    let chains = chains.get_or_insert_default();
+    let mut at = owner;
+    // A chain cannot be longer than there are waiters.
+    for _ in 0..=chains.len() {
+        if at == waiter {
+            return Err(Errno::EDEADLK);
+        }
+        match chains.get(&at) {
+            Some(next) => at = *next,
+            None => break,
+        }
+    }
+    chains.insert(waiter, owner);
+    Ok(())
+}
+
+fn wait_no_more(waiter: i32) {
+    if let Some(chains) = WAITS_FOR.lock().as_mut() {
+        chains.remove(&waiter);
+    }
+}
+
+/// What became of an attempt to have the lock.
+enum Attempt {
+    /// The word names the new owner.
+    Locked,
+    /// This thread has it; the word says that somebody waits.
+    HeldBy(Arc<Task>),
+}
+
+/// Takes the lock for `heir` or marks it as waited for (`futex_lock_pi_atomic`). `bucket` is the word's, locked. With `is_contended` the word
+/// says that there are waiters also if it was free.
+fn attempt(bucket: &[Waiting], key: &FutexKey, heir: &Heir, is_contended: bool) -> Result<Attempt, Errno> {
+    loop {
+        let value: u32 = UserPtr::new(heir.address).read(&*heir.space)?;
+        let owner = value & FUTEX_TID_MASK;
+        if owner == heir.tid() {
+            return Err(Errno::EDEADLK);
+        }
+        let queued = match bucket.iter().find(|waiting| waiting.key == *key).map(|waiting| &waiting.kind) {
+            None => None,
+            Some(Kind::Pi { owner, .. }) => Some(owner.clone()),
+            Some(_) => return Err(Errno::EINVAL),
+        };
+        if let Some(known) = &queued {
+            // Between the word's release by an owner that dies and the handing over, the word names nobody.
+            let is_passing = owner == 0 && value & FUTEX_OWNER_DIED != 0;
+            if owner != known.tid().unsigned_abs() && !is_passing {
+                return Err(Errno::EINVAL);
+            }
+        } else if owner == 0 {
+            let waiters = if is_contended { FUTEX_WAITERS } else { 0 };
+            let taken = value & FUTEX_OWNER_DIED | waiters | heir.tid();
+            if heir.space.compare_exchange(heir.address, value, taken)? == value {
+                return Ok(Attempt::Locked);
+            }
+            continue;
+        }
+        let holder = match queued {
+            Some(known) => known,
+            None => heir.task.kernel.find_task(i32::try_from(owner).map_err(|_| Errno::ESRCH)?)?,
+        };
+        if heir.space.compare_exchange(heir.address, value, value | FUTEX_WAITERS)? == value {
+            return Ok(Attempt::HeldBy(holder));
+        }
+    }
+}
+
+/// Queues a sleeper up behind `holder`. The bucket is locked by the caller, who pushes what is returned.
+fn queue_up(heir: Heir, holder: Arc<Task>) -> Result<Kind, Errno> {
+    if !holder.pi_owner.mark() {
+        return Err(Errno::ESRCH);
+    }
+    wait_for(heir.task.tid(), holder.tid())?;
+    Ok(Kind::Pi { heir, owner: holder })
+}
+
+/// `FUTEX_LOCK_PI` and its kin: takes the lock, waiting for it until the deadline, or, with `only_try`, not at all (`EAGAIN`).
+/// `EDEADLK` if that cannot end, `ESRCH` if the word names a thread that does not exist.
+pub fn lock_pi(
+    current: &mut Current,
+    address: u64,
+    private: bool,
+    deadline: Option<Deadline>,
+    only_try: bool,
+) -> SysResult<()> {
+    let key = key(&current.task, address, private)?;
+    let heir = Heir::of(&current.task, address);
+    let index = bucket_of(&key);
+    let waiter = current.task.waiter.clone();
+    let slot = Slot::new(index);
+    waiter.arm();
+    {
+        let mut bucket = BUCKETS[index].lock();
+        let holder = match attempt(&bucket, &key, &heir, false)? {
+            Attempt::Locked => return Ok(()),
+            Attempt::HeldBy(_) if only_try => return Err(Errno::EAGAIN.into()),
+            Attempt::HeldBy(holder) => holder,
+        };
+        let kind = queue_up(heir, holder)?;
+        bucket.push(Waiting { key, bitset: super::MATCH_ANY, waiter, slot: slot.clone(), kind });
+    }
+    match sleep(current, &slot, deadline) {
+        Slept::Woken => Ok(()),
+        Slept::TimedOut => Err(Errno::ETIMEDOUT.into()),
+        Slept::Interrupted => Err(Restart::Always.into()),
+    }
+}
+
+enum Slept {
+    Woken,
+    TimedOut,
+    Interrupted,
+}
+
+/// Sleeps until woken, which means that the lock is ours.
+fn sleep(current: &Current, slot: &Arc<Slot>, deadline: Option<Deadline>) -> Slept {
+    let slept = loop {
+        let wake = current.task.waiter.wait(deadline, false);
+        if *slot.place.lock() == Place::Woken {
+            break Slept::Woken;
+        }
+        match wake {
+            Wake::Notified => {}
+            Wake::TimedOut if leave(slot) => break Slept::TimedOut,
+            Wake::Interrupted if leave(slot) => break Slept::Interrupted,
+            Wake::TimedOut | Wake::Interrupted => break Slept::Woken,
+        }
+    };
+    wait_no_more(current.task.tid());
+    slept
+}
+
+/// Makes the first sleeper on `key` the owner, if there is one: `write` puts the new owner into the word. False, with nothing changed, if
+/// `write` says so.
+fn hand_over(
+    bucket: &mut Vec<Waiting>,
+    key: &FutexKey,
+    write: impl FnOnce(&Heir) -> Result<bool, Errno>,
+) -> Result<bool, Errno> {
+    let Some(index) = bucket.iter().position(|waiting| waiting.key == *key) else { return Ok(false) };
+    let Kind::Pi { heir, .. } = &bucket[index].kind else { return Ok(false) };
+    let heir = heir.clone();
+    if !write(&heir)? {
+        return Ok(false);
+    }
+    let woken = bucket.remove(index);
+    wait_no_more(heir.task.tid());
+    for waiting in bucket.iter_mut().filter(|waiting| waiting.key == *key) {
+        if let Kind::Pi { heir: other, owner } = &mut waiting.kind {
+            *owner = heir.task.clone();
+            heir.task.pi_owner.mark();
+            // It waited already, and for the one who is now the owner's predecessor: there is no new cycle.
+            let _ = wait_for(other.task.tid(), heir.task.tid());
+        }
+    }
+    *woken.slot.place.lock() = Place::Woken;
+    woken.waiter.wake();
+    Ok(true)
+}
+
+/// `FUTEX_UNLOCK_PI`. `EPERM` unless the caller is the owner.
+pub fn unlock_pi(current: &Current, address: u64, private: bool) -> Result<(), Errno> {
+    let tid = current.task.tid().unsigned_abs();
+    if load(current, address)? & FUTEX_TID_MASK != tid {
+        return Err(Errno::EPERM);
+    }
+    let key = key(&current.task, address, private)?;
+    let mut bucket = BUCKETS[bucket_of(&key)].lock();
+    loop {
+        let value = load(current, address)?;
+        if value & FUTEX_TID_MASK != tid {
+            return Err(Errno::EPERM);
+        }
+        let store = |next| Ok(current.space().compare_exchange(address, value, next)? == value);
+        let is_done = match bucket.iter().find(|waiting| waiting.key == key).map(|waiting| &waiting.kind) {
+            None => store(0)?,
+            Some(Kind::Pi { owner, .. }) if Arc::ptr_eq(owner, &current.task) => {
+                hand_over(&mut bucket, &key, |heir| store(FUTEX_WAITERS | heir.tid()))?
+            }
+            Some(_) => return Err(Errno::EINVAL),
+        };
+        if is_done {
+            return Ok(());
+        }
+    }
+}
+
+/// The end of a thread, or of its program: what it still owns goes to the first who waits (`exit_pi_state_list`), with a word
+/// about it. `goes_on` says that the thread executes another program.
+pub(super) fn release_owned(task: &Arc<Task>, goes_on: bool) {
+    if task.pi_owner.end() {
+        for bucket in BUCKETS.iter() {
+            let mut bucket = bucket.lock();
+            while let Some(key) = owned_key(&bucket, task) {
+                // Where the word is gone, the heir is woken all the same.
+                let write = |heir: &Heir| {
+                    let _ = write_inheritance(heir);
+                    Ok(true)
+                };
+                if hand_over(&mut bucket, &key, write) != Ok(true) {
+                    break;
+                }
+            }
+        }
+    }
+    if goes_on {
+        task.pi_owner.begin();
+    }
+}
+
+/// Puts the heir of a dead owner into the word.
+fn write_inheritance(heir: &Heir) -> Result<(), Errno> {
+    let dead = FUTEX_WAITERS | FUTEX_OWNER_DIED | heir.tid();
+    loop {
+        let value: u32 = UserPtr::new(heir.address).read(&*heir.space)?;
+        if heir.space.compare_exchange(heir.address, value, dead)? == value {
+            return Ok(());
+        }
+    }
+}
+
+fn owned_key(bucket: &MutexGuard<'_, Vec<Waiting>>, task: &Arc<Task>) -> Option<FutexKey> {
+    let is_owned = |kind: &Kind| matches!(kind, Kind::Pi { owner, .. } if Arc::ptr_eq(owner, task));
+    bucket.iter().find(|waiting| is_owned(&waiting.kind)).map(|waiting| waiting.key)
+}
+
+/// `FUTEX_WAIT_REQUEUE_PI`: waits on the first word to be moved to the second, a priority-inheriting lock, and to get that.
+pub fn wait_requeue_pi(
+    current: &mut Current,
+    (from, to): (u64, u64),
+    private: bool,
+    expected: u32,
+    deadline: Option<Deadline>,
+) -> SysResult<()> {
+    let from_key = key(&current.task, from, private)?;
+    let to_key = key(&current.task, to, private)?;
+    if from_key == to_key {
+        return Err(Errno::EINVAL.into());
+    }
+    let index = bucket_of(&from_key);
+    let waiter = current.task.waiter.clone();
+    let slot = Slot::new(index);
+    waiter.arm();
+    {
+        let mut bucket = BUCKETS[index].lock();
+        if load(current, from)? != expected {
+            return Err(Errno::EAGAIN.into());
+        }
+        let kind = Kind::Requeue { heir: Heir::of(&current.task, to), to: to_key };
+        let slot = slot.clone();
+        bucket.push(Waiting { key: from_key, bitset: super::MATCH_ANY, waiter, slot, kind });
+    }
+    match sleep(current, &slot, deadline) {
+        Slept::Woken => Ok(()),
+        Slept::TimedOut => Err(Errno::ETIMEDOUT.into()),
+        // Once it has been moved, the first word has changed, and starting again would find just that.
+        Slept::Interrupted if slot.was_moved() => Err(Errno::EAGAIN.into()),
+        Slept::Interrupted => Err(Restart::Always.into()),
+    }
+}
+
+/// `FUTEX_CMP_REQUEUE_PI`: gives the lock `to` to the first sleeper on `from` if it is free, and moves up to `count` others, and the
+/// first if it is not. Returns how many were given the lock or moved.
+pub fn cmp_requeue_pi(
+    current: &Current,
+    (from, to): (u64, u64),
+    private: bool,
+    count: u32,
+    expected: u32,
+) -> Result<u32, Errno> {
+    let from_key = key(&current.task, from, private)?;
+    let to_key = key(&current.task, to, private)?;
+    if from_key == to_key {
+        return Err(Errno::EINVAL);
+    }
+    let (from_index, to_index) = (bucket_of(&from_key), bucket_of(&to_key));
+    let (mut from_bucket, mut to_bucket) = lock_two(from_index, to_index);
+    if load(current, from)? != expected {
+        return Err(Errno::EAGAIN);
+    }
+    let mut done = 0;
+    // One more than the count: the first is woken or moved in any case.
+    while u64::from(done) <= u64::from(count) {
+        let Some(index) = from_bucket.iter().position(|waiting| waiting.key == from_key) else { break };
+        let heir = match &from_bucket[index].kind {
+            Kind::Requeue { heir, to } if *to == to_key => heir.clone(),
+            _ => return Err(Errno::EINVAL),
+        };
+        let target = to_bucket.as_deref().unwrap_or(&from_bucket);
+        match attempt(target, &to_key, &heir, count > 0)? {
+            Attempt::Locked => {
+                let woken = from_bucket.remove(index);
+                *woken.slot.place.lock() = Place::Woken;
+                woken.waiter.wake();
+            }
+            Attempt::HeldBy(holder) => {
+                let kind = queue_up(heir, holder)?;
+                let mut moved = from_bucket.remove(index);
+                (moved.key, moved.kind) = (to_key, kind);
+                moved.slot.move_to(to_index);
+                to_bucket.as_deref_mut().unwrap_or(&mut from_bucket).push(moved);
+            }
+        }
+        done += 1;
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circle_of_waiters_is_a_deadlock() {
+        assert_eq!(wait_for(9001, 9002), Ok(()));
+        assert_eq!(wait_for(9002, 9003), Ok(()));
+        assert_eq!(wait_for(9003, 9001), Err(Errno::EDEADLK));
+        wait_no_more(9001);
+        assert_eq!(wait_for(9003, 9001), Ok(()));
+    }
+
+    #[test]
+    fn nobody_queues_up_behind_a_thread_that_has_ended() {
+        let state = OwnerState::default();
+        assert!(state.mark());
+        assert!(state.end());
+        assert!(!state.mark());
+        state.begin();
+        assert!(!state.end());
+    }
+}

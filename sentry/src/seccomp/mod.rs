@@ -1,0 +1,200 @@
+//! Filters that guests lay on their own system calls (`seccomp(2)`, `kernel/seccomp.c`).
+//!
+//! They have nothing to do with the filters that keep a guest in its sandbox, which are the host's. [`Program`] checks and runs
+//! one program; [`Filters`] is what a thread has, each program laid over those before; [`Seccomp`] is a thread's mode.
+
+mod program;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwapOption;
+use usk_abi::seccomp::*;
+use usk_abi::signal::SignalInfo;
+use usk_abi::{Errno, Signal};
+
+use crate::signal::force_signal;
+use crate::task::{Current, ExitStatus, SyscallArguments, Task};
+
+pub use program::Program;
+
+/// Instructions of all filters of a thread at most, with a penalty for each filter (`MAX_INSNS_PER_PATH`).
+const MAX_INSTRUCTIONS: usize = 32768;
+const FILTER_PENALTY: usize = 4;
+/// `MAX_ERRNO`
+const MAX_ERRNO: u32 = 4095;
+/// Calls of strict mode: `read`, `write`, `exit`, `rt_sigreturn`.
+const STRICT_CALLS: [u64; 4] = [0, 1, 60, 15];
+/// Bytes of a `syscall` instruction.
+const INSTRUCTION_LENGTH: u64 = 2;
+
+/// The filters of a thread, the oldest first.
+#[derive(Clone, Default)]
+pub struct Filters {
+    programs: Vec<Arc<Program>>,
+}
+
+impl Filters {
+    /// These with another on top. `ENOMEM` if they become too long.
+    fn with(&self, program: Arc<Program>) -> Result<Arc<Filters>, Errno> {
+        let earlier: usize = self.programs.iter().map(|known| known.length() + FILTER_PENALTY).sum();
+        if earlier + program.length() > MAX_INSTRUCTIONS {
+            return Err(Errno::ENOMEM);
+        }
+        let mut programs = self.programs.clone();
+        programs.push(program);
+        Ok(Arc::new(Filters { programs }))
+    }
+
+    /// True if these are `other` with more on top, or the same: what is on a thread may be replaced by these.
+    fn extends(&self, other: &Filters) -> bool {
+        self.programs.len() >= other.programs.len()
+            && self.programs.iter().zip(&other.programs).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
+    }
+
+    /// Runs all filters. The strictest action counts, and of equal ones that of the newest filter.
+    fn run(&self, data: &SeccompData) -> u32 {
+        let mut strictest = SECCOMP_RET_ALLOW;
+        for program in self.programs.iter().rev() {
+            let returned = program.run(data);
+            let rank = |value: u32| (value & SECCOMP_RET_ACTION_FULL).cast_signed();
+            if rank(returned) < rank(strictest) {
+                strictest = returned;
+            }
+        }
+        strictest
+    }
+}
+
+/// A thread's mode and filters.
+#[derive(Default)]
+pub struct Seccomp {
+    mode: AtomicU32,
+    filters: ArcSwapOption<Filters>,
+}
+
+impl Seccomp {
+    /// `SECCOMP_MODE_*`
+    pub fn mode(&self) -> u32 {
+        self.mode.load(Ordering::Relaxed)
+    }
+
+    /// Count of filters.
+    pub fn filter_count(&self) -> usize {
+        self.filters.load().as_ref().map_or(0, |filters| filters.programs.len())
+    }
+
+    /// Makes this the same as `other`.
+    pub(crate) fn copy_from(&self, other: &Seccomp) {
+        self.filters.store(other.filters.load_full());
+        self.mode.store(other.mode(), Ordering::Relaxed);
+    }
+
+    fn current_filters(&self) -> Arc<Filters> {
+        self.filters.load_full().unwrap_or_default()
+    }
+
+    fn set_filters(&self, filters: Arc<Filters>) {
+        self.filters.store(Some(filters));
+        self.mode.store(SECCOMP_MODE_FILTER, Ordering::Relaxed);
+    }
+}
+
+/// `SECCOMP_SET_MODE_STRICT` for the calling thread. `EINVAL` for one that has filters.
+pub fn set_strict(task: &Task) -> Result<(), Errno> {
+    let mode = &task.seccomp.mode;
+    if mode.load(Ordering::Relaxed) == SECCOMP_MODE_FILTER {
+        return Err(Errno::EINVAL);
+    }
+    mode.store(SECCOMP_MODE_STRICT, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Lays `program` on the calling thread, or, with `all_threads`, on all of its group. `Err(Ok(tid))` is a thread whose filters are not
+/// among the caller's, so that the group cannot be brought together.
+pub fn add_filter(task: &Arc<Task>, program: Program, all_threads: bool) -> Result<(), Result<i32, Errno>> {
+    // Under this lock, threads come and go with the filters of whoever makes them.
+    let group = task.group.state.lock();
+    if task.seccomp.mode() == SECCOMP_MODE_STRICT {
+        return Err(Err(Errno::EINVAL));
+    }
+    let own = task.seccomp.current_filters();
+    if all_threads {
+        let strays = |thread: &&Arc<Task>| {
+            thread.seccomp.mode() == SECCOMP_MODE_STRICT || !own.extends(&thread.seccomp.current_filters())
+        };
+        if let Some(stray) = group.threads.iter().find(strays) {
+            return Err(Ok(stray.tid()));
+        }
+    }
+    let filters = own.with(Arc::new(program)).map_err(Err)?;
+    if all_threads {
+        let no_new_privs = task.credentials().no_new_privs;
+        for thread in &group.threads {
+            thread.seccomp.set_filters(filters.clone());
+            if no_new_privs && !thread.credentials().no_new_privs {
+                let credentials =
+                    crate::task::Credentials { no_new_privs, ..(*thread.credentials()).clone() };
+                thread.set_credentials(credentials);
+            }
+        }
+    } else {
+        task.seccomp.set_filters(filters);
+    }
+    Ok(())
+}
+
+/// What a thread's filters say about a call.
+pub(crate) enum Verdict {
+    /// It is carried out.
+    Allow,
+    /// It returns this instead.
+    Return(u64),
+    /// It returns nothing: a signal comes instead, or the end.
+    Skip,
+}
+
+/// Asks the calling thread's filters. `instruction` is the address of the `syscall` instruction.
+pub(crate) fn judge(
+    current: &mut Current,
+    number: u64,
+    arguments: SyscallArguments,
+    instruction: u64,
+) -> Verdict {
+    match current.task.seccomp.mode() {
+        SECCOMP_MODE_DISABLED => return Verdict::Allow,
+        SECCOMP_MODE_STRICT if STRICT_CALLS.contains(&number) => return Verdict::Allow,
+        SECCOMP_MODE_STRICT => return kill(current, Signal::SIGKILL, false),
+        _ => {}
+    }
+    // The kernel's system-call numbers are the lower half of the register.
+    let number = (number as u32).cast_signed();
+    let instruction_pointer = instruction.wrapping_add(INSTRUCTION_LENGTH);
+    let architecture = AUDIT_ARCH_X86_64;
+    let data = SeccompData { number, architecture, instruction_pointer, arguments: arguments.0 };
+    let returned = current.task.seccomp.current_filters().run(&data);
+    let detail = returned & SECCOMP_RET_DATA;
+    match returned & SECCOMP_RET_ACTION_FULL {
+        SECCOMP_RET_ALLOW | SECCOMP_RET_LOG => Verdict::Allow,
+        SECCOMP_RET_ERRNO => Verdict::Return(0u64.wrapping_sub(u64::from(detail.min(MAX_ERRNO)))),
+        SECCOMP_RET_TRAP => {
+            let info = SignalInfo::seccomp(instruction_pointer, number, architecture, detail);
+            force_signal(&current.task, info);
+            Verdict::Skip
+        }
+        // Nobody listens and nobody traces.
+        SECCOMP_RET_TRACE | SECCOMP_RET_USER_NOTIF => Verdict::Return(Errno::ENOSYS.as_return_value()),
+        SECCOMP_RET_KILL_THREAD => kill(current, Signal::SIGSYS, false),
+        _ => kill(current, Signal::SIGSYS, true),
+    }
+}
+
+/// Ends the thread, or the process if that is wanted or it has no other thread.
+fn kill(current: &mut Current, signal: Signal, whole_process: bool) -> Verdict {
+    let is_alone = current.task.group.state.lock().threads.len() <= 1;
+    if whole_process || is_alone {
+        current.task.group.begin_exit(ExitStatus::Signaled { signal, core: false });
+    }
+    current.exit_code = Some(signal.number());
+    Verdict::Skip
+}

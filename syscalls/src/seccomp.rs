@@ -1,0 +1,69 @@
+//! `seccomp(2)`.
+
+use usk_abi::Errno;
+use usk_abi::capability::CAP_SYS_ADMIN;
+use usk_abi::seccomp::*;
+use usk_sentry::seccomp::{Program, add_filter, set_strict};
+use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::{SysResult, UserPtr};
+
+use crate::table::{Argument::*, Row};
+
+pub(crate) const ROWS: &[Row] = &[Row::partial(
+    317,
+    "seccomp",
+    &[Uint, Flags, Pointer],
+    sys_seccomp,
+    "no listeners: SECCOMP_FILTER_FLAG_NEW_LISTENER and SECCOMP_GET_NOTIF_SIZES are EINVAL; nothing is logged",
+)];
+
+fn sys_seccomp(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let (operation, flags, pointer) = (arguments.u32(0), arguments.u32(1), arguments.u64(2));
+    match operation {
+        SECCOMP_SET_MODE_STRICT if flags == 0 && pointer == 0 => {
+            set_strict(&current.task)?;
+            Ok(0)
+        }
+        SECCOMP_SET_MODE_FILTER => set_filter(current, flags, pointer),
+        SECCOMP_GET_ACTION_AVAIL if flags == 0 => is_available(current, UserPtr::new(pointer)),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// Lays the filter that the `struct sock_fprog` at `pointer` describes on the caller.
+pub(crate) fn set_filter(current: &Current, flags: u32, pointer: u64) -> SysResult {
+    let flags = SeccompFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+    if flags.intersects(SeccompFlags::NEW_LISTENER | SeccompFlags::WAIT_KILLABLE_RECV) {
+        return Err(Errno::EINVAL.into());
+    }
+    let description: SockProgram = UserPtr::new(pointer).read(current.space())?;
+    let length = usize::from(description.length);
+    if !(1..=BPF_MAXINSNS).contains(&length) {
+        return Err(Errno::EINVAL.into());
+    }
+    let credentials = current.task.credentials();
+    if !credentials.no_new_privs && !credentials.has_capability(CAP_SYS_ADMIN) {
+        return Err(Errno::EACCES.into());
+    }
+    let instructions = UserPtr::<SockFilter>::new(description.filter).read_array(current.space(), length)?;
+    let program = Program::new(instructions)?;
+    match add_filter(&current.task, program, flags.contains(SeccompFlags::TSYNC)) {
+        Ok(()) => Ok(0),
+        Err(Err(errno)) => Err(errno.into()),
+        Err(Ok(_)) if flags.contains(SeccompFlags::TSYNC_ESRCH) => Err(Errno::ESRCH.into()),
+        Err(Ok(tid)) => Ok(u64::from(tid.unsigned_abs())),
+    }
+}
+
+fn is_available(current: &Current, pointer: UserPtr<u32>) -> SysResult {
+    match pointer.read(current.space())? {
+        SECCOMP_RET_KILL_PROCESS
+        | SECCOMP_RET_KILL_THREAD
+        | SECCOMP_RET_TRAP
+        | SECCOMP_RET_ERRNO
+        | SECCOMP_RET_TRACE
+        | SECCOMP_RET_LOG
+        | SECCOMP_RET_ALLOW => Ok(0),
+        _ => Err(Errno::EOPNOTSUPP.into()),
+    }
+}
