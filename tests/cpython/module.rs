@@ -25,17 +25,29 @@ pub(crate) struct Module {
     pub(crate) name: &'static str,
     /// Patterns of tests that are left out.
     pub(crate) without: &'static [&'static str],
+    /// Debian leaves it out: where no other interpreter has it either, it is skipped, visibly.
+    pub(crate) may_be_absent: bool,
 }
 
 impl Module {
     /// A module, all of it.
     pub(crate) const fn new(name: &'static str) -> Self {
-        Module { name, without: &[] }
+        Module { name, without: &[], may_be_absent: false }
     }
 
     /// The same without the tests that match these patterns.
     pub(crate) const fn without(self, without: &'static [&'static str]) -> Self {
         Module { without, ..self }
+    }
+
+    /// A module that Debian leaves out.
+    pub(crate) const fn not_from_debian(name: &'static str) -> Self {
+        Module { may_be_absent: true, ..Module::new(name) }
+    }
+
+    /// Whether no interpreter of this machine has it, and none needs to.
+    pub(crate) fn is_skipped(&self) -> bool {
+        self.may_be_absent && interpreter_with(self.name).is_none()
     }
 
     /// Runs it to its end.
