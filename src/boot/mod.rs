@@ -16,7 +16,9 @@ use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::rlimit;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::TrapPlatform;
+use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
+use usk_sentry::task::spawn_main;
 use usk_sentry::{Kernel, SandboxLimits};
 use usk_syscalls::TableDispatcher;
 
@@ -57,24 +59,47 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
     let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
     let kernel = Kernel::new(platform, SandboxLimits { tasks, memory }, spec.hostname.as_bytes());
+    if let Some(name) = &spec.domainname {
+        kernel.uts.lock().domain = name.as_bytes().to_vec();
+    }
     let trace = spec.strace.take().map(|file| Box::new(File::from(file)) as Box<dyn std::io::Write + Send>);
     kernel.set_dispatcher(TableDispatcher::new(trace));
 
     let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
     control::report_stops(&kernel, control)?;
-    // The streams first: they say whether there is a console.
-    let poller = streams::prepare(&kernel, &spec)?;
+    let poller = HostPoller::new();
+    let streams = streams::own()?;
+    // The terminal first: whether there is a console shows in /dev.
+    if spec.process.terminal {
+        streams::make_console(&kernel, &poller, &streams)?;
+    }
     let namespace = mounts::build(&kernel, &gofer, &spec)?;
-    let files = streams::open(&namespace, &poller, &spec)?;
-    if let Err(refusal) = process::start(&kernel, &namespace, files, &spec) {
+    let files = if spec.process.terminal {
+        streams::open_console(&namespace, streams)?
+    } else {
+        streams::open(&poller, streams)?
+    };
+    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
+    let refuse = |refusal: process::Refusal| {
         let message = format!("{:#}", refusal.error);
         control
             .send(&ToMonitor::Failed { status: refusal.status, message })
             .context("the monitor is gone")?;
-        return Ok(refusal.status.into());
+        Ok(refusal.status.into())
+    };
+    let main = match prepared {
+        Ok(main) => main,
+        Err(refusal) => return refuse(refusal),
+    };
+    if spec.gated {
+        control.send(&ToMonitor::Prepared).context("the monitor is gone")?;
+        control::wait_for_start(control)?;
+    }
+    if let Err(errno) = spawn_main(&kernel, main) {
+        return refuse(process::failure(errno));
     }
     control.send(&ToMonitor::Started).context("the monitor is gone")?;
-    control::run(&kernel, control, &gofer)
+    control::run(&control::Running { kernel, namespace, poller, control, gofer })
 }
 
 /// Tasks that a sandbox may have unless the operator says otherwise.

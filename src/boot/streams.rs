@@ -1,4 +1,4 @@
-//! Standard input, output and error.
+//! Standard input, output and error, and further descriptors of the host that a process is given.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -8,53 +8,81 @@ use usk_abi::fs::OpenFlags;
 use usk_sentry::Kernel;
 use usk_sentry::file::HostPoller;
 use usk_sentry::file::host::HostFile;
-use usk_sentry::tty::HostTerminal;
+use usk_sentry::tty::{HostTerminal, Terminal};
 use usk_sentry::vfs::{FdTable, MountNamespace, OpenFile, OpenHow};
 
-use crate::spec::SandboxSpec;
-
 /// Standard descriptors are numbered from zero; nothing limits them.
-const NO_LIMIT: u64 = 3;
+const STANDARD: usize = 3;
 
-/// Makes the operator's terminal the sandbox's console, if the command is to have it (`-t`). Before `/dev` is made, which
-/// has a console only if there is one. The poller is for [`open`].
-pub(super) fn prepare(kernel: &Arc<Kernel>, spec: &SandboxSpec) -> Result<Arc<HostPoller>> {
-    let poller = HostPoller::new();
-    if spec.terminal {
-        let input = std::io::stdin();
-        let copy: OwnedFd = input.as_fd().try_clone_to_owned().context("cannot take over the terminal")?;
-        HostTerminal::new(copy, &poller, &kernel.terminals)
-            .context("cannot use the terminal: standard input is none; leave -t out")?;
-    }
-    Ok(poller)
+/// This process's own standard streams, duplicated.
+pub(super) fn own() -> Result<Vec<OwnedFd>> {
+    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    [input.as_fd(), output.as_fd(), error.as_fd()]
+        .into_iter()
+        .enumerate()
+        .map(|(number, stream)| {
+            let copy = stream.try_clone_to_owned();
+            copy.with_context(|| format!("cannot take over standard stream {number}"))
+        })
+        .collect()
 }
 
-/// A table with the three standard descriptors: the console three times, or those of the host.
-pub(super) fn open(
-    namespace: &Arc<MountNamespace>,
+/// Makes the operator's terminal the sandbox's console. Before `/dev` is made, which has a console only if there is one.
+pub(super) fn make_console(
+    kernel: &Arc<Kernel>,
     poller: &Arc<HostPoller>,
-    spec: &SandboxSpec,
-) -> Result<FdTable> {
-    let files = FdTable::new();
-    if spec.terminal {
-        let flags = OpenFlags::RDWR | OpenFlags::NOCTTY;
-        let how = OpenHow::existing(flags);
-        let console = namespace
-            .with_names(|names| names.open(&names.root, b"/dev/console", how, None))
-            .map_err(|error| anyhow!("cannot open the console: {error:?}"))?;
-        for _ in 0..NO_LIMIT {
-            files.install(console.clone(), false, NO_LIMIT).context("cannot number the standard streams")?;
-        }
-        return Ok(files);
+    streams: &[OwnedFd],
+) -> Result<()> {
+    let input = streams.first().context("there is no standard input")?;
+    let copy = input.try_clone().context("cannot take over the terminal")?;
+    let terminal = HostTerminal::new(copy, poller, &kernel.terminals)
+        .context("cannot use the terminal: standard input is none; leave -t out")?;
+    kernel.terminals.set_console(terminal);
+    Ok(())
+}
+
+/// A table whose three standard descriptors are the console.
+pub(super) fn open_console(
+    namespace: &Arc<MountNamespace>,
+    streams: Vec<OwnedFd>,
+) -> Result<Vec<Arc<OpenFile>>> {
+    let flags = OpenFlags::RDWR | OpenFlags::NOCTTY;
+    let how = OpenHow::existing(flags);
+    let console = namespace
+        .with_names(|names| names.open(&names.root, b"/dev/console", how, None))
+        .map_err(|error| anyhow!("cannot open the console: {error:?}"))?;
+    drop(streams);
+    Ok(vec![console; STANDARD])
+}
+
+/// The same for a process that joins: a terminal of its own, which is returned as well.
+pub(super) fn open_terminal(
+    kernel: &Arc<Kernel>,
+    poller: &Arc<HostPoller>,
+    streams: Vec<OwnedFd>,
+) -> Result<(Vec<Arc<OpenFile>>, Arc<dyn Terminal>)> {
+    let input = streams.into_iter().next().context("there is no standard input")?;
+    let terminal = HostTerminal::new(input, poller, &kernel.terminals)
+        .context("cannot use the terminal: standard input is none")?;
+    let file = terminal.open_unnamed("host:[terminal]");
+    Ok((vec![file; STANDARD], terminal))
+}
+
+/// The streams as they are.
+pub(super) fn open(poller: &Arc<HostPoller>, streams: Vec<OwnedFd>) -> Result<Vec<Arc<OpenFile>>> {
+    let open = |(number, stream)| {
+        HostFile::open(stream, poller, &format!("host:[{number}]"))
+            .with_context(|| format!("cannot use standard stream {number}: is it a directory?"))
+    };
+    streams.into_iter().enumerate().map(open).collect()
+}
+
+/// A table of these files, numbered from zero.
+pub(super) fn table(files: Vec<Arc<OpenFile>>) -> Result<FdTable> {
+    let table = FdTable::new();
+    let limit = files.len() as u64;
+    for file in files {
+        table.install(file, false, limit).context("cannot number the standard streams")?;
     }
-    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for (number, stream) in [input.as_fd(), output.as_fd(), error.as_fd()].into_iter().enumerate() {
-        let copy: OwnedFd = stream
-            .try_clone_to_owned()
-            .with_context(|| format!("cannot take over standard stream {number}"))?;
-        let file: Arc<OpenFile> = HostFile::open(copy, poller, &format!("host:[{number}]"))
-            .with_context(|| format!("cannot use standard stream {number}: is it a directory?"))?;
-        files.install(file, false, NO_LIMIT).context("cannot number the standard streams")?;
-    }
-    Ok(files)
+    Ok(table)
 }

@@ -144,7 +144,7 @@ fn hold(control: &SandboxControl) -> Result<i32> {
                 control.send(&ToMonitor::Exited(exit)).context("the monitor is gone")?;
                 return Ok(0);
             }
-            Some(ToSandbox::Go | ToSandbox::Resize { .. }) => {}
+            Some(_) => {}
         }
     }
 }
