@@ -15,6 +15,7 @@ use usk_platform::host::{credentials, signals};
 
 pub(crate) use exports::file_identity;
 pub use exports::{Layout, kernel_mounts, open_export, open_in_root};
+pub use users::home;
 
 use crate::command_line::RunArguments;
 use crate::spec::{Export, Limits, ProcessSpec, SandboxSpec, Workload};
