@@ -61,6 +61,8 @@ pub struct ProcessSpec {
     pub environment: Vec<OsString>,
     /// Directory to start in; absolute.
     pub workdir: PathBuf,
+    /// Whether a file without a known format is run by the shell, as `execvp(3)` does it; else it is an error.
+    pub runs_plain_files: bool,
     /// Whether a directory to start in that does not exist is made.
     pub make_workdir: bool,
     /// Who the process is.
@@ -89,6 +91,7 @@ impl ProcessSpec {
             arguments,
             environment: Vec::new(),
             workdir: "/".into(),
+            runs_plain_files: false,
             make_workdir: false,
             user,
             umask: 0o022,

@@ -42,7 +42,7 @@ impl Container {
             return Ok(if lives { Status::Creating } else { Status::Stopped });
         };
         match connection.ask(Request::Status, Some(STATUS_PATIENCE_MS)) {
-            Ok(Reply::Status(Status::Running)) if self.state.cgroups.is_frozen() => Ok(Status::Paused),
+            Ok(Reply::Status(_)) if self.state.cgroups.is_frozen() => Ok(Status::Paused),
             Ok(Reply::Status(status)) => Ok(status),
             Ok(_) => bail!("the container's monitor answers something else"),
             // It ends this moment.

@@ -191,7 +191,7 @@ pub fn check_id(id: &str) -> Result<()> {
         bail!("container id cannot be empty");
     }
     if id.len() > 1024 || id == "." || id == ".." || !id.chars().all(allowed) {
-        bail!("invalid container ID format: {id:?}");
+        bail!("invalid container ID format");
     }
     Ok(())
 }

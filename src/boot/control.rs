@@ -11,7 +11,7 @@ use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::task::{ExitStatus, INIT_PID, spawn_beside};
+use usk_sentry::task::{ExitStatus, INIT_PID, MainProcess, spawn_beside, spawn_main};
 use usk_sentry::vfs::MountNamespace;
 use usk_sentry::{Kernel, Report};
 
@@ -48,35 +48,38 @@ pub(super) fn report_stops(kernel: &Kernel, control: &SandboxControl) -> Result<
     Ok(())
 }
 
-/// Waits until the command shall run. Nothing runs yet that could be signalled.
-pub(super) fn wait_for_start(control: &SandboxControl) -> Result<()> {
-    loop {
-        match control.receive().context("cannot hear the monitor")? {
-            Some(ToSandbox::Start) => return Ok(()),
-            Some(ToSandbox::Terminate) | None => child::exit(LOST),
-            Some(_) => {}
-        }
-    }
-}
-
-/// Obeys the monitor until the main process has ended, and reports how it did.
-pub(super) fn run(running: &Running<'_>) -> Result<i32> {
-    running.gofer.on_failure(|failure| {
+/// Starts the command, when the monitor says so if it is `gated`, obeys the monitor until it has ended, and reports how it
+/// did.
+pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Result<i32> {
+    let Running { kernel, control, gofer, .. } = running;
+    gofer.on_failure(|failure| {
         tracing::error!(%failure, "the gofer is gone or broken");
         child::exit(LOST);
     });
+    let (gate, opened) = mpsc::channel();
     std::thread::scope(|scope| {
         let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
-        listener.spawn_scoped(scope, || listen(running)).context("cannot start a thread")?;
-        let report = running.kernel.wait_until_finished();
-        tell(running.control, &report)?;
+        listener.spawn_scoped(scope, || listen(running, gate)).context("cannot start a thread")?;
+        if gated {
+            control.send(&ToMonitor::Prepared).context("the monitor is gone")?;
+            opened.recv().context("the monitor is gone")?;
+        }
+        if let Err(errno) = spawn_main(kernel, main) {
+            let Refusal { status, error } = process::failure(errno);
+            let message = format!("{error:#}");
+            control.send(&ToMonitor::Failed { status, message }).context("the monitor is gone")?;
+            child::exit(status.into());
+        }
+        control.send(&ToMonitor::Started).context("the monitor is gone")?;
+        let report = kernel.wait_until_finished();
+        tell(control, &report)?;
         // The process's end takes everything with it: guest processes die with their PID namespace's first.
         child::exit(0)
     })
 }
 
 /// Carries out what the monitor says. Without a monitor there is no sandbox.
-fn listen(running: &Running<'_>) {
+fn listen(running: &Running<'_>, gate: mpsc::Sender<()>) {
     let Running { kernel, control, .. } = running;
     let mut exits = None;
     loop {
@@ -111,7 +114,11 @@ fn listen(running: &Running<'_>) {
                     child::exit(LOST);
                 }
             }
-            ToSandbox::Go | ToSandbox::Start => {}
+            ToSandbox::Start => {
+                // A command that runs already needs no start.
+                let _ = gate.send(());
+            }
+            ToSandbox::Go => {}
         }
     }
 }

@@ -18,7 +18,6 @@ use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::TrapPlatform;
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::task::spawn_main;
 use usk_sentry::{Kernel, SandboxLimits};
 use usk_syscalls::TableDispatcher;
 
@@ -80,26 +79,17 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
         streams::open(&poller, streams)?
     };
     let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
-    let refuse = |refusal: process::Refusal| {
-        let message = format!("{:#}", refusal.error);
-        control
-            .send(&ToMonitor::Failed { status: refusal.status, message })
-            .context("the monitor is gone")?;
-        Ok(refusal.status.into())
-    };
     let main = match prepared {
         Ok(main) => main,
-        Err(refusal) => return refuse(refusal),
+        Err(refusal) => {
+            let message = format!("{:#}", refusal.error);
+            control
+                .send(&ToMonitor::Failed { status: refusal.status, message })
+                .context("the monitor is gone")?;
+            return Ok(refusal.status.into());
+        }
     };
-    if spec.gated {
-        control.send(&ToMonitor::Prepared).context("the monitor is gone")?;
-        control::wait_for_start(control)?;
-    }
-    if let Err(errno) = spawn_main(&kernel, main) {
-        return refuse(process::failure(errno));
-    }
-    control.send(&ToMonitor::Started).context("the monitor is gone")?;
-    control::run(&control::Running { kernel, namespace, poller, control, gofer })
+    control::run(&control::Running { kernel, namespace, poller, control, gofer }, main, spec.gated)
 }
 
 /// Tasks that a sandbox may have unless the operator says otherwise.

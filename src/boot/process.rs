@@ -138,7 +138,9 @@ fn find(
         match find_program(names, request) {
             Ok(found) => return Ok(found),
             // A shell would run a file without a known format as a script; so does execvp(3).
-            Err(SysError::Errno(Errno::ENOEXEC)) if !starts_like_elf(names, &candidate) => {
+            Err(SysError::Errno(Errno::ENOEXEC))
+                if spec.runs_plain_files && !starts_like_elf(names, &candidate) =>
+            {
                 return as_script(names, spec, stack_limit, &candidate);
             }
             // Keep looking as execvp(3) does; a file that is there and refused is the better explanation.

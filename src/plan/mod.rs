@@ -45,6 +45,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
     let process = ProcessSpec {
         environment,
         workdir,
+        runs_plain_files: true,
         terminal: arguments.terminal,
         ignored_signals: signals::ignored().0,
         ..ProcessSpec::new(arguments.command, user)

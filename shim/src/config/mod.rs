@@ -6,6 +6,8 @@ mod process;
 mod read;
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -53,13 +55,15 @@ pub struct AllHooks {
 
 /// Turns a configuration into a plan. `bundle` is absolute.
 pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
+    let wanted = spec.process().as_ref().context("process property must not be empty")?;
     let root = spec.root().as_ref().context("root: it is missing")?;
     let rootfs = bundle.join(root.path());
     let rootfs = std::fs::canonicalize(&rootfs)
         .with_context(|| format!("root.path: invalid rootfs {}", rootfs.display()))?;
     let layout = mounts::layout(spec, &rootfs, bundle)?;
-    let wanted = spec.process().as_ref().context("process: it is missing")?;
     let mut process = process(wanted)?;
+    // One that joins later has no directory made for it, as with runc.
+    process.make_workdir = true;
     let root_descriptor = &layout.exports.first().context("root: it is missing")?.descriptor;
     set_home(&mut process, root_descriptor);
     let linux = spec.linux().as_ref();
@@ -105,8 +109,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
 }
 
 /// `HOME` where it is not set is that of the user's account, as with runc.
-fn set_home(process: &mut usk::spec::ProcessSpec, root: &std::os::fd::OwnedFd) {
-    use std::os::unix::ffi::OsStrExt;
+pub fn set_home(process: &mut usk::spec::ProcessSpec, root: &OwnedFd) {
     if process.environment.iter().any(|variable| variable.as_bytes().starts_with(b"HOME=")) {
         return;
     }

@@ -48,7 +48,6 @@ pub fn process(process: &Process) -> Result<ProcessSpec> {
     Ok(ProcessSpec {
         environment: environment(process)?,
         workdir,
-        make_workdir: true,
         umask: user.umask().unwrap_or(0o022) & 0o777,
         capabilities: process.capabilities().as_ref().map(capabilities),
         no_new_privs: process.no_new_privileges().unwrap_or(false),

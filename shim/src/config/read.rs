@@ -20,7 +20,7 @@ pub fn read(bundle: &Path) -> Result<(Spec, Value)> {
     let path = bundle.join("config.json");
     let file = match File::open(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("JSON specification file {} not found", path.display())
+            bail!("JSON specification file config.json not found")
         }
         file => file.with_context(|| format!("cannot open {}", path.display()))?,
     };

@@ -250,7 +250,9 @@ pub(crate) fn refusal(status: u8, command: &str, message: &str) -> String {
         NOT_EXECUTABLE if message.contains("permission denied") => {
             format!("exec: {command:?}: permission denied")
         }
-        NOT_EXECUTABLE => format!("exec {command}: exec format error: {message}"),
+        NOT_EXECUTABLE if message.contains("not a 64-bit x86 program") => {
+            format!("exec {command}: exec format error")
+        }
         _ => message.to_owned(),
     }
 }

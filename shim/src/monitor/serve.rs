@@ -317,9 +317,6 @@ impl Keeper {
 
     /// Asks the kernel to start a process. Its answer comes later.
     fn execute(&mut self, index: usize, descriptors: Vec<OwnedFd>) -> Option<Reply> {
-        if !self.is_started {
-            return Some(Reply::Failed("cannot exec in a container that has not started".into()));
-        }
         let client = self.clients.get_mut(index)?;
         if client.process.is_some() {
             return Some(Reply::Failed("this connection has a process already".into()));

@@ -49,6 +49,10 @@ const FORWARDED: [i32; 10] = [
 
 pub(crate) fn exec(settings: &Settings, arguments: ExecArguments) -> Result<i32> {
     let container = Container::open(&settings.root, &arguments.id)?;
+    run(&container, &arguments).context("exec failed")
+}
+
+fn run(container: &Container, arguments: &ExecArguments) -> Result<i32> {
     match container.status()? {
         Status::Stopped => bail!("cannot exec in a stopped container"),
         Status::Paused if !arguments.ignore_paused => {
@@ -59,7 +63,7 @@ pub(crate) fn exec(settings: &Settings, arguments: ExecArguments) -> Result<i32>
     if arguments.preserve_fds > 0 {
         bail!("--preserve-fds: descriptors beside the standard ones cannot be passed on yet");
     }
-    let spec = process(&container, &arguments)?;
+    let spec = process(container, arguments)?;
     if spec.terminal && arguments.detach && arguments.console_socket.is_none() {
         bail!("cannot allocate tty if usk-oci will detach without setting console socket");
     }
@@ -67,12 +71,7 @@ pub(crate) fn exec(settings: &Settings, arguments: ExecArguments) -> Result<i32>
         bail!("cannot use console socket if usk-oci will not detach or allocate tty");
     }
     let connection = container.connect()?.context("container not running")?;
-    let status = if arguments.detach {
-        detach(&connection, &spec, &arguments)
-    } else {
-        stay(&connection, &spec, &arguments)
-    };
-    status.context("exec failed")
+    if arguments.detach { detach(&connection, &spec, arguments) } else { stay(&connection, &spec, arguments) }
 }
 
 /// What to run: that of the file, or the container's own with the options' changes.
@@ -85,6 +84,10 @@ fn process(container: &Container, arguments: &ExecArguments) -> Result<ProcessSp
     if arguments.tty {
         spec.terminal = true;
     }
+    let rootfs: OwnedFd = File::open(&container.state.rootfs)
+        .with_context(|| format!("cannot open {}", container.state.rootfs.display()))?
+        .into();
+    config::set_home(&mut spec, &rootfs);
     Ok(spec)
 }
 

@@ -53,9 +53,9 @@ fn print_table(containers: &[(Container, Status)]) {
             super::state::owner(state.owner),
         ]);
     }
-    // tabwriter's: at least 12 wide, with a space between.
+    // As runc's: three spaces between, and at least 12 wide.
     let widths: Vec<usize> = (0..6)
-        .map(|column| rows.iter().map(|row| row[column].len() + 1).max().unwrap_or(0).max(12))
+        .map(|column| rows.iter().map(|row| row[column].len() + 3).max().unwrap_or(0).max(12))
         .collect();
     for row in &rows {
         let mut line = String::new();
