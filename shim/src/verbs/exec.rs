@@ -48,11 +48,11 @@ const FORWARDED: [i32; 10] = [
 ];
 
 pub(crate) fn exec(settings: &Settings, arguments: ExecArguments) -> Result<i32> {
-    let container = Container::open(&settings.root, &arguments.id)?;
-    run(&container, &arguments).context("exec failed")
+    run(settings, &arguments).context("exec failed")
 }
 
-fn run(container: &Container, arguments: &ExecArguments) -> Result<i32> {
+fn run(settings: &Settings, arguments: &ExecArguments) -> Result<i32> {
+    let container = &Container::open(&settings.root, &arguments.id)?;
     match container.status()? {
         Status::Stopped => bail!("cannot exec in a stopped container"),
         Status::Paused if !arguments.ignore_paused => {

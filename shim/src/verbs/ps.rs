@@ -16,7 +16,9 @@ pub(crate) fn ps(settings: &Settings, arguments: &PsArguments) -> Result<i32> {
         pids.push(container.state.pid);
     }
     if arguments.format == ListFormat::Json {
-        println!("{}", serde_json::to_string(&pids).context("cannot write the list")?);
+        // runc prints null for none.
+        let json = if pids.is_empty() { Ok("null".into()) } else { serde_json::to_string(&pids) };
+        println!("{}", json.context("cannot write the list")?);
         return Ok(0);
     }
     let defaults = ["-ef".to_owned()];
