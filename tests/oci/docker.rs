@@ -151,7 +151,7 @@ fn docker_runs_containers_on_usk_in_the_ordinary_ways() {
     let left = docker.must(&["ps", "--all", "--quiet"]);
     assert!(failed.is_empty(), "failed: {failed:#?}");
     assert_eq!(left, "", "containers are left");
-    let states = docker.directory.path().join("exec/runtime-usk/moby");
+    let states = docker.directory.path().join("exec/runtime-runc/moby");
     assert_eq!(fs::read_dir(states).expect("the runtime was used").count(), 0);
 }
 
@@ -335,7 +335,7 @@ fn terminal(docker: &Docker) {
     // script(1) is the caller's terminal.
     let socket = docker.directory.path().join("socket");
     // Docker tells the size when the container runs already.
-    let inside = "test -t 0 && echo a term''inal; for i in $(seq 300); do stty size 2>&1 | grep '33 44' && break; sleep 0.1; done";
+    let inside = "test -t 0 && echo a term''inal; for i in \\$(seq 300); do stty size 2>&1 | grep '33 44' && break; sleep 0.1; done";
     let command = format!(
         "stty rows 33 cols 44; exec /usr/bin/docker --host unix://{} run --rm -it --runtime usk --network none box sh -c \"{inside}\"",
         socket.display()
