@@ -16,7 +16,7 @@ use usk::command_line::PlatformChoice;
 use usk::plan::Plan;
 use usk::spec::{Limits, SandboxSpec, Workload};
 
-pub use namespaces::Network;
+pub use namespaces::{Namespaces, Origin};
 pub use process::{WindowSize, check_capability, process};
 pub use read::{parse_spec, read, read_process, read_resources};
 
@@ -30,8 +30,8 @@ pub struct Container {
     pub plan: Plan,
     /// Absolute path.
     pub rootfs: PathBuf,
-    /// Where the network namespace of the container's process comes from.
-    pub network: Network,
+    /// The namespaces of the container's process.
+    pub namespaces: Namespaces,
     /// What the sandbox may use.
     pub resources: Option<LinuxResources>,
     /// Where in the tree of cgroups; empty is anywhere.
@@ -68,7 +68,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     set_home(&mut process, root_descriptor);
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone());
-    let (network, hostname) = (namespaces::network(spec)?, hostname(spec)?);
+    let (namespaces, hostname) = (namespaces::namespaces(spec)?, hostname(spec)?);
     if let Some(linux) = linux {
         refuse_mappings(linux)?;
         note_what_means_less(linux, wanted);
@@ -100,7 +100,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     Ok(Container {
         plan: Plan { spec: sandbox, exports: layout.exports },
         rootfs,
-        network,
+        namespaces,
         resources,
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default(),
         window: process::window(wanted)?,
@@ -118,13 +118,13 @@ pub fn set_home(process: &mut usk::spec::ProcessSpec, root: &OwnedFd) {
     process.environment.push(home);
 }
 
+/// The name that the configuration gives; empty if it gives none.
 fn hostname(spec: &Spec) -> Result<String> {
     match spec.hostname() {
-        None => Ok("usk".into()),
-        Some(name) if name.is_empty() => Ok("usk".into()),
-        Some(name) => {
+        Some(name) if !name.is_empty() => {
             usk::values::parse_hostname(name).map_err(|problem| anyhow::anyhow!("hostname: {problem}"))
         }
+        _ => Ok(String::new()),
     }
 }
 

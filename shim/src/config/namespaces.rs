@@ -1,5 +1,5 @@
-//! Namespaces. The sandbox's kernel has its own of every kind; of the host's only the network matters: engines look for
-//! it at the container's process, and set it up there.
+//! Namespaces. The sandbox's kernel has its own of every kind. Of the host's two matter, as engines look for them at the
+//! container's process: the network, which they set up there, and the names, which other containers of a pod join.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::log;
 
-/// Where the network namespace of the container's process comes from.
+/// Where a namespace of the container's process comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Network {
+pub enum Origin {
     /// It is the caller's.
     Callers,
     /// It is made.
@@ -19,9 +19,18 @@ pub enum Network {
     Joined(PathBuf),
 }
 
-pub(super) fn network(spec: &Spec) -> Result<Network> {
-    let mut network = Network::Callers;
-    let Some(linux) = spec.linux() else { return Ok(network) };
+/// The namespaces of the container's process that are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Interfaces, routes, ports.
+    pub network: Origin,
+    /// Host and domain name.
+    pub names: Origin,
+}
+
+pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
+    let mut found = Namespaces { network: Origin::Callers, names: Origin::Callers };
+    let Some(linux) = spec.linux() else { return Ok(found) };
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let path = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty());
         if let Some(path) = path
@@ -30,8 +39,10 @@ pub(super) fn network(spec: &Spec) -> Result<Network> {
             bail!("linux.namespaces[{index}].path: {path:?} is not absolute");
         }
         match (namespace.typ(), path) {
-            (LinuxNamespaceType::Network, None) => network = Network::New,
-            (LinuxNamespaceType::Network, Some(path)) => network = Network::Joined(path.clone()),
+            (LinuxNamespaceType::Network, None) => found.network = Origin::New,
+            (LinuxNamespaceType::Network, Some(path)) => found.network = Origin::Joined(path.clone()),
+            (LinuxNamespaceType::Uts, None) => found.names = Origin::New,
+            (LinuxNamespaceType::Uts, Some(path)) => found.names = Origin::Joined(path.clone()),
             (LinuxNamespaceType::Mount | LinuxNamespaceType::User, Some(_)) => bail!(
                 "linux.namespaces[{index}].path: the sandbox's mounts and users are its own; it cannot join others"
             ),
@@ -42,5 +53,5 @@ pub(super) fn network(spec: &Spec) -> Result<Network> {
             (_, None) => {}
         }
     }
-    Ok(network)
+    Ok(found)
 }

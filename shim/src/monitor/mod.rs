@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use usk::control::ToMonitor;
 use usk::sandbox::{self, Sandbox};
 use usk_platform::host::child::{self, ChildProcess, Exit, Spawned};
-use usk_platform::host::namespaces::Namespaces;
+use usk_platform::host::namespaces::Namespaces as Isolation;
 use usk_platform::host::signals::SignalReceiver;
 use usk_platform::host::{descriptors, message_socket_pair, receive_packet, send_packet};
 
-use crate::config::{Container, Network};
+use crate::config::{Container, Namespaces, Origin};
 use crate::console;
 use crate::container::for_hooks;
 use crate::hooks;
@@ -73,7 +73,7 @@ pub(crate) struct Newborn {
 /// Forks a monitor, which begins at once. The caller must have one thread.
 pub(crate) fn spawn(task: Task, directory: &Directory) -> Result<Newborn> {
     let (birth, its_birth) = message_socket_pair().context("cannot make a socket")?;
-    match child::spawn(Namespaces::NONE, None).context("cannot fork the container's monitor")? {
+    match child::spawn(Isolation::NONE, None).context("cannot fork the container's monitor")? {
         Spawned::Parent(process) => Ok(Newborn { process, birth }),
         Spawned::Child => {
             // Closed with everything that is not the monitor's own; it must not be closed again.
@@ -133,7 +133,7 @@ fn main(task: Task, directory: &Directory, birth: &OwnedFd) -> i32 {
 
 /// Does everything that can fail, up to the command itself.
 fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
-    let Task { container, mut state, terminal } = task;
+    let Task { mut container, mut state, terminal } = task;
     child::set_name(c"usk-oci").context("cannot name the monitor")?;
     close_strangers(&container, directory, birth, terminal.as_ref())?;
     child::new_session().context("cannot leave the caller's session")?;
@@ -146,7 +146,10 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     state.pid = i32::try_from(std::process::id()).context("a process id is too large")?;
     state.cgroups.enter()?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
-    enter_network(&container.network)?;
+    let Namespaces { network, names } = &container.namespaces;
+    enter(network, CloneFlags::CLONE_NEWNET)?;
+    enter(names, CloneFlags::CLONE_NEWUTS)?;
+    settle_hostname(names, &mut container.plan.spec.hostname)?;
     let shown = for_hooks(&state, Status::Creating);
     hooks::run("prestart", &container.hooks.prestart, &shown)?;
     hooks::run("createRuntime", &container.hooks.create_runtime, &shown)?;
@@ -181,19 +184,28 @@ fn close_strangers(
     descriptors::close_all_except(&kept).context("cannot close the caller's descriptors")
 }
 
-fn enter_network(network: &Network) -> Result<()> {
-    match network {
-        Network::Callers => Ok(()),
-        Network::New => {
-            unshare(CloneFlags::CLONE_NEWNET).context("linux.namespaces: cannot make a network namespace")
-        }
-        Network::Joined(path) => {
+/// Makes or joins a namespace of this process's.
+fn enter(origin: &Origin, kind: CloneFlags) -> Result<()> {
+    match origin {
+        Origin::Callers => Ok(()),
+        Origin::New => unshare(kind).context("linux.namespaces: cannot make a namespace"),
+        Origin::Joined(path) => {
             let file = std::fs::File::open(path);
             let file = file.with_context(|| format!("linux.namespaces: cannot open {}", path.display()))?;
-            setns(file, CloneFlags::CLONE_NEWNET)
-                .with_context(|| format!("linux.namespaces: cannot join {}", path.display()))
+            setns(file, kind).with_context(|| format!("linux.namespaces: cannot join {}", path.display()))
         }
     }
+}
+
+/// The container's process has the name that the container shall have; without one, the container has the process's.
+fn settle_hostname(names: &Origin, wanted: &mut String) -> Result<()> {
+    if wanted.is_empty() {
+        let own = nix::unistd::gethostname().context("cannot read the host's name")?;
+        *wanted = own.to_string_lossy().into_owned();
+    } else if *names != Origin::Callers {
+        nix::unistd::sethostname(wanted.as_str()).context("hostname: cannot set it")?;
+    }
+    Ok(())
 }
 
 /// Waits until the sandbox has only to be told to start.
