@@ -37,9 +37,10 @@ impl Container {
     /// How it is now.
     pub(crate) fn status(&self) -> Result<Status> {
         let Some(connection) = self.connect()? else {
-            // Before the monitor listens, and after it has gone.
+            // Before the monitor has listened; afterwards it is ending, or gone.
             let lives = self.state.pid != 0 && start_time(self.state.pid) == Some(self.state.start_time);
-            return Ok(if lives { Status::Creating } else { Status::Stopped });
+            let is_new = lives && !self.directory.has_listened();
+            return Ok(if is_new { Status::Creating } else { Status::Stopped });
         };
         match connection.ask(Request::Status, Some(STATUS_PATIENCE_MS)) {
             Ok(Reply::Status(_)) if self.state.cgroups.is_frozen() => Ok(Status::Paused),

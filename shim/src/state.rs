@@ -50,6 +50,9 @@ pub struct State {
     pub owner: u32,
     /// Its cgroups.
     pub cgroups: Membership,
+    /// To be run in the container before its command.
+    #[serde(default)]
+    pub start_container: Vec<Hook>,
     /// To be run once the container runs.
     #[serde(default)]
     pub poststart: Vec<Hook>,
@@ -128,6 +131,11 @@ impl Directory {
     /// process.
     pub fn socket(&self) -> PathBuf {
         format!("/proc/self/fd/{}/{SOCKET}", self.descriptor.as_raw_fd()).into()
+    }
+
+    /// Whether a monitor has begun to listen here.
+    pub fn has_listened(&self) -> bool {
+        self.path.join(SOCKET).exists()
     }
 
     /// What is remembered.

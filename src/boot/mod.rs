@@ -73,11 +73,12 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
         streams::make_console(&kernel, &poller, &streams)?;
     }
     let namespace = mounts::build(&kernel, &gofer, &spec)?;
-    let files = if spec.process.terminal {
+    let mut files = if spec.process.terminal {
         streams::open_console(&namespace, streams)?
     } else {
         streams::open(&poller, streams)?
     };
+    files.extend(streams::open(&poller, std::mem::take(&mut spec.descriptors))?);
     let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
     let main = match prepared {
         Ok(main) => main,

@@ -61,11 +61,14 @@ pub(super) fn open_terminal(
     poller: &Arc<HostPoller>,
     streams: Vec<OwnedFd>,
 ) -> Result<(Vec<Arc<OpenFile>>, Arc<dyn Terminal>)> {
-    let input = streams.into_iter().next().context("there is no standard input")?;
+    let mut streams = streams.into_iter();
+    let input = streams.next().context("there is no standard input")?;
     let terminal = HostTerminal::new(input, poller, &kernel.terminals)
         .context("cannot use the terminal: standard input is none")?;
-    let file = terminal.open_unnamed("host:[terminal]");
-    Ok((vec![file; STANDARD], terminal))
+    let mut files = vec![terminal.open_unnamed("host:[terminal]"); STANDARD];
+    // Output and error are the terminal as well.
+    files.extend(open(poller, streams.skip(STANDARD - 1).collect())?);
+    Ok((files, terminal))
 }
 
 /// The streams as they are.

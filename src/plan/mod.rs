@@ -52,6 +52,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
     };
     let spec = SandboxSpec {
         process,
+        descriptors: Vec::new(),
         gated: false,
         hostname: arguments.hostname,
         domainname: None,

@@ -127,10 +127,15 @@ fn hooks_are_run_in_order_with_the_state() {
         spec["hooks"] = serde_json::json!({
             "prestart": hook("prestart"), "createRuntime": hook("createRuntime"),
             "createContainer": hook("createContainer"), "poststart": hook("poststart"),
+            "startContainer": [{
+                "path": "/bin/sh", "env": ["PATH=/bin", "A=b"],
+                "args": ["sh", "-c", "grep -o created > /tmp/inside; echo $A >> /tmp/inside"],
+            }],
             "poststop": hook("poststop"),
         });
+        spec["process"]["args"] = serde_json::json!(["cat", "/tmp/inside"]);
     });
-    usk.must(&bundle, &["run", &id]);
+    assert_eq!(usk.must(&bundle, &["run", &id]), "created\nb\n");
     let lines = fs::read_to_string(&log).expect("hooks were run");
     let expected = [
         ("prestart", "creating"),

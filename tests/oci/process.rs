@@ -78,3 +78,25 @@ fn the_containers_process_is_in_a_network_namespace_of_its_own() {
     assert_ne!(namespace(&pid), namespace("self"));
     usk.must(&bundle, &["delete", "--force", &id]);
 }
+
+#[test]
+fn descriptors_beside_the_standard_ones_are_passed_on_where_asked() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script("echo of the command >&3");
+    // A shell numbers the descriptor.
+    let script = "exec 3>passed; \"$@\"; exec 3>&-";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_usk-oci"), "--root"]).arg(usk.root());
+    command.args(["run", "--preserve-fds", "1", &id]).current_dir(bundle.path());
+    assert!(command.status().expect("it runs").success());
+    assert_eq!(std::fs::read_to_string(bundle.file("passed")).expect("text"), "of the command\n");
+}
+
+#[test]
+fn the_domain_name_can_be_set_as_sysctl() {
+    let output = output_of(|spec| {
+        spec["linux"]["sysctl"] = json!({ "kernel.domainname": "set" });
+        script(spec, "cat /proc/sys/kernel/domainname");
+    });
+    assert_eq!(output, "set\n");
+}

@@ -49,6 +49,7 @@ pub struct AllHooks {
     pub prestart: Vec<Hook>,
     pub create_runtime: Vec<Hook>,
     pub create_container: Vec<Hook>,
+    pub start_container: Vec<Hook>,
     pub poststart: Vec<Hook>,
     pub poststop: Vec<Hook>,
 }
@@ -81,10 +82,13 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     };
     let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
     let read_only = linux.and_then(|linux| linux.readonly_paths().as_ref());
+    let sysctl = linux.and_then(|linux| linux.sysctl().as_ref());
+    let domain = sysctl.and_then(|values| values.get("kernel.domainname")).or(spec.domainname().as_ref());
     let sandbox = SandboxSpec {
         gated: true,
         hostname,
-        domainname: spec.domainname().clone(),
+        domainname: domain.cloned(),
+        descriptors: Vec::new(),
         mounts: layout.mounts,
         masked: paths(masked, "linux.maskedPaths")?,
         read_only: paths(read_only, "linux.readonlyPaths")?,
@@ -170,7 +174,8 @@ fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::ru
     for device in linux.devices().iter().flatten() {
         log::debug(&format!("linux.devices: {} is not made", device.path().display()));
     }
-    for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
+    let names = linux.sysctl().iter().flatten().map(|(name, _)| name);
+    for name in names.filter(|name| *name != "kernel.domainname") {
         log::debug(&format!("linux.sysctl: {name} is not set"));
     }
 }
@@ -204,13 +209,11 @@ fn hooks(spec: &Spec) -> Result<AllHooks> {
             })
             .collect()
     };
-    if hooks.start_container().as_ref().is_some_and(|list| !list.is_empty()) {
-        bail!("hooks.startContainer: hooks inside the container are not there yet; use createContainer");
-    }
     Ok(AllHooks {
         prestart: convert(hooks.prestart(), "prestart")?,
         create_runtime: convert(hooks.create_runtime(), "createRuntime")?,
         create_container: convert(hooks.create_container(), "createContainer")?,
+        start_container: convert(hooks.start_container(), "startContainer")?,
         poststart: convert(hooks.poststart(), "poststart")?,
         poststop: convert(hooks.poststop(), "poststop")?,
     })

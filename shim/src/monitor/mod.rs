@@ -179,6 +179,7 @@ fn close_strangers(
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let mut kept = vec![input.as_fd(), output.as_fd(), error.as_fd(), birth.as_fd(), directory.as_fd()];
     kept.extend(container.plan.exports.iter().map(|export| export.descriptor.as_fd()));
+    kept.extend(container.plan.spec.descriptors.iter().map(AsFd::as_fd));
     kept.extend(terminal.map(AsFd::as_fd));
     kept.extend(log::descriptor());
     descriptors::close_all_except(&kept).context("cannot close the caller's descriptors")

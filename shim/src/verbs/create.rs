@@ -1,9 +1,12 @@
 //! `usk-oci create`: everything that can fail, up to the command itself.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
+use usk::spec::ProcessSpec;
+use usk_platform::host::descriptors;
 
 use crate::cgroup;
 use crate::command_line::CreateArguments;
@@ -13,6 +16,9 @@ use crate::entry::Settings;
 use crate::monitor::{self, Newborn, Task};
 use crate::state::{Directory, State, start_time};
 use crate::timestamp;
+
+/// Most descriptors beside the standard ones: what fits into a packet with those and a description.
+const MAX_DESCRIPTORS: u32 = 4;
 
 pub(crate) fn create(settings: &Settings, arguments: &CreateArguments) -> Result<i32> {
     make(settings, arguments, Terminal::Engines).context("usk-oci create failed")?;
@@ -43,10 +49,9 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
         .with_context(|| format!("cannot use the bundle {}", arguments.bundle.display()))?;
     let (spec, raw) = config::read(&bundle)?;
     // The verb is a process of its own: engines give it relative paths all the same.
-    let container = config::container(&spec, &bundle)?;
-    if arguments.preserve_fds > 0 {
-        bail!("--preserve-fds: descriptors beside the standard ones cannot be passed on yet");
-    }
+    let mut container = config::container(&spec, &bundle)?;
+    let sandbox = &mut container.plan.spec;
+    sandbox.descriptors = passed_on(arguments.preserve_fds, &mut sandbox.process)?;
     let has_terminal = container.plan.spec.process.terminal;
     check_console(arguments.console_socket.as_deref(), has_terminal, from)?;
     let cgroups = cgroup::plan(&container.cgroups_path, &arguments.id, settings.systemd_cgroup)?;
@@ -61,6 +66,7 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         owner: geteuid().as_raw(),
         cgroups,
+        start_container: container.hooks.start_container.clone(),
         poststart: container.hooks.poststart.clone(),
         poststop: container.hooks.poststop.clone(),
         process: raw.get("process").cloned().unwrap_or_default(),
@@ -75,6 +81,30 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
             Err(error)
         }
     }
+}
+
+/// The descriptors beside the standard ones that the caller wants the command to have: those of socket activation
+/// (sd_listen_fds(3)), and so many more.
+pub(super) fn passed_on(preserved: u32, process: &mut ProcessSpec) -> Result<Vec<OwnedFd>> {
+    const FIRST: i32 = 3;
+    let listening = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    let count = listening.saturating_add(preserved);
+    if count > MAX_DESCRIPTORS {
+        bail!(
+            "--preserve-fds: at most {MAX_DESCRIPTORS} descriptors beside the standard ones can be passed on"
+        );
+    }
+    if listening > 0 {
+        process.environment.push(format!("LISTEN_FDS={listening}").into());
+        process.environment.push("LISTEN_PID=1".into());
+    }
+    (FIRST..)
+        .take(count as usize)
+        .map(|number| {
+            descriptors::inherited(number)
+                .with_context(|| format!("--preserve-fds: descriptor {number} is not open"))
+        })
+        .collect()
 }
 
 fn check_console(socket: Option<&Path>, has_terminal: bool, from: Terminal) -> Result<()> {

@@ -4,8 +4,8 @@
 //! its own end ends the other. With `--detach` it is a fork that outlives the verb.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -18,7 +18,7 @@ use usk_platform::host::namespaces::Namespaces;
 use usk_platform::host::signals::SignalReceiver;
 use usk_platform::host::{descriptors, message_socket_pair, receive_packet, send_packet};
 
-use super::create::write_pid;
+use super::create::{passed_on, write_pid};
 use super::run::forward;
 use crate::command_line::ExecArguments;
 use crate::config;
@@ -60,10 +60,8 @@ fn run(settings: &Settings, arguments: &ExecArguments) -> Result<i32> {
         }
         _ => {}
     }
-    if arguments.preserve_fds > 0 {
-        bail!("--preserve-fds: descriptors beside the standard ones cannot be passed on yet");
-    }
-    let spec = process(container, arguments)?;
+    let mut spec = process(container, arguments)?;
+    let passed = passed_on(arguments.preserve_fds, &mut spec)?;
     if spec.terminal && arguments.detach && arguments.console_socket.is_none() {
         bail!("cannot allocate tty if usk-oci will detach without setting console socket");
     }
@@ -71,7 +69,11 @@ fn run(settings: &Settings, arguments: &ExecArguments) -> Result<i32> {
         bail!("cannot use console socket if usk-oci will not detach or allocate tty");
     }
     let connection = container.connect()?.context("container not running")?;
-    if arguments.detach { detach(&connection, &spec, arguments) } else { stay(&connection, &spec, arguments) }
+    if arguments.detach {
+        detach(&connection, &spec, &passed, arguments)
+    } else {
+        stay(&connection, &spec, &passed, arguments)
+    }
 }
 
 /// What to run: that of the file, or the container's own with the options' changes.
@@ -143,12 +145,18 @@ fn changed(container: &Container, arguments: &ExecArguments) -> Result<Process> 
 }
 
 /// Stays with the process. Returns its exit status.
-fn stay(connection: &Connection, spec: &ProcessSpec, arguments: &ExecArguments) -> Result<i32> {
+fn stay(
+    connection: &Connection,
+    spec: &ProcessSpec,
+    passed: &[OwnedFd],
+    arguments: &ExecArguments,
+) -> Result<i32> {
     let signals = SignalReceiver::new(&FORWARDED).context("cannot receive signals")?;
     let terminal =
         arguments.console_socket.as_deref().map(|socket| console::make(socket, None)).transpose()?;
     let guard = if spec.terminal && terminal.is_none() { Some(console::Guard::new()?) } else { None };
-    ask(connection, spec, terminal)?;
+    let terminal = terminal.as_ref();
+    join(connection, spec, &streams_of(terminal, passed))?;
     if let Some(path) = &arguments.pid_file {
         write_pid(path, own_pid()?)?;
     }
@@ -158,13 +166,19 @@ fn stay(connection: &Connection, spec: &ProcessSpec, arguments: &ExecArguments) 
 }
 
 /// Has a fork stay with the process, and returns when it runs.
-fn detach(connection: &Connection, spec: &ProcessSpec, arguments: &ExecArguments) -> Result<i32> {
+fn detach(
+    connection: &Connection,
+    spec: &ProcessSpec,
+    passed: &[OwnedFd],
+    arguments: &ExecArguments,
+) -> Result<i32> {
     let (word, its_word) = message_socket_pair().context("cannot make a socket")?;
     let process = match child::spawn(Namespaces::NONE, None).context("cannot fork")? {
         Spawned::Parent(process) => process,
         Spawned::Child => {
             std::mem::forget(word);
-            child::exit(stand_for(connection, spec, arguments.console_socket.as_deref(), &its_word))
+            let socket = arguments.console_socket.as_deref();
+            child::exit(stand_for(connection, spec, passed, socket, &its_word))
         }
     };
     drop(its_word);
@@ -189,10 +203,17 @@ fn detach(connection: &Connection, spec: &ProcessSpec, arguments: &ExecArguments
 }
 
 /// The life of the fork.
-fn stand_for(connection: &Connection, spec: &ProcessSpec, socket: Option<&Path>, word: &OwnedFd) -> i32 {
+fn stand_for(
+    connection: &Connection,
+    spec: &ProcessSpec,
+    passed: &[OwnedFd],
+    socket: Option<&Path>,
+    word: &OwnedFd,
+) -> i32 {
     let begin = || -> Result<SignalReceiver> {
         let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let mut kept = vec![input.as_fd(), output.as_fd(), error.as_fd(), connection.as_fd(), word.as_fd()];
+        kept.extend(passed.iter().map(AsFd::as_fd));
         kept.extend(log::descriptor());
         descriptors::close_all_except(&kept).context("cannot close the caller's descriptors")?;
         child::new_session().context("cannot leave the caller's session")?;
@@ -201,7 +222,7 @@ fn stand_for(connection: &Connection, spec: &ProcessSpec, socket: Option<&Path>,
         if let Some(slave) = &terminal {
             console::enter(slave)?;
         }
-        ask(connection, spec, None)?;
+        join(connection, spec, &streams_of(None, passed))?;
         Ok(signals)
     };
     match begin() {
@@ -218,17 +239,27 @@ fn stand_for(connection: &Connection, spec: &ProcessSpec, socket: Option<&Path>,
     }
 }
 
-/// Asks the monitor for the process, with a terminal or this process's own streams, and waits until it runs.
-fn ask(connection: &Connection, spec: &ProcessSpec, terminal: Option<OwnedFd>) -> Result<()> {
-    let mut file = File::from(memfd_create(c"process", MFdFlags::MFD_CLOEXEC).context("cannot describe it")?);
-    file.write_all(&serde_json::to_vec(spec).context("cannot describe it")?).context("cannot describe it")?;
-    std::io::Seek::rewind(&mut file).context("cannot describe it")?;
-    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let streams = match &terminal {
-        Some(slave) => [slave.as_fd(); 3],
-        None => [input.as_fd(), output.as_fd(), error.as_fd()],
+/// What the process begins with: a terminal three times, or this process's own streams; and what is passed on.
+fn streams_of<'a>(terminal: Option<&'a OwnedFd>, passed: &'a [OwnedFd]) -> Vec<BorrowedFd<'a>> {
+    let mut streams = match terminal {
+        Some(slave) => vec![slave.as_fd(); 3],
+        None => vec![rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()],
     };
-    connection.send(&Request::Execute, &[file.as_fd(), streams[0], streams[1], streams[2]])?;
+    streams.extend(passed.iter().map(AsFd::as_fd));
+    streams
+}
+
+/// Asks the monitor for a process with these streams, and waits until it runs. The connection is the process's from then on.
+pub(super) fn join(connection: &Connection, spec: &ProcessSpec, streams: &[BorrowedFd<'_>]) -> Result<()> {
+    let describe = || -> std::io::Result<File> {
+        let mut file = File::from(memfd_create(c"process", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(&serde_json::to_vec(spec)?)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    let description = describe().context("cannot describe the process")?;
+    let descriptors = [&[description.as_fd()], streams].concat();
+    connection.send(&Request::Execute, &descriptors)?;
     match connection.receive::<Reply>()? {
         Some((Reply::Joined, _)) => Ok(()),
         Some((Reply::Refused { status, message }, _)) => {
