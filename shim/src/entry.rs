@@ -56,7 +56,7 @@ pub fn main() -> i32 {
 
 fn settings(global: &Global) -> Result<Settings> {
     log::begin(global.log.as_deref(), global.log_format, global.debug)?;
-    let is_root = nix::unistd::geteuid().is_root();
+    let is_root = nix::unistd::geteuid().is_root() && !is_in_user_namespace();
     let own = || match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(directory) if !is_root => PathBuf::from(directory).join("usk-oci"),
         _ => PathBuf::from("/run/usk-oci"),
@@ -71,6 +71,12 @@ fn settings(global: &Global) -> Result<Settings> {
             Rootless::Auto => !is_root,
         },
     })
+}
+
+/// Whether this process's users are not the host's: root is an ordinary user of the host then.
+fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 fn carry_out(settings: &Settings, verb: Verb) -> Result<i32> {

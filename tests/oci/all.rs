@@ -1,6 +1,6 @@
 //! The OCI runtime from outside: what engines see of it, beside runc where runc is there to compare with.
 //!
-//! As root: containers of an ordinary user need an engine that prepares for them.
+//! As root, also what an ordinary user does: root becomes one for it.
 
 #![forbid(unsafe_code)]
 

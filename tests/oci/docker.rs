@@ -346,7 +346,7 @@ fn terminal(docker: &Docker) {
 }
 
 fn many(docker: &Docker) {
-    const COUNT: usize = 20;
+    const COUNT: usize = 100;
     let arguments = ["run", "--rm", "--runtime", "usk", "--network", "none", "box", "echo", "hello"];
     let children: Vec<Child> = (0..COUNT)
         .map(|_| docker.command(&arguments).stdout(Stdio::piped()).spawn().expect("docker runs"))

@@ -1,6 +1,8 @@
 //! Podman with usk as the runtime, with storage and state in directories of the test's own.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -106,4 +108,52 @@ fn an_image_is_built() {
     let path = context.to_str().expect("text");
     podman.must(&["build", "--isolation", "oci", "--network", "none", "-t", "built", path]);
     assert_eq!(podman.must(&["run", "--rm", "--network", "none", "built"]), "1\n2\n3");
+}
+
+#[test]
+fn an_ordinary_users_podman_runs_containers_on_usk() {
+    const NOBODY: u32 = 65534;
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions can be set");
+    };
+    set_mode(directory.path(), 0o755);
+    let home = directory.path().join("home");
+    let (run, usk) = (home.join("run"), directory.path().join("usk-oci"));
+    for path in [&home, &run] {
+        fs::create_dir(path).expect("a directory can be made");
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("it can be given away");
+    }
+    set_mode(&run, 0o700);
+    // Where an ordinary user can reach it.
+    fs::copy(env!("CARGO_BIN_EXE_usk-oci"), &usk).expect("the runtime can be copied");
+    let bundle = Bundle::of_command(&["true"]);
+    let archive = directory.path().join("box.tar");
+    let owner = ["--owner", "0", "--group", "0"];
+    let status = Command::new("tar")
+        .args(owner)
+        .arg("-C")
+        .arg(bundle.rootfs())
+        .arg("-cf")
+        .arg(&archive)
+        .arg(".")
+        .status();
+    assert!(status.expect("tar runs").success());
+    let podman = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "/usr/bin/podman"]);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &home);
+        command.env("XDG_RUNTIME_DIR", &run).current_dir(&home).stdin(Stdio::null());
+        command.args(["--storage-driver", "vfs", "--events-backend", "file", "--cgroup-manager", "cgroupfs"]);
+        let output = command.arg("--runtime").arg(&usk).args(arguments).output().expect("setpriv runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code().unwrap_or(-1), text, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let imported = podman(&["import", archive.to_str().expect("text"), "box"]);
+    assert_eq!(imported.0, 0, "{imported:?}");
+    let script = "id -u; touch /file && stat -c %u /file; exit 3";
+    let done = podman(&["run", "--rm", "--network", "none", "box", "sh", "-c", script]);
+    assert_eq!((done.0, &done.1[..]), (3, "0\n0\n"), "{done:?}");
+    let _ = podman(&["rm", "--all", "--force", "--time", "0"]);
 }
