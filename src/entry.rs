@@ -6,7 +6,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::command_line::{CommandLine, Verb};
-use crate::{doctor, run};
+use crate::{doctor, install, run};
 
 /// Exit status when usk itself fails, as with `env(1)` and Docker.
 pub(crate) const FAILURE: i32 = 125;
@@ -20,6 +20,8 @@ pub fn main() -> i32 {
     match command_line.verb {
         Verb::Run(arguments) => run::run(*arguments),
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
+        Verb::Install(arguments) => install::install(&arguments),
+        Verb::Uninstall(arguments) => install::uninstall(&arguments),
         Verb::Hold(arguments) => run::hold(*arguments),
     }
 }

@@ -7,6 +7,7 @@ mod caller;
 mod doctor;
 mod errors;
 mod filters;
+mod install;
 mod isolation;
 mod limits;
 mod options;

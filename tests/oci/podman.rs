@@ -157,3 +157,16 @@ fn an_ordinary_users_podman_runs_containers_on_usk() {
     assert_eq!((done.0, &done.1[..]), (3, "0\n0\n"), "{done:?}");
     let _ = podman(&["rm", "--all", "--force", "--time", "0"]);
 }
+
+#[test]
+fn podman_finds_the_runtime_that_the_settings_name() {
+    // What `usk install` writes; that it does is tested beside it.
+    let podman = Podman::new();
+    let settings = podman.directory.path().join("containers.conf");
+    let text = format!("[engine.runtimes]\nsandbox = [{:?}]\n", env!("CARGO_BIN_EXE_usk-oci"));
+    fs::write(&settings, text).expect("a file can be written");
+    let mut command =
+        podman.command(&["--runtime", "sandbox", "run", "--rm", "--network", "none", "box", "true"]);
+    let output = command.env("CONTAINERS_CONF", &settings).output().expect("podman runs");
+    assert!(output.status.success(), "{output:?}");
+}
