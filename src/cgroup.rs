@@ -123,6 +123,13 @@ impl Cgroup {
         }
     }
 
+    /// A cgroup that is there already, and that somebody else removes.
+    pub fn existing(version: Version, path: PathBuf) -> Result<Cgroup> {
+        let directory =
+            File::open(&path).with_context(|| format!("cannot open the cgroup {}", path.display()))?;
+        Ok(Cgroup { version, path, directory })
+    }
+
     fn limit(&self, bytes: u64) -> Result<()> {
         let set = |file: &str, value: &str| {
             let path = self.path.join(file);

@@ -8,8 +8,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::values::{
-    NamedProgram, Tmpfs, UserSpec, Volume, parse_duration, parse_hostname, parse_runtime, parse_size,
-    parse_tmpfs, parse_user, parse_volume,
+    NamedProgram, Tmpfs, UserSpec, Volume, parse_duration, parse_hostname, parse_runtime, parse_runtime_name,
+    parse_size, parse_tmpfs, parse_user, parse_volume,
 };
 
 /// Run programs that nobody vetted on a kernel of their own, in a user process.
@@ -36,6 +36,10 @@ pub enum Verb {
     Doctor(DoctorArguments),
     /// Measure usk beside the other runtimes that are found here
     Bench(BenchArguments),
+    /// Tell container engines about usk as a runtime: Docker, containerd, Podman
+    Install(InstallArguments),
+    /// Take usk out of container engines' settings
+    Uninstall(InstallArguments),
     /// Set a sandbox up and keep it, without a command, until a signal ends it: for tests of its isolation
     #[command(hide = true)]
     Hold(Box<RunArguments>),
@@ -236,4 +240,35 @@ fn parse_rounds(text: &str) -> Result<usize, String> {
         Ok(rounds) if (1..=ROUNDS_MAX).contains(&rounds) => Ok(rounds),
         _ => Err(format!("expected a number from 1 to {ROUNDS_MAX}")),
     }
+}
+
+/// Options of `usk install` and `usk uninstall`.
+#[derive(Args, Debug)]
+pub struct InstallArguments {
+    /// Only these engines [default: those that are there]
+    #[arg(value_enum, value_name = "ENGINE")]
+    pub engines: Vec<EngineChoice>,
+
+    /// What the runtime is called there
+    #[arg(long, value_name = "NAME", default_value = "usk", value_parser = parse_runtime_name)]
+    pub name: String,
+
+    /// The OCI runtime [default: usk-oci beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub runtime: Option<PathBuf>,
+
+    /// Where engines have their settings
+    #[arg(long, value_name = "DIR", default_value = "/etc")]
+    pub etc: PathBuf,
+}
+
+/// A container engine.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// daemon.json
+    Docker,
+    /// config.toml
+    Containerd,
+    /// containers.conf
+    Podman,
 }

@@ -3,9 +3,12 @@
 //! The monitor assumes that the other side is hostile: a message that does not decode ends the sandbox, and no message
 //! makes the monitor do more than print a line or leave.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use usk_abi::Errno;
 use usk_platform::host::child::Exit;
 use usk_platform::host::message_socket::MessageSocket;
+use usk_platform::host::{receive_packet, send_packet};
 
 /// Most bytes of an encoded message.
 pub const MAX_MESSAGE: usize = 4096;
@@ -30,6 +33,28 @@ pub enum ToSandbox {
     },
     /// End everything, in order.
     Terminate,
+    /// The command may run: the sandbox is [gated](crate::spec::SandboxSpec::gated).
+    Start,
+    /// Send this signal to one process. 0 is the sandbox's first, others have been named by [`ToMonitor::Joined`].
+    SignalProcess {
+        /// Which.
+        process: u32,
+        /// The signal.
+        signal: i32,
+    },
+    /// Send this signal to the process group in the foreground of this process's terminal, or to the process.
+    SignalTerminal {
+        /// Which, as in `SignalProcess`.
+        process: u32,
+        /// The signal.
+        signal: i32,
+    },
+    /// Send this signal to every process.
+    SignalAll(i32),
+    /// Start a process beside the command. The message carries a file with a
+    /// [`ProcessSpec`](crate::spec::ProcessSpec) in JSON, and the descriptors that the process begins with. The answer
+    /// has the same number.
+    Execute(u32),
 }
 
 /// To the monitor.
@@ -50,6 +75,31 @@ pub enum ToMonitor {
         /// What failed, why, and what to do.
         message: String,
     },
+    /// Everything that can fail has been done; [`ToSandbox::Start`] lets the command run.
+    Prepared,
+    /// A process has been started beside the command.
+    Joined {
+        /// The number of the request.
+        ticket: u32,
+        /// Its identifier in the sandbox.
+        process: u32,
+    },
+    /// It could not be started.
+    Refused {
+        /// The number of the request.
+        ticket: u32,
+        /// 125, 126 or 127.
+        status: u8,
+        /// What failed, why, and what to do.
+        message: String,
+    },
+    /// It has ended.
+    Left {
+        /// The number of the request.
+        ticket: u32,
+        /// How.
+        exit: Exit,
+    },
     /// A line for the operator.
     Log(String),
     /// System calls that the kernel does not implement and that were made: number and count.
@@ -65,6 +115,11 @@ const GO: u8 = 1;
 const SIGNAL: u8 = 2;
 const RESIZE: u8 = 3;
 const TERMINATE: u8 = 4;
+const START: u8 = 5;
+const SIGNAL_PROCESS: u8 = 6;
+const SIGNAL_TERMINAL: u8 = 7;
+const SIGNAL_ALL: u8 = 8;
+const EXECUTE: u8 = 9;
 
 const READY: u8 = 16;
 const STARTED: u8 = 17;
@@ -74,6 +129,11 @@ const EXITED_SIGNAL: u8 = 20;
 const FAILED: u8 = 21;
 const LOG: u8 = 22;
 const UNIMPLEMENTED: u8 = 23;
+const PREPARED: u8 = 24;
+const JOINED: u8 = 25;
+const REFUSED: u8 = 26;
+const LEFT_CODE: u8 = 27;
+const LEFT_SIGNAL: u8 = 28;
 
 impl ToSandbox {
     /// The message in bytes.
@@ -85,6 +145,15 @@ impl ToSandbox {
                 tagged(RESIZE, &[rows.to_le_bytes(), columns.to_le_bytes()].concat())
             }
             ToSandbox::Terminate => vec![TERMINATE],
+            ToSandbox::Start => vec![START],
+            ToSandbox::SignalProcess { process, signal } => {
+                tagged(SIGNAL_PROCESS, &[process.to_le_bytes(), signal.to_le_bytes()].concat())
+            }
+            ToSandbox::SignalTerminal { process, signal } => {
+                tagged(SIGNAL_TERMINAL, &[process.to_le_bytes(), signal.to_le_bytes()].concat())
+            }
+            ToSandbox::SignalAll(signal) => tagged(SIGNAL_ALL, &signal.to_le_bytes()),
+            ToSandbox::Execute(ticket) => tagged(EXECUTE, &ticket.to_le_bytes()),
         }
     }
 
@@ -93,10 +162,18 @@ impl ToSandbox {
         match *bytes {
             [GO] => Ok(ToSandbox::Go),
             [TERMINATE] => Ok(ToSandbox::Terminate),
-            [SIGNAL, a, b, c, d] => {
-                let signal = i32::from_le_bytes([a, b, c, d]);
-                if (1..=64).contains(&signal) { Ok(ToSandbox::Signal(signal)) } else { Err(Malformed) }
-            }
+            [START] => Ok(ToSandbox::Start),
+            [SIGNAL, ref rest @ ..] => Ok(ToSandbox::Signal(signal(rest)?)),
+            [SIGNAL_ALL, ref rest @ ..] => Ok(ToSandbox::SignalAll(signal(rest)?)),
+            [SIGNAL_PROCESS, a, b, c, d, ref rest @ ..] => Ok(ToSandbox::SignalProcess {
+                process: u32::from_le_bytes([a, b, c, d]),
+                signal: signal(rest)?,
+            }),
+            [SIGNAL_TERMINAL, a, b, c, d, ref rest @ ..] => Ok(ToSandbox::SignalTerminal {
+                process: u32::from_le_bytes([a, b, c, d]),
+                signal: signal(rest)?,
+            }),
+            [EXECUTE, a, b, c, d] => Ok(ToSandbox::Execute(u32::from_le_bytes([a, b, c, d]))),
             [RESIZE, a, b, c, d] => Ok(ToSandbox::Resize {
                 rows: u16::from_le_bytes([a, b]),
                 columns: u16::from_le_bytes([c, d]),
@@ -118,6 +195,20 @@ impl ToMonitor {
             ToMonitor::Failed { status, message } => {
                 tagged(FAILED, &[&[*status], cut(message).as_bytes()].concat())
             }
+            ToMonitor::Prepared => vec![PREPARED],
+            ToMonitor::Joined { ticket, process } => {
+                tagged(JOINED, &[ticket.to_le_bytes(), process.to_le_bytes()].concat())
+            }
+            ToMonitor::Refused { ticket, status, message } => {
+                tagged(REFUSED, &[&ticket.to_le_bytes(), &[*status][..], cut(message).as_bytes()].concat())
+            }
+            ToMonitor::Left { ticket, exit } => {
+                let (tag, number) = match exit {
+                    Exit::Code(code) => (LEFT_CODE, code),
+                    Exit::Signal(signal) => (LEFT_SIGNAL, signal),
+                };
+                tagged(tag, &[ticket.to_le_bytes(), number.to_le_bytes()].concat())
+            }
             ToMonitor::Log(text) => tagged(LOG, cut(text).as_bytes()),
             ToMonitor::Unimplemented(calls) => {
                 let mut bytes = vec![UNIMPLEMENTED];
@@ -138,13 +229,26 @@ impl ToMonitor {
             (STARTED, []) => Ok(ToMonitor::Started),
             (STOPPED, _) => Ok(ToMonitor::Stopped(signal(rest)?)),
             (EXITED_SIGNAL, _) => Ok(ToMonitor::Exited(Exit::Signal(signal(rest)?))),
-            (EXITED_CODE, _) => {
-                let code = i32::from_le_bytes(rest.try_into().map_err(|_| Malformed)?);
-                if (0..=255).contains(&code) {
-                    Ok(ToMonitor::Exited(Exit::Code(code)))
-                } else {
-                    Err(Malformed)
+            (EXITED_CODE, _) => Ok(ToMonitor::Exited(Exit::Code(code(rest)?))),
+            (PREPARED, []) => Ok(ToMonitor::Prepared),
+            (JOINED, _) => {
+                let (ticket, process) = ticket(rest)?;
+                let process = u32::from_le_bytes(process.try_into().map_err(|_| Malformed)?);
+                Ok(ToMonitor::Joined { ticket, process })
+            }
+            (REFUSED, _) => match ticket(rest)? {
+                (ticket, [status @ 125..=127, text @ ..]) => {
+                    Ok(ToMonitor::Refused { ticket, status: *status, message: printable(text) })
                 }
+                _ => Err(Malformed),
+            },
+            (LEFT_CODE, _) => {
+                let (ticket, rest) = ticket(rest)?;
+                Ok(ToMonitor::Left { ticket, exit: Exit::Code(code(rest)?) })
+            }
+            (LEFT_SIGNAL, _) => {
+                let (ticket, rest) = ticket(rest)?;
+                Ok(ToMonitor::Left { ticket, exit: Exit::Signal(signal(rest)?) })
             }
             (FAILED, [status @ 125..=127, text @ ..]) => {
                 Ok(ToMonitor::Failed { status: *status, message: printable(text) })
@@ -172,6 +276,17 @@ fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
 fn signal(bytes: &[u8]) -> Result<i32, Malformed> {
     let signal = i32::from_le_bytes(bytes.try_into().map_err(|_| Malformed)?);
     if (1..=64).contains(&signal) { Ok(signal) } else { Err(Malformed) }
+}
+
+fn code(bytes: &[u8]) -> Result<i32, Malformed> {
+    let code = i32::from_le_bytes(bytes.try_into().map_err(|_| Malformed)?);
+    if (0..=255).contains(&code) { Ok(code) } else { Err(Malformed) }
+}
+
+/// The number of a request, and what follows.
+fn ticket(bytes: &[u8]) -> Result<(u32, &[u8]), Malformed> {
+    let (ticket, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
+    Ok((u32::from_le_bytes(*ticket), rest))
 }
 
 /// At most [`MAX_TEXT`] bytes of a text, at a character's boundary.
@@ -207,6 +322,20 @@ impl SandboxControl {
             Some(length) => ToSandbox::decode(&buffer[..length]).map(Some).map_err(|_| Errno::EPROTO),
         }
     }
+
+    /// As [`SandboxControl::receive`], with the descriptors that came along.
+    pub fn receive_with_descriptors(&self) -> Result<Option<(ToSandbox, Vec<OwnedFd>)>, Errno> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let packet = receive_packet(self.0.as_fd(), &mut buffer)?;
+        if packet.length == 0 {
+            return Ok(None);
+        }
+        let message = ToSandbox::decode(buffer.get(..packet.length).ok_or(Errno::EPROTO)?);
+        match message {
+            Ok(message) if !packet.truncated => Ok(Some((message, packet.descriptors))),
+            _ => Err(Errno::EPROTO),
+        }
+    }
 }
 
 /// The monitor's end of the control socket.
@@ -216,6 +345,16 @@ impl MonitorControl {
     /// Sends a message if there is room: a sandbox that does not read cannot hold the monitor up.
     pub fn send(&self, message: ToSandbox) -> Result<(), Errno> {
         self.0.try_send(&message.encode())
+    }
+
+    /// The same with descriptors beside it. Waits for room: what a request for a process needs is asked for by the
+    /// operator, not by the sandbox.
+    pub fn send_with_descriptors(
+        &self,
+        message: ToSandbox,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Errno> {
+        send_packet(self.0.as_fd(), &message.encode(), descriptors)
     }
 
     /// The next message, if there is one. `Ok(None)` once the other side is gone, `EAGAIN` while there is none.
@@ -239,6 +378,11 @@ mod tests {
             ToSandbox::Signal(15),
             ToSandbox::Resize { rows: 24, columns: 300 },
             ToSandbox::Terminate,
+            ToSandbox::Start,
+            ToSandbox::SignalProcess { process: 7, signal: 9 },
+            ToSandbox::SignalTerminal { process: 7, signal: 2 },
+            ToSandbox::SignalAll(15),
+            ToSandbox::Execute(u32::MAX),
         ] {
             assert_eq!(ToSandbox::decode(&message.encode()), Ok(message));
         }
@@ -249,6 +393,11 @@ mod tests {
             ToMonitor::Exited(Exit::Code(255)),
             ToMonitor::Exited(Exit::Signal(9)),
             ToMonitor::Failed { status: 127, message: "x: not found".into() },
+            ToMonitor::Prepared,
+            ToMonitor::Joined { ticket: 5, process: 12 },
+            ToMonitor::Refused { ticket: 5, status: 126, message: "x: permission denied".into() },
+            ToMonitor::Left { ticket: 5, exit: Exit::Code(3) },
+            ToMonitor::Left { ticket: 5, exit: Exit::Signal(15) },
             ToMonitor::Log("a line".into()),
             ToMonitor::Unimplemented(vec![(400, 3), (1, u64::MAX)]),
         ] {
@@ -258,7 +407,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bytes in [&[][..], &[0], &[GO, 0], &[SIGNAL, 0, 0, 0, 0], &[SIGNAL, 65, 0, 0, 0], &[RESIZE, 1]] {
+        for bytes in [
+            &[][..],
+            &[0],
+            &[GO, 0],
+            &[SIGNAL, 0, 0, 0, 0],
+            &[SIGNAL, 65, 0, 0, 0],
+            &[RESIZE, 1],
+            &[SIGNAL_PROCESS, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[EXECUTE, 1],
+        ] {
             assert_eq!(ToSandbox::decode(bytes), Err(Malformed), "{bytes:?}");
         }
         for bytes in [
@@ -270,6 +428,9 @@ mod tests {
             &[FAILED],
             &[FAILED, 0, 65],
             &[UNIMPLEMENTED, 1],
+            &[JOINED, 1, 0, 0, 0],
+            &[REFUSED, 1, 0, 0, 0, 1],
+            &[LEFT_CODE, 1, 0, 0, 0, 0, 1, 0, 0],
         ] {
             assert_eq!(ToMonitor::decode(bytes), Err(Malformed), "{bytes:?}");
         }

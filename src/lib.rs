@@ -4,7 +4,7 @@
 //! makes the processes, and [`monitor`] stays with them until the end. The sentry's process sets itself up, gives up
 //! what it does not need, and becomes the kernel in [`boot`]. [`control`] is what monitor and sentry say to each
 //! other, [`filters`] what the processes may ask of the host, [`cgroup`] how memory is limited, [`doctor`] what a host
-//! lacks, [`mod@bench`] what all of it costs beside other runtimes.
+//! lacks, [`mod@bench`] what all of it costs beside other runtimes, `install` what engines are told about usk.
 //!
 //! This crate connects the others and decides nothing about Linux.
 
@@ -18,6 +18,7 @@ pub mod control;
 pub mod doctor;
 mod entry;
 pub mod filters;
+mod install;
 mod monitor;
 pub mod plan;
 mod run;

@@ -224,7 +224,12 @@ impl Monitor<'_> {
                 }
             };
             match message {
-                ToMonitor::Ready => {}
+                // Answers to what this monitor does not ask for are passed over.
+                ToMonitor::Ready
+                | ToMonitor::Prepared
+                | ToMonitor::Joined { .. }
+                | ToMonitor::Refused { .. }
+                | ToMonitor::Left { .. } => {}
                 ToMonitor::Started => self.reporter.event(&Event::Started {
                     monitor: std::process::id(),
                     sentry: self.sandbox.sentry.pid(),

@@ -5,36 +5,35 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use usk_platform::host::signals::SignalSet;
+use serde::{Deserialize, Serialize};
 
 use crate::command_line::PlatformChoice;
 
 /// Everything the sentry needs to know to boot.
 #[derive(Debug)]
 pub struct SandboxSpec {
-    /// The program and its arguments; at least one.
-    pub arguments: Vec<OsString>,
-    /// `K=V` strings, in order, each name once.
-    pub environment: Vec<OsString>,
-    /// Directory to start in; absolute.
-    pub workdir: PathBuf,
-    /// Who the first process is.
-    pub user: User,
+    /// The command.
+    pub process: ProcessSpec,
+    /// Descriptors of the host that the command has beside the standard ones, numbered from 3.
+    pub descriptors: Vec<OwnedFd>,
+    /// Wait for [`ToSandbox::Start`](crate::control::ToSandbox::Start) before the command runs.
+    pub gated: bool,
     /// `uname -n`.
     pub hostname: String,
+    /// NIS domain name.
+    pub domainname: Option<String>,
     /// The root and what is mounted below it, in the order in which to mount.
     pub mounts: Vec<Mount>,
+    /// Places that appear empty in the sandbox; those that do not exist are passed over.
+    pub masked: Vec<PathBuf>,
+    /// Places below which nothing can be written; those that do not exist are passed over.
+    pub read_only: Vec<PathBuf>,
     /// Bounds on resources.
     pub limits: Limits,
     /// How guest code runs.
     pub platform: PlatformChoice,
     /// Call sites are not patched.
     pub no_patch: bool,
-    /// Whether standard input, output and error become a terminal of the sandbox's own, connected to the host's.
-    /// Otherwise the three host descriptors are the guest's as they are. Either way they are numbered 0, 1, 2.
-    pub terminal: bool,
-    /// Signals that the first process starts with as ignored.
-    pub ignored_signals: SignalSet,
     /// Where to list system calls.
     pub strace: Option<OwnedFd>,
     /// Where the kernel's own messages go.
@@ -56,8 +55,62 @@ pub enum Workload {
     Hold,
 }
 
-/// The identity of the first process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A process that the operator asks for: the sandbox's first, or one that joins it. It may cross from one process to
+/// another, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// The program and its arguments; at least one.
+    pub arguments: Vec<OsString>,
+    /// `K=V` strings, in order, each name once.
+    pub environment: Vec<OsString>,
+    /// Directory to start in; absolute.
+    pub workdir: PathBuf,
+    /// Whether a file without a known format is run by the shell, as `execvp(3)` does it; else it is an error.
+    pub runs_plain_files: bool,
+    /// Whether a directory to start in that does not exist is made.
+    pub make_workdir: bool,
+    /// Who the process is.
+    pub user: User,
+    /// Permissions that new files do not get.
+    pub umask: u32,
+    /// Its capabilities inside the sandbox; `None` is all for user 0, and none for others.
+    pub capabilities: Option<CapabilitySets>,
+    /// Whether executing a program can gain no privileges inside the sandbox.
+    pub no_new_privs: bool,
+    /// Limits that differ from the usual ones.
+    pub limits: Vec<ResourceLimit>,
+    /// `/proc/PID/oom_score_adj`, as the guest sees it.
+    pub oom_score_adj: i32,
+    /// Whether standard input, output and error become a terminal of the sandbox's own, connected to the host's.
+    /// Otherwise the three host descriptors are the guest's as they are. Either way they are numbered 0, 1, 2.
+    pub terminal: bool,
+    /// Signals that the process starts with as ignored: bit `n - 1` is signal `n`.
+    pub ignored_signals: u64,
+}
+
+impl ProcessSpec {
+    /// A process with nothing special about it.
+    pub fn new(arguments: Vec<OsString>, user: User) -> ProcessSpec {
+        ProcessSpec {
+            arguments,
+            environment: Vec::new(),
+            workdir: "/".into(),
+            runs_plain_files: false,
+            make_workdir: false,
+            user,
+            umask: 0o022,
+            capabilities: None,
+            no_new_privs: false,
+            limits: Vec::new(),
+            oom_score_adj: 0,
+            terminal: false,
+            ignored_signals: 0,
+        }
+    }
+}
+
+/// The identity of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// User id.
     pub uid: u32,
@@ -67,6 +120,28 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+/// The five sets of capabilities(7): bit `n` is the capability numbered `n`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct CapabilitySets {
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub bounding: u64,
+    pub ambient: u64,
+}
+
+/// A limit of setrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimit {
+    /// `RLIMIT_*`
+    pub resource: u32,
+    /// In force.
+    pub soft: u64,
+    /// The most that the soft one may be raised to.
+    pub hard: u64,
+}
+
 /// One file system of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -74,6 +149,27 @@ pub struct Mount {
     pub destination: PathBuf,
     /// What.
     pub source: MountSource,
+    /// What cannot be done through it.
+    pub restrictions: Restrictions,
+}
+
+/// What cannot be done through a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restrictions {
+    /// Nothing can be written.
+    pub read_only: bool,
+    /// Set-user-ID bits mean nothing.
+    pub no_suid: bool,
+    /// Device files cannot be opened.
+    pub no_devices: bool,
+    /// Nothing can be executed.
+    pub no_execute: bool,
+}
+
+impl Restrictions {
+    /// What a mount of the host's files has at least.
+    pub const FOREIGN: Restrictions =
+        Restrictions { read_only: false, no_suid: true, no_devices: true, no_execute: false };
 }
 
 /// What a mount shows.
@@ -87,10 +183,33 @@ pub enum MountSource {
         access: ExportAccess,
     },
     /// Empty, in the sentry's memory.
-    Tmpfs {
-        /// Bytes it can hold.
-        size: Option<u64>,
-    },
+    Tmpfs(Tmpfs),
+    /// The kernel's own `proc(5)`.
+    Proc,
+    /// The kernel's own `sysfs(5)`.
+    Sys,
+    /// The kernel's own device files, with `pts` and `shm` below. Its destination is `/dev`.
+    Dev,
+}
+
+/// A file system in the sentry's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Bytes it can hold.
+    pub size: Option<u64>,
+    /// Permissions of its root.
+    pub permissions: u32,
+    /// Owner of its root.
+    pub uid: u32,
+    /// Group of its root.
+    pub gid: u32,
+}
+
+impl Tmpfs {
+    /// One that everybody may write to, as `/tmp` is.
+    pub fn of_size(size: Option<u64>) -> Tmpfs {
+        Tmpfs { size, permissions: 0o1777, uid: 0, gid: 0 }
+    }
 }
 
 /// What becomes of writes to an export.

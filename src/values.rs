@@ -183,6 +183,15 @@ pub fn parse_runtime(text: &str) -> Result<NamedProgram, String> {
     Ok(NamedProgram { name: name.into(), kind, program: program.into() })
 }
 
+/// A name of a runtime as all engines take it: letters, digits, `-` and `_`.
+pub fn parse_runtime_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+        return Err(format!("'{text}' is not a runtime's name; it has 1 to 64 letters, digits, - and _"));
+    }
+    Ok(text.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("usk-sentry", &["usk-platform", "usk-gofer-protocol", "usk-abi"]),
     ("usk-syscalls", &["usk-sentry", "usk-platform", "usk-gofer-protocol", "usk-abi"]),
     ("usk", &["usk-syscalls", "usk-sentry", "usk-platform", "usk-gofer", "usk-gofer-protocol", "usk-abi"]),
+    ("usk-oci", &["usk", "usk-platform", "usk-abi"]),
 ];
 
 /// The one crate with unsafe code.

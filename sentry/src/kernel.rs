@@ -56,6 +56,9 @@ pub struct Report {
     pub limits_hit: Vec<&'static str>,
 }
 
+/// Is told how a process ended. It is called with the process tree locked, and must neither wait nor look at the tree.
+pub type ExitWatch = Box<dyn FnOnce(ExitStatus) + Send>;
+
 /// One sandbox's kernel.
 pub struct Kernel {
     /// What runs guest code.
@@ -81,6 +84,8 @@ pub struct Kernel {
     finished: Mutex<Option<ExitStatus>>,
     finish_signal: Condvar,
     main_stop: OnceLock<Box<dyn Fn(Signal) + Send + Sync>>,
+    /// By process identifier. A leaf lock.
+    exit_watches: Mutex<BTreeMap<i32, ExitWatch>>,
     unimplemented: Mutex<BTreeMap<u64, u64>>,
     limits_hit: Mutex<Vec<&'static str>>,
     /// Count of tasks made since the start, for `/proc/stat`.
@@ -112,6 +117,7 @@ impl Kernel {
             finished: Mutex::new(None),
             finish_signal: Condvar::new(),
             main_stop: OnceLock::new(),
+            exit_watches: Mutex::default(),
             unimplemented: Mutex::default(),
             limits_hit: Mutex::default(),
             forks: AtomicU64::new(0),
@@ -164,6 +170,24 @@ impl Kernel {
     /// Says what to do when a signal has stopped the main process: its parent is outside. Once, before the first task.
     pub fn on_main_stop(&self, act: impl Fn(Signal) + Send + Sync + 'static) {
         let _ = self.main_stop.set(Box::new(act));
+    }
+
+    /// Says whom to tell how a process ends that does not run yet.
+    pub(crate) fn watch_exit(&self, pid: i32, watch: ExitWatch) {
+        self.exit_watches.lock().insert(pid, watch);
+    }
+
+    /// The process will not run.
+    pub(crate) fn forget_exit_watch(&self, pid: i32) {
+        self.exit_watches.lock().remove(&pid);
+    }
+
+    /// A process has ended: tells who waits for that outside the sandbox.
+    pub(crate) fn tell_exit(&self, pid: i32, status: ExitStatus) {
+        let watch = self.exit_watches.lock().remove(&pid);
+        if let Some(watch) = watch {
+            watch(status);
+        }
     }
 
     /// The main process has ended.

@@ -1,21 +1,45 @@
 //! What happens between the start of the first process and the end of the last.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use usk_abi::Signal;
 use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
+use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::task::ExitStatus;
+use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main};
+use usk_sentry::vfs::MountNamespace;
 use usk_sentry::{Kernel, Report};
 
 use super::lists::Lists;
+use super::process::{self, Refusal};
+use super::streams;
 use crate::control::{SandboxControl, ToMonitor, ToSandbox};
+use crate::spec::ProcessSpec;
 
 /// Exit status of a sentry that lost its gofer or its monitor.
 const LOST: i32 = 1;
+/// Most bytes of a description of a process that joins.
+const MAX_PROCESS: u64 = 16 << 20;
+/// Stack of the thread that hears the monitor, and prepares what joins, in bytes.
+const LISTENER_STACK: usize = 512 << 10;
+/// Stack of the thread that reports ends, in bytes.
+const REPORTER_STACK: usize = 64 << 10;
+
+/// A kernel that runs, and what is needed to act upon it.
+pub(super) struct Running<'a> {
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) namespace: Arc<MountNamespace>,
+    pub(super) poller: Arc<HostPoller>,
+    pub(super) control: &'a SandboxControl,
+    pub(super) gofer: Arc<GoferClient>,
+    pub(super) lists: Lists,
+}
 
 /// Tells the monitor whenever the main process stops, for it to stop too: the operator's shell waits for that.
 pub(super) fn report_stops(kernel: &Kernel, control: &SandboxControl) -> Result<()> {
@@ -27,20 +51,30 @@ pub(super) fn report_stops(kernel: &Kernel, control: &SandboxControl) -> Result<
     Ok(())
 }
 
-/// Obeys the monitor until the main process has ended, and reports how it did.
-pub(super) fn run(
-    kernel: &Arc<Kernel>,
-    control: &SandboxControl,
-    gofer: &Arc<GoferClient>,
-    lists: &Lists,
-) -> Result<i32> {
+/// Starts the command, when the monitor says so if it is `gated`, obeys the monitor until it has ended, and reports how it
+/// did.
+pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Result<i32> {
+    let Running { kernel, control, gofer, lists, .. } = running;
     gofer.on_failure(|failure| {
         tracing::error!(%failure, "the gofer is gone or broken");
         child::exit(LOST);
     });
+    reserve_main(kernel).context("cannot start the first process")?;
+    let (gate, opened) = mpsc::channel();
     std::thread::scope(|scope| {
-        let listener = std::thread::Builder::new().name("control".into()).stack_size(64 << 10);
-        listener.spawn_scoped(scope, || listen(kernel, control)).context("cannot start a thread")?;
+        let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
+        listener.spawn_scoped(scope, || listen(running, gate)).context("cannot start a thread")?;
+        if gated {
+            control.send(&ToMonitor::Prepared).context("the monitor is gone")?;
+            opened.recv().context("the monitor is gone")?;
+        }
+        if let Err(errno) = spawn_main(kernel, main) {
+            let Refusal { status, error } = process::failure(errno);
+            let message = format!("{error:#}");
+            control.send(&ToMonitor::Failed { status, message }).context("the monitor is gone")?;
+            child::exit(status.into());
+        }
+        control.send(&ToMonitor::Started).context("the monitor is gone")?;
         let report = kernel.wait_until_finished();
         for failure in lists.failures() {
             control.send(&ToMonitor::Log(failure)).context("the monitor is gone")?;
@@ -52,39 +86,165 @@ pub(super) fn run(
 }
 
 /// Carries out what the monitor says. Without a monitor there is no sandbox.
-fn listen(kernel: &Arc<Kernel>, control: &SandboxControl) {
+fn listen(running: &Running<'_>, gate: mpsc::Sender<()>) {
+    let Running { kernel, control, .. } = running;
+    let mut exits = None;
     loop {
-        match control.receive() {
-            Ok(Some(ToSandbox::Signal(number))) => {
-                if let Some(signal) = Signal::from_number(number) {
-                    forward(kernel, signal);
-                }
-            }
-            Ok(Some(ToSandbox::Terminate)) => {
+        let (message, descriptors) = match control.receive_with_descriptors() {
+            Ok(Some(received)) => received,
+            Ok(None) | Err(_) => child::exit(LOST),
+        };
+        match message {
+            ToSandbox::Signal(number) => forward(kernel, number),
+            ToSandbox::Terminate => {
                 // Whether the monitor still hears it or not.
                 let _ = tell_calls(control, &kernel.unimplemented());
                 child::exit(0);
             }
-            Ok(Some(ToSandbox::Resize { .. } | ToSandbox::Go)) => forward(kernel, Signal::SIGWINCH),
-            Ok(None) | Err(_) => child::exit(LOST),
+            ToSandbox::Resize { .. } => forward(kernel, Signal::SIGWINCH.number()),
+            ToSandbox::SignalProcess { process: 0, signal } => {
+                signal_process(kernel, kernel.main_pid(), signal)
+            }
+            ToSandbox::SignalProcess { process, signal } => {
+                signal_process(kernel, i32::try_from(process).unwrap_or(0), signal);
+            }
+            ToSandbox::SignalTerminal { process, signal } => {
+                signal_terminal(kernel, i32::try_from(process).unwrap_or(0), signal);
+            }
+            ToSandbox::SignalAll(signal) => signal_all(kernel, signal),
+            ToSandbox::Execute(ticket) => {
+                let answer = match join(running, descriptors, ticket, &mut exits) {
+                    Ok(pid) => ToMonitor::Joined { ticket, process: pid.unsigned_abs() },
+                    Err(refusal) => ToMonitor::Refused {
+                        ticket,
+                        status: refusal.status,
+                        message: format!("{:#}", refusal.error),
+                    },
+                };
+                if control.send(&answer).is_err() {
+                    child::exit(LOST);
+                }
+            }
+            ToSandbox::Start => {
+                // A command that runs already needs no start.
+                let _ = gate.send(());
+            }
+            ToSandbox::Go => {}
         }
     }
 }
 
+/// Starts a process beside the main one: the first descriptor holds its [`ProcessSpec`], the others become its own.
+fn join(
+    running: &Running<'_>,
+    descriptors: Vec<OwnedFd>,
+    ticket: u32,
+    exits: &mut Option<mpsc::Sender<(u32, ExitStatus)>>,
+) -> Result<i32, Refusal> {
+    let unusable = |error| Refusal { status: process::FAILURE, error };
+    let Running { kernel, namespace, poller, .. } = running;
+    let mut descriptors = descriptors.into_iter();
+    let spec = descriptors.next().ok_or_else(|| unusable(anyhow!("no process was described")))?;
+    let spec = read_process(spec).map_err(unusable)?;
+    let streams: Vec<OwnedFd> = descriptors.collect();
+    let (files, terminal) = if spec.terminal {
+        let (files, terminal) = streams::open_terminal(kernel, poller, streams).map_err(unusable)?;
+        (files, Some(terminal))
+    } else {
+        (streams::open(poller, streams.into_iter().map(Some).collect()).map_err(unusable)?, None)
+    };
+    let table = streams::table(files).map_err(unusable)?;
+    let prepared = process::prepare(namespace, table, &spec)?;
+    let exits = match exits {
+        Some(exits) => exits.clone(),
+        None => exits.insert(begin_reporting(running.control).map_err(unusable)?).clone(),
+    };
+    let at_exit = Box::new(move |status| {
+        // Nobody listens any more once the sandbox ends.
+        let _ = exits.send((ticket, status));
+    });
+    spawn_beside(kernel, prepared, terminal, at_exit).map_err(process::failure)
+}
+
+fn read_process(description: OwnedFd) -> Result<ProcessSpec> {
+    let mut bytes = Vec::new();
+    File::from(description)
+        .take(MAX_PROCESS + 1)
+        .read_to_end(&mut bytes)
+        .context("cannot read the description of a process")?;
+    if bytes.len() as u64 > MAX_PROCESS {
+        bail!("the description of a process is longer than 16 MiB: use fewer arguments and variables");
+    }
+    serde_json::from_slice(&bytes).context("cannot understand the description of a process")
+}
+
+/// Begins to tell the monitor how processes that joined have ended, in a thread of its own: who ends a process must not
+/// wait.
+fn begin_reporting(control: &SandboxControl) -> Result<mpsc::Sender<(u32, ExitStatus)>> {
+    let control = control.try_clone().context("cannot duplicate the control socket")?;
+    let (exits, ended) = mpsc::channel();
+    let report = move || {
+        for (ticket, status) in ended {
+            // A monitor that is gone is noticed by the listener.
+            let _ = control.send(&ToMonitor::Left { ticket, exit: exit(status) });
+        }
+    };
+    let reporter = std::thread::Builder::new().name("exits".into()).stack_size(REPORTER_STACK);
+    reporter.spawn(report).context("cannot start a thread")?;
+    Ok(exits)
+}
+
 /// Sends a signal to the process group that the operator's terminal would send it to.
-fn forward(kernel: &Kernel, signal: Signal) {
+fn forward(kernel: &Kernel, number: i32) {
     let group = kernel.foreground_process_group();
-    // A group that has just ended needs no signal.
-    let _ = kernel.signal_process_group(group, SignalInfo::kernel(signal));
+    if let Some(signal) = Signal::from_number(number) {
+        // A group that has just ended needs no signal.
+        let _ = kernel.signal_process_group(group, SignalInfo::kernel(signal));
+    }
+}
+
+/// Sends a signal to one process, as somebody outside the sandbox does.
+fn signal_process(kernel: &Kernel, pid: i32, number: i32) {
+    if let Some(signal) = Signal::from_number(number)
+        && let Ok(group) = kernel.find_group(pid)
+    {
+        let _ = kernel.signal_group(&group, SignalInfo::kernel(signal));
+    }
+}
+
+/// Sends a signal to the process group in the foreground of a process's terminal, or to the process if it has none.
+fn signal_terminal(kernel: &Kernel, pid: i32, number: i32) {
+    let Some(signal) = Signal::from_number(number) else { return };
+    match kernel.terminals.of_session(pid) {
+        Some(terminal) => {
+            let _ = kernel.signal_process_group(terminal.jobs().foreground(), SignalInfo::kernel(signal));
+        }
+        None => signal_process(kernel, pid, number),
+    }
+}
+
+/// Sends a signal to every process.
+fn signal_all(kernel: &Kernel, number: i32) {
+    let Some(signal) = Signal::from_number(number) else { return };
+    let groups: Vec<_> = {
+        let table = kernel.tasks.lock();
+        table.processes().map(|(_, process)| process.group.clone()).collect()
+    };
+    for group in groups {
+        let _ = kernel.signal_group(&group, SignalInfo::kernel(signal));
+    }
 }
 
 fn tell(control: &SandboxControl, report: &Report) -> Result<()> {
     tell_calls(control, &report.unimplemented)?;
-    let exit = match report.status {
+    control.send(&ToMonitor::Exited(exit(report.status))).context("the monitor is gone")
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match status {
         ExitStatus::Exited(code) => Exit::Code(code & 0xff),
         ExitStatus::Signaled { signal, .. } => Exit::Signal(signal.number()),
-    };
-    control.send(&ToMonitor::Exited(exit)).context("the monitor is gone")
+    }
 }
 
 fn tell_calls(control: &SandboxControl, calls: &BTreeMap<u64, u64>) -> Result<()> {

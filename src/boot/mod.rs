@@ -16,6 +16,7 @@ use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::rlimit;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
+use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::{Kernel, SandboxLimits};
 
@@ -61,26 +62,41 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
     let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
     let kernel = Kernel::new(platform, SandboxLimits { tasks, memory }, spec.hostname.as_bytes());
+    if let Some(name) = &spec.domainname {
+        kernel.uts.lock().domain = name.as_bytes().to_vec();
+    }
     let lists = Lists::begin(spec.strace.take(), spec.log.take())?;
     kernel.set_dispatcher(lists.dispatcher());
 
     let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
     control::report_stops(&kernel, control)?;
     usk_sentry::task::watch_for_lost(&kernel).context("cannot watch the stubs")?;
-    // The streams first: they say whether there is a console.
-    let poller = streams::prepare(&kernel, &spec)?;
-    let namespace = mounts::build(&kernel, &gofer, &spec)?;
-    let files = streams::open(&namespace, &poller, &spec)?;
-    if let Err(refusal) = process::start(&kernel, &namespace, files, &spec) {
-        let message = format!("{:#}", refusal.error);
-        control
-            .send(&ToMonitor::Failed { status: refusal.status, message })
-            .context("the monitor is gone")?;
-        return Ok(refusal.status.into());
+    let poller = HostPoller::new();
+    let streams = streams::own()?;
+    // The terminal first: whether there is a console shows in /dev.
+    if spec.process.terminal {
+        streams::make_console(&kernel, &poller, &streams)?;
     }
+    let namespace = mounts::build(&kernel, &gofer, &spec)?;
+    let mut files = streams::open(&poller, streams)?;
+    if spec.process.terminal {
+        streams::use_console(&namespace, &mut files)?;
+    }
+    let further = std::mem::take(&mut spec.descriptors);
+    files.extend(streams::open(&poller, further.into_iter().map(Some).collect())?);
+    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
+    let main = match prepared {
+        Ok(main) => main,
+        Err(refusal) => {
+            let message = format!("{:#}", refusal.error);
+            control
+                .send(&ToMonitor::Failed { status: refusal.status, message })
+                .context("the monitor is gone")?;
+            return Ok(refusal.status.into());
+        }
+    };
     tracing::info!(platform = ?spec.platform, "the command runs");
-    control.send(&ToMonitor::Started).context("the monitor is gone")?;
-    control::run(&kernel, control, &gofer, &lists)
+    control::run(&control::Running { kernel, namespace, poller, control, gofer, lists }, main, spec.gated)
 }
 
 /// Tasks that a sandbox may have unless the operator says otherwise.

@@ -4,39 +4,60 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use usk_abi::Errno;
 use usk_sentry::Kernel;
 use usk_sentry::fs::gofer::GoferFileSystem;
 use usk_sentry::fs::overlay::Overlay;
-use usk_sentry::fs::tmpfs::{Tmpfs, TmpfsOptions};
+use usk_sentry::fs::tmpfs::{self, TmpfsOptions};
 use usk_sentry::fs::{dev, proc, sys};
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::vfs::{FileSystem, MountFlags, MountNamespace};
+use usk_sentry::vfs::{FileSystem, MountFlags, MountNamespace, WalkOptions};
 
-use crate::spec::{ExportAccess, Mount, MountSource, SandboxSpec};
+use crate::spec::{ExportAccess, Mount, MountSource, Restrictions, SandboxSpec};
 
-/// Mounts everything: what the operator asked for in the order asked, and between the root and the rest the kernel's own file
-/// systems, so that an operator can mount over them.
+/// Mounts everything in the order of the list, then covers what is to be masked or read-only.
 pub(super) fn build(
     kernel: &Arc<Kernel>,
     gofer: &Arc<GoferClient>,
     spec: &SandboxSpec,
 ) -> Result<Arc<MountNamespace>> {
     let (root, rest) = spec.mounts.split_first().ok_or_else(|| anyhow!("the sandbox has no root"))?;
-    let (file_system, flags) = make(gofer, root)?;
-    let namespace = MountNamespace::new(file_system, flags, source(root));
-    let nothing_special = MountFlags::NO_SUID | MountFlags::NO_DEVICES | MountFlags::NO_EXECUTE;
-    namespace.mount_at(b"/proc", proc::new(kernel), nothing_special, "proc").context("cannot mount /proc")?;
-    namespace
-        .mount_at(b"/sys", sys::new(), nothing_special | MountFlags::READ_ONLY, "sysfs")
-        .context("cannot mount /sys")?;
-    dev::mount(kernel, &namespace).context("cannot mount /dev")?;
+    let namespace = MountNamespace::new(make(kernel, gofer, root)?, flags(root.restrictions), source(root));
     for mount in rest {
-        let (file_system, flags) = make(gofer, mount)?;
+        let describe = || format!("cannot mount {}", mount.destination.display());
+        // More than one file system: it mounts itself.
+        if mount.source == MountSource::Dev {
+            dev::mount(kernel, &namespace).with_context(describe)?;
+            continue;
+        }
+        let destination = mount.destination.as_os_str().as_bytes();
+        let file_system = make(kernel, gofer, mount)?;
         namespace
-            .mount_at(mount.destination.as_os_str().as_bytes(), file_system, flags, source(mount))
-            .with_context(|| format!("cannot mount {}", mount.destination.display()))?;
+            .mount_at(destination, file_system, flags(mount.restrictions), source(mount))
+            .with_context(describe)?;
+    }
+    for path in &spec.masked {
+        namespace
+            .hide(path.as_os_str().as_bytes())
+            .with_context(|| format!("cannot mask {}", path.display()))?;
+    }
+    for path in &spec.read_only {
+        make_read_only(&namespace, path.as_os_str().as_bytes())
+            .with_context(|| format!("cannot make {} read-only", path.display()))?;
     }
     Ok(namespace)
+}
+
+/// Mounts a place over itself, read-only.
+fn make_read_only(namespace: &Arc<MountNamespace>, path: &[u8]) -> Result<(), Errno> {
+    let found = namespace.with_names(|names| names.resolve(&names.root, path, WalkOptions::FOLLOW));
+    let place = match found {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        found => found?,
+    };
+    let flags = place.mount.flags | MountFlags::READ_ONLY;
+    let source = place.mount.source.clone();
+    namespace.bind(path, &place, flags, &source).map(drop)
 }
 
 /// What `/proc/mounts` shows as the device.
@@ -44,30 +65,48 @@ fn source(mount: &Mount) -> &'static str {
     match mount.source {
         MountSource::Export { access: ExportAccess::Overlay, .. } => "overlay",
         MountSource::Export { .. } => "gofer",
-        MountSource::Tmpfs { .. } => "tmpfs",
+        MountSource::Tmpfs(_) => "tmpfs",
+        MountSource::Proc => "proc",
+        MountSource::Sys => "sysfs",
+        MountSource::Dev => "devtmpfs",
     }
 }
 
-fn make(gofer: &Arc<GoferClient>, mount: &Mount) -> Result<(Arc<dyn FileSystem>, MountFlags)> {
-    let plain = MountFlags::NO_SUID | MountFlags::NO_DEVICES;
-    let export = |number| {
-        GoferFileSystem::new(gofer, number)
-            .with_context(|| format!("cannot use what the gofer serves for {}", mount.destination.display()))
-    };
+fn flags(restrictions: Restrictions) -> MountFlags {
+    let Restrictions { read_only, no_suid, no_devices, no_execute } = restrictions;
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::READ_ONLY, read_only);
+    flags.set(MountFlags::NO_SUID, no_suid);
+    flags.set(MountFlags::NO_DEVICES, no_devices);
+    flags.set(MountFlags::NO_EXECUTE, no_execute);
+    flags
+}
+
+fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
     Ok(match mount.source {
-        MountSource::Export { export: number, access: ExportAccess::ReadOnly } => {
-            (export(number)?, plain | MountFlags::READ_ONLY)
+        MountSource::Export { export: number, access } => {
+            let export = GoferFileSystem::new(gofer, number).with_context(|| {
+                format!("cannot use what the gofer serves for {}", mount.destination.display())
+            })?;
+            match access {
+                ExportAccess::ReadOnly | ExportAccess::ReadWrite => export,
+                ExportAccess::Overlay => {
+                    Overlay::new(export, None, None).context("cannot make the root writable")?
+                }
+            }
         }
-        MountSource::Export { export: number, access: ExportAccess::ReadWrite } => (export(number)?, plain),
-        // Set-user-ID programs of the root may act: whom they become is inside the sandbox as well.
-        MountSource::Export { export: number, access: ExportAccess::Overlay } => {
-            let overlay =
-                Overlay::new(export(number)?, None, None).context("cannot make the root writable")?;
-            (overlay, MountFlags::NO_DEVICES)
+        MountSource::Tmpfs(tmpfs) => {
+            let options = TmpfsOptions {
+                permissions: tmpfs.permissions,
+                size: tmpfs.size,
+                uid: tmpfs.uid,
+                gid: tmpfs.gid,
+                ..TmpfsOptions::default()
+            };
+            tmpfs::Tmpfs::new(options)
         }
-        MountSource::Tmpfs { size } => {
-            let options = TmpfsOptions { permissions: 0o1777, size, ..TmpfsOptions::default() };
-            (Tmpfs::new(options), plain)
-        }
+        MountSource::Proc => proc::new(kernel),
+        MountSource::Sys => sys::new(),
+        MountSource::Dev => return Err(anyhow!("the device files cannot be the root")),
     })
 }

@@ -1,4 +1,4 @@
-//! The first process: who it is, where it starts, what it runs.
+//! A process that the operator asks for: who it is, where it starts, what it runs.
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::{Error, anyhow};
 use usk_abi::Errno;
 use usk_abi::signal::SignalSet;
+use usk_sentry::SysError;
 use usk_sentry::loader::Arguments;
 use usk_sentry::task::{
-    Credentials, MainProcess, ProgramRequest, Resource, ResourceLimits, find_program, spawn_main,
+    ALL_CAPABILITIES, Credentials, Limit, MainProcess, ProgramRequest, Resource, ResourceLimits, find_program,
 };
 use usk_sentry::vfs::{FdTable, FsContext, MountNamespace, NameContext, WalkOptions};
-use usk_sentry::{Kernel, SysError};
 
-use crate::spec::SandboxSpec;
+use crate::spec::ProcessSpec;
 
 /// Where a program is looked for when the environment has no `PATH` (`confstr(_CS_PATH)`, and what shells use).
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -22,7 +22,7 @@ const NOT_EXECUTABLE: u8 = 126;
 /// Exit status when the command was not found.
 const NOT_FOUND: u8 = 127;
 /// Exit status when usk itself failed.
-const FAILURE: u8 = 125;
+pub(super) const FAILURE: u8 = 125;
 
 /// Bytes of a file without a known format that tell whether it is text.
 const LOOKED_AT: usize = 128;
@@ -35,17 +35,19 @@ pub(super) struct Refusal {
     pub(super) error: Error,
 }
 
-/// Starts the command.
-pub(super) fn start(
-    kernel: &Arc<Kernel>,
+/// Finds the program and everything it starts with, so that nothing is left that can fail but the start itself.
+pub(super) fn prepare(
     namespace: &Arc<MountNamespace>,
     files: FdTable,
-    spec: &SandboxSpec,
-) -> Result<(), Refusal> {
-    let mut credentials = Credentials::user(spec.user.uid, spec.user.gid);
-    credentials.groups.clone_from(&spec.user.groups);
+    spec: &ProcessSpec,
+) -> Result<MainProcess, Refusal> {
+    let credentials = credentials(spec);
     let fs = FsContext::new(namespace.clone());
+    fs.set_umask(spec.umask);
     let workdir = spec.workdir.as_os_str().as_bytes();
+    if spec.make_workdir {
+        make_directories(namespace, workdir);
+    }
     let cwd = {
         let names = fs.names(&credentials, None);
         names.resolve(&names.root, workdir, WalkOptions::DIRECTORY).map_err(|errno| Refusal {
@@ -54,27 +56,58 @@ pub(super) fn start(
         })?
     };
     fs.set_cwd(cwd);
-    let limits = ResourceLimits::default();
+    let mut limits = ResourceLimits::default();
+    for limit in &spec.limits {
+        let place = usize::try_from(limit.resource).ok().and_then(|resource| limits.0.get_mut(resource));
+        *place.ok_or_else(|| failure(Errno::EINVAL))? = Limit { soft: limit.soft, hard: limit.hard };
+    }
     let request = {
         let names = fs.names(&credentials, None);
         find(&names, spec, limits.soft(Resource::Stack))?
     };
-    let failed =
-        |errno: Errno| Refusal { status: FAILURE, error: anyhow!("cannot start the first process: {errno}") };
-    let main = MainProcess {
+    Ok(MainProcess {
         request,
         files: Arc::new(files),
         fs: Arc::new(fs),
         limits,
-        ignored_signals: SignalSet(spec.ignored_signals.0),
-    };
-    spawn_main(kernel, main).map_err(failed)
+        ignored_signals: SignalSet(spec.ignored_signals),
+        oom_score_adj: spec.oom_score_adj,
+    })
+}
+
+/// What a start that the host or the sandbox's limits refuse is reported as.
+pub(super) fn failure(errno: Errno) -> Refusal {
+    Refusal { status: FAILURE, error: anyhow!("cannot start the process: {errno}") }
+}
+
+fn credentials(spec: &ProcessSpec) -> Credentials {
+    let mut credentials = Credentials::user(spec.user.uid, spec.user.gid);
+    credentials.groups.clone_from(&spec.user.groups);
+    credentials.no_new_privs = spec.no_new_privs;
+    if let Some(sets) = spec.capabilities {
+        credentials.effective = sets.effective & ALL_CAPABILITIES;
+        credentials.permitted = sets.permitted & ALL_CAPABILITIES;
+        credentials.inheritable = sets.inheritable & ALL_CAPABILITIES;
+        credentials.bounding = sets.bounding & ALL_CAPABILITIES;
+        credentials.ambient = sets.ambient & sets.permitted & sets.inheritable & ALL_CAPABILITIES;
+    }
+    credentials
+}
+
+/// Makes a directory and its parents; where that fails, using it fails and says why.
+fn make_directories(namespace: &Arc<MountNamespace>, path: &[u8]) {
+    namespace.with_names(|names| {
+        for (end, _) in path.iter().enumerate().skip(1).filter(|&(_, &byte)| byte == b'/') {
+            let _ = names.make_directory(&names.root, &path[..end], 0o755);
+        }
+        let _ = names.make_directory(&names.root, path, 0o755);
+    });
 }
 
 /// Finds the command as `execvp(3)` does: along `PATH` unless its name has a slash.
 fn find(
     names: &NameContext<'_>,
-    spec: &SandboxSpec,
+    spec: &ProcessSpec,
     stack_limit: u64,
 ) -> Result<usk_sentry::task::ExecuteRequest, Refusal> {
     let strings = |list: &[std::ffi::OsString]| list.iter().map(|text| text.as_bytes().to_vec()).collect();
@@ -111,7 +144,9 @@ fn find(
         match find_program(names, request) {
             Ok(found) => return Ok(found),
             // A shell would run a file without a known format as a script; so does execvp(3).
-            Err(SysError::Errno(Errno::ENOEXEC)) if looks_like_a_script(names, &candidate) => {
+            Err(SysError::Errno(Errno::ENOEXEC))
+                if spec.runs_plain_files && looks_like_a_script(names, &candidate) =>
+            {
                 return as_script(names, spec, stack_limit, &candidate);
             }
             // Keep looking as execvp(3) does; a file that is there and refused is the better explanation.
@@ -149,7 +184,7 @@ fn looks_like_a_script(names: &NameContext<'_>, name: &[u8]) -> bool {
 /// Runs a file without a known format by `/bin/sh`.
 fn as_script(
     names: &NameContext<'_>,
-    spec: &SandboxSpec,
+    spec: &ProcessSpec,
     stack_limit: u64,
     script: &[u8],
 ) -> Result<usk_sentry::task::ExecuteRequest, Refusal> {

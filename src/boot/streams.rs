@@ -1,4 +1,4 @@
-//! Standard input, output and error.
+//! Standard input, output and error, and further descriptors of the host that a process is given.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -9,61 +9,91 @@ use usk_platform::host::{StreamKind, inheritance};
 use usk_sentry::Kernel;
 use usk_sentry::file::HostPoller;
 use usk_sentry::file::host::HostFile;
-use usk_sentry::tty::HostTerminal;
+use usk_sentry::tty::{HostTerminal, Terminal};
 use usk_sentry::vfs::{FdTable, MountNamespace, OpenFile, OpenHow};
 
-use crate::spec::SandboxSpec;
-
 /// Standard descriptors are numbered from zero; nothing limits them.
-const NO_LIMIT: u64 = 3;
+const STANDARD: usize = 3;
 
-/// Makes the operator's terminal the sandbox's console, if the command is to have it (`-t`). Before `/dev` is made, which
-/// has a console only if there is one. The poller is for [`open`].
-pub(super) fn prepare(kernel: &Arc<Kernel>, spec: &SandboxSpec) -> Result<Arc<HostPoller>> {
-    let poller = HostPoller::new();
-    if spec.terminal {
-        let input = std::io::stdin();
-        let copy: OwnedFd = input.as_fd().try_clone_to_owned().context("cannot take over the terminal")?;
-        HostTerminal::new(copy, &poller, &kernel.terminals)
-            .context("cannot use the terminal: standard input is none; leave -t out")?;
-    }
-    Ok(poller)
-}
-
-/// A table with those standard descriptors that the operator has not closed: the console in place of a terminal if the
-/// command has one, else the host's.
-pub(super) fn open(
-    namespace: &Arc<MountNamespace>,
-    poller: &Arc<HostPoller>,
-    spec: &SandboxSpec,
-) -> Result<FdTable> {
-    let console = if spec.terminal { Some(open_console(namespace)?) } else { None };
-    let files = FdTable::new();
+/// This process's own standard streams, duplicated; `None` for each that the operator has closed.
+pub(super) fn own() -> Result<Vec<Option<OwnedFd>>> {
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
-    for ((number, stream), is_closed) in (0..).zip(streams).zip(inheritance::closed_streams()) {
-        if is_closed {
-            continue;
-        }
-        let copy: OwnedFd = stream
-            .try_clone_to_owned()
-            .with_context(|| format!("cannot take over standard stream {number}"))?;
-        let stream: Arc<OpenFile> = HostFile::open(copy, poller, &format!("host:[{number}]"))
-            .with_context(|| format!("cannot use standard stream {number}: is it a directory?"))?;
-        let is_terminal =
-            HostFile::of(&stream).is_some_and(|file| file.status().kind == StreamKind::Terminal);
-        let file = match &console {
-            Some(console) if is_terminal => console.clone(),
-            _ => stream,
-        };
-        files.install_at(number, file, false, NO_LIMIT).context("cannot number the standard streams")?;
-    }
-    Ok(files)
+    let copies = streams.into_iter().zip(inheritance::closed_streams()).enumerate();
+    copies
+        .map(|(number, (stream, is_closed))| {
+            let copy = (!is_closed).then(|| stream.try_clone_to_owned()).transpose();
+            copy.with_context(|| format!("cannot take over standard stream {number}"))
+        })
+        .collect()
 }
 
-fn open_console(namespace: &Arc<MountNamespace>) -> Result<Arc<OpenFile>> {
+/// Makes the operator's terminal the sandbox's console. Before `/dev` is made, which has a console only if there is one.
+pub(super) fn make_console(
+    kernel: &Arc<Kernel>,
+    poller: &Arc<HostPoller>,
+    streams: &[Option<OwnedFd>],
+) -> Result<()> {
+    let input = streams.first().and_then(Option::as_ref).context("there is no standard input: leave -t out")?;
+    let copy = input.try_clone().context("cannot take over the terminal")?;
+    let terminal = HostTerminal::new(copy, poller, &kernel.terminals)
+        .context("cannot use the terminal: standard input is none; leave -t out")?;
+    kernel.terminals.set_console(terminal);
+    Ok(())
+}
+
+/// Puts the console in place of the streams that are a terminal.
+pub(super) fn use_console(namespace: &Arc<MountNamespace>, files: &mut [Option<Arc<OpenFile>>]) -> Result<()> {
     let how = OpenHow::existing(OpenFlags::RDWR | OpenFlags::NOCTTY);
-    namespace
+    let console = namespace
         .with_names(|names| names.open(&names.root, b"/dev/console", how, None))
-        .map_err(|error| anyhow!("cannot open the console: {error:?}"))
+        .map_err(|error| anyhow!("cannot open the console: {error:?}"))?;
+    let is_terminal = |file: &&mut Arc<OpenFile>| {
+        HostFile::of(file).is_some_and(|file| file.status().kind == StreamKind::Terminal)
+    };
+    for file in files.iter_mut().flatten().filter(is_terminal) {
+        *file = console.clone();
+    }
+    Ok(())
+}
+
+/// The streams of a process that joins: a terminal of its own, which is returned as well.
+pub(super) fn open_terminal(
+    kernel: &Arc<Kernel>,
+    poller: &Arc<HostPoller>,
+    streams: Vec<OwnedFd>,
+) -> Result<(Vec<Option<Arc<OpenFile>>>, Arc<dyn Terminal>)> {
+    let mut streams = streams.into_iter();
+    let input = streams.next().context("there is no standard input")?;
+    let terminal = HostTerminal::new(input, poller, &kernel.terminals)
+        .context("cannot use the terminal: standard input is none")?;
+    let mut files = vec![Some(terminal.open_unnamed("host:[terminal]")); STANDARD];
+    // Output and error are the terminal as well.
+    files.extend(open(poller, streams.skip(STANDARD - 1).map(Some).collect())?);
+    Ok((files, terminal))
+}
+
+/// The streams as they are.
+pub(super) fn open(
+    poller: &Arc<HostPoller>,
+    streams: Vec<Option<OwnedFd>>,
+) -> Result<Vec<Option<Arc<OpenFile>>>> {
+    let open = |(number, stream): (usize, Option<OwnedFd>)| {
+        let file = stream.map(|stream| HostFile::open(stream, poller, &format!("host:[{number}]")));
+        let file = file.transpose();
+        file.with_context(|| format!("cannot use standard stream {number}: is it a directory?"))
+    };
+    streams.into_iter().enumerate().map(open).collect()
+}
+
+/// A table of these files, numbered from zero.
+pub(super) fn table(files: Vec<Option<Arc<OpenFile>>>) -> Result<FdTable> {
+    let table = FdTable::new();
+    let limit = files.len() as u64;
+    for (number, file) in (0..).zip(files) {
+        if let Some(file) = file {
+            table.install_at(number, file, false, limit).context("cannot number the standard streams")?;
+        }
+    }
+    Ok(table)
 }

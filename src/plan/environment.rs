@@ -29,7 +29,7 @@ pub(super) fn environment(arguments: &RunArguments, layout: &Layout, user: &User
         };
         default("PATH", layout.host_root, &|| DEFAULT_PATH.into());
         let caller_is_user = layout.host_root && arguments.user.is_none();
-        default("HOME", caller_is_user, &|| users::home(user.uid, layout));
+        default("HOME", caller_is_user, &|| users::home(user.uid, &layout.exports[0].descriptor));
         default("LANG", true, &|| "C.UTF-8".into());
         default("TERM", true, &|| if arguments.terminal { "xterm".into() } else { "dumb".into() });
     }

@@ -11,7 +11,7 @@ use usk_platform::host::credentials::Identity;
 
 use super::secrets::secrets;
 use crate::command_line::RunArguments;
-use crate::spec::{Export, ExportAccess, Hidden, Mount, MountSource};
+use crate::spec::{Export, ExportAccess, Hidden, Mount, MountSource, Restrictions, Tmpfs};
 use crate::values::{normalise, sandbox_path};
 
 /// Most exports of one sandbox: the root and its volumes.
@@ -46,23 +46,30 @@ pub(super) fn layout(arguments: &RunArguments, caller: &Identity) -> Result<Layo
     root.exclusive = true;
     let host_root = host_root || root.source == Path::new("/");
     let access = if arguments.read_only { ExportAccess::ReadOnly } else { ExportAccess::Overlay };
+    let restrictions = match access {
+        // Set-user-ID programs of the root may act: whom they become is inside the sandbox as well.
+        ExportAccess::Overlay => Restrictions { no_suid: false, ..Restrictions::FOREIGN },
+        _ => Restrictions { read_only: true, ..Restrictions::FOREIGN },
+    };
     let source = MountSource::Export { export: 0, access };
-    let mut mounts = vec![Mount { destination: "/".into(), source }];
+    let mut mounts = vec![Mount { destination: "/".into(), source, restrictions }];
     let mut exports = vec![root];
     for volume in &arguments.volumes {
         let export = open_export(&volume.source, volume.writable)
             .with_context(|| format!("cannot show {} as a volume", volume.source.display()))?;
         let access = if volume.writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
         let source = MountSource::Export { export: exports.len(), access };
-        mounts.push(Mount { destination: volume.destination.clone(), source });
+        let restrictions = Restrictions { read_only: !volume.writable, ..Restrictions::FOREIGN };
+        mounts.push(Mount { destination: volume.destination.clone(), source, restrictions });
         exports.push(export);
     }
     if exports.len() > MAX_EXPORTS {
         bail!("too many volumes: at most {} fit; show a directory that contains several", MAX_EXPORTS - 1);
     }
     for tmpfs in &arguments.tmpfs {
-        let source = MountSource::Tmpfs { size: tmpfs.size };
-        mounts.push(Mount { destination: tmpfs.destination.clone(), source });
+        let source = MountSource::Tmpfs(Tmpfs::of_size(tmpfs.size));
+        let destination = tmpfs.destination.clone();
+        mounts.push(Mount { destination, source, restrictions: Restrictions::FOREIGN });
     }
     for (index, mount) in mounts.iter().enumerate().skip(1) {
         if mount.destination == Path::new("/") {
@@ -78,10 +85,28 @@ pub(super) fn layout(arguments: &RunArguments, caller: &Identity) -> Result<Layo
     for path in &arguments.hide {
         hide(path, &mounts, &mut exports)?;
     }
+    // Between the root and the rest, so that an operator can mount over them.
+    mounts.splice(1..1, kernel_mounts());
     Ok(Layout { exports, mounts, host_root })
 }
 
-fn open_export(path: &Path, writable: bool) -> Result<Export> {
+/// The kernel's own file systems, where programs expect them.
+pub fn kernel_mounts() -> [Mount; 3] {
+    let nothing_special = Restrictions { no_execute: true, ..Restrictions::FOREIGN };
+    let mount = |destination: &str, source, restrictions| Mount {
+        destination: destination.into(),
+        source,
+        restrictions,
+    };
+    [
+        mount("/proc", MountSource::Proc, nothing_special),
+        mount("/sys", MountSource::Sys, Restrictions { read_only: true, ..nothing_special }),
+        mount("/dev", MountSource::Dev, Restrictions { no_suid: true, ..Restrictions::default() }),
+    ]
+}
+
+/// Opens a host directory or regular file for the gofer, as nobody's own and with nothing hidden.
+pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
     let source = std::fs::canonicalize(path).context("it does not exist, or cannot be reached")?;
     let mut options = File::options();
     options.read(true).custom_flags(OFlag::O_PATH.bits() | OFlag::O_NOFOLLOW.bits());
@@ -118,7 +143,7 @@ fn hide(path: &Path, mounts: &[Mount], exports: &mut [Export]) -> Result<()> {
     let inner = path.strip_prefix(&mount.destination).unwrap_or(&path);
     match mount.source {
         // It begins empty, and what it holds later is the sandbox's own.
-        MountSource::Tmpfs { .. } => Ok(()),
+        MountSource::Tmpfs(_) | MountSource::Proc | MountSource::Sys | MountSource::Dev => Ok(()),
         MountSource::Export { .. } if inner == Path::new("") => {
             bail!("cannot hide {}: it is a mount; leave the mount out", path.display())
         }
@@ -152,7 +177,9 @@ pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf>
     let mount = covering(&current, &layout.mounts);
     let inner = current.strip_prefix(&mount.destination).unwrap_or(&current);
     let exists = match mount.source {
-        MountSource::Tmpfs { .. } => inner == Path::new(""),
+        MountSource::Tmpfs(_) | MountSource::Proc | MountSource::Sys | MountSource::Dev => {
+            inner == Path::new("")
+        }
         MountSource::Export { export, .. } => {
             let export = &layout.exports[export];
             let hidden = export.hidden.iter().any(|hidden| inner.starts_with(&hidden.path));

@@ -14,10 +14,11 @@ use anyhow::{Context, Result};
 use usk_platform::host::{credentials, signals};
 
 pub(crate) use exports::file_identity;
-pub use exports::{Layout, open_in_root};
+pub use exports::{Layout, kernel_mounts, open_export, open_in_root};
+pub use users::home;
 
 use crate::command_line::RunArguments;
-use crate::spec::{Export, Limits, SandboxSpec, Workload};
+use crate::spec::{Export, Limits, ProcessSpec, SandboxSpec, Workload};
 
 /// What to make.
 #[derive(Debug)]
@@ -41,18 +42,26 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         Some(path) => Some(append_to(path, "--strace")?),
     };
     let log = arguments.log.as_deref().map(|path| append_to(path, "--log")).transpose()?;
-    let spec = SandboxSpec {
-        arguments: arguments.command,
+    let process = ProcessSpec {
         environment,
         workdir,
-        user,
+        runs_plain_files: true,
+        terminal: arguments.terminal,
+        ignored_signals: signals::ignored().0,
+        ..ProcessSpec::new(arguments.command, user)
+    };
+    let spec = SandboxSpec {
+        process,
+        descriptors: Vec::new(),
+        gated: false,
         hostname: arguments.hostname,
+        domainname: None,
         mounts: layout.mounts,
+        masked: Vec::new(),
+        read_only: Vec::new(),
         limits: Limits { memory: arguments.memory, tasks: arguments.pids_limit },
         platform: arguments.platform,
         no_patch: arguments.no_patch,
-        terminal: arguments.terminal,
-        ignored_signals: signals::ignored(),
         strace,
         log,
         timings: arguments.timings,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +28,8 @@ pub(super) fn resolve(wanted: Option<&UserSpec>, layout: &Layout, caller: &Ident
     let Some(wanted) = wanted else {
         return Ok(User { uid: caller.uid, gid: caller.gid, groups: caller.groups.clone() });
     };
-    let accounts = accounts(layout);
+    let root = &layout.exports[0].descriptor;
+    let accounts = accounts(root);
     let (uid, account) = match wanted.user.parse::<u32>() {
         Ok(uid) if uid != u32::MAX => (uid, accounts.iter().find(|account| account.uid == uid)),
         _ => match accounts.iter().find(|account| account.name == wanted.user) {
@@ -37,7 +39,7 @@ pub(super) fn resolve(wanted: Option<&UserSpec>, layout: &Layout, caller: &Ident
             }
         },
     };
-    let groups = groups(layout);
+    let groups = groups(root);
     let gid = match &wanted.group {
         None => account.map_or(0, |account| account.gid),
         Some(group) => match group.parse::<u32>() {
@@ -59,13 +61,13 @@ pub(super) fn resolve(wanted: Option<&UserSpec>, layout: &Layout, caller: &Ident
     Ok(User { uid, gid, groups: supplementary })
 }
 
-/// The home directory of a user in the sandbox; `/` for one without an account.
-pub(super) fn home(uid: u32, layout: &Layout) -> OsString {
-    let account = accounts(layout).into_iter().find(|account| account.uid == uid);
+/// The home directory of a user in a root file system; `/` for one without an account.
+pub fn home(uid: u32, root: &OwnedFd) -> OsString {
+    let account = accounts(root).into_iter().find(|account| account.uid == uid);
     account.map_or_else(|| "/".into(), |account| account.home.into())
 }
 
-fn accounts(layout: &Layout) -> Vec<Account> {
+fn accounts(root: &OwnedFd) -> Vec<Account> {
     let account = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
@@ -75,11 +77,11 @@ fn accounts(layout: &Layout) -> Vec<Account> {
         let home = if home.starts_with('/') { home } else { "/" };
         Some(Account { name, uid, gid, home: home.to_owned() })
     };
-    read(layout, "etc/passwd").lines().filter_map(account).collect()
+    read(root, "etc/passwd").lines().filter_map(account).collect()
 }
 
 /// Name, id and members of each group.
-fn groups(layout: &Layout) -> Vec<(String, u32, Vec<String>)> {
+fn groups(root: &OwnedFd) -> Vec<(String, u32, Vec<String>)> {
     let group = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
@@ -87,13 +89,13 @@ fn groups(layout: &Layout) -> Vec<(String, u32, Vec<String>)> {
         let members = fields.next().unwrap_or_default();
         Some((name, gid, members.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()))
     };
-    read(layout, "etc/group").lines().filter_map(group).collect()
+    read(root, "etc/group").lines().filter_map(group).collect()
 }
 
 /// A text file of the root file system; empty if it is missing or no regular file.
-fn read(layout: &Layout, path: &str) -> String {
+fn read(root: &OwnedFd, path: &str) -> String {
     let mut contents = Vec::new();
-    if let Ok(file) = open_in_root(&layout.exports[0].descriptor, Path::new(path), false)
+    if let Ok(file) = open_in_root(root, Path::new(path), false)
         && file.metadata().is_ok_and(|metadata| metadata.is_file())
     {
         // A partial file is as good as a partial answer: what cannot be read is not there.

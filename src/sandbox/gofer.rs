@@ -33,12 +33,21 @@ pub const GOFER_NAMESPACES: Namespaces =
 /// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID. An ordinary caller's keeps none.
 pub const GOFER_CAPABILITIES: Capabilities = Capabilities::of(&[0, 1, 2, 3, 4]);
 
+/// What the caller may, as far as it matters here.
+#[derive(Clone, Copy)]
+pub(super) struct Rights {
+    /// Act as any user of files.
+    pub(super) privileged: bool,
+    /// Give up supplementary groups.
+    pub(super) may_set_groups: bool,
+}
+
 /// Sets this process up and serves. Returns the process's exit status.
 pub(super) fn main(
     exports: Vec<Export>,
     lanes: Vec<OwnedFd>,
     control: &SandboxControl,
-    privileged: bool,
+    rights: Rights,
     timings: bool,
 ) -> Result<i32> {
     let mut steps = Steps::begin("gofer");
@@ -52,8 +61,9 @@ pub(super) fn main(
     steps.done("descriptors");
     wait_for_go(control)?;
     steps.done("wait");
+    let Rights { privileged, may_set_groups } = rights;
     if privileged {
-        become_user(0, 0, true).context("cannot give up the caller's groups")?;
+        become_user(0, 0, may_set_groups).context("cannot give up the caller's groups")?;
     }
     die_with_monitor(control)?;
     child::new_session().context("cannot leave the caller's session")?;

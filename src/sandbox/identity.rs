@@ -18,6 +18,7 @@ const NOBODY: u32 = 65534;
 pub(super) struct Caller {
     identity: Identity,
     privileged: bool,
+    may_set_groups: bool,
 }
 
 impl Caller {
@@ -31,12 +32,20 @@ impl Caller {
             privileged &=
                 credentials::has_capability(capability).context("cannot read the caller's capabilities")?;
         }
-        Ok(Caller { identity, privileged })
+        // The root of a user namespace that an ordinary user has made may be forbidden to (user_namespaces(7)).
+        let setgroups = std::fs::read_to_string("/proc/self/setgroups").unwrap_or_default();
+        let may_set_groups = privileged && setgroups.trim() != "deny";
+        Ok(Caller { identity, privileged, may_set_groups })
     }
 
     /// Whether the caller may make namespaces other than of users, and map any id.
     pub(super) fn is_privileged(&self) -> bool {
         self.privileged
+    }
+
+    /// Whether supplementary groups can be given up.
+    pub(super) fn may_set_groups(&self) -> bool {
+        self.may_set_groups
     }
 
     /// Who the sentry and its stubs are.
@@ -54,7 +63,7 @@ impl Caller {
         let own = UNUSED_IDS + (std::process::id() & 0x3f_ffff);
         let outer_uid = pick("/proc/self/uid_map", own, uid);
         let outer_gid = pick("/proc/self/gid_map", own, gid);
-        IdentityMap { inner_uid: 0, outer_uid, inner_gid: 0, outer_gid, may_set_groups: true }
+        IdentityMap { inner_uid: 0, outer_uid, inner_gid: 0, outer_gid, may_set_groups: self.may_set_groups }
     }
 
     /// Who the gofer is in its user namespace; `None` if it stays in the caller's, to keep files' owners apart.

@@ -61,7 +61,7 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         Spawned::Parent(process) => process,
         Spawned::Child => {
             let spec = plan.spec;
-            let may_set_groups = caller.is_privileged();
+            let may_set_groups = caller.may_set_groups();
             let work = || sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups);
             become_child(&sentry_control, work)
         }
@@ -77,8 +77,9 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     let gofer = match child::spawn(gofer_namespaces, cgroup_descriptor).map_err(explain_spawn) {
         Ok(Spawned::Parent(process)) => process,
         Ok(Spawned::Child) => {
-            let privileged = caller.is_privileged();
-            let work = || gofer::main(plan.exports, gofer_lanes, &gofer_end, privileged, timings);
+            let rights =
+                gofer::Rights { privileged: caller.is_privileged(), may_set_groups: caller.may_set_groups() };
+            let work = || gofer::main(plan.exports, gofer_lanes, &gofer_end, rights, timings);
             become_child(&gofer_end, work)
         }
         Err(error) => {

@@ -91,6 +91,7 @@ fn keep_descriptors(
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let mut kept = vec![input.as_fd(), output.as_fd(), error.as_fd(), control.0.as_fd(), proc];
     kept.extend(lanes.iter().map(AsFd::as_fd));
+    kept.extend(spec.descriptors.iter().map(AsFd::as_fd));
     kept.extend([&spec.strace, &spec.log].into_iter().flatten().map(AsFd::as_fd));
     descriptors::close_all_except(&kept)
         .context("cannot close the monitor's descriptors: usk needs Linux 5.9 or newer")
@@ -144,7 +145,7 @@ fn hold(control: &SandboxControl) -> Result<i32> {
                 control.send(&ToMonitor::Exited(exit)).context("the monitor is gone")?;
                 return Ok(0);
             }
-            Some(ToSandbox::Go | ToSandbox::Resize { .. }) => {}
+            Some(_) => {}
         }
     }
 }

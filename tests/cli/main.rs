@@ -10,6 +10,7 @@ mod exit_status;
 mod files;
 mod filters;
 mod guest;
+mod install;
 mod isolation;
 mod limits;
 mod options;

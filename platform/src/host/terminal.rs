@@ -44,3 +44,11 @@ pub fn window_size(terminal: BorrowedFd<'_>) -> Result<WindowSize, Errno> {
     check(libc::c_long::from(returned))?;
     Ok(WindowSize { rows: size.ws_row, columns: size.ws_col })
 }
+
+/// Makes a terminal the controlling one of this process's session, which must have none and be led by this process: the
+/// terminal's signals arrive then. ioctl_tty(2), TIOCSCTTY.
+pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes a number by value; 0 steals the terminal from nobody.
+    let returned = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) };
+    check(libc::c_long::from(returned)).map(drop)
+}

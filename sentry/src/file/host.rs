@@ -59,8 +59,13 @@ impl HostFile {
     pub fn open(file: OwnedFd, poller: &Arc<HostPoller>, label: &str) -> Result<Arc<OpenFile>, Errno> {
         let ops = Arc::new(Self::new(file, poller)?);
         let flags = ops.status.flags & (O_ACCMODE | O_APPEND | O_NONBLOCK);
-        let inode = Arc::new(HostInode { file: ops.clone(), common: InodeCommon::default() });
+        let inode = ops.inode();
         Ok(OpenFile::unnamed(ops, flags, label, inode))
+    }
+
+    /// What `fstat(2)` looks at.
+    pub(crate) fn inode(self: &Arc<Self>) -> InodeRef {
+        Arc::new(HostInode { file: self.clone(), common: InodeCommon::default() })
     }
 
     /// The object behind [`HostFile::open`].

@@ -8,7 +8,7 @@ use usk_abi::{Errno, Signal};
 use usk_platform::{ThreadState, host};
 
 use crate::SysResult;
-use crate::kernel::Kernel;
+use crate::kernel::{ExitWatch, Kernel};
 use crate::loader::PreparedImage;
 use crate::mm::Mm;
 use crate::signal::SignalActions;
@@ -17,6 +17,7 @@ use crate::task::task::{NewTask, Runner, TaskSignals};
 use crate::task::{
     Credentials, Current, ExitStatus, Resource, ResourceLimits, Task, ThreadGroup, Usage, exit, run,
 };
+use crate::tty::Terminal;
 use crate::vfs::{FdTable, FsContext};
 
 /// `personality(2)`: no address-space randomisation.
@@ -144,7 +145,7 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     }
 }
 
-/// The first process of the sandbox: what the operator asked to run.
+/// A process that the operator asks for: the sandbox's main one, or one beside it.
 pub struct MainProcess {
     /// Its program.
     pub request: ExecuteRequest,
@@ -156,15 +157,55 @@ pub struct MainProcess {
     pub limits: ResourceLimits,
     /// Signals that it starts with as ignored.
     pub ignored_signals: SignalSet,
+    /// `/proc/PID/oom_score_adj`
+    pub oom_score_adj: i32,
 }
 
-/// Starts the main process.
+/// Starts the main process, in init's session, with the console as its terminal. Its end is the sandbox's.
 pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> {
     let pid = kernel.tasks.lock().allocate_pid()?;
+    kernel.set_main_pid(pid);
+    if let Some(console) = kernel.terminals.console() {
+        kernel.terminals.give(console, INIT_PID, pid);
+    }
+    spawn(kernel, main, pid, INIT_PID)
+}
+
+/// Starts a process beside the main one, in a session of its own, with a terminal if one is given. Returns its
+/// identifier. `at_exit` is told once how it ended. `EAGAIN` at the limit on tasks.
+pub fn spawn_beside(
+    kernel: &Arc<Kernel>,
+    process: MainProcess,
+    terminal: Option<Arc<dyn Terminal>>,
+    at_exit: ExitWatch,
+) -> Result<i32, Errno> {
+    let pid = {
+        let mut table = kernel.tasks.lock();
+        if table.thread_count() >= kernel.limits.tasks {
+            kernel.note_limit("pids");
+            return Err(Errno::EAGAIN);
+        }
+        table.allocate_pid()?
+    };
+    // Before the process can end.
+    kernel.watch_exit(pid, at_exit);
+    if let Some(terminal) = terminal {
+        kernel.terminals.give(terminal, pid, pid);
+    }
+    let started = spawn(kernel, process, pid, pid);
+    if started.is_err() {
+        kernel.forget_exit_watch(pid);
+        kernel.terminals.set_of_session(pid, None);
+    }
+    started.map(|()| pid)
+}
+
+fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Result<(), Errno> {
     let now = host::clock_ns(host::Clock::Boottime);
     let actions: Arc<SignalActions> = Arc::default();
     actions.ignore(main.ignored_signals);
     let group = ThreadGroup::new(pid, actions, main.limits, now);
+    group.oom_score_adj.store(main.oom_score_adj.cast_unsigned(), Ordering::Relaxed);
     let mm = new_mm(kernel, &group, 0)?;
     let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
     let registers = main.request.image.commit(&mut *thread, &mm)?;
@@ -183,10 +224,6 @@ pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> 
     });
     task.mm().enter(&task);
     task.set_command_name(&command_name);
-    kernel.set_main_pid(pid);
-    if let Some(console) = kernel.terminals.console() {
-        kernel.terminals.give(console, INIT_PID, pid);
-    }
     let mut table = kernel.tasks.lock();
     group.state.lock().threads.push(task.clone());
     table.insert_thread(pid, task.clone());
@@ -196,7 +233,7 @@ pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> 
         parent_thread: INIT_PID,
         children: Vec::new(),
         process_group: pid,
-        session: INIT_PID,
+        session,
         exit_signal: Some(Signal::SIGCHLD),
         zombie: None,
         event: None,
@@ -204,5 +241,10 @@ pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> 
         is_subreaper: false,
         has_executed: true,
     });
-    run::start(task, thread)
+    let started = run::start(task, thread);
+    if started.is_err() {
+        table.remove_thread(pid);
+        table.remove_process(pid);
+    }
+    started
 }

@@ -136,6 +136,7 @@ fn end_process(
     kernel.terminals_of_ended_session(table, pid, session);
     notify_parent_of_end(kernel, table, pid);
     group.exited.notify(PollEvents::IN);
+    kernel.tell_exit(pid, status);
     if pid == kernel.main_pid() {
         kernel.finish(status);
     }

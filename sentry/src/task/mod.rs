@@ -28,7 +28,7 @@ pub use completion::Completion;
 pub use credentials::{ALL_CAPABILITIES, Credentials};
 pub(crate) use current::PendingRestart;
 pub use current::{Current, LastFault};
-pub use exec::{ExecuteRequest, MainProcess, execute, spawn_main};
+pub use exec::{ExecuteRequest, MainProcess, execute, spawn_beside, spawn_main};
 pub(crate) use exit::ticks;
 pub(crate) use group::begin_exit_locked;
 pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};

@@ -9,7 +9,7 @@ use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use usk_abi::fs::make_device;
+use usk_abi::fs::{OpenFlags, make_device};
 use usk_abi::tty::{Termios, Termios2, Winsize};
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::host::{self, Effect, StreamKind};
@@ -26,25 +26,29 @@ use crate::{Sink, Source, SysResult};
 
 /// See the module.
 pub struct HostTerminal {
-    file: HostFile,
+    file: Arc<HostFile>,
     jobs: Jobs,
     terminals: Arc<Terminals>,
 }
 
 impl HostTerminal {
-    /// The terminal behind a descriptor, which becomes `/dev/console`. `ENOTTY` if it is none.
+    /// The terminal behind a descriptor. `ENOTTY` if it is none.
     pub fn new(
         file: OwnedFd,
         poller: &Arc<HostPoller>,
         terminals: &Arc<Terminals>,
     ) -> Result<Arc<Self>, Errno> {
-        let file = HostFile::new(file, poller)?;
+        let file = Arc::new(HostFile::new(file, poller)?);
         if file.status().kind != StreamKind::Terminal {
             return Err(Errno::ENOTTY);
         }
-        let terminal = Arc::new(HostTerminal { file, jobs: Jobs::default(), terminals: terminals.clone() });
-        terminals.set_console(terminal.clone());
-        Ok(terminal)
+        Ok(Arc::new(HostTerminal { file, jobs: Jobs::default(), terminals: terminals.clone() }))
+    }
+
+    /// An open file of a terminal that no name leads to. `label` is what `/proc/PID/fd/N` shows.
+    pub fn open_unnamed(self: &Arc<Self>, label: &str) -> Arc<OpenFile> {
+        let ops = Arc::new(HostTerminalFile { terminal: self.clone() });
+        OpenFile::unnamed(ops, OpenFlags::RDWR.bits(), label, self.file.inode())
     }
 
     /// Sends a signal that the operator typed, or `SIGWINCH`, to the foreground process group.

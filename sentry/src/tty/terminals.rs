@@ -70,7 +70,7 @@ impl Terminals {
         self.controlling.lock().get(&session).cloned()
     }
 
-    pub(super) fn set_of_session(&self, session: i32, terminal: Option<Arc<dyn Terminal>>) {
+    pub(crate) fn set_of_session(&self, session: i32, terminal: Option<Arc<dyn Terminal>>) {
         let mut controlling = self.controlling.lock();
         let old = match terminal {
             Some(terminal) => controlling.insert(session, terminal),

@@ -1,0 +1,287 @@
+//! The cgroups of a container: version 1, version 2, and hosts that have both. cgroups(7).
+//!
+//! The container's process (the monitor) is a member, and so is what it makes. The sandbox's own processes are in a cgroup
+//! below, named [`SANDBOX`], in the hierarchy that freezes: a paused container's monitor still answers.
+
+mod hierarchies;
+mod limits;
+mod usage;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+use usk::cgroup::{Cgroup, Version};
+
+pub use hierarchies::{Hierarchies, Hierarchy};
+pub use usage::{Usage, usage};
+
+/// Name of the cgroup of the sandbox's own processes.
+const SANDBOX: &str = "usk-sandbox";
+
+/// The cgroups of one container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// One for each hierarchy; exactly one with version 2. Empty where the caller may make none.
+    pub places: Vec<Place>,
+}
+
+/// The cgroup of a container in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Controllers; empty with version 2.
+    pub controllers: Vec<String>,
+    /// Directory.
+    pub path: PathBuf,
+}
+
+impl Place {
+    fn version(&self) -> Version {
+        if self.controllers.is_empty() { Version::V2 } else { Version::V1 }
+    }
+}
+
+/// Where a container's cgroups shall be: `wanted` is its `cgroupsPath`.
+pub fn plan(wanted: &Path, id: &str, systemd: bool) -> Result<Membership> {
+    let relative = if systemd { slice(wanted, id)? } else { wanted.to_owned() };
+    let hierarchies = Hierarchies::current()?;
+    let place = |hierarchy: &Hierarchy| Place {
+        controllers: hierarchy.controllers.clone(),
+        path: match relative.strip_prefix("/") {
+            Ok(absolute) => hierarchy.mount.join(absolute),
+            Err(_) if relative == Path::new("") => hierarchy.own.join(id),
+            Err(_) => hierarchy.own.join(&relative),
+        },
+    };
+    let escapes = relative.components().any(|component| component == std::path::Component::ParentDir);
+    if escapes || wanted.as_os_str().as_encoded_bytes().contains(&0) {
+        bail!("linux.cgroupsPath: {wanted:?} is no path of a cgroup");
+    }
+    Ok(Membership { places: hierarchies.0.iter().map(place).collect() })
+}
+
+/// The path that systemd gives to `slice:prefix:name`: `a-b.slice` lies in `a.slice`.
+fn slice(wanted: &Path, id: &str) -> Result<PathBuf> {
+    let text = wanted.to_str().unwrap_or_default();
+    let (slice, prefix, name) = match text.split(':').collect::<Vec<_>>()[..] {
+        [""] => ("system.slice", "usk-oci", id),
+        [slice, prefix, name] => (if slice.is_empty() { "system.slice" } else { slice }, prefix, name),
+        _ => bail!(
+            "linux.cgroupsPath: expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead"
+        ),
+    };
+    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
+    let mut path = PathBuf::from("/");
+    if stem != "-" {
+        for (end, _) in stem.match_indices('-') {
+            path.push(format!("{}.slice", &stem[..end]));
+        }
+        path.push(format!("{stem}.slice"));
+    }
+    let unit = if name.ends_with(".slice") { name.to_owned() } else { format!("{prefix}-{name}.scope") };
+    path.push(unit);
+    Ok(path)
+}
+
+impl Membership {
+    /// Makes the cgroups and their limits. With `lenient`, none at all are made where the host refuses and no limit is
+    /// asked for: then the membership is empty.
+    pub fn make(&mut self, resources: Option<&LinuxResources>, lenient: bool) -> Result<()> {
+        match self.make_all() {
+            Ok(()) => {}
+            Err(_) if lenient && resources.is_none_or(limits::is_nothing) => {
+                self.remove()?;
+                self.places.clear();
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        self.limit(resources)
+    }
+
+    fn make_all(&self) -> Result<()> {
+        for place in &self.places {
+            let describe = || {
+                format!(
+                    "cannot make the cgroup {}: run as root, or in a delegated cgroup",
+                    place.path.display()
+                )
+            };
+            match place.version() {
+                Version::V1 => fs::create_dir_all(&place.path).with_context(describe)?,
+                Version::V2 => hierarchies::make_with_controllers(&place.path).with_context(describe)?,
+            }
+            if place.controllers.iter().any(|name| name == "cpuset") {
+                hierarchies::fill_cpuset(&place.path)?;
+            }
+            if place.version() == Version::V2 || place.controllers.iter().any(|name| name == "freezer") {
+                fs::create_dir_all(place.path.join(SANDBOX)).with_context(describe)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets limits, and changes those that are there.
+    pub fn limit(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        resources.map_or(Ok(()), |resources| limits::set(self, resources))
+    }
+
+    /// Puts this process into the cgroups.
+    pub fn enter(&self) -> Result<()> {
+        for place in &self.places {
+            fs::write(place.path.join("cgroup.procs"), "0")
+                .with_context(|| format!("cannot enter the cgroup {}", place.path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The cgroup of the sandbox's own processes, if there is one.
+    pub fn sandbox(&self) -> Result<Option<Cgroup>> {
+        let Some(place) = self.freezing() else { return Ok(None) };
+        Cgroup::existing(place.version(), place.path.join(SANDBOX)).map(Some)
+    }
+
+    fn freezing(&self) -> Option<&Place> {
+        self.places.iter().find(|place| {
+            place.version() == Version::V2 || place.controllers.iter().any(|name| name == "freezer")
+        })
+    }
+
+    /// The cgroup with this controller.
+    pub fn with_controller(&self, controller: &str) -> Option<&Path> {
+        let has = |place: &&Place| {
+            place.version() == Version::V2 || place.controllers.iter().any(|name| name == controller)
+        };
+        self.places.iter().find(has).map(|place| place.path.as_path())
+    }
+
+    /// Whether there is one cgroup for all controllers.
+    pub fn is_unified(&self) -> bool {
+        self.places.iter().any(|place| place.version() == Version::V2)
+    }
+
+    /// Stops or continues everything in the sandbox, and waits until that is so.
+    ///
+    /// A guest thread that waits for the sentry does so in the host's kernel in a way that only SIGKILL interrupts, and the
+    /// host does not count it as frozen: the cgroup may stay `FREEZING` for as long as it is paused. It has stopped all
+    /// the same once nothing runs, since whatever returns from the host's kernel is frozen there.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let Some(place) = self.freezing() else {
+            bail!("the container has no cgroup that can stop it: run as root, or in a delegated cgroup");
+        };
+        let path = place.path.join(SANDBOX);
+        let order = |frozen: bool| {
+            let (file, value) = match (place.version(), frozen) {
+                (Version::V1, true) => ("freezer.state", "FROZEN"),
+                (Version::V1, false) => ("freezer.state", "THAWED"),
+                (Version::V2, true) => ("cgroup.freeze", "1"),
+                (Version::V2, false) => ("cgroup.freeze", "0"),
+            };
+            fs::write(path.join(file), value)
+                .with_context(|| format!("cannot write {}", path.join(file).display()))
+        };
+        order(frozen)?;
+        if !frozen {
+            return Ok(());
+        }
+        for _ in 0..FREEZE_TRIES {
+            if !has_running_threads(&path) {
+                return Ok(());
+            }
+            // Threads stop when they next enter the host's kernel; it offers nothing to wait for with version 1.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        order(false)?;
+        bail!("the sandbox's processes do not stop in time");
+    }
+
+    /// Whether everything in the sandbox has been told to stop.
+    pub fn is_frozen(&self) -> bool {
+        let Some(place) = self.freezing() else { return false };
+        let file = match place.version() {
+            Version::V1 => "freezer.self_freezing",
+            Version::V2 => "cgroup.freeze",
+        };
+        fs::read_to_string(place.path.join(SANDBOX).join(file)).is_ok_and(|value| value.trim() == "1")
+    }
+
+    /// How many processes the host has killed because the memory limit was reached.
+    pub fn out_of_memory_kills(&self) -> u64 {
+        let Some(path) = self.with_controller("memory") else { return 0 };
+        let file = if self.is_unified() { "memory.events" } else { "memory.oom_control" };
+        let events = fs::read_to_string(path.join(file)).unwrap_or_default();
+        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Host ids of all processes.
+    pub fn processes(&self) -> Vec<i32> {
+        let mut found = Vec::new();
+        if let Some(place) = self.freezing().or(self.places.first()) {
+            for path in [place.path.clone(), place.path.join(SANDBOX)] {
+                let list = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+                found.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Removes the cgroups. Their processes must be ending; the host takes a moment to notice.
+    pub fn remove(&self) -> Result<()> {
+        for place in &self.places {
+            for path in [place.path.join(SANDBOX), place.path.clone()] {
+                remove_directory(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often a freezer is asked, a millisecond apart.
+const FREEZE_TRIES: u32 = 2000;
+/// How often a cgroup that is busy is removed, a millisecond apart.
+const REMOVE_TRIES: u32 = 2000;
+
+/// Whether a thread of the cgroup is running, or about to.
+fn has_running_threads(cgroup: &Path) -> bool {
+    // Version 2 calls the file of threads otherwise.
+    let lists = ["tasks", "cgroup.threads"].map(|file| fs::read_to_string(cgroup.join(file)));
+    let threads = lists.into_iter().flatten().next().unwrap_or_default();
+    threads.lines().any(|thread| {
+        let stat = fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
+        stat.rfind(')').and_then(|end| stat.get(end + 2..)).is_some_and(|rest| rest.starts_with('R'))
+    })
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    for attempt in 0.. {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && attempt < REMOVE_TRIES => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            removed => {
+                return removed.with_context(|| format!("cannot remove the cgroup {}", path.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_lies_in_the_slices_that_its_name_names() {
+        let path = slice(Path::new("machine-a-b.slice:libpod:x"), "id").unwrap();
+        assert_eq!(path, Path::new("/machine.slice/machine-a.slice/machine-a-b.slice/libpod-x.scope"));
+        assert_eq!(slice(Path::new(""), "id").unwrap(), Path::new("/system.slice/usk-oci-id.scope"));
+        assert_eq!(slice(Path::new("-.slice:p:n"), "id").unwrap(), Path::new("/p-n.scope"));
+        assert!(slice(Path::new("/a/b"), "id").is_err());
+    }
+}

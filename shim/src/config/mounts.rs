@@ -1,0 +1,229 @@
+//! The root and the mounts of a configuration. mount(8) has the options.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::stat::Mode;
+use oci_spec::runtime::{Mount as Wanted, Spec};
+use usk::plan::{kernel_mounts, open_export, open_in_root};
+use usk::spec::{Export, ExportAccess, Mount, MountSource, Restrictions, Tmpfs};
+
+use crate::log;
+
+/// What the gofer serves, and what is mounted where.
+pub(super) struct Layout {
+    pub(super) exports: Vec<Export>,
+    pub(super) mounts: Vec<Mount>,
+}
+
+pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path) -> Result<Layout> {
+    let read_only = spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true));
+    let root = open_export(rootfs, !read_only)
+        .with_context(|| format!("root.path: cannot use {} as the root", rootfs.display()))?;
+    if !root.directory {
+        bail!("root.path: {} is not a directory", rootfs.display());
+    }
+    let access = if read_only { ExportAccess::ReadOnly } else { ExportAccess::ReadWrite };
+    let source = MountSource::Export { export: 0, access };
+    let restrictions = Restrictions { read_only, no_devices: true, ..Restrictions::default() };
+    let mut layout =
+        Layout { mounts: vec![Mount { destination: "/".into(), source, restrictions }], exports: vec![root] };
+    for (index, wanted) in spec.mounts().iter().flatten().enumerate() {
+        add(&mut layout, wanted, bundle).with_context(|| format!("mounts[{index}]"))?;
+    }
+    if !layout.mounts.iter().any(|mount| mount.source == MountSource::Dev) {
+        // Every container has device files, also one whose configuration mounts nothing.
+        let [_, _, device_files] = kernel_mounts();
+        layout.mounts.insert(1, device_files);
+    }
+    let most = 64;
+    if layout.exports.len() > most {
+        bail!("mounts: more than {} bind mounts", most - 1);
+    }
+    if read_only {
+        make_places(&layout)?;
+    }
+    Ok(layout)
+}
+
+/// What the options of a mount say.
+#[derive(Default)]
+struct Options {
+    restrictions: Restrictions,
+    is_bind: bool,
+    /// Options of the file system, `K=V` or `K`.
+    data: Vec<String>,
+}
+
+fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
+    let destination = clean(&Path::new("/").join(wanted.destination()))
+        .with_context(|| format!("destination: {:?} is no path", wanted.destination()))?;
+    for (field, mappings) in [("uidMappings", wanted.uid_mappings()), ("gidMappings", wanted.gid_mappings())]
+    {
+        if mappings.as_ref().is_some_and(|mappings| !mappings.is_empty()) {
+            bail!("{field}: mounts with mapped owners are not there yet");
+        }
+    }
+    let options = options(wanted)?;
+    let kind = wanted.typ().as_deref().unwrap_or_default();
+    let restrictions = options.restrictions;
+    let mut mount = |source, restrictions| {
+        layout.mounts.push(Mount { destination: destination.clone(), source, restrictions })
+    };
+    if options.is_bind || kind == "bind" {
+        let source = wanted.source().as_ref().context("source: it is missing")?;
+        let source = bundle.join(source);
+        let writable = !restrictions.read_only;
+        let export = open_export(&source, writable)
+            .with_context(|| format!("source: cannot show {}", source.display()))?;
+        let access = if writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
+        // Device files of the host are never opened.
+        let restrictions = Restrictions { no_devices: true, ..restrictions };
+        mount(MountSource::Export { export: layout.exports.len(), access }, restrictions);
+        layout.exports.push(export);
+        return Ok(());
+    }
+    match kind {
+        "proc" => mount(MountSource::Proc, restrictions),
+        "sysfs" => mount(MountSource::Sys, restrictions),
+        // The kernel's own device files and what is below them.
+        "tmpfs" | "devtmpfs" if destination == Path::new("/dev") => {
+            mount(MountSource::Dev, Restrictions { no_devices: false, ..options.restrictions });
+        }
+        "devpts" if destination == Path::new("/dev/pts") => {}
+        "tmpfs" => mount(MountSource::Tmpfs(tmpfs(&options.data)?), restrictions),
+        "mqueue" | "cgroup" | "cgroup2" => {
+            log::debug(&format!("{} is not mounted: usk has no {kind} file system", destination.display()));
+        }
+        "" => bail!("type: it is missing"),
+        other => bail!("type: usk's kernel has no file system {other:?}"),
+    }
+    Ok(())
+}
+
+fn options(wanted: &Wanted) -> Result<Options> {
+    let mut options = Options::default();
+    let restrictions = &mut options.restrictions;
+    for (index, option) in wanted.options().iter().flatten().enumerate() {
+        match option.as_str() {
+            "ro" | "rro" => restrictions.read_only = true,
+            "rw" | "rrw" => restrictions.read_only = false,
+            "nosuid" | "rnosuid" => restrictions.no_suid = true,
+            "suid" | "rsuid" => restrictions.no_suid = false,
+            "nodev" | "rnodev" => restrictions.no_devices = true,
+            "dev" | "rdev" => restrictions.no_devices = false,
+            "noexec" | "rnoexec" => restrictions.no_execute = true,
+            "exec" | "rexec" => restrictions.no_execute = false,
+            "defaults" => *restrictions = Restrictions::default(),
+            "bind" | "rbind" => options.is_bind = true,
+            "idmap" | "ridmap" => bail!("options[{index}]: mounts with mapped owners are not there yet"),
+            // Times of access, how writing is ordered, and what other mount namespaces of the host see: not of this kernel's.
+            "acl" | "noacl" | "async" | "sync" | "dirsync" | "atime" | "noatime" | "ratime" | "rnoatime"
+            | "diratime" | "nodiratime" | "rdiratime" | "rnodiratime" | "relatime" | "norelatime"
+            | "rrelatime" | "rnorelatime" | "strictatime" | "nostrictatime" | "rstrictatime"
+            | "rnostrictatime" | "lazytime" | "nolazytime" | "iversion" | "noiversion" | "mand"
+            | "nomand" | "loud" | "silent" | "remount" | "symfollow" | "nosymfollow" | "rsymfollow"
+            | "rnosymfollow" | "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave"
+            | "unbindable" | "runbindable" | "tmpcopyup" => {}
+            other if options.is_bind || wanted.typ().as_deref() == Some("bind") => {
+                bail!("options[{index}]: a bind mount has no option {other:?}")
+            }
+            other => options.data.push(other.to_owned()),
+        }
+    }
+    Ok(options)
+}
+
+/// The options of tmpfs(5) that say something here.
+fn tmpfs(data: &[String]) -> Result<Tmpfs> {
+    let mut tmpfs = Tmpfs::of_size(None);
+    for option in data {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let wrong = || format!("options: {option:?} makes no sense");
+        match name {
+            "size" if value.ends_with('%') => {}
+            "size" => {
+                let size =
+                    usk::values::parse_size(value).map_err(|problem| anyhow::anyhow!("options: {problem}"));
+                // Zero is no limit.
+                tmpfs.size = if value == "0" { None } else { Some(size?) };
+            }
+            "mode" => {
+                tmpfs.permissions =
+                    u32::from_str_radix(value, 8).ok().filter(|&mode| mode <= 0o7777).with_context(wrong)?
+            }
+            "uid" => tmpfs.uid = value.parse().ok().with_context(wrong)?,
+            "gid" => tmpfs.gid = value.parse().ok().with_context(wrong)?,
+            "nr_inodes" | "nr_blocks" | "huge" | "mpol" | "inode32" | "inode64" | "noswap" => {}
+            _ => bail!("options: a tmpfs has no option {option:?}"),
+        }
+    }
+    Ok(tmpfs)
+}
+
+/// The path without `.`, `..` and doubled slashes; `None` if it is not absolute or contains a zero byte.
+pub(super) fn clean(path: &Path) -> Option<PathBuf> {
+    if !path.is_absolute() || path.as_os_str().as_bytes().contains(&0) {
+        return None;
+    }
+    let mut result = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => result.push(name),
+            Component::ParentDir => drop(result.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(result)
+}
+
+/// Makes the places that are missing in a root which the sandbox itself cannot write to.
+fn make_places(layout: &Layout) -> Result<()> {
+    let root = &layout.exports.first().context("root: it is missing")?.descriptor;
+    for (index, mount) in layout.mounts.iter().enumerate().skip(1) {
+        let inside_another = layout
+            .mounts
+            .iter()
+            .take(index)
+            .skip(1)
+            .any(|other| mount.destination.starts_with(&other.destination));
+        if inside_another {
+            continue;
+        }
+        let directory = match mount.source {
+            MountSource::Export { export, .. } => {
+                layout.exports.get(export).is_none_or(|export| export.directory)
+            }
+            _ => true,
+        };
+        make_place(root, &mount.destination, directory)
+            .with_context(|| format!("cannot make {} in the root", mount.destination.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory or an empty file, and its parents, below a directory that nothing can lead out of.
+fn make_place(root: &OwnedFd, path: &Path, directory: bool) -> Result<()> {
+    if open_in_root(root, path, true).is_ok() {
+        return Ok(());
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    make_place(root, parent, true)?;
+    let parent: File = open_in_root(root, parent, true)?;
+    let name = CString::new(name.as_bytes()).context("its name has a zero byte")?;
+    let made = if directory {
+        nix::sys::stat::mkdirat(parent.as_fd(), name.as_c_str(), Mode::from_bits_truncate(0o755))
+    } else {
+        use nix::fcntl::{OFlag, openat};
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        openat(parent.as_fd(), name.as_c_str(), flags, Mode::from_bits_truncate(0o644)).map(drop)
+    };
+    match made {
+        Err(nix::errno::Errno::EEXIST) => Ok(()),
+        made => Ok(made?),
+    }
+}

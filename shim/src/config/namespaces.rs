@@ -1,0 +1,57 @@
+//! Namespaces. The sandbox's kernel has its own of every kind. Of the host's two matter, as engines look for them at the
+//! container's process: the network, which they set up there, and the names, which other containers of a pod join.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+use crate::log;
+
+/// Where a namespace of the container's process comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is the caller's.
+    Callers,
+    /// It is made.
+    New,
+    /// It is joined.
+    Joined(PathBuf),
+}
+
+/// The namespaces of the container's process that are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Interfaces, routes, ports.
+    pub network: Origin,
+    /// Host and domain name.
+    pub names: Origin,
+}
+
+pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
+    let mut found = Namespaces { network: Origin::Callers, names: Origin::Callers };
+    let Some(linux) = spec.linux() else { return Ok(found) };
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let path = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty());
+        if let Some(path) = path
+            && !path.is_absolute()
+        {
+            bail!("linux.namespaces[{index}].path: {path:?} is not absolute");
+        }
+        match (namespace.typ(), path) {
+            (LinuxNamespaceType::Network, None) => found.network = Origin::New,
+            (LinuxNamespaceType::Network, Some(path)) => found.network = Origin::Joined(path.clone()),
+            (LinuxNamespaceType::Uts, None) => found.names = Origin::New,
+            (LinuxNamespaceType::Uts, Some(path)) => found.names = Origin::Joined(path.clone()),
+            (LinuxNamespaceType::Mount | LinuxNamespaceType::User, Some(_)) => bail!(
+                "linux.namespaces[{index}].path: the sandbox's mounts and users are its own; it cannot join others"
+            ),
+            (kind, Some(path)) => log::debug(&format!(
+                "linux.namespaces[{index}]: {kind:?} {} is not joined: the guest's kernel is not the host's",
+                path.display()
+            )),
+            (_, None) => {}
+        }
+    }
+    Ok(found)
+}

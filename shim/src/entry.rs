@@ -1,0 +1,126 @@
+//! From the command line to a verb, and from errors to a line where engines look for it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::command_line::{CommandLine, Global, Rootless, Verb};
+use crate::log;
+use crate::state::OCI_VERSION;
+use crate::verbs;
+
+/// Exit status when a verb fails, as with runc.
+pub(crate) const FAILURE: i32 = 1;
+/// Exit status when `exec` fails before the process runs, as with runc.
+pub(crate) const EXEC_FAILURE: i32 = 255;
+
+/// What holds for every verb, decided.
+pub(crate) struct Settings {
+    /// Where containers' directories are.
+    pub(crate) root: PathBuf,
+    /// Whether `cgroupsPath` is `slice:prefix:name`.
+    pub(crate) systemd_cgroup: bool,
+    /// Whether cgroups may be missing.
+    pub(crate) lenient_cgroups: bool,
+}
+
+/// Does what the process's arguments ask for and returns the exit status.
+pub fn main() -> i32 {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => return usage(&error),
+    };
+    let CommandLine { global, verb } = command_line;
+    let Some(verb) = verb else {
+        if global.version {
+            println!("usk-oci version {}\nspec: {OCI_VERSION}", env!("CARGO_PKG_VERSION"));
+            return 0;
+        }
+        eprintln!("usk-oci: no verb: see 'usk-oci --help'");
+        return FAILURE;
+    };
+    let begun = settings(&global);
+    let is_exec = matches!(verb, Verb::Exec(_));
+    let outcome = begun.and_then(|settings| carry_out(&settings, verb));
+    outcome.unwrap_or_else(|error| {
+        let message = format!("{error:#}");
+        log::write(log::Level::Error, &message);
+        if !log::is_standard_error() {
+            eprintln!("{message}");
+        }
+        if is_exec { EXEC_FAILURE } else { FAILURE }
+    })
+}
+
+fn settings(global: &Global) -> Result<Settings> {
+    log::begin(global.log.as_deref(), global.log_format, global.debug)?;
+    let is_root = nix::unistd::geteuid().is_root() && !is_in_user_namespace();
+    let own = || match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(directory) if !is_root => PathBuf::from(directory).join("usk-oci"),
+        _ => PathBuf::from("/run/usk-oci"),
+    };
+    let root = global.root.clone().unwrap_or_else(own);
+    Ok(Settings {
+        root: std::path::absolute(&root)?,
+        systemd_cgroup: global.systemd_cgroup,
+        lenient_cgroups: match global.rootless {
+            Rootless::True => true,
+            Rootless::False => false,
+            Rootless::Auto => !is_root,
+        },
+    })
+}
+
+/// Whether this process's users are not the host's: root is an ordinary user of the host then.
+fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn carry_out(settings: &Settings, verb: Verb) -> Result<i32> {
+    match verb {
+        Verb::Create(arguments) => verbs::create(settings, &arguments),
+        Verb::Start(arguments) => verbs::start(settings, &arguments.id),
+        Verb::Run(arguments) => verbs::run(settings, &arguments),
+        Verb::State(arguments) => verbs::state(settings, &arguments.id),
+        Verb::Kill(arguments) => verbs::kill(settings, &arguments),
+        Verb::Delete(arguments) => verbs::delete(settings, &arguments),
+        Verb::List(arguments) => verbs::list(settings, &arguments),
+        Verb::Exec(arguments) => verbs::exec(settings, arguments),
+        Verb::Ps(arguments) => verbs::ps(settings, &arguments),
+        Verb::Pause(arguments) => verbs::pause(settings, &arguments.id),
+        Verb::Resume(arguments) => verbs::resume(settings, &arguments.id),
+        Verb::Events(arguments) => verbs::events(settings, &arguments),
+        Verb::Update(arguments) => verbs::update(settings, arguments),
+        Verb::Spec(arguments) => verbs::spec(&arguments),
+        Verb::Features => verbs::features(),
+        Verb::Checkpoint(_) => verbs::later("checkpoint"),
+        Verb::Restore(_) => verbs::later("restore"),
+    }
+}
+
+/// Prints what clap has to say: help in full on standard output, errors in one line.
+fn usage(error: &clap::Error) -> i32 {
+    match error.kind() {
+        ErrorKind::DisplayHelp => {
+            // A closed standard output is no reason to fail.
+            let _ = error.print();
+            0
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            FAILURE
+        }
+        _ => {
+            let text = error.to_string();
+            let paragraph = text.split("\n\n").next().unwrap_or_default();
+            let line: Vec<&str> = paragraph.split_whitespace().collect();
+            let line = line.join(" ");
+            let line = line.strip_prefix("error: ").unwrap_or(&line);
+            eprintln!("usk-oci: {line}; see 'usk-oci --help'");
+            FAILURE
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `usk-oci create`: everything that can fail, up to the command itself.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+use usk::spec::ProcessSpec;
+use usk_platform::host::descriptors;
+
+use crate::cgroup;
+use crate::command_line::CreateArguments;
+use crate::config;
+use crate::console;
+use crate::entry::Settings;
+use crate::monitor::{self, Newborn, Task};
+use crate::state::{Directory, State, start_time};
+use crate::timestamp;
+
+/// Most descriptors beside the standard ones: what fits into a packet with those and a description.
+const MAX_DESCRIPTORS: u32 = 4;
+
+pub(crate) fn create(settings: &Settings, arguments: &CreateArguments) -> Result<i32> {
+    make(settings, arguments, Terminal::Engines).context("usk-oci create failed")?;
+    Ok(0)
+}
+
+/// Where a container's terminal comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Terminal {
+    /// The engine is sent one: nobody else is there.
+    Engines,
+    /// The caller stays, and it is the caller's.
+    Callers,
+}
+
+/// A container that has been created.
+pub(super) struct Created {
+    pub(super) directory: Directory,
+    pub(super) state: State,
+    pub(super) newborn: Newborn,
+    /// Whether the command has a terminal.
+    pub(super) has_terminal: bool,
+}
+
+/// Makes a container. What has been made of it is removed if that fails.
+pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Terminal) -> Result<Created> {
+    let bundle = std::fs::canonicalize(&arguments.bundle)
+        .with_context(|| format!("cannot use the bundle {}", arguments.bundle.display()))?;
+    let (spec, raw) = config::read(&bundle)?;
+    // The verb is a process of its own: engines give it relative paths all the same.
+    let mut container = config::container(&spec, &bundle)?;
+    let sandbox = &mut container.plan.spec;
+    sandbox.descriptors = passed_on(arguments.preserve_fds, &mut sandbox.process)?;
+    let has_terminal = container.plan.spec.process.terminal;
+    check_console(arguments.console_socket.as_deref(), has_terminal, from)?;
+    let cgroups = cgroup::plan(&container.cgroups_path, &arguments.id, settings.systemd_cgroup)?;
+    let mut state = State {
+        oci_version: spec.version().clone(),
+        id: arguments.id.clone(),
+        pid: 0,
+        start_time: 0,
+        bundle,
+        rootfs: container.rootfs.clone(),
+        created: timestamp::now_precise(),
+        annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+        owner: geteuid().as_raw(),
+        cgroups,
+        start_container: container.hooks.start_container.clone(),
+        poststart: container.hooks.poststart.clone(),
+        poststop: container.hooks.poststop.clone(),
+        process: raw.get("process").cloned().unwrap_or_default(),
+    };
+    let directory = Directory::make(&settings.root, &arguments.id)?;
+    match begin(settings, arguments, container, &mut state, &directory) {
+        Ok(newborn) => Ok(Created { directory, state, newborn, has_terminal }),
+        Err(error) => {
+            // The failure is what counts, not that something is left.
+            let _ = state.cgroups.remove();
+            let _ = directory.remove();
+            Err(error)
+        }
+    }
+}
+
+/// The descriptors beside the standard ones that the caller wants the command to have: those of socket activation
+/// (sd_listen_fds(3)), and so many more.
+pub(super) fn passed_on(preserved: u32, process: &mut ProcessSpec) -> Result<Vec<OwnedFd>> {
+    const FIRST: i32 = 3;
+    let listening = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    let count = listening.saturating_add(preserved);
+    if count > MAX_DESCRIPTORS {
+        bail!(
+            "--preserve-fds: at most {MAX_DESCRIPTORS} descriptors beside the standard ones can be passed on"
+        );
+    }
+    if listening > 0 {
+        process.environment.push(format!("LISTEN_FDS={listening}").into());
+        process.environment.push("LISTEN_PID=1".into());
+    }
+    (FIRST..)
+        .take(count as usize)
+        .map(|number| {
+            descriptors::inherited(number)
+                .with_context(|| format!("--preserve-fds: descriptor {number} is not open"))
+        })
+        .collect()
+}
+
+fn check_console(socket: Option<&Path>, has_terminal: bool, from: Terminal) -> Result<()> {
+    match (socket, has_terminal, from) {
+        (None, true, Terminal::Engines) => {
+            bail!("cannot allocate tty if usk-oci will detach without setting console socket")
+        }
+        (Some(_), false, _) | (Some(_), true, Terminal::Callers) => {
+            bail!("cannot use console socket if usk-oci will not detach or allocate tty")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn begin(
+    settings: &Settings,
+    arguments: &CreateArguments,
+    container: config::Container,
+    state: &mut State,
+    directory: &Directory,
+) -> Result<Newborn> {
+    // Before anything is made elsewhere: what the state names is removed with the container.
+    directory.save(state)?;
+    state.cgroups.make(container.resources.as_ref(), settings.lenient_cgroups)?;
+    let terminal = match &arguments.console_socket {
+        Some(socket) => Some(console::make(socket, container.window)?),
+        None => None,
+    };
+    let task = Task { container, state: state.clone(), terminal };
+    let newborn = monitor::spawn(task, directory)?;
+    state.pid = newborn.process.pid();
+    state.start_time = start_time(state.pid).unwrap_or(0);
+    directory.save(state)?;
+    newborn.wait_until_created()?;
+    if let Some(path) = &arguments.pid_file
+        && let Err(error) = write_pid(path, state.pid)
+    {
+        let _ = newborn.process.send_signal(libc::SIGKILL);
+        let _ = newborn.process.wait();
+        return Err(error);
+    }
+    Ok(newborn)
+}
+
+/// Writes a process id, wholly or not at all: engines watch for the file.
+pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
+    let describe = || format!("cannot write {}", path.display());
+    let name = path.file_name().with_context(describe)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let temporary = path.with_file_name(hidden);
+    std::fs::write(&temporary, pid.to_string()).with_context(describe)?;
+    std::fs::rename(&temporary, path).with_context(describe)
+}

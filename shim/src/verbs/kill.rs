@@ -1,0 +1,30 @@
+//! `usk-oci kill`.
+
+use anyhow::{Result, bail};
+
+use crate::command_line::KillArguments;
+use crate::container::Container;
+use crate::entry::Settings;
+use crate::protocol::{Reply, Request};
+use crate::signals;
+
+pub(crate) fn kill(settings: &Settings, arguments: &KillArguments) -> Result<i32> {
+    let container = Container::open(&settings.root, &arguments.id)?;
+    let signal = signals::parse(&arguments.signal)?;
+    let connection = match container.connect()? {
+        Some(connection) => connection,
+        // With --all there is nobody left to signal, which is what the caller wants.
+        None if arguments.all => return Ok(0),
+        None => bail!("container not running"),
+    };
+    let reply = connection.ask(Request::Signal { signal, all: arguments.all }, None)?;
+    // What is stopped cannot end.
+    if signal == libc::SIGKILL && container.state.cgroups.is_frozen() {
+        container.state.cgroups.freeze(false)?;
+    }
+    match reply {
+        Reply::Done => Ok(0),
+        Reply::Failed(message) => bail!(message),
+        other => bail!("the container's monitor answers {other:?}"),
+    }
+}

@@ -1,0 +1,115 @@
+//! Telling container engines about usk.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn usk(verb: &str, etc: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usk"));
+    // Any program does as the runtime here.
+    command.arg(verb).arg("--etc").arg(etc).args(["--runtime", "/bin/true"]).args(arguments);
+    command.output().expect("usk runs")
+}
+
+fn must(verb: &str, etc: &Path, arguments: &[&str]) -> String {
+    let output = usk(verb, etc, arguments);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn runtime() -> String {
+    fs::canonicalize("/bin/true").expect("it is there").display().to_string()
+}
+
+#[test]
+fn engines_are_told_and_forget_again() {
+    let etc = tempfile::tempdir().expect("a directory");
+    let all = ["docker", "containerd", "podman"];
+    must("install", etc.path(), &all);
+    let read = |file: &str| fs::read_to_string(etc.path().join(file)).expect("it is written");
+    let docker: serde_json::Value = serde_json::from_str(&read("docker/daemon.json")).expect("JSON");
+    assert_eq!(docker["runtimes"]["usk"]["path"], runtime());
+    let containerd = read("containerd/config.toml");
+    assert!(containerd.contains("containerd.runtimes.usk"), "{containerd}");
+    assert!(containerd.contains(&format!("BinaryName = \"{}\"", runtime())), "{containerd}");
+    assert!(read("containers/containers.conf").contains(&format!("usk = [\"{}\"]", runtime())));
+    let again = must("install", etc.path(), &all);
+    assert_eq!(again.matches("nothing to change").count(), 3, "{again}");
+    must("uninstall", etc.path(), &all);
+    assert_eq!(read("docker/daemon.json").trim(), "{}");
+    assert!(!read("containerd/config.toml").contains("usk"));
+    assert!(!read("containers/containers.conf").contains("usk"));
+}
+
+#[test]
+fn what_is_in_the_settings_stays_and_is_kept_as_it_was() {
+    let etc = tempfile::tempdir().expect("a directory");
+    let write = |file: &str, text: &str| {
+        let path = etc.path().join(file);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    };
+    let docker = r#"{ "debug": true, "runtimes": { "other": { "path": "/o" } } }"#;
+    let containerd =
+        "version = 2\n# a comment\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"x\" # kept\n";
+    let podman = "[engine]\nruntime = \"crun\" # kept\n";
+    write("docker/daemon.json", docker);
+    write("containerd/config.toml", containerd);
+    write("containers/containers.conf", podman);
+    // Those whose files are there are found without being named.
+    must("install", etc.path(), &["--name", "sandbox"]);
+    let read = |file: &str| fs::read_to_string(etc.path().join(file)).expect("it is there");
+    let new: serde_json::Value = serde_json::from_str(&read("docker/daemon.json")).expect("JSON");
+    assert_eq!((&new["debug"], &new["runtimes"]["other"]["path"]), (&true.into(), &"/o".into()));
+    assert_eq!(new["runtimes"]["sandbox"]["path"], runtime());
+    let new = read("containerd/config.toml");
+    assert!(new.starts_with(containerd) && new.contains("containerd.runtimes.sandbox"), "{new}");
+    let new = read("containers/containers.conf");
+    assert!(new.starts_with(podman) && new.contains("sandbox = ["), "{new}");
+    for (file, old) in [
+        ("docker/daemon.json", docker),
+        ("containerd/config.toml", containerd),
+        ("containers/containers.conf", podman),
+    ] {
+        assert_eq!(read(&format!("{file}.before-usk")), old);
+    }
+    must("uninstall", etc.path(), &["--name", "sandbox"]);
+    assert_eq!(read("containers/containers.conf"), podman);
+    assert_eq!(read("containerd/config.toml"), containerd);
+}
+
+#[test]
+fn the_third_version_of_containerds_settings_has_other_names() {
+    let etc = tempfile::tempdir().expect("a directory");
+    fs::create_dir(etc.path().join("containerd")).expect("a directory");
+    let file = etc.path().join("containerd/config.toml");
+    fs::write(&file, "version = 3\n").expect("a file");
+    must("install", etc.path(), &["containerd"]);
+    let text = fs::read_to_string(&file).expect("it is there");
+    assert!(text.contains("io.containerd.cri.v1.runtime"), "{text}");
+}
+
+#[test]
+fn settings_that_are_not_understood_are_not_touched() {
+    for (file, text) in [
+        ("docker/daemon.json", "{"),
+        ("docker/daemon.json", "[]"),
+        ("docker/daemon.json", r#"{"runtimes": 1}"#),
+        ("containerd/config.toml", "version = 1\n"),
+        ("containerd/config.toml", "oops"),
+        ("containerd/config.toml", "version = 2\nplugins = 1\n"),
+        ("containers/containers.conf", "[engine]\nruntimes = 1\n"),
+    ] {
+        let etc = tempfile::tempdir().expect("a directory");
+        let path = etc.path().join(file);
+        fs::create_dir(path.parent().expect("a parent")).expect("a directory");
+        fs::write(&path, text).expect("a file");
+        let output = usk("install", etc.path(), &["docker", "containerd", "podman"]);
+        assert_eq!(output.status.code(), Some(125), "{text}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains(file) && error.lines().count() == 1, "{error}");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), text);
+        // Nor is any other.
+        assert_eq!(fs::read_dir(etc.path()).expect("a directory").count(), 1);
+    }
+}

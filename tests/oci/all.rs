@@ -1,0 +1,20 @@
+//! The OCI runtime from outside: what engines see of it, beside runc where runc is there to compare with.
+//!
+//! As root, also what an ordinary user does: root becomes one for it.
+
+#![forbid(unsafe_code)]
+
+mod beside_runc;
+mod bundle;
+mod configuration;
+mod console;
+mod containerd;
+mod docker;
+mod exec;
+mod files;
+mod life_cycle;
+mod limits;
+mod podman;
+mod process;
+mod runtime;
+mod sudden_death;

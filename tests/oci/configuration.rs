@@ -1,0 +1,144 @@
+//! Any configuration at all: it is understood or refused with a field's name, and nothing panics.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
+
+/// Arbitrary JSON of some depth.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[ -~]{0,12}".prop_map(Value::from),
+        prop_oneof![
+            Just("/"),
+            Just("/proc"),
+            Just("../../x"),
+            Just("CAP_CHOWN"),
+            Just("ro"),
+            Just("size=9e9"),
+            Just("\0")
+        ]
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map("[a-zA-Z]{1,12}", inner, 0..6)
+                .prop_map(|map| Value::from(serde_json::Map::from_iter(map))),
+        ]
+    })
+}
+
+/// A configuration that says something about nearly everything.
+fn full() -> Value {
+    let hook = json!([{ "path": "/bin/true", "args": ["true"], "env": ["A=b"], "timeout": 3 }]);
+    json!({
+        "ociVersion": "1.2.0",
+        "process": {
+            "terminal": true, "consoleSize": { "height": 1, "width": 2 },
+            "user": { "uid": 1, "gid": 2, "umask": 18, "additionalGids": [3] },
+            "args": ["a", "b"], "env": ["A=b"], "cwd": "/x",
+            "capabilities": { "bounding": ["CAP_CHOWN"], "effective": [], "ambient": ["CAP_KILL"] },
+            "rlimits": [{ "type": "RLIMIT_CORE", "soft": 1, "hard": 2 }],
+            "noNewPrivileges": true, "oomScoreAdj": 5, "apparmorProfile": "x", "selinuxLabel": "y",
+            "scheduler": { "policy": "SCHED_OTHER", "nice": 3 },
+            "ioPriority": { "class": "IOPRIO_CLASS_IDLE", "priority": 1 }
+        },
+        "root": { "path": "/", "readonly": true }, "hostname": "h", "domainname": "d",
+        "annotations": { "a": "b" },
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"] },
+            { "destination": "/t", "type": "tmpfs", "source": "t", "options": ["size=1m", "mode=755", "uid=1"] },
+            { "destination": "/b", "type": "bind", "source": "/tmp", "options": ["rbind", "ro", "rprivate"] },
+        ],
+        "hooks": { "prestart": hook, "createRuntime": hook, "createContainer": hook, "poststart": hook, "poststop": hook },
+        "linux": {
+            "namespaces": [{ "type": "network", "path": "/proc/self/ns/net" }, { "type": "pid" }],
+            "uidMappings": [{ "containerID": 0, "hostID": 0, "size": 1 }],
+            "devices": [{ "path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 438, "uid": 0, "gid": 0 }],
+            "cgroupsPath": "/a/b", "sysctl": { "kernel.domainname": "x" },
+            "resources": {
+                "memory": { "limit": 1, "swap": 2, "reservation": 3 }, "cpu": { "shares": 1, "quota": 2, "cpus": "0" },
+                "pids": { "limit": 4 }, "hugepageLimits": [{ "pageSize": "2MB", "limit": 5 }],
+                "blockIO": { "weight": 10, "throttleReadBpsDevice": [{ "major": 8, "minor": 0, "rate": 600 }] },
+                "unified": { "memory.high": "1" }
+            },
+            "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"], "rootfsPropagation": "slave",
+            "seccomp": { "defaultAction": "SCMP_ACT_ALLOW" }, "mountLabel": "z",
+            "personality": { "domain": "LINUX" }, "intelRdt": { "closID": "x" }
+        }
+    })
+}
+
+/// All places of a value, as JSON pointers.
+fn places(value: &Value) -> Vec<String> {
+    fn collect(value: &Value, at: &str, found: &mut Vec<String>) {
+        found.push(at.to_owned());
+        match value {
+            Value::Array(list) => {
+                list.iter()
+                    .enumerate()
+                    .for_each(|(index, inner)| collect(inner, &format!("{at}/{index}"), found));
+            }
+            Value::Object(map) => {
+                map.iter().for_each(|(name, inner)| collect(inner, &format!("{at}/{name}"), found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect(value, "", &mut found);
+    found
+}
+
+/// Understands a configuration as `create` does, up to the first process.
+fn understand(text: &[u8], bundle: &Path) -> Result<(), String> {
+    let (spec, _) = usk_oci::config::parse_spec(text).map_err(|error| format!("{error:#}"))?;
+    let container = usk_oci::config::container(&spec, bundle).map_err(|error| format!("{error:#}"))?;
+    usk_oci::cgroup::plan(&container.cgroups_path, "id", false).map_err(|error| format!("{error:#}"))?;
+    Ok(())
+}
+
+#[test]
+fn the_full_configuration_is_understood() {
+    let bundle = Bundle::with(|_| ());
+    understand(full().to_string().as_bytes(), bundle.path()).expect("nothing is wrong with it");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = understand(&bytes, Path::new("/"));
+    }
+
+    #[test]
+    fn arbitrary_json_does_not_panic(value in any_json()) {
+        let _ = understand(value.to_string().as_bytes(), Path::new("/"));
+    }
+
+    #[test]
+    fn a_mutated_configuration_does_not_panic_and_an_error_names_a_field(
+        place in any::<prop::sample::Index>(), new in any_json(), removed in any::<bool>(),
+    ) {
+        let mut spec = full();
+        let places = places(&spec);
+        let place = &places[place.index(places.len())];
+        if let Some(at) = spec.pointer_mut(place) {
+            *at = if removed { Value::Null } else { new };
+        }
+        if let Err(message) = understand(spec.to_string().as_bytes(), Path::new("/")) {
+            // The first name of the path, or one of its inner names, is in the message.
+            let names: Vec<&str> = place.split('/').filter(|name| !name.is_empty() && name.parse::<u32>().is_err()).collect();
+            let is_named = names.is_empty() || names.iter().any(|name| message.contains(name));
+            prop_assert!(is_named, "{place}: {message}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Docker with usk as a runtime: a daemon of the test's own, with an image that it makes, in directories that are gone
+//! afterwards. A Docker that is there already is not touched.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::bundle::Bundle;
+use crate::runtime::wait_until;
+
+/// A running daemon, and the options to reach it.
+struct Docker {
+    directory: TempDir,
+    daemon: Child,
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Done {
+    status: i32,
+    output: String,
+    error: String,
+}
+
+impl Docker {
+    fn start() -> Docker {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let path = |name: &str| directory.path().join(name);
+        let runtimes = json!({
+            "runtimes": { "usk": { "path": env!("CARGO_BIN_EXE_usk-oci") } },
+            // What `docker build` uses.
+            "default-runtime": "usk",
+        });
+        fs::write(path("daemon.json"), runtimes.to_string()).expect("a file can be written");
+        let log = File::create(path("log")).expect("a file can be made");
+        let daemon = Command::new("/usr/sbin/dockerd")
+            .arg("--config-file")
+            .arg(path("daemon.json"))
+            .arg("--host")
+            .arg(format!("unix://{}", path("socket").display()))
+            .arg("--data-root")
+            .arg(path("data"))
+            .arg("--exec-root")
+            .arg(path("exec"))
+            .arg("--pidfile")
+            .arg(path("pid"))
+            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor can be duplicated"))
+            .stderr(log)
+            .spawn()
+            .expect("dockerd is not installed: run tests/install-packages");
+        let docker = Docker { directory, daemon };
+        wait_until("the daemon answers", || docker.run(&["version"]).status == 0);
+        docker.import();
+        docker
+    }
+
+    /// Makes the image `box` of a bundle's root.
+    fn import(&self) {
+        let bundle = Bundle::of_command(&["true"]);
+        let archive = self.directory.path().join("box.tar");
+        let status =
+            Command::new("tar").arg("-C").arg(bundle.rootfs()).arg("-cf").arg(&archive).arg(".").status();
+        assert!(status.expect("tar runs").success());
+        self.must(&["import", archive.to_str().expect("text"), "box"]);
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/docker");
+        let socket = format!("unix://{}", self.directory.path().join("socket").display());
+        // Nothing of the caller's settings.
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("DOCKER_CONFIG", self.directory.path());
+        command.args(["--host", &socket]).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        let output =
+            self.command(arguments).output().expect("docker is not installed: run tests/install-packages");
+        Done {
+            status: output.status.code().unwrap_or(-1),
+            output: String::from_utf8_lossy(&output.stdout).into_owned(),
+            error: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let done = self.run(arguments);
+        assert_eq!(done.status, 0, "{arguments:?}: {done:?}");
+        done.output.trim_end().to_owned()
+    }
+
+    /// `docker run --rm` on usk.
+    fn usk(&self, arguments: &[&str]) -> Done {
+        self.run(&[&["run", "--rm", "--runtime", "usk", "--network", "none"], arguments].concat())
+    }
+
+    /// `docker run -d` on usk; returns the container.
+    fn background(&self, arguments: &[&str]) -> String {
+        self.must(&[&["run", "-d", "--runtime", "usk", "--network", "none"], arguments].concat())
+    }
+
+    fn inspect(&self, container: &str, form: &str) -> String {
+        self.must(&["inspect", "-f", form, container])
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.daemon.id()).unwrap_or(i32::MAX));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.daemon.wait();
+    }
+}
+
+/// One after the other on one daemon; all are tried.
+const CHECKS: &[(&str, fn(&Docker))] = &[
+    ("the exit status and streams are the command's", streams),
+    ("logs follow, stop asks first, and the status is kept", stop),
+    ("a container that does not listen is killed", kill),
+    ("exec joins", exec),
+    ("pause stops and unpause goes on", pause),
+    ("files are copied both ways", copy),
+    ("top, stats, diff and update tell and do", tell),
+    ("volumes, mounts and temporary file systems show", volumes),
+    ("a read-only root, another user and fewer capabilities hold", restrictions),
+    ("names and the environment are passed on", names),
+    ("a command that cannot be run has the status that people know", missing),
+    ("limits are kept", limits),
+    ("health is checked", health),
+    ("what fails is restarted", restart),
+    ("a terminal is one", terminal),
+    ("many start and go at the same time", many),
+    ("an image is built", build),
+];
+
+#[test]
+fn docker_runs_containers_on_usk_in_the_ordinary_ways() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let docker = Docker::start();
+    let mut failed = Vec::new();
+    for (name, check) in CHECKS {
+        if catch_unwind(AssertUnwindSafe(|| check(&docker))).is_err() {
+            failed.push(*name);
+        }
+    }
+    let left = docker.must(&["ps", "--all", "--quiet"]);
+    assert!(failed.is_empty(), "failed: {failed:#?}");
+    assert_eq!(left, "", "containers are left");
+    let states = docker.directory.path().join("exec/runtime-runc/moby");
+    assert_eq!(fs::read_dir(states).expect("the runtime was used").count(), 0);
+}
+
+fn streams(docker: &Docker) {
+    let done = docker.usk(&["box", "sh", "-c", "echo out; echo err >&2; exit 7"]);
+    assert_eq!((done.status, &done.output[..], &done.error[..]), (7, "out\n", "err\n"));
+    let done = docker.usk(&["box", "sh", "-c", "cat /proc/version"]);
+    assert!(done.output.contains("usk"), "{done:?}");
+}
+
+fn stop(docker: &Docker) {
+    let script = "trap 'echo asked; exit 4' TERM; echo begun; while :; do sleep 0.1; done";
+    let container = docker.background(&["box", "sh", "-c", script]);
+    wait_until("it has begun", || docker.must(&["logs", &container]).contains("begun"));
+    let mut follow = docker.command(&["logs", "-f", &container]);
+    let follow = follow.stdout(Stdio::piped()).spawn().expect("docker runs");
+    docker.must(&["stop", &container]);
+    let followed = follow.wait_with_output().expect("it ends with the container");
+    assert_eq!(followed.stdout, b"begun\nasked\n");
+    assert_eq!(docker.inspect(&container, "{{.State.Status}} {{.State.ExitCode}}"), "exited 4");
+    docker.must(&["start", &container]);
+    docker.must(&["kill", "-s", "KILL", &container]);
+    assert_eq!(docker.must(&["wait", &container]), "137");
+    docker.must(&["rm", &container]);
+}
+
+fn kill(docker: &Docker) {
+    let container = docker.background(&["box", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]);
+    docker.must(&["stop", "-t", "1", &container]);
+    assert_eq!(docker.inspect(&container, "{{.State.ExitCode}}"), "137");
+    docker.must(&["rm", &container]);
+}
+
+fn exec(docker: &Docker) {
+    let container = docker.background(&["box", "sleep", "1000"]);
+    let done = docker.run(&[
+        "exec",
+        "-u",
+        "1000:5",
+        "-w",
+        "/tmp",
+        "-e",
+        "A=b",
+        &container,
+        "sh",
+        "-c",
+        "id -u; pwd; echo $A; exit 9",
+    ]);
+    assert_eq!((done.status, &done.output[..]), (9, "1000\n/tmp\nb\n"));
+    // Docker takes every failure of this verb for one of this kind.
+    assert_eq!(docker.run(&["exec", &container, "nosuch"]).status, 126);
+    assert_eq!(docker.run(&["exec", &container, "/tmp"]).status, 126);
+    let mut child = docker.command(&["exec", "-i", &container, "cat"]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("docker runs");
+    std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"through\n").expect("it reads");
+    assert_eq!(child.wait_with_output().expect("it ends").stdout, b"through\n");
+    docker.must(&["rm", "-f", &container]);
+}
+
+fn pause(docker: &Docker) {
+    let container = docker.background(&["box", "sleep", "1000"]);
+    docker.must(&["pause", &container]);
+    assert_eq!(docker.inspect(&container, "{{.State.Status}}"), "paused");
+    docker.must(&["unpause", &container]);
+    assert_eq!(docker.must(&["exec", &container, "echo", "on"]), "on");
+    docker.must(&["rm", "-f", &container]);
+}
+
+fn copy(docker: &Docker) {
+    let container = docker.background(&["box", "sleep", "1000"]);
+    let (there, back) = (docker.directory.path().join("there"), docker.directory.path().join("back"));
+    fs::write(&there, "there\n").expect("a file can be written");
+    docker.must(&["cp", there.to_str().expect("text"), &format!("{container}:/tmp/file")]);
+    assert_eq!(docker.must(&["exec", &container, "cat", "/tmp/file"]), "there");
+    docker.must(&["exec", &container, "sh", "-c", "echo back > /tmp/file"]);
+    docker.must(&["cp", &format!("{container}:/tmp/file"), back.to_str().expect("text")]);
+    assert_eq!(fs::read_to_string(&back).expect("a file"), "back\n");
+    docker.must(&["rm", "-f", &container]);
+}
+
+fn tell(docker: &Docker) {
+    let container = docker.background(&["box", "sh", "-c", "touch /tmp/new; sleep 1000"]);
+    let pid = docker.inspect(&container, "{{.State.Pid}}");
+    assert!(docker.must(&["top", &container]).contains(&pid));
+    let stats = docker.must(&["stats", "--no-stream", "--format", "{{.MemUsage}}", &container]);
+    assert!(stats.contains("MiB /") && !stats.starts_with("0B"), "{stats}");
+    wait_until("the file is there", || docker.must(&["diff", &container]).contains("A /tmp/new"));
+    docker.must(&["update", "-m", "200m", "--memory-swap", "200m", &container]);
+    docker.must(&["rm", "-f", &container]);
+}
+
+fn volumes(docker: &Docker) {
+    let directory = docker.directory.path().join("shared");
+    fs::create_dir(&directory).expect("a directory can be made");
+    let shared = directory.to_str().expect("text");
+    let done = docker.usk(&["-v", &format!("{shared}:/v"), "box", "sh", "-c", "echo x > /v/y"]);
+    assert_eq!(done.status, 0, "{done:?}");
+    assert_eq!(fs::read_to_string(directory.join("y")).expect("a file"), "x\n");
+    let done = docker.usk(&[
+        "-v",
+        &format!("{shared}:/v:ro"),
+        "box",
+        "sh",
+        "-c",
+        "cat /v/y; echo z > /v/y || echo refused",
+    ]);
+    assert_eq!(done.output, "x\nrefused\n");
+    let done = docker.usk(&["--mount", "type=volume,src=named,dst=/n", "box", "sh", "-c", "echo a > /n/b"]);
+    assert_eq!(done.status, 0, "{done:?}");
+    let done = docker.usk(&["--mount", "type=volume,src=named,dst=/n", "box", "cat", "/n/b"]);
+    assert_eq!(done.output, "a\n");
+    let script = "dd if=/dev/zero of=/t/x bs=2M count=1 2>/dev/null || echo full";
+    assert_eq!(docker.usk(&["--tmpfs", "/t:size=1m", "box", "sh", "-c", script]).output, "full\n");
+}
+
+fn restrictions(docker: &Docker) {
+    let done = docker.usk(&["--read-only", "box", "sh", "-c", "touch /x || echo refused"]);
+    assert_eq!(done.output, "refused\n");
+    assert_eq!(docker.usk(&["--user", "1000:5", "box", "sh", "-c", "id -u; id -g"]).output, "1000\n5\n");
+    let script = "touch /tmp/x; chown 5 /tmp/x || echo refused";
+    assert_eq!(docker.usk(&["--cap-drop=ALL", "box", "sh", "-c", script]).output, "refused\n");
+    let done = docker.usk(&[
+        "--security-opt",
+        "no-new-privileges",
+        "box",
+        "grep",
+        "NoNewPrivs",
+        "/proc/self/status",
+    ]);
+    assert_eq!(done.output, "NoNewPrivs:\t1\n");
+}
+
+fn names(docker: &Docker) {
+    let done = docker.usk(&[
+        "--hostname",
+        "h",
+        "-e",
+        "A=b",
+        "box",
+        "sh",
+        "-c",
+        "hostname; echo $A; grep -c localhost /etc/hosts",
+    ]);
+    assert_eq!(done.output, "h\nb\n2\n");
+}
+
+fn missing(docker: &Docker) {
+    assert_eq!(docker.usk(&["box", "nosuch"]).status, 127);
+    assert_eq!(docker.usk(&["box", "/nosuch"]).status, 127);
+    assert_eq!(docker.usk(&["box", "/tmp"]).status, 126);
+    // A container that could not be made is left by --rm, with runc as well.
+    for container in docker.must(&["ps", "-aq"]).lines() {
+        docker.must(&["rm", container]);
+    }
+}
+
+fn limits(docker: &Docker) {
+    let done = docker.usk(&["-m", "64m", "box", "head", "-n1", "/proc/meminfo"]);
+    assert!(done.output.contains("65536 kB"), "{done:?}");
+    assert_eq!(docker.usk(&["--cpus", "0.5", "box", "echo", "ok"]).output, "ok\n");
+    let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo survived";
+    assert_ne!(docker.usk(&["--pids-limit", "5", "box", "sh", "-c", script]).output, "survived\n");
+}
+
+fn health(docker: &Docker) {
+    let container =
+        docker.background(&["--health-cmd", "true", "--health-interval", "200ms", "box", "sleep", "1000"]);
+    wait_until("it is healthy", || docker.inspect(&container, "{{.State.Health.Status}}") == "healthy");
+    docker.must(&["rm", "-f", &container]);
+}
+
+fn restart(docker: &Docker) {
+    let container = docker.background(&["--restart", "on-failure:2", "box", "false"]);
+    wait_until("it is restarted", || {
+        docker.inspect(&container, "{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}") == "2 exited 1"
+    });
+    docker.must(&["rm", &container]);
+}
+
+fn terminal(docker: &Docker) {
+    // script(1) is the caller's terminal.
+    let socket = docker.directory.path().join("socket");
+    // Docker tells the size when the container runs already.
+    let inside = "test -t 0 && echo a term''inal; for i in \\$(seq 300); do stty size 2>&1 | grep '33 44' && break; sleep 0.1; done";
+    let command = format!(
+        "stty rows 33 cols 44; exec /usr/bin/docker --host unix://{} run --rm -it --runtime usk --network none box sh -c \"{inside}\"",
+        socket.display()
+    );
+    let output = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output();
+    let output = String::from_utf8_lossy(&output.expect("script runs").stdout).into_owned();
+    assert!(output.contains("a terminal") && output.contains("33 44"), "{output}");
+}
+
+fn many(docker: &Docker) {
+    const COUNT: usize = 100;
+    let arguments = ["run", "--rm", "--runtime", "usk", "--network", "none", "box", "echo", "hello"];
+    let children: Vec<Child> = (0..COUNT)
+        .map(|_| docker.command(&arguments).stdout(Stdio::piped()).spawn().expect("docker runs"))
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.stdout, b"hello\n");
+    }
+}
+
+fn build(docker: &Docker) {
+    let context = docker.directory.path().join("context");
+    fs::create_dir(&context).expect("a directory can be made");
+    fs::write(context.join("file"), "of the context\n").expect("a file can be written");
+    let steps = "FROM box\nCOPY file /file\nRUN mkdir -p /a/b && seq 100 > /a/b/c\nRUN rm /etc/passwd\nENV A=b\n\
+                 RUN echo $A > /a/d && touch -d @5 /a/b/c\nWORKDIR /a\nCMD [\"sh\", \"-c\", \"cat /file d; wc -l < b/c; ls /etc\"]\n";
+    fs::write(context.join("Dockerfile"), steps).expect("a file can be written");
+    docker.must(&["build", "--network", "none", "-t", "built", context.to_str().expect("text")]);
+    let done = docker.usk(&["built"]);
+    assert!(done.output.starts_with("of the context\nb\n100\n"), "{done:?}");
+    assert!(!done.output.contains("passwd"), "{done:?}");
+}

@@ -1,0 +1,108 @@
+//! The root and the mounts.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::bundle::Bundle;
+use crate::runtime::{Runtime, new_id};
+
+fn run(bundle: &Bundle) -> crate::runtime::Outcome {
+    Runtime::usk().verb(bundle, &["run", &new_id()])
+}
+
+fn add_mount(spec: &mut serde_json::Value, mount: serde_json::Value) {
+    spec["mounts"].as_array_mut().expect("a list").push(mount);
+}
+
+#[test]
+fn writes_go_to_the_root_of_the_bundle() {
+    let bundle = Bundle::of_script("echo written > /tmp/file; rm /etc/passwd");
+    assert_eq!(run(&bundle).status, 0);
+    assert_eq!(fs::read_to_string(bundle.rootfs().join("tmp/file")).expect("a file"), "written\n");
+    assert!(!bundle.rootfs().join("etc/passwd").exists());
+}
+
+#[test]
+fn a_read_only_root_refuses_writes_and_has_its_mount_points_made() {
+    let bundle = Bundle::with(|spec| {
+        spec["root"]["readonly"] = json!(true);
+        spec["process"]["args"] =
+            json!(["sh", "-c", "touch /tmp/x 2>/dev/null || echo refused; touch /new/place/x && echo made"]);
+        add_mount(spec, json!({ "destination": "/new/place", "type": "tmpfs", "source": "tmpfs" }));
+    });
+    let outcome = run(&bundle);
+    assert_eq!(outcome.output, "refused\nmade\n", "{outcome:?}");
+}
+
+#[test]
+fn binds_are_writable_unless_they_say_otherwise() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundle = Bundle::with(|spec| {
+        let source = directory.path().to_str().expect("text");
+        add_mount(
+            spec,
+            json!({ "destination": "/rw", "type": "bind", "source": source, "options": ["rbind"] }),
+        );
+        add_mount(
+            spec,
+            json!({ "destination": "/ro", "type": "none", "source": source, "options": ["bind", "ro"] }),
+        );
+        let script = "echo x > /rw/file; cat /ro/file; echo y > /ro/file || echo refused";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    let outcome = run(&bundle);
+    assert_eq!(outcome.output, "x\nrefused\n", "{outcome:?}");
+    assert_eq!(fs::read_to_string(directory.path().join("file")).expect("a file"), "x\n");
+}
+
+#[test]
+fn a_bind_without_execution_executes_nothing() {
+    let bundle = Bundle::with(|spec| {
+        let bind = json!({ "destination": "/no", "type": "bind", "source": "rootfs/bin", "options": ["bind", "noexec"] });
+        add_mount(spec, bind);
+        spec["process"]["args"] = json!(["sh", "-c", "/no/busybox true || echo refused"]);
+    });
+    assert_eq!(run(&bundle).output, "refused\n");
+}
+
+#[test]
+fn a_tmpfs_has_the_size_mode_and_owner_that_it_says() {
+    let bundle = Bundle::with(|spec| {
+        let options = json!(["size=1m", "mode=750", "uid=5", "gid=6"]);
+        add_mount(
+            spec,
+            json!({ "destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": options }),
+        );
+        let script = "stat -c '%a %u %g' /t; dd if=/dev/zero of=/t/x bs=2M count=1 2>/dev/null || echo full";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    assert_eq!(run(&bundle).output, "750 5 6\nfull\n");
+}
+
+#[test]
+fn masked_paths_are_empty_and_read_only_ones_refuse_writes() {
+    let bundle = Bundle::with(|spec| {
+        spec["linux"]["maskedPaths"] = json!(["/etc", "/proc/meminfo", "/not/there"]);
+        spec["linux"]["readonlyPaths"] = json!(["/tmp", "/not/there"]);
+        let script = "ls /etc | wc -l; wc -c < /proc/meminfo; touch /tmp/x 2>/dev/null || echo refused";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    assert_eq!(run(&bundle).output, "0\n0\nrefused\n");
+}
+
+#[test]
+fn what_cannot_be_mounted_is_named() {
+    for (mount, field) in [
+        (json!({ "destination": "/x", "type": "ext4", "source": "/dev/vda" }), "mounts[5]: type:"),
+        (json!({ "destination": "/x", "type": "bind", "source": "/not/there" }), "mounts[5]: source:"),
+        (json!({ "destination": "/x", "type": "bind" }), "mounts[5]: source:"),
+        (json!({ "destination": "/x", "type": "tmpfs", "options": ["size=moon"] }), "mounts[5]: options:"),
+        (json!({ "destination": "/x", "type": "tmpfs", "options": ["idmap"] }), "mounts[5]: options[0]:"),
+    ] {
+        let bundle = Bundle::with(|spec| add_mount(spec, mount));
+        let outcome = run(&bundle);
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.error.contains(field), "{field}: {outcome:?}");
+    }
+}

@@ -1,0 +1,163 @@
+//! From `create` to `delete`.
+
+use std::fs;
+
+use crate::bundle::Bundle;
+use crate::runtime::{Runtime, cgroups_named, new_id};
+
+#[test]
+fn a_container_goes_from_created_through_running_to_stopped_and_leaves_nothing() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    let created = usk.background(&bundle, &["create", "--pid-file", "pid", &id]);
+    assert_eq!(created.status, 0, "{created:?}");
+    assert_eq!(usk.status(&bundle, &id), "created");
+    assert!(!cgroups_named(&id).is_empty());
+    let pid = fs::read_to_string(bundle.file("pid")).expect("there is a pid file");
+    let state: serde_json::Value = serde_json::from_str(&usk.must(&bundle, &["state", &id])).expect("JSON");
+    assert_eq!(state["pid"].to_string(), pid);
+    usk.must(&bundle, &["start", &id]);
+    assert_eq!(usk.status(&bundle, &id), "running");
+    let refused = usk.verb(&bundle, &["delete", &id]);
+    assert_eq!(refused.status, 1);
+    assert!(refused.error.contains("that is not stopped: running"), "{refused:?}");
+    usk.must(&bundle, &["kill", &id, "KILL"]);
+    usk.wait_for_status(&bundle, &id, "stopped");
+    usk.must(&bundle, &["delete", &id]);
+    assert_eq!(usk.verb(&bundle, &["state", &id]).status, 1);
+    assert_eq!(cgroups_named(&id), Vec::<std::path::PathBuf>::new());
+    assert_eq!(fs::read_dir(usk.root()).expect("the root is there").count(), 0);
+}
+
+#[test]
+fn the_command_does_not_run_before_it_is_started() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script("echo ran > /tmp/ran");
+    assert_eq!(usk.background(&bundle, &["create", &id]).status, 0);
+    // Whatever the command would do it would have done before another process of the sandbox has come and gone.
+    usk.must(&bundle, &["exec", &id, "true"]);
+    assert!(!bundle.rootfs().join("tmp/ran").exists());
+    usk.must(&bundle, &["start", &id]);
+    usk.wait_for_status(&bundle, &id, "stopped");
+    assert_eq!(fs::read_to_string(bundle.rootfs().join("tmp/ran")).expect("it ran"), "ran\n");
+    usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn run_returns_the_exit_status_and_deletes() {
+    let usk = Runtime::usk();
+    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$; sleep 1000", 143)] {
+        let (bundle, id) = (Bundle::of_script(script), new_id());
+        let outcome = usk.verb(&bundle, &["run", &id]);
+        assert_eq!(outcome.status, status, "{script}: {outcome:?}");
+        assert_eq!(usk.verb(&bundle, &["state", &id]).status, 1);
+    }
+}
+
+#[test]
+fn run_keeps_the_container_where_asked() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script("echo hello");
+    assert_eq!(usk.must(&bundle, &["run", "--keep", &id]), "hello\n");
+    assert_eq!(usk.status(&bundle, &id), "stopped");
+    usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn the_end_of_the_containers_process_is_the_containers() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    let pid: i32 = fs::read_to_string(bundle.file("pid")).expect("a pid file").parse().expect("a number");
+    let all = usk.must(&bundle, &["ps", "--format", "json", &id]);
+    let all: Vec<i32> = serde_json::from_str(&all).expect("a list");
+    assert!(all.contains(&pid) && all.len() > 3, "{all:?}");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+        .expect("the process is there");
+    usk.wait_for_status(&bundle, &id, "stopped");
+    crate::runtime::wait_until("all processes end", || {
+        usk.must(&bundle, &["ps", "--format", "json", &id]).trim() == "null"
+    });
+    usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn signals_reach_the_command_and_all_processes_where_asked() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle =
+        Bundle::of_script("trap 'echo term > /tmp/term; exit 4' TERM; sleep 1000 & echo > /tmp/ready; wait");
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    crate::runtime::wait_until("the trap is set", || bundle.rootfs().join("tmp/ready").exists());
+    usk.must(&bundle, &["kill", &id]);
+    usk.wait_for_status(&bundle, &id, "stopped");
+    assert!(bundle.rootfs().join("tmp/term").exists());
+    usk.must(&bundle, &["kill", "--all", &id, "KILL"]);
+    usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn a_bundle_that_vanished_and_a_broken_state_can_be_deleted() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    let elsewhere = Bundle::of_command(&["true"]);
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    drop(bundle);
+    usk.must(&elsewhere, &["delete", "--force", &id]);
+    for contents in ["", "{", "{\"id\":1}"] {
+        let directory = usk.root().join(&id);
+        fs::create_dir(&directory).expect("a directory can be made");
+        fs::write(directory.join("state.json"), contents).expect("a file can be written");
+        assert_eq!(usk.verb(&elsewhere, &["state", &id]).status, 1);
+        usk.must(&elsewhere, &["list"]);
+        usk.must(&elsewhere, &["delete", "--force", &id]);
+        assert!(!directory.exists());
+    }
+}
+
+#[test]
+fn hooks_are_run_in_order_with_the_state() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|_| ());
+    let log = bundle.file("hooks");
+    let hook = |name: &str| {
+        let script = format!("echo {name} $(cat | grep -o '\"status\":\"[a-z]*\"') >> {}", log.display());
+        serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }])
+    };
+    bundle.configure(|spec| {
+        spec["hooks"] = serde_json::json!({
+            "prestart": hook("prestart"), "createRuntime": hook("createRuntime"),
+            "createContainer": hook("createContainer"), "poststart": hook("poststart"),
+            "startContainer": [{
+                "path": "/bin/sh", "env": ["PATH=/bin", "A=b"],
+                "args": ["sh", "-c", "grep -o created > /tmp/inside; echo $A >> /tmp/inside"],
+            }],
+            "poststop": hook("poststop"),
+        });
+        spec["process"]["args"] = serde_json::json!(["cat", "/tmp/inside"]);
+    });
+    assert_eq!(usk.must(&bundle, &["run", &id]), "created\nb\n");
+    let lines = fs::read_to_string(&log).expect("hooks were run");
+    let expected = [
+        ("prestart", "creating"),
+        ("createRuntime", "creating"),
+        ("createContainer", "creating"),
+        ("poststart", "running"),
+        ("poststop", "stopped"),
+    ];
+    let expected: String =
+        expected.iter().map(|(name, status)| format!("{name} \"status\":\"{status}\"\n")).collect();
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_hook_that_fails_keeps_the_container_from_being_made() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|spec| {
+        spec["hooks"] = serde_json::json!({ "createRuntime": [{ "path": "/bin/false" }] });
+    });
+    let outcome = usk.background(&bundle, &["create", &id]);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.error.contains("createRuntime hook #0"), "{outcome:?}");
+    assert_eq!(usk.verb(&bundle, &["state", &id]).status, 1);
+    assert!(cgroups_named(&id).is_empty());
+}

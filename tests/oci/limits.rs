@@ -1,0 +1,92 @@
+//! Resources, and what is done to a running container.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::bundle::Bundle;
+use crate::runtime::{Runtime, cgroups_named, new_id};
+
+/// The contents of a file of the container's cgroups, from whichever has it.
+fn cgroup_file(id: &str, file: &str) -> Option<String> {
+    cgroups_named(id).iter().find_map(|path| fs::read_to_string(path.join(file)).ok())
+}
+
+fn either(id: &str, first: &str, second: &str) -> String {
+    cgroup_file(id, first)
+        .or_else(|| cgroup_file(id, second))
+        .expect("the host has the controller")
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn limits_are_those_of_the_cgroup_and_shown_inside() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|spec| {
+        spec["linux"]["resources"]["memory"] = json!({ "limit": 104_857_600 });
+        spec["linux"]["resources"]["cpu"] = json!({ "shares": 512, "quota": 50_000, "period": 100_000 });
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    let outcome = usk.background(&bundle, &["run", "-d", &id]);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert_eq!(either(&id, "memory.limit_in_bytes", "memory.max"), "104857600");
+    assert!(["50000", "50000 100000"].contains(&&either(&id, "cpu.cfs_quota_us", "cpu.max")[..]));
+    let inside = usk.must(&bundle, &["exec", &id, "head", "-n1", "/proc/meminfo"]);
+    assert!(inside.contains("102400 kB"), "{inside}");
+    usk.must(&bundle, &["update", "--memory", "209715200", "--memory-swap", "-1", &id]);
+    assert_eq!(either(&id, "memory.limit_in_bytes", "memory.max"), "209715200");
+    fs::write(bundle.file("resources"), r#"{"memory":{"limit":157286400}}"#).expect("a file can be written");
+    usk.must(&bundle, &["update", "--resources", "resources", &id]);
+    assert_eq!(either(&id, "memory.limit_in_bytes", "memory.max"), "157286400");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn the_limit_on_tasks_is_the_guests() {
+    let usk = Runtime::usk();
+    let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done 2>/dev/null; echo survived";
+    let bundle = Bundle::with(|spec| {
+        spec["linux"]["resources"]["pids"] = json!({ "limit": 5 });
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    let outcome = usk.verb(&bundle, &["run", &new_id()]);
+    assert_ne!(outcome.output, "survived\n", "{outcome:?}");
+    bundle.configure(|spec| {
+        spec["linux"]["resources"]["pids"] = json!({ "limit": 50 });
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    assert_eq!(usk.verb(&bundle, &["run", &new_id()]).output, "survived\n");
+}
+
+#[test]
+fn a_paused_container_uses_no_time_and_goes_on_where_it_was() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script("while :; do :; done");
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    usk.must(&bundle, &["pause", &id]);
+    assert_eq!(usk.status(&bundle, &id), "paused");
+    let used = || -> u64 {
+        let stats = usk.must(&bundle, &["events", "--stats", &id]);
+        let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+        stats["data"]["cpu"]["usage"]["total"].as_u64().expect("a number")
+    };
+    // The monitor's own answers are counted as well, and take less than a tenth of this.
+    const LITTLE_NS: u64 = 50_000_000;
+    let before = used();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let paused = used() - before;
+    assert!(paused < LITTLE_NS, "{paused} ns while paused");
+    let refused = usk.verb(&bundle, &["exec", &id, "true"]);
+    assert!(refused.error.contains("cannot exec in a paused container"), "{refused:?}");
+    usk.must(&bundle, &["resume", &id]);
+    assert_eq!(usk.status(&bundle, &id), "running");
+    let before = used();
+    crate::runtime::wait_until("it goes on", || used() > before + LITTLE_NS);
+    usk.must(&bundle, &["exec", &id, "true"]);
+    // A paused one can be ended.
+    usk.must(&bundle, &["pause", &id]);
+    usk.must(&bundle, &["kill", &id, "KILL"]);
+    usk.wait_for_status(&bundle, &id, "stopped");
+    usk.must(&bundle, &["delete", &id]);
+}

@@ -1,0 +1,172 @@
+//! Podman with usk as the runtime, with storage and state in directories of the test's own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::bundle::Bundle;
+
+struct Podman {
+    directory: TempDir,
+}
+
+impl Podman {
+    fn new() -> Podman {
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+        let podman = Podman { directory: tempfile::tempdir().expect("a directory can be made") };
+        let bundle = Bundle::of_command(&["true"]);
+        let archive = podman.directory.path().join("box.tar");
+        let status =
+            Command::new("tar").arg("-C").arg(bundle.rootfs()).arg("-cf").arg(&archive).arg(".").status();
+        assert!(status.expect("tar runs").success());
+        podman.must(&["import", archive.to_str().expect("text"), "box"]);
+        podman
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let path = |name: &str| self.directory.path().join(name);
+        let mut command = Command::new("/usr/bin/podman");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.directory.path());
+        command
+            .arg("--root")
+            .arg(path("root"))
+            .arg("--runroot")
+            .arg(path("run"))
+            .arg("--tmpdir")
+            .arg(path("tmp"));
+        command.args(["--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--events-backend", "file"]);
+        command.args(["--runtime", env!("CARGO_BIN_EXE_usk-oci")]).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let output =
+            self.command(arguments).output().expect("podman is not installed: run tests/install-packages");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let (status, text) = self.run(arguments);
+        assert_eq!(status, 0, "{arguments:?}: {text}");
+        text.trim_end().to_owned()
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _ = self.run(&["rm", "--all", "--force", "--time", "0"]);
+    }
+}
+
+#[test]
+fn podman_runs_containers_on_usk() {
+    let podman = Podman::new();
+    let (status, text) =
+        podman.run(&["run", "--rm", "--network", "none", "box", "sh", "-c", "cat /proc/version; exit 3"]);
+    assert_eq!(status, 3);
+    assert!(text.contains("usk"), "{text}");
+    assert_eq!(podman.run(&["run", "--rm", "--network", "none", "box", "nosuch"]).0, 127);
+    let container = podman.must(&["run", "-d", "--network", "none", "box", "sleep", "1000"]);
+    assert_eq!(podman.run(&["exec", &container, "sh", "-c", "echo joined; exit 5"]), (5, "joined\n".into()));
+    podman.must(&["pause", &container]);
+    podman.must(&["unpause", &container]);
+    podman.must(&["stop", "-t", "1", &container]);
+    // The command is not process 1 of its sandbox: a signal that it does not handle ends it at once.
+    assert_eq!(
+        podman.must(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", &container]),
+        "exited 143"
+    );
+    podman.must(&["rm", &container]);
+    assert_eq!(podman.must(&["ps", "--all", "--quiet"]), "");
+}
+
+#[test]
+fn a_pod_has_two_containers_with_one_name() {
+    let podman = Podman::new();
+    podman.must(&["pod", "create", "--name", "pod", "--hostname", "together", "--network", "none"]);
+    for name in ["one", "other"] {
+        podman.must(&["run", "-d", "--pod", "pod", "--name", name, "box", "sleep", "1000"]);
+    }
+    for name in ["one", "other"] {
+        assert_eq!(podman.must(&["exec", name, "hostname"]), "together");
+    }
+    podman.must(&["pod", "rm", "--force", "--time", "0", "pod"]);
+    assert_eq!(podman.must(&["ps", "--all", "--quiet"]), "");
+}
+
+#[test]
+fn an_image_is_built() {
+    let podman = Podman::new();
+    let context = podman.directory.path().join("context");
+    fs::create_dir(&context).expect("a directory can be made");
+    fs::write(context.join("Dockerfile"), "FROM localhost/box\nRUN seq 3 > /file\nCMD cat /file\n")
+        .expect("a file can be written");
+    let path = context.to_str().expect("text");
+    podman.must(&["build", "--isolation", "oci", "--network", "none", "-t", "built", path]);
+    assert_eq!(podman.must(&["run", "--rm", "--network", "none", "built"]), "1\n2\n3");
+}
+
+#[test]
+fn an_ordinary_users_podman_runs_containers_on_usk() {
+    const NOBODY: u32 = 65534;
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions can be set");
+    };
+    set_mode(directory.path(), 0o755);
+    let home = directory.path().join("home");
+    let (run, usk) = (home.join("run"), directory.path().join("usk-oci"));
+    for path in [&home, &run] {
+        fs::create_dir(path).expect("a directory can be made");
+        chown(path, Some(NOBODY), Some(NOBODY)).expect("it can be given away");
+    }
+    set_mode(&run, 0o700);
+    // Where an ordinary user can reach it.
+    fs::copy(env!("CARGO_BIN_EXE_usk-oci"), &usk).expect("the runtime can be copied");
+    let bundle = Bundle::of_command(&["true"]);
+    let archive = directory.path().join("box.tar");
+    let owner = ["--owner", "0", "--group", "0"];
+    let status = Command::new("tar")
+        .args(owner)
+        .arg("-C")
+        .arg(bundle.rootfs())
+        .arg("-cf")
+        .arg(&archive)
+        .arg(".")
+        .status();
+    assert!(status.expect("tar runs").success());
+    let podman = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "/usr/bin/podman"]);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &home);
+        command.env("XDG_RUNTIME_DIR", &run).current_dir(&home).stdin(Stdio::null());
+        command.args(["--storage-driver", "vfs", "--events-backend", "file", "--cgroup-manager", "cgroupfs"]);
+        let output = command.arg("--runtime").arg(&usk).args(arguments).output().expect("setpriv runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code().unwrap_or(-1), text, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let imported = podman(&["import", archive.to_str().expect("text"), "box"]);
+    assert_eq!(imported.0, 0, "{imported:?}");
+    let script = "id -u; touch /file && stat -c %u /file; exit 3";
+    let done = podman(&["run", "--rm", "--network", "none", "box", "sh", "-c", script]);
+    assert_eq!((done.0, &done.1[..]), (3, "0\n0\n"), "{done:?}");
+    let _ = podman(&["rm", "--all", "--force", "--time", "0"]);
+}
+
+#[test]
+fn podman_finds_the_runtime_that_the_settings_name() {
+    // What `usk install` writes; that it does is tested beside it.
+    let podman = Podman::new();
+    let settings = podman.directory.path().join("containers.conf");
+    let text = format!("[engine.runtimes]\nsandbox = [{:?}]\n", env!("CARGO_BIN_EXE_usk-oci"));
+    fs::write(&settings, text).expect("a file can be written");
+    let mut command =
+        podman.command(&["--runtime", "sandbox", "run", "--rm", "--network", "none", "box", "true"]);
+    let output = command.env("CONTAINERS_CONF", &settings).output().expect("podman runs");
+    assert!(output.status.success(), "{output:?}");
+}

@@ -1,0 +1,102 @@
+//! What a configuration says about the process, seen from inside.
+
+use serde_json::json;
+
+use crate::bundle::Bundle;
+use crate::runtime::{Runtime, new_id};
+
+fn output_of(change: impl FnOnce(&mut serde_json::Value)) -> String {
+    Runtime::usk().must(&Bundle::with(change), &["run", &new_id()])
+}
+
+fn script(spec: &mut serde_json::Value, script: &str) {
+    spec["process"]["args"] = json!(["sh", "-c", script]);
+}
+
+#[test]
+fn user_groups_and_umask_are_the_configurations() {
+    let output = output_of(|spec| {
+        spec["process"]["user"] = json!({ "uid": 1000, "gid": 5, "additionalGids": [7, 9], "umask": 63 });
+        script(spec, "id -u; id -G; umask; echo $HOME");
+    });
+    assert_eq!(output, "1000\n5 7 9\n0077\n/tmp\n");
+}
+
+#[test]
+fn capabilities_are_the_configurations_and_mean_something() {
+    let sets = "grep -h Cap /proc/self/status";
+    let output = output_of(|spec| {
+        spec["process"]["capabilities"] = json!({
+            "bounding": ["CAP_CHOWN", "CAP_KILL"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"],
+            "inheritable": [], "ambient": [],
+        });
+        script(spec, &format!("{sets}; touch /tmp/a; chown 5 /tmp/a && echo owned"));
+    });
+    // An exec as root has what is in the bounding set.
+    assert!(output.contains("CapBnd:\t0000000000000021\n"), "{output}");
+    assert!(output.ends_with("owned\n"), "{output}");
+    let output = output_of(|spec| {
+        spec["process"]["capabilities"] = json!({});
+        script(spec, "touch /tmp/a; chown 5 /tmp/a 2>/dev/null || echo refused");
+    });
+    assert_eq!(output, "refused\n");
+}
+
+#[test]
+fn limits_environment_and_directory_are_the_configurations() {
+    let output = output_of(|spec| {
+        spec["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);
+        spec["process"]["env"] = json!(["PATH=/bin", "A=1", "A=2"]);
+        spec["process"]["cwd"] = json!("/tmp/new/directory");
+        script(spec, "ulimit -Sn; ulimit -Hn; echo $A; pwd");
+    });
+    assert_eq!(output, "100\n200\n2\n/tmp/new/directory\n");
+}
+
+#[test]
+fn names_and_privileges_are_the_configurations() {
+    let output = output_of(|spec| {
+        spec["hostname"] = json!("somebody");
+        spec["domainname"] = json!("somewhere");
+        spec["process"]["oomScoreAdj"] = json!(17);
+        script(
+            spec,
+            "hostname; cat /proc/sys/kernel/domainname; grep NoNew /proc/self/status; cat /proc/self/oom_score_adj",
+        );
+    });
+    assert_eq!(output, "somebody\nsomewhere\nNoNewPrivs:\t1\n17\n");
+}
+
+#[test]
+fn the_containers_process_is_in_a_network_namespace_of_its_own() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    let pid = std::fs::read_to_string(bundle.file("pid")).expect("a pid file");
+    let namespace =
+        |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).expect("there is a process");
+    assert_ne!(namespace(&pid), namespace("self"));
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn descriptors_beside_the_standard_ones_are_passed_on_where_asked() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script("echo of the command >&3");
+    // A shell numbers the descriptor.
+    let script = "exec 3>passed; \"$@\"; exec 3>&-";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_usk-oci"), "--root"]).arg(usk.root());
+    command.args(["run", "--preserve-fds", "1", &id]).current_dir(bundle.path());
+    assert!(command.status().expect("it runs").success());
+    assert_eq!(std::fs::read_to_string(bundle.file("passed")).expect("text"), "of the command\n");
+}
+
+#[test]
+fn the_domain_name_can_be_set_as_sysctl() {
+    let output = output_of(|spec| {
+        spec["linux"]["sysctl"] = json!({ "kernel.domainname": "set" });
+        script(spec, "cat /proc/sys/kernel/domainname");
+    });
+    assert_eq!(output, "set\n");
+}
