@@ -11,7 +11,7 @@ use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::task::{ExitStatus, INIT_PID, MainProcess, spawn_beside, spawn_main};
+use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main};
 use usk_sentry::vfs::MountNamespace;
 use usk_sentry::{Kernel, Report};
 
@@ -56,6 +56,7 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
         tracing::error!(%failure, "the gofer is gone or broken");
         child::exit(LOST);
     });
+    reserve_main(kernel).context("cannot start the first process")?;
     let (gate, opened) = mpsc::channel();
     std::thread::scope(|scope| {
         let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
@@ -212,13 +213,12 @@ fn signal_terminal(kernel: &Kernel, pid: i32, number: i32) {
     }
 }
 
-/// Sends a signal to every process but init.
+/// Sends a signal to every process.
 fn signal_all(kernel: &Kernel, number: i32) {
     let Some(signal) = Signal::from_number(number) else { return };
     let groups: Vec<_> = {
         let table = kernel.tasks.lock();
-        let processes = table.processes().filter(|(pid, _)| *pid != INIT_PID);
-        processes.map(|(_, process)| process.group.clone()).collect()
+        table.processes().map(|(_, process)| process.group.clone()).collect()
     };
     for group in groups {
         let _ = kernel.signal_group(&group, SignalInfo::kernel(signal));

@@ -88,6 +88,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         gated: true,
         hostname,
         domainname: domain.cloned(),
+        command_is_init: true,
         descriptors: Vec::new(),
         mounts: layout.mounts,
         masked: paths(masked, "linux.maskedPaths")?,
