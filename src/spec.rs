@@ -14,6 +14,8 @@ use crate::command_line::PlatformChoice;
 pub struct SandboxSpec {
     /// The command.
     pub process: ProcessSpec,
+    /// The command is process 1 of its sandbox, with all that this means, instead of having an init above it.
+    pub command_is_init: bool,
     /// Descriptors of the host that the command has beside the standard ones, numbered from 3.
     pub descriptors: Vec<OwnedFd>,
     /// Wait for [`ToSandbox::Start`](crate::control::ToSandbox::Start) before the command runs.

@@ -14,7 +14,8 @@ use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
 use crate::task::workers::Workers;
 use crate::task::{
-    Dispatcher, ExitStatus, INIT_PID, Process, ResourceLimits, StopEvent, Task, TaskTable, ThreadGroup, Usage,
+    Dispatcher, ExitStatus, INIT_PID, OUTSIDE_PID, Process, ResourceLimits, StopEvent, Task, TaskTable,
+    ThreadGroup, Usage,
 };
 use crate::time::Timers;
 use crate::tty::Terminals;
@@ -97,8 +98,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// A kernel with one process, init, which runs no guest code.
-    pub fn new(platform: Arc<dyn Platform>, limits: SandboxLimits, host_name: &[u8]) -> Arc<Self> {
+    /// A kernel with one process, which runs no guest code. It is init, unless the command shall be.
+    pub fn new(
+        platform: Arc<dyn Platform>,
+        limits: SandboxLimits,
+        host_name: &[u8],
+        command_is_init: bool,
+    ) -> Arc<Self> {
+        let own_pid = if command_is_init { OUTSIDE_PID } else { INIT_PID };
         let timers = Arc::new(Timers::new());
         // Counted before any thread is bound to one processor.
         usk_platform::host::processor_count();
@@ -107,7 +114,7 @@ impl Kernel {
             terminals: Terminals::new(&timers),
             unix: UnixNamespace::new(),
             workers: Workers::new(),
-            tasks: Mutex::default(),
+            tasks: Mutex::new(TaskTable::new(own_pid)),
             timers,
             limits,
             ipc: Ipc::default(),
@@ -126,15 +133,13 @@ impl Kernel {
         });
         kernel.terminals.attach(Arc::downgrade(&kernel));
         let mut table = kernel.tasks.lock();
-        let pid = table.allocate_pid();
-        debug_assert_eq!(pid, Ok(INIT_PID));
         table.insert_process(Process {
-            group: ThreadGroup::new(INIT_PID, Arc::default(), ResourceLimits::default(), 0),
+            group: ThreadGroup::new(own_pid, Arc::default(), ResourceLimits::default(), 0),
             parent: 0,
             parent_thread: 0,
             children: Vec::new(),
-            process_group: INIT_PID,
-            session: INIT_PID,
+            process_group: own_pid,
+            session: own_pid,
             exit_signal: None,
             zombie: None,
             event: None,
@@ -319,7 +324,7 @@ impl Kernel {
         process.event = Some(event);
         let (parent, usage) = (process.parent, process.group.usage());
         let uid = process.group.any_thread().map(|task| task.credentials().uid).unwrap_or_default();
-        if parent == INIT_PID {
+        if parent == table.own() {
             return;
         }
         let Some(parent) = table.process(parent) else { return };

@@ -61,7 +61,8 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let Sentry { mut spec, lanes, control, .. } = sentry;
     let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
     let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
-    let kernel = Kernel::new(platform, SandboxLimits { tasks, memory }, spec.hostname.as_bytes());
+    let limits = SandboxLimits { tasks, memory };
+    let kernel = Kernel::new(platform, limits, spec.hostname.as_bytes(), spec.command_is_init);
     if let Some(name) = &spec.domainname {
         kernel.uts.lock().domain = name.as_bytes().to_vec();
     }

@@ -34,7 +34,8 @@ pub(super) fn make_console(
     poller: &Arc<HostPoller>,
     streams: &[Option<OwnedFd>],
 ) -> Result<()> {
-    let input = streams.first().and_then(Option::as_ref).context("there is no standard input: leave -t out")?;
+    let input =
+        streams.first().and_then(Option::as_ref).context("there is no standard input: leave -t out")?;
     let copy = input.try_clone().context("cannot take over the terminal")?;
     let terminal = HostTerminal::new(copy, poller, &kernel.terminals)
         .context("cannot use the terminal: standard input is none; leave -t out")?;
@@ -43,7 +44,10 @@ pub(super) fn make_console(
 }
 
 /// Puts the console in place of the streams that are a terminal.
-pub(super) fn use_console(namespace: &Arc<MountNamespace>, files: &mut [Option<Arc<OpenFile>>]) -> Result<()> {
+pub(super) fn use_console(
+    namespace: &Arc<MountNamespace>,
+    files: &mut [Option<Arc<OpenFile>>],
+) -> Result<()> {
     let how = OpenHow::existing(OpenFlags::RDWR | OpenFlags::NOCTTY);
     let console = namespace
         .with_names(|names| names.open(&names.root, b"/dev/console", how, None))

@@ -52,6 +52,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
     };
     let spec = SandboxSpec {
         process,
+        command_is_init: false,
         descriptors: Vec::new(),
         gated: false,
         hostname: arguments.hostname,

@@ -78,7 +78,7 @@ fn sys_kill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         table
             .processes()
             .filter(|(other, process)| match pid {
-                -1 => *other != own_pid && *other != INIT_PID,
+                -1 => *other != own_pid && *other > INIT_PID,
                 _ => Some(process.process_group) == wanted,
             })
             .map(|(_, process)| process.group.clone())
@@ -98,8 +98,6 @@ fn sys_kill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
 fn send_to_process(current: &Current, group: &Arc<ThreadGroup>, signal: Option<Signal>) -> Result<(), Errno> {
     check_permission(current, group, signal)?;
     match signal {
-        // Init takes no signals from inside.
-        Some(_) if group.tgid == INIT_PID => Ok(()),
         Some(signal) => current.task.kernel.signal_group(group, from_user(current, signal, code::SI_USER)),
         None => Ok(()),
     }

@@ -122,6 +122,8 @@ fn exit_statuses_and_messages_of_run_and_exec_are_the_same() {
         command(&["sh", "-c", "echo out; echo err >&2; exit 3"]),
         &[Verb(&["run", "ID"]), Verb(&["run", "a/b"]), Verb(&["run", ""])],
     );
+    let as_init = "echo $$ $PPID; kill -9 $$; kill -TERM 1; (kill -INT 1); echo alive; trap 'echo T' TERM; kill $$; exit 9";
+    compare(|spec| spec["process"]["args"] = json!(["sh", "-c", as_init]), &[Verb(&["run", "ID"])]);
     for arguments in [&["nosuch"], &["/nosuch"], &["/tmp"], &["/etc/passwd"]] {
         compare(command(arguments), &[Background(&["create", "ID"]), Verb(&["run", "ID"])]);
     }

@@ -133,6 +133,7 @@ const CHECKS: &[(&str, fn(&Docker))] = &[
     ("limits are kept", limits),
     ("health is checked", health),
     ("what fails is restarted", restart),
+    ("an init of Docker's own is process 1", init),
     ("a terminal is one", terminal),
     ("many start and go at the same time", many),
     ("an image is built", build),
@@ -329,6 +330,11 @@ fn restart(docker: &Docker) {
         docker.inspect(&container, "{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}") == "2 exited 1"
     });
     docker.must(&["rm", &container]);
+}
+
+fn init(docker: &Docker) {
+    let done = docker.usk(&["--init", "box", "sh", "-c", "cat /proc/1/comm; exit 6"]);
+    assert_eq!((done.status, &done.output[..], &done.error[..]), (6, "docker-init\n", ""));
 }
 
 fn terminal(docker: &Docker) {

@@ -100,3 +100,29 @@ fn the_domain_name_can_be_set_as_sysctl() {
     });
     assert_eq!(output, "set\n");
 }
+
+#[test]
+fn the_command_is_process_1_and_adopts_orphans() {
+    // The inner shell ends at once, and leaves its child to whoever is process 1.
+    let orphan =
+        "sh -c 'sleep 1000 & echo $! > /tmp/orphan'; read pid < /tmp/orphan; grep PPid: /proc/$pid/status";
+    let output =
+        output_of(|spec| script(spec, &format!("echo $$ $PPID; {orphan}; ls /proc | grep -x 0 || true")));
+    assert_eq!(output, "1 0\nPPid:\t1\n");
+}
+
+#[test]
+fn signals_that_process_1_does_not_handle_do_not_reach_it_from_inside() {
+    let inside = "kill -KILL 1; kill -TERM 1; kill -STOP 1; echo alive; trap 'echo asked' TERM; kill -TERM 1; echo done";
+    assert_eq!(output_of(|spec| script(spec, inside)), "alive\nasked\ndone\n");
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    usk.must(&bundle, &["kill", &id, "TERM"]);
+    // Whatever the signal does it has done before another process has come and gone.
+    usk.must(&bundle, &["exec", &id, "true"]);
+    assert_eq!(usk.status(&bundle, &id), "running");
+    usk.must(&bundle, &["kill", &id, "KILL"]);
+    usk.wait_for_status(&bundle, &id, "stopped");
+    usk.must(&bundle, &["delete", &id]);
+}

@@ -113,6 +113,10 @@ fn stay_stopped(current: &mut Current) {
 
 fn act_by_default(current: &mut Current, signal: Signal) -> Outcome {
     let task = current.task.clone();
+    // It was blocked when it came; only what is from outside, or a fault, has come as far as this otherwise.
+    if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) && task.group.is_protected_from(signal, false) {
+        return Outcome::Resume;
+    }
     match signal.default_action() {
         DefaultAction::Ignore | DefaultAction::Continue => Outcome::Resume,
         DefaultAction::Stop => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use usk_abi::signal::code::SI_KERNEL;
 use usk_abi::signal::{SIG_DFL, SIG_IGN, SignalInfo, SignalSet};
 use usk_abi::{Errno, PollEvents, Signal};
 
@@ -33,12 +34,16 @@ fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Re
     if state.threads.is_empty() {
         return Ok(Sent::Done);
     }
+    let forced = info.code == SI_KERNEL;
     if signal == Signal::SIGKILL {
+        if group.is_protected_from(signal, forced) {
+            return Ok(Sent::Done);
+        }
         begin_exit_locked(state, ExitStatus::Signaled { signal, core: false });
         return Ok(Sent::Done);
     }
     let sent = cancel_opposites(state, signal);
-    if is_dropped(group, state, target, signal) {
+    if is_dropped(group, state, target, signal, forced) {
         return Ok(sent);
     }
     let queue_limit = group.limits.lock().soft(Resource::PendingSignals);
@@ -46,19 +51,13 @@ fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Re
     match target {
         Some(task) => {
             let mut signals = task.signals.lock();
-            if signal.is_realtime()
-                && full(signals.pending.len())
-                && info.code != usk_abi::signal::code::SI_KERNEL
-            {
+            if signal.is_realtime() && full(signals.pending.len()) && !forced {
                 return Err(Errno::EAGAIN);
             }
             signals.pending.add(signal, info);
         }
         None => {
-            if signal.is_realtime()
-                && full(state.pending.len())
-                && info.code != usk_abi::signal::code::SI_KERNEL
-            {
+            if signal.is_realtime() && full(state.pending.len()) && !forced {
                 return Err(Errno::EAGAIN);
             }
             state.pending.add(signal, info);
@@ -94,8 +93,14 @@ fn cancel_opposites(state: &mut GroupState, signal: Signal) -> Sent {
 }
 
 /// True if the signal would be ignored on delivery and nobody keeps it blocked for later.
-fn is_dropped(group: &ThreadGroup, state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) -> bool {
-    if !group.actions.load().is_ignored(signal) {
+fn is_dropped(
+    group: &ThreadGroup,
+    state: &GroupState,
+    target: Option<&Arc<Task>>,
+    signal: Signal,
+    forced: bool,
+) -> bool {
+    if !group.actions.load().is_ignored(signal) && !group.is_protected_from(signal, forced) {
         return false;
     }
     let Some(task) = target.or(state.threads.first()) else { return true };
@@ -135,6 +140,9 @@ pub(crate) fn force_signal(task: &Arc<Task>, info: SignalInfo) {
         if blocked || action.handler == SIG_IGN {
             actions.set(signal, usk_abi::signal::SignalAction { handler: SIG_DFL, ..action });
             signals.blocked = signals.blocked.without(signal);
+        }
+        if actions.get(signal).handler == SIG_DFL {
+            task.group.expose();
         }
         signals.pending.add(signal, info);
     }

@@ -161,10 +161,17 @@ pub struct MainProcess {
     pub oom_score_adj: i32,
 }
 
-/// Starts the main process, in init's session, with the console as its terminal. Its end is the sandbox's.
-pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> {
+/// Reserves the main process's identifier, which others that start before it must not get.
+pub fn reserve_main(kernel: &Kernel) -> Result<(), Errno> {
     let pid = kernel.tasks.lock().allocate_pid()?;
     kernel.set_main_pid(pid);
+    Ok(())
+}
+
+/// Starts the main process, in init's session, with the console as its terminal. Its end is the sandbox's. Its identifier
+/// has been reserved.
+pub fn spawn_main(kernel: &Arc<Kernel>, main: MainProcess) -> Result<(), Errno> {
+    let pid = kernel.main_pid();
     if let Some(console) = kernel.terminals.console() {
         kernel.terminals.give(console, INIT_PID, pid);
     }
@@ -205,6 +212,9 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     let actions: Arc<SignalActions> = Arc::default();
     actions.ignore(main.ignored_signals);
     let group = ThreadGroup::new(pid, actions, main.limits, now);
+    if pid == INIT_PID {
+        group.protect();
+    }
     group.oom_score_adj.store(main.oom_score_adj.cast_unsigned(), Ordering::Relaxed);
     let mm = new_mm(kernel, &group, 0)?;
     let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
@@ -227,10 +237,11 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     let mut table = kernel.tasks.lock();
     group.state.lock().threads.push(task.clone());
     table.insert_thread(pid, task.clone());
+    let parent = table.own();
     table.insert_process(Process {
         group,
-        parent: INIT_PID,
-        parent_thread: INIT_PID,
+        parent,
+        parent_thread: parent,
         children: Vec::new(),
         process_group: pid,
         session,

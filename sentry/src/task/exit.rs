@@ -9,7 +9,7 @@ use usk_platform::host;
 
 use crate::kernel::Kernel;
 use crate::signal::send_to_group;
-use crate::task::table::{INIT_PID, TaskTable, Zombie};
+use crate::task::table::{TaskTable, Zombie};
 use crate::task::{Current, ExitStatus, Task, ThreadGroup};
 
 /// Ends the task: nothing of it is left but, for the last thread of a process, a zombie.
@@ -109,7 +109,7 @@ fn end_process(
         .iter()
         .filter_map(|child| table.process(*child).map(|process| process.process_group))
         .collect();
-    let parent = table.process(pid).map(|process| process.parent).unwrap_or(INIT_PID);
+    let parent = table.process(pid).map_or(table.own(), |process| process.parent);
     let parent_links_session = table
         .process(parent)
         .is_some_and(|other| other.process_group != process_group && other.session == session);
@@ -164,12 +164,12 @@ fn notify_parent_of_end(kernel: &Kernel, table: &mut TaskTable, pid: i32) {
     let Some(process) = table.process(pid) else { return };
     let Some(zombie) = process.zombie else { return };
     let Some(parent) = table.process(process.parent) else { return };
-    let is_init = process.parent == INIT_PID;
+    let is_sandboxs = process.parent == table.own();
     let parent_group = parent.group.clone();
     let reaps_itself =
         process.exit_signal == Some(Signal::SIGCHLD) && parent_group.actions.load().reaps_children_itself();
     if let Some(signal) = process.exit_signal
-        && !is_init
+        && !is_sandboxs
     {
         let (code, status) = match zombie.status {
             ExitStatus::Exited(code) => (code::CLD_EXITED, code & 0xff),
@@ -187,7 +187,7 @@ fn notify_parent_of_end(kernel: &Kernel, table: &mut TaskTable, pid: i32) {
         info.signo = signal.number();
         let _ = send_to_group(&parent_group, info);
     }
-    if is_init || reaps_itself {
+    if is_sandboxs || reaps_itself {
         kernel.forget_process(table, pid);
     }
     parent_group.child_events.notify(PollEvents::IN);

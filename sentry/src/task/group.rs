@@ -1,13 +1,13 @@
 //! A thread group: what user space calls a process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use usk_abi::Signal;
-use usk_abi::signal::{SignalAction, SignalSet};
+use usk_abi::signal::{SIG_DFL, SignalAction, SignalSet};
 
 use crate::signal::{PendingSignals, SignalActions};
 use crate::task::{ResourceLimits, Task, Usage};
@@ -86,6 +86,8 @@ pub struct ThreadGroup {
     pub start_boottime_ns: AtomicU64,
     /// `oom_score_adj` as `/proc` shows and takes it; kept, not acted upon.
     pub oom_score_adj: AtomicU32,
+    /// Whether signals that it has no handler for do not reach it (`SIGNAL_UNKILLABLE`): it is init, and runs guest code.
+    protected: AtomicBool,
 }
 
 impl ThreadGroup {
@@ -106,7 +108,26 @@ impl ThreadGroup {
             timers: ProcessTimers::default(),
             start_boottime_ns: AtomicU64::new(now_boottime_ns),
             oom_score_adj: AtomicU32::new(0),
+            protected: AtomicBool::new(false),
         })
+    }
+
+    /// Makes it init: before it runs.
+    pub(crate) fn protect(&self) {
+        self.protected.store(true, Ordering::Relaxed);
+    }
+
+    /// A fault of its own reaches it all the same, and nothing protects it from then on (`force_sig_info_to_task`).
+    pub(crate) fn expose(&self) {
+        self.protected.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a signal that would act by default does not act on it. `forced` is a signal from outside the sandbox:
+    /// SIGKILL and SIGSTOP act then (`sig_task_ignored`).
+    pub(crate) fn is_protected_from(&self, signal: Signal, forced: bool) -> bool {
+        self.protected.load(Ordering::Relaxed)
+            && self.actions.load().get(signal).handler == SIG_DFL
+            && !(forced && matches!(signal, Signal::SIGKILL | Signal::SIGSTOP))
     }
 
     /// The live threads.

@@ -28,7 +28,7 @@ pub use completion::Completion;
 pub use credentials::{ALL_CAPABILITIES, Credentials};
 pub(crate) use current::PendingRestart;
 pub use current::{Current, LastFault};
-pub use exec::{ExecuteRequest, MainProcess, execute, spawn_beside, spawn_main};
+pub use exec::{ExecuteRequest, MainProcess, execute, reserve_main, spawn_beside, spawn_main};
 pub(crate) use exit::ticks;
 pub(crate) use group::begin_exit_locked;
 pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};
@@ -36,6 +36,7 @@ pub use limits::{Limit, RESOURCE_COUNT, Resource, ResourceLimits, UNLIMITED, Usa
 pub use lost::watch as watch_for_lost;
 pub use program::{ProgramRequest, find_program};
 pub use run::Dispatcher;
+pub(crate) use table::OUTSIDE_PID;
 pub use table::{INIT_PID, Process, StopEvent, TaskTable, Zombie};
 pub use task::{COMMAND_NAME_LENGTH, Task, TaskSignals};
 pub use wait::{WaitOptions, WaitTarget, Waited, wait};

@@ -12,8 +12,11 @@ use crate::task::{ExitStatus, Task, ThreadGroup, Usage};
 const PID_LIMIT: i32 = 4_194_304;
 /// After a wrap, identifiers start again here (`RESERVED_PIDS`).
 const RESERVED_PIDS: i32 = 300;
-/// The sandbox's own first process. It runs no guest code: it adopts orphans and reaps them.
+/// The first process: it adopts orphans. It is the sandbox's own and runs no guest code, or it is the command.
 pub const INIT_PID: i32 = 1;
+/// The sandbox's own process where the command is the first: what is outside, as Linux's idle task and the parents beyond a
+/// PID namespace are. Guests see its number as a parent's and can name it nowhere.
+pub(crate) const OUTSIDE_PID: i32 = 0;
 
 /// A change of a process's state that its parent may ask for with `wait4(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +67,25 @@ pub struct Zombie {
 }
 
 /// The tree and the identifiers. One lock guards it all: Linux's `tasklist_lock`.
-#[derive(Default)]
 pub struct TaskTable {
+    /// The sandbox's own process, which is there from the beginning to the end: [`INIT_PID`] or [`OUTSIDE_PID`].
+    own: i32,
     processes: BTreeMap<i32, Process>,
     threads: HashMap<i32, Arc<Task>>,
     last_pid: i32,
 }
 
 impl TaskTable {
+    /// An empty tree, in which the sandbox's own process will have this identifier.
+    pub(crate) fn new(own: i32) -> Self {
+        TaskTable { own, processes: BTreeMap::new(), threads: HashMap::new(), last_pid: own }
+    }
+
+    /// The sandbox's own process. It reaps whatever is its child.
+    pub(crate) fn own(&self) -> i32 {
+        self.own
+    }
+
     /// Reserves an identifier that names no thread, process, group or session.
     pub(crate) fn allocate_pid(&mut self) -> Result<i32, Errno> {
         for _ in 0..PID_LIMIT {
@@ -148,12 +162,16 @@ impl TaskTable {
         Some(process)
     }
 
-    /// Who adopts the children of `pid`: its nearest ancestor that is a subreaper and lives, or init.
+    /// Who adopts the children of `pid`: its nearest ancestor that is a subreaper and lives, or init. Init's own children
+    /// are the sandbox's, and so are all while the command that will be init has not started.
     pub(crate) fn reaper_of(&self, pid: i32) -> i32 {
+        if pid == INIT_PID || !self.processes.contains_key(&INIT_PID) {
+            return self.own;
+        }
         let mut at = pid;
         while let Some(process) = self.processes.get(&at) {
             at = process.parent;
-            if at == INIT_PID {
+            if at == INIT_PID || at == self.own {
                 break;
             }
             if self.processes.get(&at).is_some_and(|parent| parent.is_subreaper && parent.zombie.is_none()) {
@@ -191,7 +209,7 @@ impl TaskTable {
     pub fn is_orphaned_group(&self, group: i32, leaving: Option<i32>) -> bool {
         !self.process_group(group).any(|(pid, process)| {
             Some(pid) != leaving
-                && process.parent != INIT_PID
+                && process.parent != self.own
                 && self
                     .processes
                     .get(&process.parent)

@@ -69,7 +69,7 @@ impl Directory for Root {
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
         let mut entries = self.fixed.entries()?;
         let table = self.kernel.tasks.lock();
-        entries.extend(table.processes().map(|(pid, _)| Entry {
+        entries.extend(table.processes().filter(|(pid, _)| *pid > 0).map(|(pid, _)| Entry {
             name: pid.to_string().into_bytes(),
             inode: super::inode_number(pid, 0),
             file_type: FileType::Directory,
@@ -82,7 +82,8 @@ impl Directory for Root {
     }
 
     fn subdirectories(&self) -> u32 {
-        1 + u32::try_from(self.kernel.tasks.lock().processes().count()).unwrap_or(0)
+        let count = self.kernel.tasks.lock().processes().filter(|(pid, _)| *pid > 0).count();
+        1 + u32::try_from(count).unwrap_or(0)
     }
 }
 
