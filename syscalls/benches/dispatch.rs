@@ -228,7 +228,7 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
     let ((orders, to_guest), (from_guest, answers)) = (channel(), channel());
     let line = Line { orders: to_guest, answers: from_guest };
     let platform = Arc::new(FakePlatform { layout: layout(), line: Mutex::new(Some(line)) });
-    let kernel = Kernel::new(platform, SandboxLimits { tasks: 10, memory: 1 << 30 }, b"bench");
+    let kernel = Kernel::new(platform, SandboxLimits { tasks: 10, memory: 1 << 30 }, b"bench", false);
     kernel.set_dispatcher(TableDispatcher::new(None));
 
     let tmpfs = Tmpfs::new(TmpfsOptions::default());
@@ -260,7 +260,7 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
     };
     let limits = ResourceLimits::default();
     let (files, fs) = (Arc::new(files), Arc::new(fs));
-    let main = MainProcess { request, files, fs, limits, ignored_signals: SignalSet(0) };
+    let main = MainProcess { request, files, fs, limits, ignored_signals: SignalSet(0), oom_score_adj: 0 };
     spawn_main(&kernel, main).expect("a process");
     (orders, answers)
 }
