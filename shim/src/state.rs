@@ -80,7 +80,8 @@ impl Directory {
             .create(root)
             .with_context(|| format!("cannot make {}", root.display()))?;
         let path = root.join(id);
-        match fs::DirBuilder::new().mode(0o711).create(&path) {
+        // Who can reach the monitor's socket can do anything to the container.
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 bail!("container with given ID already exists")
             }

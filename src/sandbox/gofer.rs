@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use usk_gofer::{ExportMode, MountCrossing, SelfDescriptors, Sharing};
-use usk_platform::host::credentials::{Capabilities, become_user, keep_capabilities};
+use usk_platform::host::credentials::{Capabilities, become_user, has_capability, keep_capabilities};
 use usk_platform::host::mounts::{self, MountAttributes};
 use usk_platform::host::namespaces::Namespaces;
 use usk_platform::host::{child, descriptors, rlimit, signals};
@@ -73,8 +73,8 @@ pub(super) fn main(
     let own_descriptors = own_descriptors()?;
     let exports = enter_exports(exports)?;
     steps.done("exports");
-    keep_capabilities(if privileged { GOFER_CAPABILITIES } else { Capabilities::NONE })
-        .context("cannot give up capabilities")?;
+    let kept = if privileged { own_capabilities()? } else { Capabilities::NONE };
+    keep_capabilities(kept).context("cannot give up capabilities")?;
     rlimit::forbid_core_files().context("cannot forbid core files")?;
     steps.done("privileges");
     if timings {
@@ -82,6 +82,17 @@ pub(super) fn main(
     }
     usk_gofer::serve(lanes, exports, own_descriptors).context("the gofer failed")?;
     Ok(0)
+}
+
+/// Those of [`GOFER_CAPABILITIES`] that the caller has: in a container root may lack some.
+fn own_capabilities() -> Result<Capabilities> {
+    let mut numbers = Vec::new();
+    for number in (0..u64::BITS).filter(|&number| GOFER_CAPABILITIES.contains(number)) {
+        if has_capability(number).context("cannot read the caller's capabilities")? {
+            numbers.push(number);
+        }
+    }
+    Ok(Capabilities::of(&numbers))
 }
 
 /// `/proc/self/fd`, as a mount of its own: no `..` leads from it to the host's `/proc`.

@@ -17,4 +17,5 @@ mod limits;
 mod podman;
 mod process;
 mod runtime;
+mod start_up;
 mod sudden_death;

@@ -144,7 +144,7 @@ fn limits(resources: Option<&LinuxResources>) -> Limits {
     }
 }
 
-/// A user namespace that is not the caller's own would need files' owners to be shifted.
+/// Users of the host that appear as others in the container would need files' owners to be shifted.
 fn refuse_mappings(linux: &oci_spec::runtime::Linux) -> Result<()> {
     for (field, mappings) in
         [("linux.uidMappings", linux.uid_mappings()), ("linux.gidMappings", linux.gid_mappings())]

@@ -189,7 +189,12 @@ fn close_strangers(
 fn enter(origin: &Origin, kind: CloneFlags) -> Result<()> {
     match origin {
         Origin::Callers => Ok(()),
-        Origin::New => unshare(kind).context("linux.namespaces: cannot make a namespace"),
+        Origin::New => match unshare(kind) {
+            // An ordinary user's process stays where it is: nobody can set a namespace up for it, and the sandbox has its
+            // own anyway.
+            Err(nix::errno::Errno::EPERM) if !nix::unistd::geteuid().is_root() => Ok(()),
+            made => made.context("linux.namespaces: cannot make a namespace"),
+        },
         Origin::Joined(path) => {
             let file = std::fs::File::open(path);
             let file = file.with_context(|| format!("linux.namespaces: cannot open {}", path.display()))?;
@@ -203,7 +208,7 @@ fn settle_hostname(names: &Origin, wanted: &mut String) -> Result<()> {
     if wanted.is_empty() {
         let own = nix::unistd::gethostname().context("cannot read the host's name")?;
         *wanted = own.to_string_lossy().into_owned();
-    } else if *names != Origin::Callers {
+    } else if *names != Origin::Callers && nix::unistd::geteuid().is_root() {
         nix::unistd::sethostname(wanted.as_str()).context("hostname: cannot set it")?;
     }
     Ok(())

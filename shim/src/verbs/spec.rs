@@ -78,8 +78,14 @@ fn default(rootless: bool) -> Value {
         },
     });
     if rootless && let Some(linux) = spec.get_mut("linux").and_then(Value::as_object_mut) {
-        // An ordinary user has no cgroups to divide; the sandbox has users of its own anyway.
+        // An ordinary user has no cgroups to divide, and no network to set up.
         linux.remove("resources");
+        if let Some(namespaces) = linux.get_mut("namespaces").and_then(Value::as_array_mut) {
+            namespaces.retain(|namespace| namespace["type"] != "network");
+        }
+        // Files keep their owners' numbers, so the command is the caller.
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        spec["process"]["user"] = json!({ "uid": uid, "gid": gid });
     }
     spec
 }
