@@ -52,7 +52,8 @@ impl Running {
 fn a_signal_ends_a_command_that_does_not_catch_it() {
     for (caller, platform) in everybody() {
         for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1), ("USR1", 10)] {
-            let running = Running::script(caller, platform, "echo begun; exec sleep 100");
+            let running =
+                Running::script(caller, platform, r#"exec perl -e '$| = 1; print "begun\n"; sleep 100'"#);
             running.signal(signal, &running.pid());
             let outcome = running.finish();
             assert_eq!(
@@ -101,7 +102,7 @@ fn a_signal_to_the_process_group_ends_a_pipeline() {
         let usk = format!("{} run --platform {platform}", env!("CARGO_BIN_EXE_usk"));
         // The last part says when the first has begun, and what the statuses of both were.
         let script = format!(
-            "trap 'echo shell' INT; {usk} -- sh -c 'echo begun; exec sleep 100' | {usk} -- sh -c 'trap \"\" INT; cat'; \
+            "trap 'echo shell' INT; {usk} -- perl -e '$| = 1; print \"begun\\n\"; sleep 100' | {usk} -- sh -c 'trap \"\" INT; cat'; \
              echo ${{PIPESTATUS[*]}}"
         );
         let mut command = Command::new("bash");

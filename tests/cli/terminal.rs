@@ -99,7 +99,10 @@ impl Drop for Session {
 fn the_interrupt_key_ends_the_command() {
     for platform in PLATFORMS {
         let mut session = Session::start();
-        session.send(&format!("$USK run --platform {platform} -- sh -c 'echo be\"\"gun; sleep 100'\n"));
+        // No shell: one that is about to execute a program would swallow the signal.
+        session.send(&format!(
+            "$USK run --platform {platform} -- perl -e '$| = 1; print \"be\", \"gun\\n\"; sleep 100'\n"
+        ));
         session.expect("begun");
         session.send("\x03");
         session.expect("ready> ");
