@@ -11,6 +11,7 @@ use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
 
 use crate::mm::barrier::BarrierKinds;
 use crate::mm::placement::Placement;
+use crate::mm::slow_sites::SlowSites;
 use crate::mm::tree::{Totals, VmaTree};
 use crate::mm::vma::{ALL_ACCESS, Backing, Vma, VmaFlags};
 use crate::task::{Resource, Task};
@@ -31,6 +32,8 @@ pub struct Mm {
     /// Held while threads are counted that are still in guest code.
     pub(in crate::mm) stopping: Mutex<()>,
     pub(in crate::mm) has_stopped: Condvar,
+    /// How often call sites have trapped: which of them to patch.
+    pub(crate) slow_sites: Mutex<SlowSites>,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
     pub(in crate::mm) state: Mutex<State>,
@@ -216,6 +219,7 @@ impl Mm {
             is_stopping: AtomicBool::new(false),
             stopping: Mutex::default(),
             has_stopped: Condvar::new(),
+            slow_sites: Mutex::default(),
             layout,
             state: Mutex::new(state),
         })

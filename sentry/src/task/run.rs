@@ -12,9 +12,7 @@ use crate::mm::{HostFault, MemoryLimits, Mm};
 use crate::seccomp::{self, Verdict};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::{Runner, SentryThread};
-use crate::task::{
-    Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task, slow_sites,
-};
+use crate::task::{Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task};
 use crate::{Restart, SysError, SysResult};
 
 /// What knows the system calls: the table, which lives above this crate.
@@ -103,7 +101,7 @@ fn leave_guest(task: &Task) {
 }
 
 fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
-    slow_sites::consider(current);
+    crate::mm::patch_if_slow(current);
     let registers = current.thread.registers();
     let number = registers.syscall_number();
     let arguments = SyscallArguments(registers.syscall_arguments());
