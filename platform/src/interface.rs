@@ -75,7 +75,8 @@ pub struct ThreadState {
     pub extended: Option<Arc<[u8]>>,
 }
 
-/// A guest thread, driven by exactly one sentry thread at a time. Dropping it ends its host process.
+/// A guest thread, driven by exactly one sentry thread at a time. Dropping it ends it; its host process may be kept for
+/// another guest thread of the address space, which finds nothing of it.
 pub trait GuestThread: Send {
     /// Runs guest code from [`GuestThread::registers`] until something happens. After that the registers are
     /// current, and stay so until the next call.
@@ -92,6 +93,13 @@ pub trait GuestThread: Send {
     /// Extended state (x87, SSE, AVX, AVX-512, …) in the format of a Linux signal frame: the XSAVE area with
     /// `fp_sw_bytes` filled in, followed by `FP_XSTATE_MAGIC2`.
     fn extended_state(&mut self) -> Vec<u8>;
+
+    /// Writes the extended state, as [`GuestThread::extended_state`] returns it, to guest memory, where it is before the
+    /// guest goes on. `EFAULT` if it cannot be written.
+    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+        let image = self.extended_state();
+        if self.space().write(address, &image) == image.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
 
     /// Replaces the extended state by an image of the format above; `None` sets the processor's initial state.
     /// `EINVAL` for an image that is malformed (the guest may have written it): then nothing has changed.

@@ -57,6 +57,24 @@ fn first_place() -> u64 {
     (extended_place() - SIZE) & !15
 }
 
+/// Puts an image of the extended state where a thread that is in no signal handler can restore it from; returns where the
+/// guest sees it. A signal that comes meanwhile overwrites it.
+pub(super) fn lay_out_extended(slot: &Slot, image: &[u8]) -> u64 {
+    write_padded(slot, extended_place(), image);
+    slot.address() + extended_place()
+}
+
+fn write_padded(slot: &Slot, place: u64, image: &[u8]) {
+    let mut padded = image.to_vec();
+    padded.resize(extended_size() as usize, 0);
+    slot.write(place, &padded);
+}
+
+/// Flags as a guest may have them.
+pub(super) fn harmless_flags(flags: u64) -> u64 {
+    flags & USER_FLAGS | FIXED_FLAGS
+}
+
 /// Whether a signal frame fits in a slot on this host.
 pub(super) fn fits() -> bool {
     // Room for as much again, for what the kernel may align or add.
@@ -108,7 +126,7 @@ impl Frame {
     /// The other direction, with flags made harmless.
     pub(super) fn write_registers(self, slot: &Slot, registers: &Registers) {
         let mut copy = *registers;
-        copy.rflags = copy.rflags & USER_FLAGS | FIXED_FLAGS;
+        copy.rflags = harmless_flags(copy.rflags);
         for (offset, register) in places(&mut copy) {
             slot.write_u64(self.context + offset, *register);
         }
@@ -151,9 +169,7 @@ impl Frame {
                 place
             }
         };
-        let mut padded = image.to_vec();
-        padded.resize(extended_size() as usize, 0);
-        slot.write(place, &padded);
+        write_padded(slot, place, image);
     }
 
     /// Where the extended state lies in the slot. `None` if the frame has none, or the guest has moved it away.

@@ -18,6 +18,7 @@
 //! | [`thread`], [`frame`], [`calls`] | a guest thread, its signal frame, and memory operations carried out by it |
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
+//! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
 //! | [`mod@probe`] | what the host offers, for `usk doctor` |
 //!
@@ -32,6 +33,7 @@ mod frame;
 mod graveyard;
 mod handover;
 mod kick;
+mod parked;
 mod patch;
 mod patched;
 mod platform;

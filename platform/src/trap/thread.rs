@@ -20,10 +20,10 @@ use crate::stub::image::site;
 
 use super::calls::{Call, translate};
 use super::frame::{Frame, is_fault};
-use super::graveyard::{Corpse, Remains};
 use super::handover::Handover;
 use super::kick::Handle;
-use super::patched::{PatchedCall, Place};
+use super::parked::Parked;
+use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
 use super::space::Space;
 use super::windows::Slot;
 
@@ -51,10 +51,10 @@ pub(super) struct Thread {
     pub(super) space: Arc<Space>,
     as_dyn: Arc<dyn AddressSpace>,
     handle: Arc<Handle>,
-    listener: Listener,
+    listener: Arc<Listener>,
     /// `None` once dropped.
     slot: Option<Slot>,
-    frame: Frame,
+    pub(super) frame: Frame,
     /// The doorbell that waits for an answer.
     waiting: u64,
     pub(super) registers: Registers,
@@ -63,6 +63,8 @@ pub(super) struct Thread {
     ended: Option<ExitReason>,
     /// The thread has come from a patched site and waits without a frame.
     pub(super) patched: Option<PatchedCall>,
+    /// What the stub does about the extended state of such a thread.
+    pub(super) errand: Errand,
     /// The `syscall` instruction of the last trap, if it was a signal.
     trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -121,7 +123,13 @@ impl Thread {
         if let Err(error) = sandbox.deaths.begin(&process) {
             return kill(&process, error);
         }
-        let handle = Handle { process, pid, handover: Handover::new(), final_cpu_time: OnceLock::new() };
+        let handle = Handle {
+            process: Arc::new(process),
+            pid,
+            handover: Handover::new(),
+            earlier_cpu_time: Duration::ZERO,
+            final_cpu_time: OnceLock::new(),
+        };
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
         let bases = (u64::MAX, u64::MAX);
@@ -129,7 +137,7 @@ impl Thread {
             space,
             as_dyn,
             handle: Arc::new(handle),
-            listener,
+            listener: Arc::new(listener),
             slot: Some(slot),
             frame,
             waiting: birth.id,
@@ -137,10 +145,52 @@ impl Thread {
             bases,
             ended: None,
             patched: None,
+            errand: Errand::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
         }))
+    }
+
+    /// Makes a guest thread of one that has ended. `image` is normal.
+    pub(super) fn reuse(
+        space: Arc<Space>,
+        parked: Parked,
+        state: &ThreadState,
+        image: Option<&[u8]>,
+    ) -> Box<dyn GuestThread> {
+        let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
+        let handle = Arc::new(parked.next_handle());
+        let Parked { listener, slot, frame, waiting, bases, patched, .. } = parked;
+        let mut thread = Box::new(Thread {
+            space,
+            as_dyn,
+            handle,
+            listener,
+            slot: Some(slot),
+            frame,
+            waiting,
+            registers: state.registers,
+            bases,
+            ended: None,
+            patched,
+            errand: Errand::default(),
+            trapped_site: None,
+            is_kicked: false,
+            is_pinned: false,
+        });
+        // If it has ended by now the first run says so.
+        thread.replace_extended(image);
+        thread.is_kicked = false;
+        thread
+    }
+
+    fn replace_extended(&mut self, image: Option<&[u8]>) {
+        if self.patched.is_some() && self.errand.save_to.is_none() {
+            self.errand.restore = Some(image.map_or_else(|| FORMAT.initial_image(), <[u8]>::to_vec));
+        } else if self.take_frame().is_ok() {
+            self.frame.write_extended(self.slot(), image);
+        }
     }
 
     pub(super) fn slot(&self) -> &Slot {
@@ -150,16 +200,20 @@ impl Thread {
 
     /// Writes what has changed to where the stub finds it, and returns what to answer. `None` if a kick has come.
     fn prepare_return(&mut self) -> Result<Option<u32>, ExitReason> {
-        if !self.answers_patched_call() {
-            self.take_frame()?;
-            if std::mem::take(&mut self.is_kicked) {
-                return Ok(None);
-            }
-            let mut registers = self.registers;
-            registers.rip = self.space.patches().read().redirect(registers.rip);
-            self.frame.write_registers(self.slot(), &registers);
-        }
         let mut answer = 0;
+        if !self.answers_patched_call() {
+            if let Some(all_registers) = self.leaves_patched_call() {
+                answer = all_registers;
+            } else {
+                self.take_frame()?;
+                if std::mem::take(&mut self.is_kicked) {
+                    return Ok(None);
+                }
+                let mut registers = self.registers;
+                registers.rip = self.space.patches().read().redirect(registers.rip);
+                self.frame.write_registers(self.slot(), &registers);
+            }
+        }
         let bases = (self.registers.fs_base, self.host_gs_base());
         let slot = self.slot.as_ref().expect("the thread is not dropped");
         // A base that is no user address would make the stub fault; the guest keeps the one it has.
@@ -261,7 +315,7 @@ impl Thread {
         self.unwatch();
         let reason = match self.handle.process.reap(true) {
             Ok(Some((end, time))) => {
-                let _: Result<(), _> = self.handle.final_cpu_time.set(time);
+                self.handle.stop_clock(Some(time));
                 match end {
                     End::Killed(libc::SIGKILL) => ExitReason::Killed,
                     End::Killed(signal) => ExitReason::Violation(signal),
@@ -292,13 +346,21 @@ impl Thread {
             self.answer(answer)?;
             self.trapped_site = None;
             match self.await_ring()? {
-                Ring::Patched(arguments) => return Ok(self.begin_patched_call(arguments)),
+                Ring::Patched(arguments) => {
+                    self.errand = Errand::default();
+                    return Ok(self.begin_patched_call(arguments));
+                }
                 Ring::Trapped { signal, frame, bases } => {
                     (self.patched, self.frame, self.bases) = (None, frame, bases);
                     let mut registers = Registers::default();
                     frame.read_registers(self.slot(), &mut registers);
                     (registers.fs_base, registers.gs_base) = (bases.0, self.guest_gs_base(bases.1));
-                    match self.locate(signal, registers) {
+                    let place = self.locate(signal, registers);
+                    match is_on_way_back(registers.rip) {
+                        true => self.run_errand(),
+                        false => self.errand = Errand::default(),
+                    }
+                    match place {
                         Place::Guest(registers) => {
                             self.registers = registers;
                             if let Some(trap) = self.describe(signal) {
@@ -334,6 +396,7 @@ impl Thread {
             _ => return Err(self.execute()),
         }
         (self.patched, self.frame, self.bases) = (None, frame, bases);
+        self.run_errand();
         Ok(())
     }
 
@@ -481,9 +544,19 @@ impl GuestThread for Thread {
             Some(image) => Some(FORMAT.normalize(image)?),
             None => None,
         };
-        if self.take_frame().is_ok() {
-            self.frame.write_extended(self.slot(), image.as_deref());
+        self.replace_extended(image.as_deref());
+        Ok(())
+    }
+
+    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+        // A second copy is another that only a frame can give.
+        let is_cheap = self.patched.is_some() && self.errand.save_to.is_none() && address.is_multiple_of(64);
+        // What the stub leaves as it is: the parts of the format that no instruction writes.
+        let image = if is_cheap { FORMAT.initial_image() } else { self.extended_state() };
+        if self.space.write(address, &image) < image.len() {
+            return Err(Errno::EFAULT);
         }
+        self.errand.save_to = is_cheap.then_some(address);
         Ok(())
     }
 
@@ -569,10 +642,16 @@ impl Drop for Thread {
         if self.ended.is_some() {
             return;
         }
-        self.unwatch();
-        let _ = self.handle.process.signal(libc::SIGKILL);
-        let process = Remains::Thread(Arc::clone(&self.handle));
-        let window = Some(Arc::clone(self.space.window()));
-        self.space.sandbox().graveyard.bury(Corpse { process, _slot: self.slot.take(), window });
+        let Some(slot) = self.slot.take() else { return };
+        self.handle.stop_clock(None);
+        self.space.park(Parked {
+            handle: Arc::clone(&self.handle),
+            listener: Arc::clone(&self.listener),
+            slot,
+            frame: self.frame,
+            waiting: self.waiting,
+            bases: self.bases,
+            patched: self.patched.take(),
+        });
     }
 }

@@ -251,6 +251,67 @@ pub(crate) fn extended_state_can_be_read_and_written_in_a_patched_call(platform:
     assert!(matches!(guest.thread.run(), Trap::Fault { signal: libc::SIGILL, .. }));
 }
 
+/// As a signal's delivery and the return from its handler do it: saved to memory, and restored from there.
+pub(crate) fn extended_state_follows_the_registers_of_a_patched_call_whatever_kicks_it(
+    platform: &dyn Platform,
+) {
+    const XMM3: usize = 160 + 3 * 16;
+    const SAVED: u64 = DATA + 0x1000;
+    let mut guest = patched(platform, checked());
+    let size = platform.layout().extended_state_size;
+    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
+    let (mut images, mut kicks) = (0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                kicker.kick();
+                (0..200).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        let mut next = |guest: &mut Guest| {
+            loop {
+                match guest.thread.run() {
+                    Trap::Syscall { .. } => return,
+                    Trap::Interrupted => kicks += 1,
+                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+                }
+            }
+        };
+        let mut expected = None::<Registers>;
+        while images < 5_000u64 {
+            // At the call, with this number in the vector register and in memory.
+            let number = images * 0x1_0001;
+            guest.thread.registers_mut().rip = CODE;
+            guest.thread.registers_mut().rdi = number;
+            guest.write_u64(STACK - 8, number);
+            next(&mut guest);
+            assert_eq!(guest.thread.registers().rdi, number);
+            // It goes on somewhere else: back to where it loads the register. What it had is in memory by then.
+            let registers = *guest.thread.registers();
+            guest.thread.save_extended_state(SAVED).expect("it can be written");
+            guest.thread.registers_mut().rip = CODE;
+            guest.thread.registers_mut().rdi = !number;
+            guest.write_u64(STACK - 8, !number);
+            next(&mut guest);
+            let mut image = vec![0; size];
+            assert_eq!(guest.space.read(SAVED, &mut image), size);
+            assert_eq!(image[XMM3..XMM3 + 8], number.to_le_bytes());
+            // And back: with the old registers, the old state is there, or the guest finds that it is not.
+            guest.thread.set_extended_state(Some(&image)).expect("what was saved is good");
+            *guest.thread.registers_mut() = registers;
+            guest.write_u64(STACK - 8, number);
+            next(&mut guest);
+            let expected = expected.get_or_insert(registers);
+            assert_eq!(guest.thread.registers().rdi, number + 1);
+            assert_eq!(guest.thread.registers().r15, expected.r15);
+            images += 1;
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(kicks > 0, "nothing was tested");
+    assert_eq!(guest.thread.save_extended_state(STACK + 0x100_0000), Err(Errno::EFAULT));
+}
+
 pub(crate) fn registers_can_be_replaced_in_a_patched_call(platform: &dyn Platform) {
     let mut guest = patched(platform, load_before());
     guest.syscall();
