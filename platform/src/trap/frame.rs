@@ -64,6 +64,17 @@ pub(super) fn lay_out_extended(slot: &Slot, image: &[u8]) -> u64 {
     slot.address() + extended_place()
 }
 
+/// The image that a thread has saved to where [`lay_out_extended`] puts one.
+pub(super) fn read_laid_out_extended(slot: &Slot) -> Vec<u8> {
+    read_image(slot, extended_place())
+}
+
+fn read_image(slot: &Slot, place: u64) -> Vec<u8> {
+    let mut area = vec![0; extended_size() as usize];
+    slot.read(place, &mut area);
+    FORMAT.encode(&area)
+}
+
 fn write_padded(slot: &Slot, place: u64, image: &[u8]) {
     let mut padded = image.to_vec();
     padded.resize(extended_size() as usize, 0);
@@ -148,11 +159,7 @@ impl Frame {
     pub(super) fn read_extended(self, slot: &Slot) -> Vec<u8> {
         match self.extended(slot) {
             None => FORMAT.initial_image(),
-            Some(place) => {
-                let mut area = vec![0; extended_size() as usize];
-                slot.read(place, &mut area);
-                FORMAT.encode(&area)
-            }
+            Some(place) => read_image(slot, place),
         }
     }
 

@@ -74,7 +74,7 @@ pub(super) struct Thread {
 }
 
 /// What a thread says when it rings.
-enum Ring {
+pub(super) enum Ring {
     /// It has trapped: signal, and bases of FS and GS.
     Trapped { signal: u64, frame: Frame, bases: (u64, u64) },
     /// A list of calls has ended: how many succeeded, and the result of the one that did not.
@@ -248,7 +248,7 @@ impl Thread {
         if self.space.sandbox().patches && host == self.slot().address() { 0 } else { host }
     }
 
-    fn answer(&mut self, value: u32) -> Result<(), ExitReason> {
+    pub(super) fn answer(&mut self, value: u32) -> Result<(), ExitReason> {
         match self.listener.answer(self.waiting, i64::from(value)) {
             Ok(()) => Ok(()),
             // Nobody waits: it is dying.
@@ -257,7 +257,7 @@ impl Thread {
     }
 
     /// Waits until the thread rings.
-    fn await_ring(&mut self) -> Result<Ring, ExitReason> {
+    pub(super) fn await_ring(&mut self) -> Result<Ring, ExitReason> {
         let sees_death = self.space.sandbox().receive_sees_death;
         let Some(call) = receive(&self.listener, &self.handle.process, sees_death) else {
             return Err(self.reap());
@@ -298,7 +298,7 @@ impl Thread {
     }
 
     /// Ends a thread that tampers with the platform.
-    fn execute(&mut self) -> ExitReason {
+    pub(super) fn execute(&mut self) -> ExitReason {
         self.unwatch();
         let _ = self.handle.process.signal(libc::SIGKILL);
         self.reap();
@@ -381,7 +381,7 @@ impl Thread {
 
     /// Has a thread that came from a patched site get a signal frame: for its extended state, and for whatever a call
     /// changes beyond its result.
-    fn take_frame(&mut self) -> Result<(), ExitReason> {
+    pub(super) fn take_frame(&mut self) -> Result<(), ExitReason> {
         if self.patched.is_none() {
             return Ok(());
         }
@@ -532,11 +532,8 @@ impl GuestThread for Thread {
     }
 
     fn extended_state(&mut self) -> Vec<u8> {
-        match self.take_frame() {
-            Ok(()) => self.frame.read_extended(self.slot()),
-            // It has ended, as the next run says.
-            Err(_) => FORMAT.initial_image(),
-        }
+        // If it has ended, the next run says so.
+        self.read_extended().unwrap_or_else(|_| FORMAT.initial_image())
     }
 
     fn set_extended_state(&mut self, image: Option<&[u8]>) -> Result<(), Errno> {
