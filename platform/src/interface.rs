@@ -110,6 +110,17 @@ pub trait GuestThread: Send {
     /// are refused with `EINVAL` and never reach the host. Only while the thread is not in [`GuestThread::run`].
     fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)>;
 
+    /// As [`GuestThread::apply`], for changes that nobody can look at before this thread goes on: the platform may leave
+    /// them for its way back to the guest. If one fails there, the next [`GuestThread::run`] returns [`Trap::Refused`].
+    fn apply_on_return(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
+        self.apply(operations)
+    }
+
+    /// Carries out what [`GuestThread::apply_on_return`] has left for the way back, and returns the error of what fails.
+    fn settle(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// The `syscall` instruction of the last trap, if it trapped the slow way and [`GuestThread::patch`] may help.
     fn patchable_site(&self) -> Option<u64> {
         None
@@ -188,6 +199,9 @@ pub enum Trap {
         /// See `trap_number`.
         error_code: u64,
     },
+    /// A change that was left for the way back has failed with this error ([`GuestThread::apply_on_return`]). No guest code
+    /// has run.
+    Refused(Errno),
     /// [`Kick::kick`] was called. Nothing of the guest's state has changed.
     Interrupted,
     /// The host process is gone; the thread can only be dropped.

@@ -176,6 +176,7 @@ impl Thread {
             self.take_frame()?;
             return Ok(self.frame.read_extended(self.slot()));
         }
+        self.carry_out_deferred()?;
         let slot = self.slot();
         slot.write_order(FEATURES, FORMAT.features());
         slot.write_order(SAVE_TO, lay_out_extended(slot, &FORMAT.initial_image()));

@@ -19,6 +19,7 @@ use crate::stub::geometry::*;
 use crate::stub::image::site;
 
 use super::calls::{Call, translate};
+use super::deferred::Deferred;
 use super::frame::{Frame, is_fault};
 use super::handover::Handover;
 use super::kick::Handle;
@@ -65,6 +66,8 @@ pub(super) struct Thread {
     pub(super) patched: Option<PatchedCall>,
     /// What the stub does about the extended state of such a thread.
     pub(super) errand: Errand,
+    /// What the stub does to memory on its way back.
+    pub(super) deferred: Deferred,
     /// The `syscall` instruction of the last trap, if it was a signal.
     trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -146,6 +149,7 @@ impl Thread {
             ended: None,
             patched: None,
             errand: Errand::default(),
+            deferred: Deferred::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -175,6 +179,7 @@ impl Thread {
             ended: None,
             patched,
             errand: Errand::default(),
+            deferred: Deferred::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -206,7 +211,7 @@ impl Thread {
                 answer = all_registers;
             } else {
                 self.take_frame()?;
-                if std::mem::take(&mut self.is_kicked) {
+                if self.deferred.has_failed() || std::mem::take(&mut self.is_kicked) {
                     return Ok(None);
                 }
                 let mut registers = self.registers;
@@ -227,7 +232,7 @@ impl Thread {
             self.bases.1 = bases.1;
             answer |= ANSWER_GS;
         }
-        Ok(Some(answer))
+        Ok(Some(answer | self.write_deferred()))
     }
 
     /// The last trap's site needs no patch any more.
@@ -342,12 +347,15 @@ impl Thread {
 
     fn run_until_trap(&mut self) -> Result<Trap, ExitReason> {
         loop {
-            let Some(answer) = self.prepare_return()? else { return Ok(Trap::Interrupted) };
+            let Some(answer) = self.prepare_return()? else {
+                return Ok(self.deferred.refusal().unwrap_or(Trap::Interrupted));
+            };
             self.answer(answer)?;
             self.trapped_site = None;
             match self.await_ring()? {
                 Ring::Patched(arguments) => {
                     self.errand = Errand::default();
+                    self.deferred.clear();
                     return Ok(self.begin_patched_call(arguments));
                 }
                 Ring::Trapped { signal, frame, bases } => {
@@ -358,7 +366,10 @@ impl Thread {
                     let place = self.locate(signal, registers);
                     match is_on_way_back(registers.rip) {
                         true => self.run_errand(),
-                        false => self.errand = Errand::default(),
+                        false => {
+                            self.errand = Errand::default();
+                            self.deferred.clear();
+                        }
                     }
                     match place {
                         Place::Guest(registers) => {
@@ -374,7 +385,10 @@ impl Thread {
                         Place::Resumes(registers) => self.registers = registers,
                     }
                 }
-                _ => return Err(self.execute()),
+                Ring::CallsEnded { done, result } => {
+                    return self.refuse(done, result).ok_or_else(|| self.execute());
+                }
+                Ring::Maps(_) => return Err(self.execute()),
             }
         }
     }
@@ -385,6 +399,7 @@ impl Thread {
         if self.patched.is_none() {
             return Ok(());
         }
+        self.carry_out_deferred()?;
         self.answer(ANSWER_FRAME)?;
         let Ring::Trapped { signal, frame, bases } = self.await_ring()? else {
             return Err(self.execute());
@@ -426,7 +441,11 @@ impl Thread {
 
     /// Carries out a list of at most [`MAX_CALLS`] calls. `files` go to the numbers from [`FIRST_FILE`] on. Returns
     /// how many succeeded, and the error of the one that did not.
-    fn carry_out(&mut self, list: &[Call], files: &[BorrowedFd<'_>]) -> Result<(usize, Errno), ExitReason> {
+    pub(super) fn carry_out(
+        &mut self,
+        list: &[Call],
+        files: &[BorrowedFd<'_>],
+    ) -> Result<(usize, Errno), ExitReason> {
         let slot = self.slot.as_ref().expect("the thread is not dropped");
         for (index, call) in list.iter().enumerate() {
             call.write(slot, index);
@@ -514,6 +533,9 @@ impl GuestThread for Thread {
         if let Some(reason) = self.ended {
             return Trap::Exited(reason);
         }
+        if let Some(refused) = self.deferred.refusal() {
+            return refused;
+        }
         if std::mem::take(&mut self.is_kicked) || !self.handle.handover.begin() {
             return Trap::Interrupted;
         }
@@ -566,6 +588,7 @@ impl GuestThread for Thread {
             self.space.sandbox().graveyard.settle(self.space.window());
             self.space.patches().write().clear();
         }
+        self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;
         let mut start = 0;
         while start < operations.len() {
             let mut list = Vec::new();
@@ -607,6 +630,14 @@ impl GuestThread for Thread {
             start = next;
         }
         Ok(())
+    }
+
+    fn apply_on_return(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
+        self.defer(operations)
+    }
+
+    fn settle(&mut self) -> Result<(), Errno> {
+        self.settle_deferred()
     }
 
     fn patchable_site(&self) -> Option<u64> {

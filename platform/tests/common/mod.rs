@@ -103,6 +103,8 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     patching::a_call_can_be_restarted_where_it_was_patched,
     patching::kicks_never_tear_a_patched_call,
     patching::memory_operations_work_in_a_patched_call,
+    patching::changes_left_for_the_way_back_are_made_or_refused,
+    patching::changes_left_for_the_way_back_are_made_whatever_kicks_the_thread,
     patching::extended_state_can_be_read_and_written_in_a_patched_call,
     patching::extended_state_follows_the_registers_of_a_patched_call_whatever_kicks_it,
     patching::registers_can_be_replaced_in_a_patched_call,

@@ -10,6 +10,7 @@ use usk_abi::mm::{DEFAULT_MAX_MAP_COUNT, PAGE_SIZE};
 use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
 
 use crate::mm::barrier::BarrierKinds;
+use crate::mm::deferred::Undo;
 use crate::mm::placement::Placement;
 use crate::mm::slow_sites::SlowSites;
 use crate::mm::tree::{Totals, VmaTree};
@@ -53,6 +54,8 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) peak: u64,
     /// Barriers that a process has registered for (`membarrier(2)`).
     pub(in crate::mm) barriers: BarrierKinds,
+    /// How to take back the last change, if the host refuses it on the way back to the guest.
+    pub(in crate::mm) undo: Option<Undo>,
     /// Areas of trampolines, which are also in the tree.
     pub(in crate::mm) trampolines: Vec<Range<u64>>,
     auxiliary_vector: Arc<[u8]>,
@@ -191,6 +194,7 @@ impl Mm {
             future_flags: VmaFlags::empty(),
             peak: 0,
             barriers: BarrierKinds::empty(),
+            undo: None,
             trampolines: Vec::new(),
             auxiliary_vector: Arc::default(),
             executable: None,
@@ -202,7 +206,8 @@ impl Mm {
     pub fn fork(&self) -> Result<Arc<Mm>, Errno> {
         let state = self.state.lock();
         let space = self.space.fork()?;
-        let mut child = State { tree: VmaTree::new(), future_flags: VmaFlags::empty(), ..state.clone() };
+        let mut child =
+            State { tree: VmaTree::new(), future_flags: VmaFlags::empty(), undo: None, ..state.clone() };
         for vma in state.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
             let flags = vma.flags - (VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
             child.tree.insert(Vma { flags, ..vma.clone() });
@@ -379,6 +384,11 @@ impl State {
     /// `EPERM` if anything in the range may not be changed.
     pub(in crate::mm) fn check_not_sealed(&self, start: u64, end: u64) -> Result<(), Errno> {
         if self.tree.overlapping(start, end).any(Vma::is_sealed) { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    /// Copies of the mappings in a range, cut to it.
+    pub(in crate::mm) fn parts(&self, start: u64, end: u64) -> Vec<Vma> {
+        self.tree.overlapping(start, end).map(|vma| vma.part(start, end)).collect()
     }
 
     /// Keeps `VmPeak` up to date; called after the total may have grown.
