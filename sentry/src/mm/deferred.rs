@@ -1,5 +1,4 @@
-//! Changes of mappings that the host makes on the guest thread's way back
-//! ([`GuestThread::apply_on_return`](usk_platform::GuestThread::apply_on_return)).
+//! Changes of mappings that the host makes on the guest thread's way back ([`GuestThread::apply_on_return`]).
 //!
 //! The tree says that a change is made while the host has yet to make it. Nobody can see that, because it is done only if the
 //! calling task is the only one that uses the memory, and before its guest thread goes on; if the host refuses, the change is
