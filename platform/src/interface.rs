@@ -75,7 +75,8 @@ pub struct ThreadState {
     pub extended: Option<Arc<[u8]>>,
 }
 
-/// A guest thread, driven by exactly one sentry thread at a time. Dropping it ends its host process.
+/// A guest thread, driven by exactly one sentry thread at a time. Dropping it ends it; its host process may be kept for
+/// another guest thread of the address space, which finds nothing of it.
 pub trait GuestThread: Send {
     /// Runs guest code from [`GuestThread::registers`] until something happens. After that the registers are
     /// current, and stay so until the next call.
@@ -93,6 +94,13 @@ pub trait GuestThread: Send {
     /// `fp_sw_bytes` filled in, followed by `FP_XSTATE_MAGIC2`.
     fn extended_state(&mut self) -> Vec<u8>;
 
+    /// Writes the extended state, as [`GuestThread::extended_state`] returns it, to guest memory, where it is before the
+    /// guest goes on. `EFAULT` if it cannot be written.
+    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+        let image = self.extended_state();
+        if self.space().write(address, &image) == image.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
     /// Replaces the extended state by an image of the format above; `None` sets the processor's initial state.
     /// `EINVAL` for an image that is malformed (the guest may have written it): then nothing has changed.
     fn set_extended_state(&mut self, image: Option<&[u8]>) -> Result<(), Errno>;
@@ -101,6 +109,17 @@ pub trait GuestThread: Send {
     /// operation that failed and the host's error; earlier ones stay done. Ranges outside [`Layout`]'s guest range
     /// are refused with `EINVAL` and never reach the host. Only while the thread is not in [`GuestThread::run`].
     fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)>;
+
+    /// As [`GuestThread::apply`], for changes that nobody can look at before this thread goes on: the platform may leave
+    /// them for its way back to the guest. If one fails there, the next [`GuestThread::run`] returns [`Trap::Refused`].
+    fn apply_on_return(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
+        self.apply(operations)
+    }
+
+    /// Carries out what [`GuestThread::apply_on_return`] has left for the way back, and returns the error of what fails.
+    fn settle(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
 
     /// The `syscall` instruction of the last trap, if it trapped the slow way and [`GuestThread::patch`] may help.
     fn patchable_site(&self) -> Option<u64> {
@@ -180,6 +199,9 @@ pub enum Trap {
         /// See `trap_number`.
         error_code: u64,
     },
+    /// A change that was left for the way back has failed with this error ([`GuestThread::apply_on_return`]). No guest code
+    /// has run.
+    Refused(Errno),
     /// [`Kick::kick`] was called. Nothing of the guest's state has changed.
     Interrupted,
     /// The host process is gone; the thread can only be dropped.

@@ -29,6 +29,18 @@ static int lettered_file(size_t size) {
         address_;                                                                                                      \
     })
 
+static volatile int handled;
+
+static void count(int signal) {
+    (void)signal;
+    handled++;
+}
+
+static void install(int signal, int flags) {
+    struct sigaction action = {.sa_handler = count, .sa_flags = flags};
+    OK(sigaction(signal, &action, NULL));
+}
+
 CASE(mmap_anonymous_memory_is_zero_and_writable) {
     char *memory = map(10 * PAGE_SIZE);
     for (size_t i = 0; i < 10 * PAGE_SIZE; i++)
@@ -254,6 +266,38 @@ CASE(mmap_growsdown_grows_when_touched_below) {
     stack[0] = 1;
     stack[-1] = 2;
     EXPECT_EQ(stack[-1], 2);
+}
+
+CASE(mmap_of_more_memory_than_there_is_returns_enomem_and_maps_nothing) {
+    // Under the usual policy (proc(5), overcommit_memory) the kernel refuses what exceeds memory and swap together.
+    const size_t too_much = 1UL << 45;
+    for (int i = 0; i < 20; i++) {
+        char *page = map(PAGE_SIZE);
+        OK(munmap(page, PAGE_SIZE));
+        EXPECT_ERRNO(mmap(NULL, too_much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), ENOMEM);
+        int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+        char *again = MAP(page, PAGE_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0);
+        EXPECT(again == page);
+        again[0] = 'x';
+    }
+}
+
+CASE(mmap_and_signals_at_once_leave_memory_that_a_handler_can_use) {
+    // The signal is pending when the memory of its stack is mapped: the handler's frame goes there.
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    install(SIGUSR1, SA_ONSTACK);
+    for (int i = 0; i < 20; i++) {
+        stack_t stack = {.ss_sp = map(1 << 16), .ss_size = 1 << 16};
+        OK(sigaltstack(&stack, NULL));
+        OK(munmap(stack.ss_sp, stack.ss_size));
+        OK(sigprocmask(SIG_BLOCK, &blocked, &before));
+        OK(raise(SIGUSR1));
+        MAP(stack.ss_sp, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        OK(sigprocmask(SIG_SETMASK, &before, NULL));
+        EXPECT_EQ(handled, i + 1);
+    }
 }
 
 CASE(munmap_removes_pages) {

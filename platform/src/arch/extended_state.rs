@@ -64,6 +64,11 @@ impl Format {
         Format { features, area, components }
     }
 
+    /// The features that signal frames hold, as XSAVE and XRSTOR are told.
+    pub(crate) fn features(&self) -> u64 {
+        self.features
+    }
+
     /// Size in bytes of an image: the area and the magic number after it.
     pub(crate) fn image_size(&self) -> usize {
         self.area + size_of::<u32>()

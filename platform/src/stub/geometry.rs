@@ -87,6 +87,8 @@ pub(crate) const ENTRY_PRESERVED: u64 = ENTRY + 0x20;
 pub(crate) const ENTRY_ARGUMENTS: u64 = ENTRY + 0x50;
 /// In the entry area: the FS base.
 pub(crate) const ENTRY_FS: u64 = ENTRY + 0x80;
+/// In the entry area: `r11`, if the sentry has set all registers or a list of calls is carried out.
+pub(crate) const ENTRY_R11: u64 = ENTRY + 0x98;
 /// In the entry area: the flags, pushed there.
 pub(crate) const ENTRY_FLAGS: u64 = ENTRY + 0x88;
 /// In the entry area: the top of the stack that the flags are pushed to.
@@ -123,6 +125,12 @@ pub(crate) const FS_BASE: u64 = 0;
 pub(crate) const GS_BASE: u64 = 8;
 /// In a guest thread's orders, `u64`: count of calls in the list.
 pub(crate) const CALL_COUNT: u64 = 16;
+/// In a guest thread's orders, `u64`: which features of the extended state are saved and restored.
+pub(crate) const FEATURES: u64 = 24;
+/// In a guest thread's orders, `u64`: where the extended state is restored from, an XSAVE area.
+pub(crate) const RESTORE_FROM: u64 = 32;
+/// In a guest thread's orders, `u64`: where the extended state is saved to.
+pub(crate) const SAVE_TO: u64 = 40;
 /// In a guest thread's orders: the list of calls.
 pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
@@ -169,6 +177,13 @@ pub(crate) const ANSWER_FS: u32 = 4;
 pub(crate) const ANSWER_GS: u32 = 8;
 /// In the doorbell's answer, for a call from a patched site: raise a signal, so that the host writes a whole frame.
 pub(crate) const ANSWER_FRAME: u32 = 16;
+
+/// In the doorbell's answer, for a call from a patched site: the sentry has written all registers into the entry area.
+pub(crate) const ANSWER_REGISTERS: u32 = 32;
+/// In the doorbell's answer: restore the extended state, before anything else.
+pub(crate) const ANSWER_RESTORE: u32 = 64;
+/// In the doorbell's answer: save the extended state.
+pub(crate) const ANSWER_SAVE: u32 = 128;
 
 /// Descriptors of a spawner: the file of the slots, read and write.
 pub(crate) const SLOTS_DESCRIPTOR: u32 = 0;

@@ -74,6 +74,7 @@ usk_site_sigreturn:
 
 answered:
     js usk_stub_die                 # nobody listens any more
+heard:
     mov r14, rax
     test r14b, {answer_frame}
     jnz patched_frame
@@ -93,7 +94,20 @@ answered:
     jz 2f
     mov rax, [rbx + {gs_base}]
     wrgsbase rax
-2:  test r14b, {answer_calls}
+2:  test r14b, {answer_restore}
+    jz 3f
+    mov eax, [rbx + {features}]
+    mov edx, [rbx + {features} + 4]
+    mov rcx, [rbx + {restore_from}]
+    xrstor64 [rcx]
+3:  test r14b, {answer_save}
+    jz 4f
+    mov eax, [rbx + {features}]
+    mov edx, [rbx + {features} + 4]
+    mov rcx, [rbx + {save_to}]
+    xsave64 [rcx]
+    or byte ptr [rcx + 512], 3      # x87 and SSE are always there, as the host's frames have it
+4:  test r14b, {answer_calls}
     jz return_to_guest
     mov rbp, [rbx + {call_count}]
     xor r15d, r15d
@@ -245,15 +259,20 @@ patched_return:
     jmp gs:[{entry_return}]
 
 patched_answered:
+    js usk_stub_die
+    test al, {answer_registers}
+    jnz heard
     mov gs:[{entry_arguments}], rdi
     mov gs:[{entry_arguments} + 8], rsi
     mov gs:[{entry_arguments} + 16], rdx
     mov gs:[{entry_arguments} + 24], r10
     mov gs:[{entry_arguments} + 32], r8
     mov gs:[{entry_arguments} + 40], r9
-    jmp answered
+    mov rcx, gs:[{entry_flags}]
+    mov gs:[{entry_r11}], rcx
+    jmp heard
 
-patched_restore:
+patched_restore:                    # a list has been carried out, or the sentry has changed more than the result
     mov rbx, gs:[{entry_preserved}]
     mov rbp, gs:[{entry_preserved} + 8]
     mov r12, gs:[{entry_preserved} + 16]
@@ -266,9 +285,14 @@ patched_restore:
     mov r10, gs:[{entry_arguments} + 24]
     mov r8, gs:[{entry_arguments} + 32]
     mov r9, gs:[{entry_arguments} + 40]
-    jmp patched_return
+    mov rax, gs:[{entry_rax}]
+    popfq
+    mov rcx, gs:[{entry_rip}]
+    mov r11, gs:[{entry_r11}]
+    mov rsp, gs:[{entry_rsp}]
+    jmp gs:[{entry_return}]
 
-patched_frame:                      # the sentry wants a signal frame: for its extended state, and to change everything
+patched_frame:                      # the sentry wants a signal frame: for its extended state, or for what only it can change
     ud2
 
 # --- The spawner -------------------------------------------------------------------------------------------------------

@@ -57,6 +57,35 @@ fn first_place() -> u64 {
     (extended_place() - SIZE) & !15
 }
 
+/// Puts an image of the extended state where a thread that is in no signal handler can restore it from; returns where the
+/// guest sees it. A signal that comes meanwhile overwrites it.
+pub(super) fn lay_out_extended(slot: &Slot, image: &[u8]) -> u64 {
+    write_padded(slot, extended_place(), image);
+    slot.address() + extended_place()
+}
+
+/// The image that a thread has saved to where [`lay_out_extended`] puts one.
+pub(super) fn read_laid_out_extended(slot: &Slot) -> Vec<u8> {
+    read_image(slot, extended_place())
+}
+
+fn read_image(slot: &Slot, place: u64) -> Vec<u8> {
+    let mut area = vec![0; extended_size() as usize];
+    slot.read(place, &mut area);
+    FORMAT.encode(&area)
+}
+
+fn write_padded(slot: &Slot, place: u64, image: &[u8]) {
+    let mut padded = image.to_vec();
+    padded.resize(extended_size() as usize, 0);
+    slot.write(place, &padded);
+}
+
+/// Flags as a guest may have them.
+pub(super) fn harmless_flags(flags: u64) -> u64 {
+    flags & USER_FLAGS | FIXED_FLAGS
+}
+
 /// Whether a signal frame fits in a slot on this host.
 pub(super) fn fits() -> bool {
     // Room for as much again, for what the kernel may align or add.
@@ -108,7 +137,7 @@ impl Frame {
     /// The other direction, with flags made harmless.
     pub(super) fn write_registers(self, slot: &Slot, registers: &Registers) {
         let mut copy = *registers;
-        copy.rflags = copy.rflags & USER_FLAGS | FIXED_FLAGS;
+        copy.rflags = harmless_flags(copy.rflags);
         for (offset, register) in places(&mut copy) {
             slot.write_u64(self.context + offset, *register);
         }
@@ -130,11 +159,7 @@ impl Frame {
     pub(super) fn read_extended(self, slot: &Slot) -> Vec<u8> {
         match self.extended(slot) {
             None => FORMAT.initial_image(),
-            Some(place) => {
-                let mut area = vec![0; extended_size() as usize];
-                slot.read(place, &mut area);
-                FORMAT.encode(&area)
-            }
+            Some(place) => read_image(slot, place),
         }
     }
 
@@ -151,9 +176,7 @@ impl Frame {
                 place
             }
         };
-        let mut padded = image.to_vec();
-        padded.resize(extended_size() as usize, 0);
-        slot.write(place, &padded);
+        write_padded(slot, place, image);
     }
 
     /// Where the extended state lies in the slot. `None` if the frame has none, or the guest has moved it away.

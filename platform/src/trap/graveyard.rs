@@ -3,7 +3,7 @@
 //! The end of a process takes the host tens of microseconds, on whichever CPU it ran; nobody waits for it. The dead
 //! keep their slot and window until they are reaped, which happens whenever something new is made.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -43,7 +43,7 @@ impl Remains {
             Ok(None) => false,
             Ok(Some((_, time))) => {
                 if let Remains::Thread(handle) = self {
-                    let _: Result<(), _> = OnceLock::set(&handle.final_cpu_time, time);
+                    handle.stop_clock(Some(time));
                 }
                 true
             }

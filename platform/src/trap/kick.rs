@@ -1,6 +1,6 @@
 //! The handle by which other sentry threads reach a guest thread.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::host::pidfd::ProcessDescriptor;
@@ -12,10 +12,12 @@ use super::handover::Handover;
 
 /// A guest thread's host process, as much of it as is shared.
 pub(super) struct Handle {
-    pub(super) process: ProcessDescriptor,
+    pub(super) process: Arc<ProcessDescriptor>,
     pub(super) pid: Pid,
     pub(super) handover: Handover,
-    /// Processor time at the end, once it is reaped.
+    /// Processor time that the process had used before it became this guest thread (see `parked`).
+    pub(super) earlier_cpu_time: Duration,
+    /// Processor time at the end, once it is reaped or parked.
     pub(super) final_cpu_time: OnceLock<Duration>,
 }
 
@@ -40,7 +42,21 @@ impl Kick for Handle {
         // The number is the process's until it is reaped, and the time is kept before that. A reaper between the two
         // steps makes the clock disappear; the second look finds the final time.
         let known = self.final_cpu_time.get().copied();
-        let time = known.or_else(|| process_cpu_time(self.pid).ok());
+        let time = known.or_else(|| process_cpu_time(self.pid).ok().map(|time| self.own_part(time)));
         time.or_else(|| self.final_cpu_time.get().copied()).unwrap_or_default()
+    }
+}
+
+impl Handle {
+    /// This guest thread's part of the process's processor time.
+    fn own_part(&self, time: Duration) -> Duration {
+        time.saturating_sub(self.earlier_cpu_time)
+    }
+
+    /// Keeps the processor time: it has ended. `time` is the process's; `None` asks the host.
+    pub(super) fn stop_clock(&self, time: Option<Duration>) {
+        let time = time.or_else(|| process_cpu_time(self.pid).ok()).unwrap_or(self.earlier_cpu_time);
+        // The first is right: a parked process may live on.
+        let _: Result<(), _> = self.final_cpu_time.set(self.own_part(time));
     }
 }

@@ -16,8 +16,10 @@
 //! | [`windows`] | the memory shared with stubs: slots (guest-writable) and orders (read-only there) |
 //! | [`space`], [`spawner`] | an address space and the process in it that makes threads and copies on order |
 //! | [`thread`], [`frame`], [`calls`] | a guest thread, its signal frame, and memory operations carried out by it |
+//! | [`deferred`] | memory operations left for the way back to the guest |
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
+//! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
 //! | [`mod@probe`] | what the host offers, for `usk doctor` |
 //!
@@ -27,11 +29,13 @@
 
 mod bpf;
 mod calls;
+mod deferred;
 mod filters;
 mod frame;
 mod graveyard;
 mod handover;
 mod kick;
+mod parked;
 mod patch;
 mod patched;
 mod platform;

@@ -6,14 +6,18 @@ use std::ops::Range;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
-use crate::interface::{AddressSpace, GuestThread, MemoryOp, PatchRequest, Protection, Trap};
+use crate::arch::extended_state::FORMAT;
+use crate::interface::{AddressSpace, ExitReason, GuestThread, MemoryOp, PatchRequest, Protection, Trap};
 use crate::stub::geometry::*;
 use crate::stub::image::{entry, patched, site};
 
+use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
 use super::patch::{Code, MAX_REACH, Plan, Site};
-use super::thread::Thread;
+use super::thread::{Ring, Thread};
 
 const PAGE: u64 = 4096;
+/// `TF`: the processor traps after each instruction.
+const TRAP_FLAG: u64 = 0x100;
 const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
 const ALL: Protection = Protection { read: true, write: true, execute: true };
 
@@ -25,6 +29,22 @@ pub(super) struct PatchedCall {
     generation: u64,
 }
 
+/// What the stub is to do with the extended state on its way back from a call from a patched site. Kept until the guest has
+/// surely gone on.
+#[derive(Default)]
+pub(super) struct Errand {
+    /// Restore it from this image.
+    pub(super) restore: Option<Vec<u8>>,
+    /// Then save it to this address in guest memory.
+    pub(super) save_to: Option<u64>,
+}
+
+impl Errand {
+    pub(super) fn is_none(&self) -> bool {
+        self.restore.is_none() && self.save_to.is_none()
+    }
+}
+
 /// Where a signal has met the thread.
 pub(super) enum Place {
     /// In guest code, with these registers.
@@ -33,6 +53,16 @@ pub(super) enum Place {
     Settled(Registers, Trap),
     /// In a jump's bytes: it goes on elsewhere.
     Resumes(Registers),
+}
+
+/// In the entry from a patched site, before the doorbell.
+fn is_on_way_in(rip: u64) -> bool {
+    (entry::patched()..=site::patched() - 2).contains(&rip)
+}
+
+/// In the platform's code, on the way back to the guest, which has not gone on yet.
+pub(super) fn is_on_way_back(rip: u64) -> bool {
+    (STUB_BASE..STUB_BASE + CODE_SIZE).contains(&rip) && !is_on_way_in(rip)
 }
 
 /// A guest that steps through its own code (`TF` in the flags) steps over a call whose `syscall` instruction comes next.
@@ -84,6 +114,9 @@ impl Thread {
     /// leaves the result where the stub finds it. False if it must go back through a frame.
     pub(super) fn answers_patched_call(&self) -> bool {
         let Some(call) = &self.patched else { return false };
+        if !self.errand.is_none() {
+            return false;
+        }
         let Registers { rax, fs_base, .. } = self.registers;
         let is_simple = self.registers == Registers { rax, fs_base, ..call.registers }
             && self.space.patches().read().generation() == call.generation;
@@ -93,24 +126,104 @@ impl Thread {
         is_simple
     }
 
+    /// If the thread waits in a call from a patched site and can leave it with the registers that it is to have: leaves
+    /// all of them where the stub finds them, and what it is to do with the extended state. Returns what to answer.
+    pub(super) fn leaves_patched_call(&self) -> Option<u32> {
+        self.patched.as_ref()?;
+        let registers = &self.registers;
+        // The stub needs its GS base to the last, would be stepped through, and could not jump there.
+        let needs_frame = self.host_gs_base() != self.slot().address()
+            || registers.rflags & TRAP_FLAG != 0
+            || registers.rip >= REGION_END;
+        if needs_frame {
+            return None;
+        }
+        let put = |offset, value| self.slot().write_u64(offset, value);
+        let Registers { rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, .. } = *registers;
+        put(ENTRY_RAX, rax);
+        put(ENTRY_RSP, rsp);
+        put(ENTRY_FLAGS, harmless_flags(registers.rflags));
+        put(ENTRY_RETURN, self.space.patches().read().redirect(registers.rip));
+        // What the stub loads into these two at the end.
+        put(ENTRY_RIP, rcx);
+        put(ENTRY_R11, r11);
+        let preserved = [rbx, rbp, registers.r12, registers.r13, registers.r14, registers.r15];
+        let arguments = [rdi, rsi, rdx, r10, r8, r9];
+        for (index, (preserved, argument)) in (0..).zip(preserved.into_iter().zip(arguments)) {
+            put(ENTRY_PRESERVED + 8 * index, preserved);
+            put(ENTRY_ARGUMENTS + 8 * index, argument);
+        }
+        let mut answer = ANSWER_REGISTERS;
+        self.slot().write_order(FEATURES, FORMAT.features());
+        if let Some(image) = &self.errand.restore {
+            self.slot().write_order(RESTORE_FROM, lay_out_extended(self.slot(), image));
+            answer |= ANSWER_RESTORE;
+        }
+        if let Some(address) = self.errand.save_to {
+            self.slot().write_order(SAVE_TO, address);
+            answer |= ANSWER_SAVE;
+        }
+        Some(answer)
+    }
+
+    /// The extended state. In a call from a patched site the stub saves it in the slot and rings again: a signal's frame
+    /// would cost some eight microseconds more.
+    pub(super) fn read_extended(&mut self) -> Result<Vec<u8>, ExitReason> {
+        if let Some(image) = &self.errand.restore {
+            return Ok(image.clone());
+        }
+        if self.patched.is_none() || self.errand.save_to.is_some() {
+            self.take_frame()?;
+            return Ok(self.frame.read_extended(self.slot()));
+        }
+        self.carry_out_deferred()?;
+        let slot = self.slot();
+        slot.write_order(FEATURES, FORMAT.features());
+        slot.write_order(SAVE_TO, lay_out_extended(slot, &FORMAT.initial_image()));
+        slot.write_order(CALL_COUNT, 0);
+        self.answer(ANSWER_CALLS | ANSWER_SAVE)?;
+        match self.await_ring()? {
+            Ring::CallsEnded { .. } => Ok(read_laid_out_extended(self.slot())),
+            Ring::Trapped { signal, frame, bases } if signal == KICK_SIGNAL as u64 => {
+                // Its frame has overwritten what was saved, but has it as well.
+                self.is_kicked = true;
+                (self.patched, self.frame, self.bases) = (None, frame, bases);
+                Ok(self.frame.read_extended(self.slot()))
+            }
+            _ => Err(self.execute()),
+        }
+    }
+
+    /// Does in the frame that the thread has got what the stub was to do on its way back. It may have done it already,
+    /// which makes no difference: the guest has not gone on.
+    pub(super) fn run_errand(&mut self) {
+        let Errand { restore, save_to } = std::mem::take(&mut self.errand);
+        if let Some(image) = restore {
+            self.frame.write_extended(self.slot(), Some(&image));
+        }
+        if let Some(address) = save_to {
+            // It could be written when it was asked for; if the guest has unmapped it meanwhile, it gets nothing.
+            self.space.write(address, &self.frame.read_extended(self.slot()));
+        }
+    }
+
     /// Tells guest registers from the platform's, in a frame that `signal` has made.
     pub(super) fn locate(&self, signal: u64, raw: Registers) -> Place {
-        let stub = STUB_BASE..STUB_BASE + CODE_SIZE;
         let is_kick = signal == KICK_SIGNAL as u64;
         let is_step = signal == libc::SIGTRAP as u64;
-        if (entry::patched()..=site::patched() - 2).contains(&raw.rip) {
+        if is_on_way_in(raw.rip) {
             return match self.rewind(raw) {
                 Some(registers) if is_kick => Place::Settled(registers, Trap::Interrupted),
                 Some(registers) if is_step => step_over(registers),
                 _ => Place::Guest(raw),
             };
         }
-        if stub.contains(&raw.rip) {
-            // On the way back: the registers are those that the call was answered with.
+        if is_on_way_back(raw.rip) {
+            // The registers are those that the call was answered with.
             if is_kick {
                 return Place::Settled(self.registers, Trap::Interrupted);
             }
-            return Place::Guest(if is_step { self.registers } else { raw });
+            return Place::Guest(if is_step || !self.errand.is_none() { self.registers } else { raw });
         }
         let patches = self.space.patches().read();
         if signal == libc::SIGILL as u64 && patches.copy_of_boundary(raw.rip).is_some() {

@@ -13,6 +13,7 @@ use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState};
 
 use super::frame::Frame;
 use super::graveyard::{Corpse, Graveyard, Remains};
+use super::parked::{Parked, Parking};
 use super::patch::PatchTable;
 use super::spawner::{Order, Spawner, has_identity};
 use super::thread::Thread;
@@ -52,6 +53,7 @@ pub(super) struct Space {
     pid: OnceLock<Pid>,
     spawner: Mutex<Spawner>,
     patches: RwLock<PatchTable>,
+    parking: Parking,
 }
 
 impl Space {
@@ -72,6 +74,7 @@ impl Space {
             pid: OnceLock::new(),
             spawner,
             patches: RwLock::default(),
+            parking: Parking::default(),
         };
         // Dropping the space ends the process.
         watched.map(|()| Arc::new(space))
@@ -88,6 +91,13 @@ impl Space {
     /// The patched call sites in its code.
     pub(super) fn patches(&self) -> &RwLock<PatchTable> {
         &self.patches
+    }
+
+    /// Keeps the host process of a guest thread that has ended for another, or ends it.
+    pub(super) fn park(&self, parked: Parked) {
+        if let Some(parked) = self.parking.park(parked) {
+            parked.end(&self.sandbox, &self.window);
+        }
     }
 
     fn process(&self) -> &ProcessDescriptor {
@@ -172,6 +182,12 @@ impl AddressSpace for Space {
             Some(image) => Some(FORMAT.normalize(image)?),
             None => None,
         };
+        while let Some(parked) = self.parking.take() {
+            if !parked.handle.process.has_ended() {
+                return Ok(Thread::reuse(self, parked, state, image.as_deref()));
+            }
+            parked.end(&self.sandbox, &self.window);
+        }
         self.sandbox.graveyard.sweep(false);
         let slot = self.window.take_slot()?;
         let frame = Frame::build(&slot);
@@ -214,6 +230,9 @@ impl AddressSpace for Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
+        while let Some(parked) = self.parking.take() {
+            parked.end(&self.sandbox, &self.window);
+        }
         if let Some(process) = self.process.take() {
             self.sandbox.deaths.end(&process);
             // It fails only if it has ended already.

@@ -19,11 +19,12 @@ use crate::stub::geometry::*;
 use crate::stub::image::site;
 
 use super::calls::{Call, translate};
+use super::deferred::Deferred;
 use super::frame::{Frame, is_fault};
-use super::graveyard::{Corpse, Remains};
 use super::handover::Handover;
 use super::kick::Handle;
-use super::patched::{PatchedCall, Place};
+use super::parked::Parked;
+use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
 use super::space::Space;
 use super::windows::Slot;
 
@@ -51,10 +52,10 @@ pub(super) struct Thread {
     pub(super) space: Arc<Space>,
     as_dyn: Arc<dyn AddressSpace>,
     handle: Arc<Handle>,
-    listener: Listener,
+    listener: Arc<Listener>,
     /// `None` once dropped.
     slot: Option<Slot>,
-    frame: Frame,
+    pub(super) frame: Frame,
     /// The doorbell that waits for an answer.
     waiting: u64,
     pub(super) registers: Registers,
@@ -63,6 +64,10 @@ pub(super) struct Thread {
     ended: Option<ExitReason>,
     /// The thread has come from a patched site and waits without a frame.
     pub(super) patched: Option<PatchedCall>,
+    /// What the stub does about the extended state of such a thread.
+    pub(super) errand: Errand,
+    /// What the stub does to memory on its way back.
+    pub(super) deferred: Deferred,
     /// The `syscall` instruction of the last trap, if it was a signal.
     trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -72,7 +77,7 @@ pub(super) struct Thread {
 }
 
 /// What a thread says when it rings.
-enum Ring {
+pub(super) enum Ring {
     /// It has trapped: signal, and bases of FS and GS.
     Trapped { signal: u64, frame: Frame, bases: (u64, u64) },
     /// A list of calls has ended: how many succeeded, and the result of the one that did not.
@@ -121,7 +126,13 @@ impl Thread {
         if let Err(error) = sandbox.deaths.begin(&process) {
             return kill(&process, error);
         }
-        let handle = Handle { process, pid, handover: Handover::new(), final_cpu_time: OnceLock::new() };
+        let handle = Handle {
+            process: Arc::new(process),
+            pid,
+            handover: Handover::new(),
+            earlier_cpu_time: Duration::ZERO,
+            final_cpu_time: OnceLock::new(),
+        };
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
         let bases = (u64::MAX, u64::MAX);
@@ -129,7 +140,7 @@ impl Thread {
             space,
             as_dyn,
             handle: Arc::new(handle),
-            listener,
+            listener: Arc::new(listener),
             slot: Some(slot),
             frame,
             waiting: birth.id,
@@ -137,10 +148,54 @@ impl Thread {
             bases,
             ended: None,
             patched: None,
+            errand: Errand::default(),
+            deferred: Deferred::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
         }))
+    }
+
+    /// Makes a guest thread of one that has ended. `image` is normal.
+    pub(super) fn reuse(
+        space: Arc<Space>,
+        parked: Parked,
+        state: &ThreadState,
+        image: Option<&[u8]>,
+    ) -> Box<dyn GuestThread> {
+        let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
+        let handle = Arc::new(parked.next_handle());
+        let Parked { listener, slot, frame, waiting, bases, patched, .. } = parked;
+        let mut thread = Box::new(Thread {
+            space,
+            as_dyn,
+            handle,
+            listener,
+            slot: Some(slot),
+            frame,
+            waiting,
+            registers: state.registers,
+            bases,
+            ended: None,
+            patched,
+            errand: Errand::default(),
+            deferred: Deferred::default(),
+            trapped_site: None,
+            is_kicked: false,
+            is_pinned: false,
+        });
+        // If it has ended by now the first run says so.
+        thread.replace_extended(image);
+        thread.is_kicked = false;
+        thread
+    }
+
+    fn replace_extended(&mut self, image: Option<&[u8]>) {
+        if self.patched.is_some() && self.errand.save_to.is_none() {
+            self.errand.restore = Some(image.map_or_else(|| FORMAT.initial_image(), <[u8]>::to_vec));
+        } else if self.take_frame().is_ok() {
+            self.frame.write_extended(self.slot(), image);
+        }
     }
 
     pub(super) fn slot(&self) -> &Slot {
@@ -150,16 +205,20 @@ impl Thread {
 
     /// Writes what has changed to where the stub finds it, and returns what to answer. `None` if a kick has come.
     fn prepare_return(&mut self) -> Result<Option<u32>, ExitReason> {
-        if !self.answers_patched_call() {
-            self.take_frame()?;
-            if std::mem::take(&mut self.is_kicked) {
-                return Ok(None);
-            }
-            let mut registers = self.registers;
-            registers.rip = self.space.patches().read().redirect(registers.rip);
-            self.frame.write_registers(self.slot(), &registers);
-        }
         let mut answer = 0;
+        if !self.answers_patched_call() {
+            if let Some(all_registers) = self.leaves_patched_call() {
+                answer = all_registers;
+            } else {
+                self.take_frame()?;
+                if self.deferred.has_failed() || std::mem::take(&mut self.is_kicked) {
+                    return Ok(None);
+                }
+                let mut registers = self.registers;
+                registers.rip = self.space.patches().read().redirect(registers.rip);
+                self.frame.write_registers(self.slot(), &registers);
+            }
+        }
         let bases = (self.registers.fs_base, self.host_gs_base());
         let slot = self.slot.as_ref().expect("the thread is not dropped");
         // A base that is no user address would make the stub fault; the guest keeps the one it has.
@@ -173,7 +232,7 @@ impl Thread {
             self.bases.1 = bases.1;
             answer |= ANSWER_GS;
         }
-        Ok(Some(answer))
+        Ok(Some(answer | self.write_deferred()))
     }
 
     /// The last trap's site needs no patch any more.
@@ -194,7 +253,7 @@ impl Thread {
         if self.space.sandbox().patches && host == self.slot().address() { 0 } else { host }
     }
 
-    fn answer(&mut self, value: u32) -> Result<(), ExitReason> {
+    pub(super) fn answer(&mut self, value: u32) -> Result<(), ExitReason> {
         match self.listener.answer(self.waiting, i64::from(value)) {
             Ok(()) => Ok(()),
             // Nobody waits: it is dying.
@@ -203,7 +262,7 @@ impl Thread {
     }
 
     /// Waits until the thread rings.
-    fn await_ring(&mut self) -> Result<Ring, ExitReason> {
+    pub(super) fn await_ring(&mut self) -> Result<Ring, ExitReason> {
         let sees_death = self.space.sandbox().receive_sees_death;
         let Some(call) = receive(&self.listener, &self.handle.process, sees_death) else {
             return Err(self.reap());
@@ -244,7 +303,7 @@ impl Thread {
     }
 
     /// Ends a thread that tampers with the platform.
-    fn execute(&mut self) -> ExitReason {
+    pub(super) fn execute(&mut self) -> ExitReason {
         self.unwatch();
         let _ = self.handle.process.signal(libc::SIGKILL);
         self.reap();
@@ -261,7 +320,7 @@ impl Thread {
         self.unwatch();
         let reason = match self.handle.process.reap(true) {
             Ok(Some((end, time))) => {
-                let _: Result<(), _> = self.handle.final_cpu_time.set(time);
+                self.handle.stop_clock(Some(time));
                 match end {
                     End::Killed(libc::SIGKILL) => ExitReason::Killed,
                     End::Killed(signal) => ExitReason::Violation(signal),
@@ -288,17 +347,31 @@ impl Thread {
 
     fn run_until_trap(&mut self) -> Result<Trap, ExitReason> {
         loop {
-            let Some(answer) = self.prepare_return()? else { return Ok(Trap::Interrupted) };
+            let Some(answer) = self.prepare_return()? else {
+                return Ok(self.deferred.refusal().unwrap_or(Trap::Interrupted));
+            };
             self.answer(answer)?;
             self.trapped_site = None;
             match self.await_ring()? {
-                Ring::Patched(arguments) => return Ok(self.begin_patched_call(arguments)),
+                Ring::Patched(arguments) => {
+                    self.errand = Errand::default();
+                    self.deferred.clear();
+                    return Ok(self.begin_patched_call(arguments));
+                }
                 Ring::Trapped { signal, frame, bases } => {
                     (self.patched, self.frame, self.bases) = (None, frame, bases);
                     let mut registers = Registers::default();
                     frame.read_registers(self.slot(), &mut registers);
                     (registers.fs_base, registers.gs_base) = (bases.0, self.guest_gs_base(bases.1));
-                    match self.locate(signal, registers) {
+                    let place = self.locate(signal, registers);
+                    match is_on_way_back(registers.rip) {
+                        true => self.run_errand(),
+                        false => {
+                            self.errand = Errand::default();
+                            self.deferred.clear();
+                        }
+                    }
+                    match place {
                         Place::Guest(registers) => {
                             self.registers = registers;
                             if let Some(trap) = self.describe(signal) {
@@ -312,17 +385,21 @@ impl Thread {
                         Place::Resumes(registers) => self.registers = registers,
                     }
                 }
-                _ => return Err(self.execute()),
+                Ring::CallsEnded { done, result } => {
+                    return self.refuse(done, result).ok_or_else(|| self.execute());
+                }
+                Ring::Maps(_) => return Err(self.execute()),
             }
         }
     }
 
     /// Has a thread that came from a patched site get a signal frame: for its extended state, and for whatever a call
     /// changes beyond its result.
-    fn take_frame(&mut self) -> Result<(), ExitReason> {
+    pub(super) fn take_frame(&mut self) -> Result<(), ExitReason> {
         if self.patched.is_none() {
             return Ok(());
         }
+        self.carry_out_deferred()?;
         self.answer(ANSWER_FRAME)?;
         let Ring::Trapped { signal, frame, bases } = self.await_ring()? else {
             return Err(self.execute());
@@ -334,6 +411,7 @@ impl Thread {
             _ => return Err(self.execute()),
         }
         (self.patched, self.frame, self.bases) = (None, frame, bases);
+        self.run_errand();
         Ok(())
     }
 
@@ -363,7 +441,11 @@ impl Thread {
 
     /// Carries out a list of at most [`MAX_CALLS`] calls. `files` go to the numbers from [`FIRST_FILE`] on. Returns
     /// how many succeeded, and the error of the one that did not.
-    fn carry_out(&mut self, list: &[Call], files: &[BorrowedFd<'_>]) -> Result<(usize, Errno), ExitReason> {
+    pub(super) fn carry_out(
+        &mut self,
+        list: &[Call],
+        files: &[BorrowedFd<'_>],
+    ) -> Result<(usize, Errno), ExitReason> {
         let slot = self.slot.as_ref().expect("the thread is not dropped");
         for (index, call) in list.iter().enumerate() {
             call.write(slot, index);
@@ -451,6 +533,9 @@ impl GuestThread for Thread {
         if let Some(reason) = self.ended {
             return Trap::Exited(reason);
         }
+        if let Some(refused) = self.deferred.refusal() {
+            return refused;
+        }
         if std::mem::take(&mut self.is_kicked) || !self.handle.handover.begin() {
             return Trap::Interrupted;
         }
@@ -469,11 +554,8 @@ impl GuestThread for Thread {
     }
 
     fn extended_state(&mut self) -> Vec<u8> {
-        match self.take_frame() {
-            Ok(()) => self.frame.read_extended(self.slot()),
-            // It has ended, as the next run says.
-            Err(_) => FORMAT.initial_image(),
-        }
+        // If it has ended, the next run says so.
+        self.read_extended().unwrap_or_else(|_| FORMAT.initial_image())
     }
 
     fn set_extended_state(&mut self, image: Option<&[u8]>) -> Result<(), Errno> {
@@ -481,9 +563,19 @@ impl GuestThread for Thread {
             Some(image) => Some(FORMAT.normalize(image)?),
             None => None,
         };
-        if self.take_frame().is_ok() {
-            self.frame.write_extended(self.slot(), image.as_deref());
+        self.replace_extended(image.as_deref());
+        Ok(())
+    }
+
+    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+        // A second copy is another that only a frame can give.
+        let is_cheap = self.patched.is_some() && self.errand.save_to.is_none() && address.is_multiple_of(64);
+        // What the stub leaves as it is: the parts of the format that no instruction writes.
+        let image = if is_cheap { FORMAT.initial_image() } else { self.extended_state() };
+        if self.space.write(address, &image) < image.len() {
+            return Err(Errno::EFAULT);
         }
+        self.errand.save_to = is_cheap.then_some(address);
         Ok(())
     }
 
@@ -496,6 +588,7 @@ impl GuestThread for Thread {
             self.space.sandbox().graveyard.settle(self.space.window());
             self.space.patches().write().clear();
         }
+        self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;
         let mut start = 0;
         while start < operations.len() {
             let mut list = Vec::new();
@@ -539,6 +632,14 @@ impl GuestThread for Thread {
         Ok(())
     }
 
+    fn apply_on_return(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
+        self.defer(operations)
+    }
+
+    fn settle(&mut self) -> Result<(), Errno> {
+        self.settle_deferred()
+    }
+
     fn patchable_site(&self) -> Option<u64> {
         self.trapped_site.filter(|_| self.space.sandbox().patches)
     }
@@ -569,10 +670,16 @@ impl Drop for Thread {
         if self.ended.is_some() {
             return;
         }
-        self.unwatch();
-        let _ = self.handle.process.signal(libc::SIGKILL);
-        let process = Remains::Thread(Arc::clone(&self.handle));
-        let window = Some(Arc::clone(self.space.window()));
-        self.space.sandbox().graveyard.bury(Corpse { process, _slot: self.slot.take(), window });
+        let Some(slot) = self.slot.take() else { return };
+        self.handle.stop_clock(None);
+        self.space.park(Parked {
+            handle: Arc::clone(&self.handle),
+            listener: Arc::clone(&self.listener),
+            slot,
+            frame: self.frame,
+            waiting: self.waiting,
+            bases: self.bases,
+            patched: self.patched.take(),
+        });
     }
 }

@@ -228,6 +228,77 @@ pub(crate) fn memory_operations_work_in_a_patched_call(platform: &dyn Platform) 
     });
 }
 
+pub(crate) fn changes_left_for_the_way_back_are_made_or_refused(platform: &dyn Platform) {
+    const PLACE: u64 = 0x70_0000;
+    let mut plain = Guest::new(platform, load_before());
+    plain.syscall();
+    for mut guest in [plain, patched(platform, load_before())] {
+        // The first call of a patched site is still the one that trapped.
+        for _ in 0..3 {
+            let unmap = MemoryOp::Unmap { address: PLACE, length: PAGE };
+            let protect = MemoryOp::Protect { address: PLACE, length: PAGE, protection: READ_EXECUTE };
+            let before = guest.thread.registers().rsp;
+            guest.thread.apply_on_return(&[map(PLACE, PAGE, READ_WRITE)]).expect("it is mapped or will be");
+            guest.syscall();
+            assert_eq!(guest.read(PLACE), [0; 16]);
+            guest.thread.apply_on_return(&[unmap]).expect("it is unmapped or will be");
+            assert_eq!(guest.thread.settle(), Ok(()));
+            assert_eq!(guest.space.read(PLACE, &mut [0]), 0);
+            // There is nothing whose access could be changed.
+            let refused = match guest.thread.apply_on_return(&[protect]) {
+                Ok(()) => match guest.thread.run() {
+                    Trap::Refused(error) => error,
+                    trap => panic!("{trap:x?}"),
+                },
+                Err((index, error)) => {
+                    assert_eq!(index, 0);
+                    error
+                }
+            };
+            assert_eq!(refused, Errno::ENOMEM);
+            guest.thread.registers_mut().set_return_value(refused.as_return_value());
+            let refused = guest.thread.apply_on_return(&[protect]).map_err(|(_, error)| error);
+            assert_eq!(refused.and_then(|()| guest.thread.settle()), Err(Errno::ENOMEM));
+            // What comes after a change that was left is made after it.
+            guest.thread.apply_on_return(&[map(PLACE, PAGE, READ_WRITE)]).expect("it is mapped or will be");
+            guest.apply(&[protect, unmap]);
+            assert_eq!(guest.syscall(), 39);
+            assert_eq!(guest.thread.registers().rsp, before);
+        }
+    }
+}
+
+pub(crate) fn changes_left_for_the_way_back_are_made_whatever_kicks_the_thread(platform: &dyn Platform) {
+    const PLACE: u64 = 0x70_0000;
+    let mut guest = patched(platform, load_before());
+    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                kicker.kick();
+                (0..200).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        for round in 0..10_000u64 {
+            let is_mapped = round.is_multiple_of(2);
+            let change = match is_mapped {
+                true => map(PLACE, PAGE, READ_WRITE),
+                false => MemoryOp::Unmap { address: PLACE, length: PAGE },
+            };
+            guest.thread.apply_on_return(&[change]).expect("it is made or will be");
+            loop {
+                match guest.thread.run() {
+                    Trap::Syscall { .. } => break,
+                    Trap::Interrupted => {}
+                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+                }
+            }
+            assert_eq!(guest.space.read(PLACE, &mut [0]), usize::from(is_mapped));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 pub(crate) fn extended_state_can_be_read_and_written_in_a_patched_call(platform: &dyn Platform) {
     /// Offset of xmm3 in an FXSAVE area.
     const XMM3: usize = 160 + 3 * 16;
@@ -249,6 +320,67 @@ pub(crate) fn extended_state_can_be_read_and_written_in_a_patched_call(platform:
     image[XMM3] ^= 1;
     guest.thread.set_extended_state(Some(&image)).expect("a good image");
     assert!(matches!(guest.thread.run(), Trap::Fault { signal: libc::SIGILL, .. }));
+}
+
+/// As a signal's delivery and the return from its handler do it: saved to memory, and restored from there.
+pub(crate) fn extended_state_follows_the_registers_of_a_patched_call_whatever_kicks_it(
+    platform: &dyn Platform,
+) {
+    const XMM3: usize = 160 + 3 * 16;
+    const SAVED: u64 = DATA + 0x1000;
+    let mut guest = patched(platform, checked());
+    let size = platform.layout().extended_state_size;
+    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
+    let (mut images, mut kicks) = (0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                kicker.kick();
+                (0..200).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        let mut next = |guest: &mut Guest| {
+            loop {
+                match guest.thread.run() {
+                    Trap::Syscall { .. } => return,
+                    Trap::Interrupted => kicks += 1,
+                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+                }
+            }
+        };
+        let mut expected = None::<Registers>;
+        while images < 5_000u64 {
+            // At the call, with this number in the vector register and in memory.
+            let number = images * 0x1_0001;
+            guest.thread.registers_mut().rip = CODE;
+            guest.thread.registers_mut().rdi = number;
+            guest.write_u64(STACK - 8, number);
+            next(&mut guest);
+            assert_eq!(guest.thread.registers().rdi, number);
+            // It goes on somewhere else: back to where it loads the register. What it had is in memory by then.
+            let registers = *guest.thread.registers();
+            guest.thread.save_extended_state(SAVED).expect("it can be written");
+            guest.thread.registers_mut().rip = CODE;
+            guest.thread.registers_mut().rdi = !number;
+            guest.write_u64(STACK - 8, !number);
+            next(&mut guest);
+            let mut image = vec![0; size];
+            assert_eq!(guest.space.read(SAVED, &mut image), size);
+            assert_eq!(image[XMM3..XMM3 + 8], number.to_le_bytes());
+            // And back: with the old registers, the old state is there, or the guest finds that it is not.
+            guest.thread.set_extended_state(Some(&image)).expect("what was saved is good");
+            *guest.thread.registers_mut() = registers;
+            guest.write_u64(STACK - 8, number);
+            next(&mut guest);
+            let expected = expected.get_or_insert(registers);
+            assert_eq!(guest.thread.registers().rdi, number + 1);
+            assert_eq!(guest.thread.registers().r15, expected.r15);
+            images += 1;
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(kicks > 0, "nothing was tested");
+    assert_eq!(guest.thread.save_extended_state(STACK + 0x100_0000), Err(Errno::EFAULT));
 }
 
 pub(crate) fn registers_can_be_replaced_in_a_patched_call(platform: &dyn Platform) {

@@ -7,7 +7,7 @@ use usk_abi::Errno;
 use usk_platform::arch::Registers;
 use usk_platform::{Platform, ThreadState, Trap};
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, start};
 
 guest_code!(one_syscall: "syscall", "ud2");
 guest_code!(two_syscalls: "syscall", "mov rdi, rax", "mov eax, 60", "syscall");
@@ -154,6 +154,32 @@ pub(crate) fn malformed_extended_state_is_refused(platform: &dyn Platform) {
     assert_eq!(guest.thread.extended_state(), good);
     guest.syscall();
     assert_eq!(guest.read(DATA), [0; 16]);
+}
+
+pub(crate) fn a_thread_finds_nothing_of_one_that_has_ended(platform: &dyn Platform) {
+    let guest = Guest::new(platform, vectors());
+    guest.space.write(DATA, &[0xab; 48]);
+    let mut with_bases = start();
+    (with_bases.registers.fs_base, with_bases.registers.gs_base) = (DATA + 64, DATA + 128);
+    for state in [start(), with_bases.clone(), with_bases] {
+        let mut first = guest.sibling(&state);
+        assert_eq!(first.syscall(), 1);
+        let kicker = first.thread.kicker();
+        drop(first);
+        let mut next = guest.sibling(&start());
+        // Whoever still has the handle of the first does not reach the next.
+        kicker.kick();
+        assert_eq!(next.thread.extended_state()[XMM..XMM + 256], [0; 256]);
+        assert_eq!(next.syscall(), 1);
+        let registers = next.thread.registers();
+        assert_eq!((registers.fs_base, registers.gs_base), (0, 0));
+        // More than are kept, at the same time.
+        let crowd: Vec<Guest> = (0..20).map(|_| guest.sibling(&state)).collect();
+        for mut guest in crowd {
+            assert_eq!(guest.syscall(), 1);
+            assert_eq!(guest.thread.registers().gs_base, state.registers.gs_base);
+        }
+    }
 }
 
 pub(crate) fn a_new_thread_has_initial_extended_state(platform: &dyn Platform) {

@@ -8,6 +8,7 @@ use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot};
 use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
 
 use crate::mm::SharedMemory;
+use crate::mm::deferred::Undo;
 use crate::mm::mm::{MemoryLimits, Mm, State, apply, is_page_aligned, page_align};
 use crate::mm::vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags};
 use crate::vfs::{FileClaim, Mapping, MountFlags, OpenFile};
@@ -73,7 +74,13 @@ impl Mm {
             && !request.flags.contains(MmapFlags::NONBLOCK)
             || vma.flags.contains(VmaFlags::LOCKED) && !vma.flags.contains(VmaFlags::LOCK_ON_FAULT);
         let options = MapFlags { populate, no_reserve: vma.flags.contains(VmaFlags::NORESERVE) };
-        if let Err(error) = apply(thread, &[vma.host_mapping(options)]) {
+        let operation = vma.host_mapping(options);
+        let applied = if replaced == 0 {
+            self.apply_last(&mut state, thread, operation, |_| Undo::Map { start: address, end })
+        } else {
+            apply(thread, &[operation])
+        };
+        if let Err(error) = applied {
             if replaced > 0 && apply(thread, &[MemoryOp::Unmap { address, length }]).is_ok() {
                 // Hosts differ in whether a failed replacement has removed what was there: make it certain.
                 state.tree.remove(address, end);
@@ -90,7 +97,7 @@ impl Mm {
     pub fn unmap(&self, thread: &mut dyn GuestThread, address: u64, length: u64) -> Result<(), Errno> {
         let length = self.check_range(address, length)?;
         let mut state = self.state.lock();
-        self.unmap_locked(&mut state, thread, address, length)
+        self.remove_mappings(&mut state, thread, address, length, true)
     }
 
     /// The length of a range of the guest's, rounded up to pages; `EINVAL` if it is empty, reaches out of the guest's
@@ -110,6 +117,18 @@ impl Mm {
         address: u64,
         length: u64,
     ) -> Result<(), Errno> {
+        self.remove_mappings(state, thread, address, length, false)
+    }
+
+    /// `is_last` if the call does nothing after it.
+    fn remove_mappings(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        address: u64,
+        length: u64,
+        is_last: bool,
+    ) -> Result<(), Errno> {
         let end = address + length;
         self.clear_patches(state, thread, address..end)?;
         if state.tree.is_free(address, end) {
@@ -119,7 +138,15 @@ impl Mm {
         if state.tree.splits(address, end) == 2 && state.tree.find(address).is_some_and(|vma| vma.end > end) {
             state.check_map_count(1)?;
         }
-        apply(thread, &[MemoryOp::Unmap { address, length }])?;
+        let operation = MemoryOp::Unmap { address, length };
+        // Others hold files, which are to be let go as soon as they are unmapped.
+        let can_come_back = state.tree.overlapping(address, end).all(Vma::is_private_anonymous);
+        if is_last && can_come_back {
+            let removed = |state: &State| Undo::Unmap(state.parts(address, end));
+            self.apply_last(state, thread, operation, removed)?;
+        } else {
+            apply(thread, &[operation])?;
+        }
         state.tree.remove(address, end);
         Ok(())
     }

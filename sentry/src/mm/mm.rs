@@ -10,7 +10,9 @@ use usk_abi::mm::{DEFAULT_MAX_MAP_COUNT, PAGE_SIZE};
 use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
 
 use crate::mm::barrier::BarrierKinds;
+use crate::mm::deferred::Undo;
 use crate::mm::placement::Placement;
+use crate::mm::slow_sites::SlowSites;
 use crate::mm::tree::{Totals, VmaTree};
 use crate::mm::vma::{ALL_ACCESS, Backing, Vma, VmaFlags};
 use crate::task::{Resource, Task};
@@ -31,6 +33,8 @@ pub struct Mm {
     /// Held while threads are counted that are still in guest code.
     pub(in crate::mm) stopping: Mutex<()>,
     pub(in crate::mm) has_stopped: Condvar,
+    /// How often call sites have trapped: which of them to patch.
+    pub(crate) slow_sites: Mutex<SlowSites>,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
     pub(in crate::mm) state: Mutex<State>,
@@ -50,6 +54,8 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) peak: u64,
     /// Barriers that a process has registered for (`membarrier(2)`).
     pub(in crate::mm) barriers: BarrierKinds,
+    /// How to take back the last change, if the host refuses it on the way back to the guest.
+    pub(in crate::mm) undo: Option<Undo>,
     /// Areas of trampolines, which are also in the tree.
     pub(in crate::mm) trampolines: Vec<Range<u64>>,
     auxiliary_vector: Arc<[u8]>,
@@ -188,6 +194,7 @@ impl Mm {
             future_flags: VmaFlags::empty(),
             peak: 0,
             barriers: BarrierKinds::empty(),
+            undo: None,
             trampolines: Vec::new(),
             auxiliary_vector: Arc::default(),
             executable: None,
@@ -199,7 +206,8 @@ impl Mm {
     pub fn fork(&self) -> Result<Arc<Mm>, Errno> {
         let state = self.state.lock();
         let space = self.space.fork()?;
-        let mut child = State { tree: VmaTree::new(), future_flags: VmaFlags::empty(), ..state.clone() };
+        let mut child =
+            State { tree: VmaTree::new(), future_flags: VmaFlags::empty(), undo: None, ..state.clone() };
         for vma in state.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
             let flags = vma.flags - (VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
             child.tree.insert(Vma { flags, ..vma.clone() });
@@ -216,6 +224,7 @@ impl Mm {
             is_stopping: AtomicBool::new(false),
             stopping: Mutex::default(),
             has_stopped: Condvar::new(),
+            slow_sites: Mutex::default(),
             layout,
             state: Mutex::new(state),
         })
@@ -375,6 +384,11 @@ impl State {
     /// `EPERM` if anything in the range may not be changed.
     pub(in crate::mm) fn check_not_sealed(&self, start: u64, end: u64) -> Result<(), Errno> {
         if self.tree.overlapping(start, end).any(Vma::is_sealed) { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    /// Copies of the mappings in a range, cut to it.
+    pub(in crate::mm) fn parts(&self, start: u64, end: u64) -> Vec<Vma> {
+        self.tree.overlapping(start, end).map(|vma| vma.part(start, end)).collect()
     }
 
     /// Keeps `VmPeak` up to date; called after the total may have grown.

@@ -5,7 +5,7 @@
 //! `/proc/PID/maps` shows, and has the calling guest thread carry out the same change on the host.
 //!
 //! An [`Mm`] has one lock. A change takes it, checks, has the host do it, and then updates the tree, which cannot fail; so
-//! the tree never says more than the host did. Where a change takes several host operations and a later one fails, the tree
+//! the tree never says more than the host did (or, see [`deferred`], will have done before anybody can look). Where a change takes several host operations and a later one fails, the tree
 //! records exactly those that were done, or the earlier ones are undone.
 //!
 //! One file holds what belongs to one manual page: [`map`](Mm::map) and `unmap`, `protect`, `remap`, `brk`, `advise`,
@@ -15,6 +15,7 @@ mod advise;
 mod attach;
 mod barrier;
 mod brk;
+mod deferred;
 mod fault;
 mod futex_key;
 mod lock;
@@ -27,6 +28,7 @@ mod patching;
 mod placement;
 mod protect;
 mod remap;
+mod slow_sites;
 mod sync;
 mod tree;
 mod vma;
@@ -36,6 +38,7 @@ pub(crate) mod fake;
 
 pub use attach::AttachRequest;
 pub use barrier::BarrierKinds;
+pub(crate) use deferred::fail_last_call;
 pub use fault::HostFault;
 pub use futex_key::FutexKey;
 pub use map::MapRequest;
@@ -44,5 +47,6 @@ pub use memory::SharedMemory;
 pub(crate) use mm::{Executable, page_align};
 pub use mm::{ImageRanges, MemoryLimits, MemoryUse, Mm};
 pub use placement::Placement;
+pub(crate) use slow_sites::patch_if_slow;
 pub use tree::{Totals, VmaTree};
 pub use vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags, protection_within};

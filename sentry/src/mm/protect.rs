@@ -4,9 +4,10 @@ use usk_abi::Errno;
 use usk_abi::mm::Prot;
 use usk_platform::{GuestThread, MemoryOp};
 
+use crate::mm::deferred::{Undo, take_back};
 use crate::mm::map::protection_of;
-use crate::mm::mm::{MemoryLimits, Mm, State, apply, is_page_aligned, page_align};
-use crate::mm::vma::{VmaFlags, protection_within};
+use crate::mm::mm::{MemoryLimits, Mm, State, is_page_aligned, page_align};
+use crate::mm::vma::{Vma, VmaFlags, protection_within};
 
 impl Mm {
     /// Changes the access to a range. Like Linux it goes from mapping to mapping, and what precedes a hole or a mapping that
@@ -38,9 +39,37 @@ impl Mm {
         let start = first_address(&state, address, end, grows)?;
         let (permitted_end, outcome) = permitted(&state, start, end, prot, limits);
         if permitted_end > start {
-            change(&mut state, thread, start, permitted_end, prot)?;
+            self.change(&mut state, thread, start, permitted_end, prot)?;
         }
         outcome
+    }
+
+    fn change(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        start: u64,
+        end: u64,
+        prot: Prot,
+    ) -> Result<(), Errno> {
+        let protection = protection_of(prot);
+        if state.tree.overlapping(start, end).all(|vma| vma.protection == protection) {
+            return Ok(());
+        }
+        state.check_map_count(state.tree.splits(start, end))?;
+        let operation = MemoryOp::Protect { address: start, length: end - start, protection };
+        let as_before = |state: &State| {
+            let part = |vma: &Vma| (vma.start.max(start), vma.end.min(end), vma.protection);
+            Undo::Protect(state.tree.overlapping(start, end).map(part).collect())
+        };
+        if let Err(error) = self.apply_last(state, thread, operation, as_before) {
+            // The host may have changed some of its mappings before it failed.
+            state.undo = Some(as_before(state));
+            take_back(state, thread);
+            return Err(error);
+        }
+        state.tree.change(start, end, |vma| vma.protection = protection);
+        Ok(())
     }
 
     /// Seals a range against changes. Errors as in `mseal(2)`.
@@ -114,37 +143,4 @@ fn permitted(
         at = vma.end.min(end);
     }
     if at < end { (at, Err(Errno::ENOMEM)) } else { (end, Ok(())) }
-}
-
-fn change(
-    state: &mut State,
-    thread: &mut dyn GuestThread,
-    start: u64,
-    end: u64,
-    prot: Prot,
-) -> Result<(), Errno> {
-    let protection = protection_of(prot);
-    if state.tree.overlapping(start, end).all(|vma| vma.protection == protection) {
-        return Ok(());
-    }
-    state.check_map_count(state.tree.splits(start, end))?;
-    if let Err(error) =
-        apply(thread, &[MemoryOp::Protect { address: start, length: end - start, protection }])
-    {
-        // The host may have changed some of its mappings before it failed.
-        let undo: Vec<_> = state
-            .tree
-            .overlapping(start, end)
-            .map(|vma| {
-                let (from, to) = (vma.start.max(start), vma.end.min(end));
-                MemoryOp::Protect { address: from, length: to - from, protection: vma.protection }
-            })
-            .collect();
-        if apply(thread, &undo).is_err() {
-            tracing::warn!(start, end, "protection of guest memory could not be restored");
-        }
-        return Err(error);
-    }
-    state.tree.change(start, end, |vma| vma.protection = protection);
-    Ok(())
 }

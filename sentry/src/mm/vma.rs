@@ -149,6 +149,18 @@ impl Vma {
         self.offset.wrapping_add(address.wrapping_sub(self.start))
     }
 
+    /// The part of it that lies in a range, which it overlaps.
+    pub(in crate::mm) fn part(&self, start: u64, end: u64) -> Vma {
+        let mut part = self.clone();
+        if start > part.start {
+            part = part.split_off(start);
+        }
+        if end < part.end {
+            part.split_off(end);
+        }
+        part
+    }
+
     /// The part from `address` on, which is cut off from this one. `address` lies strictly inside.
     pub fn split_off(&mut self, address: u64) -> Vma {
         debug_assert!(self.start < address && address < self.end);

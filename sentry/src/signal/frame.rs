@@ -46,8 +46,8 @@ pub(super) fn push(
         registers.rsp.wrapping_sub(RED_ZONE)
     };
 
-    let extended = current.thread.extended_state();
-    let extended_address = top.wrapping_sub(extended.len() as u64) & !63;
+    let extended_size = current.task.kernel.platform.layout().extended_state_size as u64;
+    let extended_address = top.wrapping_sub(extended_size) & !63;
     // The handler is entered as if called: the stack pointer is 8 modulo 16.
     let frame_address =
         (extended_address.wrapping_sub(size_of::<SignalFrame>() as u64) & !15).wrapping_sub(8);
@@ -66,11 +66,8 @@ pub(super) fn push(
         },
         info: *info,
     };
-    let space = current.space();
-    if space.write(extended_address, &extended) != extended.len() {
-        return Err(Errno::EFAULT);
-    }
-    UserPtr::new(frame_address).write(space, &frame)?;
+    UserPtr::new(frame_address).write(current.space(), &frame)?;
+    current.thread.save_extended_state(extended_address)?;
 
     if stack.flags & SS_AUTODISARM != 0 {
         current.task.signals.lock().alternate_stack = AlternateStack::NONE;

@@ -9,7 +9,6 @@ use usk_platform::{AddressSpace, GuestThread};
 
 use crate::file::async_io;
 use crate::task::Task;
-use crate::task::slow_sites::SlowSites;
 use crate::time::Deadline;
 use crate::wait::{Notify, WaitQueue, Wake};
 use crate::{IoVec, Restart, RestartBlock, SysError, SysResult, UserSink, UserSource};
@@ -49,8 +48,6 @@ pub struct Current {
     pub exit_code: Option<i32>,
     pub(crate) pending_restart: Option<PendingRestart>,
     pub(crate) last_fault: LastFault,
-    /// How often call sites have trapped: which of them to patch.
-    pub(crate) slow_sites: SlowSites,
 }
 
 impl Current {
@@ -63,7 +60,6 @@ impl Current {
             exit_code: None,
             pending_restart: None,
             last_fault: LastFault::default(),
-            slow_sites: SlowSites::default(),
         }
     }
 

@@ -57,7 +57,7 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     } else {
         old_mm
     };
-    current.slow_sites.clear();
+    mm.slow_sites.lock().clear();
     let committed = request.image.commit(&mut *current.thread, &mm);
     reset_attributes(current, &request);
     exit::complete_vfork(&task);

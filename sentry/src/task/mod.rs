@@ -14,7 +14,6 @@ mod lost;
 pub mod pidfd;
 mod program;
 mod run;
-pub(crate) mod slow_sites;
 mod table;
 #[allow(clippy::module_inception)]
 mod task;

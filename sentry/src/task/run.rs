@@ -8,13 +8,11 @@ use usk_abi::{Errno, Signal};
 use usk_platform::{ExitReason, GuestThread, Trap};
 
 use crate::file::async_io;
-use crate::mm::{HostFault, MemoryLimits, Mm};
+use crate::mm::{self, HostFault, MemoryLimits, Mm};
 use crate::seccomp::{self, Verdict};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::{Runner, SentryThread};
-use crate::task::{
-    Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task, slow_sites,
-};
+use crate::task::{Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task};
 use crate::{Restart, SysError, SysResult};
 
 /// What knows the system calls: the table, which lives above this crate.
@@ -43,10 +41,14 @@ fn run(current: &mut Current) {
         if current.exit_code.is_some() {
             return;
         }
-        if (current.pending_restart.is_some() || current.task.waiter.is_interrupted())
-            && deliver(current) == Outcome::Exit
-        {
-            return;
+        if current.pending_restart.is_some() || current.task.waiter.is_interrupted() {
+            // A handler's frame may lie in what the call has mapped.
+            if let Err(error) = current.thread.settle() {
+                mm::fail_last_call(current, error);
+            }
+            if deliver(current) == Outcome::Exit {
+                return;
+            }
         }
         current.task.in_guest.store(true, Ordering::SeqCst);
         let must_stop = current.task.borrow_mm(Mm::is_stopping);
@@ -72,6 +74,7 @@ fn run(current: &mut Current) {
                     force_signal(&current.task, SignalInfo::fault(signal, code, address));
                 }
             }
+            Trap::Refused(error) => mm::fail_last_call(current, error),
             Trap::Interrupted => {}
             Trap::Exited(reason) => {
                 let signal = match reason {
@@ -103,7 +106,7 @@ fn leave_guest(task: &Task) {
 }
 
 fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
-    slow_sites::consider(current);
+    mm::patch_if_slow(current);
     let registers = current.thread.registers();
     let number = registers.syscall_number();
     let arguments = SyscallArguments(registers.syscall_arguments());

@@ -1,0 +1,78 @@
+//! Changes of mappings that the host makes on the guest thread's way back ([`GuestThread::apply_on_return`]).
+//!
+//! The tree says that a change is made while the host has yet to make it. Nobody can see that, because it is done only if the
+//! calling task is the only one that uses the memory, and before its guest thread goes on; if the host refuses, the change is
+//! taken back before any guest code runs.
+
+use usk_abi::Errno;
+use usk_platform::{GuestThread, MemoryOp, Protection};
+
+use crate::mm::mm::{Mm, State, apply};
+use crate::mm::vma::Vma;
+use crate::task::Current;
+
+/// How to take back a change that the host has refused.
+#[derive(Clone)]
+pub(in crate::mm) enum Undo {
+    /// A mapping where nothing was.
+    Map {
+        /// First address.
+        start: u64,
+        /// First address after it.
+        end: u64,
+    },
+    /// Mappings that were removed. They are private and anonymous: others would keep files from being let go.
+    Unmap(Vec<Vma>),
+    /// Ranges whose access was changed, and the access that they had.
+    Protect(Vec<(u64, u64, Protection)>),
+}
+
+impl Mm {
+    /// Has the host make a change that is the last thing that a call does, and after which the tree is changed.
+    pub(in crate::mm) fn apply_last(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        operation: MemoryOp<'_>,
+        undo: impl FnOnce(&State) -> Undo,
+    ) -> Result<(), Errno> {
+        if self.users() != 1 {
+            return apply(thread, &[operation]);
+        }
+        // An earlier one of the same call, if there is.
+        if let Err(error) = thread.settle() {
+            take_back(state, thread);
+            return Err(error);
+        }
+        let undo = undo(state);
+        thread.apply_on_return(&[operation]).map_err(|(_, error)| error)?;
+        state.undo = Some(undo);
+        Ok(())
+    }
+}
+
+/// Takes back the last change.
+pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) {
+    match state.undo.take() {
+        None => {}
+        Some(Undo::Map { start, end }) => _ = state.tree.remove(start, end),
+        Some(Undo::Unmap(vmas)) => vmas.into_iter().for_each(|vma| state.tree.insert(vma)),
+        Some(Undo::Protect(ranges)) => {
+            for (address, end, protection) in ranges {
+                let length = end - address;
+                // The host may have changed some of its mappings before it failed.
+                if apply(thread, &[MemoryOp::Protect { address, length, protection }]).is_err() {
+                    tracing::warn!(address, length, "protection of guest memory could not be restored");
+                }
+                state.tree.change(address, end, |changed| changed.protection = protection);
+            }
+        }
+    }
+}
+
+/// The host has refused what the last call has left for the way back: the call fails after all.
+pub(crate) fn fail_last_call(current: &mut Current, error: Errno) {
+    let mm = current.task.mm();
+    take_back(&mut mm.state.lock(), &mut *current.thread);
+    current.thread.registers_mut().set_return_value(error.as_return_value());
+}
