@@ -18,8 +18,8 @@ use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
 use usk_gofer::{Export, GoferError, MountCrossing, SelfDescriptors, Sharing};
 use usk_gofer_protocol::limits::MAX_MESSAGE;
 use usk_gofer_protocol::{
-    Access, AttributeChange, FileType, LinkTarget, NodeId, Opened, RenameMode, Request, WalkEnd, XattrMode,
-    XattrName, XattrValue,
+    Access, AttributeChange, FileType, LinkTarget, NodeId, Opened, RenameMode, Reply, Request, WalkEnd,
+    XattrMode, XattrName, XattrValue,
 };
 
 /// Rounds of a race, and how many more there may be until both outcomes were seen.
@@ -521,6 +521,9 @@ fn the_hosts_kernel_is_not_a_file_system() {
         let entry = client.find(ROOT, path);
         assert!(entry.attributes.is_directory());
         assert!(client.read_directory(entry.node).is_empty(), "{path}");
+        let request = Request::ReadDirectories { parent: ROOT, names: names(path), all_attributes: true };
+        let (Reply::Directories { directories }, None) = client.ask(&request) else { panic!("{path}") };
+        assert!(directories[0].as_ref().unwrap().entries.is_empty(), "{path}");
     }
     for path in ["proc/self", "proc/1/environ", "sys/kernel"] {
         let (steps, end, _) = client.walk(ROOT, path, Some(Access::Read));
