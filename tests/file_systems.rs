@@ -316,3 +316,21 @@ fn listings_are_forgotten_when_there_are_too_many() {
         assert!(stat(names, "d01/4999").is_ok());
     });
 }
+
+#[test]
+fn a_small_directory_that_is_asked_for_names_is_read_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    tree(directory.path(), 1, 8);
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        // The first comes with the directory; the third question to the directory itself is one too many.
+        for file in 0..4 {
+            assert_eq!(stat(names, &format!("d00/f{file}")).unwrap().size, file);
+        }
+        fs::write(directory.path().join("d00/f7"), "").unwrap();
+        fs::write(directory.path().join("d00/new"), "").unwrap();
+        assert_eq!(stat(names, "d00/f7").unwrap().size, 7);
+        assert_eq!(stat(names, "d00/new").err(), Some(Errno::ENOENT));
+        assert!(!list(names, "d00").contains(&"new".to_owned()));
+    });
+}

@@ -237,7 +237,9 @@ impl Server {
             Request::Open { node, access } => self.open(node, access),
             Request::GetAttributes { nodes } => self.get_attributes(&nodes),
             Request::SetAttributes { node, change } => self.set_attributes(node, change),
-            Request::ReadDirectory { node, stream, cursor } => self.read_directory(node, stream, cursor),
+            Request::ReadDirectory { node, stream, cursor, all_attributes } => {
+                self.read_directory(node, (stream, cursor), all_attributes)
+            }
             Request::ReadDirectories { parent, names, all_attributes } => {
                 self.read_directories(parent, &names, all_attributes)
             }

@@ -163,7 +163,7 @@ fn symbolic_links_are_never_followed() {
             mode: RenameMode::Replace,
         },
         Request::Link { node: link, parent: directory, name: name("new") },
-        Request::ReadDirectory { node: directory, stream: 0, cursor: 0 },
+        Request::ReadDirectory { node: directory, stream: 0, cursor: 0, all_attributes: true },
     ];
     for request in below {
         assert_eq!(client.try_ask(&request).unwrap_err(), Errno::ENOTDIR, "{request:?}");
@@ -214,7 +214,12 @@ fn nodes_that_were_not_handed_out_are_nothing() {
     assert!(client.attributes(ROOT).is_ok());
     // Positions that no page named are the host's to refuse, not a way to anything.
     for cursor in [1, u64::MAX, 1 << 62] {
-        let _ = client.ask(&Request::ReadDirectory { node: ROOT, stream: u64::MAX, cursor });
+        let _ = client.ask(&Request::ReadDirectory {
+            node: ROOT,
+            stream: u64::MAX,
+            cursor,
+            all_attributes: true,
+        });
     }
     assert!(client.attributes(ROOT).is_ok());
 }

@@ -103,7 +103,7 @@ fn a_directory_goes_on_at_its_cursor_when_its_stream_is_gone() {
     let mut cursor = 0;
     loop {
         // Stream 0 is none.
-        match client.ask(&Request::ReadDirectory { node: ROOT, stream: 0, cursor }) {
+        match client.ask(&Request::ReadDirectory { node: ROOT, stream: 0, cursor, all_attributes: true }) {
             (Reply::Directory { entries, next }, None) => {
                 assert!(entries.into_iter().all(|entry| found.insert(entry.name)));
                 let Some(next) = next else { break };

@@ -38,7 +38,7 @@ pub const MAX_EXPORTS: usize = 64;
 pub const DIRECTORY_PAGE: usize = 64 * 1024;
 
 /// Most entries in one page of a directory.
-pub const MAX_DIRECTORY_ENTRIES: usize = 1024;
+pub const MAX_DIRECTORY_ENTRIES: usize = 2048;
 
 /// Most descriptors beside one reply, and so most files in one [`Request::OpenFiles`](crate::Request::OpenFiles).
 pub const MAX_DESCRIPTORS: usize = 16;

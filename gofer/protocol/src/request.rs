@@ -117,6 +117,8 @@ messages! {
             stream: u64,
             /// 0, or what the page before named: the position to go on from.
             cursor: u64,
+            /// Attributes of all entries are wanted; else of those only that are directories, or may be.
+            all_attributes: bool,
         },
         /// Drops a stream before its end. No reply.
         CloseDirectory = 8 {

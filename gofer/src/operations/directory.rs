@@ -48,7 +48,12 @@ pub(crate) struct DirectoryStream {
 
 impl Server {
     /// A page of the directory, from `cursor` on; `stream` helps if it is still there.
-    pub(crate) fn read_directory(&self, node: NodeId, stream: u64, cursor: u64) -> Answer {
+    pub(crate) fn read_directory(
+        &self,
+        node: NodeId,
+        (stream, cursor): (u64, u64),
+        all_attributes: bool,
+    ) -> Answer {
         let node = self.nodes.get(node)?;
         if !node.is_directory() {
             return Err(Errno::ENOTDIR);
@@ -57,7 +62,7 @@ impl Server {
             return Ok((Reply::Directory { entries: Vec::new(), next: None }, None));
         }
         let mut stream = self.stream_at(&node, stream, cursor)?;
-        let (entries, is_end) = read_page(&mut stream)?;
+        let (entries, is_end) = read_page(&mut stream, all_attributes)?;
         let next = if is_end { None } else { Some(self.keep(stream)) };
         Ok((Reply::Directory { entries, next }, None))
     }
@@ -183,7 +188,10 @@ impl Server {
 }
 
 /// Entries until the page is full or the directory ends, and whether it did. A page is empty only at the end.
-fn read_page(stream: &mut DirectoryStream) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
+fn read_page(
+    stream: &mut DirectoryStream,
+    all_attributes: bool,
+) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
     let mut entries = Vec::new();
     let mut size = 0;
     let mut buffer = [MaybeUninit::<u8>::uninit(); READ_SIZE];
@@ -197,8 +205,8 @@ fn read_page(stream: &mut DirectoryStream) -> Result<(Vec<DirectoryEntry>, bool)
         let Some(record) = reader.next() else { return Ok((entries, true)) };
         let record = record.map_err(host::errno)?;
         stream.cursor = record.next_entry_cookie();
-        if let Some(entry) = read_entry(&stream.directory, &record, true) {
-            size += DirectoryEntry::encoded_bound(entry.name.as_bytes().len());
+        if let Some(entry) = read_entry(&stream.directory, &record, all_attributes) {
+            size += entry.encoded_length();
             entries.push(entry);
         }
     }

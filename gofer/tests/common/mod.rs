@@ -165,7 +165,7 @@ impl RawClient {
     pub(crate) fn read_directory(&mut self, node: NodeId) -> Vec<usk_gofer_protocol::DirectoryEntry> {
         let (mut all, mut stream, mut cursor) = (Vec::new(), 0, 0);
         loop {
-            match self.ask(&Request::ReadDirectory { node, stream, cursor }) {
+            match self.ask(&Request::ReadDirectory { node, stream, cursor, all_attributes: true }) {
                 (Reply::Directory { entries, next }, None) => {
                     all.extend(entries);
                     let Some(next) = next else { return all };

@@ -210,9 +210,15 @@ impl Node {
     }
 
     /// A page of this directory: from the beginning, or from where the page before ended.
-    pub fn read_directory(&self, position: Option<DirectoryPosition>) -> Result<DirectoryPage, Errno> {
+    /// Without `all_attributes`, those of directories' only.
+    pub fn read_directory(
+        &self,
+        position: Option<DirectoryPosition>,
+        all_attributes: bool,
+    ) -> Result<DirectoryPage, Errno> {
         let (stream, cursor) = position.map_or((0, 0), |position| (position.stream, position.cursor));
-        match self.client.call(&Request::ReadDirectory { node: self.id, stream, cursor })? {
+        let request = Request::ReadDirectory { node: self.id, stream, cursor, all_attributes };
+        match self.client.call(&request)? {
             (Reply::Directory { entries, next }, None) => {
                 if entries.is_empty() && next.is_some() {
                     return Err(self.wrong("readdir", "a page before the last is empty"));
@@ -223,12 +229,12 @@ impl Node {
         }
     }
 
-    /// All entries of this directory, without `.` and `..`.
-    pub fn read_whole_directory(&self) -> Result<Vec<DirectoryEntry>, Errno> {
+    /// All entries of this directory, without `.` and `..`; attributes as in [`Node::read_directory`].
+    pub fn read_whole_directory(&self, all_attributes: bool) -> Result<Vec<DirectoryEntry>, Errno> {
         let mut all = Vec::new();
         let mut position = None;
         loop {
-            let page = self.read_directory(position)?;
+            let page = self.read_directory(position, all_attributes)?;
             all.extend(page.entries);
             if all.len() > MAX_DIRECTORY {
                 return Err(self.wrong("readdir", "the directory has no end"));

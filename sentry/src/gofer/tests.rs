@@ -263,7 +263,7 @@ fn an_endless_directory_ends_the_conversation() {
         let next = Some(DirectoryPosition { stream: 1, cursor: 1 });
         Some((Reply::Directory { entries: Vec::new(), next }.encode(id).unwrap(), Vec::new()))
     }));
-    assert_eq!(root(&client).read_whole_directory().map(|_| ()), Err(Errno::EIO));
+    assert_eq!(root(&client).read_whole_directory(true).map(|_| ()), Err(Errno::EIO));
     drop(client);
     peer.join().unwrap();
 }

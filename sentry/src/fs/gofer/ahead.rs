@@ -2,12 +2,19 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use usk_abi::Errno;
 
 use super::inode::GoferInode;
 use super::listed::Listed;
 use crate::gofer::{Access, Attributes, DirectoryEntry, MAX_COMPONENTS, MAX_OPENED, Name, Node};
+
+/// Names that are looked up in a directory one by one, before it is read as a whole.
+const MAX_LOOKUPS: u32 = 2;
+
+/// Size of a directory up to which that is worth it: one block of the usual file systems, with some 50 to 100 names.
+const SMALL_DIRECTORY: u64 = 4096;
 
 impl GoferInode {
     /// What reading this directory as a whole said, if that is known and holds for good.
@@ -79,7 +86,7 @@ impl GoferInode {
 
     /// A descriptor for reading that was donated before, if it is still there.
     pub(super) fn opened_before(&self) -> Option<Arc<OwnedFd>> {
-        if self.tree.is_shared || !self.tree.is_read_only {
+        if !self.tree.is_fixed() {
             return None;
         }
         let file = self.tree.spare(self.identity)?;
@@ -98,13 +105,32 @@ impl GoferInode {
         Listed::new(entries, all_attributes, number, &self.tree.listed_entries)
     }
 
+    /// Reads a small directory when it is asked for names again and again: the answers to all further questions cost about as
+    /// much as one or two (`git status` in a tree of 900 files: 300 round trips instead of 900).
+    pub(super) fn consider_listing(&self) {
+        if !self.tree.is_fixed() || self.lookups.load(Ordering::Relaxed) > MAX_LOOKUPS {
+            return;
+        }
+        let is_due = self.lookups.fetch_add(1, Ordering::Relaxed) == MAX_LOOKUPS;
+        if !is_due || self.listed().is_some() || self.known.lock().attributes.size > SMALL_DIRECTORY {
+            return;
+        }
+        // In one page, or not at all. An error is for the lookup itself to meet.
+        let Ok(node) = self.node() else { return };
+        let Ok(page) = node.read_directory(None, true) else { return };
+        match page.next {
+            None => self.keep_listed(self.whole(self.identity.0, &page.entries, true)),
+            Some(next) => node.client().close_directory(next.stream),
+        }
+    }
+
     /// The child of this name as the listing has it: `None` if there is no listing to go by, or it does not say.
     pub(super) fn announced(&self, name: &[u8]) -> Option<Result<Attributes, Errno>> {
         let listed = self.listed()?;
         let mut announced = listed.attributes(name);
         if announced.is_none()
             && listed.starts_completion()
-            && let Ok(entries) = self.node().and_then(|node| node.read_whole_directory())
+            && let Ok(entries) = self.node().and_then(|node| node.read_whole_directory(true))
         {
             listed.complete(&entries);
             announced = listed.attributes(name);

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -34,8 +34,8 @@ pub(super) struct Origin {
 }
 
 /// What is known of a file's attributes.
-struct Known {
-    attributes: Attributes,
+pub(super) struct Known {
+    pub(super) attributes: Attributes,
     /// The file has been written to since.
     outdated: bool,
     /// Monotonic time of the answer.
@@ -74,13 +74,15 @@ pub(super) struct GoferInode {
     pub(super) identity: (u64, u64),
     pub(super) node: OnceLock<Node>,
     pub(super) origin: Mutex<Option<Origin>>,
-    known: Mutex<Known>,
+    pub(super) known: Mutex<Known>,
     link: OnceLock<Vec<u8>>,
     /// What the last listing of an exclusive directory said, by name.
     pub(super) listed: Mutex<Option<Arc<Listed>>>,
     donated: Mutex<Donated>,
     /// Held by whoever writes, so that appends find the end.
     pub(super) writers: Mutex<()>,
+    /// Names in this directory that the gofer was asked for, while it was not listed.
+    pub(super) lookups: AtomicU32,
     /// A shared mapping may change the contents at any time.
     is_mapped_for_writing: AtomicBool,
     /// It has lost its last name; the gofer does not find it any more.
@@ -116,6 +118,7 @@ impl GoferInode {
             listed: Mutex::default(),
             donated: Mutex::default(),
             writers: Mutex::default(),
+            lookups: AtomicU32::new(0),
             is_mapped_for_writing: AtomicBool::new(false),
             is_unlinked: AtomicBool::new(false),
         })
@@ -224,8 +227,7 @@ impl GoferInode {
 
     /// The length, if it cannot change.
     pub(super) fn fixed_size(&self) -> Option<u64> {
-        let is_fixed = self.tree.is_read_only && !self.tree.is_shared;
-        is_fixed.then(|| self.known.lock().attributes.size)
+        self.tree.is_fixed().then(|| self.known.lock().attributes.size)
     }
 
     /// Forgets what the directory's listing said: its names have changed.
@@ -321,6 +323,7 @@ impl Inode for GoferInode {
 
     fn lookup_chain(&self, names: &[&[u8]], opens: bool) -> Result<Vec<InodeRef>, Errno> {
         let first = names.first().ok_or(Errno::ENOENT)?;
+        self.consider_listing();
         if let Some(announced) = self.announced(first) {
             let attributes = announced?;
             if names.len() == 1 || !attributes.is_directory() {
@@ -474,11 +477,13 @@ impl Inode for GoferInode {
         if let Some(listed) = self.listed() {
             return Ok(listed.listing.clone());
         }
-        let entries = self.node()?.read_whole_directory()?;
-        if self.tree.is_shared || !self.tree.is_read_only || entries.len() > MAX_KEPT_LISTING {
+        let keeps = self.tree.is_fixed();
+        let all = keeps && self.tree.habits.want_attributes();
+        let entries = self.node()?.read_whole_directory(all)?;
+        if !keeps || entries.len() > MAX_KEPT_LISTING {
             return Ok(listing(&entries, |inode| self.tree.inode_number(self.identity.0, inode)));
         }
-        let listed = self.whole(self.identity.0, &entries, true);
+        let listed = self.whole(self.identity.0, &entries, all);
         let listing = listed.listing.clone();
         self.keep_listed(listed);
         Ok(listing)

@@ -60,7 +60,7 @@ impl Listed {
             is_partial: AtomicBool::new(!all_attributes),
             by_name: OnceLock::new(),
             ahead: Mutex::default(),
-            is_used: AtomicBool::new(true),
+            is_used: AtomicBool::new(false),
             count: count.clone(),
             hasher: DefaultHashBuilder::default(),
             listing: listing(entries, number),

@@ -37,7 +37,7 @@ const SPARE_DESCRIPTORS: usize = 256;
 const MAX_LISTED_ENTRIES: usize = 32768;
 
 /// Listings looked at for eviction whenever one is added to too many.
-const EVICTION_STEPS: usize = 8;
+const EVICTION_STEPS: usize = 16;
 
 /// What the files of one export have in common.
 struct Tree {
@@ -102,6 +102,11 @@ impl Tree {
                 self.listed.lock().push_back(candidate);
             }
         }
+    }
+
+    /// True if nobody changes it: what was learned holds for good.
+    fn is_fixed(&self) -> bool {
+        self.is_read_only && !self.is_shared
     }
 
     fn refuses_owner(&self) -> bool {
