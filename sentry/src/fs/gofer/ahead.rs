@@ -106,7 +106,7 @@ impl GoferInode {
     }
 
     /// Reads a small directory when it is asked for names again and again: the answers to all further questions cost about as
-    /// much as one or two (`git status` in a tree of 900 files: 300 round trips instead of 900).
+    /// much as one or two (`git status` in a tree of 900 files: 400 round trips instead of 1,000).
     pub(super) fn consider_listing(&self) {
         if !self.tree.is_fixed() || self.lookups.load(Ordering::Relaxed) > MAX_LOOKUPS {
             return;
