@@ -172,3 +172,165 @@ fn more_files_than_the_gofer_has_descriptors_can_be_visited() {
         assert_eq!(list(names, "/").len(), 40);
     });
 }
+
+/// Directories `d00`, `d01`, … with files `f0`, `f1`, …, each as long as its number.
+fn tree(directory: &Path, directories: usize, files: usize) {
+    for outer in 0..directories {
+        let inner = directory.join(format!("d{outer:02}"));
+        fs::create_dir(&inner).unwrap();
+        for file in 0..files {
+            fs::write(inner.join(format!("f{file}")), vec![b'x'; file]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_an_exclusive_export_has_listed_is_not_asked_for_again() {
+    let directory = tempfile::tempdir().unwrap();
+    tree(directory.path(), 20, 4);
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        let all = list(names, "/");
+        // The first few come alone, the others together. Stopping half-way leaves some that were read and not asked for.
+        let read: Vec<&String> = all.iter().take(10).collect();
+        for name in &read {
+            assert_eq!(list(names, name), ["f0", "f1", "f2", "f3"]);
+            assert_eq!(stat(names, &format!("{name}/f3")).unwrap().size, 3);
+        }
+        // What the host does from now on does not show: nobody asks.
+        for name in &all {
+            fs::write(directory.path().join(name).join("new"), "").unwrap();
+            fs::write(directory.path().join(name).join("f2"), "longer than before").unwrap();
+        }
+        for name in read {
+            assert_eq!(stat(names, &format!("{name}/new")).err(), Some(Errno::ENOENT));
+            assert_eq!(stat(names, &format!("{name}/f2")).unwrap().size, 2);
+            assert_eq!(list(names, name).len(), 4);
+        }
+        // Changes in the overlay do.
+        let name = &all[0];
+        let new = format!("{name}/new");
+        open(names, &new, OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::RDWR).unwrap();
+        assert!(stat(names, &new).is_ok());
+        let (from, to) = (format!("{name}/f1"), format!("{name}/moved"));
+        let rename = |from: &str, to: &str| {
+            names.rename((&names.cwd, from.as_bytes()), (&names.cwd, to.as_bytes()), RenameFlags::empty())
+        };
+        assert_eq!(rename(&from, &to), Ok(()));
+        names.unlink(&names.cwd, format!("{name}/f0").as_bytes()).unwrap();
+        assert_eq!(list(names, name), ["f2", "f3", "moved", "new"]);
+        assert_eq!(stat(names, &from).err(), Some(Errno::ENOENT));
+        assert_eq!(stat(names, &to).unwrap().size, 1);
+    });
+}
+
+#[test]
+fn files_that_are_read_in_order_are_opened_ahead() {
+    let directory = tempfile::tempdir().unwrap();
+    tree(directory.path(), 1, 40);
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        let path = names.resolve(&names.cwd, b"d00", WalkOptions::FOLLOW).unwrap();
+        let listing = path.inode().unwrap().list().unwrap();
+        let in_order: Vec<String> =
+            listing.iter().map(|entry| format!("d00/{}", String::from_utf8_lossy(entry.name))).collect();
+        let (first, rest) = in_order.split_at(8);
+        for name in first {
+            let length = stat(names, name).unwrap().size;
+            assert_eq!(read(&open(names, name, OpenFlags::empty()).unwrap()).len() as u64, length);
+        }
+        for name in rest {
+            fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        // 1, 2, 4 and 8 were opened together: 7 more than have been asked for.
+        let is_there = |name: &&String| open(names, name, OpenFlags::empty()).is_ok();
+        assert_eq!(rest.iter().take_while(is_there).count(), 7);
+        // So are those that were opened before.
+        for name in first {
+            fs::remove_file(directory.path().join(name)).unwrap();
+            let length = stat(names, name).unwrap().size;
+            assert_eq!(read(&open(names, name, OpenFlags::empty()).unwrap()).len() as u64, length);
+        }
+    });
+}
+
+#[test]
+fn attributes_that_nobody_seemed_to_want_come_when_they_are_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    tree(directory.path(), 40, 3);
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        // As find(1) does: list everything, look at no file.
+        let all = list(names, "/");
+        for name in &all {
+            assert_eq!(list(names, name), ["f0", "f1", "f2"]);
+        }
+        for name in &all {
+            assert_eq!(stat(names, &format!("{name}/f2")).unwrap().size, 2);
+            assert_eq!(read(&open(names, &format!("{name}/f1"), OpenFlags::empty()).unwrap()), b"x");
+            assert_eq!(stat(names, &format!("{name}/none")).err(), Some(Errno::ENOENT));
+        }
+    });
+}
+
+#[test]
+fn the_names_of_a_shared_export_are_asked_for_after_a_listing_too() {
+    let directory = tempfile::tempdir().unwrap();
+    tree(directory.path(), 4, 2);
+    with(export(directory.path(), ExportMode::ReadOnly, Sharing::Shared, 256), |names| {
+        for name in list(names, "/") {
+            assert_eq!(list(names, &name), ["f0", "f1"]);
+            fs::remove_file(directory.path().join(&name).join("f1")).unwrap();
+            fs::write(directory.path().join(&name).join("new"), "new").unwrap();
+            assert_eq!(stat(names, &format!("{name}/f1")).err(), Some(Errno::ENOENT));
+            assert_eq!(stat(names, &format!("{name}/new")).unwrap().size, 3);
+            assert_eq!(list(names, &name), ["f0", "new"]);
+        }
+    });
+}
+
+#[test]
+fn listings_are_forgotten_when_there_are_too_many() {
+    const FILES: usize = 5000;
+    let directory = tempfile::tempdir().unwrap();
+    tree(directory.path(), 1, 1);
+    for outer in 1..8 {
+        let inner = directory.path().join(format!("d{outer:02}"));
+        fs::create_dir(&inner).unwrap();
+        for file in 0..FILES {
+            fs::hard_link(directory.path().join("d00/f0"), inner.join(format!("{file}"))).unwrap();
+        }
+    }
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        for outer in 1..8 {
+            assert_eq!(list(names, &format!("d{outer:02}")).len(), FILES);
+        }
+        // The listing that is kept says that there is no such file; who has forgotten it asks.
+        let kept = (1..8).filter(|outer| {
+            let name = format!("d{outer:02}/new");
+            fs::write(directory.path().join(&name), "").unwrap();
+            stat(names, &name).is_err()
+        });
+        assert_eq!(kept.count(), 6);
+        assert!(stat(names, "d01/4999").is_ok());
+    });
+}
+
+#[test]
+fn a_small_directory_that_is_asked_for_names_is_read_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    tree(directory.path(), 1, 8);
+    let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        // The first comes with the directory; the third question to the directory itself is one too many.
+        for file in 0..4 {
+            assert_eq!(stat(names, &format!("d00/f{file}")).unwrap().size, file);
+        }
+        fs::write(directory.path().join("d00/f7"), "").unwrap();
+        fs::write(directory.path().join("d00/new"), "").unwrap();
+        assert_eq!(stat(names, "d00/f7").unwrap().size, 7);
+        assert_eq!(stat(names, "d00/new").err(), Some(Errno::ENOENT));
+        assert!(!list(names, "d00").contains(&"new".to_owned()));
+    });
+}

@@ -84,7 +84,7 @@ mod numbers {
 pub const FILTER: &[HostCall] = calls! {
     recvmsg, Always, Form::Any, "requests arrive";
     sendmsg, Always, Form::Any, "replies leave, with the descriptors they donate";
-    openat2, Always, Form::Any, "looks a name up, beneath an export's root; creates a file";
+    openat2, Always, Form::Any, "looks a name up, beneath an export's root; opens a directory; creates a file";
     openat, Always, Form::InSelfDescriptors, "opens the file that an O_PATH descriptor stands for";
     statx, Always, Form::Any, "attributes";
     fstatfs, Always, Form::Any, "statfs, and telling kernel interfaces from file systems";

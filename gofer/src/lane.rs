@@ -1,13 +1,13 @@
-//! One lane, from the gofer's side: receives requests without descriptors, sends replies with at most one.
+//! One lane, from the gofer's side: receives requests without descriptors, sends replies with some.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
-use usk_gofer_protocol::limits::MAX_MESSAGE;
+use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE};
 
 /// A connected socket, and room for a request.
 pub(crate) struct Lane {
@@ -41,15 +41,13 @@ impl Lane {
         self.buffer.get(..received.bytes).ok_or(LaneClosed)
     }
 
-    /// Sends a reply, with the descriptor that goes with it.
-    pub(crate) fn send(&self, message: &[u8], donated: Option<OwnedFd>) -> Result<(), LaneClosed> {
+    /// Sends a reply, with the descriptors that go with it.
+    pub(crate) fn send(&self, message: &[u8], donated: &[OwnedFd]) -> Result<(), LaneClosed> {
+        let descriptors: Vec<BorrowedFd<'_>> = donated.iter().map(AsFd::as_fd).collect();
         loop {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
             let mut control = SendAncillaryBuffer::new(&mut space);
-            let descriptors = donated.as_ref().map(|file| [file.as_fd()]);
-            if let Some(descriptors) = &descriptors
-                && !control.push(SendAncillaryMessage::ScmRights(descriptors))
-            {
+            if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
                 return Err(LaneClosed);
             }
             let parts = [IoSlice::new(message)];

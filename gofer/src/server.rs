@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use rustix::thread::CpuSet;
 use usk_abi::Errno;
-use usk_gofer_protocol::limits::{MAX_EXPORTS, VERSION};
+use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_EXPORTS, VERSION};
 use usk_gofer_protocol::{ExportDescription, NodeId, Reply, Request};
 
 use crate::error::GoferError;
@@ -27,8 +27,8 @@ const MAX_NODE_DESCRIPTORS: usize = 1 << 16;
 /// Descriptors that are not nodes': standard error, `/proc/self/fd`, roots, directory streams.
 const OTHER_DESCRIPTORS: usize = 3 + MAX_EXPORTS + crate::operations::MAX_STREAMS;
 
-/// Descriptors that one lane needs at most: its socket, and what one request has open.
-const DESCRIPTORS_PER_LANE: usize = 8;
+/// Descriptors that one lane needs at most: its socket, and what one request has open and donates.
+const DESCRIPTORS_PER_LANE: usize = 8 + MAX_DESCRIPTORS;
 
 /// Gives up all privileges that serving does not need, then answers requests until every lane is closed. See
 /// the crate's documentation for what must be arranged before. The process must have no other thread, and is
@@ -202,20 +202,31 @@ impl Server {
         // Whoever sends what is no request is not to be spoken to any more.
         let (id, request) = Request::decode(message).map_err(|_| LaneClosed)?;
         let has_reply = request.has_reply();
-        let (reply, donated) = self.act(request).unwrap_or_else(|errno| (Reply::Failed { errno }, None));
+        let (reply, donated) =
+            self.act(request).unwrap_or_else(|errno| (Reply::Failed { errno }, Vec::new()));
         if !has_reply {
             return Ok(());
         }
         match reply.encode(id) {
-            Ok(bytes) => lane.send(&bytes, donated),
+            Ok(bytes) => lane.send(&bytes, &donated),
             Err(_) => {
                 let failed = Reply::Failed { errno: Errno::EOVERFLOW };
-                lane.send(&failed.encode(id).map_err(|_| LaneClosed)?, None)
+                lane.send(&failed.encode(id).map_err(|_| LaneClosed)?, &[])
             }
         }
     }
 
-    fn act(&self, request: Request<'_>) -> Answer {
+    fn act(&self, request: Request<'_>) -> Result<(Reply, Vec<OwnedFd>), Errno> {
+        match request {
+            Request::OpenFiles { parent, names } => self.open_files(parent, &names),
+            request => {
+                self.act_on_one(request).map(|(reply, donated)| (reply, donated.into_iter().collect()))
+            }
+        }
+    }
+
+    /// Carries out a request that donates one descriptor at most.
+    fn act_on_one(&self, request: Request<'_>) -> Answer {
         match request {
             Request::Attach { version } => self.attach(version),
             Request::Forget { nodes } => {
@@ -226,7 +237,12 @@ impl Server {
             Request::Open { node, access } => self.open(node, access),
             Request::GetAttributes { nodes } => self.get_attributes(&nodes),
             Request::SetAttributes { node, change } => self.set_attributes(node, change),
-            Request::ReadDirectory { node, stream, cursor } => self.read_directory(node, stream, cursor),
+            Request::ReadDirectory { node, stream, cursor, all_attributes } => {
+                self.read_directory(node, (stream, cursor), all_attributes)
+            }
+            Request::ReadDirectories { parent, names, all_attributes } => {
+                self.read_directories(parent, &names, all_attributes)
+            }
             Request::CloseDirectory { stream } => self.close_directory(stream),
             Request::CreateFile { parent, name, permissions, owner, access } => {
                 self.create_file(parent, name, permissions, owner, access)
@@ -258,6 +274,8 @@ impl Server {
             Request::ListXattrs { node } => self.list_xattrs(node),
             Request::SetXattr { node, name, value, mode } => self.set_xattr(node, name, &value, mode),
             Request::RemoveXattr { node, name } => self.remove_xattr(node, name),
+            // Donates several: see `act`.
+            Request::OpenFiles { .. } => Err(Errno::EINVAL),
         }
     }
 

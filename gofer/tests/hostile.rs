@@ -18,8 +18,8 @@ use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
 use usk_gofer::{Export, GoferError, MountCrossing, SelfDescriptors, Sharing};
 use usk_gofer_protocol::limits::MAX_MESSAGE;
 use usk_gofer_protocol::{
-    Access, AttributeChange, FileType, LinkTarget, NodeId, Opened, RenameMode, Request, WalkEnd, XattrMode,
-    XattrName, XattrValue,
+    Access, AttributeChange, FileType, LinkTarget, NodeId, Opened, RenameMode, Reply, Request, WalkEnd,
+    XattrMode, XattrName, XattrValue,
 };
 
 /// Rounds of a race, and how many more there may be until both outcomes were seen.
@@ -163,7 +163,7 @@ fn symbolic_links_are_never_followed() {
             mode: RenameMode::Replace,
         },
         Request::Link { node: link, parent: directory, name: name("new") },
-        Request::ReadDirectory { node: directory, stream: 0, cursor: 0 },
+        Request::ReadDirectory { node: directory, stream: 0, cursor: 0, all_attributes: true },
     ];
     for request in below {
         assert_eq!(client.try_ask(&request).unwrap_err(), Errno::ENOTDIR, "{request:?}");
@@ -214,7 +214,12 @@ fn nodes_that_were_not_handed_out_are_nothing() {
     assert!(client.attributes(ROOT).is_ok());
     // Positions that no page named are the host's to refuse, not a way to anything.
     for cursor in [1, u64::MAX, 1 << 62] {
-        let _ = client.ask(&Request::ReadDirectory { node: ROOT, stream: u64::MAX, cursor });
+        let _ = client.ask(&Request::ReadDirectory {
+            node: ROOT,
+            stream: u64::MAX,
+            cursor,
+            all_attributes: true,
+        });
     }
     assert!(client.attributes(ROOT).is_ok());
 }
@@ -521,6 +526,9 @@ fn the_hosts_kernel_is_not_a_file_system() {
         let entry = client.find(ROOT, path);
         assert!(entry.attributes.is_directory());
         assert!(client.read_directory(entry.node).is_empty(), "{path}");
+        let request = Request::ReadDirectories { parent: ROOT, names: names(path), all_attributes: true };
+        let (Reply::Directories { directories }, None) = client.ask(&request) else { panic!("{path}") };
+        assert!(directories[0].as_ref().unwrap().entries.is_empty(), "{path}");
     }
     for path in ["proc/self", "proc/1/environ", "sys/kernel"] {
         let (steps, end, _) = client.walk(ROOT, path, Some(Access::Read));

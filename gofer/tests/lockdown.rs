@@ -252,10 +252,12 @@ fn exercise(client: &mut RawClient, root: &Path) -> Option<()> {
         Request::Unlink { parent, name: name("p") },
         Request::Unlink { parent, name: name("second") },
         Request::RemoveDirectory { parent: ROOT, name: name("d") },
-        Request::ReadDirectory { node: ROOT, stream: 0, cursor: 0 },
+        Request::ReadDirectory { node: ROOT, stream: 0, cursor: 0, all_attributes: true },
         // From a position, which takes a seek.
-        Request::ReadDirectory { node: ROOT, stream: 0, cursor: 1 },
+        Request::ReadDirectory { node: ROOT, stream: 0, cursor: 1, all_attributes: true },
         Request::CloseDirectory { stream: 1 },
+        Request::ReadDirectories { parent: ROOT, names: common::names("g"), all_attributes: true },
+        Request::OpenFiles { parent: ROOT, names: common::names("g") },
         Request::Forget { nodes: vec![file, link] },
     ] {
         ask(&request)?.unwrap_or_else(|errno| panic!("{request:?}: {errno:?}"));

@@ -7,13 +7,13 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
-use common::{ROOT, export, name, start, start_one};
+use common::{ROOT, RawClient, export, name, names, start, start_one};
 use usk_abi::Errno;
 use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
-use usk_gofer_protocol::limits::VERSION;
+use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_DESCRIPTORS, VERSION};
 use usk_gofer_protocol::{
     Access, AttributeChange, FileType, LinkTarget, NodeId, Opened, Owner, RenameMode, Reply, Request,
-    TimeChange, Timestamp, WalkEnd, XattrMode, XattrName, XattrValue,
+    TimeChange, Timestamp, WalkEnd, WholeDirectory, XattrMode, XattrName, XattrValue,
 };
 
 #[test]
@@ -103,7 +103,7 @@ fn a_directory_goes_on_at_its_cursor_when_its_stream_is_gone() {
     let mut cursor = 0;
     loop {
         // Stream 0 is none.
-        match client.ask(&Request::ReadDirectory { node: ROOT, stream: 0, cursor }) {
+        match client.ask(&Request::ReadDirectory { node: ROOT, stream: 0, cursor, all_attributes: true }) {
             (Reply::Directory { entries, next }, None) => {
                 assert!(entries.into_iter().all(|entry| found.insert(entry.name)));
                 let Some(next) = next else { break };
@@ -413,4 +413,112 @@ fn permissions_survive_a_umask() {
     let make = Request::MakeDirectory { parent: ROOT, name: name("d"), permissions: 0o777, owner: None };
     client.created(&make).unwrap();
     assert_eq!(fs::metadata(root.path().join("d")).unwrap().permissions().mode() & 0o7777, 0o777);
+}
+
+fn read_directories(
+    client: &mut RawClient,
+    names: &str,
+    all_attributes: bool,
+) -> Vec<Result<WholeDirectory, Errno>> {
+    match client.ask(&Request::ReadDirectories { parent: ROOT, names: common::names(names), all_attributes })
+    {
+        (Reply::Directories { directories }, None) => directories,
+        (reply, _) => panic!("{reply:?}"),
+    }
+}
+
+#[test]
+fn several_directories_are_read_as_wholes() {
+    let root = tempfile::tempdir().unwrap();
+    for directory in ["one/below", "two"] {
+        fs::create_dir_all(root.path().join(directory)).unwrap();
+    }
+    fs::write(root.path().join("one/file"), "12345").unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    symlink("one", root.path().join("link")).unwrap();
+    let mut client = start_one(root.path(), ReadOnly);
+    for all_attributes in [true, false] {
+        let read = read_directories(&mut client, "one/two/file/link/none", all_attributes);
+        let [Ok(one), Ok(two), Err(Errno::ENOTDIR), Err(Errno::ENOTDIR), Err(Errno::ENOENT)] =
+            read.as_slice()
+        else {
+            panic!("{read:?}");
+        };
+        assert!(two.entries.is_empty());
+        assert_eq!(one.directory.attributes.ino, fs::metadata(root.path().join("one")).unwrap().ino());
+        // What was read is a node that can be walked from.
+        assert_eq!(client.find(one.directory.node, "file").attributes.size, 5);
+        let find = |wanted: &str| one.entries.iter().find(|entry| entry.name.as_bytes() == wanted.as_bytes());
+        assert_eq!(one.entries.len(), 2);
+        assert!(find("below").unwrap().attributes.unwrap().is_directory());
+        assert_eq!(find("file").unwrap().file_type, Some(FileType::Regular));
+        let size = find("file").unwrap().attributes.map(|attributes| attributes.size);
+        assert_eq!(size, all_attributes.then_some(5));
+    }
+    let parent = client.find(ROOT, "file").node;
+    let request = Request::ReadDirectories { parent, names: names("x"), all_attributes: true };
+    assert_eq!(client.try_ask(&request).unwrap_err(), Errno::ENOTDIR);
+}
+
+#[test]
+fn directories_that_do_not_fit_in_a_reply_are_left_out() {
+    let root = tempfile::tempdir().unwrap();
+    for (directory, count) in [("small", 3), ("half", 200), ("other half", 200), ("huge", 1500)] {
+        fs::create_dir(root.path().join(directory)).unwrap();
+        for index in 0..count {
+            File::create(root.path().join(format!("{directory}/{index:0100}"))).unwrap();
+        }
+    }
+    let mut client = start_one(root.path(), ReadOnly);
+    assert_eq!(read_directories(&mut client, "small/half/other half", true).len(), 2);
+    assert_eq!(read_directories(&mut client, "small/half/other half/huge", false).len(), 3);
+    assert!(read_directories(&mut client, "huge/small", false).is_empty());
+    // Page by page they are there.
+    let huge = client.find(ROOT, "huge").node;
+    assert_eq!(client.read_directory(huge).len(), 1500);
+}
+
+#[test]
+fn several_files_are_opened_and_nothing_else_is() {
+    let root = tempfile::tempdir().unwrap();
+    for file in ["a", "b"] {
+        fs::write(root.path().join(file), file).unwrap();
+    }
+    fs::create_dir(root.path().join("directory")).unwrap();
+    symlink("a", root.path().join("link")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.path().join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let mut client = start_one(root.path(), ReadWrite);
+    let request = Request::OpenFiles { parent: ROOT, names: names("a/directory/link/fifo/none/b") };
+    let (Reply::Files { results }, descriptors) = client.ask_for_several(&request) else {
+        panic!("it is something else")
+    };
+    let inode = |file: &str| fs::metadata(root.path().join(file)).unwrap().ino();
+    let found: Vec<_> = results.into_iter().map(|result| result.map(|attributes| attributes.ino)).collect();
+    let refused = [Errno::EISDIR, Errno::ELOOP, Errno::ENXIO, Errno::ENOENT].map(Err);
+    assert_eq!(found, [&[Ok(inode("a"))], refused.as_slice(), &[Ok(inode("b"))]].concat());
+    let texts: Vec<String> = descriptors
+        .into_iter()
+        .map(|descriptor| {
+            let mut file = File::from(descriptor);
+            assert!(file.write_all(b"x").is_err());
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            text
+        })
+        .collect();
+    assert_eq!(texts, ["a", "b"]);
+    let many = vec![name("a"); MAX_DESCRIPTORS];
+    let request = Request::OpenFiles { parent: ROOT, names: many };
+    assert_eq!(client.ask_for_several(&request).1.len(), MAX_DESCRIPTORS);
+    for count in [MAX_DESCRIPTORS + 1, MAX_COMPONENTS] {
+        let request = Request::OpenFiles { parent: ROOT, names: vec![name("a"); count] };
+        assert_eq!(client.try_ask(&request).unwrap_err(), Errno::EINVAL);
+    }
 }

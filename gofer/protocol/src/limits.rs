@@ -2,7 +2,7 @@
 
 /// Version of the protocol; [`Request::Attach`](crate::Request::Attach) carries it, and both sides must
 /// agree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest message, header included. Large enough for the largest extended attribute, small enough that a
 /// packet fits the default send buffer of a unix socket (212,992) twice.
@@ -38,7 +38,7 @@ pub const MAX_EXPORTS: usize = 64;
 pub const DIRECTORY_PAGE: usize = 64 * 1024;
 
 /// Most entries in one page of a directory.
-pub const MAX_DIRECTORY_ENTRIES: usize = 1024;
+pub const MAX_DIRECTORY_ENTRIES: usize = 2048;
 
-/// Most descriptors beside one reply.
-pub const MAX_DESCRIPTORS: usize = 1;
+/// Most descriptors beside one reply, and so most files in one [`Request::OpenFiles`](crate::Request::OpenFiles).
+pub const MAX_DESCRIPTORS: usize = 16;

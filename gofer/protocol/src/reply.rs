@@ -69,6 +69,17 @@ messages! {
             /// Its bytes.
             value: XattrValue,
         },
+        /// Whole directories.
+        Directories = 12 {
+            /// One result for each directory asked for, in that order, as far as they fit in one message. None if the first is
+            /// too long for that: then it is to be read page by page.
+            directories: Vec<Result<WholeDirectory, Errno>>,
+        },
+        /// Open files. A descriptor comes with this for each success, in their order.
+        Files = 13 {
+            /// The attributes of each file asked for, or why it was not opened.
+            results: Vec<Result<Attributes, Errno>>,
+        },
     }
 }
 
@@ -156,6 +167,9 @@ impl<'a> Wire<'a> for WalkEnd {
     }
 }
 
+/// Length of attributes: five 64-bit and five 32-bit fields, three times, and an optional one.
+const ATTRIBUTES_LENGTH: usize = 5 * 8 + 5 * 4 + 4 * 12 + 1;
+
 structure! {
     /// A name in a directory, with the attributes of what it names.
     pub struct DirectoryEntry {
@@ -173,11 +187,34 @@ structure! {
 }
 
 impl DirectoryEntry {
+    /// No less than its length on the wire.
+    pub fn encoded_length(&self) -> usize {
+        let bound = Self::encoded_bound(self.name.as_bytes().len());
+        if self.attributes.is_some() { bound } else { bound - ATTRIBUTES_LENGTH }
+    }
+
     /// Length of the longest form on the wire of an entry whose name has `name_length` bytes.
     pub const fn encoded_bound(name_length: usize) -> usize {
-        // Length of the name, the name, inode number, type; then the attributes: five 64-bit and five 32-bit
-        // fields, three times, and an optional one.
-        4 + name_length + 8 + 2 + 1 + 5 * 8 + 5 * 4 + 4 * 12 + 1
+        // Length of the name, the name, inode number, type; then the attributes.
+        4 + name_length + 8 + 2 + 1 + ATTRIBUTES_LENGTH
+    }
+}
+
+structure! {
+    /// A directory with all its entries.
+    pub struct WholeDirectory {
+        /// The directory: a reference to its node.
+        pub directory: Entry,
+        /// Its entries, as in [`Reply::Directory`]. Those whose attributes were not wanted come without.
+        pub entries: Vec<DirectoryEntry>,
+    }
+}
+
+impl WholeDirectory {
+    /// Length of the longest form on the wire but for its entries.
+    pub const fn encoded_bound() -> usize {
+        // Success; a number and attributes as in an entry; the count of entries.
+        1 + 8 + DirectoryEntry::encoded_bound(0) + 4
     }
 }
 
@@ -211,6 +248,7 @@ lists! {
     Entry, MAX_COMPONENTS, "steps";
     Result<Attributes, Errno>, MAX_NODES, "attributes";
     DirectoryEntry, MAX_DIRECTORY_ENTRIES, "directory entries";
+    Result<WholeDirectory, Errno>, MAX_COMPONENTS, "directories";
 }
 
 // The fullest page, with its header, fits in a message.

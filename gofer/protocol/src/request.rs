@@ -117,6 +117,8 @@ messages! {
             stream: u64,
             /// 0, or what the page before named: the position to go on from.
             cursor: u64,
+            /// Attributes of all entries are wanted; else of those only that are directories, or may be.
+            all_attributes: bool,
         },
         /// Drops a stream before its end. No reply.
         CloseDirectory = 8 {
@@ -248,10 +250,28 @@ messages! {
             /// The attribute.
             name: XattrName<'a>,
         },
+        /// Reads several directories of one directory, each as a whole. → `Directories`: as many from the front as fit.
+        ReadDirectories = 23 {
+            /// What they are in.
+            parent: NodeId,
+            /// At least one name.
+            names: Vec<Name<'a>>,
+            /// Attributes of all entries are wanted; else of those only that are directories, or may be.
+            all_attributes: bool,
+        },
+        /// Opens several regular files of one directory for reading, at most
+        /// [`MAX_DESCRIPTORS`](crate::limits::MAX_DESCRIPTORS) (`EINVAL`), and donates the descriptors. No node is
+        /// handed out. → `Files`.
+        OpenFiles = 24 {
+            /// What they are in.
+            parent: NodeId,
+            /// At least one name.
+            names: Vec<Name<'a>>,
+        },
     }
 }
 
-/// The components of a walk: 1 to [`MAX_COMPONENTS`], of at most [`MAX_WALK_BYTES`] together.
+/// The components of a walk, or names in one directory: 1 to [`MAX_COMPONENTS`], of at most [`MAX_WALK_BYTES`] together.
 impl<'a> Wire<'a> for Vec<Name<'a>> {
     fn encode(&self, writer: &mut Writer) {
         writer.put_list(self);

@@ -96,7 +96,7 @@ fn change() -> impl Strategy<Value = AttributeChange> {
 
 /// Encoded requests of every kind. They borrow their names, so they are made and checked in one place.
 fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
-    let small = (any::<u64>(), any::<u64>(), any::<u16>(), 0..22u32);
+    let small = (any::<u64>(), any::<u64>(), any::<u16>(), 0..24u32);
     let names = (
         name_bytes(),
         name_bytes(),
@@ -128,7 +128,7 @@ fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
                 3 => Request::Open { node, access },
                 4 => Request::GetAttributes { nodes },
                 5 => Request::SetAttributes { node, change },
-                6 => Request::ReadDirectory { node, stream, cursor },
+                6 => Request::ReadDirectory { node, stream, cursor, all_attributes: permissions > 3 },
                 7 => Request::CloseDirectory { stream },
                 8 => Request::CreateFile { parent, name, permissions, owner, access },
                 9 => Request::MakeDirectory { parent, name, permissions, owner },
@@ -143,7 +143,9 @@ fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
                 18 => Request::GetXattr { node, name: xattr },
                 19 => Request::ListXattrs { node },
                 20 => Request::SetXattr { node, name: xattr, value, mode: XattrMode::Create },
-                _ => Request::RemoveXattr { node, name: xattr },
+                21 => Request::RemoveXattr { node, name: xattr },
+                22 => Request::ReadDirectories { parent, names, all_attributes: permissions > 3 },
+                _ => Request::OpenFiles { parent, names },
             };
             let bytes = request.encode(id).unwrap();
             assert_eq!(Request::decode(&bytes), Ok((id, request)));
@@ -177,6 +179,11 @@ fn directory_entry() -> impl Strategy<Value = DirectoryEntry> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     (any::<u64>(), attributes()).prop_map(|(node, attributes)| Entry { node: NodeId(node), attributes })
+}
+
+fn whole_directory() -> impl Strategy<Value = WholeDirectory> {
+    (entry(), vec(directory_entry(), 0..=8))
+        .prop_map(|(directory, entries)| WholeDirectory { directory, entries })
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -225,6 +232,10 @@ fn reply() -> impl Strategy<Value = Reply> {
             }
         ),
         vec(any::<u8>(), 0..3000).prop_map(|bytes| Reply::Xattr { value: XattrValue::new(bytes).unwrap() }),
+        vec(prop_oneof![whole_directory().prop_map(Ok), errno().prop_map(Err)], 0..=8)
+            .prop_map(|directories| Reply::Directories { directories }),
+        vec(prop_oneof![attributes().prop_map(Ok), errno().prop_map(Err)], 0..=MAX_DESCRIPTORS)
+            .prop_map(|results| Reply::Files { results }),
     ]
 }
 
@@ -289,7 +300,7 @@ proptest! {
 
     /// A valid number first, so that more than the header is looked at.
     #[test]
-    fn arbitrary_bodies_are_decoded_without_harm(number in 1..23u16, body in vec(any::<u8>(), 0..512)) {
+    fn arbitrary_bodies_are_decoded_without_harm(number in 1..25u16, body in vec(any::<u8>(), 0..512)) {
         let bytes = [&[0; 8][..], &number.to_le_bytes(), &body].concat();
         check_request(&bytes);
         check_reply(&bytes);
@@ -373,4 +384,9 @@ fn the_largest_messages_fit() {
     let empty = Reply::Directory { entries: vec![], next: None }.encode(1).unwrap().len();
     let one = Reply::Directory { entries: vec![entry], next: None }.encode(1).unwrap().len();
     assert_eq!(one - empty, DirectoryEntry::encoded_bound(4));
+    let directory = Entry { node: NodeId(1), attributes };
+    let whole = Ok(WholeDirectory { directory, entries: vec![] });
+    let none = Reply::Directories { directories: vec![] }.encode(1).unwrap().len();
+    let one = Reply::Directories { directories: vec![whole] }.encode(1).unwrap().len();
+    assert!(one - none <= WholeDirectory::encoded_bound());
 }

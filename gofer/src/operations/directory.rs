@@ -5,10 +5,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{MutexGuard, PoisonError};
 
-use rustix::fs::{OFlags, RawDir, RawDirEntry, SeekFrom};
+use rustix::fs::{RawDir, RawDirEntry, SeekFrom};
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{DIRECTORY_PAGE, MAX_DIRECTORY_ENTRIES};
-use usk_gofer_protocol::{DirectoryEntry, DirectoryPosition, FileType, Name, NodeId, Reply};
+use usk_gofer_protocol::{
+    DirectoryEntry, DirectoryPosition, Entry, FileType, Name, NodeId, Reply, WholeDirectory,
+};
 
 use crate::host;
 use crate::nodes::OpenNode;
@@ -20,6 +22,9 @@ pub(crate) const MAX_STREAMS: usize = 64;
 /// Bytes that are asked of the host at a time. Small, so that a page ends between two reads and need not seek
 /// back.
 const READ_SIZE: usize = 4096;
+
+/// The same for a directory that is read as a whole.
+const WHOLE_READ_SIZE: usize = 16384;
 
 /// Most entries in [`READ_SIZE`] bytes: the host's shortest record has 24.
 const ENTRIES_PER_READ: usize = READ_SIZE / 24 + 1;
@@ -43,7 +48,12 @@ pub(crate) struct DirectoryStream {
 
 impl Server {
     /// A page of the directory, from `cursor` on; `stream` helps if it is still there.
-    pub(crate) fn read_directory(&self, node: NodeId, stream: u64, cursor: u64) -> Answer {
+    pub(crate) fn read_directory(
+        &self,
+        node: NodeId,
+        (stream, cursor): (u64, u64),
+        all_attributes: bool,
+    ) -> Answer {
         let node = self.nodes.get(node)?;
         if !node.is_directory() {
             return Err(Errno::ENOTDIR);
@@ -52,9 +62,82 @@ impl Server {
             return Ok((Reply::Directory { entries: Vec::new(), next: None }, None));
         }
         let mut stream = self.stream_at(&node, stream, cursor)?;
-        let (entries, is_end) = read_page(&mut stream)?;
+        let (entries, is_end) = read_page(&mut stream, all_attributes)?;
         let next = if is_end { None } else { Some(self.keep(stream)) };
         Ok((Reply::Directory { entries, next }, None))
+    }
+
+    /// Reads directories of one directory as wholes, as many from the front as fit in a page. What is too long is left for
+    /// [`Server::read_directory`].
+    pub(crate) fn read_directories(
+        &self,
+        parent: NodeId,
+        names: &[Name<'_>],
+        all_attributes: bool,
+    ) -> Answer {
+        let parent = self.nodes.get(parent)?;
+        if !parent.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        let mut directories = Vec::new();
+        let mut room = DIRECTORY_PAGE;
+        for &name in names {
+            let Some(left) = room.checked_sub(WholeDirectory::encoded_bound()) else { break };
+            room = left;
+            let found = match self.step(&parent, name) {
+                Ok(found) => found,
+                // The table is full: what was read is worth more than what was not.
+                Err(Errno::ENFILE) if !directories.is_empty() => break,
+                Err(Errno::ENFILE) => return Err(Errno::ENFILE),
+                Err(error) => {
+                    directories.push(Err(error));
+                    continue;
+                }
+            };
+            let directory: Entry = found.1;
+            match self.read_whole(&found.0, all_attributes, &mut room) {
+                Ok(Some(entries)) => directories.push(Ok(WholeDirectory { directory, entries })),
+                Ok(None) => {
+                    self.nodes.forget(&[directory.node]);
+                    break;
+                }
+                Err(error) => {
+                    self.nodes.forget(&[directory.node]);
+                    directories.push(Err(error));
+                }
+            }
+        }
+        Ok((Reply::Directories { directories }, None))
+    }
+
+    /// All entries of a directory, if they fit in `room` bytes, which they are subtracted from.
+    fn read_whole(
+        &self,
+        node: &OpenNode,
+        all_attributes: bool,
+        room: &mut usize,
+    ) -> Result<Option<Vec<DirectoryEntry>>, Errno> {
+        if !node.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        let mut entries = Vec::new();
+        if node.is_sealed {
+            return Ok(Some(entries));
+        }
+        let directory = host::open_directory(node.as_fd())?;
+        let mut buffer = [MaybeUninit::<u8>::uninit(); WHOLE_READ_SIZE];
+        let mut reader = RawDir::new(directory.as_fd(), &mut buffer);
+        while let Some(record) = reader.next() {
+            let record = record.map_err(host::errno)?;
+            let Some(entry) = read_entry(&directory, &record, all_attributes) else { continue };
+            let length = entry.encoded_length();
+            match room.checked_sub(length) {
+                Some(left) if entries.len() < MAX_DIRECTORY_ENTRIES => *room = left,
+                _ => return Ok(None),
+            }
+            entries.push(entry);
+        }
+        Ok(Some(entries))
     }
 
     /// Drops a stream.
@@ -74,8 +157,7 @@ impl Server {
         let mut stream = match kept {
             Some(stream) => stream,
             None => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                let directory = self.descriptors.reopen(node.as_fd(), flags)?;
+                let directory = host::open_directory(node.as_fd())?;
                 DirectoryStream { node: node.id, directory, cursor: 0 }
             }
         };
@@ -106,7 +188,10 @@ impl Server {
 }
 
 /// Entries until the page is full or the directory ends, and whether it did. A page is empty only at the end.
-fn read_page(stream: &mut DirectoryStream) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
+fn read_page(
+    stream: &mut DirectoryStream,
+    all_attributes: bool,
+) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
     let mut entries = Vec::new();
     let mut size = 0;
     let mut buffer = [MaybeUninit::<u8>::uninit(); READ_SIZE];
@@ -120,22 +205,25 @@ fn read_page(stream: &mut DirectoryStream) -> Result<(Vec<DirectoryEntry>, bool)
         let Some(record) = reader.next() else { return Ok((entries, true)) };
         let record = record.map_err(host::errno)?;
         stream.cursor = record.next_entry_cookie();
-        if let Some(entry) = read_entry(&stream.directory, &record) {
-            size += DirectoryEntry::encoded_bound(entry.name.as_bytes().len());
+        if let Some(entry) = read_entry(&stream.directory, &record, all_attributes) {
+            size += entry.encoded_length();
             entries.push(entry);
         }
     }
 }
 
-/// The entry with its attributes; `None` for `.` and `..`, and for what has gone since.
-fn read_entry(directory: &OwnedFd, record: &RawDirEntry<'_>) -> Option<DirectoryEntry> {
+/// The entry with its attributes; `None` for `.` and `..`, and for what has gone since. Without `all_attributes` those of
+/// directories only: a `statx(2)` is most of what an entry costs.
+fn read_entry(directory: &OwnedFd, record: &RawDirEntry<'_>, all_attributes: bool) -> Option<DirectoryEntry> {
     let name = Name::new(record.file_name().to_bytes()).ok()?;
-    let attributes = match host::status_at(directory.as_fd(), name) {
-        Ok(status) => host::attributes(&status).ok(),
-        Err(rustix::io::Errno::NOENT) => return None,
-        Err(_) => None,
+    let file_type = file_type(record);
+    let is_wanted = all_attributes || file_type.is_none_or(|file_type| file_type == FileType::Directory);
+    let attributes = match is_wanted.then(|| host::status_at(directory.as_fd(), name)) {
+        Some(Ok(status)) => host::attributes(&status).ok(),
+        Some(Err(rustix::io::Errno::NOENT)) => return None,
+        Some(Err(_)) | None => None,
     };
-    Some(DirectoryEntry { name: name.into(), ino: record.ino(), file_type: file_type(record), attributes })
+    Some(DirectoryEntry { name: name.into(), ino: record.ino(), file_type, attributes })
 }
 
 fn file_type(record: &RawDirEntry<'_>) -> Option<FileType> {

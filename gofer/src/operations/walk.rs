@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::Statx;
 use usk_abi::Errno;
-use usk_gofer_protocol::{Access, Entry, FileType, Name, NodeId, Opened, Reply, WalkEnd};
+use usk_gofer_protocol::limits::MAX_DESCRIPTORS;
+use usk_gofer_protocol::{Access, Attributes, Entry, FileType, Name, NodeId, Opened, Reply, WalkEnd};
 
 use crate::host::{self, Identity};
 use crate::nodes::{Found, OpenNode};
@@ -76,14 +77,55 @@ impl Server {
         }
     }
 
+    /// Opens several files of one directory for reading.
+    pub(crate) fn open_files(
+        &self,
+        parent: NodeId,
+        names: &[Name<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), Errno> {
+        if names.len() > MAX_DESCRIPTORS {
+            return Err(Errno::EINVAL);
+        }
+        let parent = self.nodes.get(parent)?;
+        if !parent.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        let mut donated = Vec::with_capacity(names.len());
+        let mut results = Vec::with_capacity(names.len());
+        for &name in names {
+            results.push(self.open_below(&parent, name).map(|(attributes, file)| {
+                donated.push(file);
+                attributes
+            }));
+        }
+        Ok((Reply::Files { results }, donated))
+    }
+
+    /// Opens the regular file `name` in `parent` for reading, without a node for it.
+    fn open_below(&self, parent: &OpenNode, name: Name<'_>) -> Result<(Attributes, OwnedFd), Errno> {
+        let (file, status) = self.look_up(parent, name)?;
+        let attributes = host::attributes(&status)?;
+        check_regular(Some(attributes.file_type()))?;
+        if is_sealed(file.as_fd(), parent.mount, host::mount(&status))? {
+            return Err(Errno::EACCES);
+        }
+        Ok((attributes, self.descriptors.reopen(file.as_fd(), host::open_flags(Access::Read))?))
+    }
+
     /// Looks `name` up in `parent` and hands out a reference.
     pub(crate) fn step(&self, parent: &OpenNode, name: Name<'_>) -> Result<(OpenNode, Entry), Errno> {
+        let (file, status) = self.look_up(parent, name)?;
+        self.adopt(parent, name, file, &status)
+    }
+
+    /// Finds `name` in `parent`.
+    fn look_up(&self, parent: &OpenNode, name: Name<'_>) -> Result<(OwnedFd, Statx), Errno> {
         if parent.is_sealed {
             return Err(Errno::ENOENT);
         }
         let file = host::look_up(parent.as_fd(), name, self.crossing(parent))?;
         let status = host::status(file.as_fd()).map_err(host::errno)?;
-        self.adopt(parent, name, file, &status)
+        Ok((file, status))
     }
 
     /// Hands out a reference to a file that was found under `name` in `parent`.
@@ -116,12 +158,7 @@ impl Server {
 
     /// A descriptor to donate: of a regular file only, and for writing only where that is allowed.
     pub(crate) fn open_regular(&self, node: &OpenNode, access: Access) -> Result<OwnedFd, Errno> {
-        match node.identity.file_type() {
-            Some(FileType::Regular) => {}
-            Some(FileType::Directory) => return Err(Errno::EISDIR),
-            Some(FileType::Symlink) => return Err(Errno::ELOOP),
-            _ => return Err(Errno::ENXIO),
-        }
+        check_regular(node.identity.file_type())?;
         if access.writes() && self.is_read_only(node) {
             return Err(Errno::EROFS);
         }
@@ -129,6 +166,16 @@ impl Server {
             return Err(Errno::EACCES);
         }
         self.descriptors.reopen(node.as_fd(), host::open_flags(access))
+    }
+}
+
+/// Why a file is not opened that is not a regular one.
+fn check_regular(file_type: Option<FileType>) -> Result<(), Errno> {
+    match file_type {
+        Some(FileType::Regular) => Ok(()),
+        Some(FileType::Directory) => Err(Errno::EISDIR),
+        Some(FileType::Symlink) => Err(Errno::ELOOP),
+        _ => Err(Errno::ENXIO),
     }
 }
 

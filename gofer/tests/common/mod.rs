@@ -16,7 +16,7 @@ use rustix::net::{
 };
 use usk_abi::Errno;
 use usk_gofer::{Export, ExportMode, GoferError, MountCrossing, SelfDescriptors, Sharing};
-use usk_gofer_protocol::limits::MAX_MESSAGE;
+use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE};
 use usk_gofer_protocol::{Access, Attributes, Entry, Name, NodeId, Reply, Request, WalkEnd};
 
 pub(crate) const ROOT: NodeId = NodeId(0);
@@ -82,7 +82,7 @@ impl RawClient {
     /// The next packet; `None` at the end.
     pub(crate) fn receive_raw(&self) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
         let mut bytes = vec![0; MAX_MESSAGE + 1];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let received =
@@ -106,12 +106,17 @@ impl RawClient {
     }
 
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> (Reply, Option<OwnedFd>) {
-        self.tell(request);
-        let (bytes, mut descriptors) = self.receive_raw().expect("the gofer has closed the lane");
-        let (id, reply) = Reply::decode(&bytes).unwrap();
-        assert_eq!(id, self.next);
+        let (reply, mut descriptors) = self.ask_for_several(request);
         assert!(descriptors.len() <= 1);
         (reply, descriptors.pop())
+    }
+
+    pub(crate) fn ask_for_several(&mut self, request: &Request<'_>) -> (Reply, Vec<OwnedFd>) {
+        self.tell(request);
+        let (bytes, descriptors) = self.receive_raw().expect("the gofer has closed the lane");
+        let (id, reply) = Reply::decode(&bytes).unwrap();
+        assert_eq!(id, self.next);
+        (reply, descriptors)
     }
 
     /// The reply, or the errno of a failure.
@@ -160,7 +165,7 @@ impl RawClient {
     pub(crate) fn read_directory(&mut self, node: NodeId) -> Vec<usk_gofer_protocol::DirectoryEntry> {
         let (mut all, mut stream, mut cursor) = (Vec::new(), 0, 0);
         loop {
-            match self.ask(&Request::ReadDirectory { node, stream, cursor }) {
+            match self.ask(&Request::ReadDirectory { node, stream, cursor, all_attributes: true }) {
                 (Reply::Directory { entries, next }, None) => {
                     all.extend(entries);
                     let Some(next) = next else { return all };

@@ -10,7 +10,7 @@ use usk_abi::Errno;
 use super::result::from_nix;
 
 /// Most descriptors that one packet may carry here; the host itself allows 253 (`SCM_MAX_FD`).
-pub const MAX_PACKET_DESCRIPTORS: usize = 8;
+pub const MAX_PACKET_DESCRIPTORS: usize = 16;
 
 /// A packet as it arrived.
 #[derive(Debug)]

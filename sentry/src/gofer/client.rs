@@ -44,13 +44,13 @@ impl GoferClient {
             on_failure: OnceLock::new(),
         };
         let wrong = |reason| GoferFailure::Contradiction { request: "attach", reason };
-        let (reply, descriptor) =
+        let (reply, descriptors) =
             client.exchange(&Request::Attach { version: VERSION }).map_err(|error| match error {
                 ExchangeError::Failure(failure) => failure,
                 ExchangeError::TooLong => wrong("it exceeds the bound"),
             })?;
         match reply {
-            Reply::Attached { version: VERSION, exports } if descriptor.is_none() => {
+            Reply::Attached { version: VERSION, exports } if descriptors.is_empty() => {
                 client.exports.set(exports).map_err(|_| wrong("it came twice"))?;
             }
             Reply::Failed { errno } => return Err(GoferFailure::Refused(errno)),
@@ -101,20 +101,31 @@ impl GoferClient {
         self.tell(&Request::CloseDirectory { stream });
     }
 
-    /// Sends a request and returns its reply, `Failed` excepted, with the descriptor that came along. When
-    /// the gofer's table of nodes is full, gives back what is due and tries again, once.
+    /// As [`GoferClient::call_for_several`], for a request whose reply brings one descriptor at most.
     pub(super) fn call(&self, request: &Request<'_>) -> Result<(Reply, Option<OwnedFd>), Errno> {
+        let (reply, mut descriptors) = self.call_for_several(request)?;
+        let descriptor = descriptors.pop();
+        if descriptors.is_empty() {
+            Ok((reply, descriptor))
+        } else {
+            Err(self.contradiction("request", "more than one descriptor came with it"))
+        }
+    }
+
+    /// Sends a request and returns its reply, `Failed` excepted, with the descriptors that came along. When
+    /// the gofer's table of nodes is full, gives back what is due and tries again, once.
+    pub(super) fn call_for_several(&self, request: &Request<'_>) -> Result<(Reply, Vec<OwnedFd>), Errno> {
         let mut retried = false;
         loop {
             if self.failure.get().is_some() {
                 return Err(Errno::EIO);
             }
-            let (reply, descriptor) = self.exchange(request).map_err(|error| match error {
+            let (reply, descriptors) = self.exchange(request).map_err(|error| match error {
                 ExchangeError::Failure(failure) => self.fail(failure),
                 ExchangeError::TooLong => Errno::E2BIG,
             })?;
             match reply {
-                Reply::Failed { .. } if descriptor.is_some() => {
+                Reply::Failed { .. } if !descriptors.is_empty() => {
                     return Err(self.contradiction("request", "a failure came with a descriptor"));
                 }
                 Reply::Failed { errno: Errno::ENFILE } if !retried => {
@@ -122,7 +133,7 @@ impl GoferClient {
                     self.give_back(0);
                 }
                 Reply::Failed { errno } => return Err(errno),
-                reply => return Ok((reply, descriptor)),
+                reply => return Ok((reply, descriptors)),
             }
         }
     }
@@ -138,7 +149,7 @@ impl GoferClient {
         self.fail(GoferFailure::Contradiction { request, reason })
     }
 
-    fn exchange(&self, request: &Request<'_>) -> Result<(Reply, Option<OwnedFd>), ExchangeError> {
+    fn exchange(&self, request: &Request<'_>) -> Result<(Reply, Vec<OwnedFd>), ExchangeError> {
         let mut lane = self.lanes.borrow();
         let message = request.encode(lane.number()).map_err(|_| ExchangeError::TooLong)?;
         lane.ask(&message).map_err(ExchangeError::Failure)

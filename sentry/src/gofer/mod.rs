@@ -22,7 +22,9 @@ mod tests;
 
 pub use client::GoferClient;
 pub use failure::GoferFailure;
-pub use node::{CreatedFile, DirectoryPage, Node, WalkEnd, WalkOutcome, WalkStep};
+pub use node::{CreatedFile, DirectoryPage, Node, ReadAhead, WalkEnd, WalkOutcome, WalkStep};
+pub use usk_gofer_protocol::limits::MAX_DESCRIPTORS as MAX_OPENED;
+pub use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_WALK_BYTES};
 pub use usk_gofer_protocol::{
     Access, AttributeChange, Attributes, DirectoryEntry, DirectoryPosition, ExportDescription,
     FileSystemStatistics, FileType, LinkTarget, Mode, Name, NameBuf, NodeId, Owner, RenameMode, TimeChange,

@@ -9,7 +9,7 @@ use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_WALK_BYTES};
 use usk_gofer_protocol::{
     self as protocol, Access, AttributeChange, Attributes, DirectoryEntry, DirectoryPosition, Entry,
     FileSystemStatistics, FileType, LinkTarget, Name, NodeId, Opened, Owner, RenameMode, Reply, Request,
-    XattrMode, XattrName, XattrValue,
+    WholeDirectory, XattrMode, XattrName, XattrValue,
 };
 use usk_platform::host::is_regular_file;
 
@@ -83,6 +83,17 @@ pub struct DirectoryPage {
     pub entries: Vec<DirectoryEntry>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<DirectoryPosition>,
+}
+
+/// A directory that was read as a whole.
+#[derive(Debug)]
+pub struct ReadAhead {
+    /// The directory.
+    pub node: Node,
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// Its entries, without `.` and `..`.
+    pub entries: Vec<DirectoryEntry>,
 }
 
 impl Node {
@@ -199,9 +210,15 @@ impl Node {
     }
 
     /// A page of this directory: from the beginning, or from where the page before ended.
-    pub fn read_directory(&self, position: Option<DirectoryPosition>) -> Result<DirectoryPage, Errno> {
+    /// Without `all_attributes`, those of directories' only.
+    pub fn read_directory(
+        &self,
+        position: Option<DirectoryPosition>,
+        all_attributes: bool,
+    ) -> Result<DirectoryPage, Errno> {
         let (stream, cursor) = position.map_or((0, 0), |position| (position.stream, position.cursor));
-        match self.client.call(&Request::ReadDirectory { node: self.id, stream, cursor })? {
+        let request = Request::ReadDirectory { node: self.id, stream, cursor, all_attributes };
+        match self.client.call(&request)? {
             (Reply::Directory { entries, next }, None) => {
                 if entries.is_empty() && next.is_some() {
                     return Err(self.wrong("readdir", "a page before the last is empty"));
@@ -212,12 +229,12 @@ impl Node {
         }
     }
 
-    /// All entries of this directory, without `.` and `..`.
-    pub fn read_whole_directory(&self) -> Result<Vec<DirectoryEntry>, Errno> {
+    /// All entries of this directory, without `.` and `..`; attributes as in [`Node::read_directory`].
+    pub fn read_whole_directory(&self, all_attributes: bool) -> Result<Vec<DirectoryEntry>, Errno> {
         let mut all = Vec::new();
         let mut position = None;
         loop {
-            let page = self.read_directory(position)?;
+            let page = self.read_directory(position, all_attributes)?;
             all.extend(page.entries);
             if all.len() > MAX_DIRECTORY {
                 return Err(self.wrong("readdir", "the directory has no end"));
@@ -227,6 +244,58 @@ impl Node {
                 next => position = next,
             }
         }
+    }
+
+    /// Reads directories of this directory as wholes, as many from the front as come in one reply: perhaps none, if the first
+    /// is long. Without `all_attributes`, those of directories' only.
+    pub fn read_directories(
+        &self,
+        names: &[Name<'_>],
+        all_attributes: bool,
+    ) -> Result<Vec<Result<ReadAhead, Errno>>, Errno> {
+        let request = Request::ReadDirectories { parent: self.id, names: names.to_vec(), all_attributes };
+        let (Reply::Directories { directories }, None) = self.client.call(&request)? else {
+            return Err(self.wrong("readdirs", "it is something else"));
+        };
+        let count = directories.len();
+        let take = |whole: WholeDirectory| {
+            let step = self.step(whole.directory);
+            ReadAhead { node: step.node, attributes: step.attributes, entries: whole.entries }
+        };
+        let all: Vec<_> = directories.into_iter().map(|result| result.map(take)).collect();
+        if count > names.len() {
+            return Err(self.wrong("readdirs", "it has more than was asked for"));
+        }
+        if all.iter().flatten().any(|read| !read.attributes.is_directory()) {
+            return Err(self.wrong("readdirs", "it has read what is no directory"));
+        }
+        Ok(all)
+    }
+
+    /// Opens regular files of this directory for reading, at most [`MAX_DESCRIPTORS`]; one result for each.
+    pub fn open_files(&self, names: &[Name<'_>]) -> Result<Vec<Result<(Attributes, OwnedFd), Errno>>, Errno> {
+        let request = Request::OpenFiles { parent: self.id, names: names.to_vec() };
+        let (reply, descriptors) = self.client.call_for_several(&request)?;
+        let Reply::Files { results } = reply else {
+            return Err(self.wrong("open", "it is something else"));
+        };
+        let count = results.iter().flatten().count();
+        if results.len() != names.len() || descriptors.len() != count {
+            return Err(self
+                .wrong("open", "it has not one result for each name, and one descriptor for each success"));
+        }
+        let mut descriptors = descriptors.into_iter();
+        let mut files = Vec::with_capacity(results.len());
+        for result in results {
+            files.push(match (result, &mut descriptors) {
+                (Err(errno), _) => Err(errno),
+                (Ok(attributes), rest) => match rest.next() {
+                    Some(file) if attributes.is_regular() => Ok((attributes, self.checked("open", file)?)),
+                    _ => return Err(self.wrong("open", "it has opened what is no regular file")),
+                },
+            });
+        }
+        Ok(files)
     }
 
     /// Creates a regular file that must not exist (`EEXIST`) and opens it. The permission bits are exact: no

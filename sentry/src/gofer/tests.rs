@@ -9,7 +9,7 @@ use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_MESSAGE, VERSION};
 use usk_gofer_protocol::{
     Access, Attributes, DirectoryPosition, Entry, ExportDescription, FileType, LinkTarget, Mode, Name,
-    NodeId, Opened, Reply, Request, Timestamp, WalkEnd,
+    NodeId, Opened, Reply, Request, Timestamp, WalkEnd, WholeDirectory,
 };
 use usk_platform::host::{create_memfd, message_socket_pair, receive_packet, send_packet};
 
@@ -176,6 +176,76 @@ fn walks_that_contradict_themselves_end_the_conversation() {
     }
 }
 
+/// What asking for `a` and `b` together ends in when the gofer answers like this.
+fn outcome_of<T>(
+    reply: &Reply,
+    descriptors: fn() -> Vec<OwnedFd>,
+    ask: impl Fn(&Node, &[Name<'_>]) -> Result<T, Errno>,
+) -> (Result<(), Errno>, Option<GoferFailure>) {
+    let reply = reply.clone();
+    let (client, peer) = connect(Box::new(move |id, _| Some((reply.encode(id).unwrap(), descriptors()))));
+    let root = root(&client);
+    let result = ask(&root, &[Name::new(b"a").unwrap(), Name::new(b"b").unwrap()]).map(|_| ());
+    let failure = client.failure().cloned();
+    drop((root, client));
+    peer.join().unwrap();
+    (result, failure)
+}
+
+#[test]
+fn whole_directories_that_were_not_asked_for_end_the_conversation() {
+    let read = |file_type| Ok(WholeDirectory { directory: entry(1, file_type), entries: Vec::new() });
+    let directory = || read(FileType::Directory);
+    let reply = |directories| Reply::Directories { directories };
+    let none = Vec::new;
+    let one = || vec![memfd()];
+    type Case = (Reply, fn() -> Vec<OwnedFd>, bool);
+    let cases: [Case; 7] = [
+        (reply(vec![]), none, true),
+        (reply(vec![directory()]), none, true),
+        (reply(vec![Err(Errno::EACCES), directory()]), none, true),
+        (reply(vec![directory(), directory(), directory()]), none, false),
+        (reply(vec![directory(), read(FileType::Regular)]), none, false),
+        (reply(vec![directory()]), one, false),
+        (Reply::Done {}, none, false),
+    ];
+    for (reply, descriptors, is_good) in cases {
+        let outcome = outcome_of(&reply, descriptors, |node, names| node.read_directories(names, true));
+        assert_eq!(outcome.0, if is_good { Ok(()) } else { Err(Errno::EIO) }, "{reply:?}");
+        assert_eq!(outcome.1.is_none(), is_good, "{reply:?}");
+    }
+}
+
+#[test]
+fn files_that_do_not_match_their_descriptors_end_the_conversation() {
+    let regular = || Ok(attributes(FileType::Regular));
+    let reply = |results| Reply::Files { results };
+    let none = Vec::new;
+    let one = || vec![memfd()];
+    let two = || vec![memfd(), memfd()];
+    let three = || vec![memfd(), memfd(), memfd()];
+    let socket = || vec![memfd(), message_socket_pair().unwrap().0];
+    type Case = (Reply, fn() -> Vec<OwnedFd>, bool);
+    let cases: [Case; 11] = [
+        (reply(vec![regular(), regular()]), two, true),
+        (reply(vec![Err(Errno::EACCES), regular()]), one, true),
+        (reply(vec![Err(Errno::EACCES), Err(Errno::ENOENT)]), none, true),
+        (reply(vec![regular(), regular()]), one, false),
+        (reply(vec![regular(), regular()]), three, false),
+        (reply(vec![regular(), regular()]), socket, false),
+        (reply(vec![regular()]), one, false),
+        (reply(vec![regular(), regular(), regular()]), three, false),
+        (reply(vec![regular(), Ok(attributes(FileType::Directory))]), two, false),
+        (reply(vec![Err(Errno::EACCES), Err(Errno::ENOENT)]), one, false),
+        (Reply::Done {}, none, false),
+    ];
+    for (reply, descriptors, is_good) in cases {
+        let outcome = outcome_of(&reply, descriptors, |node, names| node.open_files(names));
+        assert_eq!(outcome.0, if is_good { Ok(()) } else { Err(Errno::EIO) }, "{reply:?}");
+        assert_eq!(outcome.1.is_none(), is_good, "{reply:?}");
+    }
+}
+
 #[test]
 fn a_gofer_that_ends_is_reported() {
     let (client, peer) = connect(Box::new(|_, _| None));
@@ -193,7 +263,7 @@ fn an_endless_directory_ends_the_conversation() {
         let next = Some(DirectoryPosition { stream: 1, cursor: 1 });
         Some((Reply::Directory { entries: Vec::new(), next }.encode(id).unwrap(), Vec::new()))
     }));
-    assert_eq!(root(&client).read_whole_directory().map(|_| ()), Err(Errno::EIO));
+    assert_eq!(root(&client).read_whole_directory(true).map(|_| ()), Err(Errno::EIO));
     drop(client);
     peer.join().unwrap();
 }

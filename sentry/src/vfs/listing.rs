@@ -1,10 +1,16 @@
 //! The entries of a directory at one moment.
 
+use std::sync::Arc;
+
 use crate::vfs::FileType;
 
-/// Names with their inode numbers and types, packed, in the order in which they are read.
+/// Names with their inode numbers and types, packed, in the order in which they are read. A copy costs nothing until it is
+/// added to.
 #[derive(Clone, Debug, Default)]
-pub struct Listing {
+pub struct Listing(Arc<Contents>);
+
+#[derive(Clone, Debug, Default)]
+struct Contents {
     names: Vec<u8>,
     entries: Vec<Packed>,
 }
@@ -35,26 +41,27 @@ impl Listing {
 
     /// Adds an entry at the end.
     pub fn push(&mut self, name: &[u8], inode: u64, file_type: FileType) {
-        self.names.extend_from_slice(name);
-        self.entries.push(Packed { end: self.names.len(), inode, file_type });
+        let contents = Arc::make_mut(&mut self.0);
+        contents.names.extend_from_slice(name);
+        contents.entries.push(Packed { end: contents.names.len(), inode, file_type });
     }
 
     /// Count of entries.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.0.entries.len()
     }
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.0.entries.is_empty()
     }
 
     /// Entry number `index`, from 0.
     pub fn get(&self, index: usize) -> Option<DirectoryEntry<'_>> {
-        let packed = self.entries.get(index)?;
-        let start = index.checked_sub(1).map_or(0, |before| self.entries[before].end);
+        let packed = self.0.entries.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.0.entries[before].end);
         Some(DirectoryEntry {
-            name: &self.names[start..packed.end],
+            name: &self.0.names[start..packed.end],
             inode: packed.inode,
             file_type: packed.file_type,
         })

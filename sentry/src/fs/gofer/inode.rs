@@ -2,16 +2,16 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use usk_abi::Errno;
 use usk_abi::fs::{OpenFlags, RenameFlags, XATTR_CREATE, XATTR_REPLACE};
 use usk_platform::host;
 
 use super::file::GoferFile;
+use super::listed::{Listed, listing};
 use super::{Tree, attributes};
 use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkStep, XattrMode, XattrName};
 use crate::time::monotonic_now;
@@ -21,28 +21,21 @@ use crate::vfs::{
 };
 
 /// Entries of a directory up to which its listing is kept to answer lookups.
-const MAX_KEPT_LISTING: usize = 4096;
+const MAX_KEPT_LISTING: usize = 8192;
 
 /// How long attributes that a walk has just brought count as current on a shared export, in nanoseconds: long enough for the
 /// call that walked.
 const FRESH_NS: u64 = 1_000_000;
 
 /// Where an inode that has no node yet was announced.
-struct Origin {
-    directory: Arc<GoferInode>,
-    name: Box<[u8]>,
-}
-
-/// A directory that was read once.
-struct Kept {
-    listing: Listing,
-    /// Attributes, where the host told them.
-    by_name: HashMap<Box<[u8]>, Option<gofer::Attributes>>,
+pub(super) struct Origin {
+    pub(super) directory: Arc<GoferInode>,
+    pub(super) name: Box<[u8]>,
 }
 
 /// What is known of a file's attributes.
-struct Known {
-    attributes: Attributes,
+pub(super) struct Known {
+    pub(super) attributes: Attributes,
     /// The file has been written to since.
     outdated: bool,
     /// Monotonic time of the answer.
@@ -73,21 +66,23 @@ impl Donated {
 
 /// A file of an export. No lock is held while the gofer is asked, but for [`GoferInode::writers`].
 pub(super) struct GoferInode {
-    this: Weak<GoferInode>,
-    tree: Arc<Tree>,
+    pub(super) this: Weak<GoferInode>,
+    pub(super) tree: Arc<Tree>,
     common: InodeCommon,
     file_type: FileType,
     /// The host's device and inode number.
-    identity: (u64, u64),
-    node: OnceLock<Node>,
-    origin: Mutex<Option<Origin>>,
-    known: Mutex<Known>,
+    pub(super) identity: (u64, u64),
+    pub(super) node: OnceLock<Node>,
+    pub(super) origin: Mutex<Option<Origin>>,
+    pub(super) known: Mutex<Known>,
     link: OnceLock<Vec<u8>>,
     /// What the last listing of an exclusive directory said, by name.
-    listed: Mutex<Option<Arc<Kept>>>,
+    pub(super) listed: Mutex<Option<Arc<Listed>>>,
     donated: Mutex<Donated>,
     /// Held by whoever writes, so that appends find the end.
     pub(super) writers: Mutex<()>,
+    /// Names in this directory that the gofer was asked for, while it was not listed.
+    pub(super) lookups: AtomicU32,
     /// A shared mapping may change the contents at any time.
     is_mapped_for_writing: AtomicBool,
     /// It has lost its last name; the gofer does not find it any more.
@@ -123,6 +118,7 @@ impl GoferInode {
             listed: Mutex::default(),
             donated: Mutex::default(),
             writers: Mutex::default(),
+            lookups: AtomicU32::new(0),
             is_mapped_for_writing: AtomicBool::new(false),
             is_unlinked: AtomicBool::new(false),
         })
@@ -162,6 +158,9 @@ impl GoferInode {
 
     /// The gofer's node; walks to it if the file is known from a listing only.
     pub(super) fn node(&self) -> Result<&Node, Errno> {
+        if self.node.get().is_none() && self.file_type == FileType::Directory {
+            self.take_what_was_read();
+        }
         if self.node.get().is_none() {
             self.walk_here(None)?;
         }
@@ -195,11 +194,16 @@ impl GoferInode {
     }
 
     /// Takes a donated descriptor into use.
-    fn donate(&self, access: Access, file: OwnedFd) -> Arc<OwnedFd> {
+    pub(super) fn donate(&self, access: Access, file: OwnedFd) -> Arc<OwnedFd> {
         let file = Arc::new(file);
         *self.donated.lock().slot(access) = Arc::downgrade(&file);
-        self.tree.keep(&file);
+        self.tree.keep(self.identity, &file);
         file
+    }
+
+    /// Notes a descriptor for reading.
+    pub(super) fn use_for_reading(&self, file: &Arc<OwnedFd>) {
+        self.donated.lock().read = Arc::downgrade(file);
     }
 
     fn learn(&self, from: &gofer::Attributes) {
@@ -223,23 +227,13 @@ impl GoferInode {
 
     /// The length, if it cannot change.
     pub(super) fn fixed_size(&self) -> Option<u64> {
-        let is_fixed = self.tree.is_read_only && !self.tree.is_shared;
-        is_fixed.then(|| self.known.lock().attributes.size)
+        self.tree.is_fixed().then(|| self.known.lock().attributes.size)
     }
 
     /// Forgets what the directory's listing said: its names have changed.
     fn names_changed(&self) {
         *self.listed.lock() = None;
         self.outdate();
-    }
-
-    /// The child of this name as the last listing has it: `None` if there is no listing to go by, or it does not say.
-    fn announced(&self, name: &[u8]) -> Option<Result<gofer::Attributes, Errno>> {
-        let listed = self.listed.lock().clone()?;
-        match listed.by_name.get(name) {
-            None => Some(Err(Errno::ENOENT)),
-            Some(attributes) => attributes.map(Ok),
-        }
     }
 
     fn access(flags: OpenFlags) -> Access {
@@ -329,6 +323,7 @@ impl Inode for GoferInode {
 
     fn lookup_chain(&self, names: &[&[u8]], opens: bool) -> Result<Vec<InodeRef>, Errno> {
         let first = names.first().ok_or(Errno::ENOENT)?;
+        self.consider_listing();
         if let Some(announced) = self.announced(first) {
             let attributes = announced?;
             if names.len() == 1 || !attributes.is_directory() {
@@ -472,22 +467,25 @@ impl Inode for GoferInode {
     }
 
     fn list(&self) -> Result<Listing, Errno> {
-        if let Some(listed) = self.listed.lock().clone() {
+        self.tree.habits.directory_listed();
+        if self.listed().is_none() && self.node.get().is_none() {
+            self.take_what_was_read();
+            if self.node.get().is_none() {
+                self.read_with_others()?;
+            }
+        }
+        if let Some(listed) = self.listed() {
             return Ok(listed.listing.clone());
         }
-        let mut listing = Listing::new();
-        let entries = self.node()?.read_whole_directory()?;
-        for entry in &entries {
-            let number = self.tree.inode_number(self.identity.0, entry.ino);
-            let known = entry.attributes.map(|attributes| attributes.file_type());
-            let kind = entry.file_type.or(known).map_or(FileType::Anonymous, attributes::file_type);
-            listing.push(entry.name.as_bytes(), number, kind);
+        let keeps = self.tree.is_fixed();
+        let all = keeps && self.tree.habits.want_attributes();
+        let entries = self.node()?.read_whole_directory(all)?;
+        if !keeps || entries.len() > MAX_KEPT_LISTING {
+            return Ok(listing(&entries, |inode| self.tree.inode_number(self.identity.0, inode)));
         }
-        if !self.tree.is_shared && self.tree.is_read_only && entries.len() <= MAX_KEPT_LISTING {
-            let by_name =
-                entries.into_iter().map(|entry| (entry.name.into_bytes(), entry.attributes)).collect();
-            *self.listed.lock() = Some(Arc::new(Kept { listing: listing.clone(), by_name }));
-        }
+        let listed = self.whole(self.identity.0, &entries, all);
+        let listing = listed.listing.clone();
+        self.keep_listed(listed);
         Ok(listing)
     }
 
@@ -507,15 +505,18 @@ impl Inode for GoferInode {
             return Err(Errno::ENXIO);
         }
         let access = Self::access(flags);
-        let held = self.donated.lock().slot(access).upgrade();
+        let mut held = self.donated.lock().slot(access).upgrade();
+        if held.is_none() && access == Access::Read {
+            held = self.opened_before();
+            if held.is_none() && self.node.get().is_none() {
+                held = self.open_with_others()?;
+            }
+            if held.is_none() && self.node.get().is_none() {
+                held = self.walk_here(Some(access))?;
+            }
+        }
         let file = match held {
             Some(file) => file,
-            None if self.node.get().is_none() && access == Access::Read => {
-                match self.walk_here(Some(access))? {
-                    Some(file) => file,
-                    None => return Err(Errno::EIO),
-                }
-            }
             None => self.donate(access, self.node()?.open(access)?),
         };
         Ok(Arc::new(GoferFile::new(self.strong()?, file)))

@@ -8,13 +8,15 @@
 //! bounded. Inodes that a directory listing has announced get their node only when something needs it. A donated descriptor
 //! lives as long as a file is open or mapped, and a little longer: the last few are kept for the next open.
 
+mod ahead;
 mod attributes;
 mod file;
 mod inode;
+mod listed;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
@@ -26,9 +28,16 @@ use crate::gofer::{GoferClient, Node};
 use crate::vfs::{Caching, FileSystem, InodeRef, devices};
 
 use inode::GoferInode;
+use listed::Habits;
 
 /// Donated descriptors that are kept although nothing uses them.
 const SPARE_DESCRIPTORS: usize = 256;
+
+/// Entries of directories whose listings are kept, for each export. An entry takes about 200 bytes.
+const MAX_LISTED_ENTRIES: usize = 32768;
+
+/// Listings looked at for eviction whenever one is added to too many.
+const EVICTION_STEPS: usize = 16;
 
 /// What the files of one export have in common.
 struct Tree {
@@ -41,8 +50,13 @@ struct Tree {
     host_devices: Mutex<Vec<u64>>,
     /// Files with several names, by the host's device and inode number.
     linked: Mutex<HashMap<(u64, u64), Weak<GoferInode>>>,
-    /// Descriptors donated most recently.
-    spare: Mutex<VecDeque<Arc<OwnedFd>>>,
+    /// Descriptors donated most recently, with the host's device and inode number.
+    spare: Mutex<VecDeque<((u64, u64), Arc<OwnedFd>)>>,
+    habits: Habits,
+    /// Count of entries in all listings that are kept.
+    listed_entries: Arc<AtomicUsize>,
+    /// Directories whose listings are kept, the next to be looked at first.
+    listed: Mutex<VecDeque<Weak<GoferInode>>>,
 }
 
 impl Tree {
@@ -60,12 +74,39 @@ impl Tree {
     }
 
     /// Keeps a descriptor for the next open.
-    fn keep(&self, file: &Arc<OwnedFd>) {
+    fn keep(&self, identity: (u64, u64), file: &Arc<OwnedFd>) {
         let mut spare = self.spare.lock();
-        spare.push_back(file.clone());
+        spare.push_back((identity, file.clone()));
         let surplus = if spare.len() > SPARE_DESCRIPTORS { spare.pop_front() } else { None };
         drop(spare);
         drop(surplus);
+    }
+
+    /// A descriptor of this file that was kept. On an export that is read only: elsewhere it may be for writing, and inode
+    /// numbers are used again.
+    fn spare(&self, identity: (u64, u64)) -> Option<Arc<OwnedFd>> {
+        let spare = self.spare.lock();
+        spare.iter().rev().find(|(of, _)| *of == identity).map(|(_, file)| file.clone())
+    }
+
+    /// Notes a directory that keeps its listing, and has some be forgotten if they have too many entries together.
+    fn note_listed(&self, directory: &Weak<GoferInode>) {
+        self.listed.lock().push_back(directory.clone());
+        for _ in 0..EVICTION_STEPS {
+            if self.listed_entries.load(Ordering::Relaxed) <= MAX_LISTED_ENTRIES {
+                break;
+            }
+            let Some(candidate) = self.listed.lock().pop_front() else { break };
+            // Not under the lock: it may be the end of nodes.
+            if candidate.upgrade().is_some_and(|directory| !directory.forget_listed()) {
+                self.listed.lock().push_back(candidate);
+            }
+        }
+    }
+
+    /// True if nobody changes it: what was learned holds for good.
+    fn is_fixed(&self) -> bool {
+        self.is_read_only && !self.is_shared
     }
 
     fn refuses_owner(&self) -> bool {
@@ -92,6 +133,9 @@ impl GoferFileSystem {
             host_devices: Mutex::default(),
             linked: Mutex::default(),
             spare: Mutex::default(),
+            habits: Habits::default(),
+            listed_entries: Arc::default(),
+            listed: Mutex::default(),
         });
         let root = GoferInode::root(&tree, node, &attributes);
         Ok(Arc::new(GoferFileSystem { tree, root }))

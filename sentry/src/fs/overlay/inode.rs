@@ -222,14 +222,16 @@ impl Inode for OverlayInode {
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {
-        let mut attributes = self.top()?.attributes()?;
-        if self.file_type == FileType::Regular {
-            let (contents, is_upper) = self.contents()?;
-            if !is_upper {
-                let below = contents.attributes()?;
-                attributes.size = below.size;
-                attributes.blocks = below.blocks;
-            }
+        let upper = self.upper();
+        let below = || self.lower.as_ref().ok_or(Errno::EIO)?.attributes();
+        let mut attributes = match &upper {
+            None => below()?,
+            Some(upper) => upper.inode.attributes()?,
+        };
+        if self.file_type == FileType::Regular && upper.as_ref().is_some_and(|upper| !upper.has_contents) {
+            let below = below()?;
+            attributes.size = below.size;
+            attributes.blocks = below.blocks;
         }
         attributes.device = self.layers.device;
         attributes.inode = self.number;
@@ -237,8 +239,10 @@ impl Inode for OverlayInode {
         if self.file_type == FileType::Directory {
             match &self.lower {
                 // As Linux's overlayfs says for directories that are merged: the count is not known.
-                Some(lower) => {
-                    attributes.size = lower.attributes()?.size;
+                Some(_) => {
+                    if upper.is_some() {
+                        attributes.size = below()?.size;
+                    }
                     attributes.links = attributes.links.min(1);
                 }
                 None => {
