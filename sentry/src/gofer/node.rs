@@ -272,7 +272,7 @@ impl Node {
         Ok(all)
     }
 
-    /// Opens regular files of this directory for reading, at most [`MAX_DESCRIPTORS`]; one result for each.
+    /// Opens regular files of this directory for reading, at most `MAX_DESCRIPTORS` of the protocol; one result for each.
     pub fn open_files(&self, names: &[Name<'_>]) -> Result<Vec<Result<(Attributes, OwnedFd), Errno>>, Errno> {
         let request = Request::OpenFiles { parent: self.id, names: names.to_vec() };
         let (reply, descriptors) = self.client.call_for_several(&request)?;
