@@ -63,14 +63,7 @@ impl Runtime {
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_usk"));
         command.arg("run").arg(format!("--platform={}", self.name()));
-        command.args(["--tmpfs", "/tmp", "-w", "/tmp"]);
-        // The tests and their programs, where they lie under the directory that is covered.
-        for place in [env!("CARGO_MANIFEST_DIR"), env!("CARGO_TARGET_TMPDIR")] {
-            if Path::new(place).starts_with("/tmp") {
-                command.args(["-v", &format!("{place}:{place}")]);
-            }
-        }
-        command.args(options);
+        command.args(["--tmpfs", "/tmp", "-w", "/tmp"]).args(options);
         if let Ok(more) = std::env::var(OPTIONS_VARIABLE) {
             command.args(more.split_whitespace());
         }
