@@ -3,6 +3,20 @@
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
+/// Signals that are passed on to a container's process, and to one that joins.
+pub(crate) const FORWARDED: [i32; 10] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTSTP,
+    libc::SIGCONT,
+    libc::SIGWINCH,
+    libc::SIGALRM,
+];
+
 /// `9`, `KILL` or `SIGKILL`, in any case; real-time signals by number or as `SIGRTMIN+n`.
 pub(crate) fn parse(text: &str) -> Result<i32> {
     const REAL_TIME_FIRST: i32 = 34;

@@ -24,6 +24,7 @@ use crate::container::for_hooks;
 use crate::hooks;
 use crate::log;
 use crate::protocol::{Listener, Status, cut};
+use crate::signals::FORWARDED;
 use crate::state::{Directory, State};
 
 use serve::Keeper;
@@ -34,20 +35,6 @@ const FAILURE: i32 = 1;
 const SIGNAL_BASE: i32 = 128;
 /// Most bytes of what a monitor says about its beginning.
 const MAX_BIRTH: usize = 16 << 10;
-
-/// Signals that are passed on to the container.
-const FORWARDED: [i32; 10] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGTERM,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTSTP,
-    libc::SIGCONT,
-    libc::SIGWINCH,
-    libc::SIGALRM,
-];
 
 /// How the beginning went.
 #[derive(Serialize, Deserialize)]

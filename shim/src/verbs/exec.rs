@@ -28,24 +28,12 @@ use crate::entry::{EXEC_FAILURE, Settings};
 use crate::log;
 use crate::monitor::refusal;
 use crate::protocol::{Connection, Reply, Request, Status, cut};
+use crate::signals::FORWARDED;
 
 /// Exit status of a process whose container ended under it: as if by SIGKILL.
 const LOST: i32 = 128 + libc::SIGKILL;
 /// Most bytes of what a fork says about its beginning.
 const MAX_WORD: usize = 8 << 10;
-/// Signals that are passed on.
-const FORWARDED: [i32; 10] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGTERM,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTSTP,
-    libc::SIGCONT,
-    libc::SIGWINCH,
-    libc::SIGALRM,
-];
 
 pub(crate) fn exec(settings: &Settings, arguments: ExecArguments) -> Result<i32> {
     run(settings, &arguments).context("exec failed")
