@@ -58,12 +58,31 @@ pub trait AddressSpace: Send + Sync {
     /// Copies `data` into guest memory, as the guest itself could write it. Returns the count of bytes copied.
     fn write(&self, address: u64, data: &[u8]) -> usize;
 
+    /// Has the host give the guest, and charge it, the pages of a range that it may write to (as MADV_POPULATE_WRITE of
+    /// `madvise(2)`); otherwise the first copy to them does, in the caller's name. To be called before large copies where
+    /// memory is limited: a host whose memory runs out in the name of a process that it does not end goes on to end
+    /// others. What cannot be given shows when it is written to; an error only if nothing must be written any more, for the
+    /// address space has come to its end.
+    fn populate(&self, address: u64, length: usize) -> Result<(), Errno>;
+
     /// Atomically replaces the 32-bit word at `address` (4-byte aligned) by `new` if it is `current`, and returns
     /// what it was. `EFAULT` if it cannot be written.
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno>;
 
+    /// Ends it at once, and returns when the host has its memory back. Its guest threads have been dropped before. After
+    /// that it is not alive.
+    fn end(&self);
+
     /// False once the host has ended this address space behind the platform's back (its OOM killer does that).
     fn is_alive(&self) -> bool;
+}
+
+/// The pages that hold a range, as far as they lie below `end`. `None` if there are none.
+pub(crate) fn pages_below(end: u64, address: u64, length: usize) -> Option<Range<u64>> {
+    const PAGE: u64 = 4096;
+    let start = address & !(PAGE - 1);
+    let last = address.saturating_add(length as u64).min(end);
+    (last > address).then(|| start..last.next_multiple_of(PAGE))
 }
 
 /// What a new guest thread starts with.

@@ -35,6 +35,8 @@ pub struct SandboxLimits {
     pub tasks: usize,
     /// Bytes of memory that `/proc/meminfo` and `sysinfo(2)` call the total.
     pub memory: u64,
+    /// The host holds the sandbox to it.
+    pub memory_is_enforced: bool,
 }
 
 /// Host and domain name (`struct new_utsname`).

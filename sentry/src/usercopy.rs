@@ -15,6 +15,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `MAX_RW_COUNT`: most bytes that one read or write moves, as on Linux (`INT_MAX` rounded down to a page).
 pub const MAX_TRANSFER: usize = 0x7fff_f000;
 
+/// Where memory is limited, copies have their pages populated before, from the byte on that this many lie before. What
+/// is smaller rarely happens to be what the memory runs out in.
+const POPULATED_FROM: usize = 32 << 10;
+/// So much is populated at a time. As much more than is written a call may cost the guest.
+const POPULATED_STEP: usize = 128 << 10;
+
 /// The address of a `T` in guest memory. Zero is null.
 pub struct UserPtr<T> {
     address: u64,
@@ -203,6 +209,16 @@ pub struct UserSink<'a> {
     index: usize,
     within: usize,
     remaining: usize,
+    populated: Populated,
+}
+
+/// How much of the ranges, in bytes from the beginning, need not be populated.
+#[derive(Clone, Copy)]
+enum Populated {
+    /// All: memory is not limited.
+    Unlimited,
+    /// So much has been written, and so much was populated.
+    Limited { written: usize, populated: usize },
 }
 
 /// Guest memory as a [`Source`].
@@ -222,13 +238,30 @@ impl<'a> UserSink<'a> {
                 total += length;
             }
         }
-        UserSink { space, ranges: kept, index: 0, within: 0, remaining: total }
+        UserSink { space, ranges: kept, index: 0, within: 0, remaining: total, populated: Populated::Unlimited }
+    }
+
+    /// The same, having the guest's pages populated before large copies.
+    pub fn populating(self) -> Self {
+        UserSink { populated: Populated::Limited { written: 0, populated: POPULATED_FROM }, ..self }
     }
 
     /// The part of the current range that is left: its address and length. `None` at the end.
     fn current(&self) -> Option<(u64, usize)> {
         let range = self.ranges.get(self.index)?;
         Some((range.address.wrapping_add(self.within as u64), range.length - self.within))
+    }
+
+    /// Populates what is about to be written: `want` bytes at `address`, where `length` are left of the range.
+    fn populate(&mut self, address: u64, want: usize, length: usize) -> Result<(), Errno> {
+        let Populated::Limited { written, populated } = &mut self.populated else { return Ok(()) };
+        if *written + want > *populated {
+            let length = length.min(want.max(POPULATED_STEP));
+            self.space.populate(address, length)?;
+            *populated = *written + length;
+        }
+        *written += want;
+        Ok(())
     }
 
     fn advance(&mut self, count: usize) {
@@ -261,7 +294,10 @@ impl Sink for UserSink<'_> {
         while done < data.len() {
             let Some((address, length)) = self.current() else { break };
             let want = length.min(data.len() - done);
-            let wrote = self.space.write(address, &data[done..done + want]);
+            let wrote = match self.populate(address, want, length) {
+                Ok(()) => self.space.write(address, &data[done..done + want]),
+                Err(_) => 0,
+            };
             if wrote > 0 {
                 self.advance(wrote);
             }

@@ -118,9 +118,15 @@ impl AddressSpace for Space {
         self.bytes.write(address, data)
     }
 
+    fn populate(&self, _address: u64, _length: usize) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno> {
         self.bytes.compare_exchange(address, current, new)
     }
+
+    fn end(&self) {}
 
     fn is_alive(&self) -> bool {
         true
@@ -228,7 +234,12 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
     let ((orders, to_guest), (from_guest, answers)) = (channel(), channel());
     let line = Line { orders: to_guest, answers: from_guest };
     let platform = Arc::new(FakePlatform { layout: layout(), line: Mutex::new(Some(line)) });
-    let kernel = Kernel::new(platform, SandboxLimits { tasks: 10, memory: 1 << 30 }, b"bench", false);
+    let kernel = Kernel::new(
+        platform,
+        SandboxLimits { tasks: 10, memory: 1 << 30, memory_is_enforced: false },
+        b"bench",
+        false,
+    );
     kernel.set_dispatcher(TableDispatcher::new(None));
 
     let tmpfs = Tmpfs::new(TmpfsOptions::default());

@@ -118,6 +118,8 @@ pub(crate) const ORDER_FORK: u32 = 2;
 pub(crate) const ORDER_CLOSE: u32 = 3;
 /// Compare and exchange a word of guest memory: address, current, new.
 pub(crate) const ORDER_COMPARE_EXCHANGE: u32 = 4;
+/// Have the host give the pages of a range: address, length.
+pub(crate) const ORDER_POPULATE: u32 = 5;
 
 /// In a guest thread's orders, `u64`: the FS base to set before the guest goes on.
 pub(crate) const FS_BASE: u64 = 0;

@@ -46,6 +46,7 @@ global_asm!(
     order_fork = const ORDER_FORK,
     order_close = const ORDER_CLOSE,
     order_compare_exchange = const ORDER_COMPARE_EXCHANGE,
+    order_populate = const ORDER_POPULATE,
     fs_base = const FS_BASE,
     gs_base = const GS_BASE,
     features = const FEATURES,
@@ -75,6 +76,7 @@ global_asm!(
     futex_wake = const libc::FUTEX_WAKE,
     sig_setmask = const libc::SIG_SETMASK,
     sigkill = const libc::SIGKILL,
+    madv_populate_write = const libc::MADV_POPULATE_WRITE,
     pr_set_pdeathsig = const libc::PR_SET_PDEATHSIG,
     seccomp_set_mode_filter = const libc::SECCOMP_SET_MODE_FILTER,
     prot_read = const libc::PROT_READ,
@@ -164,6 +166,8 @@ pub(crate) mod site {
     addresses! {
         /// The template empties the guest's range.
         clear = usk_site_clear;
+        /// The spawner has memory given to the guest.
+        populate = usk_site_populate;
         /// The doorbell.
         doorbell = usk_site_doorbell;
         /// The doorbell of calls from patched sites.

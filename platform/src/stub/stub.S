@@ -334,6 +334,8 @@ spawner_order:
     je order_close
     cmp eax, {order_compare_exchange}
     je order_compare_exchange
+    cmp eax, {order_populate}
+    je order_populate
     jmp spawner_done
 
 order_close:
@@ -342,6 +344,16 @@ order_close:
     syscall
     .globl usk_site_spawner_close
 usk_site_spawner_close:
+    jmp spawner_done
+
+order_populate:                     # the sentry is about to write there; it looks for itself what comes of it
+    mov rdi, [r13 + {order_arguments}]
+    mov rsi, [r13 + {order_arguments} + 8]
+    mov edx, {madv_populate_write}
+    mov eax, {sys_madvise}
+    syscall
+    .globl usk_site_populate
+usk_site_populate:
     jmp spawner_done
 
 order_fork:

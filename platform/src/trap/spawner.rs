@@ -38,6 +38,8 @@ pub(super) enum Order {
     Close,
     /// Compare and exchange a word.
     CompareExchange { address: u64, current: u32, new: u32 },
+    /// Have the host give the pages of a range.
+    Populate { address: u64, length: u64 },
 }
 
 /// The sentry's end. Whoever holds it exclusively may give an order.
@@ -79,6 +81,7 @@ impl Spawner {
             Order::CompareExchange { address, current, new } => {
                 (ORDER_COMPARE_EXCHANGE, [address, u64::from(current), u64::from(new)])
             }
+            Order::Populate { address, length } => (ORDER_POPULATE, [address, length, 0]),
         };
         for (index, argument) in (0..).zip(arguments) {
             self.slot.write_order(ORDER_ARGUMENTS + 8 * index, argument);

@@ -70,7 +70,8 @@ impl Current {
 
     /// Guest buffers to read into.
     pub fn sink(&self, ranges: &[IoVec]) -> UserSink<'_> {
-        UserSink::new(self.space(), ranges)
+        let sink = UserSink::new(self.space(), ranges);
+        if self.task.kernel.limits.memory_is_enforced { sink.populating() } else { sink }
     }
 
     /// Guest buffers to write from.
