@@ -238,7 +238,14 @@ impl<'a> UserSink<'a> {
                 total += length;
             }
         }
-        UserSink { space, ranges: kept, index: 0, within: 0, remaining: total, populated: Populated::Unlimited }
+        UserSink {
+            space,
+            ranges: kept,
+            index: 0,
+            within: 0,
+            remaining: total,
+            populated: Populated::Unlimited,
+        }
     }
 
     /// The same, having the guest's pages populated before large copies.
