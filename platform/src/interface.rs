@@ -129,10 +129,28 @@ pub trait GuestThread: Send {
     /// are refused with `EINVAL` and never reach the host. Only while the thread is not in [`GuestThread::run`].
     fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)>;
 
+    /// Guest memory that the call has brought along, as it was when the call began: as many of the bytes at `address` as
+    /// are there and fit. Returns how many; 0 says nothing about the memory.
+    fn handed_over(&self, _address: u64, _buffer: &mut [u8]) -> usize {
+        0
+    }
+
+    /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
+    /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
+    /// [`Trap::Unwritable`]. False if the platform has no room or no way to do so: nothing has happened.
+    fn copy_on_return(&mut self, _address: u64, _data: &[u8]) -> bool {
+        false
+    }
+
     /// As [`GuestThread::apply`], for changes that nobody can look at before this thread goes on: the platform may leave
     /// them for its way back to the guest. If one fails there, the next [`GuestThread::run`] returns [`Trap::Refused`].
     fn apply_on_return(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
         self.apply(operations)
+    }
+
+    /// Makes the copies that [`GuestThread::copy_on_return`] has left for the way back. `EFAULT` if one could not be made.
+    fn settle_copies(&mut self) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// Carries out what [`GuestThread::apply_on_return`] has left for the way back, and returns the error of what fails.
@@ -179,6 +197,22 @@ pub struct PatchRequest {
     pub trampolines: Range<u64>,
 }
 
+/// What guest memory a call may bring along (see [`GuestThread::handed_over`]): a hint for the platform.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HandsOver {
+    /// None.
+    #[default]
+    Nothing,
+    /// What its first argument points to: a name, or a small structure.
+    First,
+    /// What its second argument points to.
+    Second,
+    /// What its fourth argument points to.
+    Fourth,
+    /// The buffer that its second argument points to and its third gives the length of, if it is small.
+    Buffer,
+}
+
 /// Interrupts a guest thread from another sentry thread.
 pub trait Kick: Send + Sync {
     /// Makes a [`GuestThread::run`] that is under way, or the next one if none is, return [`Trap::Interrupted`]
@@ -221,6 +255,9 @@ pub enum Trap {
     /// A change that was left for the way back has failed with this error ([`GuestThread::apply_on_return`]). No guest code
     /// has run.
     Refused(Errno),
+    /// The guest has not gone on: what [`GuestThread::copy_on_return`] has left for the way back could not be written. The
+    /// registers are those it was to have.
+    Unwritable,
     /// [`Kick::kick`] was called. Nothing of the guest's state has changed.
     Interrupted,
     /// The host process is gone; the thread can only be dropped.

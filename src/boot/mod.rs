@@ -50,7 +50,9 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
         PlatformChoice::Trap => {
             let host = trap::probe();
             let offer = trap::Offer { patching: host.patching && !spec.no_patch, ..host };
-            Ok(Arc::new(TrapPlatform::with_offer(proc, offer)?))
+            let table = usk_syscalls::Table::new();
+            let hands_over = |number| usk_syscalls::hands_over(&table, number);
+            Ok(Arc::new(TrapPlatform::with_offer(proc, offer, hands_over)?))
         }
         PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),
     }

@@ -46,6 +46,7 @@ mod getsockname;
 mod getsockopt;
 mod getuid;
 mod getxattr;
+mod hand_over;
 mod inotify_add_watch;
 mod inotify_init;
 mod ioctl;
@@ -119,5 +120,6 @@ mod wait4;
 mod write;
 
 pub use dispatch::TableDispatcher;
+pub use hand_over::hands_over;
 pub use names::{NAMES, syscall_name};
 pub use table::{Argument, Handler, Row, Support, Table};

@@ -2,6 +2,8 @@
 
 use std::arch::global_asm;
 
+use crate::interface::HandsOver;
+
 use super::geometry::*;
 
 global_asm!(
@@ -67,6 +69,19 @@ global_asm!(
     answer_registers = const ANSWER_REGISTERS,
     answer_restore = const ANSWER_RESTORE,
     answer_save = const ANSWER_SAVE,
+    answer_copy = const ANSWER_COPY,
+    copy_count = const COPY_COUNT,
+    copies = const COPIES,
+    copy_size = const COPY_SIZE,
+    entry_handed_from = const ENTRY_HANDED_FROM,
+    entry_handed_length = const ENTRY_HANDED_LENGTH,
+    hand_over_calls = const HAND_OVER_CALLS,
+    hand_over_table = const HAND_OVER_TABLE,
+    hand_over_part = const HAND_OVER_PART,
+    hand_over_size = const HAND_OVER_SIZE,
+    hands_over_first = const HANDS_OVER_FIRST,
+    hands_over_buffer = const HANDS_OVER_BUFFER,
+    hands_over_fourth = const HANDS_OVER_FOURTH,
     slots_descriptor = const SLOTS_DESCRIPTOR,
     orders_descriptor = const ORDERS_DESCRIPTOR,
     child_descriptor = const CHILD_DESCRIPTOR,
@@ -156,6 +171,14 @@ pub(crate) mod patched {
         saved = usk_patched_saved;
         /// The flags are in the slot too.
         flags_saved = usk_patched_flags_saved;
+        /// `rdi` and `rsi` are in the slot too; guest memory is read.
+        hands_over = usk_patched_hands_over;
+        /// They are back.
+        handed_over = usk_patched_handed_over;
+        /// On the way back, guest memory is written.
+        copies = usk_stub_copies;
+        /// It has been written.
+        copied = usk_stub_copied;
     }
 }
 
@@ -228,11 +251,13 @@ pub(crate) mod site {
 }
 
 /// Code and constants, [`IMAGE_SIZE`] bytes to be mapped at [`STUB_BASE`]. The thread filter is part of it, because a
-/// newborn thread installs it from there.
-pub(crate) fn build(thread_filter: &[u64]) -> Vec<u8> {
+/// newborn thread installs it from there, and so is what `hands_over` says of each call.
+pub(crate) fn build(thread_filter: &[u64], hands_over: impl Fn(u64) -> HandsOver) -> Vec<u8> {
     let mut image = vec![0; IMAGE_SIZE as usize];
     let code = code();
     assert!(code.len() as u64 <= CODE_SIZE, "the stub has outgrown its page");
+    let filter_end = THREAD_FILTER_CODE + 8 * thread_filter.len() as u64;
+    assert!(filter_end <= HAND_OVER_TABLE, "the filter has outgrown its place");
     image[..code.len()].copy_from_slice(code);
     let mut put = |address: u64, bytes: &[u8]| {
         let at = (address - STUB_BASE) as usize;
@@ -242,6 +267,16 @@ pub(crate) fn build(thread_filter: &[u64]) -> Vec<u8> {
     put(THREAD_FILTER + 8, &THREAD_FILTER_CODE.to_le_bytes());
     for (index, instruction) in thread_filter.iter().enumerate() {
         put(THREAD_FILTER_CODE + 8 * index as u64, &instruction.to_le_bytes());
+    }
+    for number in 0..HAND_OVER_CALLS {
+        let kind = match hands_over(number) {
+            HandsOver::Nothing => HANDS_OVER_NOTHING,
+            HandsOver::First => HANDS_OVER_FIRST,
+            HandsOver::Second => HANDS_OVER_SECOND,
+            HandsOver::Fourth => HANDS_OVER_FOURTH,
+            HandsOver::Buffer => HANDS_OVER_BUFFER,
+        };
+        put(HAND_OVER_TABLE + number, &[kind]);
     }
     let let_through = 1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
     put(SPAWNER_MASK, &(!let_through).to_le_bytes());
@@ -256,6 +291,7 @@ mod tests {
     fn every_syscall_instruction_of_the_stub_is_followed_by_a_site() {
         let sites = [
             site::clear(),
+            site::populate(),
             site::doorbell(),
             site::patched(),
             site::birth(),

@@ -107,7 +107,27 @@ heard:
     mov rcx, [rbx + {save_to}]
     xsave64 [rcx]
     or byte ptr [rcx + 512], 3      # x87 and SSE are always there, as the host's frames have it
-4:  test r14b, {answer_calls}
+4:  test r14d, {answer_copy}
+    jz 6f
+    mov rbp, [rbx + {copy_count}]
+    lea r12, [rbx + {copies}]
+    mov r13, rsp                    # the entry area's slot
+    and r13, -{slot_size}
+    cld
+5:  sub rbp, 1
+    jc 6f
+    mov rdi, [r12]
+    mov rsi, [r12 + 8]
+    add rsi, r13
+    mov rcx, [r12 + 16]
+    .globl usk_stub_copies
+usk_stub_copies:                    # memory that is not there faults here: the sentry hears of it, and the call fails
+    rep movsb
+    .globl usk_stub_copied
+usk_stub_copied:
+    add r12, {copy_size}
+    jmp 5b
+6:  test r14b, {answer_calls}
     jz return_to_guest
     mov rbp, [rbx + {call_count}]
     xor r15d, r15d
@@ -235,6 +255,45 @@ usk_patched_saved:
     pushfq
     .globl usk_patched_flags_saved
 usk_patched_flags_saved:
+    # Hand over the memory that most calls of this kind make the sentry read: a name, or a small buffer.
+    mov dword ptr gs:[{entry_handed_length}], 0
+    cmp rax, {hand_over_calls}
+    jae usk_patched_handed_over
+    movabs r11, {hand_over_table}
+    movzx ecx, byte ptr [r11 + rax]
+    jrcxz usk_patched_handed_over
+    mov gs:[{entry_arguments}], rdi
+    mov gs:[{entry_arguments} + 8], rsi
+    .globl usk_patched_hands_over
+usk_patched_hands_over:             # rdi and rsi are in the entry area; memory that is not there faults here, and is not handed over
+    cmp ecx, {hands_over_buffer}
+    je 2f
+    cmp ecx, {hands_over_first}
+    cmove rsi, rdi
+    cmp ecx, {hands_over_fourth}
+    cmove rsi, r10
+    test rsi, rsi
+    jz 4f
+    mov ecx, esi                    # to the end of the page
+    or ecx, -4096
+    neg ecx
+    cmp ecx, {hand_over_part}
+    jbe 3f
+    mov ecx, {hand_over_part}
+    jmp 3f
+2:  cmp rdx, {hand_over_size}
+    ja 4f
+    mov ecx, edx
+3:  mov gs:[{entry_handed_from}], rsi
+    mov r11d, ecx
+    rdgsbase rdi                    # the slot begins with it
+    cld
+    rep movsb
+    mov gs:[{entry_handed_length}], r11d
+4:  mov rdi, gs:[{entry_arguments}]
+    mov rsi, gs:[{entry_arguments} + 8]
+    .globl usk_patched_handed_over
+usk_patched_handed_over:
     # The place for tier 0: calls that the stub answers by itself.
     mov gs:[{entry_preserved}], rbx
     mov gs:[{entry_preserved} + 8], rbp

@@ -1,5 +1,6 @@
 //! The cases, and what they have in common.
 
+mod carried;
 mod ends;
 mod faults;
 pub(crate) mod guest;
@@ -23,15 +24,18 @@ pub(crate) type Maker = fn() -> Box<dyn Platform>;
 /// The platforms to test.
 pub(crate) const PLATFORMS: &[(&str, Maker)] = &[
     ("ptrace", || Box::new(usk_platform::ptrace::PtracePlatform::new().expect("the ptrace platform"))),
-    ("trap", || Box::new(TrapPlatform::new().expect("the trap platform"))),
+    ("trap", || Box::new(trap(trap::probe()))),
     ("trap-without-synchronous-wake-up", || Box::new(old_host())),
 ];
 
 /// The trap platform as on a host of 2022.
 fn old_host() -> TrapPlatform {
+    trap(trap::Offer { synchronous_wake_up: false, receive_sees_death: false, ..trap::probe() })
+}
+
+fn trap(offer: trap::Offer) -> TrapPlatform {
     let proc = usk_platform::host::descriptors::open_directory(c"/proc").expect("/proc");
-    let offer = trap::Offer { synchronous_wake_up: false, receive_sees_death: false, ..trap::probe() };
-    TrapPlatform::with_offer(proc.as_fd(), offer).expect("the trap platform")
+    TrapPlatform::with_offer(proc.as_fd(), offer, carried::hands_over).expect("the trap platform")
 }
 
 macro_rules! cases {
@@ -40,6 +44,11 @@ macro_rules! cases {
 
 /// All cases.
 pub(crate) const CASES: &[(&str, Case)] = cases![
+    carried::a_call_brings_along_the_memory_that_it_is_about,
+    carried::memory_that_is_not_there_does_not_come_along,
+    carried::copies_are_made_on_the_way_back,
+    carried::a_copy_to_memory_that_is_gone_is_refused,
+    carried::what_travels_with_a_call_survives_kicks,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

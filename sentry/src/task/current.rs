@@ -69,14 +69,19 @@ impl Current {
     }
 
     /// Guest buffers to read into.
-    pub fn sink(&self, ranges: &[IoVec]) -> UserSink<'_> {
-        let sink = UserSink::new(self.space(), ranges);
-        if self.task.kernel.limits.memory_is_enforced { sink.populating() } else { sink }
+    pub fn sink(&mut self, ranges: &[IoVec]) -> UserSink<'_> {
+        UserSink::new(self, ranges)
     }
 
     /// Guest buffers to write from.
     pub fn source(&self, ranges: &[IoVec]) -> UserSource<'_> {
-        UserSource::new(self.space(), ranges)
+        match ranges {
+            [range] => match self.bytes_handed_over(range.address, range.length) {
+                Some(bytes) => UserSource::handed_over(bytes),
+                None => UserSource::new(self.space(), ranges),
+            },
+            _ => UserSource::new(self.space(), ranges),
+        }
     }
 
     /// The one way to block. Calls `operation` until it returns something other than `EAGAIN`; in between sleeps until

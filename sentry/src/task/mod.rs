@@ -4,6 +4,7 @@ mod access;
 mod arguments;
 mod clone;
 mod completion;
+mod copies;
 mod credentials;
 mod current;
 mod exec;
