@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command_line::PlatformChoice;
+use crate::command_line::{PlatformChoice, Tiers};
 
 /// Everything the sentry needs to know to boot.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct SandboxSpec {
     pub platform: PlatformChoice,
     /// Call sites are not patched.
     pub no_patch: bool,
+    /// Where calls are answered.
+    pub tiers: Tiers,
     /// Where to list system calls.
     pub strace: Option<OwnedFd>,
     /// Where the kernel's own messages go.

@@ -135,6 +135,11 @@ pub trait GuestThread: Send {
         0
     }
 
+    /// Leaves answers to calls that need no sentry ([`Shortcut::Stands`]), by their numbers: from the next
+    /// [`GuestThread::run`] on the platform may give them by itself, until [`Kick::withdraw_answers`]. Those that are left
+    /// out do not stand. At most eight.
+    fn set_answers(&mut self, _answers: &[u32]) {}
+
     /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
     /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
     /// [`Trap::Unwritable`]. False if the platform has no room or no way to do so: nothing has happened.
@@ -197,12 +202,21 @@ pub struct PatchRequest {
     pub trampolines: Range<u64>,
 }
 
-/// What guest memory a call may bring along (see [`GuestThread::handed_over`]): a hint for the platform.
+/// How a platform may make a call cheaper: a hint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HandsOver {
-    /// None.
+pub enum Shortcut {
+    /// Not at all.
     #[default]
-    Nothing,
+    None,
+    /// It may bring guest memory along (see [`GuestThread::handed_over`]).
+    HandsOver(Memory),
+    /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
+    Stands(u8),
+}
+
+/// The guest memory that a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
     /// What its first argument points to: a name, or a small structure.
     First,
     /// What its second argument points to.
@@ -222,6 +236,9 @@ pub trait Kick: Send + Sync {
 
     /// Ends the host process at once (SIGKILL). A [`GuestThread::run`] under way returns [`Trap::Exited`].
     fn kill(&self);
+
+    /// Makes the answers that were left for the thread stand no more. Once this returns it gives none of them.
+    fn withdraw_answers(&self) {}
 
     /// False once the host process has ended.
     fn is_alive(&self) -> bool;

@@ -11,17 +11,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use usk_platform::Platform;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::rlimit;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
+use usk_platform::{Platform, Shortcut};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::{Kernel, SandboxLimits};
 
 use self::lists::Lists;
-use crate::command_line::PlatformChoice;
+use crate::command_line::{PlatformChoice, Tiers};
 use crate::control::ToMonitor;
 use crate::sandbox::Sentry;
 use crate::spec::SandboxSpec;
@@ -51,8 +51,13 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
             let host = trap::probe();
             let offer = trap::Offer { patching: host.patching && !spec.no_patch, ..host };
             let table = usk_syscalls::Table::new();
-            let hands_over = |number| usk_syscalls::hands_over(&table, number);
-            Ok(Arc::new(TrapPlatform::with_offer(proc, offer, hands_over)?))
+            // A list of calls has all of them.
+            let answers_stand = spec.tiers == Tiers::All && spec.strace.is_none();
+            let shortcut = |number| match usk_syscalls::shortcut(&table, number) {
+                Shortcut::Stands(_) if !answers_stand => Shortcut::None,
+                shortcut => shortcut,
+            };
+            Ok(Arc::new(TrapPlatform::with_offer(proc, offer, shortcut)?))
         }
         PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),
     }

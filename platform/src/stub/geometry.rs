@@ -25,10 +25,11 @@ pub(crate) const IMAGE_SIZE: u64 = 0x2000;
 pub(crate) const THREAD_FILTER: u64 = CONSTANTS;
 /// In the constants: the thread filter's instructions.
 pub(crate) const THREAD_FILTER_CODE: u64 = CONSTANTS + 0x40;
-/// In the constants: for each call, by its number, one of the `HANDS_OVER_*` values, a byte each.
-pub(crate) const HAND_OVER_TABLE: u64 = CONSTANTS + 0xe00;
+/// In the constants: for each call, by its number, one of the `HANDS_OVER_*` values, or [`STANDS`] and the number of an
+/// answer; a byte each.
+pub(crate) const SHORTCUTS: u64 = CONSTANTS + 0xe00;
 /// Calls that the table has.
-pub(crate) const HAND_OVER_CALLS: u64 = 0x200;
+pub(crate) const SHORTCUT_COUNT: u64 = 0x200;
 /// In the constants: the signal mask under which a spawner touches guest memory (SIGSEGV and SIGBUS let through).
 pub(crate) const SPAWNER_MASK: u64 = CONSTANTS + 0x10;
 /// Size of the kernel's `sigset_t`.
@@ -162,7 +163,13 @@ pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
 pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
-pub(crate) const MAX_CALLS: usize = ((COPIES - CALLS) / CALL_SIZE) as usize;
+pub(crate) const MAX_CALLS: usize = ((STANDING - CALLS) / CALL_SIZE) as usize;
+/// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
+pub(crate) const STANDING: u64 = 0xf00;
+/// Answers that fit.
+pub(crate) const MAX_STANDING: usize = 8;
+/// An answer stands.
+pub(crate) const ANSWER_STANDS: u64 = 1 << 32;
 /// In a guest thread's orders: the list of copies to guest memory: address there, offset in the slot, bytes.
 pub(crate) const COPIES: u64 = 0xf40;
 /// Size of a copy.
@@ -229,6 +236,10 @@ pub(crate) const HANDS_OVER_SECOND: u8 = 2;
 pub(crate) const HANDS_OVER_BUFFER: u8 = 3;
 /// The bytes at its fourth argument.
 pub(crate) const HANDS_OVER_FOURTH: u8 = 4;
+/// The first of the values that say that an answer may stand.
+pub(crate) const STANDS: u8 = 0x10;
+
+const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 
 /// Descriptors of a spawner: the file of the slots, read and write.
 pub(crate) const SLOTS_DESCRIPTOR: u32 = 0;

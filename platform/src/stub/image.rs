@@ -2,7 +2,7 @@
 
 use std::arch::global_asm;
 
-use crate::interface::HandsOver;
+use crate::interface::{Memory, Shortcut};
 
 use super::geometry::*;
 
@@ -75,8 +75,11 @@ global_asm!(
     copy_size = const COPY_SIZE,
     entry_handed_from = const ENTRY_HANDED_FROM,
     entry_handed_length = const ENTRY_HANDED_LENGTH,
-    hand_over_calls = const HAND_OVER_CALLS,
-    hand_over_table = const HAND_OVER_TABLE,
+    shortcut_count = const SHORTCUT_COUNT,
+    shortcuts = const SHORTCUTS,
+    stands = const STANDS,
+    standing = const STANDING,
+    answer_stands_bit = const ANSWER_STANDS.trailing_zeros(),
     hand_over_part = const HAND_OVER_PART,
     hand_over_size = const HAND_OVER_SIZE,
     hands_over_first = const HANDS_OVER_FIRST,
@@ -251,13 +254,13 @@ pub(crate) mod site {
 }
 
 /// Code and constants, [`IMAGE_SIZE`] bytes to be mapped at [`STUB_BASE`]. The thread filter is part of it, because a
-/// newborn thread installs it from there, and so is what `hands_over` says of each call.
-pub(crate) fn build(thread_filter: &[u64], hands_over: impl Fn(u64) -> HandsOver) -> Vec<u8> {
+/// newborn thread installs it from there, and so is what `shortcut` says of each call.
+pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -> Vec<u8> {
     let mut image = vec![0; IMAGE_SIZE as usize];
     let code = code();
     assert!(code.len() as u64 <= CODE_SIZE, "the stub has outgrown its page");
     let filter_end = THREAD_FILTER_CODE + 8 * thread_filter.len() as u64;
-    assert!(filter_end <= HAND_OVER_TABLE, "the filter has outgrown its place");
+    assert!(filter_end <= SHORTCUTS, "the filter has outgrown its place");
     image[..code.len()].copy_from_slice(code);
     let mut put = |address: u64, bytes: &[u8]| {
         let at = (address - STUB_BASE) as usize;
@@ -268,15 +271,19 @@ pub(crate) fn build(thread_filter: &[u64], hands_over: impl Fn(u64) -> HandsOver
     for (index, instruction) in thread_filter.iter().enumerate() {
         put(THREAD_FILTER_CODE + 8 * index as u64, &instruction.to_le_bytes());
     }
-    for number in 0..HAND_OVER_CALLS {
-        let kind = match hands_over(number) {
-            HandsOver::Nothing => HANDS_OVER_NOTHING,
-            HandsOver::First => HANDS_OVER_FIRST,
-            HandsOver::Second => HANDS_OVER_SECOND,
-            HandsOver::Fourth => HANDS_OVER_FOURTH,
-            HandsOver::Buffer => HANDS_OVER_BUFFER,
+    for number in 0..SHORTCUT_COUNT {
+        let kind = match shortcut(number) {
+            Shortcut::None => HANDS_OVER_NOTHING,
+            Shortcut::HandsOver(Memory::First) => HANDS_OVER_FIRST,
+            Shortcut::HandsOver(Memory::Second) => HANDS_OVER_SECOND,
+            Shortcut::HandsOver(Memory::Fourth) => HANDS_OVER_FOURTH,
+            Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
+            Shortcut::Stands(answer) => {
+                assert!(usize::from(answer) < MAX_STANDING, "there is no answer {answer}");
+                STANDS + answer
+            }
         };
-        put(HAND_OVER_TABLE + number, &[kind]);
+        put(SHORTCUTS + number, &[kind]);
     }
     let let_through = 1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
     put(SPAWNER_MASK, &(!let_through).to_le_bytes());

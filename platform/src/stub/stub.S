@@ -257,11 +257,14 @@ usk_patched_saved:
 usk_patched_flags_saved:
     # Hand over the memory that most calls of this kind make the sentry read: a name, or a small buffer.
     mov dword ptr gs:[{entry_handed_length}], 0
-    cmp rax, {hand_over_calls}
-    jae usk_patched_handed_over
-    movabs r11, {hand_over_table}
+    cmp rax, {shortcut_count}
+    jae ring_patched
+    movabs r11, {shortcuts}
     movzx ecx, byte ptr [r11 + rax]
-    jrcxz usk_patched_handed_over
+    test ecx, ecx
+    jz ring_patched
+    cmp ecx, {stands}
+    jae standing
     mov gs:[{entry_arguments}], rdi
     mov gs:[{entry_arguments} + 8], rsi
     .globl usk_patched_hands_over
@@ -294,7 +297,25 @@ usk_patched_hands_over:             # rdi and rsi are in the entry area; memory 
     mov rsi, gs:[{entry_arguments} + 8]
     .globl usk_patched_handed_over
 usk_patched_handed_over:
-    # The place for tier 0: calls that the stub answers by itself.
+    jmp ring_patched
+
+standing:                           # tier 0: the sentry has left the answer in the orders; if it stands, that is all
+    rdgsbase rax
+    movabs r11, {slots_base}
+    sub rax, r11
+    shr rax, {slot_shift} - {order_shift}
+    movabs r11, {orders_base}
+    add rax, r11
+    mov rax, [rax + rcx * 8 + {standing} - {stands} * 8]
+    btr rax, {answer_stands_bit}
+    jnc ring_patched
+    popfq                           # up to the last jump a signal makes the call start again
+    mov rcx, gs:[{entry_rip}]
+    mov r11, gs:[{entry_flags}]
+    mov rsp, gs:[{entry_rsp}]
+    jmp gs:[{entry_return}]
+
+ring_patched:
     mov gs:[{entry_preserved}], rbx
     mov gs:[{entry_preserved} + 8], rbp
     mov gs:[{entry_preserved} + 16], r12

@@ -133,6 +133,7 @@ impl Thread {
             process: Arc::new(process),
             pid,
             handover: Handover::new(),
+            orders: slot.orders(),
             earlier_cpu_time: Duration::ZERO,
             final_cpu_time: OnceLock::new(),
         };
@@ -652,6 +653,14 @@ impl GuestThread for Thread {
 
     fn handed_over(&self, address: u64, buffer: &mut [u8]) -> usize {
         self.read_handed_over(address, buffer)
+    }
+
+    fn set_answers(&mut self, answers: &[u32]) {
+        let mut standing = [0; MAX_STANDING];
+        for (place, answer) in standing.iter_mut().zip(answers) {
+            *place = ANSWER_STANDS | u64::from(*answer);
+        }
+        self.handle.orders.set_standing(standing);
     }
 
     fn copy_on_return(&mut self, address: u64, data: &[u8]) -> bool {

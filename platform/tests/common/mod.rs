@@ -1,12 +1,12 @@
 //! The cases, and what they have in common.
 
-mod carried;
 mod ends;
 mod faults;
 pub(crate) mod guest;
 mod hostile;
 pub(crate) mod memory;
 mod patching;
+mod shortcuts;
 mod state;
 mod threads;
 
@@ -35,7 +35,7 @@ fn old_host() -> TrapPlatform {
 
 fn trap(offer: trap::Offer) -> TrapPlatform {
     let proc = usk_platform::host::descriptors::open_directory(c"/proc").expect("/proc");
-    TrapPlatform::with_offer(proc.as_fd(), offer, carried::hands_over).expect("the trap platform")
+    TrapPlatform::with_offer(proc.as_fd(), offer, shortcuts::shortcut).expect("the trap platform")
 }
 
 macro_rules! cases {
@@ -44,11 +44,13 @@ macro_rules! cases {
 
 /// All cases.
 pub(crate) const CASES: &[(&str, Case)] = cases![
-    carried::a_call_brings_along_the_memory_that_it_is_about,
-    carried::memory_that_is_not_there_does_not_come_along,
-    carried::copies_are_made_on_the_way_back,
-    carried::a_copy_to_memory_that_is_gone_is_refused,
-    carried::what_travels_with_a_call_survives_kicks,
+    shortcuts::a_call_brings_along_the_memory_that_it_is_about,
+    shortcuts::memory_that_is_not_there_does_not_come_along,
+    shortcuts::copies_are_made_on_the_way_back,
+    shortcuts::a_copy_to_memory_that_is_gone_is_refused,
+    shortcuts::what_travels_with_a_call_survives_kicks,
+    shortcuts::an_answer_is_given_while_it_stands,
+    shortcuts::kicks_do_not_tear_what_is_answered_without_the_sentry,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

@@ -48,6 +48,8 @@ pub struct Current {
     pub exit_code: Option<i32>,
     pub(crate) pending_restart: Option<PendingRestart>,
     pub(crate) last_fault: LastFault,
+    /// Which of the task's standing answers the guest thread has.
+    pub(crate) standing: Option<u32>,
 }
 
 impl Current {
@@ -60,6 +62,7 @@ impl Current {
             exit_code: None,
             pending_restart: None,
             last_fault: LastFault::default(),
+            standing: None,
         }
     }
 

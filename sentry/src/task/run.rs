@@ -62,6 +62,7 @@ fn run(current: &mut Current) {
             }
             continue;
         }
+        current.renew_answers();
         let trap = current.thread.run();
         leave_guest(&current.task);
         match trap {

@@ -1,23 +1,24 @@
-//! Guest memory that travels with a call: what is handed over is what was there, what is given back is there afterwards,
-//! and memory that is not there makes no difference to either.
+//! Shortcuts. Guest memory that travels with a call: what is handed over is what was there, what is given back is there
+//! afterwards, and memory that is not there makes no difference to either. Answers that stand: they are given while they do.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_abi::Errno;
-use usk_platform::{HandsOver, MemoryOp, Platform, Trap};
+use usk_platform::{Memory, MemoryOp, Platform, Shortcut, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map};
 use super::patching::patched;
 
-/// What the tests' platforms hand over.
-pub(crate) fn hands_over(number: u64) -> HandsOver {
+/// What the tests' platforms may make cheaper.
+pub(crate) fn shortcut(number: u64) -> Shortcut {
     match number {
-        FIRST => HandsOver::First,
-        SECOND | 0 => HandsOver::Second,
-        BUFFER => HandsOver::Buffer,
-        FOURTH => HandsOver::Fourth,
-        _ => HandsOver::Nothing,
+        FIRST => Shortcut::HandsOver(Memory::First),
+        SECOND | 0 => Shortcut::HandsOver(Memory::Second),
+        BUFFER => Shortcut::HandsOver(Memory::Buffer),
+        FOURTH => Shortcut::HandsOver(Memory::Fourth),
+        STANDING => Shortcut::Stands(3),
+        _ => Shortcut::None,
     }
 }
 
@@ -27,10 +28,18 @@ const FIRST: u64 = 0x101;
 const SECOND: u64 = 0x102;
 const BUFFER: u64 = 0x103;
 const FOURTH: u64 = 0x104;
+const STANDING: u64 = 0x105;
 
 guest_code!(any_call: "2:", "mov eax, ebx", "syscall", "cmp rax, -4096", "jmp 2b");
 guest_code!(counted:
     "2:", "mov [rdi], r12", "mov eax, 0x101", "syscall", "cmp [rsi], r12", "jne 3f", "add r12, 1", "jmp 2b",
+    "3:", "ud2",
+);
+
+guest_code!(asks: "2:", "mov eax, 0x105", "syscall", "mov rbx, rax", "mov eax, 39", "syscall", "jmp 2b");
+guest_code!(asks_all_the_time:
+    "2:", "movq xmm3, rdi", "cmp rdi, rdi", "mov eax, 0x105", "syscall",
+    "jne 3f", "movq rdx, xmm3", "cmp rdx, rdi", "jne 3f", "cmp eax, r12d", "jne 3f", "add rdi, 1", "jmp 2b",
     "3:", "ud2",
 );
 
@@ -184,4 +193,64 @@ pub(crate) fn what_travels_with_a_call_survives_kicks(platform: &dyn Platform) {
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+pub(crate) fn an_answer_is_given_while_it_stands(platform: &dyn Platform) {
+    let mut guest = patched(platform, asks());
+    let asked = |guest: &mut Guest| match guest.syscall() {
+        STANDING => {
+            guest.thread.registers_mut().set_return_value(1);
+            assert_eq!(guest.syscall(), 39);
+            true
+        }
+        _ => false,
+    };
+    let stands = platform.name() == "trap";
+    assert_eq!(guest.syscall(), 39);
+    assert!(asked(&mut guest), "no answer stands yet");
+    for answer in [0, 4711, u32::MAX] {
+        guest.thread.set_answers(&[5, 6, 7, answer]);
+        for _ in 0..3 {
+            assert_eq!(asked(&mut guest), !stands);
+            assert!(!stands || guest.thread.registers().rbx == u64::from(answer));
+        }
+    }
+    guest.thread.kicker().withdraw_answers();
+    assert!(asked(&mut guest));
+    guest.thread.set_answers(&[5, 6, 7]);
+    assert!(asked(&mut guest), "the fourth was left out");
+    // A copy of the address space, and another thread, have none.
+    guest.thread.set_answers(&[5, 6, 7, 8]);
+    let mut sibling = guest.sibling(&super::guest::start());
+    assert_eq!(sibling.syscall(), STANDING);
+}
+
+pub(crate) fn kicks_do_not_tear_what_is_answered_without_the_sentry(platform: &dyn Platform) {
+    let mut guest = patched(platform, asks_all_the_time());
+    let registers = guest.thread.registers_mut();
+    (registers.rip, registers.rdi, registers.r12) = (CODE, 0, 4711);
+    let code = asks_all_the_time().len() as u64;
+    guest.thread.set_answers(&[0, 0, 0, 4711]);
+    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                kicker.kick();
+                (0..200).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        for _ in 0..2000 {
+            match guest.thread.run() {
+                Trap::Syscall { .. } => guest.thread.registers_mut().set_return_value(4711),
+                Trap::Interrupted => {
+                    let registers = guest.thread.registers();
+                    assert!((CODE..CODE + code).contains(&registers.rip), "{registers:x?}");
+                    assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
+                }
+                trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(guest.thread.registers().rdi > 1000, "the guest has come on");
 }
