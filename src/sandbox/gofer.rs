@@ -199,6 +199,6 @@ fn describe(export: &Export, root: OwnedFd) -> usk_gofer::Export {
         mode: if export.writable { ExportMode::ReadWrite } else { ExportMode::ReadOnly },
         sharing: if export.exclusive { Sharing::Exclusive } else { Sharing::Shared },
         crossing: MountCrossing::Cross,
-        owners: None,
+        owners: export.owners.clone(),
     }
 }
