@@ -7,12 +7,12 @@
 //! CACHE/unfinished/                    what somebody makes at the moment, or was interrupted at
 //! ```
 //!
-//! What is made is made in `unfinished`, written to the disk, and renamed to its place: what has its name is whole. All of
+//! What is made is made by a process that can reach nothing else, in `unfinished`, written to the disk, and renamed to its place: what has its name is whole. All of
 //! it belongs to one user, and is for that user only.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,7 @@ use super::manifest::{Image, Layer};
 use super::root::Merged;
 use super::source::Source;
 use super::tree::Tree;
+use crate::sandbox::confined;
 
 /// Where root's cache is.
 const ROOTS_CACHE: &str = "/var/cache/usk";
@@ -108,7 +109,7 @@ impl Cache {
         name: &str,
         places: &[Place],
     ) -> Result<CachedRoot> {
-        let root = self.directory.join("roots").join(root_name(image, places).file_name());
+        let root = self.root_directory(image, places);
         if let Some(found) = lease(&root)? {
             return Ok(found);
         }
@@ -117,14 +118,37 @@ impl Cache {
         if let Some(found) = lease(&root)? {
             return Ok(found);
         }
+        let lock = workshop.lock.as_fd();
+        let readable = source.directory().context("cannot find the image's directory")?;
+        // The process keeps the lock too: who is killed may leave it behind for a moment.
+        let kept: Vec<BorrowedFd<'_>> = source.file().into_iter().chain([lock]).collect();
+        confined(&self.directory, readable.as_deref(), &kept, |readable| {
+            let inside = match readable {
+                Some(directory) => &Source::Directory(directory),
+                None => source,
+            };
+            let cache = Cache { directory: "/".into() };
+            cache.make(image, inside, name, places).map_err(explain_full)
+        })?;
+        lease(&root)?.context("its root is gone again")
+    }
+
+    /// Unpacks what is missing of an image, and makes its root. With the lock held.
+    fn make(&self, image: &Image, source: &Source, name: &str, places: &[Place]) -> Result<()> {
         let mut budget = Budget::WHOLE;
         for (number, layer) in image.layers.iter().enumerate() {
-            self.layer(layer, source, &workshop, &mut budget).with_context(|| {
+            self.layer(layer, source, &mut budget).with_context(|| {
                 format!("layer {} of {} ({})", number + 1, image.layers.len(), layer.content)
             })?;
         }
-        self.make_root(image, (name, places), &root, &workshop).context("its root")?;
-        lease(&root)?.context("its root is gone again")
+        self.make_root(image, name, places).context("its root")
+    }
+
+    /// Begins something that will have a name when it is finished.
+    fn begin(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.directory.join("unfinished").join(name);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(path)
     }
 
     /// Takes the lock and throws away what was interrupted.
@@ -134,9 +158,13 @@ impl Cache {
         let file = options.open(self.directory.join("lock")).context("cannot open the cache's lock")?;
         let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
         let lock = lock.context("cannot lock the cache")?;
-        let workshop = Workshop { directory: self.directory.join("unfinished"), _lock: lock };
+        let workshop = Workshop { directory: self.directory.join("unfinished"), lock };
         workshop.clear().context("cannot remove what was interrupted from the cache")?;
         Ok(workshop)
+    }
+
+    fn root_directory(&self, image: &Image, places: &[Place]) -> PathBuf {
+        self.directory.join("roots").join(root_name(image, places).file_name())
     }
 
     fn layer_directory(&self, content: &Digest) -> PathBuf {
@@ -144,7 +172,7 @@ impl Cache {
     }
 
     /// Unpacks a layer if it is not there.
-    fn layer(&self, layer: &Layer, source: &Source, workshop: &Workshop, budget: &mut Budget) -> Result<()> {
+    fn layer(&self, layer: &Layer, source: &Source, budget: &mut Budget) -> Result<()> {
         let place = self.layer_directory(&layer.content);
         if place.exists() {
             return Ok(());
@@ -153,7 +181,7 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("{} is missing", layer.file),
             part => part?,
         };
-        let unfinished = workshop.make("layer")?;
+        let unfinished = self.begin("layer")?;
         let mut tree = Tree::make(&unfinished.join("tree"))?;
         let listing = match layer.stored {
             None => unpack_verified(part, &layer.content, &mut tree, budget)?,
@@ -168,13 +196,7 @@ impl Cache {
         publish(&unfinished, &place)
     }
 
-    fn make_root(
-        &self,
-        image: &Image,
-        (name, places): (&str, &[Place]),
-        place: &Path,
-        workshop: &Workshop,
-    ) -> Result<()> {
+    fn make_root(&self, image: &Image, name: &str, places: &[Place]) -> Result<()> {
         let mut merged = Merged::new();
         let mut trees = Vec::new();
         let mut names = Vec::new();
@@ -187,13 +209,13 @@ impl Cache {
             names.push(layer.content.file_name());
         }
         places.iter().for_each(|place| merged.make_place(place));
-        let unfinished = workshop.make("root")?;
+        let unfinished = self.begin("root")?;
         let mut root = Tree::make(&unfinished.join("tree"))?;
         let (unseen, bytes) = merged.make(&mut trees, &mut root)?;
         fs::write(unfinished.join("unseen"), unseen.into_bytes())?;
         let record = Record { name: name.into(), layers: names, bytes };
         fs::write(unfinished.join("image.json"), serde_json::to_vec(&record)?)?;
-        publish(&unfinished, place)
+        publish(&unfinished, &self.root_directory(image, places))
     }
 
     /// The roots that are there, with what is remembered about them, and whether a sandbox uses them.
@@ -255,16 +277,10 @@ impl Cache {
 /// The right to write. What is unfinished at the end is removed.
 struct Workshop {
     directory: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Workshop {
-    fn make(&self, name: &str) -> io::Result<PathBuf> {
-        let path = self.directory.join(name);
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(path)
-    }
-
     /// Takes something out of its place at once, then removes it.
     fn remove(&self, directory: &Path) -> Result<()> {
         let place = self.directory.join("removed");
@@ -363,4 +379,19 @@ fn usual_directory() -> Result<PathBuf> {
     Ok(base
         .context("cannot tell where to keep images: set HOME or XDG_CACHE_HOME, or say --image-cache DIR")?
         .join("usk"))
+}
+
+/// What to do when there is no room.
+fn explain_full(error: anyhow::Error) -> anyhow::Error {
+    let is_full = error.chain().any(|cause| {
+        let number = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        matches!(
+            number.map(nix::errno::Errno::from_raw),
+            Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT)
+        )
+    });
+    if !is_full {
+        return error;
+    }
+    anyhow::anyhow!("{error:#}; make room with 'usk image prune', or choose another place with --image-cache")
 }

@@ -38,10 +38,7 @@ pub fn prepare(reference: &Reference, cache: Option<&Path>) -> Result<ImageRoot>
     let image = manifest::find(&source, tag).with_context(describe)?;
     let settings = Settings::of(&image.configuration).with_context(describe)?;
     let cache = Cache::open(cache)?;
-    let root = cache
-        .root(&image, &source, &reference.place, &places(&settings))
-        .map_err(explain_full)
-        .with_context(describe)?;
+    let root = cache.root(&image, &source, &reference.place, &places(&settings)).with_context(describe)?;
     let damaged = || format!("{} is damaged: say 'usk image prune'", root.directory.display());
     let unseen = fs::read(root.unseen()).with_context(damaged)?;
     let mut tree = Tree::open(&root.tree()).with_context(damaged)?;
@@ -56,19 +53,4 @@ fn places(settings: &Settings) -> Vec<Place> {
     let mut places: Vec<Place> = own.into_iter().chain(settings.volumes.iter().map(inner)).collect();
     places.sort();
     places
-}
-
-/// What to do when there is no room.
-fn explain_full(error: anyhow::Error) -> anyhow::Error {
-    let is_full = error.chain().any(|cause| {
-        let number = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        matches!(
-            number.map(nix::errno::Errno::from_raw),
-            Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT)
-        )
-    });
-    if !is_full {
-        return error;
-    }
-    anyhow::anyhow!("{error:#}; make room with 'usk image prune', or choose another place with --image-cache")
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
@@ -56,6 +56,24 @@ impl Source {
                 let members = list(&file)?;
                 Ok(Source::Archive(file, members))
             }
+        }
+    }
+
+    /// The directory's path, if it is one.
+    pub(super) fn directory(&self) -> io::Result<Option<PathBuf>> {
+        match self {
+            Source::Directory(root) => {
+                std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd())).map(Some)
+            }
+            Source::Archive(..) => Ok(None),
+        }
+    }
+
+    /// The archive, if it is one.
+    pub(super) fn file(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Source::Directory(_) => None,
+            Source::Archive(file, _) => Some(file.as_fd()),
         }
     }
 
