@@ -6,9 +6,9 @@
 //! ([`digest`]): its files into a [`tree`], what a tree cannot hold into a [`listing`]. A [`root`] is made of layers by hard
 //! links. [`prepare`] does all of this, [`settings`] takes what the image's configuration says, `verb` is `usk image`.
 //!
-//! All that is read here may be hostile, and is read before any wall stands: every length has a bound in `limits`, names
-//! never lead out of a tree, and nothing is executed, owned by others, or made that is not a file, a directory, a link or
-//! a fifo.
+//! All that is read here may be hostile: every length has a bound in `limits`, names never lead out of a tree, and nothing
+//! is executed, owned by others, or made that is not a file, a directory, a link or a fifo. Documents and the headers of
+//! archives are read by the monitor; layers are by a process that is confined to the cache (`sandbox::confined`).
 
 mod archive;
 mod cache;

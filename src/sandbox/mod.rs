@@ -12,6 +12,8 @@
 //!      └─ stubs              made by the platform, in the sentry's namespaces
 //! ```
 //!
+//! Before them there may be a process that unpacks an image, set up in the same way and gone when it is done (`confined`).
+//!
 //! When one goes, all go: the two children have asked for SIGKILL at the monitor's death; the monitor waits for both
 //! and ends the other; the gofer also leaves when its lanes hang up.
 
