@@ -79,6 +79,11 @@ Examples:
   usk run --image oci:./layout:latest -- sh -c 'cat /etc/os-release'
   usk run -m 512M --pids-limit 64 --timeout 60s -- ./untrusted";
 
+const IMAGE_HELP: &str = "Use a container image: its files become the root, and it says what to run, as whom, and where
+
+oci:DIR[:TAG] is an OCI image layout, oci-archive:FILE[:TAG] one in a tar archive, docker-archive:FILE[:NAME] what 'docker save' \
+writes. COMMAND takes the place of the image's; its entry point stays.";
+
 /// Options of `usk run`.
 #[derive(Args, Debug)]
 #[command(long_about = RUN_ABOUT, after_long_help = RUN_AFTER)]
@@ -88,10 +93,8 @@ pub struct RunArguments {
     pub rootfs: Option<PathBuf>,
 
     /// Use a container image: its files become the root, and it says what to run, as whom, and where
-    ///
-    /// oci:DIR[:TAG] is an OCI image layout, oci-archive:FILE[:TAG] one in a tar archive, docker-archive:FILE[:NAME] what
-    /// `docker save` writes. COMMAND takes the place of the image's; its entry point stays.
-    #[arg(long, value_name = "IMAGE", value_parser = parse_reference, conflicts_with = "rootfs", help_heading = "Files")]
+    #[arg(long, value_name = "IMAGE", value_parser = parse_reference, conflicts_with = "rootfs", long_help = IMAGE_HELP,
+          help_heading = "Files")]
     pub image: Option<Reference>,
 
     /// Directory that keeps unpacked images [default: /var/cache/usk for root, else ~/.cache/usk]

@@ -149,9 +149,9 @@ pub(crate) struct Server {
     owners: Vec<Option<OwnersAt>>,
 }
 
-/// Whose the files of an export are said to be, and the file system that this is about.
+/// Whose the files of an export are said to be, and the mount that this is about.
 struct OwnersAt {
-    device: (u32, u32),
+    mount: Option<u64>,
     owners: Owners,
 }
 
@@ -186,8 +186,8 @@ impl Server {
             };
             roots.push((root, export.crossing));
             modes.push((export.mode, export.sharing));
-            let device = (status.stx_dev_major, status.stx_dev_minor);
-            owners.push(export.owners.map(|owners| OwnersAt { device, owners }));
+            let mount = host::mount(&status);
+            owners.push(export.owners.map(|owners| OwnersAt { mount, owners }));
         }
         let reserved = OTHER_DESCRIPTORS + lanes * DESCRIPTORS_PER_LANE;
         let budget = descriptor_limit.saturating_sub(reserved).clamp(1, MAX_NODE_DESCRIPTORS);
@@ -312,8 +312,8 @@ impl Server {
     pub(crate) fn attributes(&self, export: usize, status: &Statx) -> Result<Attributes, Errno> {
         let mut attributes = host::attributes(status)?;
         let owners = self.owners.get(export).and_then(Option::as_ref);
-        // What lies on another file system covers something of this one, and is nobody's.
-        let is_there = |at: &&OwnersAt| at.device == (status.stx_dev_major, status.stx_dev_minor);
+        // What is mounted below covers something, and is not in the list.
+        let is_there = |at: &&OwnersAt| at.mount == host::mount(status);
         let Some(OwnersAt { owners, .. }) = owners.filter(is_there) else { return Ok(attributes) };
         let is_directory = attributes.mode.file_type == FileType::Directory;
         let held = owners.get(status.stx_ino);

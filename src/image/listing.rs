@@ -113,7 +113,10 @@ impl Listing {
 /// The directory that a place is in, and its name there.
 pub(super) fn split(place: &[u8]) -> (&[u8], &[u8]) {
     match place.iter().rposition(|&byte| byte == b'/') {
-        Some(at) => (&place[..at], &place[at + 1..]),
+        Some(at) => {
+            let (directory, rest) = place.split_at(at);
+            (directory, rest.get(1..).unwrap_or_default())
+        }
         None => (&[], place),
     }
 }

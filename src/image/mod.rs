@@ -1,10 +1,10 @@
 //! Container images without an engine: from an OCI image layout or an archive of `docker save` to a root, and to what the
 //! image says about its command.
 //!
-//! [`reference`] says which image, [`source`] where its parts are read from, [`manifest`] what they are. Each layer is
+//! [`mod@reference`] says which image, [`source`] where its parts are read from, [`manifest`] what they are. Each layer is
 //! decompressed ([`compression`]), read as an [`archive`], and unpacked ([`layer`]) into the [`cache`], by its digest
 //! ([`digest`]): its files into a [`tree`], what a tree cannot hold into a [`listing`]. A [`root`] is made of layers by hard
-//! links. [`prepare`] does all of this, [`settings`] takes what the image's configuration says, `verb` is `usk image`.
+//! links. [`mod@prepare`] does all of this, [`settings`] takes what the image's configuration says, `verb` is `usk image`.
 //!
 //! All that is read here may be hostile: every length has a bound in `limits`, names never lead out of a tree, and nothing
 //! is executed, owned by others, or made that is not a file, a directory, a link or a fifo. Documents and the headers of
