@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use tar::{EntryType, Header, PaxExtensions};
 
 use super::limits::{MAX_EXTENSION, MAX_PATH};
+use super::listing::shown;
 
 const BLOCK: usize = 512;
 
@@ -239,7 +240,11 @@ fn size(header: &Header) -> io::Result<u64> {
 
 /// A number of a header. One that is left out is zero, for every other tool too.
 fn or_zero<T: Default>(field: &[u8], read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if field.iter().all(|&byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { read() }
+    if field.iter().all(|&byte| matches!(byte, 0 | b' ')) {
+        return Ok(T::default());
+    }
+    // It may quote what is in the field.
+    read().map_err(|error| invalid(&shown(error.to_string().as_bytes())))
 }
 
 /// The sum of a header's bytes, with its checksum counted as spaces.
@@ -342,6 +347,16 @@ mod tests {
         }
         assert_eq!(entries(&bytes[..1536]).unwrap().len(), 1);
         assert!(entries(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_in_a_field_is_quoted_on_one_line() {
+        let mut header = Header::new_gnu();
+        header.as_mut_bytes()[100..108].copy_from_slice(b"\n\nbad\n\n\n");
+        header.set_size(0);
+        header.set_cksum();
+        let error = entries(header.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 
     #[test]

@@ -223,8 +223,7 @@ impl Cache {
         let mut found = Vec::new();
         for directory in self.entries("roots")? {
             let Some(name) = directory.file_name().map(|name| name.display().to_string()) else { continue };
-            let record = fs::read(directory.join("image.json")).ok();
-            let record = record.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let record = record(&directory);
             let is_used = match exclusive(&directory) {
                 Ok(lock) => lock.is_none(),
                 // Pruned meanwhile.
@@ -248,8 +247,8 @@ impl Cache {
                     roots += 1;
                 }
                 None => {
-                    let record = fs::read(directory.join("image.json"))?;
-                    kept.extend(serde_json::from_slice::<Record>(&record)?.layers);
+                    // Without a record its layers go: its files stay, by their other names.
+                    kept.extend(record(&directory).map(|record| record.layers).unwrap_or_default());
                 }
             }
         }
@@ -322,6 +321,11 @@ fn publish(unfinished: &Path, place: &Path) -> Result<()> {
     nix::unistd::syncfs(directory.as_fd()).context("cannot write to the disk")?;
     fs::rename(unfinished, place)?;
     Ok(())
+}
+
+/// What is remembered about a root; `None` if that is damaged.
+fn record(root: &Path) -> Option<Record> {
+    serde_json::from_slice(&fs::read(root.join("image.json")).ok()?).ok()
 }
 
 /// Keeps a root where it is; `None` if it is not there.

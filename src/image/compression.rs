@@ -21,7 +21,7 @@ pub(super) fn decompress<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read 
     let begin = reader.fill_buf()?;
     let is_skippable = begin.get(1..4) == Some(ZSTD_SKIPPABLE) && begin.first().is_some_and(|b| b >> 4 == 5);
     if begin.starts_with(GZIP) {
-        return Ok(Box::new(MultiGzDecoder::new(reader)));
+        return Ok(Box::new(Gzip(MultiGzDecoder::new(reader))));
     }
     if begin.starts_with(ZSTD) || is_skippable {
         return Ok(Box::new(Zstd::new(reader)));
@@ -31,6 +31,19 @@ pub(super) fn decompress<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read 
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok(Box::new(reader))
+}
+
+/// Members one after the other, as one stream, with errors that say what they are about.
+struct Gzip<R>(MultiGzDecoder<R>);
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.raw_os_error() {
+            // The file's, not the data's.
+            Some(_) => error,
+            None => invalid(&format!("its gzip data is damaged or truncated: {error}")),
+        })
+    }
 }
 
 /// Frames one after the other, as one stream.

@@ -162,7 +162,7 @@ fn look_up(layers: &[Listing], place: &[u8]) -> Option<(bool, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_bytes_are_no_layer_and_no_harm(bytes in vec(any::<u8>(), 0..4096), magic in 0_usize..4) {
