@@ -99,7 +99,8 @@ impl Layer<'_> {
             Kind::HardLink(target) => {
                 let target = clean(target).context("what it is a link to")?;
                 match self.listing.brought.get(&target) {
-                    _ if target == place => bail!("it is a link to itself"),
+                    // tar(1) writes this for a file that it was told twice.
+                    Some(Brought::File(..)) if target == place => return Ok(()),
                     Some(&Brought::File(attributes, is_symlink)) => Some((target, attributes, is_symlink)),
                     _ => bail!(
                         "it is a link to {}, which is no file that came before in the layer",

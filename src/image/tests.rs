@@ -410,3 +410,15 @@ fn a_layer_that_unpacks_to_more_than_an_image_may_be_is_refused() {
     assert_eq!((budget.bytes, budget.entries), (10_000 - bytes.len() as u64, 7));
     assert!(unpack(&bytes[..], &mut site.tree("other"), &mut budget).is_err());
 }
+
+#[test]
+fn a_link_to_itself_changes_nothing_and_to_nothing_is_refused() {
+    let site = Site::new();
+    let link = Hostile { path: "./a".into(), kind: EntryType::Link, link: "/a".into(), size: 0 };
+    let file = Hostile { path: "a".into(), kind: EntryType::Regular, link: "".into(), size: 3 };
+    let mut tree = site.tree("twice");
+    let listing = unpack(&archive(&[file, link.clone()])[..], &mut tree, &mut { Budget::WHOLE }).unwrap();
+    assert_eq!((listing.brought.len(), tree.status(b"a").unwrap().st_size), (1, 3));
+    let error = unpack(&archive(&[link])[..], &mut site.tree("alone"), &mut { Budget::WHOLE }).unwrap_err();
+    assert!(format!("{error:#}").contains("no file that came before"), "{error:#}");
+}
