@@ -5,10 +5,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use procfs::process::{Process, all_processes};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, is_root};
 use crate::guest::{Outcome, directory_of, text};
 use crate::image_maker::{ImageMaker, Item, LayerMaker, Stored, busybox, describe, write_index};
 use crate::sandbox::everybody;
@@ -280,14 +281,65 @@ fn layers_are_shared_by_images_and_read_once() {
     assert_eq!(run(caller, cache.path(), &oci(&one), &[], &[]).succeeded(), "one\n");
 }
 
+/// An image so large that unpacking it takes a while.
+fn large(caller: Caller) -> TempDir {
+    let large = LayerMaker::new().add("large", Item::File(vec![b'x'; 64 << 20]), 0o644, (0, 0)).finish();
+    let image = ImageMaker::new(json!({ "Cmd": ["/bin/wc", "-c", "/large"] }));
+    image.layer(large, Stored::Plain).layer(busybox(), Stored::Gzip).layout(caller)
+}
+
+#[test]
+fn the_process_that_unpacks_has_the_cache_and_nothing_else() {
+    // Others may not look at it.
+    if !is_root() {
+        return;
+    }
+    for caller in callers() {
+        let (layout, cache) = (large(caller), private_cache(caller));
+        let mut command = usk(caller, cache.path(), &oci(&layout), &[], &[]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("usk can be started");
+        let monitor = i32::try_from(child.id()).expect("a process id");
+        let is_unpacker = |process: &Process| {
+            let ready = process.status().is_ok_and(|status| status.seccomp == Some(2));
+            ready && process.stat().is_ok_and(|stat| stat.ppid == monitor && stat.comm == "usk-unpack")
+        };
+        let unpacker = loop {
+            let found = all_processes().expect("processes").flatten().find(is_unpacker);
+            if let Some(found) = found {
+                break found;
+            }
+            assert!(child.try_wait().expect("it can be waited for").is_none(), "it was too quick");
+        };
+        let pid = rustix::process::Pid::from_raw(unpacker.pid).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("it can be stopped");
+        let status = unpacker.status().expect("its status");
+        assert_eq!(
+            (status.capeff, status.capprm, status.capinh, status.capbnd),
+            (0, 0, 0, Some(0)),
+            "{caller:?}"
+        );
+        assert_eq!((status.nonewprivs, status.seccomp), (Some(1), Some(2)), "{caller:?}");
+        let root = format!("/proc/{}/root", unpacker.pid);
+        let mut names: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["layers", "lock", "roots", "unfinished"], "{caller:?}");
+        let mounts = unpacker.mountinfo().expect("its mounts").0;
+        assert_eq!(mounts.len(), 1, "{caller:?} {mounts:?}");
+        for namespace in ["net", "pid", "ipc", "uts", "mnt"] {
+            let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
+            assert_ne!(link(&unpacker.pid.to_string()), link("self"), "{caller:?} {namespace}");
+        }
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("it can go on");
+        let outcome = Outcome::from(child.wait_with_output().expect("it ends"));
+        assert_eq!(outcome.stdout, "67108864 /large\n", "{caller:?}");
+    }
+}
+
 #[test]
 fn what_was_interrupted_is_not_mistaken_for_a_layer() {
     let caller = Caller::Myself;
     let cache = private_cache(caller);
-    // So much that it takes a while.
-    let large = LayerMaker::new().add("large", Item::File(vec![b'x'; 64 << 20]), 0o644, (0, 0)).finish();
-    let image = ImageMaker::new(json!({ "Cmd": ["/bin/wc", "-c", "/large"] }));
-    let layout = image.layer(large, Stored::Plain).layer(busybox(), Stored::Gzip).layout(caller);
+    let layout = large(caller);
     let unfinished = cache.path().join("images-1/unfinished/layer/tree");
     let mut child = usk(caller, cache.path(), &oci(&layout), &[], &[]).spawn().expect("usk can be started");
     while !unfinished.exists() {
