@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::image::{Reference, parse_reference};
 use crate::values::{
     NamedProgram, Tmpfs, UserSpec, Volume, parse_duration, parse_hostname, parse_runtime, parse_runtime_name,
     parse_size, parse_tmpfs, parse_user, parse_volume,
@@ -36,6 +37,8 @@ pub enum Verb {
     Doctor(DoctorArguments),
     /// Measure usk beside the other runtimes that are found here
     Bench(BenchArguments),
+    /// Look at the images that were unpacked, or remove them
+    Image(ImageArguments),
     /// Tell container engines about usk as a runtime: Docker, containerd, Podman
     Install(InstallArguments),
     /// Take usk out of container engines' settings
@@ -83,7 +86,13 @@ Examples:
   usk run -- python3 script.py
   usk run -v .:/work:rw -w /work -- make test
   usk run --rootfs ./debian -it -- bash
+  usk run --image oci:./layout:latest -- sh -c 'cat /etc/os-release'
   usk run -m 512M --pids-limit 64 --timeout 60s -- ./untrusted";
+
+const IMAGE_HELP: &str = "Use a container image: its files become the root, and it says what to run, as whom, and where
+
+oci:DIR[:TAG] is an OCI image layout, oci-archive:FILE[:TAG] one in a tar archive, docker-archive:FILE[:NAME] what 'docker save' \
+writes. COMMAND takes the place of the image's; its entry point stays.";
 
 /// Options of `usk run`.
 #[derive(Args, Debug)]
@@ -92,6 +101,15 @@ pub struct RunArguments {
     /// Directory that becomes the root instead of the host's
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub rootfs: Option<PathBuf>,
+
+    /// Use a container image: its files become the root, and it says what to run, as whom, and where
+    #[arg(long, value_name = "IMAGE", value_parser = parse_reference, conflicts_with = "rootfs", long_help = IMAGE_HELP,
+          help_heading = "Files")]
+    pub image: Option<Reference>,
+
+    /// Directory that keeps unpacked images [default: /var/cache/usk for root, else ~/.cache/usk]
+    #[arg(long, value_name = "DIR", requires = "image", help_heading = "Files")]
+    pub image_cache: Option<PathBuf>,
 
     /// Show a host directory or file in the sandbox, read-only unless it says :rw
     #[arg(short, long = "volume", value_name = "SRC:DST[:ro|rw]", value_parser = parse_volume, help_heading = "Files")]
@@ -108,6 +126,10 @@ pub struct RunArguments {
     /// Make this file or directory of the sandbox appear empty
     #[arg(long, value_name = "PATH", help_heading = "Files")]
     pub hide: Vec<PathBuf>,
+
+    /// Run this instead of the image's entry point and command; with nothing in it, COMMAND alone
+    #[arg(long, value_name = "PROGRAM", requires = "image", help_heading = "Process")]
+    pub entrypoint: Option<OsString>,
 
     /// Directory to start in [default: the current one if it exists in the sandbox, else /]
     #[arg(short, long, value_name = "DIR", help_heading = "Process")]
@@ -196,7 +218,7 @@ pub struct RunArguments {
     pub filter_log: bool,
 
     /// Command and arguments
-    #[arg(trailing_var_arg = true, value_name = "COMMAND", required = true)]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND", required_unless_present = "image")]
     pub command: Vec<OsString>,
 }
 
@@ -206,6 +228,27 @@ pub struct DoctorArguments {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `usk image`.
+#[derive(Args, Debug)]
+pub struct ImageArguments {
+    /// What to do
+    #[command(subcommand)]
+    pub verb: ImageVerb,
+
+    /// Directory that keeps unpacked images [default: /var/cache/usk for root, else ~/.cache/usk]
+    #[arg(long = "image-cache", value_name = "DIR", global = true)]
+    pub cache: Option<PathBuf>,
+}
+
+/// What `usk image` does.
+#[derive(Subcommand, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageVerb {
+    /// List the roots of images that were unpacked
+    List,
+    /// Remove all that no running sandbox uses
+    Prune,
 }
 
 const BENCH_ABOUT: &str = "Measure usk beside the other runtimes that are found here

@@ -6,7 +6,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::command_line::{CommandLine, Verb};
-use crate::{bench, doctor, install, run};
+use crate::{bench, doctor, image, install, run};
 
 /// Exit status when usk itself fails, as with `env(1)` and Docker.
 pub(crate) const FAILURE: i32 = 125;
@@ -21,6 +21,7 @@ pub fn main() -> i32 {
         Verb::Run(arguments) => run::run(*arguments),
         Verb::Doctor(arguments) => doctor::doctor(&arguments),
         Verb::Bench(arguments) => bench::bench(&arguments),
+        Verb::Image(arguments) => image::image(&arguments),
         Verb::Install(arguments) => install::install(&arguments),
         Verb::Uninstall(arguments) => install::uninstall(&arguments),
         Verb::Hold(arguments) => run::hold(*arguments),

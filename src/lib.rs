@@ -4,7 +4,8 @@
 //! makes the processes, and [`monitor`] stays with them until the end. The sentry's process sets itself up, gives up
 //! what it does not need, and becomes the kernel in [`boot`]. [`control`] is what monitor and sentry say to each
 //! other, [`filters`] what the processes may ask of the host, [`cgroup`] how memory is limited, [`doctor`] what a host
-//! lacks, [`mod@bench`] what all of it costs beside other runtimes, `install` what engines are told about usk.
+//! lacks, [`mod@bench`] what all of it costs beside other runtimes, `install` what engines are told about usk, and [`image`] how
+//! container images become roots.
 //!
 //! This crate connects the others and decides nothing about Linux.
 
@@ -18,6 +19,7 @@ pub mod control;
 pub mod doctor;
 mod entry;
 pub mod filters;
+pub mod image;
 mod install;
 mod monitor;
 pub mod plan;

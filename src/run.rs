@@ -66,7 +66,9 @@ fn start(
     let timings = arguments.timings;
     let timeout = arguments.timeout;
     let terminal = TerminalGuard::new(arguments.terminal)?;
-    let plan = plan::plan(arguments, workload)?;
+    let mut plan = plan::plan(arguments, workload)?;
+    // Until the end of this function, and for nobody else.
+    let _lease = plan.lease.take();
     let planned = begun.elapsed();
     let cgroup = plan.spec.limits.memory.map(Cgroup::with_memory_limit).transpose()?;
     // Before the first process exists, so that no signal ends the monitor between.
@@ -79,7 +81,8 @@ fn start(
         }
     };
     let launched = begun.elapsed();
-    let deadline = timeout.map(|timeout| begun + timeout);
+    // Unpacking an image is not the command's time.
+    let deadline = timeout.map(|timeout| begun + planned + timeout);
     let ending = Monitor {
         sandbox: &sandbox,
         cgroup: cgroup.as_ref(),

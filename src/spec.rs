@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use usk_gofer::Owners;
 
 use crate::command_line::{PlatformChoice, Tiers};
 
@@ -251,6 +252,8 @@ pub struct Export {
     pub exclusive: bool,
     /// Places inside, relative to the source, that must appear empty.
     pub hidden: Vec<Hidden>,
+    /// Whose its files are, if not those that the host says.
+    pub owners: Option<Owners>,
 }
 
 /// A place inside an export that must appear empty.

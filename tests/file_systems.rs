@@ -23,7 +23,7 @@ use usk_sentry::{BytesSink, BytesSource, SysError};
 fn export(path: &Path, mode: ExportMode, sharing: Sharing, limit: usize) -> Arc<GoferFileSystem> {
     let (ours, theirs): (Vec<OwnedFd>, Vec<OwnedFd>) = (0..2).map(|_| message_socket_pair().unwrap()).unzip();
     let root = File::open(path).unwrap().into();
-    let export = Export { root, mode, sharing, crossing: MountCrossing::Cross };
+    let export = Export { root, mode, sharing, crossing: MountCrossing::Cross, owners: None };
     let descriptors = SelfDescriptors::open().unwrap();
     std::thread::spawn(move || usk_gofer::serve_without_lockdown(theirs, vec![export], descriptors, limit));
     GoferFileSystem::new(&GoferClient::new(ours).unwrap(), 0).unwrap()

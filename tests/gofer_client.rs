@@ -23,6 +23,7 @@ fn start(path: &Path, lanes: usize) -> (Arc<GoferClient>, JoinHandle<Result<(), 
         mode: ExportMode::ReadWrite,
         sharing: Sharing::Exclusive,
         crossing: MountCrossing::Cross,
+        owners: None,
     };
     let descriptors = SelfDescriptors::open().unwrap();
     let server = std::thread::spawn(move || {

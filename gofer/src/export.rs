@@ -1,6 +1,8 @@
 //! Trees that the client may see.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// A tree of the host's that the client may see, and what it may do there.
 #[derive(Debug)]
@@ -13,6 +15,37 @@ pub struct Export {
     pub sharing: Sharing,
     /// Whether the tree goes on below mount points.
     pub crossing: MountCrossing,
+    /// Whose its files are, if not those that the host says.
+    pub owners: Option<Owners>,
+}
+
+/// Whose the files of a tree are to the client, where the host's say nothing about that: a tree that an ordinary user has
+/// unpacked is that user's. All files that are not listed are root's, and have one name.
+#[derive(Clone, Debug, Default)]
+pub struct Owners(Arc<HashMap<u64, HeldAttributes>>);
+
+/// What the client is told about a file instead of what the host says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldAttributes {
+    /// Permissions, set-id and sticky bits.
+    pub permissions: u16,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// How many names it has; a directory's are the host's to count.
+    pub nlink: u32,
+}
+
+impl Owners {
+    /// By inode number, in the file system that the export's root is in.
+    pub fn new(listed: HashMap<u64, HeldAttributes>) -> Owners {
+        Owners(Arc::new(listed))
+    }
+
+    pub(crate) fn get(&self, inode: u64) -> Option<&HeldAttributes> {
+        self.0.get(&inode)
+    }
 }
 
 /// Whether an export may be changed.

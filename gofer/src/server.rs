@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use rustix::fs::Statx;
 use rustix::thread::CpuSet;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_EXPORTS, VERSION};
-use usk_gofer_protocol::{ExportDescription, NodeId, Reply, Request};
+use usk_gofer_protocol::{Attributes, ExportDescription, FileType, NodeId, Reply, Request};
 
 use crate::error::GoferError;
-use crate::export::{Export, ExportMode, MountCrossing, Sharing};
+use crate::export::{Export, ExportMode, MountCrossing, Owners, Sharing};
 use crate::host::{self, Identity, SelfDescriptors};
 use crate::lane::{Lane, LaneClosed};
 use crate::nodes::{Found, NodeTable, OpenNode};
@@ -145,6 +146,13 @@ pub(crate) struct Server {
     pub(crate) descriptors: SelfDescriptors,
     pub(crate) streams: Mutex<DirectoryStreams>,
     exports: Vec<(ExportMode, Sharing)>,
+    owners: Vec<Option<OwnersAt>>,
+}
+
+/// Whose the files of an export are said to be, and the mount that this is about.
+struct OwnersAt {
+    mount: Option<u64>,
+    owners: Owners,
 }
 
 /// A reply, and the descriptor that goes with it.
@@ -162,6 +170,7 @@ impl Server {
         }
         let mut roots = Vec::new();
         let mut modes = Vec::new();
+        let mut owners = Vec::new();
         for (number, export) in exports.into_iter().enumerate() {
             let fail = |errno| GoferError::Root { number, errno };
             let status = host::status(export.root.as_fd()).map_err(host::errno).map_err(fail)?;
@@ -177,6 +186,8 @@ impl Server {
             };
             roots.push((root, export.crossing));
             modes.push((export.mode, export.sharing));
+            let mount = host::mount(&status);
+            owners.push(export.owners.map(|owners| OwnersAt { mount, owners }));
         }
         let reserved = OTHER_DESCRIPTORS + lanes * DESCRIPTORS_PER_LANE;
         let budget = descriptor_limit.saturating_sub(reserved).clamp(1, MAX_NODE_DESCRIPTORS);
@@ -185,6 +196,7 @@ impl Server {
             descriptors,
             streams: Mutex::new(DirectoryStreams(BTreeMap::new(), 0)),
             exports: modes,
+            owners,
         })
     }
 
@@ -290,10 +302,29 @@ impl Server {
             exports.push(ExportDescription {
                 read_only: *mode == ExportMode::ReadOnly,
                 shared: *sharing == Sharing::Shared,
-                attributes: host::attributes(&status)?,
+                attributes: self.attributes(number, &status)?,
             });
         }
         Ok((Reply::Attached { version: VERSION, exports }, None))
+    }
+
+    /// What the client is told about a file of an export.
+    pub(crate) fn attributes(&self, export: usize, status: &Statx) -> Result<Attributes, Errno> {
+        let mut attributes = host::attributes(status)?;
+        let owners = self.owners.get(export).and_then(Option::as_ref);
+        // What is mounted below covers something, and is not in the list.
+        let is_there = |at: &&OwnersAt| at.mount == host::mount(status);
+        let Some(OwnersAt { owners, .. }) = owners.filter(is_there) else { return Ok(attributes) };
+        let is_directory = attributes.mode.file_type == FileType::Directory;
+        let held = owners.get(status.stx_ino);
+        if let Some(held) = held {
+            attributes.mode.permissions = held.permissions & 0o7777;
+        }
+        (attributes.uid, attributes.gid) = held.map_or((0, 0), |held| (held.uid, held.gid));
+        if !is_directory {
+            attributes.nlink = held.map_or(1, |held| held.nlink);
+        }
+        Ok(attributes)
     }
 
     /// The node, if it may be changed: `EROFS` on a read-only export and in what is sealed.

@@ -539,6 +539,7 @@ fn the_hosts_kernel_is_not_a_file_system() {
         mode: ReadOnly,
         sharing: Sharing::Shared,
         crossing: MountCrossing::Cross,
+        owners: None,
     };
     let (_, lane) = common::socket_pair();
     let refused =
@@ -554,6 +555,7 @@ fn mounts_are_not_entered_unless_asked() {
         mode: ReadOnly,
         sharing: Sharing::Shared,
         crossing: MountCrossing::Stay,
+        owners: None,
     };
     let (mut clients, _) = start(vec![stay], 1, 1024);
     let (steps, end, _) = clients[0].walk(ROOT, "proc/self", None);

@@ -10,10 +10,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use common::{ROOT, RawClient, export, name, names, start, start_one};
 use usk_abi::Errno;
 use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
+use usk_gofer::{Export, HeldAttributes, Owners};
 use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_DESCRIPTORS, VERSION};
 use usk_gofer_protocol::{
-    Access, AttributeChange, FileType, LinkTarget, NodeId, Opened, Owner, RenameMode, Reply, Request,
-    TimeChange, Timestamp, WalkEnd, WholeDirectory, XattrMode, XattrName, XattrValue,
+    Access, AttributeChange, Attributes, FileType, LinkTarget, NodeId, Opened, Owner, RenameMode, Reply,
+    Request, TimeChange, Timestamp, WalkEnd, WholeDirectory, XattrMode, XattrName, XattrValue,
 };
 
 #[test]
@@ -520,5 +521,41 @@ fn several_files_are_opened_and_nothing_else_is() {
     for count in [MAX_DESCRIPTORS + 1, MAX_COMPONENTS] {
         let request = Request::OpenFiles { parent: ROOT, names: vec![name("a"); count] };
         assert_eq!(client.try_ask(&request).unwrap_err(), Errno::EINVAL);
+    }
+}
+
+#[test]
+fn an_export_can_say_whose_its_files_are() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["listed", "other", "second"] {
+        fs::write(root.path().join(name), "").unwrap();
+        fs::set_permissions(root.path().join(name), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    fs::hard_link(root.path().join("other"), root.path().join("another")).unwrap();
+    let inode = fs::metadata(root.path().join("listed")).unwrap().ino();
+    let held = HeldAttributes { permissions: 0o4711, uid: 1234, gid: 5678, nlink: 3 };
+    let owners = Some(Owners::new([(inode, held)].into()));
+    let (mut clients, _) = start(vec![Export { owners, ..export(root.path(), ReadOnly) }], 1, 1024);
+    let client = &mut clients[0];
+    let shown = |attributes: Attributes| {
+        (attributes.mode.permissions, attributes.uid, attributes.gid, attributes.nlink)
+    };
+    let listed = client.find(ROOT, "listed");
+    assert_eq!(shown(listed.attributes), (0o4711, 1234, 5678, 3));
+    assert_eq!(shown(client.attributes(listed.node).unwrap()), (0o4711, 1234, 5678, 3));
+    // Whoever runs the tests, and however many names the file has.
+    assert_eq!(shown(client.find(ROOT, "other").attributes), (0o600, 0, 0, 1));
+    for entry in client.read_directory(ROOT) {
+        let expected =
+            if entry.name.as_bytes() == b"listed" { (0o4711, 1234, 5678, 3) } else { (0o600, 0, 0, 1) };
+        assert_eq!(entry.attributes.map(shown), Some(expected));
+    }
+    match client.ask(&Request::Attach { version: VERSION }) {
+        (Reply::Attached { exports, .. }, None) => {
+            let host = fs::metadata(root.path()).unwrap();
+            let attributes = exports[0].attributes;
+            assert_eq!((attributes.uid, attributes.gid, u64::from(attributes.nlink)), (0, 0, host.nlink()));
+        }
+        (reply, _) => panic!("{reply:?}"),
     }
 }

@@ -3,6 +3,7 @@
 //! The stubs' filters are the platform's, the gofer's is in `gofer/`. `docs/security.md` counts them all.
 
 mod sentry;
+mod unpacker;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use seccompiler::{
 };
 
 pub use sentry::{REFUSED, RefusedCall, SENTRY};
+pub use unpacker::UNPACKER;
 
 use crate::command_line::PlatformChoice;
 
@@ -102,8 +104,28 @@ pub fn install_sentry(platform: PlatformChoice, log: bool) -> Result<()> {
 
 /// The sentry's filter as the host wants it.
 pub fn sentry_filter(platform: PlatformChoice, log: bool) -> Result<BpfProgram> {
+    let mut rules = rules(SENTRY.iter().filter(|call| call.is_needed_by(platform)))?;
+    rules.extend(REFUSED.iter().map(|refused| (refused.number, Vec::new())));
+    let other = if log { SeccompAction::Log } else { SeccompAction::KillProcess };
+    Ok(SeccompFilter::new(rules, other, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
+}
+
+/// Restricts this thread to what a process that unpacks images may do.
+pub fn install_unpacker() -> Result<()> {
+    Ok(seccompiler::apply_filter(&unpacker_filter()?)?)
+}
+
+/// The filter of a process that unpacks images, as the host wants it.
+pub fn unpacker_filter() -> Result<BpfProgram> {
+    let rules = rules(UNPACKER.iter())?;
+    Ok(SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
+        .try_into()?)
+}
+
+/// What a list allows, by call.
+fn rules<'a>(list: impl Iterator<Item = &'a HostCall>) -> Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in SENTRY.iter().filter(|call| call.is_needed_by(platform)) {
+    for call in list {
         let mut call_rules =
             call.rules().with_context(|| format!("the line of {} makes no sense", call.name))?;
         match rules.get_mut(&call.number) {
@@ -112,9 +134,7 @@ pub fn sentry_filter(platform: PlatformChoice, log: bool) -> Result<BpfProgram> 
             None => drop(rules.insert(call.number, call_rules)),
         }
     }
-    rules.extend(REFUSED.iter().map(|refused| (refused.number, Vec::new())));
-    let other = if log { SeccompAction::Log } else { SeccompAction::KillProcess };
-    Ok(SeccompFilter::new(rules, other, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
+    Ok(rules)
 }
 
 /// A filter that answers the refused calls with an error. It stands beside the sentry's filter, which lets them through to it: of two

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::exports::Layout;
 use super::users;
 use crate::command_line::RunArguments;
+use crate::image::Settings;
 use crate::spec::User;
 
 /// `PATH` where the caller's makes no sense: in another root file system.
@@ -17,8 +18,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Most bytes of an environment file.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The variables as `K=V`, each name once: the defaults, then `--env-file`s, then `-e`s.
-pub(super) fn environment(arguments: &RunArguments, layout: &Layout, user: &User) -> Result<Vec<OsString>> {
+/// The variables as `K=V`, each name once: the defaults, then the image's, then `--env-file`s, then `-e`s.
+pub(super) fn environment(
+    arguments: &RunArguments,
+    image: Option<&Settings>,
+    layout: &Layout,
+    user: &User,
+) -> Result<Vec<OsString>> {
     let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
     if arguments.inherit_env {
         variables.extend(std::env::vars_os());
@@ -32,6 +38,10 @@ pub(super) fn environment(arguments: &RunArguments, layout: &Layout, user: &User
         default("HOME", caller_is_user, &|| users::home(user.uid, &layout.exports[0].descriptor));
         default("LANG", true, &|| "C.UTF-8".into());
         default("TERM", true, &|| if arguments.terminal { "xterm".into() } else { "dumb".into() });
+    }
+    if let Some(image) = image.filter(|_| !arguments.clear_env) {
+        let pairs = image.environment.iter().filter_map(|assignment| assignment.split_once('='));
+        variables.extend(pairs.map(|(name, value)| (name.into(), value.into())));
     }
     for file in &arguments.env_file {
         read_file(file, &mut variables)?;

@@ -1,7 +1,7 @@
 //! Which host files the sandbox sees, and where.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use usk_platform::host::credentials::Identity;
 
 use super::secrets::secrets;
 use crate::command_line::RunArguments;
+use crate::image::ImageRoot;
 use crate::spec::{Export, ExportAccess, Hidden, Mount, MountSource, Restrictions, Tmpfs};
 use crate::values::{normalise, sandbox_path};
 
@@ -32,9 +33,14 @@ pub struct Layout {
 }
 
 /// Opens the exports and lays out the mounts.
-pub(super) fn layout(arguments: &RunArguments, caller: &Identity) -> Result<Layout> {
-    let host_root = arguments.rootfs.is_none();
-    let rootfs = arguments.rootfs.clone().unwrap_or_else(|| "/".into());
+pub(super) fn layout(
+    arguments: &RunArguments,
+    image: Option<&ImageRoot>,
+    caller: &Identity,
+) -> Result<Layout> {
+    let rootfs = arguments.rootfs.as_ref().or(image.map(|image| &image.root));
+    let host_root = rootfs.is_none();
+    let rootfs = rootfs.cloned().unwrap_or_else(|| "/".into());
     let mut root = open_export(&rootfs, false)
         .with_context(|| format!("cannot use {} as the root file system", rootfs.display()))?;
     if !root.directory {
@@ -44,6 +50,7 @@ pub(super) fn layout(arguments: &RunArguments, caller: &Identity) -> Result<Layo
         );
     }
     root.exclusive = true;
+    root.owners = image.map(|image| image.owners.clone());
     let host_root = host_root || root.source == Path::new("/");
     let access = if arguments.read_only { ExportAccess::ReadOnly } else { ExportAccess::Overlay };
     let restrictions = match access {
@@ -79,6 +86,9 @@ pub(super) fn layout(arguments: &RunArguments, caller: &Identity) -> Result<Layo
             bail!("two file systems are mounted on {}: leave one out", mount.destination.display());
         }
     }
+    if let Some(image) = image.filter(|_| arguments.read_only) {
+        add_volumes(image, &mut mounts, &mut exports)?;
+    }
     // A mount on a parent directory must come before the mounts inside it.
     mounts.sort_by_key(|mount| mount.destination.components().count());
     hide_secrets(&mut exports, caller);
@@ -88,6 +98,37 @@ pub(super) fn layout(arguments: &RunArguments, caller: &Identity) -> Result<Layo
     // Between the root and the rest, so that an operator can mount over them.
     mounts.splice(1..1, kernel_mounts());
     Ok(Layout { exports, mounts, host_root })
+}
+
+/// Makes an image's volumes writable where its root is not: each begins with what the image has there. Elsewhere they are
+/// part of the root's layer, which is as new for each sandbox as a volume without a name.
+fn add_volumes(image: &ImageRoot, mounts: &mut Vec<Mount>, exports: &mut Vec<Export>) -> Result<()> {
+    for volume in &image.settings.volumes {
+        if volume == Path::new("/") || mounts.iter().any(|mount| mount.destination == *volume) {
+            continue;
+        }
+        let describe = || format!("cannot use the image's volume {}", volume.display());
+        let inner = volume.strip_prefix("/").unwrap_or(volume);
+        let descriptor = exports.first().map(|root| &root.descriptor);
+        let found = descriptor.map(|root| open_in_root(root, inner, true));
+        let source = match found {
+            Some(Ok(place)) if place.metadata().with_context(describe)?.is_dir() => {
+                // Where links in the image led, they were followed inside of it; this path has none.
+                let place = std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()));
+                let mut export = open_export(&place.with_context(describe)?, false).with_context(describe)?;
+                export.exclusive = true;
+                export.owners = Some(image.owners.clone());
+                exports.push(export);
+                MountSource::Export { export: exports.len() - 1, access: ExportAccess::Overlay }
+            }
+            _ => MountSource::Tmpfs(Tmpfs { permissions: 0o755, ..Tmpfs::of_size(None) }),
+        };
+        mounts.push(Mount { destination: volume.clone(), source, restrictions: Restrictions::FOREIGN });
+    }
+    if exports.len() > MAX_EXPORTS {
+        bail!("too many volumes of the image's and others: at most {} fit", MAX_EXPORTS - 1);
+    }
+    Ok(())
 }
 
 /// The kernel's own file systems, where programs expect them.
@@ -116,7 +157,15 @@ pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
         bail!("it is neither a directory nor a regular file: special files of the host cannot be shown");
     }
     let directory = metadata.is_dir();
-    Ok(Export { source, directory, descriptor: file.into(), writable, exclusive: false, hidden: Vec::new() })
+    Ok(Export {
+        source,
+        directory,
+        descriptor: file.into(),
+        writable,
+        exclusive: false,
+        hidden: Vec::new(),
+        owners: None,
+    })
 }
 
 /// Hides what holds credentials, and the host's own virtual file systems, in every export that shows them. An export

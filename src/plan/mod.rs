@@ -1,16 +1,18 @@
 //! From the command line to a [`SandboxSpec`]: everything that needs a look at the host happens here, before any
 //! process is made. All errors name what failed, why, and what to do.
 
+mod command;
 mod environment;
 mod exports;
 mod secrets;
 mod users;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::fcntl::Flock;
 use usk_platform::host::{credentials, signals};
 
 pub(crate) use exports::file_identity;
@@ -18,7 +20,9 @@ pub use exports::{Layout, kernel_mounts, open_export, open_in_root};
 pub use users::home;
 
 use crate::command_line::RunArguments;
+use crate::image;
 use crate::spec::{Export, Limits, ProcessSpec, SandboxSpec, Workload};
+use crate::values::UserSpec;
 
 /// What to make.
 #[derive(Debug)]
@@ -27,15 +31,26 @@ pub struct Plan {
     pub spec: SandboxSpec,
     /// For the gofer.
     pub exports: Vec<Export>,
+    /// Keeps what the gofer shows of an image as long as it is needed. For the monitor.
+    pub lease: Option<Flock<File>>,
 }
 
 /// Resolves what the arguments name.
 pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
     let caller = credentials::identity().context("cannot read the caller's user and groups")?;
-    let layout = exports::layout(&arguments, &caller)?;
-    let user = users::resolve(arguments.user.as_ref(), &layout, &caller)?;
-    let environment = environment::environment(&arguments, &layout, &user)?;
-    let workdir = exports::workdir(arguments.workdir.as_deref(), &layout)?;
+    let cache = arguments.image_cache.as_deref();
+    let image = arguments.image.as_ref().map(|image| image::prepare(image, cache)).transpose()?;
+    let settings = image.as_ref().map(|image| &image.settings);
+    let layout = exports::layout(&arguments, image.as_ref(), &caller)?;
+    let root = UserSpec { user: "0".into(), group: None };
+    let images_user = settings.map(|settings| settings.user.as_ref().unwrap_or(&root));
+    let user = users::resolve(arguments.user.as_ref().or(images_user), &layout, &caller)?;
+    let environment = environment::environment(&arguments, settings, &layout, &user)?;
+    let images_workdir = settings.map(|settings| settings.workdir.as_path());
+    let make_workdir =
+        arguments.workdir.is_none() && images_workdir.is_some_and(|path| path != Path::new("/"));
+    let workdir = exports::workdir(arguments.workdir.as_deref().or(images_workdir), &layout)?;
+    let command = command::command(&arguments, settings)?;
     let strace = match &arguments.strace {
         None => None,
         Some(path) if path.as_os_str().is_empty() => Some(duplicate_standard_error()?),
@@ -46,9 +61,10 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         environment,
         workdir,
         runs_plain_files: true,
+        make_workdir,
         terminal: arguments.terminal,
         ignored_signals: signals::ignored().0,
-        ..ProcessSpec::new(arguments.command, user)
+        ..ProcessSpec::new(command, user)
     };
     let spec = SandboxSpec {
         process,
@@ -70,7 +86,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         filter_log: arguments.filter_log,
         workload,
     };
-    Ok(Plan { spec, exports: layout.exports })
+    Ok(Plan { spec, exports: layout.exports, lease: image.map(|image| image.lease) })
 }
 
 fn append_to(path: &Path, option: &str) -> Result<OwnedFd> {

@@ -23,7 +23,7 @@ struct Account {
     home: String,
 }
 
-/// Who the first process is: the caller, unless `-u` says otherwise.
+/// Who the first process is: the caller, unless `-u` or an image says otherwise.
 pub(super) fn resolve(wanted: Option<&UserSpec>, layout: &Layout, caller: &Identity) -> Result<User> {
     let Some(wanted) = wanted else {
         return Ok(User { uid: caller.uid, gid: caller.gid, groups: caller.groups.clone() });

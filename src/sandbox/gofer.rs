@@ -199,5 +199,6 @@ fn describe(export: &Export, root: OwnedFd) -> usk_gofer::Export {
         mode: if export.writable { ExportMode::ReadWrite } else { ExportMode::ReadOnly },
         sharing: if export.exclusive { Sharing::Exclusive } else { Sharing::Shared },
         crossing: MountCrossing::Cross,
+        owners: export.owners.clone(),
     }
 }

@@ -101,7 +101,7 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
 }
 
 /// Gives a process its identity and its cgroup, and lets it go on.
-fn admit(
+pub(super) fn admit(
     process: &ChildProcess,
     control: &MonitorControl,
     identity: Option<IdentityMap>,
@@ -134,7 +134,7 @@ impl Sandbox {
     }
 }
 
-fn end(process: &ChildProcess) {
+pub(super) fn end(process: &ChildProcess) {
     let _ = process.send_signal(libc_sigkill());
     let _ = process.wait();
 }
@@ -144,7 +144,7 @@ fn libc_sigkill() -> i32 {
 }
 
 /// Runs the child's part and ends the process: nothing of the monitor's may run in it, not even destructors.
-fn become_child(control: &SandboxControl, work: impl FnOnce() -> Result<i32>) -> ! {
+pub(super) fn become_child(control: &SandboxControl, work: impl FnOnce() -> Result<i32>) -> ! {
     let message = match std::panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(status)) => child::exit(status),
         Ok(Err(error)) => format!("{error:#}"),
@@ -156,7 +156,7 @@ fn become_child(control: &SandboxControl, work: impl FnOnce() -> Result<i32>) ->
 }
 
 /// What to do about a host that refuses to make the namespaces.
-fn explain_spawn(error: Errno) -> anyhow::Error {
+pub(super) fn explain_spawn(error: Errno) -> anyhow::Error {
     let cure = match error {
         Errno::EPERM => {
             "the host allows no user namespaces here: run as root, or allow them \

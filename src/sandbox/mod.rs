@@ -12,15 +12,19 @@
 //!      └─ stubs              made by the platform, in the sentry's namespaces
 //! ```
 //!
+//! Before them there may be a process that unpacks an image, set up in the same way and gone when it is done (`confined`).
+//!
 //! When one goes, all go: the two children have asked for SIGKILL at the monitor's death; the monitor waits for both
 //! and ends the other; the gofer also leaves when its lanes hang up.
 
+mod confined;
 mod gofer;
 mod identity;
 mod launch;
 mod sentry;
 mod steps;
 
+pub(crate) use confined::confined;
 pub use gofer::{GOFER_CAPABILITIES, GOFER_NAMESPACES};
 pub use launch::{Sandbox, launch};
 pub use sentry::{SENTRY_NAMESPACES, Sentry};

@@ -31,7 +31,7 @@ const STANDING: [(&str, Standing); 7] = [
 pub fn shortcut(table: &Table, number: u64) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| *name == row.name) {
-        return Shortcut::Stands(*answer as u8);
+        return Shortcut::Stands(answer.number());
     }
     if let Some((_, memory)) = STRUCTURES.iter().find(|(name, _)| *name == row.name) {
         return Shortcut::HandsOver(*memory);
@@ -63,7 +63,7 @@ mod tests {
             assert_eq!(of(name), Shortcut::HandsOver(memory), "{name}");
         }
         for (name, answer) in STANDING {
-            assert_eq!(of(name), Shortcut::Stands(answer as u8), "{name}");
+            assert_eq!(of(name), Shortcut::Stands(answer.number()), "{name}");
         }
     }
 }

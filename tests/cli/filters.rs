@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use usk::command_line::PlatformChoice;
-use usk::filters::{Form, REFUSED, SENTRY, sentry_filter};
+use usk::filters::{Form, REFUSED, SENTRY, UNPACKER, sentry_filter, unpacker_filter};
 use usk_platform::host::filter_probe::{Verdict, probe};
 
 /// uretprobe and uprobe: the host's kernel plants them itself, and lets them pass every filter; for whoever else makes
@@ -15,7 +15,10 @@ const CALLS: i64 = 480;
 
 /// The filter as eight-byte instructions.
 fn instructions(platform: PlatformChoice) -> Vec<u64> {
-    let program = sentry_filter(platform, false).unwrap();
+    packed(&sentry_filter(platform, false).unwrap())
+}
+
+fn packed(program: &seccompiler::BpfProgram) -> Vec<u64> {
     let pack = |line: &seccompiler::sock_filter| {
         u64::from(line.code) | u64::from(line.jt) << 16 | u64::from(line.jf) << 24 | u64::from(line.k) << 32
     };
@@ -69,6 +72,32 @@ fn listed_calls_in_other_forms_end_the_process() {
         ("ioctl TIOCSTI", libc::SYS_ioctl, [0, libc::TIOCSTI as u32, 0, 0, 0, 0]),
         ("prctl", libc::SYS_prctl, [libc::PR_SET_DUMPABLE as u32, 1, 0, 0, 0, 0]),
         ("socketpair", libc::SYS_socketpair, [libc::AF_INET as u32, 1, 0, 0, 0, 0]),
+    ] {
+        assert_eq!(probe(&filter, number, arguments).unwrap(), Verdict::Killed, "{name}");
+    }
+}
+
+#[test]
+fn the_process_that_unpacks_images_makes_no_other_calls_than_its_own() {
+    let filter = packed(&unpacker_filter().unwrap());
+    for number in (0..CALLS).filter(|number| !PROBES.contains(number)) {
+        let listed = UNPACKER.iter().find(|call| call.number == number);
+        let mut arguments = [0u32; 6];
+        if let Some(call) = listed {
+            match call.form {
+                Form::Any => {}
+                Form::OneOf { index, values } => arguments[usize::from(index)] = values[0] as u32,
+                Form::Bits { index, set, .. } => arguments[usize::from(index)] = set as u32,
+            }
+        }
+        let verdict = probe(&filter, number, arguments).unwrap();
+        assert_eq!(verdict == Verdict::Killed, listed.is_none(), "call {number}: {verdict:?}");
+    }
+    for (name, number, arguments) in [
+        ("mmap", libc::SYS_mmap, [0, 4096, libc::PROT_EXEC as u32, 0x22, 0, 0]),
+        ("mknodat of a device", libc::SYS_mknodat, [0, 0, libc::S_IFCHR, 0, 0, 0]),
+        ("mknodat of a disk", libc::SYS_mknodat, [0, 0, libc::S_IFBLK, 0, 0, 0]),
+        ("fcntl F_SETFL", libc::SYS_fcntl, [0, libc::F_SETFL as u32, 0, 0, 0, 0]),
     ] {
         assert_eq!(probe(&filter, number, arguments).unwrap(), Verdict::Killed, "{name}");
     }

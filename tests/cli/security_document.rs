@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 
 use usk::command_line::PlatformChoice;
-use usk::filters::{HostCall, REFUSED, SENTRY};
+use usk::filters::{HostCall, REFUSED, SENTRY, UNPACKER};
 
 const BEGIN: &str = "<!-- generated: begin -->\n";
 const END: &str = "<!-- generated: end -->\n";
@@ -27,6 +27,7 @@ fn generate() -> String {
         ("sentry", "ptrace", sentry(PlatformChoice::Ptrace).len()),
         ("gofer, nothing writable", "both", gofer_always),
         ("gofer", "both", usk_gofer::FILTER.len()),
+        ("unpacker of images", "both", UNPACKER.len()),
     ] {
         let _ = writeln!(text, "| {process} | {platform} | {count} |");
     }
@@ -40,6 +41,10 @@ fn generate() -> String {
     }
     text += "\n### The gofer's calls\n\n| call | what for |\n| --- | --- |\n";
     for call in usk_gofer::FILTER {
+        let _ = writeln!(text, "| `{}` | {} |", call.name, call.reason);
+    }
+    text += "\n### The unpacker's calls\n\n| call | what for |\n| --- | --- |\n";
+    for call in UNPACKER {
         let _ = writeln!(text, "| `{}` | {} |", call.name, call.reason);
     }
     text

@@ -13,7 +13,7 @@ use crate::server::{Answer, Server};
 impl Server {
     /// Attributes of each node.
     pub(crate) fn get_attributes(&self, nodes: &[NodeId]) -> Answer {
-        let read = |&id: &NodeId| self.nodes.get(id).and_then(|node| attributes(&node));
+        let read = |&id: &NodeId| self.nodes.get(id).and_then(|node| self.attributes_of(&node));
         Ok((Reply::Attributes { results: nodes.iter().map(read).collect() }, None))
     }
 
@@ -40,7 +40,12 @@ impl Server {
         if change.atime.is_some() || change.mtime.is_some() {
             host::set_times(node.as_fd(), timespec(change.atime), timespec(change.mtime))?;
         }
-        Ok((Reply::Attributes { results: vec![attributes(&node)] }, None))
+        Ok((Reply::Attributes { results: vec![self.attributes_of(&node)] }, None))
+    }
+
+    fn attributes_of(&self, node: &OpenNode) -> Result<Attributes, Errno> {
+        let status = host::status(node.as_fd()).map_err(host::errno)?;
+        self.attributes(node.export, &status)
     }
 
     fn truncate(&self, node: &OpenNode, size: u64) -> Result<(), Errno> {
@@ -52,10 +57,6 @@ impl Server {
         let file = self.descriptors.reopen(node.as_fd(), OFlags::WRONLY)?;
         rustix::fs::ftruncate(&file, size).map_err(host::errno)
     }
-}
-
-fn attributes(node: &OpenNode) -> Result<Attributes, Errno> {
-    host::status(node.as_fd()).map_err(host::errno).and_then(|status| host::attributes(&status))
 }
 
 fn timespec(change: Option<TimeChange>) -> Timespec {

@@ -62,7 +62,7 @@ impl Server {
             return Ok((Reply::Directory { entries: Vec::new(), next: None }, None));
         }
         let mut stream = self.stream_at(&node, stream, cursor)?;
-        let (entries, is_end) = read_page(&mut stream, all_attributes)?;
+        let (entries, is_end) = self.read_page(node.export, &mut stream, all_attributes)?;
         let next = if is_end { None } else { Some(self.keep(stream)) };
         Ok((Reply::Directory { entries, next }, None))
     }
@@ -129,7 +129,8 @@ impl Server {
         let mut reader = RawDir::new(directory.as_fd(), &mut buffer);
         while let Some(record) = reader.next() {
             let record = record.map_err(host::errno)?;
-            let Some(entry) = read_entry(&directory, &record, all_attributes) else { continue };
+            let entry = self.read_entry(node.export, &directory, &record, all_attributes);
+            let Some(entry) = entry else { continue };
             let length = entry.encoded_length();
             match room.checked_sub(length) {
                 Some(left) if entries.len() < MAX_DIRECTORY_ENTRIES => *room = left,
@@ -182,48 +183,56 @@ impl Server {
         DirectoryPosition { stream: number, cursor }
     }
 
+    /// Entries until the page is full or the directory ends, and whether it did. A page is empty only at the end.
+    fn read_page(
+        &self,
+        export: usize,
+        stream: &mut DirectoryStream,
+        all_attributes: bool,
+    ) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
+        let mut entries = Vec::new();
+        let mut size = 0;
+        let mut buffer = [MaybeUninit::<u8>::uninit(); READ_SIZE];
+        let mut reader = RawDir::new(stream.directory.as_fd(), &mut buffer);
+        loop {
+            let is_full = size + ENCODED_PER_READ > DIRECTORY_PAGE
+                || entries.len() + ENTRIES_PER_READ > MAX_DIRECTORY_ENTRIES;
+            if reader.is_buffer_empty() && is_full {
+                return Ok((entries, false));
+            }
+            let Some(record) = reader.next() else { return Ok((entries, true)) };
+            let record = record.map_err(host::errno)?;
+            stream.cursor = record.next_entry_cookie();
+            if let Some(entry) = self.read_entry(export, &stream.directory, &record, all_attributes) {
+                size += entry.encoded_length();
+                entries.push(entry);
+            }
+        }
+    }
+
+    /// The entry with its attributes; `None` for `.` and `..`, and for what has gone since. Without `all_attributes` those of
+    /// directories only: a `statx(2)` is most of what an entry costs.
+    fn read_entry(
+        &self,
+        export: usize,
+        directory: &OwnedFd,
+        record: &RawDirEntry<'_>,
+        all_attributes: bool,
+    ) -> Option<DirectoryEntry> {
+        let name = Name::new(record.file_name().to_bytes()).ok()?;
+        let file_type = file_type(record);
+        let is_wanted = all_attributes || file_type.is_none_or(|file_type| file_type == FileType::Directory);
+        let attributes = match is_wanted.then(|| host::status_at(directory.as_fd(), name)) {
+            Some(Ok(status)) => self.attributes(export, &status).ok(),
+            Some(Err(rustix::io::Errno::NOENT)) => return None,
+            Some(Err(_)) | None => None,
+        };
+        Some(DirectoryEntry { name: name.into(), ino: record.ino(), file_type, attributes })
+    }
+
     fn lock_streams(&self) -> MutexGuard<'_, DirectoryStreams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Entries until the page is full or the directory ends, and whether it did. A page is empty only at the end.
-fn read_page(
-    stream: &mut DirectoryStream,
-    all_attributes: bool,
-) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
-    let mut entries = Vec::new();
-    let mut size = 0;
-    let mut buffer = [MaybeUninit::<u8>::uninit(); READ_SIZE];
-    let mut reader = RawDir::new(stream.directory.as_fd(), &mut buffer);
-    loop {
-        let is_full = size + ENCODED_PER_READ > DIRECTORY_PAGE
-            || entries.len() + ENTRIES_PER_READ > MAX_DIRECTORY_ENTRIES;
-        if reader.is_buffer_empty() && is_full {
-            return Ok((entries, false));
-        }
-        let Some(record) = reader.next() else { return Ok((entries, true)) };
-        let record = record.map_err(host::errno)?;
-        stream.cursor = record.next_entry_cookie();
-        if let Some(entry) = read_entry(&stream.directory, &record, all_attributes) {
-            size += entry.encoded_length();
-            entries.push(entry);
-        }
-    }
-}
-
-/// The entry with its attributes; `None` for `.` and `..`, and for what has gone since. Without `all_attributes` those of
-/// directories only: a `statx(2)` is most of what an entry costs.
-fn read_entry(directory: &OwnedFd, record: &RawDirEntry<'_>, all_attributes: bool) -> Option<DirectoryEntry> {
-    let name = Name::new(record.file_name().to_bytes()).ok()?;
-    let file_type = file_type(record);
-    let is_wanted = all_attributes || file_type.is_none_or(|file_type| file_type == FileType::Directory);
-    let attributes = match is_wanted.then(|| host::status_at(directory.as_fd(), name)) {
-        Some(Ok(status)) => host::attributes(&status).ok(),
-        Some(Err(rustix::io::Errno::NOENT)) => return None,
-        Some(Err(_)) | None => None,
-    };
-    Some(DirectoryEntry { name: name.into(), ino: record.ino(), file_type, attributes })
 }
 
 fn file_type(record: &RawDirEntry<'_>) -> Option<FileType> {

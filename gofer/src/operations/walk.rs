@@ -104,7 +104,7 @@ impl Server {
     /// Opens the regular file `name` in `parent` for reading, without a node for it.
     fn open_below(&self, parent: &OpenNode, name: Name<'_>) -> Result<(Attributes, OwnedFd), Errno> {
         let (file, status) = self.look_up(parent, name)?;
-        let attributes = host::attributes(&status)?;
+        let attributes = self.attributes(parent.export, &status)?;
         check_regular(Some(attributes.file_type()))?;
         if is_sealed(file.as_fd(), parent.mount, host::mount(&status))? {
             return Err(Errno::EACCES);
@@ -136,7 +136,7 @@ impl Server {
         file: OwnedFd,
         status: &Statx,
     ) -> Result<(OpenNode, Entry), Errno> {
-        let attributes = host::attributes(status)?;
+        let attributes = self.attributes(parent.export, status)?;
         let mount = host::mount(status);
         let found = Found {
             is_sealed: is_sealed(file.as_fd(), parent.mount, mount)?,

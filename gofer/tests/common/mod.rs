@@ -36,7 +36,13 @@ pub(crate) fn open_root(path: &Path) -> OwnedFd {
 }
 
 pub(crate) fn export(path: &Path, mode: ExportMode) -> Export {
-    Export { root: open_root(path), mode, sharing: Sharing::Shared, crossing: MountCrossing::Cross }
+    Export {
+        root: open_root(path),
+        mode,
+        sharing: Sharing::Shared,
+        crossing: MountCrossing::Cross,
+        owners: None,
+    }
 }
 
 pub(crate) fn name(text: &str) -> Name<'_> {

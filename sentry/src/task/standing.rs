@@ -27,6 +27,13 @@ pub enum Standing {
     EffectiveGroup = 6,
 }
 
+impl Standing {
+    /// The number under which the platform knows it.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
 impl Task {
     /// Something that stands has changed, or must be asked for from now on. For [`Standing::Parent`], to be called with the
     /// table of tasks locked; for filters of calls, with the group locked.
@@ -65,7 +72,7 @@ impl Current {
             (Standing::Group, who.gid),
             (Standing::EffectiveGroup, who.egid),
         ] {
-            answers[answer as usize] = value;
+            answers[usize::from(answer.number())] = value;
         }
         self.thread.set_answers(&answers);
         drop((group, table));

@@ -105,7 +105,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         process,
     };
     Ok(Container {
-        plan: Plan { spec: sandbox, exports: layout.exports },
+        plan: Plan { spec: sandbox, exports: layout.exports, lease: None },
         rootfs,
         namespaces,
         resources,
