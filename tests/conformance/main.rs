@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     };
     let expectations = Arc::new(Expectations::read("tests/expectations/conformance.txt"));
     let mut trials = Vec::new();
-    for runtime in Runtime::selected() {
+    for runtime in Runtime::selected(&Runtime::EVERY) {
         for family in &families {
             let run = Arc::new(FamilyRun::new(runtime, Arc::clone(family), only_case(&arguments)));
             for case in &family.cases {

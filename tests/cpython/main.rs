@@ -78,7 +78,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for module in MODULES {
         let native = Arc::new(NativeRun::new(*module));
-        for runtime in Runtime::selected() {
+        for runtime in Runtime::selected(&Runtime::ALL) {
             let (native, expectations, timing) = (native.clone(), expectations.clone(), timing.clone());
             let name = format!("{}::{}", runtime.name(), module.name);
             let trial = Trial::test(name, move || compare(&native, runtime, &expectations, &timing));

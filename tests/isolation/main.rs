@@ -84,7 +84,8 @@ const TESTS: &[Test] = tests! {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    for runtime in Runtime::selected().into_iter().filter(|&runtime| runtime != Runtime::Native) {
+    for runtime in Runtime::selected(&Runtime::ALL).into_iter().filter(|&runtime| runtime != Runtime::Native)
+    {
         for &(name, test) in TESTS {
             trials.push(Trial::test(format!("{}::{name}", runtime.name()), move || {
                 test(runtime);

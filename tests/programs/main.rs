@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     };
     let expectations = Arc::new(Expectations::read("tests/expectations/programs.txt"));
     let mut trials = Vec::new();
-    for runtime in Runtime::selected() {
+    for runtime in Runtime::selected(&Runtime::ALL) {
         for program in &programs {
             if runtime == Runtime::Native && !program.runs_natively() {
                 continue;

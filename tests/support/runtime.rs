@@ -18,11 +18,18 @@ pub(crate) enum Runtime {
     Trap,
     /// `usk run --platform=ptrace`.
     Ptrace,
+    /// `usk run --platform=trap --no-patch`.
+    Unpatched,
+    /// `usk run --platform=trap --tiers=2`.
+    SecondTier,
 }
 
 impl Runtime {
-    /// Every runtime there is.
+    /// Those that all tests use.
     pub(crate) const ALL: [Self; 3] = [Self::Native, Self::Trap, Self::Ptrace];
+    /// Every one there is, for tests of what must not depend on how it is done.
+    pub(crate) const EVERY: [Self; 5] =
+        [Self::Native, Self::Trap, Self::Ptrace, Self::Unpatched, Self::SecondTier];
 
     /// The name used in test names, in the expectations and in `USK_TEST_RUNTIMES`.
     pub(crate) fn name(self) -> &'static str {
@@ -30,21 +37,34 @@ impl Runtime {
             Self::Native => "native",
             Self::Trap => "trap",
             Self::Ptrace => "ptrace",
+            Self::Unpatched => "unpatched",
+            Self::SecondTier => "second-tier",
+        }
+    }
+
+    /// The options of `usk run` that choose it.
+    fn choice(self) -> &'static [&'static str] {
+        match self {
+            Self::Native => &[],
+            Self::Trap => &["--platform=trap"],
+            Self::Ptrace => &["--platform=ptrace"],
+            Self::Unpatched => &["--platform=trap", "--no-patch"],
+            Self::SecondTier => &["--platform=trap", "--tiers=2"],
         }
     }
 
     /// The runtime of that name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|runtime| runtime.name() == name)
+        Self::EVERY.into_iter().find(|runtime| runtime.name() == name)
     }
 
-    /// The runtimes that `USK_TEST_RUNTIMES` selects.
+    /// The runtimes that `USK_TEST_RUNTIMES` selects; without it, `usual`.
     ///
     /// # Panics
     ///
     /// When the variable names a runtime that does not exist: a typing error must not select no test at all.
-    pub(crate) fn selected() -> Vec<Self> {
-        let Ok(list) = std::env::var(RUNTIMES_VARIABLE) else { return Self::ALL.to_vec() };
+    pub(crate) fn selected(usual: &[Self]) -> Vec<Self> {
+        let Ok(list) = std::env::var(RUNTIMES_VARIABLE) else { return usual.to_vec() };
         list.split(',')
             .map(|name| {
                 Self::from_name(name.trim())
@@ -62,7 +82,7 @@ impl Runtime {
             return command;
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_usk"));
-        command.arg("run").arg(format!("--platform={}", self.name()));
+        command.arg("run").args(self.choice());
         command.args(["--tmpfs", "/tmp", "-w", "/tmp"]).args(options);
         if let Ok(more) = std::env::var(OPTIONS_VARIABLE) {
             command.args(more.split_whitespace());
