@@ -20,6 +20,7 @@
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
+//! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
 //! | [`mod@probe`] | what the host offers, for `usk doctor` |
 //!
@@ -41,6 +42,7 @@ mod patched;
 mod platform;
 mod probe;
 mod space;
+mod spare;
 mod spawner;
 mod template;
 mod thread;

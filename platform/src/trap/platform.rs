@@ -20,6 +20,7 @@ use super::frame;
 use super::graveyard::Graveyard;
 use super::probe::{Offer, probe};
 use super::space::{Sandbox, Space};
+use super::spare::Spares;
 use super::template::{self, Move, Plan};
 use super::windows::Windows;
 
@@ -109,6 +110,7 @@ impl TrapPlatform {
         let sandbox = Arc::new(Sandbox {
             windows,
             graveyard: Graveyard::default(),
+            spares: Spares::default(),
             deaths: DeathWatch::new().map_err(step("making an epoll instance"))?,
             layout,
             cpus: Cpus::of(Pid::from_raw(0)).map_err(step("reading the CPU mask"))?,
@@ -135,7 +137,7 @@ impl Platform for TrapPlatform {
     }
 
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
-        self.template.fork()
+        Ok(self.template.empty()?)
     }
 
     fn wait_for_death(&self) -> Result<(), Errno> {

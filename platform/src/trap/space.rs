@@ -12,9 +12,10 @@ use crate::host::{Cpus, Pid, Stay, read_process, write_process};
 use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState};
 
 use super::frame::Frame;
-use super::graveyard::{Corpse, Graveyard, Remains};
+use super::graveyard::Graveyard;
 use super::parked::{Parked, Parking};
 use super::patch::PatchTable;
+use super::spare::{Spare, Spares, bury};
 use super::spawner::{Order, Spawner, has_identity};
 use super::thread::Thread;
 use super::windows::{Window, Windows};
@@ -23,6 +24,7 @@ use super::windows::{Window, Windows};
 pub(super) struct Sandbox {
     pub(super) windows: Arc<Windows>,
     pub(super) graveyard: Graveyard,
+    pub(super) spares: Spares,
     pub(super) deaths: DeathWatch,
     pub(super) layout: Layout,
     /// Where guest threads may run.
@@ -37,6 +39,7 @@ pub(super) struct Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.spares.clear(self);
         // The last address space is gone: nothing is left that could reap later.
         self.graveyard.sweep(true);
     }
@@ -78,6 +81,32 @@ impl Space {
         };
         // Dropping the space ends the process.
         watched.map(|()| Arc::new(space))
+    }
+
+    /// One that has been used before, with a guest thread parked in it.
+    fn revive(sandbox: Arc<Sandbox>, spare: Spare) -> Arc<Space> {
+        let Spare { process, pid, window, spawner, parked } = spare;
+        let parking = Parking::default();
+        // There is room in an empty one.
+        let _: Option<Parked> = parking.park(parked);
+        Arc::new(Space {
+            sandbox,
+            window,
+            process: Some(process),
+            pid_hint: pid,
+            pid: OnceLock::from(pid),
+            spawner: Mutex::new(spawner),
+            patches: RwLock::default(),
+            parking,
+        })
+    }
+
+    /// An empty address space: a copy of this one, which is the template, or one that nobody needs any more.
+    pub(super) fn empty(&self) -> Result<Arc<Space>, Errno> {
+        match self.sandbox.spares.take(&self.sandbox) {
+            Some(spare) => Ok(Space::revive(Arc::clone(&self.sandbox), spare)),
+            None => self.duplicate(),
+        }
     }
 
     pub(super) fn sandbox(&self) -> &Arc<Sandbox> {
@@ -230,16 +259,22 @@ impl AddressSpace for Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        if let Some(&pid) = self.pid.get()
+            && let Some(parked) = self.parking.take()
+        {
+            let spawner = self.spawner.get_mut();
+            if Spare::is_fit(&self.window, spawner, &parked) && !process.has_ended() {
+                let spawner = spawner.hand_over(self.window.spawner_slot());
+                let window = Arc::clone(&self.window);
+                let spare = Spare { process, pid, window, spawner, parked };
+                return self.sandbox.spares.keep(spare, &self.sandbox);
+            }
+            parked.end(&self.sandbox, &self.window);
+        }
         while let Some(parked) = self.parking.take() {
             parked.end(&self.sandbox, &self.window);
         }
-        if let Some(process) = self.process.take() {
-            self.sandbox.deaths.end(&process);
-            // It fails only if it has ended already.
-            let _ = process.signal(libc::SIGKILL);
-            let window = Some(Arc::clone(&self.window));
-            let process = Remains::Spawner(process);
-            self.sandbox.graveyard.bury(Corpse { process, _slot: None, window });
-        }
+        bury(process, &self.window, &self.sandbox);
     }
 }

@@ -57,6 +57,23 @@ impl Spawner {
         Spawner { slot, number: 0, cpu, is_child_open: false }
     }
 
+    /// Whether it has said that all it was asked for is done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slot.load(DONE) == self.number
+    }
+
+    /// The same spawner in other hands.
+    pub(super) fn hand_over(&self, slot: Slot) -> Spawner {
+        Spawner { slot, ..*self }
+    }
+
+    /// Overwrites what it, or the guest, has left in its slot but the word that it is done, which is right.
+    pub(super) fn scrub(&self) {
+        self.slot.write(0, &[0; DONE as usize & !7]);
+        self.slot.store(DONE - 4, 0);
+        self.slot.write(DONE + 4, &[0; (SLOT_SIZE - DONE - 4) as usize]);
+    }
+
     /// The CPU that it, and what it makes, is bound to.
     pub(super) fn cpu(&self) -> Option<usize> {
         self.cpu

@@ -505,7 +505,11 @@ impl Thread {
 }
 
 /// Waits for a call. `None` once the process is dying.
-fn receive(listener: &Listener, process: &ProcessDescriptor, sees_death: bool) -> Option<Notification> {
+pub(super) fn receive(
+    listener: &Listener,
+    process: &ProcessDescriptor,
+    sees_death: bool,
+) -> Option<Notification> {
     loop {
         if !sees_death {
             // The listener of a dead process is hung up; a call that waits must not be missed for that.

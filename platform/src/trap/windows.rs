@@ -89,6 +89,12 @@ impl Window {
         Ok(Slot { window: Arc::clone(self), number })
     }
 
+    /// Whether there were never two guest threads at the same time.
+    pub(super) fn has_one_thread(&self) -> bool {
+        const FIRST: u64 = 1;
+        self.slots.lock().used_below() <= FIRST + 1
+    }
+
     /// The spawner's slot.
     pub(super) fn spawner_slot(self: &Arc<Self>) -> Slot {
         Slot { window: Arc::clone(self), number: 0 }
@@ -174,6 +180,12 @@ impl Slot {
     pub(super) fn write(&self, offset: u64, data: &[u8]) {
         assert!(data.len() as u64 <= SLOT_SIZE - offset, "range outside the slot");
         self.window.windows.slots.write(self.slot(offset), data);
+    }
+
+    /// Makes the slot and its orders zero.
+    pub(super) fn scrub(&self) {
+        self.write(0, &[0; SLOT_SIZE as usize]);
+        self.window.windows.orders.write(self.order(0), &[0; ORDER_SIZE as usize]);
     }
 
     pub(super) fn write_order(&self, offset: u64, value: u64) {

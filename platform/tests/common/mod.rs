@@ -118,6 +118,8 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     hostile::the_platforms_code_cannot_be_changed_by_its_own_guest,
     hostile::a_flood_of_forged_doorbells_is_only_a_flood_of_calls,
     hostile::a_forged_slot_hurts_only_its_guest,
+    hostile::an_address_space_holds_nothing_of_the_one_before,
+    hostile::what_a_guest_forges_does_not_hurt_the_next_in_its_address_space,
     hostile::forged_mailboxes_delay_but_do_not_deceive,
     hostile::a_forged_signal_frame_is_only_a_jump,
 ];
