@@ -8,6 +8,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
+use crate::trap::KnownPatch;
 
 /// Makes address spaces. One platform serves one sandbox.
 pub trait Platform: Send + Sync {
@@ -130,6 +131,23 @@ pub trait GuestThread: Send {
     /// thread is at that trap, with its registers unchanged, and while no other thread of the address space runs or can
     /// begin to. `EOPNOTSUPP` if the code there, or the room, does not permit it: then nothing has changed.
     fn patch(&mut self, _request: &PatchRequest) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Whether call sites are patched here.
+    fn patches_code(&self) -> bool {
+        false
+    }
+
+    /// Patches what is known of the code in `request.text`, where a file has just been mapped from its byte `offset` on:
+    /// wherever the code is what the patch was made for. Only before anybody runs there, and while text and trampolines
+    /// can be written. `EFAULT` if they cannot: then nothing has changed.
+    fn patch_known(
+        &mut self,
+        _request: &PatchRequest,
+        _offset: u64,
+        _known: &[Arc<KnownPatch>],
+    ) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }
 

@@ -10,6 +10,7 @@ use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
 use crate::ipc::Ipc;
+use crate::mm::KnownCode;
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
 use crate::task::workers::Workers;
@@ -72,6 +73,8 @@ pub struct Kernel {
     pub terminals: Arc<Terminals>,
     /// The threads that serve tasks.
     pub(crate) workers: Arc<Workers>,
+    /// What is known of the code in files.
+    pub(crate) known_code: KnownCode,
     /// The process tree.
     pub tasks: Mutex<TaskTable>,
     /// Bounds.
@@ -114,6 +117,7 @@ impl Kernel {
             terminals: Terminals::new(&timers),
             unix: UnixNamespace::new(),
             workers: Workers::new(),
+            known_code: KnownCode::default(),
             tasks: Mutex::new(TaskTable::new(own_pid)),
             timers,
             limits,

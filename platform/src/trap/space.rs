@@ -8,7 +8,7 @@ use usk_abi::Errno;
 use crate::arch::extended_state::FORMAT;
 use crate::deaths::DeathWatch;
 use crate::host::pidfd::ProcessDescriptor;
-use crate::host::{Cpus, Pid, Stay, read_process, write_process};
+use crate::host::{Cpus, Pid, Stay, read_pieces, read_process, write_pieces, write_process};
 use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState};
 
 use super::frame::Frame;
@@ -182,6 +182,20 @@ impl Space {
         let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu)?;
         copy.patches.write().clone_from(&self.patches.read());
         Ok(copy)
+    }
+
+    /// Reads several pieces of the guest's memory at once: addresses and lengths, at most [`MAX_PIECES`]. `EFAULT` unless all
+    /// can be read.
+    pub(super) fn read_pieces(&self, places: &[(u64, usize)]) -> Result<Vec<Vec<u8>>, Errno> {
+        let are_inside = places.iter().all(|&(address, length)| self.is_in_guest(address, length));
+        let pid = self.pid().filter(|_| are_inside).ok_or(Errno::EFAULT)?;
+        read_pieces(pid, places)
+    }
+
+    /// Writes several pieces of the guest's memory at once, at most [`MAX_PIECES`]. False unless all could be written.
+    pub(super) fn write_pieces(&self, pieces: &[(u64, &[u8])]) -> bool {
+        let are_inside = pieces.iter().all(|&(address, data)| self.is_in_guest(address, data.len()));
+        self.pid().is_some_and(|pid| are_inside && write_pieces(pid, pieces) == Ok(()))
     }
 
     fn is_in_guest(&self, address: u64, length: usize) -> bool {

@@ -24,6 +24,7 @@ use super::frame::{Frame, is_fault};
 use super::handover::Handover;
 use super::kick::Handle;
 use super::parked::Parked;
+use super::patch::KnownPatch;
 use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
 use super::space::Space;
 use super::windows::Slot;
@@ -650,6 +651,19 @@ impl GuestThread for Thread {
 
     fn patch(&mut self, request: &PatchRequest) -> Result<(), Errno> {
         self.patch_site(request)
+    }
+
+    fn patches_code(&self) -> bool {
+        self.space.sandbox().patches
+    }
+
+    fn patch_known(
+        &mut self,
+        request: &PatchRequest,
+        offset: u64,
+        known: &[Arc<KnownPatch>],
+    ) -> Result<(), Errno> {
+        self.patch_known_sites(request, offset, known)
     }
 
     fn is_patched(&self, range: &Range<u64>) -> bool {

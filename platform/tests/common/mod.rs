@@ -4,6 +4,7 @@ mod ends;
 mod faults;
 pub(crate) mod guest;
 mod hostile;
+mod known;
 pub(crate) mod memory;
 mod patching;
 mod state;
@@ -114,6 +115,12 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     patching::patches_taken_back_during_a_call_do_not_matter_to_it,
     patching::what_cannot_be_patched_is_refused,
     patching::a_step_over_a_patched_call_is_a_call,
+    known::known_code_is_patched_before_it_runs,
+    known::code_that_is_not_what_is_known_stays_as_it_is,
+    known::code_that_cannot_be_written_stays_as_it_is,
+    known::cpuid_answers_what_the_processor_does,
+    known::kicks_never_tear_a_cpuid,
+    known::a_step_over_a_patched_cpuid_is_a_cpuid,
     hostile::no_system_call_instruction_of_the_platform_serves_a_guest,
     hostile::the_platforms_code_cannot_be_changed_by_its_own_guest,
     hostile::a_flood_of_forged_doorbells_is_only_a_flood_of_calls,

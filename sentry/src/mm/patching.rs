@@ -6,15 +6,22 @@
 //! `/proc/PID/maps` does not show and that yield to the guest: whatever it maps, unmaps or protects there, or in
 //! patched code, first restores the code as it was.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use usk_abi::Errno;
 use usk_abi::mm::PAGE_SIZE;
-use usk_platform::{GuestThread, MapFlags, MemoryOp, PatchRequest, Protection};
+use usk_platform::trap::KnownPatch;
+use usk_platform::{GuestThread, Layout, MapFlags, MemoryOp, PatchRequest, Protection};
 
+use crate::Kernel;
+use crate::mm::FileBacking;
+use crate::mm::known_code::Patches;
 use crate::mm::mm::{Mm, State, apply};
+use crate::mm::slow_sites::SlowCalls;
 use crate::mm::vma::{Backing, Vma, VmaFlags};
 
 /// Size of an area of trampolines in bytes.
@@ -25,6 +32,8 @@ const MAX_AREAS: usize = 64;
 const REACH: u64 = 0x7000_0000;
 /// Access to trampolines, and to the code that may be patched.
 const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
+/// Access while they are written.
+const ALL: Protection = Protection { read: true, write: true, execute: true };
 /// How often to look again for threads that were just about to enter guest code.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -35,14 +44,100 @@ impl Mm {
         let site = thread.patchable_site().ok_or(Errno::EOPNOTSUPP)?;
         let mut state = self.state.lock();
         let vma = state.tree.find(site).ok_or(Errno::EOPNOTSUPP)?;
-        let is_file = matches!(vma.backing, Backing::File(_)) && !vma.shared;
-        if !is_file || vma.protection != READ_EXECUTE {
+        if !is_patchable(vma) {
             return Err(Errno::EOPNOTSUPP);
         }
         let text = vma.start..vma.end;
-        let trampolines = self.area_near(&mut state, thread, &text)?;
+        let trampolines = match area_near(&mut state, &self.layout, &text)? {
+            Area::Old(area) => area,
+            Area::New(area) => {
+                apply(thread, &[map_area(&area, READ_EXECUTE)])?;
+                state.record_area(&area);
+                area
+            }
+        };
         let _stopped = self.stop_threads();
         thread.patch(&PatchRequest { text, trampolines })
+    }
+
+    /// Patches what is known of the code that has just been mapped in a range, and in which nobody runs yet. Code that cannot
+    /// be patched stays as it is.
+    pub fn patch_known_code(&self, thread: &mut dyn GuestThread, kernel: &Kernel, range: Range<u64>) {
+        if !thread.patches_code() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let mut texts = Vec::new();
+        for vma in state.tree.overlapping(range.start, range.end).filter(|vma| is_patchable(vma)) {
+            let Backing::File(backing) = &vma.backing else { continue };
+            if let Some(patches) = kernel.known_code.patches(backing.identity) {
+                texts.push((vma.start..vma.end, vma.offset, backing.identity, patches));
+            }
+        }
+        for (text, offset, identity, patches) in texts {
+            match self.patch_text(&mut state, thread, text.clone(), offset, &patches) {
+                Ok(()) if thread.is_patched(&text) => {}
+                Ok(()) => kernel.known_code.forget(identity),
+                Err(error) => tracing::debug!(start = text.start, %error, "code stays as it is"),
+            }
+        }
+    }
+
+    fn patch_text(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        text: Range<u64>,
+        offset: u64,
+        patches: &Patches,
+    ) -> Result<(), Errno> {
+        let pages = |patch: &Arc<KnownPatch>| {
+            let range = patch.range();
+            (range.start & !(PAGE_SIZE - 1), range.end.next_multiple_of(PAGE_SIZE))
+        };
+        let end = offset + (text.end - text.start);
+        let first = patches.iter().map(|patch| pages(patch).0).min().map_or(end, |first| first.max(offset));
+        let last = patches.iter().map(|patch| pages(patch).1).max().map_or(offset, |last| last.min(end));
+        if first >= last {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let code = text.start + (first - offset)..text.start + (last - offset);
+        let area = area_near(state, &self.layout, &text)?;
+        let (trampolines, open_area) = match &area {
+            Area::Old(area) => (area, protect(area, ALL)),
+            Area::New(area) => (area, map_area(area, ALL)),
+        };
+        let opened = thread.apply(&[open_area, protect(&code, ALL)]);
+        if matches!(area, Area::New(_)) && !matches!(opened, Err((0, _))) {
+            state.record_area(trampolines);
+        }
+        let request = PatchRequest { text, trampolines: trampolines.clone() };
+        let patched = match opened {
+            Ok(()) => thread.patch_known(&request, offset, patches),
+            Err((_, error)) => Err(error),
+        };
+        // In any case: what could not be opened is as it was.
+        apply(thread, &[protect(trampolines, READ_EXECUTE), protect(&code, READ_EXECUTE)])?;
+        patched
+    }
+
+    /// The program ends: what it has called slowly is worth knowing for the next.
+    pub(crate) fn learn_slow_calls(&self, kernel: &Kernel) {
+        let calls = self.slow_sites.lock().take();
+        if calls.is_empty() {
+            return;
+        }
+        let state = self.state.lock();
+        let mut by_file: BTreeMap<(u64, u64), (&FileBacking, Vec<(u64, SlowCalls, &Vma)>)> = BTreeMap::new();
+        for (site, calls) in calls {
+            let Some(vma) = state.tree.find(site).filter(|vma| is_patchable(vma)) else { continue };
+            let Backing::File(backing) = &vma.backing else { continue };
+            let (_, list) = by_file.entry(backing.identity).or_insert_with(|| (backing, Vec::new()));
+            list.push((site, calls, vma));
+        }
+        for (backing, calls) in by_file.into_values() {
+            kernel.known_code.learn(backing, &calls);
+        }
     }
 
     /// Restores all code in a range, and all code whose trampolines lie there, and frees the range of trampolines: for
@@ -68,44 +163,6 @@ impl Mm {
             state.trampolines.retain(|other| *other != area);
         }
         Ok(())
-    }
-
-    /// An area of trampolines that is near all of `text`.
-    fn area_near(
-        &self,
-        state: &mut State,
-        thread: &mut dyn GuestThread,
-        text: &Range<u64>,
-    ) -> Result<Range<u64>, Errno> {
-        let low = text.end.saturating_sub(REACH).max(self.layout.guest_start);
-        let high = text.start.saturating_add(REACH).min(self.layout.guest_end);
-        if let Some(area) = state.trampolines.iter().find(|area| area.start >= low && area.end <= high) {
-            return Ok(area.clone());
-        }
-        if state.trampolines.len() == MAX_AREAS || low >= text.start || high <= text.end {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        let below = state.tree.gap_from_top(AREA_SIZE, PAGE_SIZE, low, text.start);
-        let start = below
-            .or_else(|| state.tree.gap_from_bottom(AREA_SIZE, text.end, high))
-            .ok_or(Errno::EOPNOTSUPP)?;
-        let area = start..start + AREA_SIZE;
-        state.check_map_count(1)?;
-        let flags = MapFlags { populate: false, no_reserve: true };
-        let (length, protection) = (AREA_SIZE, READ_EXECUTE);
-        apply(thread, &[MemoryOp::MapAnonymous { address: start, length, protection, flags }])?;
-        state.tree.insert(Vma {
-            start: area.start,
-            end: area.end,
-            protection,
-            max_protection: protection,
-            shared: false,
-            backing: Backing::Trampolines,
-            offset: start,
-            flags: VmaFlags::empty(),
-        });
-        state.trampolines.push(area.clone());
-        Ok(area)
     }
 
     /// Gets all threads of this address space out of guest code and keeps them out. The caller is not in guest code
@@ -141,6 +198,62 @@ impl Mm {
     pub(crate) fn await_start(&self) {
         drop(self.state.lock());
     }
+}
+
+/// Room for trampolines.
+enum Area {
+    /// That is mapped.
+    Old(Range<u64>),
+    /// That is free.
+    New(Range<u64>),
+}
+
+/// An area of trampolines that is near all of `text`.
+fn area_near(state: &mut State, layout: &Layout, text: &Range<u64>) -> Result<Area, Errno> {
+    let low = text.end.saturating_sub(REACH).max(layout.guest_start);
+    let high = text.start.saturating_add(REACH).min(layout.guest_end);
+    if let Some(area) = state.trampolines.iter().find(|area| area.start >= low && area.end <= high) {
+        return Ok(Area::Old(area.clone()));
+    }
+    if state.trampolines.len() == MAX_AREAS || low >= text.start || high <= text.end {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let below = state.tree.gap_from_top(AREA_SIZE, PAGE_SIZE, low, text.start);
+    let start =
+        below.or_else(|| state.tree.gap_from_bottom(AREA_SIZE, text.end, high)).ok_or(Errno::EOPNOTSUPP)?;
+    state.check_map_count(1)?;
+    Ok(Area::New(start..start + AREA_SIZE))
+}
+
+fn map_area(area: &Range<u64>, protection: Protection) -> MemoryOp<'static> {
+    let flags = MapFlags { populate: false, no_reserve: true };
+    MemoryOp::MapAnonymous { address: area.start, length: AREA_SIZE, protection, flags }
+}
+
+fn protect(range: &Range<u64>, protection: Protection) -> MemoryOp<'static> {
+    MemoryOp::Protect { address: range.start, length: range.end - range.start, protection }
+}
+
+impl State {
+    /// Records an area that has been mapped.
+    fn record_area(&mut self, area: &Range<u64>) {
+        self.tree.insert(Vma {
+            start: area.start,
+            end: area.end,
+            protection: READ_EXECUTE,
+            max_protection: READ_EXECUTE,
+            shared: false,
+            backing: Backing::Trampolines,
+            offset: area.start,
+            flags: VmaFlags::empty(),
+        });
+        self.trampolines.push(area.clone());
+    }
+}
+
+/// Whether code of a mapping may be patched.
+fn is_patchable(vma: &Vma) -> bool {
+    matches!(vma.backing, Backing::File(_)) && !vma.shared && vma.protection == READ_EXECUTE
 }
 
 /// All threads of an address space are out of guest code, until this is dropped.

@@ -57,8 +57,11 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     } else {
         old_mm
     };
-    mm.slow_sites.lock().clear();
+    mm.learn_slow_calls(&task.kernel);
     let committed = request.image.commit(&mut *current.thread, &mm);
+    if committed.is_ok() {
+        patch_image(current, &request.image, &mm);
+    }
     reset_attributes(current, &request);
     exit::complete_vfork(&task);
     // The old program is gone, so a failure can only end the process.
@@ -72,6 +75,17 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     }
     current.keep_registers = true;
     Ok(0)
+}
+
+/// Patches what is known of the new program's code.
+fn patch_image(current: &mut Current, image: &PreparedImage, mm: &Mm) {
+    let kernel = current.task.kernel.clone();
+    if let Some(loader) = &image.interpreter
+        && current.thread.patches_code()
+    {
+        kernel.known_code.look_at_loader(loader);
+    }
+    mm.patch_known_code(&mut *current.thread, &kernel, 0..u64::MAX);
 }
 
 /// Empty memory for a program.

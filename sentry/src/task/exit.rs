@@ -28,6 +28,9 @@ pub(crate) fn leave(current: Current) {
     let Current { task, thread, .. } = current;
     task.runner.store(None);
     drop(thread);
+    if task.mm().users() == 1 {
+        task.mm().learn_slow_calls(&task.kernel);
+    }
     task.mm().leave(&task);
     unlink_thread(&task, status, usage);
 }

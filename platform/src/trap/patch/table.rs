@@ -33,12 +33,22 @@ pub(in crate::trap) struct Site {
     places: Vec<(u64, u64)>,
     /// The boundary inside the overwritten bytes, and its copy.
     boundary: Option<(u64, u64)>,
+    /// Of a `cpuid`: where in the trampoline its answer has begun to be loaded, the answer, and where the code goes on.
+    answer: Option<(u64, [u32; 4], u64)>,
 }
 
 impl Site {
     /// The original address for one in the trampoline.
     pub(in crate::trap) fn original(&self, address: u64) -> Option<u64> {
         self.places.iter().find(|&&(place, _)| place == address).map(|&(_, original)| original)
+    }
+
+    /// The answer to the site's `cpuid` and where the code goes on, if part of it may be loaded at `address`.
+    pub(in crate::trap) fn answered(&self, address: u64) -> Option<([u32; 4], u64)> {
+        let end = self.cell + self.code.len() as u64;
+        self.answer
+            .filter(|&(begin, ..)| (begin..end).contains(&address))
+            .map(|(_, answer, resume)| (answer, resume))
     }
 
     fn is_in(&self, range: &Range<u64>) -> bool {
@@ -54,6 +64,9 @@ impl Site {
         if let Some((address, bytes)) = &plan.before {
             places.push((place(&code), *address));
             code.extend_from_slice(bytes);
+        }
+        if let Some(answer) = plan.answer {
+            return Site::build_answer(plan, original, cell, (code, answer));
         }
         // Both are thirteen bytes long; two words follow, aligned, because the guest may have alignment checks on.
         let padding = (code.len() + 13).next_multiple_of(8) - (code.len() + 13);
@@ -97,6 +110,42 @@ impl Site {
             code,
             places,
             boundary,
+            answer: None,
+        })
+    }
+
+    /// Lays out the trampoline of a `cpuid`: after `code`, what the answer is and where it goes on.
+    fn build_answer(
+        plan: &Plan,
+        original: [u8; JUMP_LENGTH as usize],
+        cell: u64,
+        (mut code, answer): (Vec<u8>, [u32; 4]),
+    ) -> Option<Site> {
+        // mov eax, …; mov ebx, …; mov ecx, …; mov edx, …
+        const LOADS: [u8; 4] = [0xb8, 0xbb, 0xb9, 0xba];
+        const LOAD_LENGTH: u64 = 5;
+        // The first instruction has not been executed yet, or it has and is not executed again: a guest that steps through
+        // its code must come forward. Where it clears ecx only flags have changed then, as they are meant to.
+        let places = vec![(cell, plan.start)];
+        let begun = cell + if code.is_empty() { LOAD_LENGTH } else { code.len() as u64 };
+        for (load, value) in LOADS.into_iter().zip(answer) {
+            code.push(load);
+            code.extend(value.to_le_bytes());
+        }
+        let back = displacement(cell + code.len() as u64 + JUMP_LENGTH, plan.resume)?;
+        code.push(0xe9);
+        code.extend(back.to_le_bytes());
+        let [a, b, c, d] = displacement(plan.start + JUMP_LENGTH, cell)?.to_le_bytes();
+        Some(Site {
+            syscall: plan.syscall,
+            start: plan.start,
+            original,
+            jump: [0xe9, a, b, c, d],
+            cell,
+            code,
+            places,
+            boundary: None,
+            answer: Some((begun, answer, plan.resume)),
         })
     }
 }
@@ -160,10 +209,11 @@ impl PatchTable {
     }
 
     /// Records a site.
-    pub(in crate::trap) fn insert(&mut self, site: Site) {
+    pub(in crate::trap) fn insert(&mut self, site: Site) -> Arc<Site> {
         let site = Arc::new(site);
         self.by_start.insert(site.start, Arc::clone(&site));
-        self.by_cell.insert(site.cell, site);
+        self.by_cell.insert(site.cell, Arc::clone(&site));
+        site
     }
 
     /// The sites whose code or trampoline lies in a range.
@@ -249,6 +299,28 @@ mod tests {
         table.remove(&gone);
         assert_ne!(table.generation(), generation);
         assert!(table.by_trampoline(cell).is_none());
+    }
+
+    #[test]
+    fn the_trampoline_of_a_cpuid_answers_it_as_a_whole() {
+        let plan = Plan {
+            syscall: 0x40_0007,
+            start: 0x40_0000,
+            before: Some((0x40_0005, vec![0x31, 0xc9])),
+            after: Vec::new(),
+            resume: 0x40_0009,
+            answer: Some([1, 2, 3, 4]),
+        };
+        let site = PatchTable::default().lay_out(&plan, [0; 5], AREA).expect("room");
+        let cell = site.cell;
+        assert_eq!((site.original(cell), site.answered(cell)), (Some(0x40_0000), None));
+        let end = cell + site.code.len() as u64;
+        for address in cell + 2..end {
+            assert_eq!(site.answered(address), Some(([1, 2, 3, 4], 0x40_0009)));
+        }
+        assert_eq!(site.answered(end), None);
+        let back = i32::from_le_bytes(site.code[site.code.len() - 4..].try_into().unwrap());
+        assert_eq!(end.wrapping_add_signed(back.into()), 0x40_0009);
     }
 
     #[test]
