@@ -8,7 +8,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
-use crate::trap::KnownPatch;
+use crate::trap::CodeImage;
 
 /// Makes address spaces. One platform serves one sandbox.
 pub trait Platform: Send + Sync {
@@ -139,14 +139,15 @@ pub trait GuestThread: Send {
         false
     }
 
-    /// Patches what is known of the code in `request.text`, where a file has just been mapped from its byte `offset` on:
-    /// wherever the code is what the patch was made for. Only before anybody runs there, and while text and trampolines
-    /// can be written. `EFAULT` if they cannot: then nothing has changed.
+    /// Writes a file's patched code over the code in `request.text`, where the file has just been mapped from its byte `offset`
+    /// on; [`PatchRequest::trampolines`] is where the image wants them. Only before anybody runs there, and while text and
+    /// trampolines can be written. `ESTALE` if the code is not what the image was made of, `EFAULT` if it cannot be
+    /// written: then nothing has changed.
     fn patch_known(
         &mut self,
         _request: &PatchRequest,
         _offset: u64,
-        _known: &[Arc<KnownPatch>],
+        _image: &Arc<CodeImage>,
     ) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }

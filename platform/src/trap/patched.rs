@@ -8,13 +8,12 @@ use usk_abi::Errno;
 
 use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
-use crate::host::MAX_PIECES;
 use crate::interface::{AddressSpace, ExitReason, GuestThread, MemoryOp, PatchRequest, Protection, Trap};
 use crate::stub::geometry::*;
 use crate::stub::image::{entry, patched, site};
 
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
-use super::patch::{Code, KnownPatch, MAX_REACH, Plan, Site};
+use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
 use super::thread::{Ring, Thread};
 
 const PAGE: u64 = 4096;
@@ -233,11 +232,11 @@ impl Thread {
             return Place::Resumes(raw);
         }
         let site = patches.by_trampoline(raw.rip);
-        if let Some((answer, rip)) = site.and_then(|site| site.answered(raw.rip)) {
+        if let Some((answer, rip)) = site.as_ref().and_then(|site| site.answered(raw.rip)) {
             let [rax, rbx, rcx, rdx] = answer.map(u64::from);
             return Place::Guest(Registers { rax, rbx, rcx, rdx, rip, ..raw });
         }
-        let original = site.and_then(|site| site.original(raw.rip));
+        let original = site.as_ref().and_then(|site| site.original(raw.rip));
         match original {
             Some(rip) if is_step && site.is_some_and(|site| site.syscall == rip) => {
                 step_over(Registers { rip, ..raw })
@@ -299,43 +298,36 @@ impl Thread {
     }
 
     /// See [`GuestThread::patch_known`].
-    pub(super) fn patch_known_sites(
+    pub(super) fn write_image(
         &mut self,
         request: &PatchRequest,
         offset: u64,
-        known: &[Arc<KnownPatch>],
+        image: &Arc<CodeImage>,
     ) -> Result<(), Errno> {
         let PatchRequest { text, trampolines } = request;
-        let end = offset.checked_add(text.end.saturating_sub(text.start)).ok_or(Errno::EINVAL)?;
-        let distance = text.start.wrapping_sub(offset);
-        let is_inside = |range: Range<u64>| range.start >= offset && range.end <= end;
-        let known: Vec<_> =
-            known.iter().filter(|patch| is_inside(patch.range())).take(MAX_PIECES / 2).collect();
-        let places: Vec<(u64, usize)> = known
-            .iter()
-            .map(|patch| (patch.evidence.start.wrapping_add(distance), patch.evidence.bytes.len()))
-            .collect();
+        let base = text.start.checked_sub(offset).ok_or(Errno::EINVAL)?;
+        let needed = image.range();
+        let is_inside = needed.start >= offset
+            && needed.end - offset <= text.end.saturating_sub(text.start)
+            && base.checked_sub(CodeImage::AREA_SIZE) == Some(trampolines.start)
+            && trampolines.end == base;
+        if !is_inside {
+            return Err(Errno::EINVAL);
+        }
+        let places: Vec<_> = image.originals().map(|(offset, page)| (base + offset, page.len())).collect();
         let found = self.space.read_pieces(&places)?;
-        let mut sites: Vec<Arc<Site>> = Vec::new();
-        let mut table = self.space.patches().write();
-        for (patch, bytes) in known.iter().zip(&found) {
-            let start = patch.plan.start;
-            let original = patch.evidence.at(start..start + 5).and_then(|bytes| bytes.try_into().ok());
-            // The file has changed, or this is not what it was taken for.
-            let (Some(original), true) = (original, *bytes == patch.evidence.bytes) else { continue };
-            if let Some(site) = table.lay_out(&patch.plan.moved_by(distance), original, trampolines.clone()) {
-                sites.push(table.insert(site));
-            }
+        if !image.originals().zip(&found).all(|((_, page), found)| found == page) {
+            return Err(Errno::ESTALE);
         }
-        let cells = sites.iter().map(|site| (site.cell, &site.code[..]));
-        let jumps = sites.iter().map(|site| (site.start, &site.jump[..]));
-        if self.space.write_pieces(&cells.chain(jumps).collect::<Vec<_>>()) {
-            return Ok(());
+        let cells = [(trampolines.start, image.cells())];
+        let pages = image.patched().map(|(offset, page)| (base + offset, page));
+        if !self.space.write_pieces(&cells.into_iter().chain(pages).collect::<Vec<_>>()) {
+            // What was written of the code goes; trampolines that nobody jumps to do no harm.
+            image.originals().for_each(|(offset, page)| _ = self.space.write(base + offset, page));
+            return Err(Errno::EFAULT);
         }
-        // What was written of the jumps goes; trampolines that nobody jumps to do no harm.
-        table.remove(&sites);
-        sites.iter().for_each(|site| _ = self.space.write(site.start, &site.original));
-        Err(Errno::EFAULT)
+        self.space.patches().write().insert_image(CodeImage::distance(base), Arc::clone(image));
+        Ok(())
     }
 
     /// See [`GuestThread::unpatch`].

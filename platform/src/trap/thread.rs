@@ -24,7 +24,7 @@ use super::frame::{Frame, is_fault};
 use super::handover::Handover;
 use super::kick::Handle;
 use super::parked::Parked;
-use super::patch::KnownPatch;
+use super::patch::CodeImage;
 use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
 use super::space::Space;
 use super::windows::Slot;
@@ -661,9 +661,9 @@ impl GuestThread for Thread {
         &mut self,
         request: &PatchRequest,
         offset: u64,
-        known: &[Arc<KnownPatch>],
+        image: &Arc<CodeImage>,
     ) -> Result<(), Errno> {
-        self.patch_known_sites(request, offset, known)
+        self.write_image(request, offset, image)
     }
 
     fn is_patched(&self, range: &Range<u64>) -> bool {

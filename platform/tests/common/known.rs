@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_abi::Errno;
-use usk_platform::trap::KnownPatch;
+use usk_platform::trap::{CodeImage, KnownPatch};
 use usk_platform::{MemoryOp, PatchRequest, Platform, Protection, Trap};
 
 use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, guest_code, map};
 
-const AREA: u64 = CODE + 0x1_0000;
-const AREA_SIZE: u64 = 0x1_0000;
+const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
+/// Where trampolines go: right before where the file's first byte would be.
+const AREA: u64 = CODE - OFFSET - AREA_SIZE;
 const ALL: Protection = Protection { read: true, write: true, execute: true };
 /// Where in its file the code is.
 const OFFSET: u64 = 0x3000;
@@ -33,10 +34,17 @@ guest_code!(asks_and_checks:
 /// What is known of code: its calls, all with number 39, and its `cpuid`s.
 fn known(code: &[u8]) -> Vec<Arc<KnownPatch>> {
     let is_call = |at: &usize| code[*at..*at + 2] == [0x0f, 0x05];
-    let calls = (0..code.len() - 1)
-        .filter(is_call)
-        .filter_map(|at| KnownPatch::call(OFFSET, code, OFFSET + at as u64, 39));
+    let call = |at: usize| KnownPatch::call(OFFSET, code, OFFSET + at as u64, 39);
+    let calls = (0..code.len() - 1).filter(is_call).filter_map(call);
     KnownPatch::cpuids(OFFSET, code).into_iter().chain(calls).map(Arc::new).collect()
+}
+
+/// A file whose only code page begins with this.
+fn image(code: &[u8]) -> Arc<CodeImage> {
+    let mut page = [0; PAGE as usize];
+    page[..code.len()].copy_from_slice(code);
+    let image = CodeImage::new(&known(code), &mut |offset| (offset == OFFSET).then_some(page));
+    Arc::new(image.expect("something is known"))
 }
 
 fn request() -> PatchRequest {
@@ -51,12 +59,12 @@ fn protect(guest: &mut Guest, protection: Protection) {
 }
 
 /// A guest whose code has been patched, where the platform does, before it runs.
-fn patched(platform: &dyn Platform, code: &[u8], known: &[Arc<KnownPatch>]) -> Guest {
+fn patched(platform: &dyn Platform, code: &[u8]) -> Guest {
     let mut guest = Guest::new(platform, code);
     guest.apply(&[map(AREA, AREA_SIZE, READ_EXECUTE)]);
     protect(&mut guest, ALL);
     let expected = if guest.thread.patches_code() { Ok(()) } else { Err(Errno::EOPNOTSUPP) };
-    assert_eq!(guest.thread.patch_known(&request(), OFFSET, known), expected);
+    assert_eq!(guest.thread.patch_known(&request(), OFFSET, &image(code)), expected);
     protect(&mut guest, READ_EXECUTE);
     guest
 }
@@ -68,9 +76,7 @@ fn is_as_it_was(guest: &Guest, code: &[u8]) -> bool {
 }
 
 pub(crate) fn known_code_is_patched_before_it_runs(platform: &dyn Platform) {
-    let patches = known(known_calls());
-    assert_eq!(patches.len(), 1);
-    let mut guest = patched(platform, known_calls(), &patches);
+    let mut guest = patched(platform, known_calls());
     assert_eq!(is_as_it_was(&guest, known_calls()), !guest.thread.patches_code());
     for _ in 0..3 {
         assert_eq!(guest.syscall(), 39);
@@ -83,42 +89,48 @@ pub(crate) fn known_code_is_patched_before_it_runs(platform: &dyn Platform) {
 }
 
 pub(crate) fn code_that_is_not_what_is_known_stays_as_it_is(platform: &dyn Platform) {
-    let patches = known(asks());
-    assert_eq!(patches.len(), 3);
-    // Each byte that a patch could have been decided by; and other code altogether.
-    for at in (0..asks().len()).step_by(3) {
-        let mut changed = asks().to_vec();
-        changed[at] ^= 1;
-        let guest = patched(platform, &changed, &patches);
-        for patch in &patches {
-            let range = patch.range();
-            if range.contains(&(OFFSET + at as u64)) {
-                let site = patch.site() - OFFSET + CODE;
-                assert!(!guest.thread.is_patched(&(site - 7..site)), "byte {at}");
-            }
-        }
-    }
-    let guest = patched(platform, known_calls(), &patches);
-    assert!(is_as_it_was(&guest, known_calls()));
-    // Ranges that do not lie in the mapping.
+    assert_eq!(known(asks()).len(), 3);
+    let image = image(asks());
     let mut guest = Guest::new(platform, asks());
     guest.apply(&[map(AREA, AREA_SIZE, ALL)]);
     protect(&mut guest, ALL);
-    for offset in [0, OFFSET - PAGE, OFFSET + PAGE, u64::MAX - PAGE, u64::MAX] {
-        let _ = guest.thread.patch_known(&request(), offset, &patches);
-        assert!(is_as_it_was(&guest, asks()));
+    // Whatever byte of the page is another.
+    for at in (0..PAGE).step_by(97) {
+        let [byte] = guest.read(CODE + at);
+        guest.space.write(CODE + at, &[byte ^ 1]);
+        let mut before = vec![0; PAGE as usize];
+        guest.space.read(CODE, &mut before);
+        assert!(guest.thread.patch_known(&request(), OFFSET, &image).is_err());
+        let mut after = vec![0; PAGE as usize];
+        guest.space.read(CODE, &mut after);
+        assert_eq!(before, after, "byte {at}");
+        guest.space.write(CODE + at, &[byte]);
     }
+    // Ranges that do not belong together, or do not lie in the mapping.
+    for offset in [0, OFFSET - PAGE, OFFSET + PAGE, u64::MAX - PAGE, u64::MAX] {
+        assert!(guest.thread.patch_known(&request(), offset, &image).is_err());
+    }
+    let elsewhere = PatchRequest { trampolines: AREA + PAGE..AREA + AREA_SIZE, ..request() };
+    let short = PatchRequest { text: CODE..CODE + 100, ..request() };
+    for request in [elsewhere, short] {
+        assert!(guest.thread.patch_known(&request, OFFSET, &image).is_err());
+    }
+    assert!(is_as_it_was(&guest, asks()));
+    assert!(!guest.thread.is_patched(&(AREA..CODE + PAGE)));
+    let is_patched = guest.thread.patch_known(&request(), OFFSET, &image).is_ok();
+    assert_eq!(is_patched, guest.thread.patches_code());
+    assert_eq!(guest.thread.is_patched(&(AREA..CODE + PAGE)), is_patched);
 }
 
 pub(crate) fn code_that_cannot_be_written_stays_as_it_is(platform: &dyn Platform) {
-    let patches = known(asks());
+    let image = image(asks());
     for (code, area) in [(READ_EXECUTE, ALL), (ALL, READ_EXECUTE), (READ_EXECUTE, READ_EXECUTE)] {
         let mut guest = Guest::new(platform, asks());
         guest.apply(&[
             map(AREA, AREA_SIZE, area),
             MemoryOp::Protect { address: CODE, length: PAGE, protection: code },
         ]);
-        assert!(guest.thread.patch_known(&request(), OFFSET, &patches).is_err());
+        assert!(guest.thread.patch_known(&request(), OFFSET, &image).is_err());
         assert!(is_as_it_was(&guest, asks()));
         assert!(!guest.thread.is_patched(&(CODE..CODE + PAGE)));
         assert_eq!(guest.syscall(), 39);
@@ -127,7 +139,7 @@ pub(crate) fn code_that_cannot_be_written_stays_as_it_is(platform: &dyn Platform
 
 pub(crate) fn cpuid_answers_what_the_processor_does(platform: &dyn Platform) {
     let mut plain = Guest::new(platform, asks());
-    let mut guest = patched(platform, asks(), &known(asks()));
+    let mut guest = patched(platform, asks());
     for guest in [&mut plain, &mut guest] {
         guest.syscall();
         guest.syscall();
@@ -140,10 +152,8 @@ pub(crate) fn cpuid_answers_what_the_processor_does(platform: &dyn Platform) {
 
 pub(crate) fn kicks_never_tear_a_cpuid(platform: &dyn Platform) {
     let ask = std::arch::x86_64::__cpuid_count;
-    let patches = KnownPatch::cpuids(OFFSET, asks_and_checks());
-    assert_eq!(patches.len(), 2);
-    let patches: Vec<_> = patches.into_iter().map(Arc::new).collect();
-    let mut guest = patched(platform, asks_and_checks(), &patches);
+    assert_eq!(known(asks_and_checks()).len(), 2);
+    let mut guest = patched(platform, asks_and_checks());
     let (vendor, features) = (ask(0, 0), ask(7, 0));
     let registers = guest.thread.registers_mut();
     (registers.rdi, registers.r12) = (0, vendor.eax.into());
@@ -169,7 +179,7 @@ pub(crate) fn kicks_never_tear_a_cpuid(platform: &dyn Platform) {
 
 pub(crate) fn a_step_over_a_patched_cpuid_is_a_cpuid(platform: &dyn Platform) {
     const TRAP_FLAG: u64 = 0x100;
-    let mut guest = patched(platform, asks(), &known(asks()));
+    let mut guest = patched(platform, asks());
     let mut plain = Guest::new(platform, asks());
     plain.syscall();
     guest.thread.registers_mut().rflags |= TRAP_FLAG;

@@ -3,7 +3,7 @@
 //! A program that runs for a millisecond ends before any of its call sites has paid for a patch, and its loader has made the same
 //! calls from the same places in every program before it. So traps are also counted by file, over all programs; and in
 //! dynamic loaders the `cpuid` instructions are looked for, which never trap. What is found is patched as soon as the
-//! file is mapped for execution: one list of host calls and one copy each way, some 15 µs, however many sites.
+//! file is mapped for execution: whole pages are compared and written, some 25 µs however many sites there are.
 //!
 //! Only the file's bytes decide (see [`KnownPatch`]), and they must be found again in the mapping: a guest's calls only
 //! draw attention to a place.
@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use usk_abi::mm::PAGE_SIZE;
 use usk_platform::host;
-use usk_platform::trap::KnownPatch;
+use usk_platform::trap::{CodeImage, KnownPatch};
 
 use crate::loader::LoadableFile;
 use crate::mm::slow_sites::{SlowCalls, THRESHOLD};
@@ -34,9 +34,6 @@ const NEIGHBOURHOOD: u64 = 128;
 /// address spaces).
 const ENDINGS: [u64; 2] = [60, 231];
 
-/// Patches, ready to be applied.
-pub(in crate::mm) type Patches = Arc<[Arc<KnownPatch>]>;
-
 /// A sandbox's.
 #[derive(Default)]
 pub(crate) struct KnownCode(Mutex<HashMap<(u64, u64), FileCode>>);
@@ -49,7 +46,10 @@ struct FileCode {
     sites: HashMap<u64, Site>,
     /// The patches of `cpuid`s, once they have been looked for.
     cpuids: Option<Vec<Arc<KnownPatch>>>,
-    patches: Patches,
+    /// What is written wherever it is mapped.
+    image: Option<Arc<CodeImage>>,
+    /// How many patches the image was made of.
+    patches: usize,
 }
 
 /// A site by its offset in the file.
@@ -69,10 +69,9 @@ enum Outcome {
 }
 
 impl KnownCode {
-    /// What is known of a file.
-    pub(in crate::mm) fn patches(&self, identity: (u64, u64)) -> Option<Patches> {
-        let files = self.0.lock();
-        files.get(&identity).filter(|file| !file.patches.is_empty()).map(|file| file.patches.clone())
+    /// What is written where a file is mapped for execution.
+    pub(in crate::mm) fn image(&self, identity: (u64, u64)) -> Option<Arc<CodeImage>> {
+        self.0.lock().get(&identity)?.image.clone()
     }
 
     /// The file's code is not what it was.
@@ -97,7 +96,7 @@ impl KnownCode {
         }
         self.with_file(backing.identity, |file| {
             file.cpuids = Some(found);
-            file.publish();
+            file.publish(backing);
         });
     }
 
@@ -121,7 +120,7 @@ impl KnownCode {
                     known.patch = plan(backing, text, offset, number);
                 }
             }
-            file.publish();
+            file.publish(backing);
         });
     }
 
@@ -135,8 +134,8 @@ impl KnownCode {
 }
 
 impl FileCode {
-    /// Puts together what is to be patched.
-    fn publish(&mut self) {
+    /// Puts together what is to be written.
+    fn publish(&mut self, backing: &FileBacking) {
         let mut patches: Vec<_> = self.cpuids.iter().flatten().cloned().collect();
         let known = |site: &Site| match &site.patch {
             Outcome::Known(patch) => Some((site.calls, patch.clone())),
@@ -144,12 +143,13 @@ impl FileCode {
         };
         let calls: Vec<_> = self.sites.values().filter_map(known).collect();
         let saved: u32 = calls.iter().map(|(calls, _)| calls / self.programs.max(1)).sum();
-        // A file that is patched in any case bears more.
+        // A file that is written to in any case bears more.
         if saved >= WORTH || !patches.is_empty() {
             patches.extend(calls.into_iter().map(|(_, patch)| patch));
         }
-        if patches.len() != self.patches.len() {
-            self.patches = patches.into();
+        if patches.len() != self.patches {
+            self.patches = patches.len();
+            self.image = CodeImage::new(&patches, &mut |offset| read_page(backing, offset)).map(Arc::new);
         }
     }
 }
@@ -171,4 +171,11 @@ fn read(backing: &FileBacking, at: u64, length: u64) -> Vec<u8> {
     let count = host::read_at(&*backing.host, &mut bytes, at).unwrap_or(0);
     bytes.truncate(count);
     bytes
+}
+
+/// A page of a file as a mapping shows it.
+fn read_page(backing: &FileBacking, at: u64) -> Option<[u8; PAGE_SIZE as usize]> {
+    let mut page = [0; PAGE_SIZE as usize];
+    host::read_at(&*backing.host, &mut page, at).ok()?;
+    Some(page)
 }

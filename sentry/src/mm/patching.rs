@@ -14,18 +14,17 @@ use std::time::Duration;
 
 use usk_abi::Errno;
 use usk_abi::mm::PAGE_SIZE;
-use usk_platform::trap::KnownPatch;
+use usk_platform::trap::CodeImage;
 use usk_platform::{GuestThread, Layout, MapFlags, MemoryOp, PatchRequest, Protection};
 
 use crate::Kernel;
 use crate::mm::FileBacking;
-use crate::mm::known_code::Patches;
 use crate::mm::mm::{Mm, State, apply};
 use crate::mm::slow_sites::SlowCalls;
 use crate::mm::vma::{Backing, Vma, VmaFlags};
 
 /// Size of an area of trampolines in bytes.
-const AREA_SIZE: u64 = 64 << 10;
+const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
 /// Areas that an address space may have.
 const MAX_AREAS: usize = 64;
 /// How far from the code its trampolines may be: jumps reach two gigabytes, and both ends have a size.
@@ -70,55 +69,53 @@ impl Mm {
         let mut texts = Vec::new();
         for vma in state.tree.overlapping(range.start, range.end).filter(|vma| is_patchable(vma)) {
             let Backing::File(backing) = &vma.backing else { continue };
-            if let Some(patches) = kernel.known_code.patches(backing.identity) {
-                texts.push((vma.start..vma.end, vma.offset, backing.identity, patches));
+            if let Some(image) = kernel.known_code.image(backing.identity) {
+                texts.push((vma.start..vma.end, vma.offset, backing.identity, image));
             }
         }
-        for (text, offset, identity, patches) in texts {
-            match self.patch_text(&mut state, thread, text.clone(), offset, &patches) {
-                Ok(()) if thread.is_patched(&text) => {}
-                Ok(()) => kernel.known_code.forget(identity),
+        for (text, offset, identity, image) in texts {
+            match self.write_image(&mut state, thread, text.clone(), offset, &image) {
+                Ok(()) => {}
+                Err(Errno::ESTALE) => kernel.known_code.forget(identity),
                 Err(error) => tracing::debug!(start = text.start, %error, "code stays as it is"),
             }
         }
     }
 
-    fn patch_text(
+    fn write_image(
         &self,
         state: &mut State,
         thread: &mut dyn GuestThread,
         text: Range<u64>,
         offset: u64,
-        patches: &Patches,
+        image: &Arc<CodeImage>,
     ) -> Result<(), Errno> {
-        let pages = |patch: &Arc<KnownPatch>| {
-            let range = patch.range();
-            (range.start & !(PAGE_SIZE - 1), range.end.next_multiple_of(PAGE_SIZE))
-        };
-        let end = offset + (text.end - text.start);
-        let first = patches.iter().map(|patch| pages(patch).0).min().map_or(end, |first| first.max(offset));
-        let last = patches.iter().map(|patch| pages(patch).1).max().map_or(offset, |last| last.min(end));
-        if first >= last {
+        let base = text.start.checked_sub(offset).ok_or(Errno::EOPNOTSUPP)?;
+        let needed = base.saturating_add(image.range().start)..base.saturating_add(image.range().end);
+        let area = base.checked_sub(AREA_SIZE).ok_or(Errno::EOPNOTSUPP)?..base;
+        let is_possible = needed.start >= text.start
+            && needed.end <= text.end
+            && area.start >= self.layout.guest_start
+            && state.tree.is_free(area.start, area.end)
+            && state.trampolines.len() < MAX_AREAS;
+        if !is_possible {
             return Err(Errno::EOPNOTSUPP);
         }
-        let code = text.start + (first - offset)..text.start + (last - offset);
-        let area = area_near(state, &self.layout, &text)?;
-        let (trampolines, open_area) = match &area {
-            Area::Old(area) => (area, protect(area, ALL)),
-            Area::New(area) => (area, map_area(area, ALL)),
-        };
-        let opened = thread.apply(&[open_area, protect(&code, ALL)]);
-        if matches!(area, Area::New(_)) && !matches!(opened, Err((0, _))) {
-            state.record_area(trampolines);
+        // The code is split in three while part of it can be written.
+        state.check_map_count(3)?;
+        let opened = thread.apply(&[map_area(&area, ALL), protect(&needed, ALL)]);
+        if matches!(opened, Err((0, _))) {
+            return Err(Errno::ENOMEM);
         }
-        let request = PatchRequest { text, trampolines: trampolines.clone() };
-        let patched = match opened {
-            Ok(()) => thread.patch_known(&request, offset, patches),
+        state.record_area(&area);
+        let request = PatchRequest { text, trampolines: area.clone() };
+        let written = match opened {
+            Ok(()) => thread.patch_known(&request, offset, image),
             Err((_, error)) => Err(error),
         };
         // In any case: what could not be opened is as it was.
-        apply(thread, &[protect(trampolines, READ_EXECUTE), protect(&code, READ_EXECUTE)])?;
-        patched
+        apply(thread, &[protect(&area, READ_EXECUTE), protect(&needed, READ_EXECUTE)])?;
+        written
     }
 
     /// The program ends: what it has called slowly is worth knowing for the next.

@@ -13,10 +13,12 @@
 //! No thread of the address space may run while code is written. To everybody above the platform the code looks
 //! unpatched: instruction pointers in cells are told as those of the original code.
 
+mod image;
 mod known;
 mod plan;
 mod table;
 
+pub use image::CodeImage;
 pub use known::KnownPatch;
 pub(super) use plan::{Code, MAX_REACH, Plan};
 pub(super) use table::{PatchTable, Site};

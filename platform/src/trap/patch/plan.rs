@@ -60,7 +60,7 @@ impl Code {
                 pass += 1;
             }
         }
-        arrive > 2 * pass
+        arrive > pass
     }
 
     /// Whether code that is read from somewhat before has an instruction at `address` rather than one that ends at

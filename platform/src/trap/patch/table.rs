@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::image::CodeImage;
 use super::plan::{JUMP_LENGTH, Plan, SYSCALL_LENGTH};
 use crate::stub::image::entry;
 
@@ -51,6 +52,23 @@ impl Site {
             .map(|(_, answer, resume)| (answer, resume))
     }
 
+    /// The same site where its code and its trampoline are `distance` further on.
+    fn moved_by(&self, distance: u64) -> Site {
+        let there = |address: u64| address.wrapping_add(distance);
+        let both = |(a, b): (u64, u64)| (there(a), there(b));
+        Site {
+            syscall: there(self.syscall),
+            start: there(self.start),
+            original: self.original,
+            jump: self.jump,
+            cell: there(self.cell),
+            code: self.code.clone(),
+            places: self.places.iter().copied().map(both).collect(),
+            boundary: self.boundary.map(both),
+            answer: self.answer.map(|(begun, answer, resume)| (there(begun), answer, there(resume))),
+        }
+    }
+
     fn is_in(&self, range: &Range<u64>) -> bool {
         let overlaps = |start: u64, length: u64| start < range.end && start + length > range.start;
         overlaps(self.start, JUMP_LENGTH) || overlaps(self.cell, CELL_SIZE)
@@ -80,7 +98,9 @@ impl Site {
         code.extend((padding as u32).to_le_bytes());
         code.resize(code.len() + padding, 0xcc);
         code.extend(entry::patched().to_le_bytes());
-        code.extend((plan.syscall + SYSCALL_LENGTH).to_le_bytes());
+        // How far the original's successor is from here: the same wherever both are.
+        let here = place(&code) + 8;
+        code.extend((plan.syscall + SYSCALL_LENGTH).wrapping_sub(here).to_le_bytes());
         places.push((place(&code), plan.syscall));
         code.extend([0x0f, 0x05]);
         let mut boundary = None;
@@ -150,6 +170,27 @@ impl Site {
     }
 }
 
+impl CodeImage {
+    /// Whether it has a site in a range when it is written `distance` from where it has them.
+    fn has_site_in(&self, distance: u64, range: &Range<u64>) -> bool {
+        let is_near = |first: u64, last: u64| {
+            first.wrapping_add(distance) < range.end
+                && last.wrapping_add(distance).saturating_add(CELL_SIZE) > range.start
+        };
+        let ends =
+            |sites: &BTreeMap<u64, Arc<Site>>| Some((*sites.keys().next()?, *sites.keys().next_back()?));
+        let is_near = |sites| ends(sites).is_some_and(|(first, last)| is_near(first, last));
+        (is_near(&self.table.by_start) || is_near(&self.table.by_cell))
+            && self.table.sites().any(|site| {
+                let overlaps = |start: u64, length: u64| {
+                    let start = start.wrapping_add(distance);
+                    start < range.end && start.saturating_add(length) > range.start
+                };
+                overlaps(site.start, JUMP_LENGTH) || overlaps(site.cell, CELL_SIZE)
+            })
+    }
+}
+
 /// A jump's displacement, if it reaches.
 fn displacement(from: u64, to: u64) -> Option<i32> {
     i32::try_from(to.wrapping_sub(from) as i64).ok()
@@ -160,6 +201,8 @@ fn displacement(from: u64, to: u64) -> Option<i32> {
 pub(in crate::trap) struct PatchTable {
     by_start: BTreeMap<u64, Arc<Site>>,
     by_cell: BTreeMap<u64, Arc<Site>>,
+    /// Sites that were written together, and how far from where their image has them.
+    images: Vec<(u64, Arc<CodeImage>)>,
     /// Changes whenever a site goes: a thread on its way back through a trampoline must look.
     generation: u64,
 }
@@ -171,22 +214,39 @@ impl PatchTable {
     }
 
     /// The site whose trampoline holds `address`.
-    pub(in crate::trap) fn by_trampoline(&self, address: u64) -> Option<&Arc<Site>> {
-        self.by_cell.get(&(address & !(CELL_SIZE - 1)))
+    pub(in crate::trap) fn by_trampoline(&self, address: u64) -> Option<Arc<Site>> {
+        let own = self.by_cell.get(&(address & !(CELL_SIZE - 1))).cloned();
+        own.or_else(|| {
+            let there = |(distance, image): &(u64, Arc<CodeImage>)| {
+                let site = image.table.by_trampoline(address.wrapping_sub(*distance))?;
+                Some(Arc::new(site.moved_by(*distance)))
+            };
+            self.images.iter().find_map(there)
+        })
     }
 
     /// The moved copy of an instruction, if `address` is a boundary inside a jump.
     pub(in crate::trap) fn copy_of_boundary(&self, address: u64) -> Option<u64> {
-        let (_, site) = self.by_start.range(..address).next_back()?;
-        site.boundary.filter(|&(boundary, _)| boundary == address).map(|(_, copy)| copy)
+        let own = self.by_start.range(..address).next_back().and_then(|(_, site)| site.boundary);
+        own.filter(|&(boundary, _)| boundary == address).map(|(_, copy)| copy).or_else(|| {
+            let there = |(distance, image): &(u64, Arc<CodeImage>)| {
+                let copy = image.table.copy_of_boundary(address.wrapping_sub(*distance))?;
+                Some(copy.wrapping_add(*distance))
+            };
+            self.images.iter().find_map(there)
+        })
     }
 
     /// Where a thread must go on that would go on at `address`: in a trampoline, if there is a jump.
     pub(in crate::trap) fn redirect(&self, address: u64) -> u64 {
-        match self.by_start.get(&address) {
-            Some(site) => site.cell,
-            None => self.copy_of_boundary(address).unwrap_or(address),
-        }
+        let there = |(distance, image): &(u64, Arc<CodeImage>)| {
+            let cell = image.table.by_start.get(&address.wrapping_sub(*distance))?.cell;
+            Some(cell.wrapping_add(*distance))
+        };
+        let cell = self.by_start.get(&address).map(|site| site.cell);
+        cell.or_else(|| self.images.iter().find_map(there))
+            .or_else(|| self.copy_of_boundary(address))
+            .unwrap_or(address)
     }
 
     /// Chooses a free cell in `area` for a plan and lays the site out; nothing is recorded yet. `None` if it does not
@@ -201,7 +261,14 @@ impl PatchTable {
         if self.by_start.range(..bytes.end).next_back().is_some_and(|(_, site)| site.is_in(&bytes)) {
             return None;
         }
-        let used: BTreeSet<u64> = self.by_cell.range(area.clone()).map(|(&cell, _)| cell).collect();
+        if self.images.iter().any(|(distance, image)| image.has_site_in(*distance, &bytes)) {
+            return None;
+        }
+        let own = self.by_cell.range(area.clone()).map(|(&cell, _)| cell);
+        let others = self.images.iter().flat_map(|(distance, image)| {
+            image.table.by_cell.keys().map(move |cell| cell.wrapping_add(*distance))
+        });
+        let used: BTreeSet<u64> = own.chain(others).collect();
         (area.start..area.end)
             .step_by(CELL_SIZE as usize)
             .filter(|cell| !used.contains(cell))
@@ -216,9 +283,25 @@ impl PatchTable {
         site
     }
 
-    /// The sites whose code or trampoline lies in a range.
+    /// Records the sites of an image that has been written `distance` from where it has them.
+    pub(in crate::trap) fn insert_image(&mut self, distance: u64, image: Arc<CodeImage>) {
+        self.images.push((distance, image));
+    }
+
+    /// All sites that are not of an image.
+    pub(super) fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.by_start.values()
+    }
+
+    /// The sites whose code or trampoline lies in a range. Those of an image come and go together.
     pub(in crate::trap) fn sites_in(&self, range: &Range<u64>) -> Vec<Arc<Site>> {
-        self.by_start.values().filter(|site| site.is_in(range)).cloned().collect()
+        let mut sites: Vec<_> = self.sites().filter(|site| site.is_in(range)).cloned().collect();
+        for (distance, image) in &self.images {
+            if image.has_site_in(*distance, range) {
+                sites.extend(image.table.sites().map(|site| Arc::new(site.moved_by(*distance))));
+            }
+        }
+        sites
     }
 
     /// Whether there is such a site.
@@ -227,7 +310,9 @@ impl PatchTable {
             let first = range.start.saturating_sub(CELL_SIZE);
             range.end > first && sites.range(first..range.end).any(|(_, site)| site.is_in(range))
         };
-        near(&self.by_start) || near(&self.by_cell)
+        near(&self.by_start)
+            || near(&self.by_cell)
+            || self.images.iter().any(|(distance, image)| image.has_site_in(*distance, range))
     }
 
     /// Forgets sites.
@@ -235,6 +320,10 @@ impl PatchTable {
         for site in sites {
             self.by_start.remove(&site.start);
             self.by_cell.remove(&site.cell);
+            let is_its = |distance: u64, image: &CodeImage| {
+                image.table.by_start.contains_key(&site.start.wrapping_sub(distance))
+            };
+            self.images.retain(|(distance, image)| !is_its(*distance, image));
         }
         if !sites.is_empty() {
             self.generation += 1;
