@@ -1,6 +1,8 @@
 //! Guests that turn against the platform: they jump into its code, write its memory, and lie to it. Whatever they do,
 //! at most they lose themselves, and in no time at all.
 
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use usk_platform::arch::Registers;
 use usk_platform::region::{CODE as REGION, MAILBOX, ORDERS, SLOT_SIZE, SLOTS};
-use usk_platform::{AddressSpace, ExitReason, Platform, ThreadState, Trap};
+use usk_platform::{AddressSpace, ExitReason, MapFlags, MemoryOp, Platform, Protection, ThreadState, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, start};
 
@@ -303,6 +305,39 @@ pub(crate) fn what_a_guest_forges_does_not_hurt_the_next_in_its_address_space(pl
         }
         assert!(begin.elapsed() < PATIENCE / 10);
     }
+}
+
+pub(crate) fn a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered(platform: &dyn Platform) {
+    // Private mappings of a file that the platform's descriptor could write, while another thread forges all that the stub
+    // could go by; and kicks on top.
+    let content = [0x11; 8192];
+    let file = super::memory::file(&content);
+    let mut guest = guest_with_scribbler(platform, honest_calls());
+    guest.syscall();
+    let kicker = guest.thread.kicker();
+    let place = DATA + 8 * PAGE;
+    during(scribbler(&guest, SLOTS + SLOT_SIZE, SLOTS + SLOT_SIZE + MAILBOX), || {
+        for _ in 0..300 {
+            kicker.kick();
+            let operation = MemoryOp::MapFile {
+                address: place,
+                length: PAGE,
+                protection: Protection { read: true, write: true, execute: false },
+                shared: false,
+                flags: MapFlags::default(),
+                file: file.as_fd(),
+                offset: 0,
+            };
+            if guest.thread.apply(&[operation, operation]).is_err() {
+                break;
+            }
+            guest.space.write(place, &[0x22; 64]);
+        }
+    });
+    let mut found = vec![0; content.len()];
+    file.read_exact_at(&mut found, 0).expect("the file");
+    assert_eq!(found, content);
+    assert_others_are_well(platform);
 }
 
 pub(crate) fn forged_mailboxes_delay_but_do_not_deceive(platform: &dyn Platform) {

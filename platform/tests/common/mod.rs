@@ -127,6 +127,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     hostile::a_forged_slot_hurts_only_its_guest,
     hostile::an_address_space_holds_nothing_of_the_one_before,
     hostile::what_a_guest_forges_does_not_hurt_the_next_in_its_address_space,
+    hostile::a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered,
     hostile::forged_mailboxes_delay_but_do_not_deceive,
     hostile::a_forged_signal_frame_is_only_a_jump,
 ];

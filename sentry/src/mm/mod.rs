@@ -46,7 +46,7 @@ pub(crate) use known_code::KnownCode;
 pub use map::MapRequest;
 pub use maps::{FileLabel, MapsFormat};
 pub use memory::SharedMemory;
-pub(crate) use mm::{Executable, page_align};
+pub(crate) use mm::{Executable, NewImage, page_align};
 pub use mm::{ImageRanges, MemoryLimits, MemoryUse, Mm};
 pub use placement::Placement;
 pub(crate) use slow_sites::patch_if_slow;

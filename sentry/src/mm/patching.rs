@@ -18,10 +18,10 @@ use usk_platform::trap::CodeImage;
 use usk_platform::{GuestThread, Layout, MapFlags, MemoryOp, PatchRequest, Protection};
 
 use crate::Kernel;
-use crate::mm::FileBacking;
 use crate::mm::mm::{Mm, State, apply};
 use crate::mm::slow_sites::SlowCalls;
 use crate::mm::vma::{Backing, Vma, VmaFlags};
+use crate::mm::{FileBacking, KnownCode, VmaTree};
 
 /// Size of an area of trampolines in bytes.
 const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
@@ -31,6 +31,8 @@ const MAX_AREAS: usize = 64;
 const REACH: u64 = 0x7000_0000;
 /// Access to trampolines, and to the code that may be patched.
 const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
+/// Mappings that the host may have more while known code is written, and for its trampolines.
+const SPLITS: usize = 3;
 /// Access while they are written.
 const ALL: Protection = Protection { read: true, write: true, execute: true };
 /// How often to look again for threads that were just about to enter guest code.
@@ -66,56 +68,79 @@ impl Mm {
             return;
         }
         let mut state = self.state.lock();
-        let mut texts = Vec::new();
-        for vma in state.tree.overlapping(range.start, range.end).filter(|vma| is_patchable(vma)) {
-            let Backing::File(backing) = &vma.backing else { continue };
-            if let Some(image) = kernel.known_code.image(backing.identity) {
-                texts.push((vma.start..vma.end, vma.offset, backing.identity, image));
-            }
+        let known = &kernel.known_code;
+        let texts = self.known_texts(&state.tree, known, range);
+        let opening: Vec<_> = texts.iter().flat_map(KnownText::opening).collect();
+        let has_room = state.trampolines.len() + texts.len() <= MAX_AREAS
+            && state.check_map_count(SPLITS * texts.len()).is_ok();
+        if texts.is_empty() || !has_room {
+            return;
         }
-        for (text, offset, identity, image) in texts {
-            match self.write_image(&mut state, thread, text.clone(), offset, &image) {
-                Ok(()) => {}
-                Err(Errno::ESTALE) => kernel.known_code.forget(identity),
-                Err(error) => tracing::debug!(start = text.start, %error, "code stays as it is"),
+        match thread.apply(&opening) {
+            Ok(()) => self.write_known_code(&mut state, thread, known, &texts),
+            Err((done, error)) => {
+                tracing::debug!(%error, "code stays as it is");
+                let undo = texts.iter().flat_map(KnownText::taking_back).take(done);
+                // What is left of it: room that nobody knows of, which the next mapping there replaces.
+                let _ = thread.apply(&undo.collect::<Vec<_>>());
             }
         }
     }
 
-    fn write_image(
+    /// Code in a range whose file is known, and for whose trampolines there is room.
+    pub(in crate::mm) fn known_texts(
+        &self,
+        tree: &VmaTree,
+        known: &KnownCode,
+        range: Range<u64>,
+    ) -> Vec<KnownText> {
+        let texts = tree.overlapping(range.start, range.end).filter(|vma| is_patchable(vma));
+        let texts = texts.filter_map(|vma| {
+            let Backing::File(backing) = &vma.backing else { return None };
+            let image = known.image(backing.identity)?;
+            let base = vma.start.checked_sub(vma.offset)?;
+            let code = base.checked_add(image.range().start)?..base.checked_add(image.range().end)?;
+            let area = base.checked_sub(AREA_SIZE)?..base;
+            let is_possible = code.start >= vma.start
+                && code.end <= vma.end
+                && area.start >= self.layout.guest_start
+                && tree.is_free(area.start, area.end);
+            let identity = backing.identity;
+            let text = vma.start..vma.end;
+            is_possible.then_some(KnownText { text, offset: vma.offset, identity, image, code, area })
+        });
+        texts.take(MAX_AREAS).collect()
+    }
+
+    /// Writes known code where the host has opened it ([`KnownText::opening`]), and closes it.
+    pub(in crate::mm) fn write_known_code(
         &self,
         state: &mut State,
         thread: &mut dyn GuestThread,
-        text: Range<u64>,
-        offset: u64,
-        image: &Arc<CodeImage>,
-    ) -> Result<(), Errno> {
-        let base = text.start.checked_sub(offset).ok_or(Errno::EOPNOTSUPP)?;
-        let needed = base.saturating_add(image.range().start)..base.saturating_add(image.range().end);
-        let area = base.checked_sub(AREA_SIZE).ok_or(Errno::EOPNOTSUPP)?..base;
-        let is_possible = needed.start >= text.start
-            && needed.end <= text.end
-            && area.start >= self.layout.guest_start
-            && state.tree.is_free(area.start, area.end)
-            && state.trampolines.len() < MAX_AREAS;
-        if !is_possible {
-            return Err(Errno::EOPNOTSUPP);
+        known: &KnownCode,
+        texts: &[KnownText],
+    ) {
+        for KnownText { text, offset, identity, image, area, .. } in texts {
+            state.record_area(area);
+            let request = PatchRequest { text: text.clone(), trampolines: area.clone() };
+            match thread.patch_known(&request, *offset, image) {
+                Ok(()) => {}
+                Err(Errno::ESTALE) => known.forget(*identity),
+                Err(error) => tracing::debug!(start = text.start, %error, "code stays as it is"),
+            }
         }
-        // The code is split in three while part of it can be written.
-        state.check_map_count(3)?;
-        let opened = thread.apply(&[map_area(&area, ALL), protect(&needed, ALL)]);
-        if matches!(opened, Err((0, _))) {
-            return Err(Errno::ENOMEM);
-        }
-        state.record_area(&area);
-        let request = PatchRequest { text, trampolines: area.clone() };
-        let written = match opened {
-            Ok(()) => thread.patch_known(&request, offset, image),
-            Err((_, error)) => Err(error),
+        let closing: Vec<_> = texts.iter().flat_map(KnownText::closing).collect();
+        // It joins what opening has split, for which the host needs nothing. If it refuses all the same the guest can write
+        // its own code, and the call that has mapped it fails.
+        let closed = if self.users() == 1 {
+            state.undo = None;
+            thread.apply_on_return(&closing)
+        } else {
+            thread.apply(&closing)
         };
-        // In any case: what could not be opened is as it was.
-        apply(thread, &[protect(&area, READ_EXECUTE), protect(&needed, READ_EXECUTE)])?;
-        written
+        if let Err((_, error)) = closed {
+            tracing::warn!(%error, "code could not be closed");
+        }
     }
 
     /// The program ends: what it has called slowly is worth knowing for the next.
@@ -194,6 +219,35 @@ impl Mm {
     /// Waits until threads may enter guest code again.
     pub(crate) fn await_start(&self) {
         drop(self.state.lock());
+    }
+}
+
+/// A mapping of known code.
+pub(in crate::mm) struct KnownText {
+    text: Range<u64>,
+    /// Where its file is mapped from.
+    offset: u64,
+    identity: (u64, u64),
+    image: Arc<CodeImage>,
+    /// The part of it that is written.
+    code: Range<u64>,
+    /// Where its trampolines go.
+    area: Range<u64>,
+}
+
+impl KnownText {
+    /// What lets it be written.
+    pub(in crate::mm) fn opening<'a>(&self) -> [MemoryOp<'a>; 2] {
+        [map_area(&self.area, ALL), protect(&self.code, ALL)]
+    }
+
+    fn closing(&self) -> [MemoryOp<'static>; 2] {
+        [protect(&self.area, READ_EXECUTE), protect(&self.code, READ_EXECUTE)]
+    }
+
+    fn taking_back(&self) -> [MemoryOp<'static>; 2] {
+        let (address, length) = (self.area.start, AREA_SIZE);
+        [MemoryOp::Unmap { address, length }, protect(&self.code, READ_EXECUTE)]
     }
 }
 

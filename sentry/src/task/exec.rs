@@ -58,10 +58,7 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
         old_mm
     };
     mm.learn_slow_calls(&task.kernel);
-    let committed = request.image.commit(&mut *current.thread, &mm);
-    if committed.is_ok() {
-        patch_image(current, &request.image, &mm);
-    }
+    let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
     reset_attributes(current, &request);
     exit::complete_vfork(&task);
     // The old program is gone, so a failure can only end the process.
@@ -75,17 +72,6 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     }
     current.keep_registers = true;
     Ok(0)
-}
-
-/// Patches what is known of the new program's code.
-fn patch_image(current: &mut Current, image: &PreparedImage, mm: &Mm) {
-    let kernel = current.task.kernel.clone();
-    if let Some(loader) = &image.interpreter
-        && current.thread.patches_code()
-    {
-        kernel.known_code.look_at_loader(loader);
-    }
-    mm.patch_known_code(&mut *current.thread, &kernel, 0..u64::MAX);
 }
 
 /// Empty memory for a program.
@@ -232,7 +218,7 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     group.oom_score_adj.store(main.oom_score_adj.cast_unsigned(), Ordering::Relaxed);
     let mm = new_mm(kernel, &group, 0)?;
     let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
-    let registers = main.request.image.commit(&mut *thread, &mm)?;
+    let registers = main.request.image.commit(&mut *thread, &mm, &kernel.known_code)?;
     *thread.registers_mut() = registers;
     let command_name = main.request.command_name();
     let task = Task::new(NewTask {

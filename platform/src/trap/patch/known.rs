@@ -112,9 +112,6 @@ fn cpuid_plan(code: &Code, site: u64) -> Option<Plan> {
             (is_cleared && is_known).then_some((start, leaf, Some(start + LOAD)))?
         }
     };
-    if code.is_prefixed(start) {
-        return None;
-    }
     let before = cleared.map(|address| Some((address, code.at(address..site)?.to_vec())));
     Some(Plan {
         syscall: site,
