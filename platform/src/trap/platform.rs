@@ -21,6 +21,7 @@ use super::graveyard::Graveyard;
 use super::probe::{Offer, probe};
 use super::space::{Sandbox, Space};
 use super::spare::Spares;
+use super::spawner::Spawner;
 use super::template::{self, Move, Plan};
 use super::windows::Windows;
 
@@ -118,7 +119,8 @@ impl TrapPlatform {
             receive_sees_death: offer.receive_sees_death,
             patches: offer.patching,
         });
-        let template = Space::new(Arc::clone(&sandbox), window, process, pid, None)
+        let spawner = Spawner::new(window.spawner_slot(), None);
+        let template = Space::new(Arc::clone(&sandbox), window, process, pid, spawner)
             .map_err(step("watching the first process"))?;
         match template.greet() {
             Ok(()) => Ok(TrapPlatform { sandbox, template }),

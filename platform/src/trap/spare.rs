@@ -85,6 +85,8 @@ impl Spare {
 
 /// Ends a spawner.
 pub(super) fn bury(process: ProcessDescriptor, window: &Arc<Window>, sandbox: &Sandbox) {
+    // Those who have died before.
+    sandbox.graveyard.sweep(false);
     sandbox.deaths.end(&process);
     // It fails only if it has ended already.
     let _ = process.signal(libc::SIGKILL);

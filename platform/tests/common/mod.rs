@@ -95,6 +95,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     ends::an_idle_platform_uses_no_processor_time,
     threads::signals_from_outside_do_not_disturb,
     threads::processor_time_is_counted,
+    threads::a_copy_is_whole_before_it_has_a_thread,
     threads::two_threads_run_at_the_same_time,
     threads::a_thousand_threads_in_one_address_space,
     threads::many_threads_and_forks_come_and_go,
