@@ -25,6 +25,7 @@ mod maps;
 mod memory;
 #[allow(clippy::module_inception)]
 mod mm;
+mod nothing;
 mod patching;
 mod placement;
 mod protect;
