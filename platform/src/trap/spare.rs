@@ -70,6 +70,8 @@ impl Spare {
         let Some(ring) = receive(listener, &handle.process, sandbox.receive_sees_death) else { return false };
         *waiting = ring.id;
         let expected = [u64::from(RING_CALLS_ENDED), frame.address(slot), 1];
+        // It was not the next program that has emptied it.
+        self.parked.restart_clock();
         ring.number as u32 == DOORBELL
             && ring.instruction_pointer == site::doorbell()
             && ring.arguments[..3] == expected

@@ -20,8 +20,8 @@ use crate::loader::LoadableFile;
 use crate::mm::slow_sites::{SlowCalls, THRESHOLD};
 use crate::mm::{FileBacking, Vma};
 
-/// Files that are known at the same time.
-const MAX_FILES: usize = 128;
+/// Files that are known at the same time. What is kept of one is bounded by its image: at most half a megabyte.
+const MAX_FILES: usize = 32;
 /// Sites that are counted in a file.
 const MAX_SITES: usize = 128;
 /// Calls in a program that are worth the patches of a file: one saves 3 µs.
@@ -178,4 +178,27 @@ fn read_page(backing: &FileBacking, at: u64) -> Option<[u8; PAGE_SIZE as usize]>
     let mut page = [0; PAGE_SIZE as usize];
     host::read_at(&*backing.host, &mut page, at).ok()?;
     Some(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(number: u64) -> (u64, u64) {
+        (1, number)
+    }
+
+    #[test]
+    fn files_and_their_sites_are_bounded() {
+        let known = KnownCode::default();
+        for number in 0..1000 {
+            known.with_file(identity(number), |file| {
+                file.programs += 1;
+            });
+            assert!(known.0.lock().len() <= MAX_FILES);
+        }
+        assert!(known.image(identity(999)).is_none());
+        known.forget(identity(999));
+        assert!(!known.0.lock().contains_key(&identity(999)));
+    }
 }
