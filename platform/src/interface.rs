@@ -8,6 +8,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
+use crate::trap::CodeImage;
 
 /// Makes address spaces. One platform serves one sandbox.
 pub trait Platform: Send + Sync {
@@ -172,6 +173,24 @@ pub trait GuestThread: Send {
     /// thread is at that trap, with its registers unchanged, and while no other thread of the address space runs or can
     /// begin to. `EOPNOTSUPP` if the code there, or the room, does not permit it: then nothing has changed.
     fn patch(&mut self, _request: &PatchRequest) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Whether call sites are patched here.
+    fn patches_code(&self) -> bool {
+        false
+    }
+
+    /// Writes a file's patched code over the code in `request.text`, where the file has just been mapped from its byte `offset`
+    /// on; [`PatchRequest::trampolines`] is where the image wants them. Only before anybody runs there, and while text and
+    /// trampolines can be written. `ESTALE` if the code is not what the image was made of, `EFAULT` if it cannot be
+    /// written: then nothing has changed.
+    fn patch_known(
+        &mut self,
+        _request: &PatchRequest,
+        _offset: u64,
+        _image: &Arc<CodeImage>,
+    ) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }
 

@@ -10,6 +10,7 @@ use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
 use crate::ipc::Ipc;
+use crate::mm::{KnownCode, Mm};
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
 use crate::task::workers::Workers;
@@ -74,6 +75,10 @@ pub struct Kernel {
     pub terminals: Arc<Terminals>,
     /// The threads that serve tasks.
     pub(crate) workers: Arc<Workers>,
+    /// The memory of tasks that have ended. `None` where the platform leaves no room for any.
+    pub(crate) no_memory: Option<Arc<Mm>>,
+    /// What is known of the code in files.
+    pub(crate) known_code: KnownCode,
     /// The process tree.
     pub tasks: Mutex<TaskTable>,
     /// Bounds.
@@ -112,10 +117,12 @@ impl Kernel {
         // Counted before any thread is bound to one processor.
         usk_platform::host::processor_count();
         let kernel = Arc::new(Kernel {
+            no_memory: Mm::nothing(platform.layout()).ok(),
             platform,
             terminals: Terminals::new(&timers),
             unix: UnixNamespace::new(),
             workers: Workers::new(),
+            known_code: KnownCode::default(),
             tasks: Mutex::new(TaskTable::new(own_pid)),
             timers,
             limits,

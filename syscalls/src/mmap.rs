@@ -34,7 +34,18 @@ fn sys_mmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         offset,
     };
     let limits = MemoryLimits::of(&current.task);
-    Ok(current.task.mm().map(&mut *current.thread, request, &limits)?)
+    let is_code = request.file.is_some() && request.protection.contains(Prot::EXEC);
+    let length = request.length;
+    let mm = current.task.mm();
+    let address = mm.map(&mut *current.thread, request, &limits)?;
+    if is_code {
+        mm.patch_known_code(
+            &mut *current.thread,
+            &current.task.kernel,
+            address..address.saturating_add(length),
+        );
+    }
+    Ok(address)
 }
 
 /// The open file of a descriptor. `EBADF` for one that only names a file (`O_PATH`).

@@ -84,6 +84,20 @@ pub(crate) fn killing_the_sentry_ends_a_busy_guest_with_a_message(runtime: Runti
 pub(crate) fn killing_the_gofer_ends_a_busy_guest_with_a_message(runtime: Runtime) {
     kill(runtime, |held| held.gofer, Some(125));
 }
+pub(crate) fn guest_processes_that_have_ended_leave_no_processes_of_the_host(runtime: Runtime) {
+    const COUNT: usize = 100;
+    // What is kept for the next ones, what is not reaped yet, and the survivor.
+    const MOST: usize = 40;
+    let _alone = ALONE.lock();
+    let options = ["--timeout", "60s"];
+    let mut held = family(runtime, &std::env::temp_dir(), &options, &["survivor", &COUNT.to_string()]);
+    assert_eq!(held.read_line(), "ready");
+    let stubs = held.stubs().len();
+    assert!(stubs < MOST, "{stubs} processes");
+    held.signal(held.sentry, "KILL");
+    held.wait();
+}
+
 /// The host's processes that hold the memory of victim number `index`, oldest first. It has marked its memory by a
 /// mapping, as `family.c` says.
 fn victims(held: &Held, index: usize) -> Vec<i32> {

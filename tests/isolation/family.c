@@ -4,6 +4,7 @@
  *     family busy            processes with threads that compute, call, wait and share; says "ready" once all run
  *     family victims COUNT   children, one after the other, each with threads and a mapping at a MARKER of its own; says
  *                            "ready" for each, then how it ended: "SIGNAL n" or "STATUS n"; a sibling goes on meanwhile
+ *     family survivor COUNT  children, one after the other, that are asked about in /proc and end; then says "ready"
  */
 #include "guest.h"
 #include <sys/eventfd.h>
@@ -114,12 +115,29 @@ static void make_victims(int count) {
     NEED(kill(sibling, SIGKILL) == 0 && waitpid(sibling, NULL, 0) == sibling);
 }
 
+/* Processes that end one after the other, each of which has been asked about in /proc. */
+static void be_survived(int count) {
+    char name[256];
+    for (int i = 0; i < count; i++) {
+        pid_t pid = fork();
+        NEED(pid != -1);
+        if (pid == 0)
+            _exit(readlink("/proc/self/exe", name, sizeof name) > 0 ? 0 : 1);
+        int status;
+        NEED(waitpid(pid, &status, 0) == pid && status == 0);
+    }
+    NEED(write(1, "ready\n", 6) == 6);
+    pause();
+}
+
 int main(int argc, char **argv) {
     NEED(argc >= 2);
     started = eventfd(0, 0);
     NEED(started != -1);
     if (argc == 3 && strcmp(argv[1], "victims") == 0)
         make_victims(atoi(argv[2]));
+    else if (argc == 3 && strcmp(argv[1], "survivor") == 0)
+        be_survived(atoi(argv[2]));
     else
         be_busy();
     return 0;

@@ -62,6 +62,7 @@ const TESTS: &[Test] = tests! {
         killing_the_sentry_ends_a_busy_guest_with_a_message,
         killing_the_gofer_ends_a_busy_guest_with_a_message,
         killing_a_stub_kills_its_guest_process_alone,
+        guest_processes_that_have_ended_leave_no_processes_of_the_host,
     }
     region {
         jumps_into_the_platforms_code_gain_nothing,

@@ -37,6 +37,12 @@ fn leaf(number: u32, sub: u32) -> Leaf {
     Leaf { eax: result.eax, ebx: result.ebx, ecx: result.ecx, edx: result.edx }
 }
 
+/// What the processor answers to `cpuid`: `eax`, `ebx`, `ecx`, `edx`.
+pub(crate) fn cpuid(number: u32, sub: u32) -> [u32; 4] {
+    let Leaf { eax, ebx, ecx, edx } = leaf(number, sub);
+    [eax, ebx, ecx, edx]
+}
+
 const LEAF_1_EDX: &[(u32, &str)] = &[
     (0, "fpu"),
     (1, "vme"),

@@ -50,7 +50,7 @@ pub use file::{Extent, allocate, extent, read_at, seek_data, seek_hole, set_leng
 pub use memfd::{create_memfd, file_identity, reopen_read_only};
 pub use nix::unistd::Pid;
 pub use process::{fork_idle_child, keep_children_for_wait, process_cpu_time, signal_process};
-pub use process_vm::{read_process, write_process};
+pub use process_vm::{MAX_PIECES, read_pieces, read_process, write_pieces, write_process};
 pub use random::fill_random;
 pub use shared_mapping::SharedMapping;
 pub use socket::{MAX_PACKET_DESCRIPTORS, ReceivedPacket, receive_packet, send_packet};

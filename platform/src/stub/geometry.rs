@@ -195,9 +195,11 @@ pub(crate) enum CallKind {
     Advise = 5,
     /// `close`
     Close = 6,
+    /// As [`CallKind::MapFile`], where no signal can come between: then it need not be compared with its order.
+    MapFileUnasked = 7,
 }
 /// Count of [`CallKind`]s.
-pub(crate) const CALL_KINDS: u64 = 7;
+pub(crate) const CALL_KINDS: u64 = 8;
 
 /// The doorbell's number: reserved for ever in the x86-64 table, so that the host would answer ENOSYS.
 pub(crate) const DOORBELL: u32 = 400;

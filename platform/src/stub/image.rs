@@ -209,6 +209,8 @@ pub(crate) mod site {
         /// See [`CallKind`].
         map_file = usk_site_map_file;
         /// See [`CallKind`].
+        map_file_unasked = usk_site_map_file_unasked;
+        /// See [`CallKind`].
         unmap = usk_site_unmap;
         /// See [`CallKind`].
         protect = usk_site_protect;
@@ -306,6 +308,7 @@ mod tests {
             site::exit(),
             site::map_anonymous(),
             site::map_file(),
+            site::map_file_unasked(),
             site::unmap(),
             site::protect(),
             site::remap(),

@@ -158,6 +158,7 @@ call_table:
     .long call_remap - call_table
     .long call_advise - call_table
     .long call_close - call_table
+    .long call_map_file_unasked - call_table
 
 call_map_anonymous:
     mov eax, {sys_mmap}
@@ -170,6 +171,12 @@ call_map_file:
     syscall
     .globl usk_site_map_file
 usk_site_map_file:
+    jmp called
+call_map_file_unasked:              # with all signals blocked, so that nobody gets in between
+    mov eax, {sys_mmap}
+    syscall
+    .globl usk_site_map_file_unasked
+usk_site_map_file_unasked:
     jmp called
 call_unmap:
     mov eax, {sys_munmap}
@@ -228,7 +235,7 @@ usk_site_exit:
 
 # --- Entry from a patched site: by a jump from its trampoline, without a frame ------------------------------------------
 #
-# r11 = the trampoline's `syscall` instruction, before which lies the address after the original one; rcx is free, as
+# r11 = the trampoline's `syscall` instruction, before which lies how far from it the original's successor is; rcx is free, as
 # in any system call. All other registers are the guest's, and so is its stack, which is not touched. A signal may come
 # between any two instructions: the sentry knows from the labels what has happened to the registers (`patched.rs`).
 
@@ -244,6 +251,7 @@ usk_stub_patched:
     jmp r11                         # the guest uses GS itself: let the trampoline's instruction trap
 1:  mov gs:[{entry_rax}], rax
     mov rcx, [r11 - 8]
+    lea rcx, [rcx + r11]
     mov gs:[{entry_rip}], rcx
     lea rcx, [r11 + 2]
     mov gs:[{entry_return}], rcx

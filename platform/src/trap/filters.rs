@@ -125,6 +125,12 @@ pub(super) fn base_rules() -> Vec<Rule> {
             &[InGuest(0, 1), Only(2, PROTECTION), Flags(3, PRIVATE_FILE, MAP_OPTIONS | SHARED)],
             "map a file that the sentry has installed; it compares the call with its order (thread filter)",
         ),
+        rule(
+            site::map_file_unasked(),
+            libc::SYS_mmap,
+            &[InGuest(0, 1), Only(2, PROTECTION), Flags(3, PRIVATE_FILE, MAP_OPTIONS | SHARED)],
+            "the same with all signals blocked; a guest that comes here has no descriptor to map",
+        ),
         rule(site::unmap(), libc::SYS_munmap, &[InGuest(0, 1)], "take memory from the guest"),
         rule(
             site::protect(),
@@ -340,7 +346,14 @@ pub(super) fn thread_filter() -> Vec<u64> {
     // Guest memory only, by the base filter.
     assembler.verdict(Verdict::Allow);
     assembler.place(file);
+    let unasked = assembler.label();
+    assembler.load(Field::PointerLow);
+    assembler.jump_if(Test::Equal(site::map_file_unasked() as u32), unasked);
     assembler.verdict(Verdict::Notify);
+    assembler.place(unasked);
+    // As ordered: registers come from the orders, and nothing changes them before the call. Outside of lists a guest thread
+    // has no descriptors.
+    assembler.verdict(Verdict::Allow);
     assembler.place(kill);
     assembler.verdict(Verdict::Kill);
     assembler.finish()
@@ -536,6 +549,8 @@ mod tests {
             let verdict = run(&filter, &Call { architecture: ARCHITECTURE, number, pointer, arguments });
             let expected = match i64::from(number) {
                 _ if number == DOORBELL => Verdict::Notify,
+                // Outside of the lists that the sentry gives there is no descriptor for it.
+                _ if pointer == site::map_file_unasked() => Verdict::Allow,
                 libc::SYS_mmap if arguments[3] & libc::MAP_ANONYMOUS as u64 == 0 => Verdict::Notify,
                 libc::SYS_futex if arguments[1] == libc::FUTEX_WAIT as u64 => Verdict::Kill,
                 libc::SYS_clone

@@ -109,7 +109,13 @@ impl Frame {
     /// Builds a frame that starts a thread with signals as the stub needs them and initial extended state.
     pub(super) fn build(slot: &Slot) -> Frame {
         let frame = Frame { context: first_place() };
-        let put = |offset, value| slot.write_u64(frame.context + offset, value);
+        frame.lay_out(slot);
+        frame
+    }
+
+    /// Writes all that the kernel reads of a frame but for the registers.
+    pub(super) fn lay_out(self, slot: &Slot) {
+        let put = |offset, value| slot.write_u64(self.context + offset, value);
         put(FLAGS, CONTEXT_FLAGS);
         put(LINK, 0);
         put(STACK_POINTER, slot.address() + SIGNAL_STACK);
@@ -120,7 +126,6 @@ impl Frame {
         // Signals for the host's process that are none of the stub's business stay pending for ever.
         let handled = TRAP_SIGNALS.iter().fold(0u64, |set, signal| set | 1 << (signal - 1));
         put(SIGNAL_MASK, !handled);
-        frame
     }
 
     /// Where the guest sees its `ucontext`.

@@ -1,7 +1,8 @@
 //! Processes that were killed and not yet reaped, with what they occupy.
 //!
 //! The end of a process takes the host tens of microseconds, on whichever CPU it ran; nobody waits for it. The dead
-//! keep their slot and window until they are reaped, which happens whenever something new is made.
+//! keep their slot and window until they are reaped, which happens when others die, and before something new is made if they are
+//! many: who makes something new is waited for, who dies is not.
 
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use super::windows::{Slot, Window};
 
 /// More than this many are not left lying: the next burial waits.
 const LIMIT: usize = 256;
+/// More than this many do not lie in the way of what is new.
+const FEW: usize = 8;
 
 /// A process that has been sent SIGKILL.
 pub(super) struct Corpse {
@@ -81,6 +84,15 @@ impl Graveyard {
         drop(corpses);
         for corpse in theirs {
             corpse.process.reap(true);
+        }
+    }
+
+    /// As [`Graveyard::sweep`], if there are many.
+    pub(super) fn make_room(&self) {
+        // A statement of its own, so that the lock is not held meanwhile.
+        let count = self.0.lock().len();
+        if count > FEW {
+            self.sweep(false);
         }
     }
 

@@ -20,6 +20,7 @@
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
+//! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
 //! | [`mod@probe`] | what the host offers, for `usk doctor` |
 //!
@@ -42,11 +43,13 @@ mod patched;
 mod platform;
 mod probe;
 mod space;
+mod spare;
 mod spawner;
 mod template;
 mod thread;
 mod windows;
 
 pub use filters::stub_calls;
+pub use patch::{CodeImage, KnownPatch};
 pub use platform::{SetupError, TrapPlatform};
 pub use probe::{Offer, probe};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::host::process_cpu_time;
 use crate::host::seccomp::Listener;
 
 use super::frame::Frame;
@@ -48,6 +49,14 @@ impl Parked {
             earlier_cpu_time: *earlier_cpu_time + used,
             final_cpu_time: OnceLock::new(),
         }
+    }
+
+    /// What its host process has used up to now is nobody's: the next guest thread's time begins here.
+    pub(super) fn restart_clock(&mut self) {
+        let next = self.next_handle();
+        let earlier_cpu_time = process_cpu_time(next.pid).unwrap_or(next.earlier_cpu_time);
+        let final_cpu_time = OnceLock::from(Duration::ZERO);
+        self.handle = Arc::new(Handle { earlier_cpu_time, final_cpu_time, ..next });
     }
 
     /// Ends its host process.

@@ -2,6 +2,7 @@
 //! them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use usk_abi::Errno;
 
@@ -13,7 +14,7 @@ use crate::stub::image::{entry, patched, site};
 
 use super::carried::{is_copying, is_handing_over};
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
-use super::patch::{Code, MAX_REACH, Plan, Site};
+use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
 use super::thread::{Ring, Thread};
 
 const PAGE: u64 = 4096;
@@ -237,7 +238,11 @@ impl Thread {
             return Place::Resumes(raw);
         }
         let site = patches.by_trampoline(raw.rip);
-        let original = site.and_then(|site| site.original(raw.rip));
+        if let Some((answer, rip)) = site.as_ref().and_then(|site| site.answered(raw.rip)) {
+            let [rax, rbx, rcx, rdx] = answer.map(u64::from);
+            return Place::Guest(Registers { rax, rbx, rcx, rdx, rip, ..raw });
+        }
+        let original = site.as_ref().and_then(|site| site.original(raw.rip));
         match original {
             Some(rip) if is_step && site.is_some_and(|site| site.syscall == rip) => {
                 step_over(Registers { rip, ..raw })
@@ -299,6 +304,39 @@ impl Thread {
         }
         self.space.patches().write().insert(site);
         self.forget_trapped_site();
+        Ok(())
+    }
+
+    /// See [`GuestThread::patch_known`].
+    pub(super) fn write_image(
+        &mut self,
+        request: &PatchRequest,
+        offset: u64,
+        image: &Arc<CodeImage>,
+    ) -> Result<(), Errno> {
+        let PatchRequest { text, trampolines } = request;
+        let base = text.start.checked_sub(offset).ok_or(Errno::EINVAL)?;
+        let needed = image.range();
+        let is_inside = needed.start >= offset
+            && needed.end - offset <= text.end.saturating_sub(text.start)
+            && base.checked_sub(CodeImage::AREA_SIZE) == Some(trampolines.start)
+            && trampolines.end == base;
+        if !is_inside {
+            return Err(Errno::EINVAL);
+        }
+        let places: Vec<_> = image.originals().map(|(offset, page)| (base + offset, page.len())).collect();
+        let found = self.space.read_pieces(&places)?;
+        if !image.originals().zip(&found).all(|((_, page), found)| found == page) {
+            return Err(Errno::ESTALE);
+        }
+        let cells = [(trampolines.start, image.cells())];
+        let pages = image.patched().map(|(offset, page)| (base + offset, page));
+        if !self.space.write_pieces(&cells.into_iter().chain(pages).collect::<Vec<_>>()) {
+            // What was written of the code goes; trampolines that nobody jumps to do no harm.
+            image.originals().for_each(|(offset, page)| _ = self.space.write(base + offset, page));
+            return Err(Errno::EFAULT);
+        }
+        self.space.patches().write().insert_image(CodeImage::distance(base), Arc::clone(image));
         Ok(())
     }
 

@@ -20,6 +20,8 @@ use super::frame;
 use super::graveyard::Graveyard;
 use super::probe::{Offer, probe};
 use super::space::{Sandbox, Space};
+use super::spare::Spares;
+use super::spawner::Spawner;
 use super::template::{self, Move, Plan};
 use super::windows::Windows;
 
@@ -113,6 +115,7 @@ impl TrapPlatform {
         let sandbox = Arc::new(Sandbox {
             windows,
             graveyard: Graveyard::default(),
+            spares: Spares::default(),
             deaths: DeathWatch::new().map_err(step("making an epoll instance"))?,
             layout,
             cpus: Cpus::of(Pid::from_raw(0)).map_err(step("reading the CPU mask"))?,
@@ -120,7 +123,8 @@ impl TrapPlatform {
             receive_sees_death: offer.receive_sees_death,
             patches: offer.patching,
         });
-        let template = Space::new(Arc::clone(&sandbox), window, process, pid, None)
+        let spawner = Spawner::new(window.spawner_slot(), None);
+        let template = Space::new(Arc::clone(&sandbox), window, process, pid, spawner)
             .map_err(step("watching the first process"))?;
         match template.greet() {
             Ok(()) => Ok(TrapPlatform { sandbox, template }),
@@ -139,7 +143,7 @@ impl Platform for TrapPlatform {
     }
 
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
-        self.template.fork()
+        Ok(self.template.empty()?)
     }
 
     fn wait_for_death(&self) -> Result<(), Errno> {

@@ -9,21 +9,24 @@ use usk_abi::Errno;
 use crate::arch::extended_state::FORMAT;
 use crate::deaths::DeathWatch;
 use crate::host::pidfd::{ProcessDescriptor, wait_readable};
-use crate::host::{Cpus, Pid, Stay, read_process, write_process};
+use crate::host::{Cpus, Pid, Stay, read_pieces, read_process, write_pieces, write_process};
 use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState, pages_below};
+use crate::stub::geometry::BIRTH;
 
 use super::frame::Frame;
-use super::graveyard::{Corpse, Graveyard, Remains};
+use super::graveyard::Graveyard;
 use super::parked::{Parked, Parking};
 use super::patch::PatchTable;
+use super::spare::{Spare, Spares, bury};
 use super::spawner::{Order, Spawner, has_identity};
 use super::thread::Thread;
-use super::windows::{Window, Windows};
+use super::windows::{Slot, Window, Windows};
 
 /// What all address spaces of a sandbox share.
 pub(super) struct Sandbox {
     pub(super) windows: Arc<Windows>,
     pub(super) graveyard: Graveyard,
+    pub(super) spares: Spares,
     pub(super) deaths: DeathWatch,
     pub(super) layout: Layout,
     /// Where guest threads may run.
@@ -38,6 +41,7 @@ pub(super) struct Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.spares.clear(self);
         // The last address space is gone: nothing is left that could reap later.
         self.graveyard.sweep(true);
     }
@@ -55,6 +59,29 @@ pub(super) struct Space {
     spawner: Mutex<Spawner>,
     patches: RwLock<PatchTable>,
     parking: Parking,
+    /// The first guest thread of a copy, which its spawner makes without being asked again.
+    unborn: Mutex<Option<Unborn>>,
+}
+
+/// A guest thread that has been ordered.
+struct Unborn {
+    slot: Slot,
+    frame: Frame,
+    token: u64,
+}
+
+impl Unborn {
+    fn new(window: &Arc<Window>) -> Result<Unborn, Errno> {
+        let slot = window.take_slot()?;
+        let frame = Frame::build(&slot);
+        let token = slot.address() ^ window.identity();
+        Ok(Unborn { slot, frame, token })
+    }
+
+    fn order(&self) -> Order {
+        let Unborn { slot, frame, token } = self;
+        Order::Thread { birth: slot.address() + BIRTH, frame: frame.address(slot), token: *token }
+    }
 }
 
 impl Space {
@@ -63,10 +90,10 @@ impl Space {
         window: Arc<Window>,
         process: ProcessDescriptor,
         pid_hint: Pid,
-        cpu: Option<usize>,
+        spawner: Spawner,
     ) -> Result<Arc<Space>, Errno> {
         let watched = sandbox.deaths.begin(&process);
-        let spawner = Mutex::new(Spawner::new(window.spawner_slot(), cpu));
+        let spawner = Mutex::new(spawner);
         let space = Space {
             sandbox,
             window,
@@ -76,9 +103,37 @@ impl Space {
             spawner,
             patches: RwLock::default(),
             parking: Parking::default(),
+            unborn: Mutex::default(),
         };
         // Dropping the space ends the process.
         watched.map(|()| Arc::new(space))
+    }
+
+    /// One that has been used before, with a guest thread parked in it.
+    fn revive(sandbox: Arc<Sandbox>, spare: Spare) -> Arc<Space> {
+        let Spare { process, pid, window, spawner, parked } = spare;
+        let parking = Parking::default();
+        // There is room in an empty one.
+        let _: Option<Parked> = parking.park(parked);
+        Arc::new(Space {
+            sandbox,
+            window,
+            process: Some(process),
+            pid_hint: pid,
+            pid: OnceLock::from(pid),
+            spawner: Mutex::new(spawner),
+            patches: RwLock::default(),
+            parking,
+            unborn: Mutex::default(),
+        })
+    }
+
+    /// An empty address space: a copy of this one, which is the template, or one that nobody needs any more.
+    pub(super) fn empty(&self) -> Result<Arc<Space>, Errno> {
+        match self.sandbox.spares.take(&self.sandbox) {
+            Some(spare) => Ok(Space::revive(Arc::clone(&self.sandbox), spare)),
+            None => self.duplicate(),
+        }
     }
 
     pub(super) fn sandbox(&self) -> &Arc<Sandbox> {
@@ -132,7 +187,11 @@ impl Space {
         }
         let is_confirmed = || has_identity(self.pid_hint, self.window.identity());
         // A new spawner may not have mapped its window yet: the look in between waits until it has.
-        if is_confirmed() || (self.greet().is_ok() && is_confirmed()) {
+        let is_there = || {
+            self.end_unborn();
+            self.greet().is_ok()
+        };
+        if is_confirmed() || (is_there() && is_confirmed()) {
             return Some(*self.pid.get_or_init(|| self.pid_hint));
         }
         None
@@ -140,6 +199,7 @@ impl Space {
 
     /// The spawner, brought to the caller's CPU.
     fn spawner(&self, stay: &Stay) -> parking_lot::MutexGuard<'_, Spawner> {
+        self.end_unborn();
         let pid = self.pid();
         let mut spawner = self.spawner.lock();
         if let Some(pid) = pid {
@@ -148,18 +208,47 @@ impl Space {
         spawner
     }
 
+    /// Ends the first guest thread of a copy, if nobody has asked for it: its spawner is to do something else.
+    fn end_unborn(&self) {
+        // A statement of its own, so that the lock is not held during the wait.
+        let unborn = self.unborn.lock().take();
+        let Some(Unborn { slot, .. }) = unborn else { return };
+        let born = self.spawner.lock().await_thread(self.process(), &slot);
+        if let Ok((thread, _listener)) = born {
+            let _ = thread.signal(libc::SIGKILL);
+            let _ = thread.reap(true);
+        }
+    }
+
     /// The copy of this address space.
     pub(super) fn duplicate(&self) -> Result<Arc<Space>, Errno> {
-        self.sandbox.graveyard.sweep(false);
+        self.sandbox.graveyard.make_room();
         let window = self.sandbox.windows.take()?;
+        let unborn = Unborn::new(&window)?;
+        let mut copied = Spawner::with_thread(window.spawner_slot(), unborn.order());
         let stay = Stay::here();
         let mut spawner = self.spawner(&stay);
         let (process, hint) = spawner.fork(self.process(), window.slots_offset(), window.orders_offset())?;
-        let cpu = spawner.cpu();
+        copied.set_cpu(spawner.cpu());
         drop(spawner);
-        let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, cpu)?;
+        let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, copied)?;
+        *copy.unborn.lock() = Some(unborn);
         copy.patches.write().clone_from(&self.patches.read());
         Ok(copy)
+    }
+
+    /// Reads several pieces of the guest's memory at once: addresses and lengths, at most [`crate::host::MAX_PIECES`]. `EFAULT` unless all
+    /// can be read.
+    pub(super) fn read_pieces(&self, places: &[(u64, usize)]) -> Result<Vec<Vec<u8>>, Errno> {
+        let are_inside = places.iter().all(|&(address, length)| self.is_in_guest(address, length));
+        let pid = self.pid().filter(|_| are_inside).ok_or(Errno::EFAULT)?;
+        read_pieces(pid, places)
+    }
+
+    /// Writes several pieces of the guest's memory at once, at most [`crate::host::MAX_PIECES`]. False unless all could be written.
+    pub(super) fn write_pieces(&self, pieces: &[(u64, &[u8])]) -> bool {
+        let are_inside = pieces.iter().all(|&(address, data)| self.is_in_guest(address, data.len()));
+        self.pid().is_some_and(|pid| are_inside && write_pieces(pid, pieces) == Ok(()))
     }
 
     fn is_in_guest(&self, address: u64, length: usize) -> bool {
@@ -195,11 +284,17 @@ impl AddressSpace for Space {
             }
             parked.end(&self.sandbox, &self.window);
         }
-        self.sandbox.graveyard.sweep(false);
-        let slot = self.window.take_slot()?;
-        let frame = Frame::build(&slot);
+        // A statement of its own, so that the lock is not held during the wait.
+        let unborn = self.unborn.lock().take();
+        if let Some(Unborn { slot, frame, token }) = unborn {
+            // The thread reads it when it first goes on, which it is told to do.
+            frame.write_extended(&slot, image.as_deref());
+            let (process, listener) = self.spawner.lock().await_thread(self.process(), &slot)?;
+            return Thread::adopt(Arc::clone(&self), slot, frame, process, listener, token, state);
+        }
+        self.sandbox.graveyard.make_room();
+        let Unborn { slot, frame, token } = Unborn::new(&self.window)?;
         frame.write_extended(&slot, image.as_deref());
-        let token = slot.address() ^ self.window.identity();
         let stay = Stay::here();
         let (process, listener) =
             self.spawner(&stay).thread(self.process(), &slot, frame.address(&slot), token)?;
@@ -238,6 +333,7 @@ impl AddressSpace for Space {
     }
 
     fn end(&self) {
+        self.end_unborn();
         self.end_parked();
         self.sandbox.graveyard.settle(&self.window);
         let process = self.process();
@@ -254,14 +350,21 @@ impl AddressSpace for Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        self.end_parked();
-        if let Some(process) = self.process.take() {
-            self.sandbox.deaths.end(&process);
-            // It fails only if it has ended already.
-            let _ = process.signal(libc::SIGKILL);
-            let window = Some(Arc::clone(&self.window));
-            let process = Remains::Spawner(process);
-            self.sandbox.graveyard.bury(Corpse { process, _slot: None, window });
+        self.end_unborn();
+        let Some(process) = self.process.take() else { return };
+        if let Some(&pid) = self.pid.get()
+            && let Some(parked) = self.parking.take()
+        {
+            let spawner = self.spawner.get_mut();
+            if Spare::is_fit(&self.window, spawner, &parked) && !process.has_ended() {
+                let spawner = spawner.hand_over(self.window.spawner_slot());
+                let window = Arc::clone(&self.window);
+                let spare = Spare { process, pid, window, spawner, parked };
+                return self.sandbox.spares.keep(spare, &self.sandbox);
+            }
+            parked.end(&self.sandbox, &self.window);
         }
+        self.end_parked();
+        bury(process, &self.window, &self.sandbox);
     }
 }

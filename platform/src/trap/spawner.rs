@@ -59,6 +59,36 @@ impl Spawner {
         Spawner { slot, number: 0, cpu, is_child_open: false }
     }
 
+    /// The spawner that is about to be forked, and makes a thread as soon as it is there.
+    pub(super) fn with_thread(slot: Slot, thread: Order) -> Spawner {
+        let mut spawner = Spawner::new(slot, None);
+        spawner.give(thread);
+        spawner.is_child_open = true;
+        spawner
+    }
+
+    /// It has been forked by one that is bound to this CPU.
+    pub(super) fn set_cpu(&mut self, cpu: Option<usize>) {
+        self.cpu = cpu;
+    }
+
+    /// Whether it has said that all it was asked for is done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slot.load(DONE) == self.number
+    }
+
+    /// The same spawner in other hands.
+    pub(super) fn hand_over(&self, slot: Slot) -> Spawner {
+        Spawner { slot, ..*self }
+    }
+
+    /// Overwrites what it, or the guest, has left in its slot but the word that it is done, which is right.
+    pub(super) fn scrub(&self) {
+        self.slot.write(0, &[0; DONE as usize & !7]);
+        self.slot.store(DONE - 4, 0);
+        self.slot.write(DONE + 4, &[0; (SLOT_SIZE - DONE - 4) as usize]);
+    }
+
     /// The CPU that it, and what it makes, is bound to.
     pub(super) fn cpu(&self) -> Option<usize> {
         self.cpu
@@ -121,6 +151,13 @@ impl Spawner {
         self.give(Order::Close);
         let child = child?;
         if let Err(error) = waited {
+            // It may have made its first thread already.
+            if let Ok(Some(thread)) =
+                child.take_descriptor(CHILD_DESCRIPTOR).map(ProcessDescriptor::from_descriptor)
+            {
+                let _ = thread.signal(libc::SIGKILL);
+                let _ = thread.reap(true);
+            }
             let _ = child.signal(libc::SIGKILL);
             let _ = child.reap(true);
             return Err(error);
@@ -141,6 +178,15 @@ impl Spawner {
         slot.store(BIRTH, 0);
         self.give(Order::Thread { birth: slot.address() + BIRTH, frame, token });
         self.is_child_open = true;
+        self.await_thread(process, slot)
+    }
+
+    /// Waits for the guest thread that has been ordered last, in `slot`.
+    pub(super) fn await_thread(
+        &mut self,
+        process: &ProcessDescriptor,
+        slot: &Slot,
+    ) -> Result<(ProcessDescriptor, Listener), Errno> {
         let deadline = Instant::now() + PATIENCE;
         let mut born = None;
         loop {

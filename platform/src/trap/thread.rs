@@ -1,7 +1,7 @@
 //! A guest thread: a host process of its own that shares its address space, with a listener of its own.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use super::frame::{Frame, is_fault};
 use super::handover::Handover;
 use super::kick::Handle;
 use super::parked::Parked;
+use super::patch::CodeImage;
 use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
 use super::space::Space;
 use super::windows::Slot;
@@ -466,8 +467,14 @@ impl Thread {
         files: &[BorrowedFd<'_>],
     ) -> Result<(usize, Errno), ExitReason> {
         let slot = self.slot.as_ref().expect("the thread is not dropped");
+        // A thread that has come by a signal has all of them blocked: nobody can change its registers on the way.
+        let is_alone = self.patched.is_none();
         for (index, call) in list.iter().enumerate() {
-            call.write(slot, index);
+            let kind = match call.kind {
+                CallKind::MapFile if is_alone => CallKind::MapFileUnasked,
+                kind => kind,
+            };
+            Call { kind, ..*call }.write(slot, index);
         }
         slot.write_order(CALL_COUNT, list.len() as u64);
         // The first file last: installing it answers the doorbell.
@@ -482,7 +489,7 @@ impl Thread {
         if files.is_empty() {
             self.answer(ANSWER_CALLS)?;
         }
-        let mut expected = list.iter().filter(|call| call.kind == CallKind::MapFile);
+        let mut expected = list.iter().filter(|call| call.kind == CallKind::MapFile && !is_alone);
         loop {
             match self.await_ring()? {
                 Ring::Maps(call) => {
@@ -524,7 +531,11 @@ impl Thread {
 }
 
 /// Waits for a call. `None` once the process is dying.
-fn receive(listener: &Listener, process: &ProcessDescriptor, sees_death: bool) -> Option<Notification> {
+pub(super) fn receive(
+    listener: &Listener,
+    process: &ProcessDescriptor,
+    sees_death: bool,
+) -> Option<Notification> {
     loop {
         if !sees_death {
             // The listener of a dead process is hung up; a call that waits must not be missed for that.
@@ -616,7 +627,11 @@ impl GuestThread for Thread {
             let mut owners = Vec::new();
             let mut refused = None;
             let mut next = start;
-            while next < operations.len() && list.len() + 2 <= MAX_CALLS && files.len() < MAX_FILES {
+            // Room for one more, and for closing all files.
+            while next < operations.len()
+                && list.len() + files.len() + 2 <= MAX_CALLS
+                && files.len() < MAX_FILES
+            {
                 match translate(&operations[next], &self.space.sandbox().layout) {
                     Err(error) => {
                         refused = Some(error);
@@ -627,14 +642,22 @@ impl GuestThread for Thread {
                         owners.push(next);
                     }
                     Ok((mut call, Some(file))) => {
-                        let number = FIRST_FILE + files.len() as u32;
-                        call.arguments[4] = u64::from(number);
-                        files.push(file);
-                        list.extend([call, Call::close(number)]);
-                        owners.extend([next, next]);
+                        // A program's segments come from the same file.
+                        let is_same = |other: &BorrowedFd<'_>| other.as_raw_fd() == file.as_raw_fd();
+                        let index = files.iter().position(is_same).unwrap_or(files.len());
+                        if index == files.len() {
+                            files.push(file);
+                        }
+                        call.arguments[4] = u64::from(FIRST_FILE) + index as u64;
+                        list.push(call);
+                        owners.push(next);
                     }
                 }
                 next += 1;
+            }
+            for index in 0..files.len() {
+                list.push(Call::close(FIRST_FILE + index as u32));
+                owners.push(next.saturating_sub(1));
             }
             if !list.is_empty() {
                 let (done, error) = self.carry_out(&list, &files).map_err(|_| (start, Errno::ESRCH))?;
@@ -685,6 +708,19 @@ impl GuestThread for Thread {
 
     fn patch(&mut self, request: &PatchRequest) -> Result<(), Errno> {
         self.patch_site(request)
+    }
+
+    fn patches_code(&self) -> bool {
+        self.space.sandbox().patches
+    }
+
+    fn patch_known(
+        &mut self,
+        request: &PatchRequest,
+        offset: u64,
+        image: &Arc<CodeImage>,
+    ) -> Result<(), Errno> {
+        self.write_image(request, offset, image)
     }
 
     fn is_patched(&self, range: &Range<u64>) -> bool {

@@ -89,6 +89,12 @@ impl Window {
         Ok(Slot { window: Arc::clone(self), number })
     }
 
+    /// Whether there were never two guest threads at the same time.
+    pub(super) fn has_one_thread(&self) -> bool {
+        const FIRST: u64 = 1;
+        self.slots.lock().used_below() <= FIRST + 1
+    }
+
     /// The spawner's slot.
     pub(super) fn spawner_slot(self: &Arc<Self>) -> Slot {
         Slot { window: Arc::clone(self), number: 0 }
@@ -109,10 +115,25 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Makes its slots zero. The few windows that are used again and again keep their memory: to give it back and to get it again
+    /// takes some ten microseconds.
+    fn empty_slots(&self, length: usize) -> Result<(), Errno> {
+        const FEW_WINDOWS: u64 = 4;
+        const FEW: usize = 2 * SLOT_SIZE as usize;
+        let (slots, offset) = (&self.windows.slots, self.slots_offset() as usize);
+        if self.index >= FEW_WINDOWS || length > FEW {
+            return slots.discard(offset, length);
+        }
+        slots.write(offset, &[0; FEW][..length]);
+        Ok(())
+    }
+}
+
 impl Drop for Window {
     fn drop(&mut self) {
         let used = self.slots.get_mut().used_below();
-        let slots = self.windows.slots.discard(self.slots_offset() as usize, (used * SLOT_SIZE) as usize);
+        let slots = self.empty_slots((used * SLOT_SIZE) as usize);
         let orders = self.empty_orders((used * ORDER_SIZE) as usize);
         // A window that could not be emptied is not used again: it would show old memory to another guest process.
         if slots.and(orders).is_ok() {
@@ -179,6 +200,12 @@ impl Slot {
     pub(super) fn write(&self, offset: u64, data: &[u8]) {
         assert!(data.len() as u64 <= SLOT_SIZE - offset, "range outside the slot");
         self.window.windows.slots.write(self.slot(offset), data);
+    }
+
+    /// Makes the slot and its orders zero.
+    pub(super) fn scrub(&self) {
+        self.write(0, &[0; SLOT_SIZE as usize]);
+        self.window.windows.orders.write(self.order(0), &[0; ORDER_SIZE as usize]);
     }
 
     pub(super) fn write_order(&self, offset: u64, value: u64) {

@@ -55,7 +55,8 @@ pub(crate) fn death_from_outside_is_noticed(platform: &dyn Platform) {
 
 pub(crate) fn the_death_of_any_one_stub_is_noticed(platform: &dyn Platform) {
     let mut witness = Guest::new(platform, idle_calls());
-    let (_, stubs) = guest_and_stubs(platform);
+    // Held: its address space would be used again, and the next guest would have no stubs of its own.
+    let (_first, stubs) = guest_and_stubs(platform);
     assert!(!stubs.is_empty());
     for index in 0..stubs.len() {
         let (mut guest, stubs) = guest_and_stubs(platform);

@@ -1,6 +1,8 @@
 //! Guests that turn against the platform: they jump into its code, write its memory, and lie to it. Whatever they do,
 //! at most they lose themselves, and in no time at all.
 
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use usk_platform::arch::Registers;
 use usk_platform::region::{CODE as REGION, MAILBOX, ORDERS, SLOT_SIZE, SLOTS};
-use usk_platform::{AddressSpace, ExitReason, Platform, ThreadState, Trap};
+use usk_platform::{AddressSpace, ExitReason, MapFlags, MemoryOp, Platform, Protection, ThreadState, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, start};
 
@@ -17,6 +19,8 @@ guest_code!(jump: "mov rcx, [rsp]", "mov r11, [rsp + 8]", "jmp r11");
 guest_code!(ring: "2:", "mov eax, 400", "mov edi, 31", "jmp r11");
 guest_code!(scribble: "2:", "mov rdx, rdi", "3:", "mov [rdx], rax", "add rax, 0x1001", "add rdx, 8",
     "cmp rdx, rsi", "jb 3b", "jmp 2b");
+guest_code!(fill_and_call: "rep stosq", "mov rdi, r8", "mov rcx, r9", "rep stosq", "mov eax, 39", "syscall",
+    "mov eax, 231", "syscall");
 guest_code!(honest_calls: "2:", "mov eax, 39", "syscall", "jmp 2b");
 
 /// The longest that anything here may take on a loaded machine.
@@ -229,9 +233,117 @@ pub(crate) fn a_forged_slot_hurts_only_its_guest(platform: &dyn Platform) {
     assert_others_are_well(platform);
 }
 
+/// What a guest leaves where it must not be found again.
+const SECRET: u64 = 0x5ec2_e7ed_0001_cafe;
+
+/// A guest that fills two ranges with the secret, makes a call and is about to end.
+fn leave_secrets(platform: &dyn Platform, ranges: [(u64, u64); 2]) -> Option<Guest> {
+    let mut guest = Guest::new(platform, fill_and_call());
+    let [first, second] = ranges;
+    let registers = guest.thread.registers_mut();
+    registers.rax = SECRET;
+    (registers.rdi, registers.rcx) = (first.0, (first.1 - first.0) / 8);
+    (registers.r8, registers.r9) = (second.0, (second.1 - second.0) / 8);
+    let mut image = guest.thread.extended_state();
+    image[160..168].copy_from_slice(&SECRET.to_le_bytes());
+    guest.thread.set_extended_state(Some(&image)).expect("a valid image");
+    for _ in 0..2 {
+        if !matches!(guest.thread.run(), Trap::Syscall { .. }) {
+            return None;
+        }
+    }
+    Some(guest)
+}
+
+pub(crate) fn an_address_space_holds_nothing_of_the_one_before(platform: &dyn Platform) {
+    // Its own slot and the spawner's, but for the word by which that one says what it has done.
+    let done = SLOTS + MAILBOX + 8;
+    let slots = [(SLOTS + SLOT_SIZE, SLOTS + 2 * SLOT_SIZE), (SLOTS, done)];
+    let ranges = if platform.name() == "trap" { slots } else { [(DATA, DATA + 64), (DATA + 64, DATA + 128)] };
+    for _ in 0..4 {
+        let guest = leave_secrets(platform, ranges).expect("a guest may write there");
+        let before = super::children();
+        drop(guest);
+        let space = platform.create_space().expect("an address space");
+        let thread = Arc::clone(&space).create_thread(&start()).expect("a thread");
+        let mut next = Guest { space, thread };
+        if platform.name() == "trap" {
+            assert_eq!(super::children(), before, "an address space is used again");
+        }
+        for address in [CODE, DATA, STACK - 8] {
+            assert_eq!(next.space.read(address, &mut [0]), 0);
+        }
+        assert!(!next.thread.extended_state().windows(8).any(|bytes| bytes == SECRET.to_le_bytes()));
+        next.load(copy_page());
+        if platform.name() != "trap" {
+            continue;
+        }
+        for page in (SLOTS..SLOTS + 2 * SLOT_SIZE).chain(ORDERS..ORDERS + 2 * PAGE).step_by(PAGE as usize) {
+            let registers = next.thread.registers_mut();
+            (registers.rip, registers.rsi, registers.rdi) = (CODE, page, DATA);
+            let Trap::Syscall { .. } = next.thread.run() else { panic!("a guest can read its slots") };
+            let bytes = next.read::<4096>(DATA);
+            assert!(!bytes.windows(8).any(|bytes| bytes == SECRET.to_le_bytes()), "{page:x}");
+        }
+    }
+}
+
+pub(crate) fn what_a_guest_forges_does_not_hurt_the_next_in_its_address_space(platform: &dyn Platform) {
+    let everything = [(SLOTS + SLOT_SIZE, SLOTS + 2 * SLOT_SIZE), (SLOTS, SLOTS + SLOT_SIZE)];
+    let frame_only = [(SLOTS + SLOT_SIZE, SLOTS + 2 * SLOT_SIZE), (DATA, DATA)];
+    for ranges in [everything, frame_only, everything] {
+        drop(leave_secrets(platform, ranges));
+        let begin = Instant::now();
+        for _ in 0..6 {
+            let mut next = Guest::new(platform, honest_calls());
+            assert_eq!(next.syscall(), 39);
+            assert_eq!(next.space.compare_exchange(DATA, 0, 1), Ok(0));
+            assert_eq!(next.sibling(&start()).syscall(), 39);
+            let copy = next.space.fork().expect("a copy");
+            let thread = Arc::clone(&copy).create_thread(&start()).expect("a thread");
+            assert_eq!(Guest { space: copy, thread }.syscall(), 39);
+        }
+        assert!(begin.elapsed() < PATIENCE / 10);
+    }
+}
+
+pub(crate) fn a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered(platform: &dyn Platform) {
+    // Private mappings of a file that the platform's descriptor could write, while another thread forges all that the stub
+    // could go by; and kicks on top.
+    let content = [0x11; 8192];
+    let file = super::memory::file(&content);
+    let mut guest = guest_with_scribbler(platform, honest_calls());
+    guest.syscall();
+    let kicker = guest.thread.kicker();
+    let place = DATA + 8 * PAGE;
+    during(scribbler(&guest, SLOTS + SLOT_SIZE, SLOTS + SLOT_SIZE + MAILBOX), || {
+        for _ in 0..300 {
+            kicker.kick();
+            let operation = MemoryOp::MapFile {
+                address: place,
+                length: PAGE,
+                protection: Protection { read: true, write: true, execute: false },
+                shared: false,
+                flags: MapFlags::default(),
+                file: file.as_fd(),
+                offset: 0,
+            };
+            if guest.thread.apply(&[operation, operation]).is_err() {
+                break;
+            }
+            guest.space.write(place, &[0x22; 64]);
+        }
+    });
+    let mut found = vec![0; content.len()];
+    file.read_exact_at(&mut found, 0).expect("the file");
+    assert_eq!(found, content);
+    assert_others_are_well(platform);
+}
+
 pub(crate) fn forged_mailboxes_delay_but_do_not_deceive(platform: &dyn Platform) {
-    let guest = guest_with_scribbler(platform, honest_calls());
     for slot in [0, 3] {
+        // The last one may be lost.
+        let guest = guest_with_scribbler(platform, honest_calls());
         let mailbox = SLOTS + slot * SLOT_SIZE + MAILBOX;
         let begin = Instant::now();
         during(scribbler(&guest, mailbox, mailbox + 24), || {

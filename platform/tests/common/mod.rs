@@ -4,6 +4,7 @@ mod ends;
 mod faults;
 pub(crate) mod guest;
 mod hostile;
+mod known;
 pub(crate) mod memory;
 mod patching;
 mod shortcuts;
@@ -105,6 +106,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     ends::an_idle_platform_uses_no_processor_time,
     threads::signals_from_outside_do_not_disturb,
     threads::processor_time_is_counted,
+    threads::a_copy_is_whole_before_it_has_a_thread,
     threads::two_threads_run_at_the_same_time,
     threads::a_thousand_threads_in_one_address_space,
     threads::many_threads_and_forks_come_and_go,
@@ -125,10 +127,19 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     patching::patches_taken_back_during_a_call_do_not_matter_to_it,
     patching::what_cannot_be_patched_is_refused,
     patching::a_step_over_a_patched_call_is_a_call,
+    known::known_code_is_patched_before_it_runs,
+    known::code_that_is_not_what_is_known_stays_as_it_is,
+    known::code_that_cannot_be_written_stays_as_it_is,
+    known::cpuid_answers_what_the_processor_does,
+    known::kicks_never_tear_a_cpuid,
+    known::a_step_over_a_patched_cpuid_is_a_cpuid,
     hostile::no_system_call_instruction_of_the_platform_serves_a_guest,
     hostile::the_platforms_code_cannot_be_changed_by_its_own_guest,
     hostile::a_flood_of_forged_doorbells_is_only_a_flood_of_calls,
     hostile::a_forged_slot_hurts_only_its_guest,
+    hostile::an_address_space_holds_nothing_of_the_one_before,
+    hostile::what_a_guest_forges_does_not_hurt_the_next_in_its_address_space,
+    hostile::a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered,
     hostile::forged_mailboxes_delay_but_do_not_deceive,
     hostile::a_forged_signal_frame_is_only_a_jump,
 ];

@@ -36,7 +36,7 @@ guest_code!(counted:
     "3:", "ud2",
 );
 
-guest_code!(asks: "2:", "mov eax, 0x105", "syscall", "mov rbx, rax", "mov eax, 39", "syscall", "jmp 2b");
+guest_code!(asks_who: "2:", "mov eax, 0x105", "syscall", "mov rbx, rax", "mov eax, 39", "syscall", "jmp 2b");
 guest_code!(asks_all_the_time:
     "2:", "movq xmm3, rdi", "cmp rdi, rdi", "mov eax, 0x105", "syscall",
     "jne 3f", "movq rdx, xmm3", "cmp rdx, rdi", "jne 3f", "cmp eax, r12d", "jne 3f", "add rdi, 1", "jmp 2b",
@@ -196,7 +196,7 @@ pub(crate) fn what_travels_with_a_call_survives_kicks(platform: &dyn Platform) {
 }
 
 pub(crate) fn an_answer_is_given_while_it_stands(platform: &dyn Platform) {
-    let mut guest = patched(platform, asks());
+    let mut guest = patched(platform, asks_who());
     let asked = |guest: &mut Guest| match guest.syscall() {
         STANDING => {
             guest.thread.registers_mut().set_return_value(1);

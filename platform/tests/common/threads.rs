@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use usk_platform::{ExitReason, MemoryOp, Platform, ThreadState, Trap};
+use usk_platform::{AddressSpace, ExitReason, MemoryOp, Platform, ThreadState, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, READ_WRITE, guest_code, map, start};
 
@@ -292,4 +292,31 @@ pub(crate) fn a_thousand_threads_in_one_address_space(platform: &dyn Platform) {
         }
     });
     assert_ne!(guest.read_u64(DATA), 0);
+}
+
+pub(crate) fn a_copy_is_whole_before_it_has_a_thread(platform: &dyn Platform) {
+    let guest = Guest::new(platform, spin());
+    guest.write_u64(DATA, 7);
+    // Its first thread may be on its way already, and something else comes first; or nothing at all.
+    drop(guest.space.fork().expect("a copy"));
+    let firsts: [fn(&Arc<dyn AddressSpace>); 4] = [
+        |copy| assert_eq!(copy.compare_exchange(DATA, 7, 8), Ok(7)),
+        |copy| drop(copy.fork().expect("a copy of the copy")),
+        |copy| assert_eq!(copy.read(DATA, &mut [0; 8]), 8),
+        |copy| assert_eq!(copy.write(DATA, &[7]), 1),
+    ];
+    for first in firsts {
+        let copy = guest.space.fork().expect("a copy");
+        first(&copy);
+        let copy_of_copy = copy.fork().expect("a copy of the copy");
+        for space in [copy, copy_of_copy] {
+            let threads: Vec<_> =
+                (0..3).map(|_| Arc::clone(&space).create_thread(&start()).expect("a thread")).collect();
+            for thread in threads {
+                let mut thread = Guest { space: Arc::clone(&space), thread };
+                thread.thread.kicker().kick();
+                assert_eq!(thread.thread.run(), Trap::Interrupted);
+            }
+        }
+    }
 }

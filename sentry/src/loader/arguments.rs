@@ -54,6 +54,29 @@ impl Arguments {
     }
 }
 
+/// The rest of a page of guest memory, read once: strings mostly lie one after the other.
+struct Near<'a> {
+    space: &'a dyn AddressSpace,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Near<'_> {
+    /// The string at an address if it ends on the page where it begins.
+    fn read(&mut self, address: u64) -> Option<Vec<u8>> {
+        const PAGE: u64 = 4096;
+        let is_here = address.checked_sub(self.start).is_some_and(|at| at < self.bytes.len() as u64);
+        if !is_here {
+            self.bytes.resize((PAGE - address % PAGE) as usize, 0);
+            let count = self.space.read(address, &mut self.bytes);
+            self.bytes.truncate(count);
+            self.start = address;
+        }
+        let rest = self.bytes.get(usize::try_from(address.checked_sub(self.start)?).ok()?..)?;
+        rest.iter().position(|&byte| byte == 0).map(|end| rest[..end].to_vec())
+    }
+}
+
 fn read_strings(
     space: &dyn AddressSpace,
     array: UserPtr<u64>,
@@ -61,6 +84,7 @@ fn read_strings(
 ) -> Result<Vec<Vec<u8>>, Errno> {
     const CHUNK: usize = 64;
     let mut strings = Vec::new();
+    let mut near = Near { space, start: 0, bytes: Vec::new() };
     if array.is_null() {
         return Ok(strings);
     }
@@ -75,7 +99,10 @@ fn read_strings(
             if strings.len() >= MAX_STRINGS {
                 return Err(Errno::E2BIG);
             }
-            let string = read_c_string(space, pointer, MAX_ARGUMENT_LENGTH, Errno::E2BIG)?;
+            let string = match near.read(pointer) {
+                Some(string) => string,
+                None => read_c_string(space, pointer, MAX_ARGUMENT_LENGTH, Errno::E2BIG)?,
+            };
             *left = left.checked_sub(string.len() as u64 + 1 + 8).ok_or(Errno::E2BIG)?;
             strings.push(string);
         }

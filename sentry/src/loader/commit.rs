@@ -13,7 +13,9 @@ use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
 
 use crate::loader::prepare::{ExecContext, LoadableFile, PreparedImage, ProcessIdentity};
 use crate::loader::stack::InitialStack;
-use crate::mm::{ALL_ACCESS, Backing, Executable, ImageRanges, Mm, Placement, Vma, VmaFlags, VmaTree};
+use crate::mm::{
+    ALL_ACCESS, Backing, Executable, ImageRanges, KnownCode, Mm, NewImage, Placement, Vma, VmaFlags, VmaTree,
+};
 
 /// Least and most that is mapped for a stack, whatever `RLIMIT_STACK` says.
 const LEAST_STACK: u64 = 256 << 10;
@@ -27,12 +29,27 @@ impl PreparedImage {
     /// Replaces whatever `mm` maps by the program and returns the registers that it starts with. `mm` is that of `thread`
     /// and nobody else uses it; it may still hold the old image. After a failure nothing can run in the address space: the
     /// task must be killed.
-    pub fn commit(&self, thread: &mut dyn GuestThread, mm: &Mm) -> Result<Registers, Errno> {
-        load(self, thread, mm)
+    pub(crate) fn commit(
+        &self,
+        thread: &mut dyn GuestThread,
+        mm: &Mm,
+        known: &KnownCode,
+    ) -> Result<Registers, Errno> {
+        if let Some(loader) = &self.interpreter
+            && thread.patches_code()
+        {
+            known.look_at_loader(loader);
+        }
+        load(self, thread, mm, known)
     }
 }
 
-fn load(image: &PreparedImage, thread: &mut dyn GuestThread, mm: &Mm) -> Result<Registers, Errno> {
+fn load(
+    image: &PreparedImage,
+    thread: &mut dyn GuestThread,
+    mm: &Mm,
+    known: &KnownCode,
+) -> Result<Registers, Errno> {
     let ExecContext { stack_limit, randomize, identity } = image.context;
     let placement = Placement::new(mm.layout(), stack_limit, randomize)?;
     let mut plan = Plan::new(mm, &placement);
@@ -61,7 +78,9 @@ fn load(image: &PreparedImage, thread: &mut dyn GuestThread, mm: &Mm) -> Result<
     (ranges.arguments_start, ranges.arguments_end) = stack.arguments;
     (ranges.environment_start, ranges.environment_end) = stack.environment;
 
-    plan.carry_out(thread, ranges, &image.program)?;
+    let file = image.program.backing.file.clone();
+    let executable = Executable { file, claim: image.program.claim.clone() };
+    plan.carry_out(thread, NewImage { ranges, executable, known })?;
     write_all(mm, stack.stack_pointer, &stack.bytes)?;
     mm.set_auxiliary_vector(&stack.auxiliary_vector);
     Ok(Registers {
@@ -197,12 +216,7 @@ impl<'a> Plan<'a> {
         self.pieces.push(vma);
     }
 
-    fn carry_out(
-        self,
-        thread: &mut dyn GuestThread,
-        ranges: ImageRanges,
-        program: &LoadableFile,
-    ) -> Result<(), Errno> {
+    fn carry_out(self, thread: &mut dyn GuestThread, image: NewImage<'_>) -> Result<(), Errno> {
         let mm = self.mm;
         let mut operations = vec![MemoryOp::UnmapAll];
         operations.extend(self.pieces.iter().map(|vma| {
@@ -215,14 +229,7 @@ impl<'a> Plan<'a> {
             .filter(|vma| !matches!(vma.backing, Backing::Vdso | Backing::Vvar))
             .cloned()
             .collect();
-        mm.install_image(
-            thread,
-            &operations,
-            areas,
-            self.placement.clone(),
-            ranges,
-            Executable { file: program.backing.file.clone(), claim: program.claim.clone() },
-        )?;
+        mm.install_image(thread, operations, areas, self.placement.clone(), image)?;
         const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
         self.zeros.iter().try_for_each(|&(at, length)| write_all(mm, at, &ZEROS[..length as usize]))
     }

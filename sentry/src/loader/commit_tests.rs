@@ -3,6 +3,7 @@ use usk_abi::auxv::{AT_PLATFORM, AT_RANDOM};
 use super::*;
 use crate::loader::testing::{open_bytes, open_path, small_elf};
 use crate::loader::{Arguments, prepare};
+use crate::mm::KnownCode;
 use crate::mm::fake::{FakeThread, layout};
 
 const STACK_LIMIT: u64 = 8 << 20;
@@ -38,7 +39,7 @@ fn load(file: std::sync::Arc<crate::vfs::OpenFile>, randomize: bool) -> Result<L
     })?;
     let mut thread = FakeThread::new();
     let mm = Mm::new(thread.fake.clone(), &layout(), STACK_LIMIT, randomize)?;
-    let entry = image.commit(&mut thread, &mm)?;
+    let entry = image.commit(&mut thread, &mm, &KnownCode::default())?;
     Ok(Loaded { thread, mm, entry, image })
 }
 

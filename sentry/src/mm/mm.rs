@@ -11,6 +11,8 @@ use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
 
 use crate::mm::barrier::BarrierKinds;
 use crate::mm::deferred::Undo;
+use crate::mm::known_code::KnownCode;
+use crate::mm::patching::KnownText;
 use crate::mm::placement::Placement;
 use crate::mm::slow_sites::SlowSites;
 use crate::mm::tree::{Totals, VmaTree};
@@ -68,6 +70,13 @@ pub(crate) struct Executable {
     pub(crate) file: Arc<OpenFile>,
     #[expect(dead_code, reason = "held, not used")]
     pub(crate) claim: Arc<FileClaim>,
+}
+
+/// What a new program brings along.
+pub(crate) struct NewImage<'a> {
+    pub(crate) ranges: ImageRanges,
+    pub(crate) executable: Executable,
+    pub(crate) known: &'a KnownCode,
 }
 
 /// Where the parts of a program are: what `/proc/PID/stat` and the heap need. Addresses.
@@ -324,34 +333,43 @@ impl Mm {
     }
 
     /// Replaces everything by a new program: empties the guest's range on the host, carries out `operations`, and records
-    /// `areas`. On failure the address space is unusable and its tasks must end.
+    /// `areas`; code that is `known` is patched. On failure the address space is unusable and its tasks must end.
     pub(crate) fn install_image(
         &self,
         thread: &mut dyn GuestThread,
-        operations: &[MemoryOp<'_>],
+        mut operations: Vec<MemoryOp<'_>>,
         areas: Vec<Vma>,
         placement: Placement,
-        image: ImageRanges,
-        executable: Executable,
+        image: NewImage<'_>,
     ) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        apply(thread, operations)?;
-        state.tree.remove(self.layout.guest_start, self.layout.guest_end);
+        let mut tree = state.tree.clone();
+        tree.remove(self.layout.guest_start, self.layout.guest_end);
         for vma in areas {
-            if !state.tree.is_free(vma.start, vma.end) {
+            if !tree.is_free(vma.start, vma.end) {
                 return Err(Errno::ENOEXEC);
             }
-            state.tree.insert(vma);
+            tree.insert(vma);
         }
-        state.brk = image.brk_start;
-        state.image = image;
+        let texts = match thread.patches_code() {
+            true => self.known_texts(&tree, image.known, 0..self.layout.guest_end),
+            false => Vec::new(),
+        };
+        operations.extend(texts.iter().flat_map(KnownText::opening));
+        apply(thread, &operations)?;
+        state.tree = tree;
+        state.brk = image.ranges.brk_start;
+        state.image = image.ranges;
         state.placement = placement;
         state.future_flags = VmaFlags::empty();
         state.peak = 0;
         state.barriers = BarrierKinds::empty();
         state.trampolines.clear();
-        state.executable = Some(executable);
+        state.executable = Some(image.executable);
         state.note_peak();
+        if !texts.is_empty() {
+            self.write_known_code(&mut state, thread, image.known, &texts);
+        }
         Ok(())
     }
 

@@ -6,25 +6,35 @@
 //! `/proc/PID/maps` does not show and that yield to the guest: whatever it maps, unmaps or protects there, or in
 //! patched code, first restores the code as it was.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use usk_abi::Errno;
 use usk_abi::mm::PAGE_SIZE;
-use usk_platform::{GuestThread, MapFlags, MemoryOp, PatchRequest, Protection};
+use usk_platform::trap::CodeImage;
+use usk_platform::{GuestThread, Layout, MapFlags, MemoryOp, PatchRequest, Protection};
 
+use crate::Kernel;
 use crate::mm::mm::{Mm, State, apply};
+use crate::mm::slow_sites::SlowCalls;
 use crate::mm::vma::{Backing, Vma, VmaFlags};
+use crate::mm::{FileBacking, KnownCode, VmaTree};
 
 /// Size of an area of trampolines in bytes.
-const AREA_SIZE: u64 = 64 << 10;
+const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
 /// Areas that an address space may have.
 const MAX_AREAS: usize = 64;
 /// How far from the code its trampolines may be: jumps reach two gigabytes, and both ends have a size.
 const REACH: u64 = 0x7000_0000;
 /// Access to trampolines, and to the code that may be patched.
 const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
+/// Mappings that the host may have more while known code is written, and for its trampolines.
+const SPLITS: usize = 3;
+/// Access while they are written.
+const ALL: Protection = Protection { read: true, write: true, execute: true };
 /// How often to look again for threads that were just about to enter guest code.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -35,14 +45,121 @@ impl Mm {
         let site = thread.patchable_site().ok_or(Errno::EOPNOTSUPP)?;
         let mut state = self.state.lock();
         let vma = state.tree.find(site).ok_or(Errno::EOPNOTSUPP)?;
-        let is_file = matches!(vma.backing, Backing::File(_)) && !vma.shared;
-        if !is_file || vma.protection != READ_EXECUTE {
+        if !is_patchable(vma) {
             return Err(Errno::EOPNOTSUPP);
         }
         let text = vma.start..vma.end;
-        let trampolines = self.area_near(&mut state, thread, &text)?;
+        let trampolines = match area_near(&mut state, &self.layout, &text)? {
+            Area::Old(area) => area,
+            Area::New(area) => {
+                apply(thread, &[map_area(&area, READ_EXECUTE)])?;
+                state.record_area(&area);
+                area
+            }
+        };
         let _stopped = self.stop_threads();
         thread.patch(&PatchRequest { text, trampolines })
+    }
+
+    /// Patches what is known of the code that has just been mapped in a range, and in which nobody runs yet. Code that cannot
+    /// be patched stays as it is.
+    pub fn patch_known_code(&self, thread: &mut dyn GuestThread, kernel: &Kernel, range: Range<u64>) {
+        if !thread.patches_code() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let known = &kernel.known_code;
+        let texts = self.known_texts(&state.tree, known, range);
+        let opening: Vec<_> = texts.iter().flat_map(KnownText::opening).collect();
+        let has_room = state.trampolines.len() + texts.len() <= MAX_AREAS
+            && state.check_map_count(SPLITS * texts.len()).is_ok();
+        if texts.is_empty() || !has_room {
+            return;
+        }
+        match thread.apply(&opening) {
+            Ok(()) => self.write_known_code(&mut state, thread, known, &texts),
+            Err((done, error)) => {
+                tracing::debug!(%error, "code stays as it is");
+                let undo = texts.iter().flat_map(KnownText::taking_back).take(done);
+                // What is left of it: room that nobody knows of, which the next mapping there replaces.
+                let _ = thread.apply(&undo.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// Code in a range whose file is known, and for whose trampolines there is room.
+    pub(in crate::mm) fn known_texts(
+        &self,
+        tree: &VmaTree,
+        known: &KnownCode,
+        range: Range<u64>,
+    ) -> Vec<KnownText> {
+        let texts = tree.overlapping(range.start, range.end).filter(|vma| is_patchable(vma));
+        let texts = texts.filter_map(|vma| {
+            let Backing::File(backing) = &vma.backing else { return None };
+            let image = known.image(backing.identity)?;
+            let base = vma.start.checked_sub(vma.offset)?;
+            let code = base.checked_add(image.range().start)?..base.checked_add(image.range().end)?;
+            let area = base.checked_sub(AREA_SIZE)?..base;
+            let is_possible = code.start >= vma.start
+                && code.end <= vma.end
+                && area.start >= self.layout.guest_start
+                && tree.is_free(area.start, area.end);
+            let identity = backing.identity;
+            let text = vma.start..vma.end;
+            is_possible.then_some(KnownText { text, offset: vma.offset, identity, image, code, area })
+        });
+        texts.take(MAX_AREAS).collect()
+    }
+
+    /// Writes known code where the host has opened it ([`KnownText::opening`]), and closes it.
+    pub(in crate::mm) fn write_known_code(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        known: &KnownCode,
+        texts: &[KnownText],
+    ) {
+        for KnownText { text, offset, identity, image, area, .. } in texts {
+            state.record_area(area);
+            let request = PatchRequest { text: text.clone(), trampolines: area.clone() };
+            match thread.patch_known(&request, *offset, image) {
+                Ok(()) => {}
+                Err(Errno::ESTALE) => known.forget(*identity),
+                Err(error) => tracing::debug!(start = text.start, %error, "code stays as it is"),
+            }
+        }
+        let closing: Vec<_> = texts.iter().flat_map(KnownText::closing).collect();
+        // It joins what opening has split, for which the host needs nothing. If it refuses all the same the guest can write
+        // its own code, and the call that has mapped it fails.
+        let closed = if self.users() == 1 {
+            state.undo = None;
+            thread.apply_on_return(&closing)
+        } else {
+            thread.apply(&closing)
+        };
+        if let Err((_, error)) = closed {
+            tracing::warn!(%error, "code could not be closed");
+        }
+    }
+
+    /// The program ends: what it has called slowly is worth knowing for the next.
+    pub(crate) fn learn_slow_calls(&self, kernel: &Kernel) {
+        let calls = self.slow_sites.lock().take();
+        if calls.is_empty() {
+            return;
+        }
+        let state = self.state.lock();
+        let mut by_file: BTreeMap<(u64, u64), (&FileBacking, Vec<(u64, SlowCalls, &Vma)>)> = BTreeMap::new();
+        for (site, calls) in calls {
+            let Some(vma) = state.tree.find(site).filter(|vma| is_patchable(vma)) else { continue };
+            let Backing::File(backing) = &vma.backing else { continue };
+            let (_, list) = by_file.entry(backing.identity).or_insert_with(|| (backing, Vec::new()));
+            list.push((site, calls, vma));
+        }
+        for (backing, calls) in by_file.into_values() {
+            kernel.known_code.learn(backing, &calls);
+        }
     }
 
     /// Restores all code in a range, and all code whose trampolines lie there, and frees the range of trampolines: for
@@ -68,44 +185,6 @@ impl Mm {
             state.trampolines.retain(|other| *other != area);
         }
         Ok(())
-    }
-
-    /// An area of trampolines that is near all of `text`.
-    fn area_near(
-        &self,
-        state: &mut State,
-        thread: &mut dyn GuestThread,
-        text: &Range<u64>,
-    ) -> Result<Range<u64>, Errno> {
-        let low = text.end.saturating_sub(REACH).max(self.layout.guest_start);
-        let high = text.start.saturating_add(REACH).min(self.layout.guest_end);
-        if let Some(area) = state.trampolines.iter().find(|area| area.start >= low && area.end <= high) {
-            return Ok(area.clone());
-        }
-        if state.trampolines.len() == MAX_AREAS || low >= text.start || high <= text.end {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        let below = state.tree.gap_from_top(AREA_SIZE, PAGE_SIZE, low, text.start);
-        let start = below
-            .or_else(|| state.tree.gap_from_bottom(AREA_SIZE, text.end, high))
-            .ok_or(Errno::EOPNOTSUPP)?;
-        let area = start..start + AREA_SIZE;
-        state.check_map_count(1)?;
-        let flags = MapFlags { populate: false, no_reserve: true };
-        let (length, protection) = (AREA_SIZE, READ_EXECUTE);
-        apply(thread, &[MemoryOp::MapAnonymous { address: start, length, protection, flags }])?;
-        state.tree.insert(Vma {
-            start: area.start,
-            end: area.end,
-            protection,
-            max_protection: protection,
-            shared: false,
-            backing: Backing::Trampolines,
-            offset: start,
-            flags: VmaFlags::empty(),
-        });
-        state.trampolines.push(area.clone());
-        Ok(area)
     }
 
     /// Gets all threads of this address space out of guest code and keeps them out. The caller is not in guest code
@@ -141,6 +220,91 @@ impl Mm {
     pub(crate) fn await_start(&self) {
         drop(self.state.lock());
     }
+}
+
+/// A mapping of known code.
+pub(in crate::mm) struct KnownText {
+    text: Range<u64>,
+    /// Where its file is mapped from.
+    offset: u64,
+    identity: (u64, u64),
+    image: Arc<CodeImage>,
+    /// The part of it that is written.
+    code: Range<u64>,
+    /// Where its trampolines go.
+    area: Range<u64>,
+}
+
+impl KnownText {
+    /// What lets it be written.
+    pub(in crate::mm) fn opening<'a>(&self) -> [MemoryOp<'a>; 2] {
+        [map_area(&self.area, ALL), protect(&self.code, ALL)]
+    }
+
+    fn closing(&self) -> [MemoryOp<'static>; 2] {
+        [protect(&self.area, READ_EXECUTE), protect(&self.code, READ_EXECUTE)]
+    }
+
+    fn taking_back(&self) -> [MemoryOp<'static>; 2] {
+        let (address, length) = (self.area.start, AREA_SIZE);
+        [MemoryOp::Unmap { address, length }, protect(&self.code, READ_EXECUTE)]
+    }
+}
+
+/// Room for trampolines.
+enum Area {
+    /// That is mapped.
+    Old(Range<u64>),
+    /// That is free.
+    New(Range<u64>),
+}
+
+/// An area of trampolines that is near all of `text`.
+fn area_near(state: &mut State, layout: &Layout, text: &Range<u64>) -> Result<Area, Errno> {
+    let low = text.end.saturating_sub(REACH).max(layout.guest_start);
+    let high = text.start.saturating_add(REACH).min(layout.guest_end);
+    if let Some(area) = state.trampolines.iter().find(|area| area.start >= low && area.end <= high) {
+        return Ok(Area::Old(area.clone()));
+    }
+    if state.trampolines.len() == MAX_AREAS || low >= text.start || high <= text.end {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let below = state.tree.gap_from_top(AREA_SIZE, PAGE_SIZE, low, text.start);
+    let start =
+        below.or_else(|| state.tree.gap_from_bottom(AREA_SIZE, text.end, high)).ok_or(Errno::EOPNOTSUPP)?;
+    state.check_map_count(1)?;
+    Ok(Area::New(start..start + AREA_SIZE))
+}
+
+fn map_area(area: &Range<u64>, protection: Protection) -> MemoryOp<'static> {
+    let flags = MapFlags { populate: false, no_reserve: true };
+    MemoryOp::MapAnonymous { address: area.start, length: AREA_SIZE, protection, flags }
+}
+
+fn protect(range: &Range<u64>, protection: Protection) -> MemoryOp<'static> {
+    MemoryOp::Protect { address: range.start, length: range.end - range.start, protection }
+}
+
+impl State {
+    /// Records an area that has been mapped.
+    fn record_area(&mut self, area: &Range<u64>) {
+        self.tree.insert(Vma {
+            start: area.start,
+            end: area.end,
+            protection: READ_EXECUTE,
+            max_protection: READ_EXECUTE,
+            shared: false,
+            backing: Backing::Trampolines,
+            offset: area.start,
+            flags: VmaFlags::empty(),
+        });
+        self.trampolines.push(area.clone());
+    }
+}
+
+/// Whether code of a mapping may be patched.
+fn is_patchable(vma: &Vma) -> bool {
+    matches!(vma.backing, Backing::File(_)) && !vma.shared && vma.protection == READ_EXECUTE
 }
 
 /// All threads of an address space are out of guest code, until this is dropped.

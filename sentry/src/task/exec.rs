@@ -57,8 +57,8 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     } else {
         old_mm
     };
-    mm.slow_sites.lock().clear();
-    let committed = request.image.commit(&mut *current.thread, &mm);
+    mm.learn_slow_calls(&task.kernel);
+    let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
     reset_attributes(current, &request);
     exit::complete_vfork(&task);
     // The old program is gone, so a failure can only end the process.
@@ -218,7 +218,7 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     group.oom_score_adj.store(main.oom_score_adj.cast_unsigned(), Ordering::Relaxed);
     let mm = new_mm(kernel, &group, 0)?;
     let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
-    let registers = main.request.image.commit(&mut *thread, &mm)?;
+    let registers = main.request.image.commit(&mut *thread, &mm, &kernel.known_code)?;
     *thread.registers_mut() = registers;
     let command_name = main.request.command_name();
     let task = Task::new(NewTask {

@@ -28,12 +28,21 @@ pub(crate) fn leave(current: Current) {
     let Current { task, thread, .. } = current;
     task.runner.store(None);
     drop(thread);
-    if matches!(status, ExitStatus::Signaled { signal: Signal::SIGKILL, .. }) && task.mm().users() == 1 {
-        // It may have been killed because memory had run out. Whoever hears of its end may need what it had.
-        task.mm().space.end();
+    let mm = task.mm();
+    if mm.users() == 1 {
+        mm.learn_slow_calls(&task.kernel);
+        if matches!(status, ExitStatus::Signaled { signal: Signal::SIGKILL, .. }) {
+            // It may have been killed because memory had run out. Whoever hears of its end may need what it had.
+            mm.space.end();
+        }
     }
-    task.mm().leave(&task);
+    mm.leave(&task);
+    if let Some(nothing) = &task.kernel.no_memory {
+        task.set_mm(nothing.clone());
+    }
     unlink_thread(&task, status, usage);
+    // Last: the end of an address space takes a while, which the parent need not wait for.
+    drop(mm);
 }
 
 /// Writes zero to the address that `set_tid_address(2)` named and wakes a waiter there.

@@ -10,11 +10,18 @@
 //!   instruction after the `syscall` meets the second byte of the displacement: the cell is chosen so that this byte is
 //!   no opcode in 64-bit mode. The fault leads to the moved copy.
 //!
+//! What is known of a file's code before it runs, `cpuid` instructions among it, is patched as a whole when the file is mapped:
+//! [`known`] decides it, [`image`] lays it out.
+//!
 //! No thread of the address space may run while code is written. To everybody above the platform the code looks
 //! unpatched: instruction pointers in cells are told as those of the original code.
 
+mod image;
+mod known;
 mod plan;
 mod table;
 
+pub use image::CodeImage;
+pub use known::KnownPatch;
 pub(super) use plan::{Code, MAX_REACH, Plan};
 pub(super) use table::{PatchTable, Site};

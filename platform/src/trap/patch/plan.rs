@@ -11,9 +11,10 @@ pub(in crate::trap) const SYSCALL_LENGTH: u64 = 2;
 /// How many bytes on either side of a `syscall` instruction are looked at.
 pub(in crate::trap) const MAX_REACH: u64 = 48;
 /// Longest x86 instruction.
-const MAX_INSTRUCTION: usize = 15;
+pub(in crate::trap) const MAX_INSTRUCTION: usize = 15;
 
 /// A piece of guest code.
+#[derive(Debug)]
 pub(in crate::trap) struct Code {
     /// Where it lies in the guest.
     pub(in crate::trap) start: u64,
@@ -29,12 +30,37 @@ impl Code {
         self.bytes.get(from..to)
     }
 
-    fn decode(&self, address: u64) -> Option<Instruction> {
+    pub(in crate::trap) fn decode(&self, address: u64) -> Option<Instruction> {
         let from = usize::try_from(address.checked_sub(self.start)?).ok()?;
         let bytes = self.bytes.get(from..)?;
         let bytes = &bytes[..bytes.len().min(MAX_INSTRUCTION)];
         let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
         decoder.can_decode().then(|| decoder.decode()).filter(|instruction| !instruction.is_invalid())
+    }
+
+    /// Whether the byte before an instruction is a prefix, which would make it another instruction.
+    pub(in crate::trap) fn is_prefixed(&self, address: u64) -> bool {
+        self.at(address.wrapping_sub(1)..address).is_some_and(|byte| is_prefix(byte[0]))
+    }
+
+    /// Whether there is an instruction at `address` for most who begin to read somewhat before, wherever they begin.
+    pub(in crate::trap) fn is_surely_in_step(&self, address: u64) -> bool {
+        let (mut arrive, mut pass) = (0, 0);
+        for distance in 1..=MAX_REACH {
+            let mut at = address.wrapping_sub(distance);
+            while at < address {
+                match self.decode(at) {
+                    Some(instruction) => at += instruction.len() as u64,
+                    None => break,
+                }
+            }
+            if at == address {
+                arrive += 1;
+            } else if at > address {
+                pass += 1;
+            }
+        }
+        arrive > pass
     }
 
     /// Whether code that is read from somewhat before has an instruction at `address` rather than one that ends at
@@ -73,6 +99,8 @@ pub(in crate::trap) struct Plan {
     pub(in crate::trap) after: Vec<(u64, Vec<u8>)>,
     /// Where the original code goes on.
     pub(in crate::trap) resume: u64,
+    /// The instruction is a `cpuid` whose answer is known: `eax`, `ebx`, `ecx`, `edx`.
+    pub(in crate::trap) answer: Option<[u32; 4]>,
 }
 
 impl Plan {
@@ -103,12 +131,10 @@ impl Plan {
             let start = syscall.checked_sub(length)?;
             let Some(load) = code.decode(start) else { continue };
             let is_whole = load.len() as u64 == length && is_load(&load);
-            // A prefix before it would make it another instruction.
-            let is_prefixed = code.at(start.wrapping_sub(1)..start).is_some_and(|byte| is_prefix(byte[0]));
-            if is_whole && !is_prefixed && code.is_in_step(start, syscall) {
+            if is_whole && !code.is_prefixed(start) && code.is_in_step(start, syscall) {
                 let before = Some((start, code.at(start..syscall)?.to_vec()));
                 let resume = syscall + SYSCALL_LENGTH;
-                return Some(Plan { syscall, start, before, after: Vec::new(), resume });
+                return Some(Plan { syscall, start, before, after: Vec::new(), resume, answer: None });
             }
         }
         None
@@ -131,7 +157,21 @@ impl Plan {
             after.push((at, code.at(at..end)?.to_vec()));
             at = end;
         }
-        Some(Plan { syscall, start: syscall, before: None, after, resume: at })
+        Some(Plan { syscall, start: syscall, before: None, after, resume: at, answer: None })
+    }
+
+    /// The same for code that lies `distance` further on.
+    pub(in crate::trap) fn moved_by(&self, distance: u64) -> Plan {
+        let there = |address: u64| address.wrapping_add(distance);
+        let moved = |(address, bytes): &(u64, Vec<u8>)| (there(*address), bytes.clone());
+        Plan {
+            syscall: there(self.syscall),
+            start: there(self.start),
+            before: self.before.as_ref().map(moved),
+            after: self.after.iter().map(moved).collect(),
+            resume: there(self.resume),
+            answer: self.answer,
+        }
     }
 
     /// The boundary inside the overwritten bytes at which somebody may arrive.

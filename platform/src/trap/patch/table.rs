@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::image::CodeImage;
 use super::plan::{JUMP_LENGTH, Plan, SYSCALL_LENGTH};
 use crate::stub::image::entry;
 
@@ -33,12 +34,39 @@ pub(in crate::trap) struct Site {
     places: Vec<(u64, u64)>,
     /// The boundary inside the overwritten bytes, and its copy.
     boundary: Option<(u64, u64)>,
+    /// Of a `cpuid`: where in the trampoline its answer has begun to be loaded, the answer, and where the code goes on.
+    answer: Option<(u64, [u32; 4], u64)>,
 }
 
 impl Site {
     /// The original address for one in the trampoline.
     pub(in crate::trap) fn original(&self, address: u64) -> Option<u64> {
         self.places.iter().find(|&&(place, _)| place == address).map(|&(_, original)| original)
+    }
+
+    /// The answer to the site's `cpuid` and where the code goes on, if part of it may be loaded at `address`.
+    pub(in crate::trap) fn answered(&self, address: u64) -> Option<([u32; 4], u64)> {
+        let end = self.cell + self.code.len() as u64;
+        self.answer
+            .filter(|&(begin, ..)| (begin..end).contains(&address))
+            .map(|(_, answer, resume)| (answer, resume))
+    }
+
+    /// The same site where its code and its trampoline are `distance` further on.
+    fn moved_by(&self, distance: u64) -> Site {
+        let there = |address: u64| address.wrapping_add(distance);
+        let both = |(a, b): (u64, u64)| (there(a), there(b));
+        Site {
+            syscall: there(self.syscall),
+            start: there(self.start),
+            original: self.original,
+            jump: self.jump,
+            cell: there(self.cell),
+            code: self.code.clone(),
+            places: self.places.iter().copied().map(both).collect(),
+            boundary: self.boundary.map(both),
+            answer: self.answer.map(|(begun, answer, resume)| (there(begun), answer, there(resume))),
+        }
     }
 
     fn is_in(&self, range: &Range<u64>) -> bool {
@@ -55,6 +83,9 @@ impl Site {
             places.push((place(&code), *address));
             code.extend_from_slice(bytes);
         }
+        if let Some(answer) = plan.answer {
+            return Site::build_answer(plan, original, cell, (code, answer));
+        }
         // Both are thirteen bytes long; two words follow, aligned, because the guest may have alignment checks on.
         let padding = (code.len() + 13).next_multiple_of(8) - (code.len() + 13);
         // lea r11, [rip + …]: the `syscall` instruction below, past the jump and the words.
@@ -67,7 +98,9 @@ impl Site {
         code.extend((padding as u32).to_le_bytes());
         code.resize(code.len() + padding, 0xcc);
         code.extend(entry::patched().to_le_bytes());
-        code.extend((plan.syscall + SYSCALL_LENGTH).to_le_bytes());
+        // How far the original's successor is from here: the same wherever both are.
+        let here = place(&code) + 8;
+        code.extend((plan.syscall + SYSCALL_LENGTH).wrapping_sub(here).to_le_bytes());
         places.push((place(&code), plan.syscall));
         code.extend([0x0f, 0x05]);
         let mut boundary = None;
@@ -97,7 +130,64 @@ impl Site {
             code,
             places,
             boundary,
+            answer: None,
         })
+    }
+
+    /// Lays out the trampoline of a `cpuid`: after `code`, what the answer is and where it goes on.
+    fn build_answer(
+        plan: &Plan,
+        original: [u8; JUMP_LENGTH as usize],
+        cell: u64,
+        (mut code, answer): (Vec<u8>, [u32; 4]),
+    ) -> Option<Site> {
+        // mov eax, …; mov ebx, …; mov ecx, …; mov edx, …
+        const LOADS: [u8; 4] = [0xb8, 0xbb, 0xb9, 0xba];
+        const LOAD_LENGTH: u64 = 5;
+        // The first instruction has not been executed yet, or it has and is not executed again: a guest that steps through
+        // its code must come forward. Where it clears ecx only flags have changed then, as they are meant to.
+        let places = vec![(cell, plan.start)];
+        let begun = cell + if code.is_empty() { LOAD_LENGTH } else { code.len() as u64 };
+        for (load, value) in LOADS.into_iter().zip(answer) {
+            code.push(load);
+            code.extend(value.to_le_bytes());
+        }
+        let back = displacement(cell + code.len() as u64 + JUMP_LENGTH, plan.resume)?;
+        code.push(0xe9);
+        code.extend(back.to_le_bytes());
+        let [a, b, c, d] = displacement(plan.start + JUMP_LENGTH, cell)?.to_le_bytes();
+        Some(Site {
+            syscall: plan.syscall,
+            start: plan.start,
+            original,
+            jump: [0xe9, a, b, c, d],
+            cell,
+            code,
+            places,
+            boundary: None,
+            answer: Some((begun, answer, plan.resume)),
+        })
+    }
+}
+
+impl CodeImage {
+    /// Whether it has a site in a range when it is written `distance` from where it has them.
+    fn has_site_in(&self, distance: u64, range: &Range<u64>) -> bool {
+        let is_near = |first: u64, last: u64| {
+            first.wrapping_add(distance) < range.end
+                && last.wrapping_add(distance).saturating_add(CELL_SIZE) > range.start
+        };
+        let ends =
+            |sites: &BTreeMap<u64, Arc<Site>>| Some((*sites.keys().next()?, *sites.keys().next_back()?));
+        let is_near = |sites| ends(sites).is_some_and(|(first, last)| is_near(first, last));
+        (is_near(&self.table.by_start) || is_near(&self.table.by_cell))
+            && self.table.sites().any(|site| {
+                let overlaps = |start: u64, length: u64| {
+                    let start = start.wrapping_add(distance);
+                    start < range.end && start.saturating_add(length) > range.start
+                };
+                overlaps(site.start, JUMP_LENGTH) || overlaps(site.cell, CELL_SIZE)
+            })
     }
 }
 
@@ -111,6 +201,8 @@ fn displacement(from: u64, to: u64) -> Option<i32> {
 pub(in crate::trap) struct PatchTable {
     by_start: BTreeMap<u64, Arc<Site>>,
     by_cell: BTreeMap<u64, Arc<Site>>,
+    /// Sites that were written together, and how far from where their image has them.
+    images: Vec<(u64, Arc<CodeImage>)>,
     /// Changes whenever a site goes: a thread on its way back through a trampoline must look.
     generation: u64,
 }
@@ -122,22 +214,39 @@ impl PatchTable {
     }
 
     /// The site whose trampoline holds `address`.
-    pub(in crate::trap) fn by_trampoline(&self, address: u64) -> Option<&Arc<Site>> {
-        self.by_cell.get(&(address & !(CELL_SIZE - 1)))
+    pub(in crate::trap) fn by_trampoline(&self, address: u64) -> Option<Arc<Site>> {
+        let own = self.by_cell.get(&(address & !(CELL_SIZE - 1))).cloned();
+        own.or_else(|| {
+            let there = |(distance, image): &(u64, Arc<CodeImage>)| {
+                let site = image.table.by_trampoline(address.wrapping_sub(*distance))?;
+                Some(Arc::new(site.moved_by(*distance)))
+            };
+            self.images.iter().find_map(there)
+        })
     }
 
     /// The moved copy of an instruction, if `address` is a boundary inside a jump.
     pub(in crate::trap) fn copy_of_boundary(&self, address: u64) -> Option<u64> {
-        let (_, site) = self.by_start.range(..address).next_back()?;
-        site.boundary.filter(|&(boundary, _)| boundary == address).map(|(_, copy)| copy)
+        let own = self.by_start.range(..address).next_back().and_then(|(_, site)| site.boundary);
+        own.filter(|&(boundary, _)| boundary == address).map(|(_, copy)| copy).or_else(|| {
+            let there = |(distance, image): &(u64, Arc<CodeImage>)| {
+                let copy = image.table.copy_of_boundary(address.wrapping_sub(*distance))?;
+                Some(copy.wrapping_add(*distance))
+            };
+            self.images.iter().find_map(there)
+        })
     }
 
     /// Where a thread must go on that would go on at `address`: in a trampoline, if there is a jump.
     pub(in crate::trap) fn redirect(&self, address: u64) -> u64 {
-        match self.by_start.get(&address) {
-            Some(site) => site.cell,
-            None => self.copy_of_boundary(address).unwrap_or(address),
-        }
+        let there = |(distance, image): &(u64, Arc<CodeImage>)| {
+            let cell = image.table.by_start.get(&address.wrapping_sub(*distance))?.cell;
+            Some(cell.wrapping_add(*distance))
+        };
+        let cell = self.by_start.get(&address).map(|site| site.cell);
+        cell.or_else(|| self.images.iter().find_map(there))
+            .or_else(|| self.copy_of_boundary(address))
+            .unwrap_or(address)
     }
 
     /// Chooses a free cell in `area` for a plan and lays the site out; nothing is recorded yet. `None` if it does not
@@ -152,7 +261,14 @@ impl PatchTable {
         if self.by_start.range(..bytes.end).next_back().is_some_and(|(_, site)| site.is_in(&bytes)) {
             return None;
         }
-        let used: BTreeSet<u64> = self.by_cell.range(area.clone()).map(|(&cell, _)| cell).collect();
+        if self.images.iter().any(|(distance, image)| image.has_site_in(*distance, &bytes)) {
+            return None;
+        }
+        let own = self.by_cell.range(area.clone()).map(|(&cell, _)| cell);
+        let others = self.images.iter().flat_map(|(distance, image)| {
+            image.table.by_cell.keys().map(move |cell| cell.wrapping_add(*distance))
+        });
+        let used: BTreeSet<u64> = own.chain(others).collect();
         (area.start..area.end)
             .step_by(CELL_SIZE as usize)
             .filter(|cell| !used.contains(cell))
@@ -160,15 +276,32 @@ impl PatchTable {
     }
 
     /// Records a site.
-    pub(in crate::trap) fn insert(&mut self, site: Site) {
+    pub(in crate::trap) fn insert(&mut self, site: Site) -> Arc<Site> {
         let site = Arc::new(site);
         self.by_start.insert(site.start, Arc::clone(&site));
-        self.by_cell.insert(site.cell, site);
+        self.by_cell.insert(site.cell, Arc::clone(&site));
+        site
     }
 
-    /// The sites whose code or trampoline lies in a range.
+    /// Records the sites of an image that has been written `distance` from where it has them.
+    pub(in crate::trap) fn insert_image(&mut self, distance: u64, image: Arc<CodeImage>) {
+        self.images.push((distance, image));
+    }
+
+    /// All sites that are not of an image.
+    pub(super) fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.by_start.values()
+    }
+
+    /// The sites whose code or trampoline lies in a range. Those of an image come and go together.
     pub(in crate::trap) fn sites_in(&self, range: &Range<u64>) -> Vec<Arc<Site>> {
-        self.by_start.values().filter(|site| site.is_in(range)).cloned().collect()
+        let mut sites: Vec<_> = self.sites().filter(|site| site.is_in(range)).cloned().collect();
+        for (distance, image) in &self.images {
+            if image.has_site_in(*distance, range) {
+                sites.extend(image.table.sites().map(|site| Arc::new(site.moved_by(*distance))));
+            }
+        }
+        sites
     }
 
     /// Whether there is such a site.
@@ -177,7 +310,9 @@ impl PatchTable {
             let first = range.start.saturating_sub(CELL_SIZE);
             range.end > first && sites.range(first..range.end).any(|(_, site)| site.is_in(range))
         };
-        near(&self.by_start) || near(&self.by_cell)
+        near(&self.by_start)
+            || near(&self.by_cell)
+            || self.images.iter().any(|(distance, image)| image.has_site_in(*distance, range))
     }
 
     /// Forgets sites.
@@ -185,6 +320,10 @@ impl PatchTable {
         for site in sites {
             self.by_start.remove(&site.start);
             self.by_cell.remove(&site.cell);
+            let is_its = |distance: u64, image: &CodeImage| {
+                image.table.by_start.contains_key(&site.start.wrapping_sub(distance))
+            };
+            self.images.retain(|(distance, image)| !is_its(*distance, image));
         }
         if !sites.is_empty() {
             self.generation += 1;
@@ -249,6 +388,28 @@ mod tests {
         table.remove(&gone);
         assert_ne!(table.generation(), generation);
         assert!(table.by_trampoline(cell).is_none());
+    }
+
+    #[test]
+    fn the_trampoline_of_a_cpuid_answers_it_as_a_whole() {
+        let plan = Plan {
+            syscall: 0x40_0007,
+            start: 0x40_0000,
+            before: Some((0x40_0005, vec![0x31, 0xc9])),
+            after: Vec::new(),
+            resume: 0x40_0009,
+            answer: Some([1, 2, 3, 4]),
+        };
+        let site = PatchTable::default().lay_out(&plan, [0; 5], AREA).expect("room");
+        let cell = site.cell;
+        assert_eq!((site.original(cell), site.answered(cell)), (Some(0x40_0000), None));
+        let end = cell + site.code.len() as u64;
+        for address in cell + 2..end {
+            assert_eq!(site.answered(address), Some(([1, 2, 3, 4], 0x40_0009)));
+        }
+        assert_eq!(site.answered(end), None);
+        let back = i32::from_le_bytes(site.code[site.code.len() - 4..].try_into().unwrap());
+        assert_eq!(end.wrapping_add_signed(back.into()), 0x40_0009);
     }
 
     #[test]

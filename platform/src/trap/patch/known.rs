@@ -1,0 +1,203 @@
+//! Patches that are known before the code runs, by the file that the code comes from.
+//!
+//! A site that has trapped in one process is executed in the next as well, and a `cpuid` never traps at all: on a virtual
+//! machine it exits to the hypervisor, which takes 4 to 70 µs, and the C library's loader executes some forty of them before
+//! each program. Both are patched when the file is mapped, before anybody can run there.
+//!
+//! What is known is known from the file's bytes alone, never from what a guest does: a process that jumps into the middle
+//! of an instruction must not get that place patched in others. And it holds only where the same bytes are found again:
+//! those that decided, not only those that are overwritten.
+//!
+//! The answer of `cpuid` is in the trampoline itself, as four loads of constants. Only such are patched for which it can be: an
+//! instruction that loads the leaf's number comes right before, and the answer does not depend on `ecx`, or `ecx` is
+//! cleared in between. What the host's processor says is told as it is.
+
+use std::ops::Range;
+
+use iced_x86::{Code as Mnemonic, FlowControl, Register};
+
+use super::plan::{Code, MAX_INSTRUCTION, MAX_REACH, Plan, SYSCALL_LENGTH};
+use crate::arch::cpuid;
+
+/// The instruction.
+const CPUID: [u8; 2] = [0x0f, 0xa2];
+/// Leaves whose answer does not depend on `ecx`.
+const PLAIN_LEAVES: [Range<u32>; 2] = [0..2, 0x8000_0000..0x8000_0009];
+/// Leaves whose answer does, and is the same on all processors of a machine for 0.
+const LEAVES_WITH_PARTS: [u32; 4] = [4, 7, 0xd, 0x14];
+/// More `cpuid`s than this are not looked at in a file.
+const MAX_CPUIDS: usize = 256;
+
+/// A site of a file's code, and how it is patched. Addresses are offsets in the file.
+#[derive(Debug)]
+pub struct KnownPatch {
+    pub(in crate::trap) plan: Plan,
+    /// The bytes that have decided it.
+    pub(in crate::trap) evidence: Code,
+}
+
+impl KnownPatch {
+    /// The patch for the `syscall` instruction at offset `site` in a file, which is executed with `number` in `rax`; `bytes` are
+    /// those of an executable mapping from offset `start` on, or some of them around the site. `None` if it cannot be
+    /// patched, or its neighbourhood leaves doubt what is an instruction there.
+    pub fn call(start: u64, bytes: &[u8], site: u64, number: u64) -> Option<KnownPatch> {
+        let code = Code { start, bytes: bytes.to_vec() };
+        let plan = Plan::new(&code, site, number)?;
+        KnownPatch::new(&code, plan)
+    }
+
+    /// The patches for the `cpuid` instructions in a file's executable mapping from offset `start` on.
+    pub fn cpuids(start: u64, bytes: &[u8]) -> Vec<KnownPatch> {
+        let at = |index: usize| start + index as u64;
+        let sites = bytes.windows(CPUID.len()).enumerate().filter(|(_, pair)| **pair == CPUID);
+        let piece = |site: u64| {
+            let from = (site - start).saturating_sub(2 * MAX_REACH) as usize;
+            let to = ((site - start + MAX_REACH) as usize).min(bytes.len());
+            Code { start: at(from), bytes: bytes[from..to].to_vec() }
+        };
+        let patch = |site: u64| {
+            let code = piece(site);
+            KnownPatch::new(&code, cpuid_plan(&code, site)?)
+        };
+        sites.take(MAX_CPUIDS).filter_map(|(index, _)| patch(at(index))).collect()
+    }
+
+    fn new(code: &Code, plan: Plan) -> Option<KnownPatch> {
+        if !code.is_surely_in_step(plan.start) {
+            return None;
+        }
+        let from = plan.start.saturating_sub(MAX_REACH).max(code.start);
+        let end =
+            plan.resume.saturating_add(MAX_INSTRUCTION as u64).min(code.start + code.bytes.len() as u64);
+        let evidence = Code { start: from, bytes: code.at(from..end)?.to_vec() };
+        Some(KnownPatch { plan, evidence })
+    }
+
+    /// Where the instruction is in the file.
+    pub fn site(&self) -> u64 {
+        self.plan.syscall
+    }
+
+    /// The part of the file that it depends on.
+    pub fn range(&self) -> Range<u64> {
+        self.evidence.start..self.evidence.start + self.evidence.bytes.len() as u64
+    }
+}
+
+/// The plan for a `cpuid` whose leaf is loaded right before it.
+fn cpuid_plan(code: &Code, site: u64) -> Option<Plan> {
+    const LOAD: u64 = 5;
+    // `xor ecx, ecx`, in either encoding; `mov ecx, …` from another register.
+    const BETWEEN: u64 = 2;
+    let follows = |start: u64| {
+        let load = code.decode(start)?;
+        let is_load = load.code() == Mnemonic::Mov_r32_imm32
+            && load.op0_register() == Register::EAX
+            && load.len() as u64 == LOAD;
+        is_load.then_some((start, load.immediate32()))
+    };
+    let is_plain = |leaf: u32| PLAIN_LEAVES.iter().any(|leaves| leaves.contains(&leaf));
+    let (start, leaf, cleared) = match follows(site.checked_sub(LOAD)?) {
+        Some((start, leaf)) if is_plain(leaf) => (start, leaf, None),
+        _ => {
+            let (start, leaf) = follows(site.checked_sub(LOAD + BETWEEN)?)?;
+            let clearing = code.decode(start + LOAD).filter(|clearing| {
+                clearing.code() == Mnemonic::Xor_r32_rm32 || clearing.code() == Mnemonic::Xor_rm32_r32
+            })?;
+            let is_cleared = clearing.len() as u64 == BETWEEN
+                && clearing.op0_register() == Register::ECX
+                && clearing.op1_register() == Register::ECX
+                && clearing.flow_control() == FlowControl::Next;
+            let is_known = is_plain(leaf) || LEAVES_WITH_PARTS.contains(&leaf);
+            (is_cleared && is_known).then_some((start, leaf, Some(start + LOAD)))?
+        }
+    };
+    let before = cleared.map(|address| Some((address, code.at(address..site)?.to_vec())));
+    Some(Plan {
+        syscall: site,
+        start,
+        before: before.flatten(),
+        after: Vec::new(),
+        resume: site + SYSCALL_LENGTH,
+        answer: Some(cpuid(leaf, 0)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As in a C library's loader: `mov eax, leaf; cpuid; mov esi, eax`, in code that is easily read.
+    fn loader(leaf: u32) -> Vec<u8> {
+        let mut bytes = vec![0x90; 64];
+        bytes.extend([0x53, 0x89, 0xfe, 0xb8]);
+        bytes.extend(leaf.to_le_bytes());
+        bytes.extend([0x0f, 0xa2, 0x89, 0xc6, 0x5b, 0xc3]);
+        bytes.extend([0x90; 64]);
+        bytes
+    }
+
+    #[test]
+    fn a_cpuid_whose_leaf_is_loaded_before_it_is_known() {
+        for leaf in [0, 1, 0x8000_0000, 0x8000_0006] {
+            let known = KnownPatch::cpuids(0x1000, &loader(leaf));
+            let [patch] = &known[..] else { panic!("{known:?}") };
+            assert_eq!((patch.plan.start, patch.site(), patch.plan.resume), (0x1043, 0x1048, 0x104a));
+            assert_eq!(patch.plan.answer, Some(cpuid(leaf, 0)));
+        }
+    }
+
+    #[test]
+    fn a_cpuid_whose_answer_depends_on_what_is_not_seen_is_not_known() {
+        for leaf in [4, 7, 0xb, 0xd, 0x8000_001d] {
+            assert!(KnownPatch::cpuids(0, &loader(leaf)).is_empty(), "{leaf:x}");
+        }
+        // But where ecx is cleared before it.
+        let mut bytes = vec![0x90; 64];
+        bytes.extend([0xb8, 0xd, 0, 0, 0, 0x31, 0xc9, 0x0f, 0xa2, 0x85, 0xdb]);
+        bytes.extend([0x90; 64]);
+        let known = KnownPatch::cpuids(0, &bytes);
+        let [patch] = &known[..] else { panic!("{known:?}") };
+        assert_eq!((patch.plan.start, patch.plan.before.as_ref()), (64, Some(&(69, vec![0x31, 0xc9]))));
+        assert_eq!(patch.plan.answer, Some(cpuid(0xd, 0)));
+    }
+
+    #[test]
+    fn what_lies_inside_other_instructions_is_not_known() {
+        // movabs rax, …, over and over: its operand reads as a load and a cpuid, or as a load and a call.
+        for last in [0xa2, 0x05] {
+            let instruction = [0x48, 0xb8, 0xb8, 1, 0, 0, 0, 0x0f, last, 0x90];
+            let bytes: Vec<u8> = instruction.iter().copied().cycle().take(200).collect();
+            assert!(KnownPatch::cpuids(0, &bytes).is_empty());
+            assert!(KnownPatch::call(0, &bytes, 107, 1).is_none());
+        }
+    }
+
+    #[test]
+    fn a_call_is_known_by_its_number() {
+        let mut bytes = vec![0x90; 64];
+        bytes.extend([0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3]);
+        bytes.extend([0x90; 64]);
+        let patch = KnownPatch::call(0x2000, &bytes, 0x2000 + 69, 39).expect("a patch");
+        assert_eq!(patch.site(), 0x2000 + 69);
+        assert!(patch.range().contains(&0x2040));
+        assert!(KnownPatch::call(0x2000, &bytes, 0x2000 + 69, 40).is_none());
+        assert!(KnownPatch::call(0x2000, &bytes, 0x2000 + 70, 39).is_none());
+        assert!(KnownPatch::call(0x2000, &bytes, 0x9000, 39).is_none());
+    }
+
+    #[test]
+    fn any_bytes_are_searched() {
+        let mut seed = 7u32;
+        let mut bytes: Vec<u8> = (0..100_000)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            })
+            .collect();
+        (0..bytes.len()).step_by(500).for_each(|at| bytes[at..at + 2].copy_from_slice(&CPUID));
+        for length in [0, 1, 2, 3, 500, 501, 502, bytes.len()] {
+            assert!(KnownPatch::cpuids(0, &bytes[..length]).len() <= MAX_CPUIDS);
+        }
+    }
+}

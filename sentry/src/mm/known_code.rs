@@ -1,0 +1,204 @@
+//! What is known of the code in files, so that a program starts with the patches that others have earned.
+//!
+//! A program that runs for a millisecond ends before any of its call sites has paid for a patch, and its loader has made the same
+//! calls from the same places in every program before it. So traps are also counted by file, over all programs; and in
+//! dynamic loaders the `cpuid` instructions are looked for, which never trap. What is found is patched as soon as the
+//! file is mapped for execution: whole pages are compared and written, some 25 µs however many sites there are.
+//!
+//! Only the file's bytes decide (see [`KnownPatch`]), and they must be found again in the mapping: a guest's calls only
+//! draw attention to a place.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use usk_abi::mm::PAGE_SIZE;
+use usk_platform::host;
+use usk_platform::trap::{CodeImage, KnownPatch};
+
+use crate::loader::LoadableFile;
+use crate::mm::slow_sites::{SlowCalls, THRESHOLD};
+use crate::mm::{FileBacking, Vma};
+
+/// Files that are known at the same time. What is kept of one is bounded by its image: at most half a megabyte.
+const MAX_FILES: usize = 32;
+/// Sites that are counted in a file.
+const MAX_SITES: usize = 128;
+/// Calls in a program that are worth the patches of a file: one saves 3 µs.
+const WORTH: u32 = 5;
+/// Largest piece of code that is searched, in bytes: loaders have some 150 KiB.
+const MAX_TEXT: u64 = 2 << 20;
+/// How much of a file's code is read around a site, on either side. More than a patch depends on.
+const NEIGHBOURHOOD: u64 = 128;
+/// By these a thread ends: it waits for another with a signal's frame, which a patched site has not (see the platform's spare
+/// address spaces).
+const ENDINGS: [u64; 2] = [60, 231];
+
+/// A sandbox's.
+#[derive(Default)]
+pub(crate) struct KnownCode(Mutex<HashMap<(u64, u64), FileCode>>);
+
+/// A file.
+#[derive(Default)]
+struct FileCode {
+    /// Programs that have made slow calls from here.
+    programs: u32,
+    sites: HashMap<u64, Site>,
+    /// The patches of `cpuid`s, once they have been looked for.
+    cpuids: Option<Vec<Arc<KnownPatch>>>,
+    /// What is written wherever it is mapped.
+    image: Option<Arc<CodeImage>>,
+    /// How many patches the image was made of.
+    patches: usize,
+}
+
+/// A site by its offset in the file.
+#[derive(Default)]
+struct Site {
+    calls: u32,
+    patch: Outcome,
+}
+
+/// Whether a site can be patched.
+#[derive(Default)]
+enum Outcome {
+    #[default]
+    NotTried,
+    Known(Arc<KnownPatch>),
+    Impossible,
+}
+
+impl KnownCode {
+    /// What is written where a file is mapped for execution.
+    pub(in crate::mm) fn image(&self, identity: (u64, u64)) -> Option<Arc<CodeImage>> {
+        self.0.lock().get(&identity)?.image.clone()
+    }
+
+    /// The file's code is not what it was.
+    pub(in crate::mm) fn forget(&self, identity: (u64, u64)) {
+        self.0.lock().remove(&identity);
+    }
+
+    /// Looks for `cpuid`s in the code of a dynamic loader, once.
+    pub(crate) fn look_at_loader(&self, loader: &LoadableFile) {
+        let backing = &loader.backing;
+        if self.0.lock().get(&backing.identity).is_some_and(|file| file.cpuids.is_some()) {
+            return;
+        }
+        let mut found = Vec::new();
+        for segment in &loader.image.segments {
+            let start = segment.offset & !(PAGE_SIZE - 1);
+            let length = segment.file_size.saturating_add(segment.offset - start);
+            if segment.protection.execute && !segment.protection.write && length <= MAX_TEXT {
+                let bytes = read(backing, start, length);
+                found.extend(KnownPatch::cpuids(start, &bytes).into_iter().map(Arc::new));
+            }
+        }
+        self.with_file(backing.identity, |file| {
+            file.cpuids = Some(found);
+            file.publish(backing);
+        });
+    }
+
+    /// Learns from the slow calls that a program has made from a mapping of a file.
+    pub(in crate::mm) fn learn(&self, backing: &FileBacking, calls: &[(u64, SlowCalls, &Vma)]) {
+        self.with_file(backing.identity, |file| {
+            file.programs = file.programs.saturating_add(1);
+            for &(site, SlowCalls { count, number }, text) in calls {
+                if ENDINGS.contains(&number) {
+                    continue;
+                }
+                let offset = site - text.start + text.offset;
+                if file.sites.len() == MAX_SITES && !file.sites.contains_key(&offset) {
+                    continue;
+                }
+                let known = file.sites.entry(offset).or_default();
+                known.calls = known.calls.saturating_add(u32::from(count));
+                let is_usual =
+                    known.calls >= u32::from(THRESHOLD) && known.calls.saturating_mul(2) >= file.programs;
+                if is_usual && matches!(known.patch, Outcome::NotTried) {
+                    known.patch = plan(backing, text, offset, number);
+                }
+            }
+            file.publish(backing);
+        });
+    }
+
+    fn with_file(&self, identity: (u64, u64), change: impl FnOnce(&mut FileCode)) {
+        let mut files = self.0.lock();
+        if files.len() == MAX_FILES && !files.contains_key(&identity) {
+            files.clear();
+        }
+        change(files.entry(identity).or_default());
+    }
+}
+
+impl FileCode {
+    /// Puts together what is to be written.
+    fn publish(&mut self, backing: &FileBacking) {
+        let mut patches: Vec<_> = self.cpuids.iter().flatten().cloned().collect();
+        let known = |site: &Site| match &site.patch {
+            Outcome::Known(patch) => Some((site.calls, patch.clone())),
+            Outcome::NotTried | Outcome::Impossible => None,
+        };
+        let calls: Vec<_> = self.sites.values().filter_map(known).collect();
+        let saved: u32 = calls.iter().map(|(calls, _)| calls / self.programs.max(1)).sum();
+        // A file that is written to in any case bears more.
+        if saved >= WORTH || !patches.is_empty() {
+            patches.extend(calls.into_iter().map(|(_, patch)| patch));
+        }
+        if patches.len() != self.patches {
+            self.patches = patches.len();
+            self.image = CodeImage::new(&patches, &mut |offset| read_page(backing, offset)).map(Arc::new);
+        }
+    }
+}
+
+/// The patch for a site, by the bytes of the file.
+fn plan(backing: &FileBacking, text: &Vma, site: u64, number: u64) -> Outcome {
+    let start = site.saturating_sub(NEIGHBOURHOOD).max(text.offset);
+    let end = site.saturating_add(NEIGHBOURHOOD).min(text.offset.saturating_add(text.length()));
+    let bytes = read(backing, start, end.saturating_sub(start));
+    match KnownPatch::call(start, &bytes, site, number) {
+        Some(patch) => Outcome::Known(Arc::new(patch)),
+        None => Outcome::Impossible,
+    }
+}
+
+/// Bytes of a file, as many as there are.
+fn read(backing: &FileBacking, at: u64, length: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let count = host::read_at(&*backing.host, &mut bytes, at).unwrap_or(0);
+    bytes.truncate(count);
+    bytes
+}
+
+/// A page of a file as a mapping shows it.
+fn read_page(backing: &FileBacking, at: u64) -> Option<[u8; PAGE_SIZE as usize]> {
+    let mut page = [0; PAGE_SIZE as usize];
+    host::read_at(&*backing.host, &mut page, at).ok()?;
+    Some(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(number: u64) -> (u64, u64) {
+        (1, number)
+    }
+
+    #[test]
+    fn files_and_their_sites_are_bounded() {
+        let known = KnownCode::default();
+        for number in 0..1000 {
+            known.with_file(identity(number), |file| {
+                file.programs += 1;
+            });
+            assert!(known.0.lock().len() <= MAX_FILES);
+        }
+        assert!(known.image(identity(999)).is_none());
+        known.forget(identity(999));
+        assert!(!known.0.lock().contains_key(&identity(999)));
+    }
+}
