@@ -260,7 +260,15 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
     };
     let limits = ResourceLimits::default();
     let (files, fs) = (Arc::new(files), Arc::new(fs));
-    let main = MainProcess { request, files, fs, limits, ignored_signals: SignalSet(0), oom_score_adj: 0 };
+    let main = MainProcess {
+        request,
+        files,
+        fs,
+        limits,
+        ignored_signals: SignalSet(0),
+        oom_score_adj: 0,
+        seccomp: None,
+    };
     spawn_main(&kernel, main).expect("a process");
     (orders, answers)
 }

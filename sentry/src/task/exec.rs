@@ -11,6 +11,7 @@ use crate::SysResult;
 use crate::kernel::{ExitWatch, Kernel};
 use crate::loader::PreparedImage;
 use crate::mm::Mm;
+use crate::seccomp::Filters;
 use crate::signal::SignalActions;
 use crate::task::table::{INIT_PID, Process};
 use crate::task::task::{NewTask, Runner, TaskSignals};
@@ -159,6 +160,8 @@ pub struct MainProcess {
     pub ignored_signals: SignalSet,
     /// `/proc/PID/oom_score_adj`
     pub oom_score_adj: i32,
+    /// What it may call, if somebody says so.
+    pub seccomp: Option<Arc<Filters>>,
 }
 
 /// Reserves the main process's identifier, which others that start before it must not get.
@@ -234,6 +237,9 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     });
     task.mm().enter(&task);
     task.set_command_name(&command_name);
+    if let Some(filters) = main.seccomp {
+        task.seccomp.set_filters(filters);
+    }
     let mut table = kernel.tasks.lock();
     group.state.lock().threads.push(task.clone());
     table.insert_thread(pid, task.clone());
