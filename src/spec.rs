@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use usk_abi::seccomp::SockFilter;
 
 use crate::command_line::PlatformChoice;
 
@@ -30,6 +31,8 @@ pub struct SandboxSpec {
     pub masked: Vec<PathBuf>,
     /// Places below which nothing can be written; those that do not exist are passed over.
     pub read_only: Vec<PathBuf>,
+    /// A program of `seccomp(2)` that is laid over the calls of the command, and of every process that joins.
+    pub seccomp: Option<Vec<SockFilter>>,
     /// Bounds on resources.
     pub limits: Limits,
     /// How guest code runs.

@@ -12,6 +12,7 @@ use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
+use usk_sentry::seccomp::Filters;
 use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main};
 use usk_sentry::vfs::MountNamespace;
 use usk_sentry::{Kernel, Report};
@@ -35,6 +36,8 @@ const REPORTER_STACK: usize = 64 << 10;
 pub(super) struct Running<'a> {
     pub(super) kernel: Arc<Kernel>,
     pub(super) namespace: Arc<MountNamespace>,
+    /// What every process that joins may call.
+    pub(super) seccomp: Option<Arc<Filters>>,
     pub(super) poller: Arc<HostPoller>,
     pub(super) control: &'a SandboxControl,
     pub(super) gofer: Arc<GoferClient>,
@@ -142,7 +145,7 @@ fn join(
     exits: &mut Option<mpsc::Sender<(u32, ExitStatus)>>,
 ) -> Result<i32, Refusal> {
     let unusable = |error| Refusal { status: process::FAILURE, error };
-    let Running { kernel, namespace, poller, .. } = running;
+    let Running { kernel, namespace, seccomp, poller, .. } = running;
     let mut descriptors = descriptors.into_iter();
     let spec = descriptors.next().ok_or_else(|| unusable(anyhow!("no process was described")))?;
     let spec = read_process(spec).map_err(unusable)?;
@@ -154,7 +157,7 @@ fn join(
         (streams::open(poller, streams.into_iter().map(Some).collect()).map_err(unusable)?, None)
     };
     let table = streams::table(files).map_err(unusable)?;
-    let prepared = process::prepare(namespace, table, &spec)?;
+    let prepared = process::prepare(namespace, table, &spec, seccomp.clone())?;
     let exits = match exits {
         Some(exits) => exits.clone(),
         None => exits.insert(begin_reporting(running.control).map_err(unusable)?).clone(),

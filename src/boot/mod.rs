@@ -18,6 +18,7 @@ use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
+use usk_sentry::seccomp::{Filters, Program};
 use usk_sentry::{Kernel, SandboxLimits};
 
 use self::lists::Lists;
@@ -85,7 +86,10 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     }
     let further = std::mem::take(&mut spec.descriptors);
     files.extend(streams::open(&poller, further.into_iter().map(Some).collect())?);
-    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
+    let seccomp = spec.seccomp.take().map(Program::new).transpose();
+    let seccomp =
+        seccomp.context("linux.seccomp: the profile is no filter of system calls")?.map(Filters::of);
+    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process, seccomp.clone());
     let main = match prepared {
         Ok(main) => main,
         Err(refusal) => {
@@ -97,7 +101,8 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
         }
     };
     tracing::info!(platform = ?spec.platform, "the command runs");
-    control::run(&control::Running { kernel, namespace, poller, control, gofer, lists }, main, spec.gated)
+    let running = control::Running { kernel, namespace, seccomp, poller, control, gofer, lists };
+    control::run(&running, main, spec.gated)
 }
 
 /// Tasks that a sandbox may have unless the operator says otherwise.

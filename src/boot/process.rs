@@ -8,6 +8,7 @@ use usk_abi::Errno;
 use usk_abi::signal::SignalSet;
 use usk_sentry::SysError;
 use usk_sentry::loader::Arguments;
+use usk_sentry::seccomp::Filters;
 use usk_sentry::task::{
     ALL_CAPABILITIES, Credentials, Limit, MainProcess, ProgramRequest, Resource, ResourceLimits, find_program,
 };
@@ -40,6 +41,7 @@ pub(super) fn prepare(
     namespace: &Arc<MountNamespace>,
     files: FdTable,
     spec: &ProcessSpec,
+    seccomp: Option<Arc<Filters>>,
 ) -> Result<MainProcess, Refusal> {
     let credentials = credentials(spec);
     let fs = FsContext::new(namespace.clone());
@@ -72,6 +74,7 @@ pub(super) fn prepare(
         limits,
         ignored_signals: SignalSet(spec.ignored_signals),
         oom_score_adj: spec.oom_score_adj,
+        seccomp,
     })
 }
 

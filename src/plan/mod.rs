@@ -60,6 +60,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         mounts: layout.mounts,
         masked: Vec::new(),
         read_only: Vec::new(),
+        seccomp: None,
         limits: Limits { memory: arguments.memory, tasks: arguments.pids_limit },
         platform: arguments.platform,
         no_patch: arguments.no_patch,

@@ -119,5 +119,5 @@ mod wait4;
 mod write;
 
 pub use dispatch::TableDispatcher;
-pub use names::{NAMES, syscall_name};
+pub use names::{NAMES, syscall_name, syscall_number};
 pub use table::{Argument, Handler, Row, Support, Table};

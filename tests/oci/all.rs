@@ -17,5 +17,6 @@ mod limits;
 mod podman;
 mod process;
 mod runtime;
+mod seccomp;
 mod start_up;
 mod sudden_death;

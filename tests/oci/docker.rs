@@ -128,6 +128,7 @@ const CHECKS: &[(&str, fn(&Docker))] = &[
     ("top, stats, diff and update tell and do", tell),
     ("volumes, mounts and temporary file systems show", volumes),
     ("a read-only root, another user and fewer capabilities hold", restrictions),
+    ("profiles for system calls are kept, Docker's own and others", profiles),
     ("names and the environment are passed on", names),
     ("a command that cannot be run has the status that people know", missing),
     ("limits are kept", limits),
@@ -283,6 +284,21 @@ fn restrictions(docker: &Docker) {
         "/proc/self/status",
     ]);
     assert_eq!(done.output, "NoNewPrivs:\t1\n");
+}
+
+fn profiles(docker: &Docker) {
+    let done = docker.usk(&["box", "sh", "-c", "grep Seccomp: /proc/self/status; mount -t tmpfs x /tmp"]);
+    assert!(done.output == "Seccomp:\t2\n" && done.status != 0, "{done:?}");
+    let file = docker.directory.path().join("profile.json");
+    let rules = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }]);
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules });
+    fs::write(&file, profile.to_string()).expect("a file can be written");
+    let option = format!("seccomp={}", file.display());
+    let done = docker.usk(&["--security-opt", &option, "box", "mkdir", "/x"]);
+    assert!(done.status == 1 && done.error.contains("Operation not permitted"), "{done:?}");
+    let done =
+        docker.usk(&["--security-opt", "seccomp=unconfined", "box", "grep", "Seccomp:", "/proc/self/status"]);
+    assert_eq!(done.output, "Seccomp:\t0\n", "{done:?}");
 }
 
 fn names(docker: &Docker) {

@@ -4,6 +4,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod read;
+mod seccomp;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -93,6 +94,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         mounts: layout.mounts,
         masked: paths(masked, "linux.maskedPaths")?,
         read_only: paths(read_only, "linux.readonlyPaths")?,
+        seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::program).transpose()?,
         limits: limits(resources.as_ref()),
         platform: PlatformChoice::Trap,
         no_patch: false,
