@@ -25,6 +25,8 @@ pub struct SandboxSpec {
     pub hostname: String,
     /// NIS domain name.
     pub domainname: Option<String>,
+    /// Settings of `/proc/sys`, by names with dots.
+    pub settings: Vec<(String, String)>,
     /// The root and what is mounted below it, in the order in which to mount.
     pub mounts: Vec<Mount>,
     /// Places that appear empty in the sandbox; those that do not exist are passed over.

@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 use usk_abi::signal::{SignalInfo, code};
+use usk_abi::socket::SOMAXCONN;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
-use crate::ipc::Ipc;
+use crate::ipc::{Bound, Ipc};
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
 use crate::task::workers::Workers;
@@ -78,6 +79,8 @@ pub struct Kernel {
     pub limits: SandboxLimits,
     /// System V shared memory, semaphores and messages.
     pub ipc: Ipc,
+    /// Longest backlog of `listen(2)`.
+    pub somaxconn: Bound,
     /// Host and domain name.
     pub uts: Mutex<UtsNames>,
     dispatcher: OnceLock<Arc<dyn Dispatcher>>,
@@ -118,6 +121,7 @@ impl Kernel {
             timers,
             limits,
             ipc: Ipc::default(),
+            somaxconn: Bound::new(SOMAXCONN.into(), i32::MAX as u64),
             uts: Mutex::new(UtsNames { host: host_name.to_vec(), domain: b"(none)".to_vec() }),
             dispatcher: OnceLock::new(),
             main_pid: AtomicI32::new(0),

@@ -3,6 +3,7 @@
 //! - [`task`]: tasks, thread groups, process groups, sessions, credentials; the loop that runs a guest thread; the one
 //!   way to block.
 //! - [`seccomp`]: the filters that guests lay on their own calls.
+//! - [`settings`]: what `/proc/sys` lets one change.
 //! - [`signal`]: pending sets, actions, delivery, frames.
 //! - [`mm`]: the memory map of an address space. [`loader`]: from an executable file to a running image.
 //! - [`vfs`]: mounts, dentries, inodes, open files, descriptor tables. [`fs`]: the file systems. [`mod@file`]: objects that are
@@ -56,6 +57,7 @@ pub mod loader;
 pub mod mm;
 pub mod net;
 pub mod seccomp;
+pub mod settings;
 pub mod signal;
 pub mod task;
 pub mod time;

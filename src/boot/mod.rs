@@ -19,6 +19,7 @@ use usk_platform::trap::{self, TrapPlatform};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::seccomp::{Filters, Program};
+use usk_sentry::settings::Setting;
 use usk_sentry::{Kernel, SandboxLimits};
 
 use self::lists::Lists;
@@ -66,6 +67,12 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let kernel = Kernel::new(platform, limits, spec.hostname.as_bytes(), spec.command_is_init);
     if let Some(name) = &spec.domainname {
         kernel.uts.lock().domain = name.as_bytes().to_vec();
+    }
+    for (name, value) in &spec.settings {
+        let setting = Setting::named(name).with_context(|| format!("linux.sysctl: usk has no {name}"))?;
+        setting
+            .write(&kernel, value.as_bytes())
+            .with_context(|| format!("linux.sysctl: {name} cannot be set to {value:?}"))?;
     }
     let lists = Lists::begin(spec.strace.take(), spec.log.take())?;
     kernel.set_dispatcher(lists.dispatcher());

@@ -57,6 +57,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         gated: false,
         hostname: arguments.hostname,
         domainname: None,
+        settings: Vec::new(),
         mounts: layout.mounts,
         masked: Vec::new(),
         read_only: Vec::new(),

@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use usk_abi::Errno;
-use usk_abi::ipc::{IpcPermissions, SHM_DEST, SHM_LOCKED, SHMMAX, SHMMNI, ShmidDs};
+use usk_abi::ipc::{IpcPermissions, SHM_DEST, SHM_LOCKED, SHMALL, ShmidDs};
 
+use crate::ipc::IpcLimits;
 use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcPerm};
 use crate::mm::{SharedMemory, page_align};
 use crate::task::Credentials;
@@ -35,11 +36,8 @@ struct State {
     last_pid: i32,
 }
 
-impl Default for Segments {
-    fn default() -> Self {
-        Segments { table: Identifiers::new(SHMMNI) }
-    }
-}
+/// Bytes of a page, which `shmall` counts.
+const PAGE_SIZE: u64 = 4096;
 
 impl IpcObject for Segment {
     fn perm(&self) -> IpcPerm {
@@ -88,13 +86,25 @@ pub struct Attachment {
 }
 
 impl Segments {
+    /// None yet.
+    pub(super) fn new(limits: Arc<IpcLimits>) -> Self {
+        Segments { table: Identifiers::new(limits, |limits| &limits.shmmni) }
+    }
+
     /// The identifier of the segment of a key, which is made if need be. `now` is seconds since 1970. Errors as in
     /// `shmget(2)`.
     pub fn get(&self, request: GetRequest<'_>, size: u64, pid: i32, now: i64) -> Result<i32, Errno> {
         let fits = |segment: &Segment| if segment.size < size { Err(Errno::EINVAL) } else { Ok(()) };
+        let limits = self.table.limits();
+        let most_pages = limits.shmall.get();
+        // The table is locked later. Of two that are made at the same time both may count the other as missing.
+        let used = if most_pages < SHMALL { self.usage().1 } else { 0 };
         self.table.get(request, fits, |perm| {
-            if size == 0 || size > SHMMAX {
+            if size == 0 || size > limits.shmmax.get() {
                 return Err(Errno::EINVAL);
+            }
+            if used.saturating_add(size.div_ceil(PAGE_SIZE)) > most_pages {
+                return Err(Errno::ENOSPC);
             }
             let length = page_align(size).filter(|&length| length <= i64::MAX as u64).ok_or(Errno::ENOMEM)?;
             let memory = SharedMemory::segment(perm.key, length)?;
@@ -204,7 +214,7 @@ impl Segments {
     /// Count of segments, their pages in all, and the highest index in use.
     pub fn usage(&self) -> (i32, u64, i32) {
         let all = self.table.all();
-        let pages = all.iter().map(|(_, segment)| segment.size.div_ceil(4096)).sum();
+        let pages = all.iter().map(|(_, segment)| segment.size.div_ceil(PAGE_SIZE)).sum();
         (all.len() as i32, pages, self.table.highest_index())
     }
 

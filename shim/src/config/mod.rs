@@ -5,6 +5,7 @@ mod namespaces;
 mod process;
 mod read;
 mod seccomp;
+mod sysctl;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -83,12 +84,12 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     };
     let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
     let read_only = linux.and_then(|linux| linux.readonly_paths().as_ref());
-    let sysctl = linux.and_then(|linux| linux.sysctl().as_ref());
-    let domain = sysctl.and_then(|values| values.get("kernel.domainname")).or(spec.domainname().as_ref());
+    let sysctl = sysctl::settings(spec, &namespaces)?;
     let sandbox = SandboxSpec {
         gated: true,
         hostname,
-        domainname: domain.cloned(),
+        domainname: sysctl.domainname.or_else(|| spec.domainname().clone()),
+        settings: sysctl.values,
         command_is_init: true,
         descriptors: Vec::new(),
         mounts: layout.mounts,
@@ -177,10 +178,6 @@ fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::ru
     note(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
     for device in linux.devices().iter().flatten() {
         log::debug(&format!("linux.devices: {} is not made", device.path().display()));
-    }
-    let names = linux.sysctl().iter().flatten().map(|(name, _)| name);
-    for name in names.filter(|name| *name != "kernel.domainname") {
-        log::debug(&format!("linux.sysctl: {name} is not set"));
     }
 }
 
