@@ -402,6 +402,14 @@ CASE(proc_filesystems_lists_what_there_is) {
     EXPECT(strstr(text, "nodev\tproc\n") && strstr(text, "nodev\ttmpfs\n"));
 }
 
+CASE(proc_files_can_be_cut_off_but_not_given_away) {
+    int fd = OK(open("/proc/self/comm", O_WRONLY | O_TRUNC));
+    OK(write(fd, "cut", 3));
+    EXPECT_EQ(ftruncate(fd, 0), 0);
+    EXPECT_ERRNO(fchmod(fd, 0600), EPERM);
+    OK(close(fd));
+}
+
 CASE(proc_cgroup_and_oom_score_exist) {
     EXPECT(file_content("/proc/self/cgroup")[0] != 0);
     EXPECT_STR(file_content("/proc/self/oom_score_adj"), "0\n");
