@@ -29,6 +29,8 @@ pub struct SandboxSpec {
     pub settings: Vec<(String, String)>,
     /// The root and what is mounted below it, in the order in which to mount.
     pub mounts: Vec<Mount>,
+    /// Device files and FIFOs below `/dev` besides those that are always there.
+    pub devices: Vec<DeviceFile>,
     /// Places that appear empty in the sandbox; those that do not exist are passed over.
     pub masked: Vec<PathBuf>,
     /// Places below which nothing can be written; those that do not exist are passed over.
@@ -197,6 +199,31 @@ pub enum MountSource {
     Sys,
     /// The kernel's own device files, with `pts` and `shm` below. Its destination is `/dev`.
     Dev,
+}
+
+/// A device file or a FIFO below `/dev`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceFile {
+    /// Where; absolute, normalised, and not `/dev` itself.
+    pub path: PathBuf,
+    /// What.
+    pub kind: DeviceKind,
+    /// Permission bits.
+    pub permissions: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What a file of `/dev` stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum DeviceKind {
+    /// A character device of the kernel's own.
+    Character { major: u32, minor: u32 },
+    /// `fifo(7)`
+    Fifo,
 }
 
 /// A file system in the sentry's memory.

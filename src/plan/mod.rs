@@ -59,6 +59,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         domainname: None,
         settings: Vec::new(),
         mounts: layout.mounts,
+        devices: Vec::new(),
         masked: Vec::new(),
         read_only: Vec::new(),
         seccomp: None,

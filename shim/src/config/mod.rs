@@ -1,5 +1,6 @@
 //! From a bundle's `config.json` to a plan of the `usk` library. Errors name the field.
 
+mod devices;
 mod mounts;
 mod namespaces;
 mod process;
@@ -93,6 +94,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         command_is_init: true,
         descriptors: Vec::new(),
         mounts: layout.mounts,
+        devices: devices::devices(linux)?,
         masked: paths(masked, "linux.maskedPaths")?,
         read_only: paths(read_only, "linux.readonlyPaths")?,
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::program).transpose()?,
@@ -176,9 +178,6 @@ fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::ru
     note(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel");
     note(linux.intel_rdt().is_some(), "linux.intelRdt");
     note(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
-    for device in linux.devices().iter().flatten() {
-        log::debug(&format!("linux.devices: {} is not made", device.path().display()));
-    }
 }
 
 #[allow(deprecated)]
