@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use usk_abi::seccomp::SockFilter;
+use usk_platform::host::namespaces::IdRange;
 
 use crate::command_line::PlatformChoice;
 
@@ -27,6 +28,8 @@ pub struct SandboxSpec {
     pub domainname: Option<String>,
     /// Settings of `/proc/sys`, by names with dots.
     pub settings: Vec<(String, String)>,
+    /// What the sandbox's users are on the host, if they are others.
+    pub users: Option<UserMap>,
     /// The root and what is mounted below it, in the order in which to mount.
     pub mounts: Vec<Mount>,
     /// Device files and FIFOs below `/dev` besides those that are always there.
@@ -149,6 +152,15 @@ pub struct ResourceLimit {
     pub soft: u64,
     /// The most that the soft one may be raised to.
     pub hard: u64,
+}
+
+/// Users and groups of the sandbox, and what they are on the host: whose files appear as whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserMap {
+    /// Users; 0 is among them.
+    pub users: Vec<IdRange>,
+    /// Groups; 0 is among them.
+    pub groups: Vec<IdRange>,
 }
 
 /// One file system of the sandbox.

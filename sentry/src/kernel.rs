@@ -47,6 +47,23 @@ pub struct UtsNames {
     pub domain: Vec<u8>,
 }
 
+/// Users and groups of the sandbox, and what they are outside: the first, the first outside, and how many. For show: files
+/// come with owners that have been translated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityMaps {
+    /// `/proc/PID/uid_map`
+    pub users: Vec<[u32; 3]>,
+    /// `/proc/PID/gid_map`
+    pub groups: Vec<[u32; 3]>,
+}
+
+impl Default for IdentityMaps {
+    fn default() -> Self {
+        let all = vec![[0, 0, u32::MAX]];
+        IdentityMaps { users: all.clone(), groups: all }
+    }
+}
+
 /// How the sandbox ended.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -83,6 +100,7 @@ pub struct Kernel {
     pub somaxconn: Bound,
     /// Host and domain name.
     pub uts: Mutex<UtsNames>,
+    identity_maps: OnceLock<IdentityMaps>,
     dispatcher: OnceLock<Arc<dyn Dispatcher>>,
     main_pid: AtomicI32,
     finished: Mutex<Option<ExitStatus>>,
@@ -123,6 +141,7 @@ impl Kernel {
             ipc: Ipc::default(),
             somaxconn: Bound::new(SOMAXCONN.into(), i32::MAX as u64),
             uts: Mutex::new(UtsNames { host: host_name.to_vec(), domain: b"(none)".to_vec() }),
+            identity_maps: OnceLock::new(),
             dispatcher: OnceLock::new(),
             main_pid: AtomicI32::new(0),
             finished: Mutex::new(None),
@@ -153,6 +172,15 @@ impl Kernel {
         });
         drop(table);
         kernel
+    }
+
+    /// Says what the sandbox's users are outside. Once, before the first task.
+    pub fn set_identity_maps(&self, maps: IdentityMaps) {
+        let _ = self.identity_maps.set(maps);
+    }
+
+    pub(crate) fn identity_maps(&self) -> &IdentityMaps {
+        self.identity_maps.get_or_init(IdentityMaps::default)
     }
 
     /// Says what carries out system calls. Once, before the first task.

@@ -67,7 +67,7 @@ pub mod vfs;
 pub mod wait;
 
 pub use error::{Restart, RestartBlock, SysError, SysResult};
-pub use kernel::{ExitWatch, Kernel, RELEASE, Report, SandboxLimits, UtsNames, VERSION};
+pub use kernel::{ExitWatch, IdentityMaps, Kernel, RELEASE, Report, SandboxLimits, UtsNames, VERSION};
 pub use usercopy::{
     BytesSink, BytesSource, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource, read_c_string,
 };

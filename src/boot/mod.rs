@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use usk_platform::Platform;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
+use usk_platform::host::namespaces::IdRange;
 use usk_platform::host::rlimit;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
@@ -20,13 +21,13 @@ use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::seccomp::{Filters, Program};
 use usk_sentry::settings::Setting;
-use usk_sentry::{Kernel, SandboxLimits};
+use usk_sentry::{IdentityMaps, Kernel, SandboxLimits};
 
 use self::lists::Lists;
 use crate::command_line::PlatformChoice;
 use crate::control::ToMonitor;
 use crate::sandbox::Sentry;
-use crate::spec::SandboxSpec;
+use crate::spec::{SandboxSpec, UserMap};
 
 /// Makes the platform, while this process has one thread and no filter yet. `proc` is the host's `/proc`, in which
 /// `self` is this process; it is closed when this returns.
@@ -67,6 +68,10 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let kernel = Kernel::new(platform, limits, spec.hostname.as_bytes(), spec.command_is_init);
     if let Some(name) = &spec.domainname {
         kernel.uts.lock().domain = name.as_bytes().to_vec();
+    }
+    if let Some(UserMap { users, groups }) = spec.users.take() {
+        let of = |ranges: Vec<IdRange>| ranges.iter().map(|r| [r.inner, r.outer, r.count]).collect();
+        kernel.set_identity_maps(IdentityMaps { users: of(users), groups: of(groups) });
     }
     for (name, value) in &spec.settings {
         let setting = Setting::named(name).with_context(|| format!("linux.sysctl: usk has no {name}"))?;

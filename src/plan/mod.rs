@@ -58,6 +58,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         hostname: arguments.hostname,
         domainname: None,
         settings: Vec::new(),
+        users: None,
         mounts: layout.mounts,
         devices: Vec::new(),
         masked: Vec::new(),

@@ -20,3 +20,4 @@ mod runtime;
 mod seccomp;
 mod start_up;
 mod sudden_death;
+mod users;

@@ -59,8 +59,8 @@ fn full() -> Value {
         ],
         "hooks": { "prestart": hook, "createRuntime": hook, "createContainer": hook, "poststart": hook, "poststop": hook },
         "linux": {
-            "namespaces": [{ "type": "network", "path": "/proc/self/ns/net" }, { "type": "pid" }, { "type": "uts" }, { "type": "ipc" }],
-            "uidMappings": [{ "containerID": 0, "hostID": 0, "size": 1 }],
+            "namespaces": [{ "type": "network", "path": "/proc/self/ns/net" }, { "type": "pid" }, { "type": "uts" }, { "type": "ipc" }, { "type": "user" }],
+            "uidMappings": [{ "containerID": 0, "hostID": 5, "size": 1 }], "gidMappings": [{ "containerID": 0, "hostID": 5, "size": 1 }],
             "devices": [{ "path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 438, "uid": 0, "gid": 0 }],
             "cgroupsPath": "/a/b", "sysctl": { "kernel.domainname": "x", "kernel.sem": "1 2 3 4" },
             "resources": {

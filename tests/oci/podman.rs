@@ -85,6 +85,22 @@ fn podman_runs_containers_on_usk() {
 }
 
 #[test]
+fn users_can_be_others_on_the_host() {
+    let podman = Podman::new();
+    // Where others than root can reach it.
+    fs::set_permissions(podman.directory.path(), fs::Permissions::from_mode(0o755)).expect("they can be set");
+    let maps = ["--uidmap", "0:300000:5000", "--gidmap", "0:300000:5000"];
+    let script =
+        "cat /proc/self/uid_map | head -c 33; stat -c ' %u' /bin/busybox; touch /file && stat -c %u /file";
+    let run = [&["run", "--name", "mapped", "--network", "none"], &maps[..], &["box", "sh", "-c", script]];
+    assert_eq!(podman.must(&run.concat()), "         0     300000       5000\n 0\n0");
+    let place = podman.must(&["mount", "mapped"]);
+    let made = fs::metadata(Path::new(&place).join("file")).expect("a file");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 300_000);
+    podman.must(&["rm", "mapped"]);
+}
+
+#[test]
 fn a_pod_has_two_containers_with_one_name() {
     let podman = Podman::new();
     podman.must(&["pod", "create", "--name", "pod", "--hostname", "together", "--network", "none"]);

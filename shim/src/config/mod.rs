@@ -7,6 +7,7 @@ mod process;
 mod read;
 mod seccomp;
 mod sysctl;
+mod users;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -74,7 +75,6 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     let resources = linux.and_then(|linux| linux.resources().clone());
     let (namespaces, hostname) = (namespaces::namespaces(spec)?, hostname(spec)?);
     if let Some(linux) = linux {
-        refuse_mappings(linux)?;
         note_what_means_less(linux, wanted);
     }
     let paths = |list: Option<&Vec<String>>, field: &str| -> Result<Vec<PathBuf>> {
@@ -91,6 +91,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         hostname,
         domainname: sysctl.domainname.or_else(|| spec.domainname().clone()),
         settings: sysctl.values,
+        users: users::users(spec)?,
         command_is_init: true,
         descriptors: Vec::new(),
         mounts: layout.mounts,
@@ -147,23 +148,6 @@ fn limits(resources: Option<&LinuxResources>) -> Limits {
         memory: memory.and_then(|bytes| u64::try_from(bytes).ok()).filter(|&bytes| bytes > 0),
         tasks: tasks.and_then(|count| u32::try_from(count).ok()).filter(|&count| count > 0),
     }
-}
-
-/// Users of the host that appear as others in the container would need files' owners to be shifted.
-fn refuse_mappings(linux: &oci_spec::runtime::Linux) -> Result<()> {
-    for (field, mappings) in
-        [("linux.uidMappings", linux.uid_mappings()), ("linux.gidMappings", linux.gid_mappings())]
-    {
-        for mapping in mappings.iter().flatten() {
-            if mapping.container_id() != mapping.host_id() {
-                bail!(
-                    "{field}: users of the host cannot appear as other users in the container yet; leave user \
-                     namespaces out, the sandbox has one of its own"
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What another kernel than the host's makes meaningless, or does not do yet, is told to who looks for it.
