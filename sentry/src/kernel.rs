@@ -11,6 +11,7 @@ use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
 use crate::ipc::{Bound, Ipc};
+use crate::limits::{Limits, SandboxLimits};
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
 use crate::task::workers::Workers;
@@ -28,15 +29,6 @@ const MAX_UNIMPLEMENTED: usize = 256;
 pub const RELEASE: &str = "6.12.0-usk";
 /// The version that `uname(2)` names.
 pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC usk";
-
-/// Bounds on the whole sandbox.
-#[derive(Clone, Copy, Debug)]
-pub struct SandboxLimits {
-    /// Most tasks (threads) that may live at a time.
-    pub tasks: usize,
-    /// Bytes of memory that `/proc/meminfo` and `sysinfo(2)` call the total.
-    pub memory: u64,
-}
 
 /// Host and domain name (`struct new_utsname`).
 #[derive(Clone, Debug)]
@@ -93,7 +85,7 @@ pub struct Kernel {
     /// The process tree.
     pub tasks: Mutex<TaskTable>,
     /// Bounds.
-    pub limits: SandboxLimits,
+    pub limits: Limits,
     /// System V shared memory, semaphores and messages.
     pub ipc: Ipc,
     /// Longest backlog of `listen(2)`.
@@ -137,7 +129,7 @@ impl Kernel {
             workers: Workers::new(),
             tasks: Mutex::new(TaskTable::new(own_pid)),
             timers,
-            limits,
+            limits: Limits::new(limits),
             ipc: Ipc::default(),
             somaxconn: Bound::new(SOMAXCONN.into(), i32::MAX as u64),
             uts: Mutex::new(UtsNames { host: host_name.to_vec(), domain: b"(none)".to_vec() }),
@@ -287,7 +279,7 @@ impl Kernel {
             .filter_map(|(_, process)| process.group.any_thread())
             .map(|task| task.mm().memory_use().resident)
             .fold(0, u64::saturating_add);
-        self.limits.memory.saturating_sub(used)
+        self.limits.total_memory().saturating_sub(used)
     }
 
     /// Finds a live thread. `ESRCH` if there is none.

@@ -53,6 +53,7 @@ pub mod futex;
 pub mod gofer;
 pub mod ipc;
 mod kernel;
+mod limits;
 pub mod loader;
 pub mod mm;
 pub mod net;
@@ -67,7 +68,8 @@ pub mod vfs;
 pub mod wait;
 
 pub use error::{Restart, RestartBlock, SysError, SysResult};
-pub use kernel::{ExitWatch, IdentityMaps, Kernel, RELEASE, Report, SandboxLimits, UtsNames, VERSION};
+pub use kernel::{ExitWatch, IdentityMaps, Kernel, RELEASE, Report, UtsNames, VERSION};
+pub use limits::{Limits, SandboxLimits};
 pub use usercopy::{
     BytesSink, BytesSource, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource, read_c_string,
 };

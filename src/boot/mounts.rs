@@ -10,7 +10,7 @@ use usk_sentry::Kernel;
 use usk_sentry::fs::gofer::GoferFileSystem;
 use usk_sentry::fs::overlay::Overlay;
 use usk_sentry::fs::tmpfs::{self, TmpfsOptions};
-use usk_sentry::fs::{dev, proc, sys};
+use usk_sentry::fs::{cgroup, dev, proc, sys};
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::vfs::{FileSystem, FileType, MountFlags, MountNamespace, SpecialFile, WalkOptions};
 
@@ -94,6 +94,7 @@ fn source(mount: &Mount) -> &'static str {
         MountSource::Tmpfs(_) => "tmpfs",
         MountSource::Proc => "proc",
         MountSource::Sys => "sysfs",
+        MountSource::Cgroup => "cgroup2",
         MountSource::Dev => "devtmpfs",
     }
 }
@@ -133,6 +134,7 @@ fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result
         }
         MountSource::Proc => proc::new(kernel),
         MountSource::Sys => sys::new(),
+        MountSource::Cgroup => cgroup::new(kernel),
         MountSource::Dev => return Err(anyhow!("the device files cannot be the root")),
     })
 }
