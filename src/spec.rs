@@ -40,6 +40,8 @@ pub struct SandboxSpec {
     pub read_only: Vec<PathBuf>,
     /// A program of `seccomp(2)` that is laid over the calls of the command, and of every process that joins.
     pub seccomp: Option<Vec<SockFilter>>,
+    /// `personality(2)` of the command, and of every process that joins.
+    pub personality: u32,
     /// Bounds on resources.
     pub limits: Limits,
     /// How guest code runs.
@@ -93,6 +95,12 @@ pub struct ProcessSpec {
     pub limits: Vec<ResourceLimit>,
     /// `/proc/PID/oom_score_adj`, as the guest sees it.
     pub oom_score_adj: i32,
+    /// `nice(2)` value, as the guest sees it.
+    pub nice: i32,
+    /// Policy of `sched_setscheduler(2)`, as the guest sees it, with `SCHED_RESET_ON_FORK`.
+    pub policy: u32,
+    /// `ioprio_set(2)` value, as the guest sees it.
+    pub io_priority: u32,
     /// Whether standard input, output and error become a terminal of the sandbox's own, connected to the host's.
     /// Otherwise the three host descriptors are the guest's as they are. Either way they are numbered 0, 1, 2.
     pub terminal: bool,
@@ -115,6 +123,9 @@ impl ProcessSpec {
             no_new_privs: false,
             limits: Vec::new(),
             oom_score_adj: 0,
+            nice: 0,
+            policy: 0,
+            io_priority: 0,
             terminal: false,
             ignored_signals: 0,
         }
@@ -209,6 +220,8 @@ pub enum MountSource {
     Proc,
     /// The kernel's own `sysfs(5)`.
     Sys,
+    /// The sandbox's own cgroup, to look at.
+    Cgroup,
     /// The kernel's own device files, with `pts` and `shm` below. Its destination is `/dev`.
     Dev,
 }
@@ -276,6 +289,8 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Guest processes and threads; held by the sentry.
     pub tasks: Option<u32>,
+    /// Microseconds of processor time in each period, and the period; held by the host's cgroup, shown in the guest's.
+    pub processor: Option<(u64, u64)>,
 }
 
 /// A host file or directory that the gofer shall serve.

@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use usk_platform::Platform;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::namespaces::IdRange;
-use usk_platform::host::rlimit;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
 use usk_sentry::file::HostPoller;
@@ -62,9 +61,11 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
 /// Boots the kernel, runs the command to its end and returns this process's exit status.
 pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let Sentry { mut spec, lanes, control, .. } = sentry;
-    let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
-    let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
-    let limits = SandboxLimits { tasks, memory };
+    let limits = SandboxLimits {
+        tasks: spec.limits.tasks.map(u64::from),
+        memory: spec.limits.memory,
+        processor: spec.limits.processor,
+    };
     let kernel = Kernel::new(platform, limits, spec.hostname.as_bytes(), spec.command_is_init);
     if let Some(name) = &spec.domainname {
         kernel.uts.lock().domain = name.as_bytes().to_vec();
@@ -101,7 +102,8 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let seccomp = spec.seccomp.take().map(Program::new).transpose();
     let seccomp =
         seccomp.context("linux.seccomp: the profile is no filter of system calls")?.map(Filters::of);
-    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process, seccomp.clone());
+    let common = process::Common { seccomp, personality: spec.personality };
+    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process, &common);
     let main = match prepared {
         Ok(main) => main,
         Err(refusal) => {
@@ -113,9 +115,6 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
         }
     };
     tracing::info!(platform = ?spec.platform, "the command runs");
-    let running = control::Running { kernel, namespace, seccomp, poller, control, gofer, lists };
+    let running = control::Running { kernel, namespace, common, poller, control, gofer, lists };
     control::run(&running, main, spec.gated)
 }
-
-/// Tasks that a sandbox may have unless the operator says otherwise.
-const DEFAULT_TASKS: usize = 16_384;

@@ -28,6 +28,14 @@ pub(super) const FAILURE: u8 = 125;
 /// Bytes of a file without a known format that tell whether it is text.
 const LOOKED_AT: usize = 128;
 
+/// What all processes have that the operator asks for.
+pub(super) struct Common {
+    /// What they may call.
+    pub(super) seccomp: Option<Arc<Filters>>,
+    /// `personality(2)`
+    pub(super) personality: u32,
+}
+
 /// Why the command does not run.
 pub(super) struct Refusal {
     /// usk's exit status.
@@ -41,7 +49,7 @@ pub(super) fn prepare(
     namespace: &Arc<MountNamespace>,
     files: FdTable,
     spec: &ProcessSpec,
-    seccomp: Option<Arc<Filters>>,
+    common: &Common,
 ) -> Result<MainProcess, Refusal> {
     let credentials = credentials(spec);
     let fs = FsContext::new(namespace.clone());
@@ -74,7 +82,11 @@ pub(super) fn prepare(
         limits,
         ignored_signals: SignalSet(spec.ignored_signals),
         oom_score_adj: spec.oom_score_adj,
-        seccomp,
+        seccomp: common.seccomp.clone(),
+        nice: spec.nice,
+        policy: spec.policy,
+        io_priority: spec.io_priority,
+        personality: common.personality,
     })
 }
 

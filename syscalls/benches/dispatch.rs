@@ -228,7 +228,12 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
     let ((orders, to_guest), (from_guest, answers)) = (channel(), channel());
     let line = Line { orders: to_guest, answers: from_guest };
     let platform = Arc::new(FakePlatform { layout: layout(), line: Mutex::new(Some(line)) });
-    let kernel = Kernel::new(platform, SandboxLimits { tasks: 10, memory: 1 << 30 }, b"bench", false);
+    let kernel = Kernel::new(
+        platform,
+        SandboxLimits { tasks: Some(10), memory: Some(1 << 30), processor: None },
+        b"bench",
+        false,
+    );
     kernel.set_dispatcher(TableDispatcher::new(None));
 
     let tmpfs = Tmpfs::new(TmpfsOptions::default());
@@ -268,6 +273,10 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
         ignored_signals: SignalSet(0),
         oom_score_adj: 0,
         seccomp: None,
+        nice: 0,
+        policy: 0,
+        io_priority: 0,
+        personality: 0,
     };
     spawn_main(&kernel, main).expect("a process");
     (orders, answers)

@@ -162,6 +162,14 @@ pub struct MainProcess {
     pub oom_score_adj: i32,
     /// What it may call, if somebody says so.
     pub seccomp: Option<Arc<Filters>>,
+    /// `nice(2)` value.
+    pub nice: i32,
+    /// Policy of `sched_setscheduler(2)`, with `SCHED_RESET_ON_FORK`.
+    pub policy: u32,
+    /// `ioprio_set(2)` value.
+    pub io_priority: u32,
+    /// `personality(2)`.
+    pub personality: u32,
 }
 
 /// Reserves the main process's identifier, which others that start before it must not get.
@@ -191,7 +199,7 @@ pub fn spawn_beside(
 ) -> Result<i32, Errno> {
     let pid = {
         let mut table = kernel.tasks.lock();
-        if table.thread_count() >= kernel.limits.tasks {
+        if table.thread_count() >= kernel.limits.most_tasks() {
             kernel.note_limit("pids");
             return Err(Errno::EAGAIN);
         }
@@ -240,6 +248,10 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     if let Some(filters) = main.seccomp {
         task.seccomp.set_filters(filters);
     }
+    task.nice.store(main.nice, Ordering::Relaxed);
+    *task.scheduling.lock() = (main.policy, 0);
+    task.io_priority.store(main.io_priority, Ordering::Relaxed);
+    task.personality.store(main.personality, Ordering::Relaxed);
     let mut table = kernel.tasks.lock();
     group.state.lock().threads.push(task.clone());
     table.insert_thread(pid, task.clone());

@@ -15,8 +15,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, Spec};
 use usk::command_line::PlatformChoice;
+use usk::control::NewLimits;
 use usk::plan::Plan;
 use usk::spec::{Limits, SandboxSpec, Workload};
 
@@ -99,6 +100,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         masked: paths(masked, "linux.maskedPaths")?,
         read_only: paths(read_only, "linux.readonlyPaths")?,
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::program).transpose()?,
+        personality: process::personality(linux),
         limits: limits(resources.as_ref()),
         platform: PlatformChoice::Trap,
         no_patch: false,
@@ -147,6 +149,34 @@ fn limits(resources: Option<&LinuxResources>) -> Limits {
     Limits {
         memory: memory.and_then(|bytes| u64::try_from(bytes).ok()).filter(|&bytes| bytes > 0),
         tasks: tasks.and_then(|count| u32::try_from(count).ok()).filter(|&count| count > 0),
+        processor: resources.and_then(|resources| processor(resources.cpu().as_ref()?)),
+    }
+}
+
+/// Microseconds of processor time in each period, and the period.
+fn processor(cpu: &LinuxCpu) -> Option<(u64, u64)> {
+    const DEFAULT_PERIOD_US: u64 = 100_000;
+    let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota > 0)?;
+    Some((quota, cpu.period().filter(|&period| period > 0).unwrap_or(DEFAULT_PERIOD_US)))
+}
+
+/// What `update` changes of the bounds that the kernel itself keeps or shows.
+pub fn new_limits(resources: &LinuxResources) -> NewLimits {
+    let amount = |value: Option<i64>| match value {
+        None => 0,
+        // Negative is without a bound.
+        Some(value) => u64::try_from(value).unwrap_or(u64::MAX),
+    };
+    let cpu = resources.cpu().as_ref();
+    let (quota_us, period_us) = match cpu.and_then(processor) {
+        Some(both) => both,
+        None => (amount(cpu.and_then(LinuxCpu::quota)), 0),
+    };
+    NewLimits {
+        memory: amount(resources.memory().as_ref().and_then(LinuxMemory::limit)),
+        tasks: amount(resources.pids().as_ref().map(LinuxPids::limit)),
+        quota_us,
+        period_us,
     }
 }
 

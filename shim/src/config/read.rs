@@ -83,6 +83,12 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Result<T> {
 /// What runc takes and the types do not.
 fn be_lenient(process: &mut Value) {
     drop_unknown_capabilities(process);
+    if let Some(Value::Array(flags)) = process.pointer_mut("/scheduler/flags") {
+        // The types have another name than the specification.
+        for flag in flags.iter_mut().filter(|flag| **flag == "SCHED_FLAG_RESET_ON_FORK") {
+            *flag = "SCHED_RESET_ON_FORK".into();
+        }
+    }
     // Nobody is root.
     if let Value::Object(fields) = process
         && fields.get("user").is_none_or(Value::is_null)
