@@ -165,7 +165,9 @@ fn join(
     let spec = read_process(spec).map_err(unusable)?;
     let streams: Vec<OwnedFd> = descriptors.collect();
     let (files, terminal) = if spec.terminal {
-        let (files, terminal) = streams::open_terminal(kernel, poller, streams).map_err(unusable)?;
+        let (files, terminal) =
+            streams::open_terminal((kernel, namespace), poller, streams, (spec.user.uid, spec.user.gid))
+                .map_err(unusable)?;
         (files, Some(terminal))
     } else {
         (streams::open(poller, streams.into_iter().map(Some).collect()).map_err(unusable)?, None)

@@ -354,7 +354,6 @@ fn init(docker: &Docker) {
 }
 
 fn terminal(docker: &Docker) {
-    // script(1) is the caller's terminal.
     let socket = docker.directory.path().join("socket");
     // Docker tells the size when the container runs already.
     let inside = "test -t 0 && echo a term''inal; for i in \\$(seq 300); do stty size 2>&1 | grep '33 44' && break; sleep 0.1; done";
@@ -362,9 +361,20 @@ fn terminal(docker: &Docker) {
         "stty rows 33 cols 44; exec /usr/bin/docker --host unix://{} run --rm -it --runtime usk --network none box sh -c \"{inside}\"",
         socket.display()
     );
-    let output = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output();
-    let output = String::from_utf8_lossy(&output.expect("script runs").stdout).into_owned();
+    let output = at_a_terminal(&command);
     assert!(output.contains("a terminal") && output.contains("33 44"), "{output}");
+    let container = docker.background(&["box", "sleep", "1000"]);
+    let command = format!("exec /usr/bin/docker --host unix://{} exec -it {container} tty", socket.display());
+    let shown = at_a_terminal(&command);
+    assert!(shown.starts_with("/dev/pts/0\r\n"), "{shown:?}");
+    docker.must(&["rm", "-f", &container]);
+}
+
+/// What a command of a shell shows at a terminal of its own.
+fn at_a_terminal(command: &str) -> String {
+    // script(1) is the caller's terminal.
+    let output = Command::new("script").args(["-qec", command, "/dev/null"]).stdin(Stdio::null()).output();
+    String::from_utf8_lossy(&output.expect("script runs").stdout).into_owned()
 }
 
 fn many(docker: &Docker) {
