@@ -132,6 +132,10 @@ const CHECKS: &[(&str, fn(&Docker))] = &[
     ("names and the environment are passed on", names),
     ("a command that cannot be run has the status that people know", missing),
     ("limits are kept", limits),
+    ("who uses too much memory is ended, and known for it", out_of_memory),
+    ("what is used is told", usage),
+    ("attach brings in and out what it should", attach),
+    ("a file of services is brought up and down", compose),
     ("health is checked", health),
     ("what fails is restarted", restart),
     ("an init of Docker's own is process 1", init),
@@ -333,6 +337,102 @@ fn limits(docker: &Docker) {
     assert_ne!(docker.usk(&["--pids-limit", "5", "box", "sh", "-c", script]).output, "survived\n");
 }
 
+fn out_of_memory(docker: &Docker) {
+    // dd touches a buffer of this size.
+    let run = ["-m", "64m", "--memory-swap", "64m", "box"];
+    let greedy = ["dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"];
+    let container = docker.background(&[&run[..], &greedy].concat());
+    assert_eq!(docker.must(&["wait", &container]), "137");
+    wait_until("it is known", || docker.inspect(&container, "{{.State.OOMKilled}}") == "true");
+    docker.must(&["rm", &container]);
+    // Another process than the container's first: the others go on.
+    let script = format!("{}; echo $?; echo alive", greedy.join(" "));
+    let done = docker.usk(&[&run[..], &["sh", "-c", &script]].concat());
+    assert!(done.output.ends_with("137\nalive\n"), "{done:?}");
+}
+
+fn usage(docker: &Docker) {
+    let script =
+        "dd if=/dev/zero of=/tmp/busy bs=1M count=1 2>/dev/null; exec dd if=/dev/zero of=/dev/null bs=100M";
+    let container = docker.background(&["-m", "256m", "--cpus", "0.5", "box", "sh", "-c", script]);
+    let figures = || {
+        let form = "{{.CPUPerc}} {{.MemUsage}} {{.PIDs}}";
+        docker.must(&["stats", "--no-stream", "--format", form, &container])
+    };
+    // Half a processor, and 100 MiB of 256.
+    let number =
+        |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<f64>().unwrap_or(0.0);
+    wait_until("the figures are those of the command", || {
+        let figures = figures();
+        let words: Vec<&str> = figures.split(' ').collect();
+        let [processor, memory, "/", "256MiB", tasks] = words[..] else { panic!("{figures}") };
+        assert!(number(processor) < 100.0 && number(memory) < 256.0, "{figures}");
+        number(processor) > 10.0 && memory.ends_with("MiB") && number(memory) > 100.0 && number(tasks) > 1.0
+    });
+    docker.must(&["rm", "-f", &container]);
+}
+
+fn attach(docker: &Docker) {
+    let script = "while read line; do echo \"got $line\"; test \"$line\" = end && exit 6; done";
+    let container = docker.background(&["-i", "box", "sh", "-c", script]);
+    let mut child = docker.command(&["attach", &container]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("docker runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    std::io::Write::write_all(&mut input, b"one\n").expect("it reads");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut output, &mut line).expect("it writes");
+    assert_eq!(line, "got one\n");
+    std::io::Write::write_all(&mut input, b"end\n").expect("it reads");
+    assert_eq!(child.wait().expect("it ends with the container").code(), Some(6));
+    docker.must(&["rm", &container]);
+    // What ends the client is passed on to the container.
+    let script = "trap 'exit 3' TERM; while :; do echo tick; sleep 0.1; done";
+    let container = docker.background(&["box", "sh", "-c", script]);
+    let child = docker.command(&["attach", "--no-stdin", &container]).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("docker runs");
+    // Once it shows something it has attached.
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    std::io::BufRead::read_line(&mut output, &mut String::new()).expect("it writes");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a small number"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is there");
+    assert_eq!(docker.must(&["wait", &container]), "3");
+    drop(output);
+    child.wait().expect("it ends with the container");
+    docker.must(&["rm", &container]);
+}
+
+fn compose(docker: &Docker) {
+    let directory = docker.directory.path().join("services");
+    fs::create_dir(&directory).expect("a directory can be made");
+    let services = "services:\n  first:\n    image: box\n    runtime: usk\n    network_mode: none\n    hostname: one\n    \
+                    command: sh -c 'hostname > /shared/name; sleep 1000'\n    volumes: ['shared:/shared']\n  second:\n    \
+                    image: box\n    runtime: usk\n    network_mode: none\n    depends_on: [first]\n    command: sh -c \
+                    'while ! cat /shared/name; do sleep 0.1; done 2>/dev/null; sleep 1000'\n    volumes: \
+                    ['shared:/shared:ro']\nvolumes:\n  shared:\n";
+    fs::write(directory.join("docker-compose.yml"), services).expect("a file can be written");
+    let compose = |arguments: &[&str]| {
+        let mut command = Command::new("/usr/bin/docker-compose");
+        let socket = format!("unix://{}", docker.directory.path().join("socket").display());
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("DOCKER_HOST", socket)
+            .env("COMPOSE_PROJECT_NAME", "p");
+        let output = command.args(arguments).current_dir(&directory).stdin(Stdio::null()).output();
+        let output = output.expect("docker-compose is not installed: run tests/install-packages");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        text
+    };
+    compose(&["up", "-d"]);
+    wait_until("the second has read what the first wrote", || {
+        compose(&["logs", "--no-color", "second"]).lines().any(|line| line.ends_with("| one"))
+    });
+    assert!(compose(&["exec", "-T", "second", "cat", "/proc/version"]).contains("usk"));
+    compose(&["down", "--volumes", "--timeout", "0"]);
+}
+
 fn health(docker: &Docker) {
     let container =
         docker.background(&["--health-cmd", "true", "--health-interval", "200ms", "box", "sleep", "1000"]);
@@ -366,7 +466,7 @@ fn terminal(docker: &Docker) {
     let container = docker.background(&["box", "sleep", "1000"]);
     let command = format!("exec /usr/bin/docker --host unix://{} exec -it {container} tty", socket.display());
     let shown = at_a_terminal(&command);
-    assert!(shown.starts_with("/dev/pts/0\r\n"), "{shown:?}");
+    assert!(shown.contains("/dev/pts/0\r\n"), "{shown:?}");
     docker.must(&["rm", "-f", &container]);
 }
 
