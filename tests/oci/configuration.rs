@@ -75,7 +75,7 @@ fn full() -> Value {
                 "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5,
                     "args": [{ "index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ" }] }]
             }, "mountLabel": "z",
-            "personality": { "domain": "LINUX" }, "intelRdt": { "closID": "x" }
+            "personality": { "domain": "LINUX" }, "timeOffsets": { "monotonic": { "secs": 0, "nanosecs": 0 } }, "intelRdt": { "closID": "x" }
         }
     })
 }

@@ -89,15 +89,18 @@ fn users_can_be_others_on_the_host() {
     let podman = Podman::new();
     // Where others than root can reach it.
     fs::set_permissions(podman.directory.path(), fs::Permissions::from_mode(0o755)).expect("they can be set");
-    let maps = ["--uidmap", "0:300000:5000", "--gidmap", "0:300000:5000"];
-    let script =
-        "cat /proc/self/uid_map | head -c 33; stat -c ' %u' /bin/busybox; touch /file && stat -c %u /file";
-    let run = [&["run", "--name", "mapped", "--network", "none"], &maps[..], &["box", "sh", "-c", script]];
-    assert_eq!(podman.must(&run.concat()), "         0     300000       5000\n 0\n0");
-    let place = podman.must(&["mount", "mapped"]);
-    let made = fs::metadata(Path::new(&place).join("file")).expect("a file");
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 300_000);
-    podman.must(&["rm", "mapped"]);
+    const ROOT: u32 = 300_000;
+    let shared = podman.directory.path().join("shared");
+    fs::create_dir(&shared).expect("a directory can be made");
+    chown(&shared, Some(ROOT), Some(ROOT)).expect("it can be given away");
+    let volume = format!("{}:/shared", shared.display());
+    let map = format!("0:{ROOT}:5000");
+    let script = "head -c 33 /proc/self/uid_map; stat -c ' %u' /bin/busybox; touch /shared/file && stat -c %u /shared/file";
+    let run = ["run", "--rm", "--network", "none", "--uidmap", &map, "--gidmap", &map, "-v", &volume];
+    let output = podman.must(&[&run[..], &["box", "sh", "-c", script]].concat());
+    assert_eq!(output, "         0     300000       5000\n 0\n0");
+    let made = fs::metadata(shared.join("file")).expect("a file");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), ROOT);
 }
 
 #[test]

@@ -76,6 +76,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     let resources = linux.and_then(|linux| linux.resources().clone());
     let (namespaces, hostname) = (namespaces::namespaces(spec)?, hostname(spec)?);
     if let Some(linux) = linux {
+        refuse_offsets(linux)?;
         note_what_means_less(linux, wanted);
     }
     let paths = |list: Option<&Vec<String>>, field: &str| -> Result<Vec<PathBuf>> {
@@ -180,6 +181,16 @@ pub fn new_limits(resources: &LinuxResources) -> NewLimits {
     }
 }
 
+/// Guests read the host's clocks, which nothing can shift for them.
+fn refuse_offsets(linux: &oci_spec::runtime::Linux) -> Result<()> {
+    for (clock, offset) in linux.time_offsets().iter().flatten() {
+        if offset.secs().unwrap_or(0) != 0 || offset.nanosecs().unwrap_or(0) != 0 {
+            bail!("linux.timeOffsets: usk's kernel cannot shift the clock {clock:?}; leave the offset out");
+        }
+    }
+    Ok(())
+}
+
 /// What another kernel than the host's makes meaningless, or does not do yet, is told to who looks for it.
 fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::runtime::Process) {
     let note = |is_set: bool, field: &str| {
@@ -192,6 +203,9 @@ fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::ru
     note(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel");
     note(linux.intel_rdt().is_some(), "linux.intelRdt");
     note(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
+    note(linux.memory_policy().is_some(), "linux.memoryPolicy");
+    note(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices");
+    note(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
 }
 
 #[allow(deprecated)]
