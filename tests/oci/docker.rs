@@ -2,6 +2,7 @@
 //! afterwards. A Docker that is there already is not touched.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 
@@ -27,6 +28,23 @@ struct Done {
 
 impl Docker {
     fn start() -> Docker {
+        Docker::start_by(&mut Command::new("/usr/sbin/dockerd"), &[])
+    }
+
+    /// With users of containers that are others on the host, which ranges of nobody's say. The ranges are files of the
+    /// test's own, seen by this daemon only.
+    fn start_with_mapped_users(first: u32) -> Docker {
+        let ranges = tempfile::NamedTempFile::new().expect("a file can be made");
+        fs::write(&ranges, format!("nobody:{first}:65536\nnogroup:{first}:65536\n"))
+            .expect("it can be written");
+        let script = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && shift && \
+                      exec /usr/sbin/dockerd \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(ranges.path());
+        Docker::start_by(&mut command, &["--userns-remap", "nobody:nogroup"])
+    }
+
+    fn start_by(command: &mut Command, further: &[&str]) -> Docker {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let path = |name: &str| directory.path().join(name);
         let runtimes = json!({
@@ -36,7 +54,7 @@ impl Docker {
         });
         fs::write(path("daemon.json"), runtimes.to_string()).expect("a file can be written");
         let log = File::create(path("log")).expect("a file can be made");
-        let daemon = Command::new("/usr/sbin/dockerd")
+        let daemon = command
             .arg("--config-file")
             .arg(path("daemon.json"))
             .arg("--host")
@@ -48,6 +66,7 @@ impl Docker {
             .arg("--pidfile")
             .arg(path("pid"))
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(further)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor can be duplicated"))
             .stderr(log)
@@ -159,6 +178,27 @@ fn docker_runs_containers_on_usk_in_the_ordinary_ways() {
     assert_eq!(left, "", "containers are left");
     let states = docker.directory.path().join("exec/runtime-runc/moby");
     assert_eq!(fs::read_dir(states).expect("the runtime was used").count(), 0);
+}
+
+#[test]
+fn docker_with_mapped_users_runs_containers_on_usk() {
+    const FIRST: u32 = 400_000;
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let docker = Docker::start_with_mapped_users(FIRST);
+    // Where others than root can reach it.
+    fs::set_permissions(docker.directory.path(), fs::Permissions::from_mode(0o711)).expect("they can be set");
+    let shared = docker.directory.path().join("shared");
+    fs::create_dir(&shared).expect("a directory can be made");
+    chown(&shared, Some(FIRST), Some(FIRST)).expect("it can be given away");
+    let script = "head -c 33 /proc/self/uid_map; stat -c ' %u' /bin/busybox; touch /shared/file; chown 7 /shared/file; \
+                  touch /new && stat -c %u /new; grep Seccomp: /proc/self/status";
+    let done = docker.usk(&["-v", &format!("{}:/shared", shared.display()), "box", "sh", "-c", script]);
+    assert_eq!(done.output, "         0     400000      65536\n 0\n0\nSeccomp:\t2\n", "{done:?}");
+    assert_eq!(fs::metadata(shared.join("file")).expect("a file").uid(), FIRST + 7);
+    let container = docker.background(&["box", "sleep", "1000"]);
+    let joined = docker.must(&["exec", "-u", "1000", &container, "sh", "-c", "id -u; stat -c %u /"]);
+    assert_eq!(joined, "1000\n0");
+    docker.must(&["rm", "-f", &container]);
 }
 
 fn streams(docker: &Docker) {
@@ -288,6 +328,11 @@ fn restrictions(docker: &Docker) {
         "/proc/self/status",
     ]);
     assert_eq!(done.output, "NoNewPrivs:\t1\n");
+    let done =
+        docker.usk(&["--device", "/dev/zero:/dev/nought", "box", "stat", "-c", "%t:%T", "/dev/nought"]);
+    assert_eq!(done.output, "1:5\n", "{done:?}");
+    let done = docker.usk(&["--sysctl", "kernel.shmmax=4096", "box", "cat", "/proc/sys/kernel/shmmax"]);
+    assert_eq!(done.output, "4096\n", "{done:?}");
 }
 
 fn profiles(docker: &Docker) {
