@@ -26,6 +26,7 @@ pub const SETTINGS: &[Setting] = &[
             |kernel| &kernel.ipc.limits.semmni,
         ],
     },
+    Setting { name: "kernel.shm_rmid_forced", numbers: &[|kernel| &kernel.ipc.limits.shm_rmid_forced] },
     Setting { name: "kernel.shmall", numbers: &[|kernel| &kernel.ipc.limits.shmall] },
     Setting { name: "kernel.shmmax", numbers: &[|kernel| &kernel.ipc.limits.shmmax] },
     Setting { name: "kernel.shmmni", numbers: &[|kernel| &kernel.ipc.limits.shmmni] },

@@ -105,15 +105,15 @@ fn the_domain_name_can_be_set_as_sysctl() {
 fn settings_of_the_kernel_are_the_sandboxs_own() {
     let output = output_of(|spec| {
         spec["linux"]["sysctl"] = json!({
-            "kernel.shmmax": "8192", "kernel/sem": "10 20", "net.core.somaxconn": "7", "net.ipv4.ip_forward": "1",
+            "kernel.shmmax": "8192", "kernel/sem": "10 20", "kernel.shm_rmid_forced": "1", "net.core.somaxconn": "7", "net.ipv4.ip_forward": "1",
         });
         script(
             spec,
-            "cd /proc/sys; cat kernel/shmmax kernel/sem kernel/shmmni net/core/somaxconn; echo 5 > kernel/shmmni && \
+            "cd /proc/sys; cat kernel/shmmax kernel/sem kernel/shmmni net/core/somaxconn kernel/shm_rmid_forced; echo 5 > kernel/shmmni && \
              cat kernel/shmmni; echo x > kernel/shmmni 2>/dev/null || echo refused",
         );
     });
-    assert_eq!(output, "8192\n10\t20\t500\t32000\n4096\n7\n5\nrefused\n");
+    assert_eq!(output, "8192\n10\t20\t500\t32000\n4096\n7\n1\n5\nrefused\n");
     for (name, value) in [("kernel.panic", "1"), ("kernel.msgmni", "100000"), ("kernel.hostname", "x")] {
         let bundle = Bundle::with(|spec| spec["linux"]["sysctl"] = json!({ name: value }));
         let outcome = Runtime::usk().verb(&bundle, &["run", &new_id()]);

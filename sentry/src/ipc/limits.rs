@@ -57,6 +57,8 @@ pub struct IpcLimits {
     pub shmall: Bound,
     pub shmmax: Bound,
     pub shmmni: Bound,
+    /// 1 if segments do not outlive their use.
+    pub shm_rmid_forced: Bound,
 }
 
 impl Default for IpcLimits {
@@ -72,6 +74,7 @@ impl Default for IpcLimits {
             shmall: Bound::new(SHMALL, u64::MAX),
             shmmax: Bound::new(SHMMAX, u64::MAX),
             shmmni: Bound::new(SHMMNI as u64, MAX_OBJECTS),
+            shm_rmid_forced: Bound::new(0, 1),
         }
     }
 }

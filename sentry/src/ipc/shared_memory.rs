@@ -28,8 +28,10 @@ struct Segment {
 
 struct State {
     perm: IpcPerm,
-    /// Until the segment is to be removed.
+    /// Until nothing but who is attached shall keep the segment.
     owner: Option<Arc<SharedMemory>>,
+    /// It is to go, and no key finds it any more.
+    is_removed: bool,
     attach_time: i64,
     detach_time: i64,
     change_time: i64,
@@ -50,7 +52,7 @@ impl IpcObject for Segment {
 
     fn has_key(&self, key: i32) -> bool {
         let state = self.state.lock();
-        state.owner.is_some() && state.perm.key == key
+        !state.is_removed && state.perm.key == key
     }
 }
 
@@ -59,7 +61,7 @@ impl Segment {
         let state = self.state.lock();
         let mut perm = state.perm.to_abi();
         let own = u64::from(state.owner.is_some());
-        if own == 0 {
+        if state.is_removed {
             perm.mode |= SHM_DEST;
             perm.key = 0;
         }
@@ -115,6 +117,7 @@ impl Segments {
                 state: Mutex::new(State {
                     perm,
                     owner: Some(memory),
+                    is_removed: false,
                     attach_time: 0,
                     detach_time: 0,
                     change_time: now,
@@ -130,7 +133,26 @@ impl Segments {
         segment.perm().check(credentials, wanted)?;
         let memory = segment.memory.upgrade().ok_or(Errno::EIDRM)?;
         let length = page_align(segment.size).ok_or(Errno::EINVAL)?;
+        if self.table.limits().shm_rmid_forced.get() != 0 {
+            // From now on it stays only as long as somebody is attached.
+            let owner = segment.state.lock().owner.take();
+            drop(owner);
+        }
         Ok(Attachment { memory, length })
+    }
+
+    /// A process has ended: where segments shall not outlive their use, those that it made and nobody has attached go
+    /// (`exit_shm`). Segments that were there before `shm_rmid_forced` was set stay until they are attached.
+    pub fn process_exited(&self, pid: i32) {
+        if self.table.limits().shm_rmid_forced.get() == 0 {
+            return;
+        }
+        let made = self.table.all().into_iter().filter(|(_, segment)| segment.creator_pid == pid);
+        for (_, segment) in made {
+            let owner = segment.state.lock().owner.take();
+            drop(owner);
+        }
+        self.table.sweep();
     }
 
     /// Notes who attached or detached `memory` last.
@@ -204,6 +226,7 @@ impl Segments {
         let owner = {
             let mut state = segment.state.lock();
             state.perm.check_owner(credentials)?;
+            state.is_removed = true;
             state.owner.take()
         };
         drop(owner);

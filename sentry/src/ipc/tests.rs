@@ -124,3 +124,26 @@ fn bounds_can_be_changed() {
     limits.shmmni.set(2);
     assert_eq!(get(1), Err(Errno::ENOSPC));
 }
+
+#[test]
+fn segments_do_not_outlive_their_use_where_that_is_wanted() {
+    let (limits, user) = (Arc::<IpcLimits>::default(), Credentials::user(0, 0));
+    let segments = Segments::new(limits.clone());
+    let get = |key, flags, pid| segments.get(request(key, flags | 0o600, &user), 100, pid, 0);
+    let kept = get(1, IPC_CREAT, 5).expect("a segment");
+    segments.process_exited(5);
+    assert!(segments.status(kept, &user).is_ok());
+    limits.shm_rmid_forced.set(1);
+    let (unused, used) = (get(2, IPC_CREAT, 6).expect("a segment"), get(3, IPC_CREAT, 6).expect("a segment"));
+    let attachment = segments.attach(used, &user, 0o666).expect("attached");
+    segments.process_exited(6);
+    assert_eq!(segments.status(unused, &user), Err(Errno::EINVAL));
+    // It is not marked as removed: others find it, and may attach it as well.
+    assert_eq!(get(3, 0, 7), Ok(used));
+    assert_eq!(
+        segments.status(used, &user).map(|status| (status.attached, status.perm.mode)),
+        Ok((1, 0o600))
+    );
+    drop(attachment);
+    assert_eq!(get(3, 0, 7), Err(Errno::ENOENT));
+}

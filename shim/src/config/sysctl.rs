@@ -11,11 +11,12 @@ use super::namespaces::Origin;
 use crate::log;
 
 /// Those of System V objects, which the kernel knows.
-const IPC: [&str; 7] = [
+const IPC: [&str; 8] = [
     "kernel.msgmax",
     "kernel.msgmnb",
     "kernel.msgmni",
     "kernel.sem",
+    "kernel.shm_rmid_forced",
     "kernel.shmall",
     "kernel.shmmax",
     "kernel.shmmni",
@@ -55,19 +56,12 @@ fn add(
     namespaces: &Namespaces,
 ) -> Result<()> {
     let is_queue = name.starts_with("fs.mqueue.");
-    let is_forced = name == "kernel.shm_rmid_forced";
-    if IPC.contains(&name) || is_queue || is_forced {
+    if IPC.contains(&name) || is_queue {
         if !has(LinuxNamespaceType::Ipc) {
             bail!("it is not allowed in the hosts ipc namespace");
         }
         if is_queue {
             bail!("usk's kernel has no POSIX message queues that it could be for");
-        }
-        if is_forced {
-            if value.trim() != "0" {
-                bail!("usk's kernel keeps segments until they are removed; leave it at 0");
-            }
-            return Ok(());
         }
         check_numbers(name, value)?;
     } else if name.starts_with("net.") {
@@ -148,7 +142,6 @@ mod tests {
             ("kernel.hostname", "x", &["uts"], "conflicts with the OCI \"hostname\" field"),
             ("vm.swappiness", "5", &["ipc"], "not in a separate kernel namespace"),
             ("fs.mqueue.msg_max", "5", &["ipc"], "no POSIX message queues"),
-            ("kernel.shm_rmid_forced", "1", &["ipc"], "leave it at 0"),
             ("kernel.shmmax", "much", &["ipc"], "\"much\" is no value"),
             ("kernel.sem", "1 2 3 4 5", &["ipc"], "is no value"),
         ] {
