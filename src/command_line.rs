@@ -54,6 +54,16 @@ pub enum PlatformChoice {
     Ptrace,
 }
 
+/// Where calls are answered.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiers {
+    /// what needs nobody else at once, where the program runs
+    All,
+    /// all by the kernel's own process
+    #[value(name = "2")]
+    Second,
+}
+
 const RUN_ABOUT: &str = "Run a command in a sandbox
 
 The command's system calls are answered by usk's own kernel, a user process that sees no file and no network of the
@@ -155,6 +165,10 @@ pub struct RunArguments {
     /// Leave the program's code as it is: call sites that trap often are not rewritten to jump to the kernel
     #[arg(long, help_heading = "Kernel")]
     pub no_patch: bool,
+
+    /// Where calls are answered
+    #[arg(long, value_enum, default_value = "all", help_heading = "Kernel")]
+    pub tiers: Tiers,
 
     /// List system calls on standard error or in a file
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "",

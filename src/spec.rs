@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use usk_abi::seccomp::SockFilter;
 use usk_platform::host::namespaces::IdRange;
 
-use crate::command_line::PlatformChoice;
+use crate::command_line::{PlatformChoice, Tiers};
 
 /// Everything the sentry needs to know to boot.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct SandboxSpec {
     pub platform: PlatformChoice,
     /// Call sites are not patched.
     pub no_patch: bool,
+    /// Where calls are answered.
+    pub tiers: Tiers,
     /// Where to list system calls.
     pub strace: Option<OwnedFd>,
     /// Where the kernel's own messages go.

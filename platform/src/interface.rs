@@ -58,12 +58,31 @@ pub trait AddressSpace: Send + Sync {
     /// Copies `data` into guest memory, as the guest itself could write it. Returns the count of bytes copied.
     fn write(&self, address: u64, data: &[u8]) -> usize;
 
+    /// Has the host give the guest, and charge it, the pages of a range that it may write to (as MADV_POPULATE_WRITE of
+    /// `madvise(2)`); otherwise the first copy to them does, in the caller's name. To be called before large copies where
+    /// memory is limited: a host whose memory runs out in the name of a process that it does not end goes on to end
+    /// others. What cannot be given shows when it is written to; an error only if nothing must be written any more, for the
+    /// address space has come to its end.
+    fn populate(&self, address: u64, length: usize) -> Result<(), Errno>;
+
     /// Atomically replaces the 32-bit word at `address` (4-byte aligned) by `new` if it is `current`, and returns
     /// what it was. `EFAULT` if it cannot be written.
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno>;
 
+    /// Ends it at once, and returns when the host has its memory back. Its guest threads have been dropped before. After
+    /// that it is not alive.
+    fn end(&self);
+
     /// False once the host has ended this address space behind the platform's back (its OOM killer does that).
     fn is_alive(&self) -> bool;
+}
+
+/// The pages that hold a range, as far as they lie below `end`. `None` if there are none.
+pub(crate) fn pages_below(end: u64, address: u64, length: usize) -> Option<Range<u64>> {
+    const PAGE: u64 = 4096;
+    let start = address & !(PAGE - 1);
+    let last = address.saturating_add(length as u64).min(end);
+    (last > address).then(|| start..last.next_multiple_of(PAGE))
 }
 
 /// What a new guest thread starts with.
@@ -110,10 +129,33 @@ pub trait GuestThread: Send {
     /// are refused with `EINVAL` and never reach the host. Only while the thread is not in [`GuestThread::run`].
     fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)>;
 
+    /// Guest memory that the call has brought along, as it was when the call began: as many of the bytes at `address` as
+    /// are there and fit. Returns how many; 0 says nothing about the memory.
+    fn handed_over(&self, _address: u64, _buffer: &mut [u8]) -> usize {
+        0
+    }
+
+    /// Leaves answers to calls that need no sentry ([`Shortcut::Stands`]), by their numbers: from the next
+    /// [`GuestThread::run`] on the platform may give them by itself, until [`Kick::withdraw_answers`]. Those that are left
+    /// out do not stand. At most eight.
+    fn set_answers(&mut self, _answers: &[u32]) {}
+
+    /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
+    /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
+    /// [`Trap::Unwritable`]. False if the platform has no room or no way to do so: nothing has happened.
+    fn copy_on_return(&mut self, _address: u64, _data: &[u8]) -> bool {
+        false
+    }
+
     /// As [`GuestThread::apply`], for changes that nobody can look at before this thread goes on: the platform may leave
     /// them for its way back to the guest. If one fails there, the next [`GuestThread::run`] returns [`Trap::Refused`].
     fn apply_on_return(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
         self.apply(operations)
+    }
+
+    /// Makes the copies that [`GuestThread::copy_on_return`] has left for the way back. `EFAULT` if one could not be made.
+    fn settle_copies(&mut self) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// Carries out what [`GuestThread::apply_on_return`] has left for the way back, and returns the error of what fails.
@@ -160,6 +202,31 @@ pub struct PatchRequest {
     pub trampolines: Range<u64>,
 }
 
+/// How a platform may make a call cheaper: a hint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shortcut {
+    /// Not at all.
+    #[default]
+    None,
+    /// It may bring guest memory along (see [`GuestThread::handed_over`]).
+    HandsOver(Memory),
+    /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
+    Stands(u8),
+}
+
+/// The guest memory that a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// What its first argument points to: a name, or a small structure.
+    First,
+    /// What its second argument points to.
+    Second,
+    /// What its fourth argument points to.
+    Fourth,
+    /// The buffer that its second argument points to and its third gives the length of, if it is small.
+    Buffer,
+}
+
 /// Interrupts a guest thread from another sentry thread.
 pub trait Kick: Send + Sync {
     /// Makes a [`GuestThread::run`] that is under way, or the next one if none is, return [`Trap::Interrupted`]
@@ -169,6 +236,9 @@ pub trait Kick: Send + Sync {
 
     /// Ends the host process at once (SIGKILL). A [`GuestThread::run`] under way returns [`Trap::Exited`].
     fn kill(&self);
+
+    /// Makes the answers that were left for the thread stand no more. Once this returns it gives none of them.
+    fn withdraw_answers(&self) {}
 
     /// False once the host process has ended.
     fn is_alive(&self) -> bool;
@@ -202,6 +272,9 @@ pub enum Trap {
     /// A change that was left for the way back has failed with this error ([`GuestThread::apply_on_return`]). No guest code
     /// has run.
     Refused(Errno),
+    /// The guest has not gone on: what [`GuestThread::copy_on_return`] has left for the way back could not be written. The
+    /// registers are those it was to have.
+    Unwritable,
     /// [`Kick::kick`] was called. Nothing of the guest's state has changed.
     Interrupted,
     /// The host process is gone; the thread can only be dropped.

@@ -329,6 +329,11 @@ impl Kernel {
         if let Some(console) = self.terminals.console() {
             return console.jobs().foreground();
         }
+        self.main_process_group()
+    }
+
+    /// The main process's process group; 0 once it has ended.
+    pub fn main_process_group(&self) -> i32 {
         let table = self.tasks.lock();
         table.process(self.main_pid()).map_or(0, |process| process.process_group)
     }

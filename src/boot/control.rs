@@ -213,13 +213,16 @@ fn begin_reporting(control: &SandboxControl) -> Result<mpsc::Sender<(u32, ExitSt
     Ok(exits)
 }
 
-/// Sends a signal to the process group that the operator's terminal would send it to.
+/// Passes on a signal that the caller's process group was sent: what a terminal's keys and windows send goes to who is in
+/// the foreground inside; anything else was meant for the command.
 fn forward(kernel: &Kernel, number: i32) {
-    let group = kernel.foreground_process_group();
-    if let Some(signal) = Signal::from_number(number) {
-        // A group that has just ended needs no signal.
-        let _ = kernel.signal_process_group(group, SignalInfo::kernel(signal));
-    }
+    let Some(signal) = Signal::from_number(number) else { return };
+    let group = match signal {
+        Signal::SIGHUP | Signal::SIGTERM | Signal::SIGUSR1 | Signal::SIGUSR2 => kernel.main_process_group(),
+        _ => kernel.foreground_process_group(),
+    };
+    // A group that has just ended needs no signal.
+    let _ = kernel.signal_process_group(group, SignalInfo::kernel(signal));
 }
 
 /// Sends a signal to one process, as somebody outside the sandbox does.

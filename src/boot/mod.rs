@@ -11,11 +11,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use usk_platform::Platform;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::namespaces::IdRange;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
+use usk_platform::{Platform, Shortcut};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::seccomp::{Filters, Program};
@@ -23,7 +23,7 @@ use usk_sentry::settings::Setting;
 use usk_sentry::{IdentityMaps, Kernel, SandboxLimits};
 
 use self::lists::Lists;
-use crate::command_line::PlatformChoice;
+use crate::command_line::{PlatformChoice, Tiers};
 use crate::control::ToMonitor;
 use crate::sandbox::Sentry;
 use crate::spec::{SandboxSpec, UserMap};
@@ -52,7 +52,14 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
         PlatformChoice::Trap => {
             let host = trap::probe();
             let offer = trap::Offer { patching: host.patching && !spec.no_patch, ..host };
-            Ok(Arc::new(TrapPlatform::with_offer(proc, offer)?))
+            let table = usk_syscalls::Table::new();
+            // A list of calls has all of them.
+            let answers_stand = spec.tiers == Tiers::All && spec.strace.is_none();
+            let shortcut = |number| match usk_syscalls::shortcut(&table, number) {
+                Shortcut::Stands(_) if !answers_stand => Shortcut::None,
+                shortcut => shortcut,
+            };
+            Ok(Arc::new(TrapPlatform::with_offer(proc, offer, shortcut)?))
         }
         PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),
     }

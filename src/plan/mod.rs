@@ -68,6 +68,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         limits: Limits { memory: arguments.memory, tasks: arguments.pids_limit, processor: None },
         platform: arguments.platform,
         no_patch: arguments.no_patch,
+        tiers: arguments.tiers,
         strace,
         log,
         timings: arguments.timings,

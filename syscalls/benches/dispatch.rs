@@ -118,9 +118,15 @@ impl AddressSpace for Space {
         self.bytes.write(address, data)
     }
 
+    fn populate(&self, _address: u64, _length: usize) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno> {
         self.bytes.compare_exchange(address, current, new)
     }
+
+    fn end(&self) {}
 
     fn is_alive(&self) -> bool {
         true

@@ -32,9 +32,7 @@ fn sys_getcwd(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     if name.len() > arguments.usize(1) {
         return Err(Errno::ERANGE.into());
     }
-    if current.space().write(arguments.u64(0), &name) != name.len() {
-        return Err(Errno::EFAULT.into());
-    }
+    current.copy_out_bytes(arguments.u64(0), &name)?;
     Ok(name.len() as u64)
 }
 

@@ -106,7 +106,7 @@ fn dynamic_clock(task: &Arc<Task>, id: i32) -> Result<GuestClock, Errno> {
 fn sys_clock_gettime(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let clock = guest_clock(&current.task, arguments.i32(0))?;
     let now = clock.now(&current.task);
-    arguments.pointer::<Timespec>(1).write(current.space(), &Timespec::from_nanoseconds(now))?;
+    current.copy_out(arguments.pointer::<Timespec>(1), &Timespec::from_nanoseconds(now))?;
     Ok(0)
 }
 
@@ -117,7 +117,7 @@ fn sys_clock_getres(current: &mut Current, arguments: SyscallArguments) -> SysRe
     let pointer = arguments.pointer::<Timespec>(1);
     if !pointer.is_null() {
         let resolution = if coarse { COARSE_NS } else { FINE_NS };
-        pointer.write(current.space(), &Timespec::from_nanoseconds(resolution))?;
+        current.copy_out(pointer, &Timespec::from_nanoseconds(resolution))?;
     }
     Ok(0)
 }
@@ -143,10 +143,10 @@ fn sys_refuse_to_set(current: &mut Current, arguments: SyscallArguments) -> SysR
 fn sys_gettimeofday(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (time, zone) = (arguments.pointer::<Timeval>(0), arguments.pointer::<[i32; 2]>(1));
     if !time.is_null() {
-        time.write(current.space(), &Timeval::from_nanoseconds(host::clock_ns(Clock::Realtime)))?;
+        current.copy_out(time, &Timeval::from_nanoseconds(host::clock_ns(Clock::Realtime)))?;
     }
     if !zone.is_null() {
-        zone.write(current.space(), &[0, 0])?;
+        current.copy_out(zone, &[0, 0])?;
     }
     Ok(0)
 }
@@ -154,7 +154,7 @@ fn sys_gettimeofday(current: &mut Current, arguments: SyscallArguments) -> SysRe
 fn sys_time(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let seconds = host::clock_ns(Clock::Realtime) / 1_000_000_000;
     if arguments.u64(0) != 0 {
-        UserPtr::<u64>::new(arguments.u64(0)).write(current.space(), &seconds)?;
+        current.copy_out(UserPtr::<u64>::new(arguments.u64(0)), &seconds)?;
     }
     Ok(seconds)
 }

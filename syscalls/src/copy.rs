@@ -49,7 +49,7 @@ pub(crate) fn read_signal_set(
     if size != SIGNAL_SET_SIZE {
         return Err(Errno::EINVAL);
     }
-    pointer.read(current.space()).map(Some)
+    current.copy_in(pointer).map(Some)
 }
 
 /// A valid signal number, or `EINVAL`.

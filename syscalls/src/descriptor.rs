@@ -27,7 +27,7 @@ pub(crate) fn fd_result(fd: i32) -> SysResult {
 
 /// Gives two files descriptors and writes their numbers to `address`. If that faults, both are taken back.
 pub(crate) fn install_pair(
-    current: &Current,
+    current: &mut Current,
     files: (Arc<OpenFile>, Arc<OpenFile>),
     close_on_exec: bool,
     address: u64,
@@ -37,7 +37,7 @@ pub(crate) fn install_pair(
     let second = install(current, files.1, close_on_exec).inspect_err(|_| {
         let _ = table.close(first);
     })?;
-    UserPtr::<[i32; 2]>::new(address).write(current.space(), &[first, second]).inspect_err(|_| {
+    current.copy_out(UserPtr::<[i32; 2]>::new(address), &[first, second]).inspect_err(|_| {
         let _ = table.close(first);
         let _ = table.close(second);
     })?;

@@ -42,6 +42,8 @@ impl Dispatcher for TableDispatcher {
         let Some(trace) = &self.trace else { return self.call(current, number, arguments) };
         let before = trace.before(current, self.table.row(number), number, arguments);
         let result = self.call(current, number, arguments);
+        // The trace shows what the guest will find in its memory.
+        let result = current.settle_copies().map_err(Into::into).and(result);
         trace.after(current, before, self.table.row(number), arguments, &result);
         result
     }

@@ -17,7 +17,7 @@ fn sys_epoll_ctl(current: &mut Current, arguments: SyscallArguments) -> SysResul
     let (operation, descriptor) = (arguments.i32(1), arguments.i32(2));
     let mut event = EpollEvent::default();
     if operation != EPOLL_CTL_DEL {
-        event = arguments.pointer::<EpollEvent>(3).read(current.space())?;
+        event = current.copy_in(arguments.pointer::<EpollEvent>(3))?;
     }
     let instance = file_of(current, arguments.i32(0))?;
     let file = file_of(current, descriptor)?;

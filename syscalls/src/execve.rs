@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use usk_abi::Errno;
+use usk_sentry::SysResult;
 use usk_sentry::loader::Arguments;
 use usk_sentry::task::{Current, ProgramRequest, Resource, SyscallArguments, execute, find_program};
 use usk_sentry::vfs::WalkOptions;
-use usk_sentry::{SysResult, read_c_string};
 
 use crate::table::{Argument::*, Row};
 
@@ -37,7 +37,7 @@ fn sys_execveat(current: &mut Current, arguments: SyscallArguments) -> SysResult
 
 fn run(current: &mut Current, directory: i32, name: u64, argv: u64, envp: u64, flags: u32) -> SysResult {
     let task = current.task.clone();
-    let name = read_c_string(current.space(), name, PATH_MAX, Errno::ENAMETOOLONG)?;
+    let name = current.copy_in_string(name, PATH_MAX, Errno::ENAMETOOLONG)?;
     if name.is_empty() && flags & AT_EMPTY_PATH == 0 {
         return Err(Errno::ENOENT.into());
     }

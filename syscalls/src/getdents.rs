@@ -49,7 +49,7 @@ fn push_header(bytes: &mut Vec<u8>, entry: &DirectoryEntry<'_>, next: u64, lengt
 }
 
 fn read_entries(
-    current: &Current,
+    current: &mut Current,
     arguments: SyscallArguments,
     push: impl Fn(&mut Vec<u8>, &DirectoryEntry<'_>, u64),
 ) -> SysResult {
@@ -74,9 +74,7 @@ fn read_entries(
     if bytes.is_empty() && lacks_room {
         return Err(Errno::EINVAL.into());
     }
-    if current.space().write(arguments.u64(1), &bytes) != bytes.len() {
-        return Err(Errno::EFAULT.into());
-    }
+    current.copy_out_bytes(arguments.u64(1), &bytes)?;
     *position = at;
     drop(position);
     file.happened(InotifyMask::ACCESS);

@@ -43,7 +43,7 @@ fn decode(value: Timeval) -> Result<u64, Errno> {
 
 fn sys_getitimer(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let timer = current.task.group.timers.interval(&current.task, which(arguments.i32(0))?);
-    arguments.pointer::<Timeval>(1).write_array(current.space(), &encode(timer.get()))?;
+    current.copy_out_array(arguments.pointer::<Timeval>(1), &encode(timer.get()))?;
     Ok(0)
 }
 
@@ -59,7 +59,7 @@ fn sys_setitimer(current: &mut Current, arguments: SyscallArguments) -> SysResul
     let timer = current.task.group.timers.interval(&current.task, which(arguments.i32(0))?);
     let previous = timer.set(setting, false)?;
     if !old.is_null() {
-        old.write_array(current.space(), &encode(previous))?;
+        current.copy_out_array(old, &encode(previous))?;
     }
     Ok(0)
 }

@@ -47,7 +47,7 @@ fn set(current: &Current, group: &Arc<ThreadGroup>, index: usize, new: Limit) ->
 
 fn sys_getrlimit(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let limit = current.task.group.limits.lock().0[resource(arguments.u32(0))?];
-    arguments.pointer::<u64>(1).write_array(current.space(), &[limit.soft, limit.hard])?;
+    current.copy_out_array(arguments.pointer::<u64>(1), &[limit.soft, limit.hard])?;
     Ok(0)
 }
 
@@ -79,7 +79,7 @@ fn sys_prlimit64(current: &mut Current, arguments: SyscallArguments) -> SysResul
         None => group.limits.lock().0[index],
     };
     if !old.is_null() {
-        old.write(current.space(), &[before.soft, before.hard])?;
+        current.copy_out(old, &[before.soft, before.hard])?;
     }
     Ok(0)
 }

@@ -59,7 +59,7 @@ fn sys_getrusage(current: &mut Current, arguments: SyscallArguments) -> SysResul
         RUSAGE_CHILDREN => encode_usage(children_usage(current), 0),
         _ => return Err(Errno::EINVAL.into()),
     };
-    UserPtr::new(arguments.u64(1)).write(current.space(), &usage)?;
+    current.copy_out(UserPtr::new(arguments.u64(1)), &usage)?;
     Ok(0)
 }
 
@@ -69,7 +69,7 @@ fn sys_times(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let values = [ticks(own.user), ticks(own.system), ticks(children.user), ticks(children.system)];
     let pointer = arguments.pointer::<u64>(0);
     if !pointer.is_null() {
-        pointer.write_array(current.space(), &values)?;
+        current.copy_out_array(pointer, &values)?;
     }
     Ok(host::clock_ns(Clock::Boottime) / 10_000_000)
 }

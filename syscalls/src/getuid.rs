@@ -208,9 +208,9 @@ fn sys_setresgid(current: &mut Current, arguments: SyscallArguments) -> SysResul
     Ok(0)
 }
 
-fn write_three(current: &Current, arguments: SyscallArguments, values: [u32; 3]) -> SysResult {
+fn write_three(current: &mut Current, arguments: SyscallArguments, values: [u32; 3]) -> SysResult {
     for (index, value) in values.iter().enumerate() {
-        arguments.pointer::<u32>(index).write(current.space(), value)?;
+        current.copy_out(arguments.pointer::<u32>(index), value)?;
     }
     Ok(0)
 }
@@ -262,7 +262,7 @@ fn sys_getgroups(current: &mut Current, arguments: SyscallArguments) -> SysResul
         if room < own.groups.len() {
             return Err(Errno::EINVAL.into());
         }
-        arguments.pointer::<u32>(1).write_array(current.space(), &own.groups)?;
+        current.copy_out_array(arguments.pointer::<u32>(1), &own.groups)?;
     }
     Ok(own.groups.len() as u64)
 }

@@ -53,14 +53,12 @@ fn read_name(current: &Current, pointer: UserPtr<u8>) -> Result<Vec<u8>, Errno> 
 }
 
 /// Copies a value out, or only says how long it is if there is no room at all.
-fn give(current: &Current, buffer: u64, size: usize, value: &[u8]) -> SysResult {
+fn give(current: &mut Current, buffer: u64, size: usize, value: &[u8]) -> SysResult {
     if size > 0 {
         if value.len() > size {
             return Err(Errno::ERANGE.into());
         }
-        if current.space().write(buffer, value) != value.len() {
-            return Err(Errno::EFAULT.into());
-        }
+        current.copy_out_bytes(buffer, value)?;
     }
     Ok(value.len() as u64)
 }
@@ -82,7 +80,7 @@ fn set(current: &Current, arguments: SyscallArguments, by: By) -> SysResult {
     Ok(0)
 }
 
-fn get(current: &Current, arguments: SyscallArguments, by: By) -> SysResult {
+fn get(current: &mut Current, arguments: SyscallArguments, by: By) -> SysResult {
     let names = Names::of(current);
     let path = place(current, &names, arguments, by)?;
     let name = read_name(current, arguments.pointer(1))?;
@@ -90,7 +88,7 @@ fn get(current: &Current, arguments: SyscallArguments, by: By) -> SysResult {
     give(current, arguments.u64(2), arguments.usize(3), &value)
 }
 
-fn list(current: &Current, arguments: SyscallArguments, by: By) -> SysResult {
+fn list(current: &mut Current, arguments: SyscallArguments, by: By) -> SysResult {
     let names = Names::of(current);
     let path = place(current, &names, arguments, by)?;
     let list = names.context().list_xattr(&path)?;

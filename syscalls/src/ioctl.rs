@@ -52,15 +52,15 @@ fn sys_ioctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         FIONREAD if file_type == FileType::Regular => {
             let left = file.ops.length(&file)?.saturating_sub(*file.position.lock());
             let left = i32::try_from(left).unwrap_or(i32::MAX);
-            arguments.pointer(2).write(current.space(), &left)?;
+            current.copy_out(arguments.pointer(2), &left)?;
         }
         FIOQSIZE if matches!(file_type, FileType::Regular | FileType::Directory | FileType::Symlink) => {
             let size = file.inode().attributes()?.size;
-            arguments.pointer(2).write(current.space(), &size)?;
+            current.copy_out(arguments.pointer(2), &size)?;
         }
         FIGETBSZ if file_type == FileType::Regular => {
             let pointer: UserPtr<u32> = arguments.pointer(2);
-            pointer.write(current.space(), &file.inode().attributes()?.block_size)?;
+            current.copy_out(pointer, &file.inode().attributes()?.block_size)?;
         }
         _ => {
             return file.ops.ioctl(current, &file, command, arguments.u64(2));

@@ -96,6 +96,7 @@ mod setpgid;
 mod shmctl;
 mod shmget;
 mod shmop;
+mod shortcut;
 mod shutdown;
 mod sigaction;
 mod signalfd;
@@ -120,4 +121,5 @@ mod write;
 
 pub use dispatch::TableDispatcher;
 pub use names::{NAMES, syscall_name, syscall_number};
+pub use shortcut::shortcut;
 pub use table::{Argument, Handler, Row, Support, Table};

@@ -78,7 +78,7 @@ fn sys_readlinkat(current: &mut Current, arguments: SyscallArguments) -> SysResu
     read_link(current, at, arguments.u64(2), arguments.i32(3))
 }
 
-fn read_link(current: &Current, at: At, buffer: u64, size: i32) -> SysResult {
+fn read_link(current: &mut Current, at: At, buffer: u64, size: i32) -> SysResult {
     let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or(Errno::EINVAL)?;
     let names = Names::of(current);
     // An empty name means the descriptor itself, which must have been opened as a link.
@@ -98,8 +98,6 @@ fn read_link(current: &Current, at: At, buffer: u64, size: i32) -> SysResult {
         return Err(Errno::ENAMETOOLONG.into());
     }
     let text = &text[..text.len().min(size)];
-    if current.space().write(buffer, text) != text.len() {
-        return Err(Errno::EFAULT.into());
-    }
+    current.copy_out_bytes(buffer, text)?;
     Ok(text.len() as u64)
 }

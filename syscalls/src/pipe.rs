@@ -20,7 +20,7 @@ fn sys_pipe2(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     pipe(current, arguments.u64(0), arguments.u32(1))
 }
 
-fn pipe(current: &Current, address: u64, flags: u32) -> SysResult {
+fn pipe(current: &mut Current, address: u64, flags: u32) -> SysResult {
     if flags & !(O_CLOEXEC | O_DIRECT | O_NONBLOCK) != 0 {
         return Err(Errno::EINVAL.into());
     }

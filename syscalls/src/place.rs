@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_abi::fs::{AT_FDCWD, AtFlags, PATH_MAX};
+use usk_sentry::UserPtr;
 use usk_sentry::task::{Credentials, Current, Resource, Task};
 use usk_sentry::vfs::{FsContext, NameContext, Path, WalkOptions, real_credentials};
-use usk_sentry::{UserPtr, read_c_string};
 
 /// What the calling task knows about names, kept alive for one call.
 pub(crate) struct Names {
@@ -34,7 +34,7 @@ impl Names {
 
 /// Copies in a path name. `ENAMETOOLONG` if it is longer than `PATH_MAX`.
 pub(crate) fn read_path(current: &Current, pointer: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
-    read_c_string(current.space(), pointer.address(), PATH_MAX, Errno::ENAMETOOLONG)
+    current.copy_in_string(pointer.address(), PATH_MAX, Errno::ENAMETOOLONG)
 }
 
 /// Where a relative `name` starts. A descriptor that an absolute name makes irrelevant is not looked at.

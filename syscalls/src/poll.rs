@@ -61,10 +61,10 @@ pub(crate) fn read_deadline(
 }
 
 /// Writes the time left back. As on Linux, a timeout that cannot be written is no error.
-pub(crate) fn write_remaining(current: &Current, timeout: UserPtr<Timespec>, deadline: Option<Deadline>) {
+pub(crate) fn write_remaining(current: &mut Current, timeout: UserPtr<Timespec>, deadline: Option<Deadline>) {
     if let Some(deadline) = deadline {
         let nanoseconds = u64::try_from(deadline.remaining().as_nanos()).unwrap_or(u64::MAX);
-        let _ = timeout.write(current.space(), &Timespec::from_nanoseconds(nanoseconds));
+        let _ = current.copy_out(timeout, &Timespec::from_nanoseconds(nanoseconds));
     }
 }
 
@@ -74,7 +74,7 @@ fn wait(current: &mut Current, address: u64, count: u32, deadline: Option<Deadli
         return Err(Errno::EINVAL.into());
     }
     let array = UserPtr::<PollFd>::new(address);
-    let mut fds = array.read_array(current.space(), count as usize)?;
+    let mut fds = current.copy_in_array(array, count as usize)?;
     // Negative descriptors are passed over.
     let (mut polled, mut indices) = (Vec::new(), Vec::new());
     for (index, request) in fds.iter_mut().enumerate() {
@@ -89,6 +89,6 @@ fn wait(current: &mut Current, address: u64, count: u32, deadline: Option<Deadli
     for (polled, index) in polled.iter().zip(indices) {
         fds[index].ready = polled.ready.bits() as u16;
     }
-    array.write_array(current.space(), &fds)?;
+    current.copy_out_array(array, &fds)?;
     Ok(ready as u64)
 }

@@ -89,7 +89,7 @@ fn sys_sched_getaffinity(current: &mut Current, arguments: SyscallArguments) -> 
     }
     let task = find_for_affinity(current, arguments.i32(0))?;
     let mask = task.map_or(u64::MAX, |task| task.affinity.load(Ordering::Relaxed)) & online();
-    arguments.pointer::<u64>(2).write(current.space(), &mask)?;
+    current.copy_out(arguments.pointer::<u64>(2), &mask)?;
     Ok(8)
 }
 
@@ -136,7 +136,7 @@ fn sys_sched_getparam(current: &mut Current, arguments: SyscallArguments) -> Sys
         return Err(Errno::EINVAL.into());
     }
     let (_, priority) = scheduling(current, arguments.i32(0))?;
-    pointer.write(current.space(), &priority)?;
+    current.copy_out(pointer, &priority)?;
     Ok(0)
 }
 
@@ -195,7 +195,7 @@ fn sys_sched_setparam(current: &mut Current, arguments: SyscallArguments) -> Sys
 
 fn sys_sched_rr_get_interval(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     find_or_idle(current, arguments.i32(0))?;
-    arguments.pointer::<Timespec>(1).write(current.space(), &Timespec::from_nanoseconds(SLICE_NS))?;
+    current.copy_out(arguments.pointer::<Timespec>(1), &Timespec::from_nanoseconds(SLICE_NS))?;
     Ok(0)
 }
 
@@ -203,10 +203,10 @@ fn sys_getcpu(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (cpu, node) = (arguments.pointer::<u32>(0), arguments.pointer::<u32>(1));
     if !cpu.is_null() {
         // The hand-over stays on the caller's processor, so the sentry's is the guest's.
-        cpu.write(current.space(), &(host::current_cpu() as u32))?;
+        current.copy_out(cpu, &(host::current_cpu() as u32))?;
     }
     if !node.is_null() {
-        node.write(current.space(), &0)?;
+        current.copy_out(node, &0)?;
     }
     Ok(0)
 }

@@ -50,7 +50,7 @@ fn sys_select(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let result = select(current, arguments, deadline);
     if let Some(deadline) = deadline {
         let nanoseconds = u64::try_from(deadline.remaining().as_nanos()).unwrap_or(u64::MAX);
-        let _ = timeout.write(current.space(), &Timeval::from_nanoseconds(nanoseconds));
+        let _ = current.copy_out(timeout, &Timeval::from_nanoseconds(nanoseconds));
     }
     result
 }
@@ -110,7 +110,7 @@ fn select(current: &mut Current, arguments: SyscallArguments, deadline: Option<D
     }
     for (set, found) in sets.iter().zip(&found) {
         if !set.is_null() {
-            set.write_array(current.space(), found)?;
+            current.copy_out_array(*set, found)?;
         }
     }
     Ok(total)

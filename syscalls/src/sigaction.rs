@@ -20,7 +20,7 @@ fn sys_rt_sigaction(current: &mut Current, arguments: SyscallArguments) -> SysRe
     if arguments.usize(3) != SIGNAL_SET_SIZE {
         return Err(Errno::EINVAL.into());
     }
-    let action = if new.is_null() { None } else { Some(new.read(current.space())?) };
+    let action = if new.is_null() { None } else { Some(current.copy_in(new)?) };
     let signal = signal(arguments.i32(0))?;
     if action.is_some() && SignalSet::UNBLOCKABLE.contains(signal) {
         return Err(Errno::EINVAL.into());
@@ -34,7 +34,7 @@ fn sys_rt_sigaction(current: &mut Current, arguments: SyscallArguments) -> SysRe
         None => group.actions.load().get(signal),
     };
     if !old.is_null() {
-        old.write(current.space(), &previous)?;
+        current.copy_out(old, &previous)?;
     }
     Ok(0)
 }
@@ -46,13 +46,13 @@ fn sys_rt_sigreturn(current: &mut Current, _arguments: SyscallArguments) -> SysR
 
 fn sys_sigaltstack(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (new, old) = (arguments.pointer::<AlternateStack>(0), arguments.pointer::<AlternateStack>(1));
-    let wanted = if new.is_null() { None } else { Some(new.read(current.space())?) };
+    let wanted = if new.is_null() { None } else { Some(current.copy_in(new)?) };
     let previous = alternate_stack(current);
     if let Some(wanted) = wanted {
         set_alternate_stack(current, wanted)?;
     }
     if !old.is_null() {
-        old.write(current.space(), &previous)?;
+        current.copy_out(old, &previous)?;
     }
     Ok(0)
 }

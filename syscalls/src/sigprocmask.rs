@@ -41,7 +41,7 @@ fn sys_rt_sigprocmask(current: &mut Current, arguments: SyscallArguments) -> Sys
         current.task.set_blocked_signals(after);
     }
     if !old.is_null() {
-        old.write(current.space(), &before)?;
+        current.copy_out(old, &before)?;
     }
     Ok(0)
 }
@@ -53,9 +53,7 @@ fn sys_rt_sigpending(current: &mut Current, arguments: SyscallArguments) -> SysR
     }
     let set = current.task.pending_signals().and(current.task.blocked_signals());
     let bytes = set.0.to_le_bytes();
-    if current.space().write(arguments.u64(0), &bytes[..size]) != size {
-        return Err(Errno::EFAULT.into());
-    }
+    current.copy_out_bytes(arguments.u64(0), &bytes[..size])?;
     Ok(0)
 }
 
@@ -91,7 +89,7 @@ fn sys_rt_sigtimedwait(current: &mut Current, arguments: SyscallArguments) -> Sy
     };
     let (signal, info) = wait_for_signal(current, set.minus(SignalSet::UNBLOCKABLE), deadline)?;
     if !info_pointer.is_null() {
-        info_pointer.write(current.space(), &info)?;
+        current.copy_out(info_pointer, &info)?;
     }
     Ok(signal.number() as u64)
 }

@@ -22,20 +22,20 @@ pub(crate) const ROWS: &[Row] = &[
 fn sys_stat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let names = Names::of(current);
     let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), true)?;
-    arguments.pointer(1).write(current.space(), &to_stat(&path.inode()?.attributes()?))?;
+    current.copy_out(arguments.pointer(1), &to_stat(&path.inode()?.attributes()?))?;
     Ok(0)
 }
 
 fn sys_lstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let names = Names::of(current);
     let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), false)?;
-    arguments.pointer(1).write(current.space(), &to_stat(&path.inode()?.attributes()?))?;
+    current.copy_out(arguments.pointer(1), &to_stat(&path.inode()?.attributes()?))?;
     Ok(0)
 }
 
 fn sys_fstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let file = current.task.files().get(arguments.i32(0))?;
-    arguments.pointer(1).write(current.space(), &to_stat(&file.inode().attributes()?))?;
+    current.copy_out(arguments.pointer(1), &to_stat(&file.inode().attributes()?))?;
     Ok(0)
 }
 
@@ -45,7 +45,7 @@ fn sys_newfstatat(current: &mut Current, arguments: SyscallArguments) -> SysResu
     let names = Names::of(current);
     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
     let path = locate(current, &names, arguments.i32(0), arguments.pointer(1), flags, follow)?;
-    arguments.pointer(2).write(current.space(), &to_stat(&path.inode()?.attributes()?))?;
+    current.copy_out(arguments.pointer(2), &to_stat(&path.inode()?.attributes()?))?;
     Ok(0)
 }
 
@@ -67,7 +67,7 @@ fn sys_statx(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     if path.is_mount_root() {
         statx.stx_attributes |= STATX_ATTR_MOUNT_ROOT;
     }
-    arguments.pointer(4).write(current.space(), &statx)?;
+    current.copy_out(arguments.pointer(4), &statx)?;
     Ok(0)
 }
 

@@ -22,12 +22,12 @@ fn statistics(path: &vfs::Path) -> Result<Statfs, Errno> {
 fn sys_statfs(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let names = Names::of(current);
     let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), true)?;
-    arguments.pointer(1).write(current.space(), &statistics(&path)?)?;
+    current.copy_out(arguments.pointer(1), &statistics(&path)?)?;
     Ok(0)
 }
 
 fn sys_fstatfs(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let file = current.task.files().get(arguments.i32(0))?;
-    arguments.pointer(1).write(current.space(), &statistics(file.path())?)?;
+    current.copy_out(arguments.pointer(1), &statistics(file.path())?)?;
     Ok(0)
 }

@@ -53,7 +53,7 @@ fn sys_sysinfo(current: &mut Current, arguments: SyscallArguments) -> SysResult 
         unit: 1,
         tail: [0; 4],
     };
-    arguments.pointer(0).write(current.space(), &information)?;
+    current.copy_out(arguments.pointer(0), &information)?;
     Ok(0)
 }
 
@@ -70,6 +70,7 @@ fn sys_getrandom(current: &mut Current, arguments: SyscallArguments) -> SysResul
     {
         return Err(Errno::EINVAL.into());
     }
+    let task = current.task.clone();
     let mut sink = current.sink(&[IoVec { address: arguments.u64(0), length: arguments.usize(1) }]);
     let mut done = 0u64;
     let mut bytes = [0u8; STEP];
@@ -86,7 +87,7 @@ fn sys_getrandom(current: &mut Current, arguments: SyscallArguments) -> SysResul
             Err(errno) if done == 0 => return Err(errno.into()),
             Err(_) => break,
         }
-        if current.task.waiter.is_interrupted() && done >= 256 {
+        if task.waiter.is_interrupted() && done >= 256 {
             break;
         }
     }

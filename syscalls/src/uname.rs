@@ -31,7 +31,7 @@ fn sys_uname(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         let length = field.len().min(NAME_LENGTH);
         place[..length].copy_from_slice(&field[..length]);
     }
-    arguments.pointer::<[u8; FIELD * 6]>(0).write(current.space(), &bytes)?;
+    current.copy_out(arguments.pointer::<[u8; FIELD * 6]>(0), &bytes)?;
     Ok(0)
 }
 

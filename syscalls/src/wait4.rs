@@ -57,17 +57,17 @@ fn sys_wait4(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let Some(waited) = wait(current, options(target, flags | WEXITED))? else { return Ok(0) };
     let status = arguments.pointer::<i32>(1);
     if !status.is_null() {
-        status.write(current.space(), &waited.wait_status)?;
+        current.copy_out(status, &waited.wait_status)?;
     }
     write_usage(current, arguments.u64(3), &waited)?;
     Ok(waited.pid as u64)
 }
 
-fn write_usage(current: &Current, address: u64, waited: &Waited) -> Result<(), Errno> {
+fn write_usage(current: &mut Current, address: u64, waited: &Waited) -> Result<(), Errno> {
     if address == 0 {
         return Ok(());
     }
-    UserPtr::new(address).write(current.space(), &encode_usage(waited.usage, 0))
+    current.copy_out(UserPtr::new(address), &encode_usage(waited.usage, 0))
 }
 
 const P_ALL: i32 = 0;
@@ -107,7 +107,7 @@ fn sys_waitid(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         if waited.is_none() {
             value.signo = 0;
         }
-        info.write(current.space(), &value)?;
+        current.copy_out(info, &value)?;
     }
     Ok(0)
 }

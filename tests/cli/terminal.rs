@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::sandbox::{PLATFORMS, wait_until_gone};
@@ -26,10 +27,22 @@ struct Session {
     printed: String,
 }
 
+/// Both ends of a terminal, which no program inherits: one that held the master would keep the terminal from hanging up.
+fn pseudo_terminal() -> (File, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave =
+        rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    (master.into(), slave)
+}
+
 impl Session {
     fn start() -> Session {
-        let terminal = openpty(None, None).unwrap();
-        let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+        let (master, slave) = pseudo_terminal();
+        let end = || Stdio::from(slave.try_clone().unwrap());
         let mut command = Command::new("setsid");
         command.args(["--ctty", "--wait", "bash", "--norc", "--noprofile", "-i"]);
         command
@@ -38,12 +51,7 @@ impl Session {
             .env("TERM", "dumb")
             .current_dir("/");
         let shell = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let mut session = Session {
-            shell,
-            terminal: terminal.master.into(),
-            slave: terminal.slave,
-            printed: String::new(),
-        };
+        let mut session = Session { shell, terminal: master, slave, printed: String::new() };
         session.expect("ready> ");
         session
     }
@@ -309,6 +317,47 @@ fn a_terminal_that_hangs_up_ends_the_sandbox() {
             drop(session);
             wait_until_gone(&processes);
         }
+    }
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_a_shell_whose_job_does_not_care() {
+    for platform in PLATFORMS {
+        let directory = tempfile::tempdir().unwrap();
+        let events = directory.path().join("events");
+        let mut session = Session::start();
+        session.send(&format!(
+            "$USK run -t --status-fd 9 --platform {platform} -e PS1='inner> ' -- bash --norc --noprofile -i 9>{}\n",
+            events.display()
+        ));
+        session.expect("inner> ");
+        session.send("sh -c 'trap \"\" HUP; echo be\"\"gun; while :; do sleep 100; done'\n");
+        session.expect("begun");
+        let started: serde_json::Value = serde_json::from_str(&first_line(&events)).unwrap();
+        let processes = ["monitor", "sentry", "gofer"].map(|name| started[name].as_i64().unwrap() as i32);
+        drop(session);
+        wait_until_gone(&processes);
+    }
+}
+
+#[test]
+fn a_terminal_that_hangs_up_is_heard_without_a_shell_that_passes_it_on() {
+    for platform in PLATFORMS {
+        let directory = tempfile::tempdir().unwrap();
+        let events = directory.path().join("events");
+        let mut session = Session::start();
+        // The monitor ignores SIGHUP and passes none on: only the terminal itself says that it is gone.
+        session.send(&format!(
+            "(trap '' HUP; exec $USK run -t --status-fd 9 --platform {platform} -- python3 -c '\
+             import signal, sys; signal.signal(signal.SIGHUP, lambda *_: sys.exit(3)); print(\"be\" + \"gun\", flush=True)\n\
+             while True: signal.pause()' 9>{})\n",
+            events.display()
+        ));
+        session.expect("begun");
+        let started: serde_json::Value = serde_json::from_str(&first_line(&events)).unwrap();
+        let processes = ["monitor", "sentry", "gofer"].map(|name| started[name].as_i64().unwrap() as i32);
+        drop(session);
+        wait_until_gone(&processes);
     }
 }
 

@@ -29,6 +29,29 @@ CASE(seccomp_filter_answers_with_an_error) {
     EXPECT_EQ(prctl(PR_GET_SECCOMP, 0, 0, 0, 0), SECCOMP_MODE_FILTER);
 }
 
+CASE(seccomp_filter_sees_a_call_that_has_been_made_often) {
+    for (int round = 0; round < 100; round++)
+        EXPECT_EQ(syscall(SYS_getppid), getppid());
+    OK(filter(SYS_getppid, SECCOMP_RET_ERRNO | EXDEV, 0));
+    EXPECT_ERRNO(syscall(SYS_getppid), EXDEV);
+}
+
+static void *ask_until_it_fails(void *unused) {
+    (void)unused;
+    while (syscall(SYS_getppid) != -1)
+        ;
+    return NULL;
+}
+
+CASE(seccomp_filter_for_all_threads_reaches_one_that_makes_a_call_all_the_time) {
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, ask_until_it_fails, NULL), 0);
+    for (int round = 0; round < 100; round++)
+        sched_yield();
+    OK(filter(SYS_getppid, SECCOMP_RET_ERRNO | EXDEV, SECCOMP_FILTER_FLAG_TSYNC));
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+}
+
 CASE(seccomp_filters_are_inherited_and_survive_an_exec) {
     OK(filter(SYS_getppid, SECCOMP_RET_ERRNO | EXDEV, 0));
     pid_t pid = IN_CHILD({ EXPECT_ERRNO(syscall(SYS_getppid), EXDEV); });

@@ -73,6 +73,7 @@ const TESTS: &[Test] = tests! {
     resources {
         too_much_of_everything_is_refused_as_on_linux,
         a_memory_bomb_is_killed_and_its_parent_goes_on,
+        memory_that_the_sentry_fills_is_charged_to_the_guest_that_asked,
         memory_that_the_sentry_holds_for_a_guest_counts_as_the_guests,
     }
     fuzz {

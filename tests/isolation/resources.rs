@@ -56,6 +56,11 @@ pub(crate) fn a_memory_bomb_is_killed_and_its_parent_goes_on(runtime: Runtime) {
     assert_eq!(outcome.expect_success().stdout, "SIGNAL 9\n");
 }
 
+pub(crate) fn memory_that_the_sentry_fills_is_charged_to_the_guest_that_asked(runtime: Runtime) {
+    let Some(outcome) = exceed(runtime, "read") else { return };
+    assert_eq!(outcome.expect_success().stdout, "SIGNAL 9\n".repeat(10));
+}
+
 pub(crate) fn memory_that_the_sentry_holds_for_a_guest_counts_as_the_guests(runtime: Runtime) {
     let Some(outcome) = exceed(runtime, "files") else { return };
     assert_eq!(outcome.status, 137, "{}", outcome.stderr);

@@ -92,6 +92,15 @@ impl HostProcess {
         }
     }
 
+    /// Kills it and waits for its end, but does not reap it: its number stays its own.
+    pub(super) fn kill(&self) {
+        if let Some((descriptor, deaths)) = &self.watch {
+            deaths.end(descriptor);
+        }
+        self.signal(libc::SIGKILL);
+        self.outcome();
+    }
+
     /// Kills it, waits for its end and reaps it.
     pub(super) fn end(&self) {
         let mut reaped = self.reaped.lock();

@@ -8,7 +8,7 @@ use usk_abi::Errno;
 
 use crate::deaths::DeathWatch;
 use crate::host::{self, Pid};
-use crate::interface::{AddressSpace, GuestThread, MemoryOp, ThreadState};
+use crate::interface::{AddressSpace, GuestThread, MemoryOp, ThreadState, pages_below};
 
 use super::code::Entry;
 use super::filter::{CLONE_SPACE, CLONE_THREAD};
@@ -144,6 +144,16 @@ impl AddressSpace for PtraceSpace {
         self.copy_result(host::write_process(self.anchor(), address, &data[..length]))
     }
 
+    fn populate(&self, address: u64, length: usize) -> Result<(), Errno> {
+        let Some(pages) = pages_below(GUEST_END, address, length) else { return Ok(()) };
+        let arguments = [pages.start, pages.end - pages.start, libc::MADV_POPULATE_WRITE as u64];
+        match self.in_stub(|stub| stub.call(libc::SYS_madvise, &arguments)) {
+            Err(Errno::ESRCH) => Err(Errno::ESRCH),
+            // What the host has to say of the range, the copy will find out.
+            _ => Ok(()),
+        }
+    }
+
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno> {
         if !address.is_multiple_of(4) {
             return Err(Errno::EINVAL);
@@ -152,6 +162,11 @@ impl AddressSpace for PtraceSpace {
             return Err(Errno::EFAULT);
         }
         self.in_stub(|stub| stub.exchange(address, current, new))
+    }
+
+    fn end(&self) {
+        self.is_dead.store(true, Ordering::Release);
+        self.anchor.process().kill();
     }
 
     fn is_alive(&self) -> bool {

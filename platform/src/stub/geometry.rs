@@ -25,6 +25,11 @@ pub(crate) const IMAGE_SIZE: u64 = 0x2000;
 pub(crate) const THREAD_FILTER: u64 = CONSTANTS;
 /// In the constants: the thread filter's instructions.
 pub(crate) const THREAD_FILTER_CODE: u64 = CONSTANTS + 0x40;
+/// In the constants: for each call, by its number, one of the `HANDS_OVER_*` values, or [`STANDS`] and the number of an
+/// answer; a byte each.
+pub(crate) const SHORTCUTS: u64 = CONSTANTS + 0xe00;
+/// Calls that the table has.
+pub(crate) const SHORTCUT_COUNT: u64 = 0x200;
 /// In the constants: the signal mask under which a spawner touches guest memory (SIGSEGV and SIGBUS let through).
 pub(crate) const SPAWNER_MASK: u64 = CONSTANTS + 0x10;
 /// Size of the kernel's `sigset_t`.
@@ -32,7 +37,7 @@ pub(crate) const SIGNAL_SET_SIZE: u64 = 8;
 
 /// Slots: memory that the guest and the sentry both write. One per guest thread; number 0 is the spawner's.
 pub(crate) const SLOTS_BASE: u64 = 0x7fff_1000_0000;
-/// A slot holds a thread's signal stack and, in its last bytes, the mailbox.
+/// A slot holds what a call hands over, what it gives back, a thread's signal stack and, in its last bytes, the mailbox.
 pub(crate) const SLOT_SIZE: u64 = 0x4000;
 /// Slots in an address space, the spawner's included.
 pub(crate) const SLOT_COUNT: u64 = 0x4000;
@@ -53,6 +58,19 @@ pub(crate) const REGION_END: u64 = 0x7fff_ffff_f000;
 pub(crate) const SLOTS_NUMBER: u64 = SLOTS_BASE >> SLOTS_SHIFT;
 /// See [`SLOTS_NUMBER`].
 pub(crate) const SLOTS_SHIFT: u32 = SLOTS_SIZE.trailing_zeros();
+
+/// At the start of a slot: guest memory that a call from a patched site hands over, as it was when the call began.
+pub(crate) const HANDED_OVER: u64 = 0;
+/// Most bytes that a call hands over.
+pub(crate) const HAND_OVER_SIZE: u64 = 0x1000;
+/// Most bytes of something whose length is not known: a name, as a rule.
+pub(crate) const HAND_OVER_PART: u64 = 0x100;
+/// In a slot: what is copied to guest memory on the way back.
+pub(crate) const GIVEN_BACK: u64 = HANDED_OVER + HAND_OVER_SIZE;
+/// Most bytes that are copied on the way back.
+pub(crate) const GIVE_BACK_SIZE: u64 = 0x1000;
+/// The signal stack, from the start of a slot to the mailbox.
+pub(crate) const SIGNAL_STACK: u64 = GIVEN_BACK + GIVE_BACK_SIZE;
 
 /// The mailbox, from the start of a slot. Everything in it is a hint: the guest can write it.
 pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x200;
@@ -82,8 +100,8 @@ pub(crate) const ENTRY_RETURN: u64 = ENTRY + 0x10;
 pub(crate) const ENTRY_RAX: u64 = ENTRY + 0x18;
 /// In the entry area: `rbx`, `rbp`, `r12` to `r15`.
 pub(crate) const ENTRY_PRESERVED: u64 = ENTRY + 0x20;
-/// In the entry area: `rdi`, `rsi`, `rdx`, `r10`, `r8`, `r9`, but only while a list of calls is carried out: the host's
-/// notification brings them to the sentry, and leaves them as they are.
+/// In the entry area: `rdi`, `rsi`, `rdx`, `r10`, `r8`, `r9`, but only while a list of calls is carried out (the first two
+/// also while memory is handed over): the host's notification brings them to the sentry, and leaves them as they are.
 pub(crate) const ENTRY_ARGUMENTS: u64 = ENTRY + 0x50;
 /// In the entry area: the FS base.
 pub(crate) const ENTRY_FS: u64 = ENTRY + 0x80;
@@ -93,6 +111,11 @@ pub(crate) const ENTRY_R11: u64 = ENTRY + 0x98;
 pub(crate) const ENTRY_FLAGS: u64 = ENTRY + 0x88;
 /// In the entry area: the top of the stack that the flags are pushed to.
 pub(crate) const ENTRY_STACK: u64 = ENTRY + 0x90;
+
+/// In the entry area: the address of the memory that the call hands over.
+pub(crate) const ENTRY_HANDED_FROM: u64 = ENTRY + 0xa0;
+/// In the entry area, `u32`: how many bytes of it; 0 if none.
+pub(crate) const ENTRY_HANDED_LENGTH: u64 = ENTRY + 0xa8;
 
 /// A newborn thread has its listener and is about to ring.
 pub(crate) const HINT_BORN: u32 = 1;
@@ -118,6 +141,8 @@ pub(crate) const ORDER_FORK: u32 = 2;
 pub(crate) const ORDER_CLOSE: u32 = 3;
 /// Compare and exchange a word of guest memory: address, current, new.
 pub(crate) const ORDER_COMPARE_EXCHANGE: u32 = 4;
+/// Have the host give the pages of a range: address, length.
+pub(crate) const ORDER_POPULATE: u32 = 5;
 
 /// In a guest thread's orders, `u64`: the FS base to set before the guest goes on.
 pub(crate) const FS_BASE: u64 = 0;
@@ -131,12 +156,26 @@ pub(crate) const FEATURES: u64 = 24;
 pub(crate) const RESTORE_FROM: u64 = 32;
 /// In a guest thread's orders, `u64`: where the extended state is saved to.
 pub(crate) const SAVE_TO: u64 = 40;
+/// In a guest thread's orders, `u64`: count of copies in the list of copies.
+pub(crate) const COPY_COUNT: u64 = 48;
 /// In a guest thread's orders: the list of calls.
 pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
 pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
-pub(crate) const MAX_CALLS: usize = ((ORDER_SIZE - CALLS) / CALL_SIZE) as usize;
+pub(crate) const MAX_CALLS: usize = ((STANDING - CALLS) / CALL_SIZE) as usize;
+/// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
+pub(crate) const STANDING: u64 = 0xf00;
+/// Answers that fit.
+pub(crate) const MAX_STANDING: usize = 8;
+/// An answer stands.
+pub(crate) const ANSWER_STANDS: u64 = 1 << 32;
+/// In a guest thread's orders: the list of copies to guest memory: address there, offset in the slot, bytes.
+pub(crate) const COPIES: u64 = 0xf40;
+/// Size of a copy.
+pub(crate) const COPY_SIZE: u64 = 24;
+/// Copies that fit.
+pub(crate) const MAX_COPIES: usize = ((ORDER_SIZE - COPIES) / COPY_SIZE) as usize;
 
 /// A host call that a list may ask for; the number is an index into the stub's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +223,23 @@ pub(crate) const ANSWER_REGISTERS: u32 = 32;
 pub(crate) const ANSWER_RESTORE: u32 = 64;
 /// In the doorbell's answer: save the extended state.
 pub(crate) const ANSWER_SAVE: u32 = 128;
+/// In the doorbell's answer, for a call from a patched site: carry out the list of copies.
+pub(crate) const ANSWER_COPY: u32 = 256;
+
+/// What a call hands over: nothing.
+pub(crate) const HANDS_OVER_NOTHING: u8 = 0;
+/// The bytes at its first argument, to the end of their page or up to [`HAND_OVER_PART`].
+pub(crate) const HANDS_OVER_FIRST: u8 = 1;
+/// The bytes at its second argument.
+pub(crate) const HANDS_OVER_SECOND: u8 = 2;
+/// The bytes at its second argument, as many as its third says, if they fit.
+pub(crate) const HANDS_OVER_BUFFER: u8 = 3;
+/// The bytes at its fourth argument.
+pub(crate) const HANDS_OVER_FOURTH: u8 = 4;
+/// The first of the values that say that an answer may stand.
+pub(crate) const STANDS: u8 = 0x10;
+
+const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 
 /// Descriptors of a spawner: the file of the slots, read and write.
 pub(crate) const SLOTS_DESCRIPTOR: u32 = 0;

@@ -2,6 +2,8 @@
 
 use std::arch::global_asm;
 
+use crate::interface::{Memory, Shortcut};
+
 use super::geometry::*;
 
 global_asm!(
@@ -46,6 +48,7 @@ global_asm!(
     order_fork = const ORDER_FORK,
     order_close = const ORDER_CLOSE,
     order_compare_exchange = const ORDER_COMPARE_EXCHANGE,
+    order_populate = const ORDER_POPULATE,
     fs_base = const FS_BASE,
     gs_base = const GS_BASE,
     features = const FEATURES,
@@ -66,6 +69,22 @@ global_asm!(
     answer_registers = const ANSWER_REGISTERS,
     answer_restore = const ANSWER_RESTORE,
     answer_save = const ANSWER_SAVE,
+    answer_copy = const ANSWER_COPY,
+    copy_count = const COPY_COUNT,
+    copies = const COPIES,
+    copy_size = const COPY_SIZE,
+    entry_handed_from = const ENTRY_HANDED_FROM,
+    entry_handed_length = const ENTRY_HANDED_LENGTH,
+    shortcut_count = const SHORTCUT_COUNT,
+    shortcuts = const SHORTCUTS,
+    stands = const STANDS,
+    standing = const STANDING,
+    answer_stands_bit = const ANSWER_STANDS.trailing_zeros(),
+    hand_over_part = const HAND_OVER_PART,
+    hand_over_size = const HAND_OVER_SIZE,
+    hands_over_first = const HANDS_OVER_FIRST,
+    hands_over_buffer = const HANDS_OVER_BUFFER,
+    hands_over_fourth = const HANDS_OVER_FOURTH,
     slots_descriptor = const SLOTS_DESCRIPTOR,
     orders_descriptor = const ORDERS_DESCRIPTOR,
     child_descriptor = const CHILD_DESCRIPTOR,
@@ -75,6 +94,7 @@ global_asm!(
     futex_wake = const libc::FUTEX_WAKE,
     sig_setmask = const libc::SIG_SETMASK,
     sigkill = const libc::SIGKILL,
+    madv_populate_write = const libc::MADV_POPULATE_WRITE,
     pr_set_pdeathsig = const libc::PR_SET_PDEATHSIG,
     seccomp_set_mode_filter = const libc::SECCOMP_SET_MODE_FILTER,
     prot_read = const libc::PROT_READ,
@@ -154,6 +174,14 @@ pub(crate) mod patched {
         saved = usk_patched_saved;
         /// The flags are in the slot too.
         flags_saved = usk_patched_flags_saved;
+        /// `rdi` and `rsi` are in the slot too; guest memory is read.
+        hands_over = usk_patched_hands_over;
+        /// They are back.
+        handed_over = usk_patched_handed_over;
+        /// On the way back, guest memory is written.
+        copies = usk_stub_copies;
+        /// It has been written.
+        copied = usk_stub_copied;
     }
 }
 
@@ -164,6 +192,8 @@ pub(crate) mod site {
     addresses! {
         /// The template empties the guest's range.
         clear = usk_site_clear;
+        /// The spawner has memory given to the guest.
+        populate = usk_site_populate;
         /// The doorbell.
         doorbell = usk_site_doorbell;
         /// The doorbell of calls from patched sites.
@@ -224,11 +254,13 @@ pub(crate) mod site {
 }
 
 /// Code and constants, [`IMAGE_SIZE`] bytes to be mapped at [`STUB_BASE`]. The thread filter is part of it, because a
-/// newborn thread installs it from there.
-pub(crate) fn build(thread_filter: &[u64]) -> Vec<u8> {
+/// newborn thread installs it from there, and so is what `shortcut` says of each call.
+pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -> Vec<u8> {
     let mut image = vec![0; IMAGE_SIZE as usize];
     let code = code();
     assert!(code.len() as u64 <= CODE_SIZE, "the stub has outgrown its page");
+    let filter_end = THREAD_FILTER_CODE + 8 * thread_filter.len() as u64;
+    assert!(filter_end <= SHORTCUTS, "the filter has outgrown its place");
     image[..code.len()].copy_from_slice(code);
     let mut put = |address: u64, bytes: &[u8]| {
         let at = (address - STUB_BASE) as usize;
@@ -238,6 +270,20 @@ pub(crate) fn build(thread_filter: &[u64]) -> Vec<u8> {
     put(THREAD_FILTER + 8, &THREAD_FILTER_CODE.to_le_bytes());
     for (index, instruction) in thread_filter.iter().enumerate() {
         put(THREAD_FILTER_CODE + 8 * index as u64, &instruction.to_le_bytes());
+    }
+    for number in 0..SHORTCUT_COUNT {
+        let kind = match shortcut(number) {
+            Shortcut::None => HANDS_OVER_NOTHING,
+            Shortcut::HandsOver(Memory::First) => HANDS_OVER_FIRST,
+            Shortcut::HandsOver(Memory::Second) => HANDS_OVER_SECOND,
+            Shortcut::HandsOver(Memory::Fourth) => HANDS_OVER_FOURTH,
+            Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
+            Shortcut::Stands(answer) => {
+                assert!(usize::from(answer) < MAX_STANDING, "there is no answer {answer}");
+                STANDS + answer
+            }
+        };
+        put(SHORTCUTS + number, &[kind]);
     }
     let let_through = 1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
     put(SPAWNER_MASK, &(!let_through).to_le_bytes());
@@ -252,6 +298,7 @@ mod tests {
     fn every_syscall_instruction_of_the_stub_is_followed_by_a_site() {
         let sites = [
             site::clear(),
+            site::populate(),
             site::doorbell(),
             site::patched(),
             site::birth(),

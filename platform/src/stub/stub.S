@@ -107,7 +107,27 @@ heard:
     mov rcx, [rbx + {save_to}]
     xsave64 [rcx]
     or byte ptr [rcx + 512], 3      # x87 and SSE are always there, as the host's frames have it
-4:  test r14b, {answer_calls}
+4:  test r14d, {answer_copy}
+    jz 6f
+    mov rbp, [rbx + {copy_count}]
+    lea r12, [rbx + {copies}]
+    mov r13, rsp                    # the entry area's slot
+    and r13, -{slot_size}
+    cld
+5:  sub rbp, 1
+    jc 6f
+    mov rdi, [r12]
+    mov rsi, [r12 + 8]
+    add rsi, r13
+    mov rcx, [r12 + 16]
+    .globl usk_stub_copies
+usk_stub_copies:                    # memory that is not there faults here: the sentry hears of it, and the call fails
+    rep movsb
+    .globl usk_stub_copied
+usk_stub_copied:
+    add r12, {copy_size}
+    jmp 5b
+6:  test r14b, {answer_calls}
     jz return_to_guest
     mov rbp, [rbx + {call_count}]
     xor r15d, r15d
@@ -235,7 +255,67 @@ usk_patched_saved:
     pushfq
     .globl usk_patched_flags_saved
 usk_patched_flags_saved:
-    # The place for tier 0: calls that the stub answers by itself.
+    # Hand over the memory that most calls of this kind make the sentry read: a name, or a small buffer.
+    mov dword ptr gs:[{entry_handed_length}], 0
+    cmp rax, {shortcut_count}
+    jae ring_patched
+    movabs r11, {shortcuts}
+    movzx ecx, byte ptr [r11 + rax]
+    test ecx, ecx
+    jz ring_patched
+    cmp ecx, {stands}
+    jae standing
+    mov gs:[{entry_arguments}], rdi
+    mov gs:[{entry_arguments} + 8], rsi
+    .globl usk_patched_hands_over
+usk_patched_hands_over:             # rdi and rsi are in the entry area; memory that is not there faults here, and is not handed over
+    cmp ecx, {hands_over_buffer}
+    je 2f
+    cmp ecx, {hands_over_first}
+    cmove rsi, rdi
+    cmp ecx, {hands_over_fourth}
+    cmove rsi, r10
+    test rsi, rsi
+    jz 4f
+    mov ecx, esi                    # to the end of the page
+    or ecx, -4096
+    neg ecx
+    cmp ecx, {hand_over_part}
+    jbe 3f
+    mov ecx, {hand_over_part}
+    jmp 3f
+2:  cmp rdx, {hand_over_size}
+    ja 4f
+    mov ecx, edx
+3:  mov gs:[{entry_handed_from}], rsi
+    mov r11d, ecx
+    rdgsbase rdi                    # the slot begins with it
+    cld
+    rep movsb
+    mov gs:[{entry_handed_length}], r11d
+4:  mov rdi, gs:[{entry_arguments}]
+    mov rsi, gs:[{entry_arguments} + 8]
+    .globl usk_patched_handed_over
+usk_patched_handed_over:
+    jmp ring_patched
+
+standing:                           # tier 0: the sentry has left the answer in the orders; if it stands, that is all
+    rdgsbase rax
+    movabs r11, {slots_base}
+    sub rax, r11
+    shr rax, {slot_shift} - {order_shift}
+    movabs r11, {orders_base}
+    add rax, r11
+    mov rax, [rax + rcx * 8 + {standing} - {stands} * 8]
+    btr rax, {answer_stands_bit}
+    jnc ring_patched
+    popfq                           # up to the last jump a signal makes the call start again
+    mov rcx, gs:[{entry_rip}]
+    mov r11, gs:[{entry_flags}]
+    mov rsp, gs:[{entry_rsp}]
+    jmp gs:[{entry_return}]
+
+ring_patched:
     mov gs:[{entry_preserved}], rbx
     mov gs:[{entry_preserved} + 8], rbp
     mov gs:[{entry_preserved} + 16], r12
@@ -334,6 +414,8 @@ spawner_order:
     je order_close
     cmp eax, {order_compare_exchange}
     je order_compare_exchange
+    cmp eax, {order_populate}
+    je order_populate
     jmp spawner_done
 
 order_close:
@@ -342,6 +424,16 @@ order_close:
     syscall
     .globl usk_site_spawner_close
 usk_site_spawner_close:
+    jmp spawner_done
+
+order_populate:                     # the sentry is about to write there; it looks for itself what comes of it
+    mov rdi, [r13 + {order_arguments}]
+    mov rsi, [r13 + {order_arguments} + 8]
+    mov edx, {madv_populate_write}
+    mov eax, {sys_madvise}
+    syscall
+    .globl usk_site_populate
+usk_site_populate:
     jmp spawner_done
 
 order_fork:

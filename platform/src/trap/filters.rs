@@ -232,6 +232,12 @@ pub(super) fn base_rules() -> Vec<Rule> {
             "the spawner survives a fault when it exchanges a word of guest memory",
         ),
         rule(
+            site::populate(),
+            libc::SYS_madvise,
+            &[InGuest(0, 1), Is(2, libc::MADV_POPULATE_WRITE as u64)],
+            "the spawner has memory given to the guest that the sentry is about to write to",
+        ),
+        rule(
             site::clear(),
             libc::SYS_munmap,
             &[InGuest(0, 1)],

@@ -5,7 +5,7 @@
 
 use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
-use crate::stub::geometry::{KICK_SIGNAL, MAILBOX, TRAP_SIGNALS};
+use crate::stub::geometry::{KICK_SIGNAL, MAILBOX, SIGNAL_STACK, TRAP_SIGNALS};
 
 use super::filters::ARCHITECTURE;
 use super::windows::Slot;
@@ -88,8 +88,8 @@ pub(super) fn harmless_flags(flags: u64) -> u64 {
 
 /// Whether a signal frame fits in a slot on this host.
 pub(super) fn fits() -> bool {
-    // Room for as much again, for what the kernel may align or add.
-    extended_size() + SIZE < MAILBOX / 2
+    // With room for what the kernel aligns or adds.
+    extended_size() + SIZE + 1024 < MAILBOX - SIGNAL_STACK
 }
 
 /// A frame in a slot, known by the offset of its `ucontext`.
@@ -102,7 +102,8 @@ impl Frame {
     /// The frame whose `ucontext` the guest sees at `address`. `None` if it does not lie in this slot's stack.
     pub(super) fn at(slot: &Slot, address: u64) -> Option<Frame> {
         let context = address.checked_sub(slot.address())?;
-        (context.is_multiple_of(16) && context <= MAILBOX - SIZE).then_some(Frame { context })
+        (context.is_multiple_of(16) && (SIGNAL_STACK..=MAILBOX - SIZE).contains(&context))
+            .then_some(Frame { context })
     }
 
     /// Builds a frame that starts a thread with signals as the stub needs them and initial extended state.
@@ -111,9 +112,9 @@ impl Frame {
         let put = |offset, value| slot.write_u64(frame.context + offset, value);
         put(FLAGS, CONTEXT_FLAGS);
         put(LINK, 0);
-        put(STACK_POINTER, slot.address());
+        put(STACK_POINTER, slot.address() + SIGNAL_STACK);
         put(STACK_FLAGS, AUTODISARM);
-        put(STACK_SIZE, MAILBOX);
+        put(STACK_SIZE, MAILBOX - SIGNAL_STACK);
         put(SELECTORS, USER_SELECTORS);
         put(EXTENDED_STATE, 0);
         // Signals for the host's process that are none of the stub's business stay pending for ever.

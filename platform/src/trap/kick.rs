@@ -6,15 +6,17 @@ use std::time::Duration;
 use crate::host::pidfd::ProcessDescriptor;
 use crate::host::{Pid, process_cpu_time};
 use crate::interface::Kick;
-use crate::stub::geometry::KICK_SIGNAL;
+use crate::stub::geometry::{KICK_SIGNAL, MAX_STANDING};
 
 use super::handover::Handover;
+use super::windows::Orders;
 
 /// A guest thread's host process, as much of it as is shared.
 pub(super) struct Handle {
     pub(super) process: Arc<ProcessDescriptor>,
     pub(super) pid: Pid,
     pub(super) handover: Handover,
+    pub(super) orders: Orders,
     /// Processor time that the process had used before it became this guest thread (see `parked`).
     pub(super) earlier_cpu_time: Duration,
     /// Processor time at the end, once it is reaped or parked.
@@ -32,6 +34,10 @@ impl Kick for Handle {
     fn kill(&self) {
         // As above.
         let _ = self.process.signal(libc::SIGKILL);
+    }
+
+    fn withdraw_answers(&self) {
+        self.orders.set_standing([0; MAX_STANDING]);
     }
 
     fn is_alive(&self) -> bool {

@@ -29,6 +29,7 @@
 
 mod bpf;
 mod calls;
+mod carried;
 mod deferred;
 mod filters;
 mod frame;

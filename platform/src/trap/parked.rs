@@ -44,6 +44,7 @@ impl Parked {
             process: Arc::clone(process),
             pid: *pid,
             handover: Handover::new(),
+            orders: self.slot.orders(),
             earlier_cpu_time: *earlier_cpu_time + used,
             final_cpu_time: OnceLock::new(),
         }

@@ -11,6 +11,7 @@ use crate::interface::{AddressSpace, ExitReason, GuestThread, MemoryOp, PatchReq
 use crate::stub::geometry::*;
 use crate::stub::image::{entry, patched, site};
 
+use super::carried::{is_copying, is_handing_over};
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
 use super::patch::{Code, MAX_REACH, Plan, Site};
 use super::thread::{Ring, Thread};
@@ -208,13 +209,15 @@ impl Thread {
     }
 
     /// Tells guest registers from the platform's, in a frame that `signal` has made.
-    pub(super) fn locate(&self, signal: u64, raw: Registers) -> Place {
+    pub(super) fn locate(&mut self, signal: u64, raw: Registers) -> Place {
         let is_kick = signal == KICK_SIGNAL as u64;
         let is_step = signal == libc::SIGTRAP as u64;
         if is_on_way_in(raw.rip) {
             return match self.rewind(raw) {
                 Some(registers) if is_kick => Place::Settled(registers, Trap::Interrupted),
                 Some(registers) if is_step => step_over(registers),
+                // The memory is not there: the sentry finds out what that means.
+                Some(registers) if is_handing_over(raw.rip) => step_over(registers),
                 _ => Place::Guest(raw),
             };
         }
@@ -222,6 +225,9 @@ impl Thread {
             // The registers are those that the call was answered with.
             if is_kick {
                 return Place::Settled(self.registers, Trap::Interrupted);
+            }
+            if is_copying(raw.rip) && !is_step {
+                return Place::Settled(self.registers, self.refuse_copy());
             }
             return Place::Guest(if is_step || !self.errand.is_none() { self.registers } else { raw });
         }
@@ -255,6 +261,10 @@ impl Thread {
         }
         if raw.rip >= patched::flags_saved() {
             registers.rflags = self.slot().read_u64(ENTRY_FLAGS);
+        }
+        if is_handing_over(raw.rip) {
+            registers.rdi = self.slot().read_u64(ENTRY_ARGUMENTS);
+            registers.rsi = self.slot().read_u64(ENTRY_ARGUMENTS + 8);
         }
         Some(registers)
     }

@@ -11,7 +11,7 @@ use crate::deaths::DeathWatch;
 use crate::host::descriptors::read_text_at;
 use crate::host::vdso::VdsoMaps;
 use crate::host::{self, Cpus, Pid, create_memfd, reopen_read_only};
-use crate::interface::{AddressSpace, Layout, Platform};
+use crate::interface::{AddressSpace, Layout, Platform, Shortcut};
 use crate::stub::geometry::*;
 use crate::stub::image;
 
@@ -70,12 +70,16 @@ impl TrapPlatform {
     /// As [`TrapPlatform::new`], where `/proc` is out of sight already: `proc` refers to a mounted `proc(5)` in which
     /// `self` is this process.
     pub fn with_proc(proc: BorrowedFd<'_>) -> Result<TrapPlatform, SetupError> {
-        TrapPlatform::with_offer(proc, probe())
+        TrapPlatform::with_offer(proc, probe(), |_| Shortcut::None)
     }
 
     /// As [`TrapPlatform::with_proc`], making use only of what `offer` says of the host; for tests of the ways in
-    /// which the platform does without.
-    pub fn with_offer(proc: BorrowedFd<'_>, offer: Offer) -> Result<TrapPlatform, SetupError> {
+    /// which the platform does without. `shortcut` says how to make a call cheaper, by its number.
+    pub fn with_offer(
+        proc: BorrowedFd<'_>,
+        offer: Offer,
+        shortcut: impl Fn(u64) -> Shortcut,
+    ) -> Result<TrapPlatform, SetupError> {
         let needs = [
             (offer.user_notification, "seccomp user notification (Linux 5.0)"),
             (offer.killable_notification, "killable user notification (Linux 5.19)"),
@@ -101,7 +105,7 @@ impl TrapPlatform {
         let plan = Plan {
             slots: slots.as_fd(),
             orders: orders.as_fd(),
-            image: &image::build(&thread_filter()),
+            image: &image::build(&thread_filter(), shortcut),
             base_filter: &base_filter(),
             moves: &moves,
         };

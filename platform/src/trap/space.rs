@@ -1,5 +1,6 @@
 //! An address space of the trap platform.
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -7,9 +8,9 @@ use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
 use crate::deaths::DeathWatch;
-use crate::host::pidfd::ProcessDescriptor;
+use crate::host::pidfd::{ProcessDescriptor, wait_readable};
 use crate::host::{Cpus, Pid, Stay, read_process, write_process};
-use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState};
+use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState, pages_below};
 
 use super::frame::Frame;
 use super::graveyard::{Corpse, Graveyard, Remains};
@@ -96,6 +97,12 @@ impl Space {
     /// Keeps the host process of a guest thread that has ended for another, or ends it.
     pub(super) fn park(&self, parked: Parked) {
         if let Some(parked) = self.parking.park(parked) {
+            parked.end(&self.sandbox, &self.window);
+        }
+    }
+
+    fn end_parked(&self) {
+        while let Some(parked) = self.parking.take() {
             parked.end(&self.sandbox, &self.window);
         }
     }
@@ -211,6 +218,13 @@ impl AddressSpace for Space {
         write_process(pid, address, &data[..length]).unwrap_or(0)
     }
 
+    fn populate(&self, address: u64, length: usize) -> Result<(), Errno> {
+        let Some(pages) = pages_below(self.sandbox.layout.guest_end, address, length) else { return Ok(()) };
+        let stay = Stay::here();
+        let order = Order::Populate { address: pages.start, length: pages.end - pages.start };
+        self.spawner(&stay).carry_out(self.process(), order)
+    }
+
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno> {
         if !address.is_multiple_of(4) {
             return Err(Errno::EINVAL);
@@ -223,6 +237,16 @@ impl AddressSpace for Space {
         spawner.compare_exchange(self.process(), address, current, new)
     }
 
+    fn end(&self) {
+        self.end_parked();
+        self.sandbox.graveyard.settle(&self.window);
+        let process = self.process();
+        self.sandbox.deaths.end(process);
+        // It fails only if it has ended already. It is reaped when nobody can use its number any more.
+        let _ = process.signal(libc::SIGKILL);
+        while wait_readable([process.as_fd()], None) == Err(Errno::EINTR) {}
+    }
+
     fn is_alive(&self) -> bool {
         !self.process().has_ended()
     }
@@ -230,9 +254,7 @@ impl AddressSpace for Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        while let Some(parked) = self.parking.take() {
-            parked.end(&self.sandbox, &self.window);
-        }
+        self.end_parked();
         if let Some(process) = self.process.take() {
             self.sandbox.deaths.end(&process);
             // It fails only if it has ended already.

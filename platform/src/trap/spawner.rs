@@ -3,7 +3,8 @@
 //!
 //! Its orders lie in memory that the guest can read only. Its replies cannot be in shared memory, where the guest
 //! could forge them: what it has made is taken from its descriptor table, under [`CHILD_DESCRIPTOR`], and a failure
-//! is a descriptor there that is no process. Words in slots say when to look; a word that lies costs the guest time.
+//! is a descriptor there that is no process. Words in slots say when to look; a word that lies costs the guest time,
+//! and a word that no spawner can have written costs it the address space.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ use super::windows::Slot;
 const HINT_PATIENCE: Duration = Duration::from_millis(20);
 /// How long a spawner may take. It only ever takes this long if its guest holds up the host.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many orders may lie between the last one and the one that a spawner has said it is done with: one is given while
+/// the one before is only known to be done by its effect, and making a thread is not told at all.
+const MAX_LAG: u32 = 4;
 
 /// What a spawner is asked to do.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,8 @@ pub(super) enum Order {
     Close,
     /// Compare and exchange a word.
     CompareExchange { address: u64, current: u32, new: u32 },
+    /// Have the host give the pages of a range.
+    Populate { address: u64, length: u64 },
 }
 
 /// The sentry's end. Whoever holds it exclusively may give an order.
@@ -75,6 +81,7 @@ impl Spawner {
             Order::CompareExchange { address, current, new } => {
                 (ORDER_COMPARE_EXCHANGE, [address, u64::from(current), u64::from(new)])
             }
+            Order::Populate { address, length } => (ORDER_POPULATE, [address, length, 0]),
         };
         for (index, argument) in (0..).zip(arguments) {
             self.slot.write_order(ORDER_ARGUMENTS + 8 * index, argument);
@@ -265,6 +272,11 @@ impl Spawner {
             let done = self.slot.load(DONE);
             if done == self.number {
                 return Ok(());
+            }
+            if self.number.wrapping_sub(done) > MAX_LAG {
+                // The guest writes here, and could go on to keep a sentry thread busy for as long as it likes.
+                let _ = process.signal(libc::SIGKILL);
+                return Err(Errno::ESRCH);
             }
             self.slot.wait(DONE, done, HINT_PATIENCE);
             if self.slot.load(DONE) != self.number {

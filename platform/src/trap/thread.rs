@@ -19,6 +19,7 @@ use crate::stub::geometry::*;
 use crate::stub::image::site;
 
 use super::calls::{Call, translate};
+use super::carried::Copies;
 use super::deferred::Deferred;
 use super::frame::{Frame, is_fault};
 use super::handover::Handover;
@@ -68,6 +69,8 @@ pub(super) struct Thread {
     pub(super) errand: Errand,
     /// What the stub does to memory on its way back.
     pub(super) deferred: Deferred,
+    /// What the stub copies to memory on its way back.
+    pub(super) copies: Copies,
     /// The `syscall` instruction of the last trap, if it was a signal.
     trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -130,6 +133,7 @@ impl Thread {
             process: Arc::new(process),
             pid,
             handover: Handover::new(),
+            orders: slot.orders(),
             earlier_cpu_time: Duration::ZERO,
             final_cpu_time: OnceLock::new(),
         };
@@ -150,6 +154,7 @@ impl Thread {
             patched: None,
             errand: Errand::default(),
             deferred: Deferred::default(),
+            copies: Copies::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -180,6 +185,7 @@ impl Thread {
             patched,
             errand: Errand::default(),
             deferred: Deferred::default(),
+            copies: Copies::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -232,7 +238,13 @@ impl Thread {
             self.bases.1 = bases.1;
             answer |= ANSWER_GS;
         }
-        Ok(Some(answer | self.write_deferred()))
+        if self.patched.is_none() {
+            self.make_copies_early();
+            if self.copies.has_failed() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(answer | self.write_copies() | self.write_deferred()))
     }
 
     /// The last trap's site needs no patch any more.
@@ -345,10 +357,15 @@ impl Thread {
         let _ = pin(Pid::from_raw(0), cpu).and_then(|()| pin(self.handle.pid, cpu));
     }
 
+    /// The trap for what was left for the way back and has failed.
+    fn refusal(&mut self) -> Option<Trap> {
+        self.deferred.refusal().or_else(|| self.copies.refusal())
+    }
+
     fn run_until_trap(&mut self) -> Result<Trap, ExitReason> {
         loop {
             let Some(answer) = self.prepare_return()? else {
-                return Ok(self.deferred.refusal().unwrap_or(Trap::Interrupted));
+                return Ok(self.refusal().unwrap_or(Trap::Interrupted));
             };
             self.answer(answer)?;
             self.trapped_site = None;
@@ -356,6 +373,7 @@ impl Thread {
                 Ring::Patched(arguments) => {
                     self.errand = Errand::default();
                     self.deferred.clear();
+                    self.copies.clear();
                     return Ok(self.begin_patched_call(arguments));
                 }
                 Ring::Trapped { signal, frame, bases } => {
@@ -369,6 +387,7 @@ impl Thread {
                         false => {
                             self.errand = Errand::default();
                             self.deferred.clear();
+                            self.copies.clear();
                         }
                     }
                     match place {
@@ -533,7 +552,7 @@ impl GuestThread for Thread {
         if let Some(reason) = self.ended {
             return Trap::Exited(reason);
         }
-        if let Some(refused) = self.deferred.refusal() {
+        if let Some(refused) = self.refusal() {
             return refused;
         }
         if std::mem::take(&mut self.is_kicked) || !self.handle.handover.begin() {
@@ -632,12 +651,32 @@ impl GuestThread for Thread {
         Ok(())
     }
 
+    fn handed_over(&self, address: u64, buffer: &mut [u8]) -> usize {
+        self.read_handed_over(address, buffer)
+    }
+
+    fn set_answers(&mut self, answers: &[u32]) {
+        let mut standing = [0; MAX_STANDING];
+        for (place, answer) in standing.iter_mut().zip(answers) {
+            *place = ANSWER_STANDS | u64::from(*answer);
+        }
+        self.handle.orders.set_standing(standing);
+    }
+
+    fn copy_on_return(&mut self, address: u64, data: &[u8]) -> bool {
+        self.leave_copy(address, data)
+    }
+
     fn apply_on_return(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
         self.defer(operations)
     }
 
     fn settle(&mut self) -> Result<(), Errno> {
         self.settle_deferred()
+    }
+
+    fn settle_copies(&mut self) -> Result<(), Errno> {
+        self.make_copies()
     }
 
     fn patchable_site(&self) -> Option<u64> {

@@ -133,6 +133,11 @@ impl Slot {
         SLOTS_BASE + self.number * SLOT_SIZE
     }
 
+    /// Its orders.
+    pub(super) fn orders(&self) -> Orders {
+        Orders { window: Arc::clone(&self.window), number: self.number }
+    }
+
     fn slot(&self, offset: u64) -> usize {
         assert!(offset < SLOT_SIZE, "offset outside the slot");
         (self.window.slots_offset() + self.number * SLOT_SIZE + offset) as usize
@@ -188,6 +193,22 @@ impl Slot {
     /// Wakes who sleeps on a word of the orders.
     pub(super) fn wake_order(&self, offset: u64) {
         self.window.windows.orders.wake(self.order(offset));
+    }
+}
+
+/// The orders of a slot, for whoever may write them while the slot is another's: no lease.
+pub(super) struct Orders {
+    window: Arc<Window>,
+    number: u64,
+}
+
+impl Orders {
+    /// Writes the answers that stand, each 0 or with [`ANSWER_STANDS`].
+    pub(super) fn set_standing(&self, answers: [u64; MAX_STANDING]) {
+        for (index, answer) in (0..).zip(answers) {
+            let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * index;
+            self.window.windows.orders.write_u64(place as usize, answer);
+        }
     }
 }
 

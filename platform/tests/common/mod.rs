@@ -6,6 +6,7 @@ pub(crate) mod guest;
 mod hostile;
 pub(crate) mod memory;
 mod patching;
+mod shortcuts;
 mod state;
 mod threads;
 
@@ -23,15 +24,18 @@ pub(crate) type Maker = fn() -> Box<dyn Platform>;
 /// The platforms to test.
 pub(crate) const PLATFORMS: &[(&str, Maker)] = &[
     ("ptrace", || Box::new(usk_platform::ptrace::PtracePlatform::new().expect("the ptrace platform"))),
-    ("trap", || Box::new(TrapPlatform::new().expect("the trap platform"))),
+    ("trap", || Box::new(trap(trap::probe()))),
     ("trap-without-synchronous-wake-up", || Box::new(old_host())),
 ];
 
 /// The trap platform as on a host of 2022.
 fn old_host() -> TrapPlatform {
+    trap(trap::Offer { synchronous_wake_up: false, receive_sees_death: false, ..trap::probe() })
+}
+
+fn trap(offer: trap::Offer) -> TrapPlatform {
     let proc = usk_platform::host::descriptors::open_directory(c"/proc").expect("/proc");
-    let offer = trap::Offer { synchronous_wake_up: false, receive_sees_death: false, ..trap::probe() };
-    TrapPlatform::with_offer(proc.as_fd(), offer).expect("the trap platform")
+    TrapPlatform::with_offer(proc.as_fd(), offer, shortcuts::shortcut).expect("the trap platform")
 }
 
 macro_rules! cases {
@@ -40,6 +44,13 @@ macro_rules! cases {
 
 /// All cases.
 pub(crate) const CASES: &[(&str, Case)] = cases![
+    shortcuts::a_call_brings_along_the_memory_that_it_is_about,
+    shortcuts::memory_that_is_not_there_does_not_come_along,
+    shortcuts::copies_are_made_on_the_way_back,
+    shortcuts::a_copy_to_memory_that_is_gone_is_refused,
+    shortcuts::what_travels_with_a_call_survives_kicks,
+    shortcuts::an_answer_is_given_while_it_stands,
+    shortcuts::kicks_do_not_tear_what_is_answered_without_the_sentry,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

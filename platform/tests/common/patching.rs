@@ -33,7 +33,7 @@ guest_code!(before_a_branch: "xor eax, eax", "syscall", "jmp usk_guest_before_a_
 guest_code!(stepped: "mov eax, 39", "syscall", "jmp usk_guest_stepped");
 
 /// A guest at its first call, whose site has been patched where the platform can.
-fn patched(platform: &dyn Platform, code: &[u8]) -> Guest {
+pub(crate) fn patched(platform: &dyn Platform, code: &[u8]) -> Guest {
     let mut guest = Guest::new(platform, code);
     guest.apply(&[map(AREA, AREA_SIZE, READ_EXECUTE)]);
     guest.syscall();

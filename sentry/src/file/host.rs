@@ -23,7 +23,7 @@ use crate::vfs::{
     Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Mapping, OWN_POSITION, OpenFile,
     SetAttributes, Timestamp, devices,
 };
-use crate::wait::WaitQueue;
+use crate::wait::{Notify, WaitQueue};
 use crate::{Sink, Source, SysResult, UserPtr};
 
 /// Most bytes moved by one operation: the size of the copy between host and guest.
@@ -94,6 +94,12 @@ impl HostFile {
     /// The descriptor.
     pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.file
+    }
+
+    /// Tells `target` of these events, and of errors, as long as the file is there.
+    pub(crate) fn watch_events(&self, target: Arc<dyn Notify>, events: PollEvents) {
+        self.queue.add(target, 0, events, false);
+        self.begin_watch();
     }
 
     fn is_regular(&self) -> bool {

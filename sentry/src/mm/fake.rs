@@ -256,9 +256,15 @@ impl AddressSpace for FakeSpace {
         })
     }
 
+    fn populate(&self, _address: u64, _length: usize) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn compare_exchange(&self, _address: u64, _current: u32, _new: u32) -> Result<u32, Errno> {
         Err(Errno::EFAULT)
     }
+
+    fn end(&self) {}
 
     fn is_alive(&self) -> bool {
         true

@@ -262,6 +262,12 @@ impl Mm {
         self.state.lock().tree.first_hole(start, end) >= end
     }
 
+    /// True if all of a range lies in one mapping that the guest may write to.
+    pub(crate) fn is_writable(&self, address: u64, length: u64) -> bool {
+        let Some(end) = address.checked_add(length) else { return false };
+        self.state.lock().tree.find(address).is_some_and(|vma| end <= vma.end && vma.protection.write)
+    }
+
     /// A number that no other address space of this sentry ever has.
     pub fn id(&self) -> u64 {
         self.id

@@ -120,6 +120,7 @@ pub fn set_strict(task: &Task) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     mode.store(SECCOMP_MODE_STRICT, Ordering::Relaxed);
+    task.withdraw_answers();
     Ok(())
 }
 
@@ -145,6 +146,7 @@ pub fn add_filter(task: &Arc<Task>, program: Program, all_threads: bool) -> Resu
         let no_new_privs = task.credentials().no_new_privs;
         for thread in &group.threads {
             thread.seccomp.set_filters(filters.clone());
+            thread.withdraw_answers();
             if no_new_privs && !thread.credentials().no_new_privs {
                 let credentials =
                     crate::task::Credentials { no_new_privs, ..(*thread.credentials()).clone() };
@@ -153,6 +155,7 @@ pub fn add_filter(task: &Arc<Task>, program: Program, all_threads: bool) -> Resu
         }
     } else {
         task.seccomp.set_filters(filters);
+        task.withdraw_answers();
     }
     Ok(())
 }

@@ -48,6 +48,8 @@ pub struct Current {
     pub exit_code: Option<i32>,
     pub(crate) pending_restart: Option<PendingRestart>,
     pub(crate) last_fault: LastFault,
+    /// Which of the task's standing answers the guest thread has.
+    pub(crate) standing: Option<u32>,
 }
 
 impl Current {
@@ -60,6 +62,7 @@ impl Current {
             exit_code: None,
             pending_restart: None,
             last_fault: LastFault::default(),
+            standing: None,
         }
     }
 
@@ -69,13 +72,19 @@ impl Current {
     }
 
     /// Guest buffers to read into.
-    pub fn sink(&self, ranges: &[IoVec]) -> UserSink<'_> {
-        UserSink::new(self.space(), ranges)
+    pub fn sink(&mut self, ranges: &[IoVec]) -> UserSink<'_> {
+        UserSink::new(self, ranges)
     }
 
     /// Guest buffers to write from.
     pub fn source(&self, ranges: &[IoVec]) -> UserSource<'_> {
-        UserSource::new(self.space(), ranges)
+        match ranges {
+            [range] => match self.bytes_handed_over(range.address, range.length) {
+                Some(bytes) => UserSource::handed_over(bytes),
+                None => UserSource::new(self.space(), ranges),
+            },
+            _ => UserSource::new(self.space(), ranges),
+        }
     }
 
     /// The one way to block. Calls `operation` until it returns something other than `EAGAIN`; in between sleeps until

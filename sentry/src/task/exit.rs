@@ -28,6 +28,10 @@ pub(crate) fn leave(current: Current) {
     let Current { task, thread, .. } = current;
     task.runner.store(None);
     drop(thread);
+    if matches!(status, ExitStatus::Signaled { signal: Signal::SIGKILL, .. }) && task.mm().users() == 1 {
+        // It may have been killed because memory had run out. Whoever hears of its end may need what it had.
+        task.mm().space.end();
+    }
     task.mm().leave(&task);
     unlink_thread(&task, status, usage);
 }

@@ -4,6 +4,7 @@ mod access;
 mod arguments;
 mod clone;
 mod completion;
+mod copies;
 mod credentials;
 mod current;
 mod exec;
@@ -14,6 +15,7 @@ mod lost;
 pub mod pidfd;
 mod program;
 mod run;
+mod standing;
 mod table;
 #[allow(clippy::module_inception)]
 mod task;
@@ -35,6 +37,7 @@ pub use limits::{Limit, RESOURCE_COUNT, Resource, ResourceLimits, UNLIMITED, Usa
 pub use lost::watch as watch_for_lost;
 pub use program::{ProgramRequest, find_program};
 pub use run::Dispatcher;
+pub use standing::Standing;
 pub(crate) use table::OUTSIDE_PID;
 pub use table::{INIT_PID, Process, StopEvent, TaskTable, Zombie};
 pub use task::{COMMAND_NAME_LENGTH, Task, TaskSignals};

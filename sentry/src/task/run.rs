@@ -46,6 +46,9 @@ fn run(current: &mut Current) {
             if let Err(error) = current.thread.settle() {
                 mm::fail_last_call(current, error);
             }
+            if let Err(error) = current.settle_copies() {
+                current.thread.registers_mut().set_return_value(error.as_return_value());
+            }
             if deliver(current) == Outcome::Exit {
                 return;
             }
@@ -59,6 +62,7 @@ fn run(current: &mut Current) {
             }
             continue;
         }
+        current.renew_answers();
         let trap = current.thread.run();
         leave_guest(&current.task);
         match trap {
@@ -75,6 +79,9 @@ fn run(current: &mut Current) {
                 }
             }
             Trap::Refused(error) => mm::fail_last_call(current, error),
+            Trap::Unwritable => {
+                current.thread.registers_mut().set_return_value(Errno::EFAULT.as_return_value());
+            }
             Trap::Interrupted => {}
             Trap::Exited(reason) => {
                 let signal = match reason {

@@ -190,6 +190,9 @@ impl TaskTable {
                 process.parent = to;
                 process.parent_thread = to;
                 process.exit_signal = Some(Signal::SIGCHLD);
+                for thread in &process.group.state.lock().threads {
+                    thread.withdraw_answers();
+                }
             }
         }
         if let Some(process) = self.processes.get_mut(&to) {

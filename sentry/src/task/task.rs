@@ -118,6 +118,8 @@ pub struct Task {
     pub memory_policy: Mutex<(u32, u64)>,
     /// `seccomp(2)`.
     pub seccomp: Seccomp,
+    /// Counts what has happened to the answers that stand.
+    pub(crate) standing: AtomicU32,
     /// `personality(2)`.
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
@@ -171,6 +173,7 @@ impl Task {
             timer_slack_ns: AtomicU64::new(50_000),
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
+            standing: AtomicU32::new(0),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
             io_priority: AtomicU32::new(0),
@@ -188,6 +191,7 @@ impl Task {
 
     pub(crate) fn set_tid(&self, tid: i32) {
         self.tid.store(tid, Ordering::Relaxed);
+        self.withdraw_answers();
     }
 
     /// The process's identifier.
@@ -203,6 +207,7 @@ impl Task {
     /// Replaces the credentials. Only the task itself does that.
     pub fn set_credentials(&self, credentials: Credentials) {
         self.credentials.store(Arc::new(credentials));
+        self.withdraw_answers();
     }
 
     /// Its memory map.

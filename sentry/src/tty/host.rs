@@ -22,7 +22,7 @@ use crate::tty::control::{Controlled, End, control};
 use crate::tty::job_control::{self, Jobs, Terminal};
 use crate::tty::pty::PTS_MAJOR;
 use crate::vfs::{FileOps, OpenFile};
-use crate::wait::WaitQueue;
+use crate::wait::{Notify, WaitQueue};
 use crate::{Sink, Source, SysResult};
 
 /// See the module.
@@ -96,6 +96,11 @@ impl Terminal for HostTerminal {
         self.get_settings().map(|settings| settings.settings).unwrap_or_default()
     }
 
+    fn watch_for_hang_up(self: Arc<Self>) {
+        let target = Arc::new(HangUp(Arc::downgrade(&self)));
+        self.file.watch_events(target, PollEvents::HUP);
+    }
+
     fn device(&self) -> u64 {
         self.name.get().map_or(make_device(5, 1), |name| make_device(PTS_MAJOR, name.number))
     }
@@ -140,6 +145,20 @@ impl Controlled for HostTerminal {
 
     fn output_length(&self) -> Result<i32, Errno> {
         host::unsent_bytes(self.file.descriptor().as_fd())
+    }
+}
+
+/// Tells the sandbox when the host's terminal hangs up: signals alone, as the monitor passes them on, say so to the
+/// foreground only.
+struct HangUp(Weak<HostTerminal>);
+
+impl Notify for HangUp {
+    fn notify(&self, _key: u64, events: PollEvents) {
+        if events.contains(PollEvents::HUP)
+            && let Some(terminal) = self.0.upgrade()
+        {
+            terminal.terminals.hang_up(&*terminal);
+        }
     }
 }
 

@@ -24,6 +24,10 @@ pub trait Terminal: Send + Sync {
     /// Its settings.
     fn settings(&self) -> Termios;
 
+    /// It has been given to a session: from now on, tells it of its hanging up. Nothing to do for a terminal whose other
+    /// end is in the sandbox.
+    fn watch_for_hang_up(self: Arc<Self>) {}
+
     /// Its device number, as in `tty_nr` of `/proc/PID/stat`.
     fn device(&self) -> u64;
 

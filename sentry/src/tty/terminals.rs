@@ -63,7 +63,8 @@ impl Terminals {
     /// for the first session.
     pub fn give(&self, terminal: Arc<dyn Terminal>, session: i32, foreground: i32) {
         terminal.jobs().seat(session, foreground);
-        self.set_of_session(session, Some(terminal));
+        self.set_of_session(session, Some(terminal.clone()));
+        terminal.watch_for_hang_up();
     }
 
     /// The controlling terminal of a session.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, Spec};
-use usk::command_line::PlatformChoice;
+use usk::command_line::{PlatformChoice, Tiers};
 use usk::control::NewLimits;
 use usk::plan::Plan;
 use usk::spec::{Limits, SandboxSpec, Workload};
@@ -105,6 +105,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         limits: limits(resources.as_ref()),
         platform: PlatformChoice::Trap,
         no_patch: false,
+        tiers: Tiers::All,
         strace: None,
         log: None,
         timings: false,

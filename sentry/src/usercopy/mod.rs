@@ -4,6 +4,11 @@
 //! functions, each byte once, and the copy in the sentry is what is checked and used. File objects see guest buffers
 //! as a [`Sink`] or a [`Source`] and need not know where the bytes go.
 
+mod cursor;
+mod sink;
+mod source;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -11,6 +16,9 @@ use smallvec::SmallVec;
 use usk_abi::Errno;
 use usk_platform::AddressSpace;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use sink::UserSink;
+pub use source::UserSource;
 
 /// `MAX_RW_COUNT`: most bytes that one read or write moves, as on Linux (`INT_MAX` rounded down to a page).
 pub const MAX_TRANSFER: usize = 0x7fff_f000;
@@ -196,118 +204,6 @@ pub trait Source {
     fn give_back(&mut self, count: usize);
 }
 
-/// Guest memory as a [`Sink`].
-pub struct UserSink<'a> {
-    space: &'a dyn AddressSpace,
-    ranges: SmallVec<[IoVec; 4]>,
-    index: usize,
-    within: usize,
-    remaining: usize,
-}
-
-/// Guest memory as a [`Source`].
-pub struct UserSource<'a> {
-    inner: UserSink<'a>,
-}
-
-impl<'a> UserSink<'a> {
-    /// The ranges in order, cut off at [`MAX_TRANSFER`] bytes in all.
-    pub fn new(space: &'a dyn AddressSpace, ranges: &[IoVec]) -> Self {
-        let mut total = 0usize;
-        let mut kept = SmallVec::new();
-        for range in ranges {
-            let length = range.length.min(MAX_TRANSFER - total);
-            if length > 0 {
-                kept.push(IoVec { address: range.address, length });
-                total += length;
-            }
-        }
-        UserSink { space, ranges: kept, index: 0, within: 0, remaining: total }
-    }
-
-    /// The part of the current range that is left: its address and length. `None` at the end.
-    fn current(&self) -> Option<(u64, usize)> {
-        let range = self.ranges.get(self.index)?;
-        Some((range.address.wrapping_add(self.within as u64), range.length - self.within))
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.remaining -= count;
-        self.within += count;
-        if self.within == self.ranges[self.index].length {
-            self.index += 1;
-            self.within = 0;
-        }
-    }
-
-    fn retreat(&mut self, mut count: usize) {
-        self.remaining += count;
-        while count > self.within {
-            count -= self.within;
-            self.index -= 1;
-            self.within = self.ranges[self.index].length;
-        }
-        self.within -= count;
-    }
-}
-
-impl Sink for UserSink<'_> {
-    fn remaining(&self) -> usize {
-        self.remaining
-    }
-
-    fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
-        let mut done = 0;
-        while done < data.len() {
-            let Some((address, length)) = self.current() else { break };
-            let want = length.min(data.len() - done);
-            let wrote = self.space.write(address, &data[done..done + want]);
-            if wrote > 0 {
-                self.advance(wrote);
-            }
-            done += wrote;
-            if wrote < want {
-                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
-            }
-        }
-        Ok(done)
-    }
-}
-
-impl<'a> UserSource<'a> {
-    /// The ranges in order, cut off at [`MAX_TRANSFER`] bytes in all.
-    pub fn new(space: &'a dyn AddressSpace, ranges: &[IoVec]) -> Self {
-        UserSource { inner: UserSink::new(space, ranges) }
-    }
-}
-
-impl Source for UserSource<'_> {
-    fn remaining(&self) -> usize {
-        self.inner.remaining
-    }
-
-    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let mut done = 0;
-        while done < buffer.len() {
-            let Some((address, length)) = self.inner.current() else { break };
-            let want = length.min(buffer.len() - done);
-            let read = self.inner.space.read(address, &mut buffer[done..done + want]);
-            if read > 0 {
-                self.inner.advance(read);
-            }
-            done += read;
-            if read < want {
-                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
-            }
-        }
-        Ok(done)
-    }
-
-    fn give_back(&mut self, count: usize) {
-        self.inner.retreat(count);
-    }
-}
-
 /// A growing byte vector with a limit, as a [`Sink`]: for reads that the sentry makes for itself.
 #[derive(Debug, Default)]
 pub struct BytesSink {
@@ -335,17 +231,23 @@ impl Sink for BytesSink {
     }
 }
 
-/// A byte slice as a [`Source`].
+/// Bytes as a [`Source`].
 #[derive(Debug)]
 pub struct BytesSource<'a> {
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
     at: usize,
+}
+
+impl From<Vec<u8>> for BytesSource<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        BytesSource { bytes: Cow::Owned(bytes), at: 0 }
+    }
 }
 
 impl<'a> BytesSource<'a> {
     /// All of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        BytesSource { bytes, at: 0 }
+        BytesSource { bytes: Cow::Borrowed(bytes), at: 0 }
     }
 }
 

@@ -1,0 +1,73 @@
+//! Answers that stand: who a task is. The platform gives them without asking (tier 0), until something changes.
+//!
+//! Each change says so ([`Task::withdraw_answers`]) before anybody can know of it, and the task's own sentry thread leaves the
+//! new answers before the task goes on.
+
+use std::sync::atomic::Ordering;
+
+use super::{Current, Task};
+
+/// What stands, by the number under which the platform knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// `getpid(2)`
+    Process = 0,
+    /// `gettid(2)`
+    Thread = 1,
+    /// `getppid(2)`
+    Parent = 2,
+    /// `getuid(2)`
+    User = 3,
+    /// `geteuid(2)`
+    EffectiveUser = 4,
+    /// `getgid(2)`
+    Group = 5,
+    /// `getegid(2)`
+    EffectiveGroup = 6,
+}
+
+impl Task {
+    /// Something that stands has changed, or must be asked for from now on. For [`Standing::Parent`], to be called with the
+    /// table of tasks locked; for filters of calls, with the group locked.
+    pub(crate) fn withdraw_answers(&self) {
+        self.standing.fetch_add(1, Ordering::SeqCst);
+        if let Some(runner) = &*self.runner.load() {
+            runner.kicker.withdraw_answers();
+        }
+    }
+}
+
+impl Current {
+    /// Leaves the answers that stand now, if they have changed.
+    pub(crate) fn renew_answers(&mut self) {
+        let task = &self.task;
+        if self.standing == Some(task.standing.load(Ordering::SeqCst)) {
+            return;
+        }
+        // With both locked nothing is withdrawn between looking and leaving. Own credentials only the task itself changes.
+        let table = task.kernel.tasks.lock();
+        let group = task.group.state.lock();
+        self.standing = Some(task.standing.load(Ordering::SeqCst));
+        let parent = table.process(task.tgid()).map(|process| process.parent);
+        // A filter wants to see each call.
+        let Some(parent) = parent.filter(|_| task.seccomp.mode() == 0) else {
+            return self.thread.set_answers(&[]);
+        };
+        let who = task.credentials();
+        let mut answers = [0; 7];
+        for (answer, value) in [
+            (Standing::Process, task.tgid() as u32),
+            (Standing::Thread, task.tid() as u32),
+            (Standing::Parent, parent as u32),
+            (Standing::User, who.uid),
+            (Standing::EffectiveUser, who.euid),
+            (Standing::Group, who.gid),
+            (Standing::EffectiveGroup, who.egid),
+        ] {
+            answers[answer as usize] = value;
+        }
+        self.thread.set_answers(&answers);
+        drop((group, table));
+    }
+}
