@@ -91,6 +91,17 @@ impl Seccomp {
         self.mode.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing here looks at these calls, because they are allowed whatever their arguments are.
+    pub(crate) fn always_allows(&self, numbers: &[u32]) -> bool {
+        match (self.mode(), &*self.filters.load()) {
+            (SECCOMP_MODE_DISABLED, _) => true,
+            (SECCOMP_MODE_FILTER, Some(filters)) => {
+                numbers.iter().all(|&number| filters.always_allowed.contains(number))
+            }
+            _ => false,
+        }
+    }
+
     /// Count of filters.
     pub fn filter_count(&self) -> usize {
         self.filters.load().as_ref().map_or(0, |filters| filters.programs.len())
