@@ -51,10 +51,25 @@ pub enum ToSandbox {
     },
     /// Send this signal to every process.
     SignalAll(i32),
+    /// Other bounds than those that the sandbox was made with.
+    Limit(NewLimits),
     /// Start a process beside the command. The message carries a file with a
     /// [`ProcessSpec`](crate::spec::ProcessSpec) in JSON, and the descriptors that the process begins with. The answer
     /// has the same number.
     Execute(u32),
+}
+
+/// Bounds that change. A number of 0 leaves one as it is, the largest lifts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewLimits {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Guest processes and threads.
+    pub tasks: u64,
+    /// Microseconds of processor time in each period.
+    pub quota_us: u64,
+    /// Microseconds of a period, if there is a new quota.
+    pub period_us: u64,
 }
 
 /// To the monitor.
@@ -120,6 +135,7 @@ const SIGNAL_PROCESS: u8 = 6;
 const SIGNAL_TERMINAL: u8 = 7;
 const SIGNAL_ALL: u8 = 8;
 const EXECUTE: u8 = 9;
+const LIMIT: u8 = 10;
 
 const READY: u8 = 16;
 const STARTED: u8 = 17;
@@ -153,6 +169,9 @@ impl ToSandbox {
                 tagged(SIGNAL_TERMINAL, &[process.to_le_bytes(), signal.to_le_bytes()].concat())
             }
             ToSandbox::SignalAll(signal) => tagged(SIGNAL_ALL, &signal.to_le_bytes()),
+            ToSandbox::Limit(NewLimits { memory, tasks, quota_us, period_us }) => {
+                tagged(LIMIT, &[memory, tasks, quota_us, period_us].map(u64::to_le_bytes).concat())
+            }
             ToSandbox::Execute(ticket) => tagged(EXECUTE, &ticket.to_le_bytes()),
         }
     }
@@ -173,6 +192,14 @@ impl ToSandbox {
                 process: u32::from_le_bytes([a, b, c, d]),
                 signal: signal(rest)?,
             }),
+            [LIMIT, ref rest @ ..] => match rest.as_chunks() {
+                (&[memory, tasks, quota_us, period_us], []) => {
+                    let [memory, tasks, quota_us, period_us] =
+                        [memory, tasks, quota_us, period_us].map(u64::from_le_bytes);
+                    Ok(ToSandbox::Limit(NewLimits { memory, tasks, quota_us, period_us }))
+                }
+                _ => Err(Malformed),
+            },
             [EXECUTE, a, b, c, d] => Ok(ToSandbox::Execute(u32::from_le_bytes([a, b, c, d]))),
             [RESIZE, a, b, c, d] => Ok(ToSandbox::Resize {
                 rows: u16::from_le_bytes([a, b]),
@@ -382,6 +409,7 @@ mod tests {
             ToSandbox::SignalProcess { process: 7, signal: 9 },
             ToSandbox::SignalTerminal { process: 7, signal: 2 },
             ToSandbox::SignalAll(15),
+            ToSandbox::Limit(NewLimits { memory: 1, tasks: 2, quota_us: 3, period_us: u64::MAX }),
             ToSandbox::Execute(u32::MAX),
         ] {
             assert_eq!(ToSandbox::decode(&message.encode()), Ok(message));
@@ -416,6 +444,7 @@ mod tests {
             &[RESIZE, 1],
             &[SIGNAL_PROCESS, 1, 0, 0, 0, 0, 0, 0, 0],
             &[EXECUTE, 1],
+            &[LIMIT; 32],
         ] {
             assert_eq!(ToSandbox::decode(bytes), Err(Malformed), "{bytes:?}");
         }

@@ -30,3 +30,4 @@ pub mod status;
 pub mod values;
 
 pub use entry::main;
+pub use usk_syscalls::syscall_number;

@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use usk_abi::seccomp::SockFilter;
 use usk_gofer::Owners;
+use usk_platform::host::namespaces::IdRange;
 
 use crate::command_line::{PlatformChoice, Tiers};
 
@@ -25,12 +27,22 @@ pub struct SandboxSpec {
     pub hostname: String,
     /// NIS domain name.
     pub domainname: Option<String>,
+    /// Settings of `/proc/sys`, by names with dots.
+    pub settings: Vec<(String, String)>,
+    /// What the sandbox's users are on the host, if they are others.
+    pub users: Option<UserMap>,
     /// The root and what is mounted below it, in the order in which to mount.
     pub mounts: Vec<Mount>,
+    /// Device files and FIFOs below `/dev` besides those that are always there.
+    pub devices: Vec<DeviceFile>,
     /// Places that appear empty in the sandbox; those that do not exist are passed over.
     pub masked: Vec<PathBuf>,
     /// Places below which nothing can be written; those that do not exist are passed over.
     pub read_only: Vec<PathBuf>,
+    /// A program of `seccomp(2)` that is laid over the calls of the command, and of every process that joins.
+    pub seccomp: Option<Vec<SockFilter>>,
+    /// `personality(2)` of the command, and of every process that joins.
+    pub personality: u32,
     /// Bounds on resources.
     pub limits: Limits,
     /// How guest code runs.
@@ -86,6 +98,12 @@ pub struct ProcessSpec {
     pub limits: Vec<ResourceLimit>,
     /// `/proc/PID/oom_score_adj`, as the guest sees it.
     pub oom_score_adj: i32,
+    /// `nice(2)` value, as the guest sees it.
+    pub nice: i32,
+    /// Policy of `sched_setscheduler(2)`, as the guest sees it, with `SCHED_RESET_ON_FORK`.
+    pub policy: u32,
+    /// `ioprio_set(2)` value, as the guest sees it.
+    pub io_priority: u32,
     /// Whether standard input, output and error become a terminal of the sandbox's own, connected to the host's.
     /// Otherwise the three host descriptors are the guest's as they are. Either way they are numbered 0, 1, 2.
     pub terminal: bool,
@@ -108,6 +126,9 @@ impl ProcessSpec {
             no_new_privs: false,
             limits: Vec::new(),
             oom_score_adj: 0,
+            nice: 0,
+            policy: 0,
+            io_priority: 0,
             terminal: false,
             ignored_signals: 0,
         }
@@ -145,6 +166,15 @@ pub struct ResourceLimit {
     pub soft: u64,
     /// The most that the soft one may be raised to.
     pub hard: u64,
+}
+
+/// Users and groups of the sandbox, and what they are on the host: whose files appear as whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserMap {
+    /// Users; 0 is among them.
+    pub users: Vec<IdRange>,
+    /// Groups; 0 is among them.
+    pub groups: Vec<IdRange>,
 }
 
 /// One file system of the sandbox.
@@ -193,8 +223,35 @@ pub enum MountSource {
     Proc,
     /// The kernel's own `sysfs(5)`.
     Sys,
+    /// The sandbox's own cgroup, to look at.
+    Cgroup,
     /// The kernel's own device files, with `pts` and `shm` below. Its destination is `/dev`.
     Dev,
+}
+
+/// A device file or a FIFO below `/dev`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceFile {
+    /// Where; absolute, normalised, and not `/dev` itself.
+    pub path: PathBuf,
+    /// What.
+    pub kind: DeviceKind,
+    /// Permission bits.
+    pub permissions: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What a file of `/dev` stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum DeviceKind {
+    /// A character device of the kernel's own.
+    Character { major: u32, minor: u32 },
+    /// `fifo(7)`
+    Fifo,
 }
 
 /// A file system in the sentry's memory.
@@ -235,6 +292,8 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Guest processes and threads; held by the sentry.
     pub tasks: Option<u32>,
+    /// Microseconds of processor time in each period, and the period; held by the host's cgroup, shown in the guest's.
+    pub processor: Option<(u64, u64)>,
 }
 
 /// A host file or directory that the gofer shall serve.

@@ -18,6 +18,7 @@ pub mod fs;
 pub mod inotify;
 pub mod ipc;
 pub mod mm;
+pub mod personality;
 pub mod poll;
 pub mod sched;
 pub mod seccomp;

@@ -56,6 +56,11 @@ pub const IOPRIO_CLASS_RT: u32 = 1;
 pub const IOPRIO_CLASS_BE: u32 = 2;
 pub const IOPRIO_CLASS_IDLE: u32 = 3;
 
+/// `IOPRIO_PRIO_VALUE`
+pub const fn ioprio_value(class: u32, level: u32) -> u32 {
+    class << 13 | level
+}
+
 /// `IOPRIO_PRIO_CLASS`
 pub const fn ioprio_class(value: u32) -> u32 {
     value >> 13 & 7

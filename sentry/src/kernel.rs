@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 use usk_abi::signal::{SignalInfo, code};
+use usk_abi::socket::SOMAXCONN;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
-use crate::ipc::Ipc;
+use crate::ipc::{Bound, Ipc};
+use crate::limits::{Limits, SandboxLimits};
 use crate::mm::{KnownCode, Mm};
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
@@ -29,17 +31,6 @@ pub const RELEASE: &str = "6.12.0-usk";
 /// The version that `uname(2)` names.
 pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC usk";
 
-/// Bounds on the whole sandbox.
-#[derive(Clone, Copy, Debug)]
-pub struct SandboxLimits {
-    /// Most tasks (threads) that may live at a time.
-    pub tasks: usize,
-    /// Bytes of memory that `/proc/meminfo` and `sysinfo(2)` call the total.
-    pub memory: u64,
-    /// The host holds the sandbox to it.
-    pub memory_is_enforced: bool,
-}
-
 /// Host and domain name (`struct new_utsname`).
 #[derive(Clone, Debug)]
 pub struct UtsNames {
@@ -47,6 +38,23 @@ pub struct UtsNames {
     pub host: Vec<u8>,
     /// `domainname`
     pub domain: Vec<u8>,
+}
+
+/// Users and groups of the sandbox, and what they are outside: the first, the first outside, and how many. For show: files
+/// come with owners that have been translated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityMaps {
+    /// `/proc/PID/uid_map`
+    pub users: Vec<[u32; 3]>,
+    /// `/proc/PID/gid_map`
+    pub groups: Vec<[u32; 3]>,
+}
+
+impl Default for IdentityMaps {
+    fn default() -> Self {
+        let all = vec![[0, 0, u32::MAX]];
+        IdentityMaps { users: all.clone(), groups: all }
+    }
 }
 
 /// How the sandbox ended.
@@ -82,11 +90,14 @@ pub struct Kernel {
     /// The process tree.
     pub tasks: Mutex<TaskTable>,
     /// Bounds.
-    pub limits: SandboxLimits,
+    pub limits: Limits,
     /// System V shared memory, semaphores and messages.
     pub ipc: Ipc,
+    /// Longest backlog of `listen(2)`.
+    pub somaxconn: Bound,
     /// Host and domain name.
     pub uts: Mutex<UtsNames>,
+    identity_maps: OnceLock<IdentityMaps>,
     dispatcher: OnceLock<Arc<dyn Dispatcher>>,
     main_pid: AtomicI32,
     finished: Mutex<Option<ExitStatus>>,
@@ -125,9 +136,11 @@ impl Kernel {
             known_code: KnownCode::default(),
             tasks: Mutex::new(TaskTable::new(own_pid)),
             timers,
-            limits,
+            limits: Limits::new(limits),
             ipc: Ipc::default(),
+            somaxconn: Bound::new(SOMAXCONN.into(), i32::MAX as u64),
             uts: Mutex::new(UtsNames { host: host_name.to_vec(), domain: b"(none)".to_vec() }),
+            identity_maps: OnceLock::new(),
             dispatcher: OnceLock::new(),
             main_pid: AtomicI32::new(0),
             finished: Mutex::new(None),
@@ -158,6 +171,15 @@ impl Kernel {
         });
         drop(table);
         kernel
+    }
+
+    /// Says what the sandbox's users are outside. Once, before the first task.
+    pub fn set_identity_maps(&self, maps: IdentityMaps) {
+        let _ = self.identity_maps.set(maps);
+    }
+
+    pub(crate) fn identity_maps(&self) -> &IdentityMaps {
+        self.identity_maps.get_or_init(IdentityMaps::default)
     }
 
     /// Says what carries out system calls. Once, before the first task.
@@ -264,7 +286,7 @@ impl Kernel {
             .filter_map(|(_, process)| process.group.any_thread())
             .map(|task| task.mm().memory_use().resident)
             .fold(0, u64::saturating_add);
-        self.limits.memory.saturating_sub(used)
+        self.limits.total_memory().saturating_sub(used)
     }
 
     /// Finds a live thread. `ESRCH` if there is none.

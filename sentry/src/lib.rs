@@ -3,6 +3,7 @@
 //! - [`task`]: tasks, thread groups, process groups, sessions, credentials; the loop that runs a guest thread; the one
 //!   way to block.
 //! - [`seccomp`]: the filters that guests lay on their own calls.
+//! - [`settings`]: what `/proc/sys` lets one change.
 //! - [`signal`]: pending sets, actions, delivery, frames.
 //! - [`mm`]: the memory map of an address space. [`loader`]: from an executable file to a running image.
 //! - [`vfs`]: mounts, dentries, inodes, open files, descriptor tables. [`fs`]: the file systems. [`mod@file`]: objects that are
@@ -52,10 +53,12 @@ pub mod futex;
 pub mod gofer;
 pub mod ipc;
 mod kernel;
+mod limits;
 pub mod loader;
 pub mod mm;
 pub mod net;
 pub mod seccomp;
+pub mod settings;
 pub mod signal;
 pub mod task;
 pub mod time;
@@ -65,7 +68,8 @@ pub mod vfs;
 pub mod wait;
 
 pub use error::{Restart, RestartBlock, SysError, SysResult};
-pub use kernel::{ExitWatch, Kernel, RELEASE, Report, SandboxLimits, UtsNames, VERSION};
+pub use kernel::{ExitWatch, IdentityMaps, Kernel, RELEASE, Report, UtsNames, VERSION};
+pub use limits::{Limits, SandboxLimits};
 pub use usercopy::{
     BytesSink, BytesSource, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource, read_c_string,
 };

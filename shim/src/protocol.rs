@@ -30,6 +30,8 @@ pub(crate) enum Request {
     Signal { signal: i32, all: bool },
     /// What the caller's terminal sends to whoever is in the foreground, and `SIGWINCH`.
     SignalTerminal { signal: i32 },
+    /// Other limits: 0 leaves one as it is, the largest lifts it.
+    Limit { memory: u64, tasks: u64, quota_us: u64, period_us: u64 },
     /// Run another process. With a file that describes it, and its descriptors. The connection is then its: signals go to
     /// it, and a hang-up ends it.
     Execute,

@@ -3,7 +3,8 @@
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
-/// Signals that are passed on to a container's process, and to one that joins.
+/// Signals that are passed on to a container's process, and to one that joins: what the caller's signals do to the command
+/// is the same as without a container.
 pub(crate) const FORWARDED: [i32; 10] = [
     libc::SIGHUP,
     libc::SIGINT,

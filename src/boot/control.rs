@@ -17,9 +17,9 @@ use usk_sentry::vfs::MountNamespace;
 use usk_sentry::{Kernel, Report};
 
 use super::lists::Lists;
-use super::process::{self, Refusal};
+use super::process::{self, Common, Refusal};
 use super::streams;
-use crate::control::{SandboxControl, ToMonitor, ToSandbox};
+use crate::control::{NewLimits, SandboxControl, ToMonitor, ToSandbox};
 use crate::spec::ProcessSpec;
 
 /// Exit status of a sentry that lost its gofer or its monitor.
@@ -35,6 +35,8 @@ const REPORTER_STACK: usize = 64 << 10;
 pub(super) struct Running<'a> {
     pub(super) kernel: Arc<Kernel>,
     pub(super) namespace: Arc<MountNamespace>,
+    /// What every process that joins has in common with the command.
+    pub(super) common: Common,
     pub(super) poller: Arc<HostPoller>,
     pub(super) control: &'a SandboxControl,
     pub(super) gofer: Arc<GoferClient>,
@@ -125,12 +127,27 @@ fn listen(running: &Running<'_>, gate: mpsc::Sender<()>) {
                     child::exit(LOST);
                 }
             }
+            ToSandbox::Limit(new) => change_limits(kernel, new),
             ToSandbox::Start => {
                 // A command that runs already needs no start.
                 let _ = gate.send(());
             }
             ToSandbox::Go => {}
         }
+    }
+}
+
+fn change_limits(kernel: &Kernel, new: NewLimits) {
+    let NewLimits { memory, tasks, quota_us, period_us } = new;
+    let bound = |value: u64| (value != u64::MAX).then_some(value);
+    if memory != 0 {
+        kernel.limits.set_memory(bound(memory));
+    }
+    if tasks != 0 {
+        kernel.limits.set_tasks(bound(tasks));
+    }
+    if quota_us != 0 {
+        kernel.limits.set_processor(bound(quota_us).map(|quota_us| (quota_us, period_us)));
     }
 }
 
@@ -142,19 +159,21 @@ fn join(
     exits: &mut Option<mpsc::Sender<(u32, ExitStatus)>>,
 ) -> Result<i32, Refusal> {
     let unusable = |error| Refusal { status: process::FAILURE, error };
-    let Running { kernel, namespace, poller, .. } = running;
+    let Running { kernel, namespace, common, poller, .. } = running;
     let mut descriptors = descriptors.into_iter();
     let spec = descriptors.next().ok_or_else(|| unusable(anyhow!("no process was described")))?;
     let spec = read_process(spec).map_err(unusable)?;
     let streams: Vec<OwnedFd> = descriptors.collect();
     let (files, terminal) = if spec.terminal {
-        let (files, terminal) = streams::open_terminal(kernel, poller, streams).map_err(unusable)?;
+        let (files, terminal) =
+            streams::open_terminal((kernel, namespace), poller, streams, (spec.user.uid, spec.user.gid))
+                .map_err(unusable)?;
         (files, Some(terminal))
     } else {
         (streams::open(poller, streams.into_iter().map(Some).collect()).map_err(unusable)?, None)
     };
     let table = streams::table(files).map_err(unusable)?;
-    let prepared = process::prepare(namespace, table, &spec)?;
+    let prepared = process::prepare(namespace, table, &spec, common)?;
     let exits = match exits {
         Some(exits) => exits.clone(),
         None => exits.insert(begin_reporting(running.control).map_err(unusable)?).clone(),

@@ -12,19 +12,21 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
-use usk_platform::host::rlimit;
+use usk_platform::host::namespaces::IdRange;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
 use usk_platform::{Platform, Shortcut};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::{Kernel, SandboxLimits};
+use usk_sentry::seccomp::{Filters, Program};
+use usk_sentry::settings::Setting;
+use usk_sentry::{IdentityMaps, Kernel, SandboxLimits};
 
 use self::lists::Lists;
 use crate::command_line::{PlatformChoice, Tiers};
 use crate::control::ToMonitor;
 use crate::sandbox::Sentry;
-use crate::spec::SandboxSpec;
+use crate::spec::{SandboxSpec, UserMap};
 
 /// Makes the platform, while this process has one thread and no filter yet. `proc` is the host's `/proc`, in which
 /// `self` is this process; it is closed when this returns.
@@ -66,12 +68,24 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
 /// Boots the kernel, runs the command to its end and returns this process's exit status.
 pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let Sentry { mut spec, lanes, control, .. } = sentry;
-    let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
-    let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
-    let limits = SandboxLimits { tasks, memory, memory_is_enforced: spec.limits.memory.is_some() };
+    let limits = SandboxLimits {
+        tasks: spec.limits.tasks.map(u64::from),
+        memory: spec.limits.memory,
+        processor: spec.limits.processor,
+    };
     let kernel = Kernel::new(platform, limits, spec.hostname.as_bytes(), spec.command_is_init);
     if let Some(name) = &spec.domainname {
         kernel.uts.lock().domain = name.as_bytes().to_vec();
+    }
+    if let Some(UserMap { users, groups }) = spec.users.take() {
+        let of = |ranges: Vec<IdRange>| ranges.iter().map(|r| [r.inner, r.outer, r.count]).collect();
+        kernel.set_identity_maps(IdentityMaps { users: of(users), groups: of(groups) });
+    }
+    for (name, value) in &spec.settings {
+        let setting = Setting::named(name).with_context(|| format!("linux.sysctl: usk has no {name}"))?;
+        setting
+            .write(&kernel, value.as_bytes())
+            .with_context(|| format!("linux.sysctl: {name} cannot be set to {value:?}"))?;
     }
     let lists = Lists::begin(spec.strace.take(), spec.log.take())?;
     kernel.set_dispatcher(lists.dispatcher());
@@ -92,7 +106,11 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     }
     let further = std::mem::take(&mut spec.descriptors);
     files.extend(streams::open(&poller, further.into_iter().map(Some).collect())?);
-    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
+    let seccomp = spec.seccomp.take().map(Program::new).transpose();
+    let seccomp =
+        seccomp.context("linux.seccomp: the profile is no filter of system calls")?.map(Filters::of);
+    let common = process::Common { seccomp, personality: spec.personality };
+    let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process, &common);
     let main = match prepared {
         Ok(main) => main,
         Err(refusal) => {
@@ -104,8 +122,6 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
         }
     };
     tracing::info!(platform = ?spec.platform, "the command runs");
-    control::run(&control::Running { kernel, namespace, poller, control, gofer, lists }, main, spec.gated)
+    let running = control::Running { kernel, namespace, common, poller, control, gofer, lists };
+    control::run(&running, main, spec.gated)
 }
-
-/// Tasks that a sandbox may have unless the operator says otherwise.
-const DEFAULT_TASKS: usize = 16_384;

@@ -3,17 +3,18 @@
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use usk_abi::Errno;
+use usk_abi::fs::make_device as make_device_number;
 use usk_sentry::Kernel;
 use usk_sentry::fs::gofer::GoferFileSystem;
 use usk_sentry::fs::overlay::Overlay;
 use usk_sentry::fs::tmpfs::{self, TmpfsOptions};
-use usk_sentry::fs::{dev, proc, sys};
+use usk_sentry::fs::{cgroup, dev, proc, sys};
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::vfs::{FileSystem, MountFlags, MountNamespace, WalkOptions};
+use usk_sentry::vfs::{FileSystem, FileType, MountFlags, MountNamespace, SpecialFile, WalkOptions};
 
-use crate::spec::{ExportAccess, Mount, MountSource, Restrictions, SandboxSpec};
+use crate::spec::{DeviceFile, DeviceKind, ExportAccess, Mount, MountSource, Restrictions, SandboxSpec};
 
 /// Mounts everything in the order of the list, then covers what is to be masked or read-only.
 pub(super) fn build(
@@ -28,6 +29,10 @@ pub(super) fn build(
         // More than one file system: it mounts itself.
         if mount.source == MountSource::Dev {
             dev::mount(kernel, &namespace).with_context(describe)?;
+            // At once, while there are no other files below than the kernel's own.
+            for device in &spec.devices {
+                make_device(&namespace, device)?;
+            }
             continue;
         }
         let destination = mount.destination.as_os_str().as_bytes();
@@ -46,6 +51,27 @@ pub(super) fn build(
             .with_context(|| format!("cannot make {} read-only", path.display()))?;
     }
     Ok(namespace)
+}
+
+/// What a device stands for must be something that this kernel has: nothing leads to the host's.
+fn make_device(namespace: &Arc<MountNamespace>, device: &DeviceFile) -> Result<()> {
+    let &DeviceFile { ref path, kind, permissions, uid, gid } = device;
+    let (file_type, number) = match kind {
+        DeviceKind::Fifo => (FileType::Fifo, 0),
+        DeviceKind::Character { major, minor } => {
+            if !namespace.special.knows(FileType::CharacterDevice, major, minor) {
+                bail!(
+                    "linux.devices: {}: usk's kernel has no character device {major}:{minor}, and the host's cannot be \
+                     shown",
+                    path.display()
+                );
+            }
+            (FileType::CharacterDevice, make_device_number(major, minor))
+        }
+    };
+    namespace
+        .make_special(path.as_os_str().as_bytes(), SpecialFile { file_type, number, permissions, uid, gid })
+        .with_context(|| format!("linux.devices: cannot make {}", path.display()))
 }
 
 /// Mounts a place over itself, read-only.
@@ -68,6 +94,7 @@ fn source(mount: &Mount) -> &'static str {
         MountSource::Tmpfs(_) => "tmpfs",
         MountSource::Proc => "proc",
         MountSource::Sys => "sysfs",
+        MountSource::Cgroup => "cgroup2",
         MountSource::Dev => "devtmpfs",
     }
 }
@@ -107,6 +134,7 @@ fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result
         }
         MountSource::Proc => proc::new(kernel),
         MountSource::Sys => sys::new(),
+        MountSource::Cgroup => cgroup::new(kernel),
         MountSource::Dev => return Err(anyhow!("the device files cannot be the root")),
     })
 }

@@ -8,6 +8,7 @@ use usk_abi::Errno;
 use usk_abi::signal::SignalSet;
 use usk_sentry::SysError;
 use usk_sentry::loader::Arguments;
+use usk_sentry::seccomp::Filters;
 use usk_sentry::task::{
     ALL_CAPABILITIES, Credentials, Limit, MainProcess, ProgramRequest, Resource, ResourceLimits, find_program,
 };
@@ -27,6 +28,14 @@ pub(super) const FAILURE: u8 = 125;
 /// Bytes of a file without a known format that tell whether it is text.
 const LOOKED_AT: usize = 128;
 
+/// What all processes have that the operator asks for.
+pub(super) struct Common {
+    /// What they may call.
+    pub(super) seccomp: Option<Arc<Filters>>,
+    /// `personality(2)`
+    pub(super) personality: u32,
+}
+
 /// Why the command does not run.
 pub(super) struct Refusal {
     /// usk's exit status.
@@ -40,6 +49,7 @@ pub(super) fn prepare(
     namespace: &Arc<MountNamespace>,
     files: FdTable,
     spec: &ProcessSpec,
+    common: &Common,
 ) -> Result<MainProcess, Refusal> {
     let credentials = credentials(spec);
     let fs = FsContext::new(namespace.clone());
@@ -72,6 +82,11 @@ pub(super) fn prepare(
         limits,
         ignored_signals: SignalSet(spec.ignored_signals),
         oom_score_adj: spec.oom_score_adj,
+        seccomp: common.seccomp.clone(),
+        nice: spec.nice,
+        policy: spec.policy,
+        io_priority: spec.io_priority,
+        personality: common.personality,
     })
 }
 

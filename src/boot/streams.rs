@@ -6,11 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use usk_abi::fs::OpenFlags;
 use usk_platform::host::{StreamKind, inheritance};
-use usk_sentry::Kernel;
 use usk_sentry::file::HostPoller;
 use usk_sentry::file::host::HostFile;
 use usk_sentry::tty::{HostTerminal, Terminal};
 use usk_sentry::vfs::{FdTable, MountNamespace, OpenFile, OpenHow};
+use usk_sentry::{Kernel, SysResult};
 
 /// Standard descriptors are numbered from zero; nothing limits them.
 const STANDARD: usize = 3;
@@ -48,9 +48,7 @@ pub(super) fn use_console(
     namespace: &Arc<MountNamespace>,
     files: &mut [Option<Arc<OpenFile>>],
 ) -> Result<()> {
-    let how = OpenHow::existing(OpenFlags::RDWR | OpenFlags::NOCTTY);
-    let console = namespace
-        .with_names(|names| names.open(&names.root, b"/dev/console", how, None))
+    let console = open_named(namespace, b"/dev/console")
         .map_err(|error| anyhow!("cannot open the console: {error:?}"))?;
     let is_terminal = |file: &&mut Arc<OpenFile>| {
         HostFile::of(file).is_some_and(|file| file.status().kind == StreamKind::Terminal)
@@ -61,17 +59,27 @@ pub(super) fn use_console(
     Ok(())
 }
 
+fn open_named(namespace: &Arc<MountNamespace>, name: &[u8]) -> SysResult<Arc<OpenFile>> {
+    let how = OpenHow::existing(OpenFlags::RDWR | OpenFlags::NOCTTY);
+    namespace.with_names(|names| names.open(&names.root, name, how, None))
+}
+
 /// The streams of a process that joins: a terminal of its own, which is returned as well.
 pub(super) fn open_terminal(
-    kernel: &Arc<Kernel>,
+    (kernel, namespace): (&Arc<Kernel>, &Arc<MountNamespace>),
     poller: &Arc<HostPoller>,
     streams: Vec<OwnedFd>,
+    owner: (u32, u32),
 ) -> Result<(Vec<Option<Arc<OpenFile>>>, Arc<dyn Terminal>)> {
     let mut streams = streams.into_iter();
     let input = streams.next().context("there is no standard input")?;
     let terminal = HostTerminal::new(input, poller, &kernel.terminals)
         .context("cannot use the terminal: standard input is none")?;
-    let mut files = vec![Some(terminal.open_unnamed("host:[terminal]")); STANDARD];
+    let number = terminal.name(owner).context("cannot name the terminal")?;
+    let file = open_named(namespace, format!("/dev/pts/{number}").as_bytes());
+    // Where something else is mounted over it, it has no name.
+    let file = file.unwrap_or_else(|_| terminal.open_unnamed("host:[terminal]"));
+    let mut files = vec![Some(file); STANDARD];
     // Output and error are the terminal as well.
     files.extend(open(poller, streams.skip(STANDARD - 1).map(Some).collect())?);
     Ok((files, terminal))

@@ -192,7 +192,11 @@ fn hide(path: &Path, mounts: &[Mount], exports: &mut [Export]) -> Result<()> {
     let inner = path.strip_prefix(&mount.destination).unwrap_or(&path);
     match mount.source {
         // It begins empty, and what it holds later is the sandbox's own.
-        MountSource::Tmpfs(_) | MountSource::Proc | MountSource::Sys | MountSource::Dev => Ok(()),
+        MountSource::Tmpfs(_)
+        | MountSource::Proc
+        | MountSource::Sys
+        | MountSource::Cgroup
+        | MountSource::Dev => Ok(()),
         MountSource::Export { .. } if inner == Path::new("") => {
             bail!("cannot hide {}: it is a mount; leave the mount out", path.display())
         }
@@ -226,9 +230,11 @@ pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf>
     let mount = covering(&current, &layout.mounts);
     let inner = current.strip_prefix(&mount.destination).unwrap_or(&current);
     let exists = match mount.source {
-        MountSource::Tmpfs(_) | MountSource::Proc | MountSource::Sys | MountSource::Dev => {
-            inner == Path::new("")
-        }
+        MountSource::Tmpfs(_)
+        | MountSource::Proc
+        | MountSource::Sys
+        | MountSource::Cgroup
+        | MountSource::Dev => inner == Path::new(""),
         MountSource::Export { export, .. } => {
             let export = &layout.exports[export];
             let hidden = export.hidden.iter().any(|hidden| inner.starts_with(&hidden.path));

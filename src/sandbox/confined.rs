@@ -45,7 +45,7 @@ pub(crate) fn confined(
         }),
     };
     drop(process_control);
-    if let Err(error) = admit(&process, &control, caller.gofer(), None) {
+    if let Err(error) = admit(&process, &control, caller.gofer(None), None) {
         end(&process);
         return Err(error);
     }

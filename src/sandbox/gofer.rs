@@ -62,6 +62,10 @@ pub(super) fn main(
     wait_for_go(control)?;
     steps.done("wait");
     let Rights { privileged, may_set_groups } = rights;
+    mounts::make_all_private().context("cannot separate the gofer's mounts from the host's")?;
+    // Still as the caller, who could reach the sources: a user of the sandbox's may not be let that far.
+    let trees = copy_trees(&exports)?;
+    steps.done("trees");
     if privileged {
         become_user(0, 0, may_set_groups).context("cannot give up the caller's groups")?;
     }
@@ -69,9 +73,8 @@ pub(super) fn main(
     child::new_session().context("cannot leave the caller's session")?;
     signals::unblock_all().context("cannot unblock signals")?;
     steps.done("identity");
-    mounts::make_all_private().context("cannot separate the gofer's mounts from the host's")?;
     let own_descriptors = own_descriptors()?;
-    let exports = enter_exports(exports)?;
+    let exports = enter_exports(exports, trees)?;
     steps.done("exports");
     let kept = if privileged { own_capabilities()? } else { Capabilities::NONE };
     keep_capabilities(kept).context("cannot give up capabilities")?;
@@ -103,13 +106,17 @@ fn own_descriptors() -> Result<SelfDescriptors> {
     Ok(SelfDescriptors::from_directory(alone))
 }
 
+/// Copies the mounts of each export.
+fn copy_trees(exports: &[Export]) -> Result<Vec<OwnedFd>> {
+    let copy = |export: &Export| {
+        copy_tree(export).with_context(|| format!("cannot export {}", export.source.display()))
+    };
+    exports.iter().map(copy).collect()
+}
+
 /// Builds the gofer's root out of the exports and enters it. Returns what the server needs to know about each. The
 /// monitor's own descriptors of the sources are closed: from them `..` would lead to the rest of the host.
-fn enter_exports(exports: Vec<Export>) -> Result<Vec<usk_gofer::Export>> {
-    let mut trees = Vec::with_capacity(exports.len());
-    for export in &exports {
-        trees.push(copy_tree(export).with_context(|| format!("cannot export {}", export.source.display()))?);
-    }
+fn enter_exports(exports: Vec<Export>, trees: Vec<OwnedFd>) -> Result<Vec<usk_gofer::Export>> {
     let options = [(c"mode", c"0555"), (c"size", c"64k"), (c"nr_inodes", c"256")];
     let attributes = MountAttributes { read_only: false, no_execute: true };
     let root = mounts::new_tmpfs(&options, attributes).context("cannot make the gofer's root")?;

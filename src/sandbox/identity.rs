@@ -6,7 +6,9 @@
 
 use anyhow::{Context, Result};
 use usk_platform::host::credentials::{self, Identity};
-use usk_platform::host::namespaces::IdentityMap;
+use usk_platform::host::namespaces::{IdRange, IdentityMap};
+
+use crate::spec::UserMap;
 
 /// First id of a range that no distribution gives to users, services or containers (systemd's UIDS-GIDS.md). The
 /// monitor's process id is added; it is below 2^22.
@@ -52,31 +54,28 @@ impl Caller {
     pub(super) fn sentry(&self) -> IdentityMap {
         let Identity { uid, gid, .. } = self.identity;
         if !self.privileged {
-            return IdentityMap {
-                inner_uid: 0,
-                outer_uid: uid,
-                inner_gid: 0,
-                outer_gid: gid,
-                may_set_groups: false,
-            };
+            return single(IdRange::one(0, uid), IdRange::one(0, gid), false);
         }
         let own = UNUSED_IDS + (std::process::id() & 0x3f_ffff);
         let outer_uid = pick("/proc/self/uid_map", own, uid);
         let outer_gid = pick("/proc/self/gid_map", own, gid);
-        IdentityMap { inner_uid: 0, outer_uid, inner_gid: 0, outer_gid, may_set_groups: self.may_set_groups }
+        single(IdRange::one(0, outer_uid), IdRange::one(0, outer_gid), self.may_set_groups)
     }
 
-    /// Who the gofer is in its user namespace; `None` if it stays in the caller's, to keep files' owners apart.
-    pub(super) fn gofer(&self) -> Option<IdentityMap> {
+    /// Who the gofer is in its user namespace; `None` if it stays in the caller's, to keep files' owners apart. Where the
+    /// sandbox's users are others than the host's, the host's kernel translates the owners of files for the gofer.
+    pub(super) fn gofer(&self, users: Option<&UserMap>) -> Option<IdentityMap> {
         let Identity { uid, gid, .. } = self.identity;
-        (!self.privileged).then_some(IdentityMap {
-            inner_uid: uid,
-            outer_uid: uid,
-            inner_gid: gid,
-            outer_gid: gid,
-            may_set_groups: false,
-        })
+        if let Some(UserMap { users, groups }) = users {
+            let may_set_groups = self.privileged && self.may_set_groups;
+            return Some(IdentityMap { users: users.clone(), groups: groups.clone(), may_set_groups });
+        }
+        (!self.privileged).then(|| single(IdRange::one(uid, uid), IdRange::one(gid, gid), false))
     }
+}
+
+fn single(user: IdRange, group: IdRange, may_set_groups: bool) -> IdentityMap {
+    IdentityMap { users: vec![user], groups: vec![group], may_set_groups }
 }
 
 /// The first of the wanted id, nobody's and the caller's that exists in the caller's user namespace.

@@ -37,6 +37,7 @@ pub struct Sandbox {
 /// Makes the processes, which set themselves up. The caller must have one thread.
 pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     let timings = plan.spec.timings;
+    let users = plan.spec.users.clone();
     let mut steps = Steps::begin("monitor");
     let caller = Caller::current()?;
     let (control, sentry_control) =
@@ -72,8 +73,9 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         return Err(error);
     }
     steps.done("admit");
+    let identity = caller.gofer(users.as_ref());
     let gofer_namespaces =
-        if caller.is_privileged() { GOFER_NAMESPACES } else { GOFER_NAMESPACES.and(Namespaces::USER) };
+        if identity.is_some() { GOFER_NAMESPACES.and(Namespaces::USER) } else { GOFER_NAMESPACES };
     let gofer = match child::spawn(gofer_namespaces, cgroup_descriptor).map_err(explain_spawn) {
         Ok(Spawned::Parent(process)) => process,
         Ok(Spawned::Child) => {
@@ -89,9 +91,13 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     };
     steps.done("gofer");
     let sandbox = Sandbox { sentry, gofer, control, gofer_control };
-    if let Err(error) = admit(&sandbox.gofer, &sandbox.gofer_control, caller.gofer(), cgroup) {
+    if let Err(error) = admit(&sandbox.gofer, &sandbox.gofer_control, identity, cgroup) {
         sandbox.end();
-        return Err(error);
+        return Err(if users.is_some() {
+            error.context("linux.uidMappings, linux.gidMappings")
+        } else {
+            error
+        });
     }
     steps.done("admit");
     if timings {

@@ -236,7 +236,7 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
     let platform = Arc::new(FakePlatform { layout: layout(), line: Mutex::new(Some(line)) });
     let kernel = Kernel::new(
         platform,
-        SandboxLimits { tasks: 10, memory: 1 << 30, memory_is_enforced: false },
+        SandboxLimits { tasks: Some(10), memory: Some(1 << 30), processor: None },
         b"bench",
         false,
     );
@@ -271,7 +271,19 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
     };
     let limits = ResourceLimits::default();
     let (files, fs) = (Arc::new(files), Arc::new(fs));
-    let main = MainProcess { request, files, fs, limits, ignored_signals: SignalSet(0), oom_score_adj: 0 };
+    let main = MainProcess {
+        request,
+        files,
+        fs,
+        limits,
+        ignored_signals: SignalSet(0),
+        oom_score_adj: 0,
+        seccomp: None,
+        nice: 0,
+        policy: 0,
+        io_priority: 0,
+        personality: 0,
+    };
     spawn_main(&kernel, main).expect("a process");
     (orders, answers)
 }

@@ -120,6 +120,6 @@ mod wait4;
 mod write;
 
 pub use dispatch::TableDispatcher;
-pub use names::{NAMES, syscall_name};
+pub use names::{NAMES, syscall_name, syscall_number};
 pub use shortcut::shortcut;
 pub use table::{Argument, Handler, Row, Support, Table};

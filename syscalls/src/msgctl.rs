@@ -1,7 +1,7 @@
 //! `msgctl(2)`.
 
 use usk_abi::Errno;
-use usk_abi::ipc::{MSGMAX, MSGMNB, MSGMNI, MsgInfo, MsqidDs, command};
+use usk_abi::ipc::{MsgInfo, MsqidDs, command};
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 
@@ -39,14 +39,15 @@ fn sys_msgctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         command::IPC_INFO | command::MSG_INFO => {
             let (used, messages, bytes, highest) = queues.usage();
             let wants_usage = command == command::MSG_INFO;
-            let largest = MSGMNB as i32;
-            let pool = MSGMNI as i32 * largest / 1024;
+            let limits = &current.task.kernel.ipc.limits;
+            let (largest, most) = (limits.msgmnb.as_shown(), limits.msgmni.as_shown());
+            let pool = i32::try_from(i64::from(most) * i64::from(largest) / 1024).unwrap_or(i32::MAX);
             let info = MsgInfo {
                 msgpool: if wants_usage { used } else { pool },
                 msgmap: if wants_usage { messages } else { largest },
-                msgmax: MSGMAX as i32,
+                msgmax: limits.msgmax.as_shown(),
                 msgmnb: largest,
-                msgmni: MSGMNI as i32,
+                msgmni: most,
                 msgssz: 16,
                 msgtql: if wants_usage { i32::try_from(bytes).unwrap_or(i32::MAX) } else { largest },
                 msgseg: 0xffff,

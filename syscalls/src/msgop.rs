@@ -1,6 +1,6 @@
 //! `msgsnd(2)`, `msgrcv(2)`.
 
-use usk_abi::ipc::{IPC_NOWAIT, MSG_COPY, MSG_EXCEPT, MSG_NOERROR, MSGMAX};
+use usk_abi::ipc::{IPC_NOWAIT, MSG_COPY, MSG_EXCEPT, MSG_NOERROR};
 use usk_abi::{Errno, PollEvents};
 use usk_sentry::ipc::{Message, MessageSelector};
 use usk_sentry::task::{Current, SyscallArguments};
@@ -20,7 +20,8 @@ const TEXT_OFFSET: u64 = 8;
 fn sys_msgsnd(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (id, buffer, length) = (arguments.i32(0), arguments.pointer::<i64>(1), arguments.u64(2));
     let kind = buffer.read(current.space())?;
-    let length = usize::try_from(length).ok().filter(|&length| length <= MSGMAX).ok_or(Errno::EINVAL)?;
+    let most = current.task.kernel.ipc.limits.msgmax.count();
+    let length = usize::try_from(length).ok().filter(|&length| length <= most).ok_or(Errno::EINVAL)?;
     if id < 0 || kind < 1 {
         return Err(Errno::EINVAL.into());
     }

@@ -11,6 +11,11 @@ pub fn syscall_name(number: u64) -> Cow<'static, str> {
     }
 }
 
+/// The number of the call with this name; `None` if Linux has no such call on x86-64.
+pub fn syscall_number(name: &str) -> Option<u64> {
+    NAMES.iter().find(|(_, known)| *known == name).map(|(number, _)| *number)
+}
+
 /// Numbers and names, in the order of the numbers.
 pub const NAMES: &[(u64, &str)] = &[
     (0, "read"),

@@ -1,7 +1,7 @@
 //! `semctl(2)`.
 
 use usk_abi::Errno;
-use usk_abi::ipc::{SEMMNI, SEMMNS, SEMMSL, SEMOPM, SEMVMX, SemInfo, SemidDs, command};
+use usk_abi::ipc::{SEMVMX, SemInfo, SemidDs, command};
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 
@@ -42,14 +42,15 @@ fn sys_semctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         command::IPC_INFO | command::SEM_INFO => {
             let (used, semaphores, highest) = sets.usage();
             let wants_usage = command == command::SEM_INFO;
+            let limits = &current.task.kernel.ipc.limits;
             let info = SemInfo {
-                semmap: SEMMNS as i32,
-                semmni: SEMMNI as i32,
-                semmns: SEMMNS as i32,
-                semmnu: SEMMNS as i32,
-                semmsl: SEMMSL as i32,
-                semopm: SEMOPM as i32,
-                semume: SEMOPM as i32,
+                semmap: limits.semmns.as_shown(),
+                semmni: limits.semmni.as_shown(),
+                semmns: limits.semmns.as_shown(),
+                semmnu: limits.semmns.as_shown(),
+                semmsl: limits.semmsl.as_shown(),
+                semopm: limits.semopm.as_shown(),
+                semume: limits.semopm.as_shown(),
                 semusz: if wants_usage { used } else { 20 },
                 semvmx: SEMVMX,
                 semaem: if wants_usage { semaphores } else { SEMVMX },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use usk_abi::ipc::{SEMOPM, SemaphoreOperation};
+use usk_abi::ipc::SemaphoreOperation;
 use usk_abi::time::Timespec;
 use usk_abi::{Errno, PollEvents};
 use usk_sentry::ipc::SemaphoreWait;
@@ -34,7 +34,7 @@ fn operate(current: &mut Current, arguments: SyscallArguments, timeout: Option<D
     if id < 0 || count == 0 {
         return Err(Errno::EINVAL.into());
     }
-    if count > SEMOPM {
+    if count > current.task.kernel.ipc.limits.semopm.count() {
         return Err(Errno::E2BIG.into());
     }
     let operations = arguments.pointer::<SemaphoreOperation>(1).read_array(current.space(), count)?;

@@ -1,7 +1,7 @@
 //! `shmctl(2)`.
 
 use usk_abi::Errno;
-use usk_abi::ipc::{SHMALL, SHMMAX, SHMMNI, ShmInfo, ShmInfo64, ShmidDs, command};
+use usk_abi::ipc::{ShmInfo, ShmInfo64, ShmidDs, command};
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 
@@ -40,13 +40,14 @@ fn sys_shmctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             segments.set_locked(id, &credentials, command == command::SHM_LOCK)?;
         }
         command::IPC_INFO => {
-            let shmmni = SHMMNI as u64;
+            let limits = &current.task.kernel.ipc.limits;
+            let shmmni = limits.shmmni.get();
             let info = ShmInfo64 {
-                shmmax: SHMMAX,
+                shmmax: limits.shmmax.get(),
                 shmmin: 1,
                 shmmni,
                 shmseg: shmmni,
-                shmall: SHMALL,
+                shmall: limits.shmall.get(),
                 ..ShmInfo64::default()
             };
             arguments.pointer(2).write(current.space(), &info)?;

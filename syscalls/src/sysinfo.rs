@@ -36,7 +36,7 @@ struct SystemInformation {
 fn sys_sysinfo(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let kernel = &current.task.kernel;
     let processes = u16::try_from(kernel.tasks.lock().thread_count()).unwrap_or(u16::MAX);
-    let total = kernel.limits.memory;
+    let total = kernel.limits.total_memory();
     let information = SystemInformation {
         uptime_seconds: host::clock_ns(Clock::Boottime) / 1_000_000_000,
         loads: [0; 3],

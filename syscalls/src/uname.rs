@@ -1,6 +1,9 @@
 //! `uname(2)`, `sethostname(2)`, `setdomainname(2)`.
 
+use std::sync::atomic::Ordering;
+
 use usk_abi::Errno;
+use usk_abi::personality::{PER_LINUX32, PER_MASK};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::{RELEASE, SysResult, VERSION};
 
@@ -19,8 +22,10 @@ const CAP_SYS_ADMIN: u32 = 21;
 
 fn sys_uname(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let names = current.task.kernel.uts.lock().clone();
+    let domain = current.task.personality.load(Ordering::Relaxed) & PER_MASK;
+    let machine: &[u8] = if domain == PER_LINUX32 { b"i686" } else { b"x86_64" };
     let fields: [&[u8]; 6] =
-        [b"Linux", &names.host, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &names.domain];
+        [b"Linux", &names.host, RELEASE.as_bytes(), VERSION.as_bytes(), machine, &names.domain];
     let mut bytes = [0u8; FIELD * 6];
     for (place, field) in bytes.chunks_exact_mut(FIELD).zip(fields) {
         let length = field.len().min(NAME_LENGTH);

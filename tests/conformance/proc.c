@@ -1,6 +1,8 @@
 /* proc(5) */
 #include "case.h"
 #include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <sys/statfs.h>
 
 /* The value behind `key` at a line's start in `text`; "" if there is none. */
@@ -104,6 +106,25 @@ CASE(proc_stat_has_52_fields_in_order) {
     for (const char *word = text + used; *word; word += strcspn(word, " \n"), word += strspn(word, " \n"))
         fields++;
     EXPECT_EQ(fields, 52);
+}
+
+CASE(proc_stat_shows_nice_value_and_policy) {
+    struct sched_param none = {0};
+    OK(sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none));
+    OK(setpriority(PRIO_PROCESS, 0, 5));
+    const char *text = strrchr(file_content("/proc/self/stat"), ')') + 2;
+    long long value = 0;
+    for (int field = 3; field <= 41; field++) {
+        if (field > 3)
+            value = atoll(text);
+        if (field == 18)
+            EXPECT_EQ(value, 25);
+        if (field == 19)
+            EXPECT_EQ(value, 5);
+        if (field == 41)
+            EXPECT_EQ(value, SCHED_BATCH);
+        text += strcspn(text, " ") + 1;
+    }
 }
 
 CASE(proc_stat_of_init_shows_a_live_process) {
@@ -400,6 +421,14 @@ CASE(proc_random_uuid_differs_each_time) {
 CASE(proc_filesystems_lists_what_there_is) {
     const char *text = file_content("/proc/filesystems");
     EXPECT(strstr(text, "nodev\tproc\n") && strstr(text, "nodev\ttmpfs\n"));
+}
+
+CASE(proc_files_can_be_cut_off_but_not_given_away) {
+    int fd = OK(open("/proc/self/comm", O_WRONLY | O_TRUNC));
+    OK(write(fd, "cut", 3));
+    EXPECT_EQ(ftruncate(fd, 0), 0);
+    EXPECT_ERRNO(fchmod(fd, 0600), EPERM);
+    OK(close(fd));
 }
 
 CASE(proc_cgroup_and_oom_score_exist) {

@@ -36,6 +36,16 @@ CASE(seccomp_filter_sees_a_call_that_has_been_made_often) {
     EXPECT_ERRNO(syscall(SYS_getppid), EXDEV);
 }
 
+CASE(seccomp_filter_on_top_of_one_that_allows_a_call_sees_it) {
+    OK(filter(SYS_mkdir, SECCOMP_RET_ERRNO | EXDEV, 0));
+    for (int round = 0; round < 100; round++)
+        EXPECT_EQ(syscall(SYS_getppid), getppid());
+    EXPECT_ERRNO(syscall(SYS_mkdir, "x", 0700), EXDEV);
+    OK(filter(SYS_getppid, SECCOMP_RET_ERRNO | EXDEV, 0));
+    EXPECT_ERRNO(syscall(SYS_getppid), EXDEV);
+    EXPECT_EQ(syscall(SYS_getpid), getpid());
+}
+
 static void *ask_until_it_fails(void *unused) {
     (void)unused;
     while (syscall(SYS_getppid) != -1)

@@ -1,5 +1,6 @@
 /* uname(2), sysinfo(2), getrandom(2), sethostname(2) */
 #include "case.h"
+#include <sys/personality.h>
 #include <sys/random.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
@@ -13,6 +14,16 @@ CASE(uname_describes_linux_on_x86_64) {
     EXPECT_EQ(sscanf(name.release, "%d.%d", &major, &minor), 2);
     EXPECT(major >= 5);
     EXPECT_ERRNO(syscall(SYS_uname, bad_page()), EFAULT);
+}
+
+CASE(uname_names_a_32_bit_machine_to_who_wants_one) {
+    struct utsname name;
+    OK(personality(PER_LINUX32));
+    OK(uname(&name));
+    EXPECT_STR(name.machine, "i686");
+    OK(personality(PER_LINUX));
+    OK(uname(&name));
+    EXPECT_STR(name.machine, "x86_64");
 }
 
 CASE(uname_agrees_with_proc) {

@@ -17,5 +17,7 @@ mod limits;
 mod podman;
 mod process;
 mod runtime;
+mod seccomp;
 mod start_up;
 mod sudden_death;
+mod users;

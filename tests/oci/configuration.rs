@@ -59,10 +59,10 @@ fn full() -> Value {
         ],
         "hooks": { "prestart": hook, "createRuntime": hook, "createContainer": hook, "poststart": hook, "poststop": hook },
         "linux": {
-            "namespaces": [{ "type": "network", "path": "/proc/self/ns/net" }, { "type": "pid" }],
-            "uidMappings": [{ "containerID": 0, "hostID": 0, "size": 1 }],
+            "namespaces": [{ "type": "network", "path": "/proc/self/ns/net" }, { "type": "pid" }, { "type": "uts" }, { "type": "ipc" }, { "type": "user" }],
+            "uidMappings": [{ "containerID": 0, "hostID": 5, "size": 1 }], "gidMappings": [{ "containerID": 0, "hostID": 5, "size": 1 }],
             "devices": [{ "path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 438, "uid": 0, "gid": 0 }],
-            "cgroupsPath": "/a/b", "sysctl": { "kernel.domainname": "x" },
+            "cgroupsPath": "/a/b", "sysctl": { "kernel.domainname": "x", "kernel.sem": "1 2 3 4" },
             "resources": {
                 "memory": { "limit": 1, "swap": 2, "reservation": 3 }, "cpu": { "shares": 1, "quota": 2, "cpus": "0" },
                 "pids": { "limit": 4 }, "hugepageLimits": [{ "pageSize": "2MB", "limit": 5 }],
@@ -70,8 +70,12 @@ fn full() -> Value {
                 "unified": { "memory.high": "1" }
             },
             "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"], "rootfsPropagation": "slave",
-            "seccomp": { "defaultAction": "SCMP_ACT_ALLOW" }, "mountLabel": "z",
-            "personality": { "domain": "LINUX" }, "intelRdt": { "closID": "x" }
+            "seccomp": {
+                "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": ["SCMP_ARCH_X86_64"], "flags": [],
+                "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5,
+                    "args": [{ "index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ" }] }]
+            }, "mountLabel": "z",
+            "personality": { "domain": "LINUX" }, "timeOffsets": { "monotonic": { "secs": 0, "nanosecs": 0 } }, "intelRdt": { "closID": "x" }
         }
     })
 }

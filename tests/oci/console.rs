@@ -10,7 +10,7 @@ use serde_json::json;
 use usk_platform::host::receive_packet;
 
 use crate::bundle::Bundle;
-use crate::runtime::{Runtime, new_id};
+use crate::runtime::{Runtime, new_id, wait_until};
 
 /// The engine's end of a terminal.
 struct Master {
@@ -107,6 +107,37 @@ fn a_process_that_joins_has_a_terminal_of_its_own() {
     master.expect("ready");
     master.write("\x03");
     master.expect("interrupted");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn terminals_of_processes_that_join_have_names_of_their_own() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let listener = UnixListener::bind(bundle.file("console")).expect("a socket");
+    let join = |user: &str| {
+        let arguments =
+            ["exec", "-t", "-d", "--user", user, "--console-socket", "console", &id, "/bin/busybox", "sh"];
+        let outcome = usk.background(&bundle, &arguments);
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        Master::receive(&listener)
+    };
+    let (mut first, mut second) = (join("0:0"), join("1000:5"));
+    first.write("tty\n");
+    first.expect("/dev/pts/0");
+    second.write(
+        "tty; stat -c '%u %g %a %t' /dev/pts/1; echo writ''ten > /dev/pts/1; ls /dev/pts | head -n1\n",
+    );
+    for text in ["/dev/pts/1", "1000 5 620 88", "written", "0"] {
+        second.expect(text);
+    }
+    // The name is free again once nobody has the terminal open.
+    first.write("exit\n");
+    wait_until("the first is gone", || !usk.must(&bundle, &["exec", &id, "ls", "/dev/pts"]).contains('0'));
+    let mut third = join("0:0");
+    third.write("tty\n");
+    third.expect("/dev/pts/0");
     usk.must(&bundle, &["delete", "--force", &id]);
 }
 

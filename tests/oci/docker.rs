@@ -2,6 +2,7 @@
 //! afterwards. A Docker that is there already is not touched.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 
@@ -27,6 +28,23 @@ struct Done {
 
 impl Docker {
     fn start() -> Docker {
+        Docker::start_by(&mut Command::new("/usr/sbin/dockerd"), &[])
+    }
+
+    /// With users of containers that are others on the host, which ranges of nobody's say. The ranges are files of the
+    /// test's own, seen by this daemon only.
+    fn start_with_mapped_users(first: u32) -> Docker {
+        let ranges = tempfile::NamedTempFile::new().expect("a file can be made");
+        fs::write(&ranges, format!("nobody:{first}:65536\nnogroup:{first}:65536\n"))
+            .expect("it can be written");
+        let script = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && shift && \
+                      exec /usr/sbin/dockerd \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(ranges.path());
+        Docker::start_by(&mut command, &["--userns-remap", "nobody:nogroup"])
+    }
+
+    fn start_by(command: &mut Command, further: &[&str]) -> Docker {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let path = |name: &str| directory.path().join(name);
         let runtimes = json!({
@@ -36,7 +54,7 @@ impl Docker {
         });
         fs::write(path("daemon.json"), runtimes.to_string()).expect("a file can be written");
         let log = File::create(path("log")).expect("a file can be made");
-        let daemon = Command::new("/usr/sbin/dockerd")
+        let daemon = command
             .arg("--config-file")
             .arg(path("daemon.json"))
             .arg("--host")
@@ -48,6 +66,7 @@ impl Docker {
             .arg("--pidfile")
             .arg(path("pid"))
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .args(further)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor can be duplicated"))
             .stderr(log)
@@ -128,9 +147,14 @@ const CHECKS: &[(&str, fn(&Docker))] = &[
     ("top, stats, diff and update tell and do", tell),
     ("volumes, mounts and temporary file systems show", volumes),
     ("a read-only root, another user and fewer capabilities hold", restrictions),
+    ("profiles for system calls are kept, Docker's own and others", profiles),
     ("names and the environment are passed on", names),
     ("a command that cannot be run has the status that people know", missing),
     ("limits are kept", limits),
+    ("who uses too much memory is ended, and known for it", out_of_memory),
+    ("what is used is told", usage),
+    ("attach brings in and out what it should", attach),
+    ("a file of services is brought up and down", compose),
     ("health is checked", health),
     ("what fails is restarted", restart),
     ("an init of Docker's own is process 1", init),
@@ -154,6 +178,27 @@ fn docker_runs_containers_on_usk_in_the_ordinary_ways() {
     assert_eq!(left, "", "containers are left");
     let states = docker.directory.path().join("exec/runtime-runc/moby");
     assert_eq!(fs::read_dir(states).expect("the runtime was used").count(), 0);
+}
+
+#[test]
+fn docker_with_mapped_users_runs_containers_on_usk() {
+    const FIRST: u32 = 400_000;
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let docker = Docker::start_with_mapped_users(FIRST);
+    // Where others than root can reach it.
+    fs::set_permissions(docker.directory.path(), fs::Permissions::from_mode(0o711)).expect("they can be set");
+    let shared = docker.directory.path().join("shared");
+    fs::create_dir(&shared).expect("a directory can be made");
+    chown(&shared, Some(FIRST), Some(FIRST)).expect("it can be given away");
+    let script = "head -c 33 /proc/self/uid_map; stat -c ' %u' /bin/busybox; touch /shared/file; chown 7 /shared/file; \
+                  touch /new && stat -c %u /new; grep Seccomp: /proc/self/status";
+    let done = docker.usk(&["-v", &format!("{}:/shared", shared.display()), "box", "sh", "-c", script]);
+    assert_eq!(done.output, "         0     400000      65536\n 0\n0\nSeccomp:\t2\n", "{done:?}");
+    assert_eq!(fs::metadata(shared.join("file")).expect("a file").uid(), FIRST + 7);
+    let container = docker.background(&["box", "sleep", "1000"]);
+    let joined = docker.must(&["exec", "-u", "1000", &container, "sh", "-c", "id -u; stat -c %u /"]);
+    assert_eq!(joined, "1000\n0");
+    docker.must(&["rm", "-f", &container]);
 }
 
 fn streams(docker: &Docker) {
@@ -283,6 +328,26 @@ fn restrictions(docker: &Docker) {
         "/proc/self/status",
     ]);
     assert_eq!(done.output, "NoNewPrivs:\t1\n");
+    let done =
+        docker.usk(&["--device", "/dev/zero:/dev/nought", "box", "stat", "-c", "%t:%T", "/dev/nought"]);
+    assert_eq!(done.output, "1:5\n", "{done:?}");
+    let done = docker.usk(&["--sysctl", "kernel.shmmax=4096", "box", "cat", "/proc/sys/kernel/shmmax"]);
+    assert_eq!(done.output, "4096\n", "{done:?}");
+}
+
+fn profiles(docker: &Docker) {
+    let done = docker.usk(&["box", "sh", "-c", "grep Seccomp: /proc/self/status; mount -t tmpfs x /tmp"]);
+    assert!(done.output == "Seccomp:\t2\n" && done.status != 0, "{done:?}");
+    let file = docker.directory.path().join("profile.json");
+    let rules = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }]);
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules });
+    fs::write(&file, profile.to_string()).expect("a file can be written");
+    let option = format!("seccomp={}", file.display());
+    let done = docker.usk(&["--security-opt", &option, "box", "mkdir", "/x"]);
+    assert!(done.status == 1 && done.error.contains("Operation not permitted"), "{done:?}");
+    let done =
+        docker.usk(&["--security-opt", "seccomp=unconfined", "box", "grep", "Seccomp:", "/proc/self/status"]);
+    assert_eq!(done.output, "Seccomp:\t0\n", "{done:?}");
 }
 
 fn names(docker: &Docker) {
@@ -317,6 +382,102 @@ fn limits(docker: &Docker) {
     assert_ne!(docker.usk(&["--pids-limit", "5", "box", "sh", "-c", script]).output, "survived\n");
 }
 
+fn out_of_memory(docker: &Docker) {
+    // dd touches a buffer of this size.
+    let run = ["-m", "64m", "--memory-swap", "64m", "box"];
+    let greedy = ["dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"];
+    let container = docker.background(&[&run[..], &greedy].concat());
+    assert_eq!(docker.must(&["wait", &container]), "137");
+    wait_until("it is known", || docker.inspect(&container, "{{.State.OOMKilled}}") == "true");
+    docker.must(&["rm", &container]);
+    // Another process than the container's first: the others go on.
+    let script = format!("{}; echo $?; echo alive", greedy.join(" "));
+    let done = docker.usk(&[&run[..], &["sh", "-c", &script]].concat());
+    assert!(done.output.ends_with("137\nalive\n"), "{done:?}");
+}
+
+fn usage(docker: &Docker) {
+    let script =
+        "dd if=/dev/zero of=/tmp/busy bs=1M count=1 2>/dev/null; exec dd if=/dev/zero of=/dev/null bs=100M";
+    let container = docker.background(&["-m", "256m", "--cpus", "0.5", "box", "sh", "-c", script]);
+    let figures = || {
+        let form = "{{.CPUPerc}} {{.MemUsage}} {{.PIDs}}";
+        docker.must(&["stats", "--no-stream", "--format", form, &container])
+    };
+    // Half a processor, and 100 MiB of 256.
+    let number =
+        |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<f64>().unwrap_or(0.0);
+    wait_until("the figures are those of the command", || {
+        let figures = figures();
+        let words: Vec<&str> = figures.split(' ').collect();
+        let [processor, memory, "/", "256MiB", tasks] = words[..] else { panic!("{figures}") };
+        assert!(number(processor) < 100.0 && number(memory) < 256.0, "{figures}");
+        number(processor) > 10.0 && memory.ends_with("MiB") && number(memory) > 100.0 && number(tasks) > 1.0
+    });
+    docker.must(&["rm", "-f", &container]);
+}
+
+fn attach(docker: &Docker) {
+    let script = "while read line; do echo \"got $line\"; test \"$line\" = end && exit 6; done";
+    let container = docker.background(&["-i", "box", "sh", "-c", script]);
+    let mut child = docker.command(&["attach", &container]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("docker runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    std::io::Write::write_all(&mut input, b"one\n").expect("it reads");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut output, &mut line).expect("it writes");
+    assert_eq!(line, "got one\n");
+    std::io::Write::write_all(&mut input, b"end\n").expect("it reads");
+    assert_eq!(child.wait().expect("it ends with the container").code(), Some(6));
+    docker.must(&["rm", &container]);
+    // What ends the client is passed on to the container.
+    let script = "trap 'exit 3' TERM; while :; do echo tick; sleep 0.1; done";
+    let container = docker.background(&["box", "sh", "-c", script]);
+    let child = docker.command(&["attach", "--no-stdin", &container]).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("docker runs");
+    // Once it shows something it has attached.
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    std::io::BufRead::read_line(&mut output, &mut String::new()).expect("it writes");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a small number"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is there");
+    assert_eq!(docker.must(&["wait", &container]), "3");
+    drop(output);
+    child.wait().expect("it ends with the container");
+    docker.must(&["rm", &container]);
+}
+
+fn compose(docker: &Docker) {
+    let directory = docker.directory.path().join("services");
+    fs::create_dir(&directory).expect("a directory can be made");
+    let services = "services:\n  first:\n    image: box\n    runtime: usk\n    network_mode: none\n    hostname: one\n    \
+                    command: sh -c 'hostname > /shared/name; sleep 1000'\n    volumes: ['shared:/shared']\n  second:\n    \
+                    image: box\n    runtime: usk\n    network_mode: none\n    depends_on: [first]\n    command: sh -c \
+                    'while ! cat /shared/name; do sleep 0.1; done 2>/dev/null; sleep 1000'\n    volumes: \
+                    ['shared:/shared:ro']\nvolumes:\n  shared:\n";
+    fs::write(directory.join("docker-compose.yml"), services).expect("a file can be written");
+    let compose = |arguments: &[&str]| {
+        let mut command = Command::new("/usr/bin/docker-compose");
+        let socket = format!("unix://{}", docker.directory.path().join("socket").display());
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("DOCKER_HOST", socket)
+            .env("COMPOSE_PROJECT_NAME", "p");
+        let output = command.args(arguments).current_dir(&directory).stdin(Stdio::null()).output();
+        let output = output.expect("docker-compose is not installed: run tests/install-packages");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text}");
+        text
+    };
+    compose(&["up", "-d"]);
+    wait_until("the second has read what the first wrote", || {
+        compose(&["logs", "--no-color", "second"]).lines().any(|line| line.ends_with("| one"))
+    });
+    assert!(compose(&["exec", "-T", "second", "cat", "/proc/version"]).contains("usk"));
+    compose(&["down", "--volumes", "--timeout", "0"]);
+}
+
 fn health(docker: &Docker) {
     let container =
         docker.background(&["--health-cmd", "true", "--health-interval", "200ms", "box", "sleep", "1000"]);
@@ -338,7 +499,6 @@ fn init(docker: &Docker) {
 }
 
 fn terminal(docker: &Docker) {
-    // script(1) is the caller's terminal.
     let socket = docker.directory.path().join("socket");
     // Docker tells the size when the container runs already.
     let inside = "test -t 0 && echo a term''inal; for i in \\$(seq 300); do stty size 2>&1 | grep '33 44' && break; sleep 0.1; done";
@@ -346,9 +506,20 @@ fn terminal(docker: &Docker) {
         "stty rows 33 cols 44; exec /usr/bin/docker --host unix://{} run --rm -it --runtime usk --network none box sh -c \"{inside}\"",
         socket.display()
     );
-    let output = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output();
-    let output = String::from_utf8_lossy(&output.expect("script runs").stdout).into_owned();
+    let output = at_a_terminal(&command);
     assert!(output.contains("a terminal") && output.contains("33 44"), "{output}");
+    let container = docker.background(&["box", "sleep", "1000"]);
+    let command = format!("exec /usr/bin/docker --host unix://{} exec -it {container} tty", socket.display());
+    let shown = at_a_terminal(&command);
+    assert!(shown.contains("/dev/pts/0\r\n"), "{shown:?}");
+    docker.must(&["rm", "-f", &container]);
+}
+
+/// What a command of a shell shows at a terminal of its own.
+fn at_a_terminal(command: &str) -> String {
+    // script(1) is the caller's terminal.
+    let output = Command::new("script").args(["-qec", command, "/dev/null"]).stdin(Stdio::null()).output();
+    String::from_utf8_lossy(&output.expect("script runs").stdout).into_owned()
 }
 
 fn many(docker: &Docker) {

@@ -106,3 +106,40 @@ fn what_cannot_be_mounted_is_named() {
         assert!(outcome.error.contains(field), "{field}: {outcome:?}");
     }
 }
+
+#[test]
+fn devices_that_the_kernel_has_are_where_they_shall_be() {
+    let bundle = Bundle::with(|spec| {
+        spec["linux"]["devices"] = json!([
+            { "path": "/dev/inner/nothing", "type": "c", "major": 1, "minor": 3, "fileMode": 0o20640, "uid": 5, "gid": 6 },
+            { "path": "/dev/zero", "type": "u", "major": 1, "minor": 5, "fileMode": 0o600 },
+            { "path": "/dev/tube", "type": "p", "fileMode": 0o622 },
+        ]);
+        let script = "stat -c '%F %t:%T %a %u %g' /dev/inner/nothing /dev/zero /dev/tube; head -c 3 /dev/zero | wc -c; \
+                      echo x > /dev/inner/nothing && cat /dev/inner/nothing; echo through > /dev/tube & cat /dev/tube";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    let expected = "character special file 1:3 640 5 6\ncharacter special file 1:5 600 0 0\n\
+                    fifo 0:0 622 0 0\n3\nthrough\n";
+    let outcome = run(&bundle);
+    assert_eq!(outcome.output, expected, "{outcome:?}");
+}
+
+#[test]
+fn devices_of_the_host_are_refused() {
+    for (device, problem) in [
+        (
+            json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }),
+            "linux.devices: /dev/fuse: ",
+        ),
+        (json!({ "path": "/dev/vda", "type": "b", "major": 254, "minor": 0 }), "linux.devices[0]: type: "),
+        (json!({ "path": "/etc/null", "type": "c", "major": 1, "minor": 3 }), "linux.devices[0]: path: "),
+        (json!({ "path": "/dev/../etc/x", "type": "c", "major": 1, "minor": 3 }), "linux.devices[0]: path: "),
+        (json!({ "path": "/dev/x", "type": "c", "major": -1, "minor": 3 }), "linux.devices[0]: major: "),
+    ] {
+        let bundle = Bundle::with(|spec| spec["linux"]["devices"] = json!([device]));
+        let outcome = run(&bundle);
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.error.contains(problem), "{problem}: {outcome:?}");
+    }
+}

@@ -189,11 +189,11 @@ fn an_ordinary_user_runs_a_bundle_that_spec_begins() {
     let path = bundle.file("config.json");
     let mut spec: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(&path).expect("it is written")).expect("JSON");
-    let script = "id -u; hostname; echo written > /tmp/file; exit 3";
+    let script = "id -u; hostname; echo written > /tmp/file && stat -c %u /tmp/file; exit 3";
     spec["process"]["args"] = serde_json::json!(["sh", "-c", script]);
     spec["process"]["terminal"] = serde_json::json!(false);
     spec["root"]["readonly"] = serde_json::json!(false);
     fs::write(&path, spec.to_string()).expect("a file can be written");
-    assert_eq!(run(&["run", &new_id()]), (Some(3), "65534\nusk\n".into()));
+    assert_eq!(run(&["run", &new_id()]), (Some(3), "0\nusk\n0\n".into()));
     assert_eq!(fs::read_to_string(bundle.rootfs().join("tmp/file")).expect("a file"), "written\n");
 }

@@ -36,9 +36,23 @@ fn limits_are_those_of_the_cgroup_and_shown_inside() {
     assert!(inside.contains("102400 kB"), "{inside}");
     usk.must(&bundle, &["update", "--memory", "209715200", "--memory-swap", "-1", &id]);
     assert_eq!(either(&id, "memory.limit_in_bytes", "memory.max"), "209715200");
+    // The sandbox hears of it by the way, before whatever is run next.
+    let inside = |file: &str| usk.must(&bundle, &["exec", &id, "head", "-n1", file]);
+    assert!(inside("/proc/meminfo").contains("204800 kB"));
     fs::write(bundle.file("resources"), r#"{"memory":{"limit":157286400}}"#).expect("a file can be written");
     usk.must(&bundle, &["update", "--resources", "resources", &id]);
     assert_eq!(either(&id, "memory.limit_in_bytes", "memory.max"), "157286400");
+    assert!(inside("/proc/meminfo").contains("153600 kB"));
+    usk.must(&bundle, &["update", "--memory", "-1", "--pids-limit", "3", &id]);
+    assert!(!inside("/proc/meminfo").contains("153600 kB"));
+    let fork = |seconds: &str| {
+        usk.verb(&bundle, &["exec", &id, "sh", "-c", &format!("sleep {seconds} & wait; true")])
+    };
+    assert_eq!(fork("0").status, 0);
+    usk.must(&bundle, &["update", "--pids-limit", "2", &id]);
+    assert_ne!(fork("0").status, 0);
+    usk.must(&bundle, &["update", "--pids-limit", "-1", &id]);
+    assert_eq!(fork("0").status, 0);
     usk.must(&bundle, &["delete", "--force", &id]);
 }
 
@@ -89,4 +103,32 @@ fn a_paused_container_uses_no_time_and_goes_on_where_it_was() {
     usk.must(&bundle, &["kill", &id, "KILL"]);
     usk.wait_for_status(&bundle, &id, "stopped");
     usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn the_containers_cgroup_can_be_looked_at_and_follows_updates() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|spec| {
+        let mount = json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"] });
+        spec["mounts"].as_array_mut().expect("a list").push(mount);
+        spec["linux"]["resources"]["memory"] = json!({ "limit": 104_857_600 });
+        spec["linux"]["resources"]["cpu"] = json!({ "quota": 50_000 });
+        spec["linux"]["resources"]["pids"] = json!({ "limit": 50 });
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let inside =
+        |script: &str| usk.must(&bundle, &["exec", "--cwd", "/sys/fs/cgroup", &id, "sh", "-c", script]);
+    assert_eq!(
+        inside("cat memory.max pids.max cpu.max pids.current; true"),
+        "104857600\n50\n50000 100000\n3\n"
+    );
+    assert_eq!(
+        inside("head -n1 cgroup.procs; echo 1 2>/dev/null > pids.max || echo refused"),
+        "1\nrefused\n"
+    );
+    assert!(inside("grep ' /sys/fs/cgroup ' /proc/mounts").contains(" cgroup2 ro"));
+    usk.must(&bundle, &["update", "--memory", "209715200", "--memory-swap", "-1", "--cpu-quota", "-1", &id]);
+    assert_eq!(inside("cat memory.max cpu.max"), "209715200\nmax 100000\n");
+    usk.must(&bundle, &["delete", "--force", &id]);
 }

@@ -85,6 +85,25 @@ fn podman_runs_containers_on_usk() {
 }
 
 #[test]
+fn users_can_be_others_on_the_host() {
+    let podman = Podman::new();
+    // Where others than root can reach it.
+    fs::set_permissions(podman.directory.path(), fs::Permissions::from_mode(0o755)).expect("they can be set");
+    const ROOT: u32 = 300_000;
+    let shared = podman.directory.path().join("shared");
+    fs::create_dir(&shared).expect("a directory can be made");
+    chown(&shared, Some(ROOT), Some(ROOT)).expect("it can be given away");
+    let volume = format!("{}:/shared", shared.display());
+    let map = format!("0:{ROOT}:5000");
+    let script = "head -c 33 /proc/self/uid_map; stat -c ' %u' /bin/busybox; touch /shared/file && stat -c %u /shared/file";
+    let run = ["run", "--rm", "--network", "none", "--uidmap", &map, "--gidmap", &map, "-v", &volume];
+    let output = podman.must(&[&run[..], &["box", "sh", "-c", script]].concat());
+    assert_eq!(output, "         0     300000       5000\n 0\n0");
+    let made = fs::metadata(shared.join("file")).expect("a file");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), ROOT);
+}
+
+#[test]
 fn a_pod_has_two_containers_with_one_name() {
     let podman = Podman::new();
     podman.must(&["pod", "create", "--name", "pod", "--hostname", "together", "--network", "none"]);

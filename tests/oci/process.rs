@@ -102,6 +102,61 @@ fn the_domain_name_can_be_set_as_sysctl() {
 }
 
 #[test]
+fn settings_of_the_kernel_are_the_sandboxs_own() {
+    let output = output_of(|spec| {
+        spec["linux"]["sysctl"] = json!({
+            "kernel.shmmax": "8192", "kernel/sem": "10 20", "kernel.shm_rmid_forced": "1", "net.core.somaxconn": "7", "net.ipv4.ip_forward": "1",
+        });
+        script(
+            spec,
+            "cd /proc/sys; cat kernel/shmmax kernel/sem kernel/shmmni net/core/somaxconn kernel/shm_rmid_forced; echo 5 > kernel/shmmni && \
+             cat kernel/shmmni; echo x > kernel/shmmni 2>/dev/null || echo refused",
+        );
+    });
+    assert_eq!(output, "8192\n10\t20\t500\t32000\n4096\n7\n1\n5\nrefused\n");
+    for (name, value) in [("kernel.panic", "1"), ("kernel.msgmni", "100000"), ("kernel.hostname", "x")] {
+        let bundle = Bundle::with(|spec| spec["linux"]["sysctl"] = json!({ name: value }));
+        let outcome = Runtime::usk().verb(&bundle, &["run", &new_id()]);
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.error.contains("linux.sysctl: ") && outcome.error.contains(name), "{outcome:?}");
+    }
+}
+
+#[test]
+fn priorities_and_personality_are_the_configurations() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|spec| {
+        spec["process"]["scheduler"] =
+            json!({ "policy": "SCHED_BATCH", "nice": 7, "flags": ["SCHED_FLAG_RESET_ON_FORK"] });
+        spec["process"]["ioPriority"] = json!({ "class": "IOPRIO_CLASS_BE", "priority": 3 });
+        spec["linux"]["personality"] = json!({ "domain": "LINUX32" });
+        // The line of stat has the nice value as its 19th, the policy as its 41st field.
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let stat = usk.must(&bundle, &["exec", &id, "cat", "/proc/1/stat"]);
+    let field = |number: usize| stat.split(' ').nth(number - 1).expect("a field").to_owned();
+    assert_eq!((field(19), field(41)), ("7".into(), "3".into()), "{stat}");
+    let inside = "/bin/busybox uname -m; /bin/busybox ionice -p 1";
+    assert_eq!(usk.must(&bundle, &["exec", &id, "sh", "-c", inside]), "i686\nbest-effort: prio 3\n");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn priorities_that_cannot_be_are_named() {
+    for (field, value) in [
+        ("scheduler", json!({ "policy": "SCHED_FIFO", "priority": 1 })),
+        ("scheduler", json!({ "policy": "SCHED_OTHER", "nice": 20 })),
+        ("scheduler", json!({ "policy": "SCHED_OTHER", "deadline": 20 })),
+        ("ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 8 })),
+    ] {
+        let bundle = Bundle::with(|spec| spec["process"][field] = value.clone());
+        let outcome = Runtime::usk().verb(&bundle, &["run", &new_id()]);
+        assert!(outcome.status == 1 && outcome.error.contains(&format!("process.{field}.")), "{outcome:?}");
+    }
+}
+
+#[test]
 fn the_command_is_process_1_and_adopts_orphans() {
     // The inner shell ends at once, and leaves its child to whoever is process 1.
     let orphan =
@@ -125,4 +180,16 @@ fn signals_that_process_1_does_not_handle_do_not_reach_it_from_inside() {
     usk.must(&bundle, &["kill", &id, "KILL"]);
     usk.wait_for_status(&bundle, &id, "stopped");
     usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn namespaces_that_cannot_be_joined_are_named() {
+    for kind in ["pid", "mount", "user"] {
+        let path = format!("/proc/self/ns/{}", kind.replace("mount", "mnt"));
+        let bundle =
+            Bundle::with(|spec| spec["linux"]["namespaces"] = json!([{ "type": kind, "path": path }]));
+        let outcome = Runtime::usk().verb(&bundle, &["run", &new_id()]);
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.error.contains("linux.namespaces[0].path: "), "{outcome:?}");
+    }
 }

@@ -42,17 +42,31 @@ impl Namespaces {
     }
 }
 
-/// One user and one group of a user namespace, and what they are outside.
+/// Ids in a row of a user namespace, and what they are outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// The first inside.
+    pub inner: u32,
+    /// The first in the caller's user namespace.
+    pub outer: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl IdRange {
+    /// A single id.
+    pub const fn one(inner: u32, outer: u32) -> IdRange {
+        IdRange { inner, outer, count: 1 }
+    }
+}
+
+/// The users and groups of a user namespace, and what they are outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityMap {
-    /// User id inside.
-    pub inner_uid: u32,
-    /// User id in the caller's user namespace.
-    pub outer_uid: u32,
-    /// Group id inside.
-    pub inner_gid: u32,
-    /// Group id in the caller's user namespace.
-    pub outer_gid: u32,
+    /// Users.
+    pub users: Vec<IdRange>,
+    /// Groups.
+    pub groups: Vec<IdRange>,
     /// Whether the namespace's members may change their supplementary groups. An ordinary user has to say no:
     /// groups can also take rights away.
     pub may_set_groups: bool,
@@ -64,8 +78,13 @@ pub fn write_identity_map(pid: i32, map: &IdentityMap) -> Result<(), Errno> {
     if !map.may_set_groups {
         write(pid, "setgroups", "deny")?;
     }
-    write(pid, "gid_map", &format!("{} {} 1", map.inner_gid, map.outer_gid))?;
-    write(pid, "uid_map", &format!("{} {} 1", map.inner_uid, map.outer_uid))
+    write(pid, "gid_map", &lines(&map.groups))?;
+    write(pid, "uid_map", &lines(&map.users))
+}
+
+fn lines(ranges: &[IdRange]) -> String {
+    let line = |range: &IdRange| format!("{} {} {}\n", range.inner, range.outer, range.count);
+    ranges.iter().map(line).collect()
 }
 
 fn write(pid: i32, file: &str, text: &str) -> Result<(), Errno> {

@@ -7,6 +7,7 @@ use slab::Slab;
 use usk_abi::Errno;
 use usk_abi::ipc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IpcPermissions};
 
+use crate::ipc::{Bound, IpcLimits};
 use crate::task::Credentials;
 
 /// Identifiers are an index and, this many times, a sequence number, so that an old one does not name a new object.
@@ -101,13 +102,19 @@ struct Entries<T> {
 /// The objects of one kind.
 pub(super) struct Identifiers<T> {
     entries: Mutex<Entries<T>>,
-    limit: usize,
+    limit: fn(&IpcLimits) -> &Bound,
+    limits: Arc<IpcLimits>,
 }
 
 impl<T: IpcObject> Identifiers<T> {
-    /// An empty table for at most `limit` objects.
-    pub(super) fn new(limit: usize) -> Self {
-        Identifiers { entries: Mutex::new(Entries { slots: Slab::new(), sequence: 0 }), limit }
+    /// An empty table; `limit` is the bound on objects of this kind.
+    pub(super) fn new(limits: Arc<IpcLimits>, limit: fn(&IpcLimits) -> &Bound) -> Self {
+        Identifiers { entries: Mutex::new(Entries { slots: Slab::new(), sequence: 0 }), limit, limits }
+    }
+
+    /// Bounds of the sandbox.
+    pub(super) fn limits(&self) -> &IpcLimits {
+        &self.limits
     }
 
     /// Finds the object of a key, or makes one; returns its identifier. `fits` checks an object that exists, `create` makes
@@ -134,11 +141,12 @@ impl<T: IpcObject> Identifiers<T> {
                 return Err(Errno::ENOENT);
             }
         }
-        if entries.slots.len() >= self.limit {
+        let limit = (self.limit)(&self.limits).count();
+        if entries.slots.len() >= limit {
             // Only now: done each time, it would make filling the table quadratic.
             entries.slots.retain(|_, object| !object.is_gone());
         }
-        if entries.slots.len() >= self.limit {
+        if entries.slots.len() >= limit {
             return Err(Errno::ENOSPC);
         }
         let sequence = entries.sequence;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use usk_abi::ipc::{IpcPermissions, MSGMNB, MSGMNI, MsqidDs};
+use usk_abi::ipc::{IpcPermissions, MsqidDs};
 use usk_abi::{Errno, PollEvents};
 
+use crate::ipc::IpcLimits;
 use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcPerm};
 use crate::task::Credentials;
 use crate::wait::WaitQueue;
@@ -66,12 +67,6 @@ pub enum MessageSelector {
     UpTo(i64),
     /// The one at an index, which is copied and stays (`MSG_COPY`).
     CopyAt(usize),
-}
-
-impl Default for MessageQueues {
-    fn default() -> Self {
-        MessageQueues { table: Identifiers::new(MSGMNI), total: Arc::default() }
-    }
 }
 
 impl IpcObject for MessageQueue {
@@ -177,6 +172,11 @@ fn find(messages: &VecDeque<Message>, selector: MessageSelector) -> Option<usize
 }
 
 impl MessageQueues {
+    /// None yet.
+    pub(super) fn new(limits: Arc<IpcLimits>) -> Self {
+        MessageQueues { table: Identifiers::new(limits, |limits| &limits.msgmni), total: Arc::default() }
+    }
+
     /// The identifier of the queue of a key, which is made if need be. Errors as in `msgget(2)`.
     pub fn get(&self, request: GetRequest<'_>, now: i64) -> Result<i32, Errno> {
         self.table.get(
@@ -190,7 +190,7 @@ impl MessageQueues {
                         perm,
                         messages: VecDeque::new(),
                         bytes: 0,
-                        max_bytes: MSGMNB,
+                        max_bytes: self.table.limits().msgmnb.get(),
                         send_time: 0,
                         receive_time: 0,
                         change_time: now,
@@ -242,7 +242,7 @@ impl MessageQueues {
         {
             let mut state = queue.state.lock();
             state.perm.check_owner(credentials)?;
-            if max_bytes > MSGMNB && !credentials.has_capability(CAP_SYS_RESOURCE) {
+            if max_bytes > self.table.limits().msgmnb.get() && !credentials.has_capability(CAP_SYS_RESOURCE) {
                 return Err(Errno::EPERM);
             }
             state.perm.set(new);

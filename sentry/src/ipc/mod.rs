@@ -4,24 +4,41 @@
 //! stay until they are removed.
 
 mod identifiers;
+mod limits;
 mod messages;
 mod semaphores;
 mod shared_memory;
 
+use std::sync::Arc;
+
 pub use identifiers::{GetRequest, IpcObject, IpcPerm};
+pub use limits::{Bound, IpcLimits};
 pub use messages::{Message, MessageQueue, MessageQueues, MessageSelector};
 pub use semaphores::{SemaphoreSet, SemaphoreSets, SemaphoreWait};
 pub use shared_memory::{Attachment, Segments};
 
 /// Everything of a sandbox.
-#[derive(Default)]
 pub struct Ipc {
+    /// Bounds.
+    pub limits: Arc<IpcLimits>,
     /// Shared memory segments.
     pub segments: Segments,
     /// Semaphore sets.
     pub semaphores: SemaphoreSets,
     /// Message queues.
     pub messages: MessageQueues,
+}
+
+impl Default for Ipc {
+    fn default() -> Self {
+        let limits: Arc<IpcLimits> = Arc::default();
+        Ipc {
+            segments: Segments::new(limits.clone()),
+            semaphores: SemaphoreSets::new(limits.clone()),
+            messages: MessageQueues::new(limits.clone()),
+            limits,
+        }
+    }
 }
 
 #[cfg(test)]

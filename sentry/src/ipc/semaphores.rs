@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use usk_abi::ipc::{
-    IPC_NOWAIT, IpcPermissions, SEM_UNDO, SEMMNI, SEMMSL, SEMVMX, SemaphoreOperation, SemidDs,
-};
+use usk_abi::ipc::{IPC_NOWAIT, IpcPermissions, SEM_UNDO, SEMVMX, SemaphoreOperation, SemidDs};
 use usk_abi::{Errno, PollEvents};
 
+use crate::ipc::IpcLimits;
 use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcPerm};
 use crate::task::Credentials;
 use crate::wait::WaitQueue;
@@ -59,12 +58,6 @@ pub struct SemaphoreWait {
     for_zero: bool,
     /// The operation that would wait says `IPC_NOWAIT`.
     pub no_wait: bool,
-}
-
-impl Default for SemaphoreSets {
-    fn default() -> Self {
-        SemaphoreSets { table: Identifiers::new(SEMMNI), total: Arc::default() }
-    }
 }
 
 impl Drop for SemaphoreSet {
@@ -169,9 +162,16 @@ impl SemaphoreSet {
 }
 
 impl SemaphoreSets {
+    /// None yet.
+    pub(super) fn new(limits: Arc<IpcLimits>) -> Self {
+        SemaphoreSets { table: Identifiers::new(limits, |limits| &limits.semmni), total: Arc::default() }
+    }
+
     /// The identifier of the set of a key, which is made with `count` semaphores if need be. Errors as in `semget(2)`.
     pub fn get(&self, request: GetRequest<'_>, count: i32, now: i64) -> Result<i32, Errno> {
-        let count = usize::try_from(count).ok().filter(|&count| count <= SEMMSL).ok_or(Errno::EINVAL)?;
+        let limits = self.table.limits();
+        let (per_set, most) = (limits.semmsl.count(), limits.semmns.count().min(MAX_SEMAPHORES));
+        let count = usize::try_from(count).ok().filter(|&count| count <= per_set).ok_or(Errno::EINVAL)?;
         let fits = |set: &SemaphoreSet| {
             if set.state.lock().semaphores.len() < count { Err(Errno::EINVAL) } else { Ok(()) }
         };
@@ -180,7 +180,7 @@ impl SemaphoreSets {
                 return Err(Errno::EINVAL);
             }
             let reserved = self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
-                total.checked_add(count).filter(|&total| total <= MAX_SEMAPHORES)
+                total.checked_add(count).filter(|&total| total <= most)
             });
             reserved.map_err(|_| Errno::ENOSPC)?;
             Ok(SemaphoreSet {

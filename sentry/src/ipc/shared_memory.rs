@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use usk_abi::Errno;
-use usk_abi::ipc::{IpcPermissions, SHM_DEST, SHM_LOCKED, SHMMAX, SHMMNI, ShmidDs};
+use usk_abi::ipc::{IpcPermissions, SHM_DEST, SHM_LOCKED, SHMALL, ShmidDs};
 
+use crate::ipc::IpcLimits;
 use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcPerm};
 use crate::mm::{SharedMemory, page_align};
 use crate::task::Credentials;
@@ -27,19 +28,18 @@ struct Segment {
 
 struct State {
     perm: IpcPerm,
-    /// Until the segment is to be removed.
+    /// Until nothing but who is attached shall keep the segment.
     owner: Option<Arc<SharedMemory>>,
+    /// It is to go, and no key finds it any more.
+    is_removed: bool,
     attach_time: i64,
     detach_time: i64,
     change_time: i64,
     last_pid: i32,
 }
 
-impl Default for Segments {
-    fn default() -> Self {
-        Segments { table: Identifiers::new(SHMMNI) }
-    }
-}
+/// Bytes of a page, which `shmall` counts.
+const PAGE_SIZE: u64 = 4096;
 
 impl IpcObject for Segment {
     fn perm(&self) -> IpcPerm {
@@ -52,7 +52,7 @@ impl IpcObject for Segment {
 
     fn has_key(&self, key: i32) -> bool {
         let state = self.state.lock();
-        state.owner.is_some() && state.perm.key == key
+        !state.is_removed && state.perm.key == key
     }
 }
 
@@ -61,7 +61,7 @@ impl Segment {
         let state = self.state.lock();
         let mut perm = state.perm.to_abi();
         let own = u64::from(state.owner.is_some());
-        if own == 0 {
+        if state.is_removed {
             perm.mode |= SHM_DEST;
             perm.key = 0;
         }
@@ -88,13 +88,25 @@ pub struct Attachment {
 }
 
 impl Segments {
+    /// None yet.
+    pub(super) fn new(limits: Arc<IpcLimits>) -> Self {
+        Segments { table: Identifiers::new(limits, |limits| &limits.shmmni) }
+    }
+
     /// The identifier of the segment of a key, which is made if need be. `now` is seconds since 1970. Errors as in
     /// `shmget(2)`.
     pub fn get(&self, request: GetRequest<'_>, size: u64, pid: i32, now: i64) -> Result<i32, Errno> {
         let fits = |segment: &Segment| if segment.size < size { Err(Errno::EINVAL) } else { Ok(()) };
+        let limits = self.table.limits();
+        let most_pages = limits.shmall.get();
+        // The table is locked later. Of two that are made at the same time both may count the other as missing.
+        let used = if most_pages < SHMALL { self.usage().1 } else { 0 };
         self.table.get(request, fits, |perm| {
-            if size == 0 || size > SHMMAX {
+            if size == 0 || size > limits.shmmax.get() {
                 return Err(Errno::EINVAL);
+            }
+            if used.saturating_add(size.div_ceil(PAGE_SIZE)) > most_pages {
+                return Err(Errno::ENOSPC);
             }
             let length = page_align(size).filter(|&length| length <= i64::MAX as u64).ok_or(Errno::ENOMEM)?;
             let memory = SharedMemory::segment(perm.key, length)?;
@@ -105,6 +117,7 @@ impl Segments {
                 state: Mutex::new(State {
                     perm,
                     owner: Some(memory),
+                    is_removed: false,
                     attach_time: 0,
                     detach_time: 0,
                     change_time: now,
@@ -120,7 +133,26 @@ impl Segments {
         segment.perm().check(credentials, wanted)?;
         let memory = segment.memory.upgrade().ok_or(Errno::EIDRM)?;
         let length = page_align(segment.size).ok_or(Errno::EINVAL)?;
+        if self.table.limits().shm_rmid_forced.get() != 0 {
+            // From now on it stays only as long as somebody is attached.
+            let owner = segment.state.lock().owner.take();
+            drop(owner);
+        }
         Ok(Attachment { memory, length })
+    }
+
+    /// A process has ended: where segments shall not outlive their use, those that it made and nobody has attached go
+    /// (`exit_shm`). Segments that were there before `shm_rmid_forced` was set stay until they are attached.
+    pub fn process_exited(&self, pid: i32) {
+        if self.table.limits().shm_rmid_forced.get() == 0 {
+            return;
+        }
+        let made = self.table.all().into_iter().filter(|(_, segment)| segment.creator_pid == pid);
+        for (_, segment) in made {
+            let owner = segment.state.lock().owner.take();
+            drop(owner);
+        }
+        self.table.sweep();
     }
 
     /// Notes who attached or detached `memory` last.
@@ -194,6 +226,7 @@ impl Segments {
         let owner = {
             let mut state = segment.state.lock();
             state.perm.check_owner(credentials)?;
+            state.is_removed = true;
             state.owner.take()
         };
         drop(owner);
@@ -204,7 +237,7 @@ impl Segments {
     /// Count of segments, their pages in all, and the highest index in use.
     pub fn usage(&self) -> (i32, u64, i32) {
         let all = self.table.all();
-        let pages = all.iter().map(|(_, segment)| segment.size.div_ceil(4096)).sum();
+        let pages = all.iter().map(|(_, segment)| segment.size.div_ceil(PAGE_SIZE)).sum();
         (all.len() as i32, pages, self.table.highest_index())
     }
 

@@ -14,7 +14,7 @@ fn operation(number: u16, operation: i16, flags: u16) -> SemaphoreOperation {
 
 #[test]
 fn keys_find_objects_and_modes_guard_them() {
-    let queues = MessageQueues::default();
+    let queues = MessageQueues::new(Arc::default());
     let (one, two) = (Credentials::user(1000, 1000), Credentials::user(1001, 1001));
     assert_eq!(queues.get(request(5, 0o600, &one), 0), Err(Errno::ENOENT));
     let id = queues.get(request(5, IPC_CREAT | 0o600, &one), 0).expect("a queue");
@@ -30,7 +30,7 @@ fn keys_find_objects_and_modes_guard_them() {
 
 #[test]
 fn a_removed_segment_lives_until_the_last_detaches() {
-    let segments = Segments::default();
+    let segments = Segments::new(Arc::default());
     let user = Credentials::user(0, 0);
     assert_eq!(segments.get(request(7, IPC_CREAT, &user), 0, 1, 0), Err(Errno::EINVAL));
     let id = segments.get(request(7, IPC_CREAT | 0o600, &user), 5000, 1, 0).expect("a segment");
@@ -48,7 +48,7 @@ fn a_removed_segment_lives_until_the_last_detaches() {
 
 #[test]
 fn semaphore_operations_are_all_or_nothing_and_undone_at_exit() {
-    let sets = SemaphoreSets::default();
+    let sets = SemaphoreSets::new(Arc::default());
     let user = Credentials::user(0, 0);
     let id = sets.get(request(0, 0o600, &user), 2, 0).expect("a set");
     let perform = |operations: &[SemaphoreOperation]| {
@@ -74,7 +74,7 @@ fn semaphore_operations_are_all_or_nothing_and_undone_at_exit() {
 
 #[test]
 fn semaphores_in_all_are_bounded() {
-    let sets = SemaphoreSets::default();
+    let sets = SemaphoreSets::new(Arc::default());
     let user = Credentials::user(0, 0);
     let ids: Vec<_> = (0..100).map_while(|_| sets.get(request(0, 0o600, &user), 32000, 0).ok()).collect();
     assert_eq!(ids.len(), (1 << 20) / 32000);
@@ -84,7 +84,7 @@ fn semaphores_in_all_are_bounded() {
 
 #[test]
 fn messages_are_received_by_type() {
-    let queues = MessageQueues::default();
+    let queues = MessageQueues::new(Arc::default());
     let user = Credentials::user(0, 0);
     let id = queues.get(request(0, 0o600, &user), 0).expect("a queue");
     let queue = queues.open(id, &user, 0o666).expect("open");
@@ -106,4 +106,44 @@ fn messages_are_received_by_type() {
     assert_eq!(queue.send(&big, 1, 0), Err(Errno::EAGAIN));
     queues.remove(id, &user).expect("removed");
     assert_eq!(take(MessageSelector::Any), Err(Errno::EIDRM));
+}
+
+#[test]
+fn bounds_can_be_changed() {
+    let (limits, user) = (Arc::<IpcLimits>::default(), Credentials::user(0, 0));
+    let segments = Segments::new(limits.clone());
+    limits.shmmax.set(8192);
+    limits.shmall.set(3);
+    let get = |size| segments.get(request(0, IPC_CREAT | 0o600, &user), size, 1, 0);
+    assert_eq!(get(8193), Err(Errno::EINVAL));
+    let first = get(8192).expect("a segment");
+    assert_eq!(get(8192), Err(Errno::ENOSPC));
+    get(4096).expect("a segment of one page");
+    segments.remove(first, &user).expect("removed");
+    get(8192).expect("there is room again");
+    limits.shmmni.set(2);
+    assert_eq!(get(1), Err(Errno::ENOSPC));
+}
+
+#[test]
+fn segments_do_not_outlive_their_use_where_that_is_wanted() {
+    let (limits, user) = (Arc::<IpcLimits>::default(), Credentials::user(0, 0));
+    let segments = Segments::new(limits.clone());
+    let get = |key, flags, pid| segments.get(request(key, flags | 0o600, &user), 100, pid, 0);
+    let kept = get(1, IPC_CREAT, 5).expect("a segment");
+    segments.process_exited(5);
+    assert!(segments.status(kept, &user).is_ok());
+    limits.shm_rmid_forced.set(1);
+    let (unused, used) = (get(2, IPC_CREAT, 6).expect("a segment"), get(3, IPC_CREAT, 6).expect("a segment"));
+    let attachment = segments.attach(used, &user, 0o666).expect("attached");
+    segments.process_exited(6);
+    assert_eq!(segments.status(unused, &user), Err(Errno::EINVAL));
+    // It is not marked as removed: others find it, and may attach it as well.
+    assert_eq!(get(3, 0, 7), Ok(used));
+    assert_eq!(
+        segments.status(used, &user).map(|status| (status.attached, status.perm.mode)),
+        Ok((1, 0o600))
+    );
+    drop(attachment);
+    assert_eq!(get(3, 0, 7), Err(Errno::ENOENT));
 }

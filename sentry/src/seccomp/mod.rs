@@ -2,7 +2,9 @@
 //!
 //! They have nothing to do with the filters that keep a guest in its sandbox, which are the host's. [`Program`] checks and runs
 //! one program; [`Filters`] is what a thread has, each program laid over those before; [`Seccomp`] is a thread's mode.
+//! A container's own profile is one more program, which its processes start with.
 
+mod cache;
 mod program;
 
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use usk_abi::{Errno, Signal};
 
 use crate::signal::force_signal;
 use crate::task::{Current, ExitStatus, SyscallArguments, Task};
+
+use cache::AlwaysAllowed;
 
 pub use program::Program;
 
@@ -32,9 +36,16 @@ const INSTRUCTION_LENGTH: u64 = 2;
 #[derive(Clone, Default)]
 pub struct Filters {
     programs: Vec<Arc<Program>>,
+    always_allowed: AlwaysAllowed,
 }
 
 impl Filters {
+    /// One program.
+    pub fn of(program: Program) -> Arc<Filters> {
+        let always_allowed = AlwaysAllowed::default().and(&program);
+        Arc::new(Filters { programs: vec![Arc::new(program)], always_allowed })
+    }
+
     /// These with another on top. `ENOMEM` if they become too long.
     fn with(&self, program: Arc<Program>) -> Result<Arc<Filters>, Errno> {
         let earlier: usize = self.programs.iter().map(|known| known.length() + FILTER_PENALTY).sum();
@@ -42,8 +53,9 @@ impl Filters {
             return Err(Errno::ENOMEM);
         }
         let mut programs = self.programs.clone();
+        let always_allowed = self.always_allowed.and(&program);
         programs.push(program);
-        Ok(Arc::new(Filters { programs }))
+        Ok(Arc::new(Filters { programs, always_allowed }))
     }
 
     /// True if these are `other` with more on top, or the same: what is on a thread may be replaced by these.
@@ -79,6 +91,17 @@ impl Seccomp {
         self.mode.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing here looks at these calls, because they are allowed whatever their arguments are.
+    pub(crate) fn always_allows(&self, numbers: &[u32]) -> bool {
+        match (self.mode(), &*self.filters.load()) {
+            (SECCOMP_MODE_DISABLED, _) => true,
+            (SECCOMP_MODE_FILTER, Some(filters)) => {
+                numbers.iter().all(|&number| filters.always_allowed.contains(number))
+            }
+            _ => false,
+        }
+    }
+
     /// Count of filters.
     pub fn filter_count(&self) -> usize {
         self.filters.load().as_ref().map_or(0, |filters| filters.programs.len())
@@ -94,7 +117,8 @@ impl Seccomp {
         self.filters.load_full().unwrap_or_default()
     }
 
-    fn set_filters(&self, filters: Arc<Filters>) {
+    /// Lays filters on a thread that has these or none.
+    pub(crate) fn set_filters(&self, filters: Arc<Filters>) {
         self.filters.store(Some(filters));
         self.mode.store(SECCOMP_MODE_FILTER, Ordering::Relaxed);
     }
@@ -170,12 +194,18 @@ pub(crate) fn judge(
         SECCOMP_MODE_STRICT => return kill(current, Signal::SIGKILL, false),
         _ => {}
     }
+    let filters = current.task.seccomp.filters.load();
+    let Some(filters) = filters.as_deref() else { return Verdict::Allow };
     // The kernel's system-call numbers are the lower half of the register.
-    let number = (number as u32).cast_signed();
+    let number = number as u32;
+    if filters.always_allowed.contains(number) {
+        return Verdict::Allow;
+    }
+    let number = number.cast_signed();
     let instruction_pointer = instruction.wrapping_add(INSTRUCTION_LENGTH);
     let architecture = AUDIT_ARCH_X86_64;
     let data = SeccompData { number, architecture, instruction_pointer, arguments: arguments.0 };
-    let returned = current.task.seccomp.current_filters().run(&data);
+    let returned = filters.run(&data);
     let detail = returned & SECCOMP_RET_DATA;
     match returned & SECCOMP_RET_ACTION_FULL {
         SECCOMP_RET_ALLOW | SECCOMP_RET_LOG => Verdict::Allow,

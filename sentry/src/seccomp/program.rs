@@ -1,9 +1,15 @@
 //! One filter: a program for the classic BPF machine, checked before it runs (`bpf_check_classic`, `seccomp_check_filter`).
 
 use usk_abi::Errno;
-use usk_abi::seccomp::{BPF_MAXINSNS, BPF_MEMWORDS, SECCOMP_RET_KILL_THREAD, SeccompData, SockFilter, bpf};
+use usk_abi::seccomp::{
+    AUDIT_ARCH_X86_64, BPF_MAXINSNS, BPF_MEMWORDS, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_THREAD, SeccompData,
+    SockFilter, bpf,
+};
 use zerocopy::IntoBytes;
 
+/// Where the number of the call and the architecture are in what a program reads.
+const NUMBER_OFFSET: u32 = 0;
+const ARCHITECTURE_OFFSET: u32 = 4;
 /// Bytes of what a program reads.
 const DATA_SIZE: u32 = size_of::<SeccompData>() as u32;
 
@@ -79,6 +85,26 @@ impl Program {
             }
         }
         SECCOMP_RET_KILL_THREAD
+    }
+
+    /// True if the program allows this call whatever its arguments are (`seccomp_is_const_allow`). False says nothing.
+    pub(super) fn always_allows(&self, number: u32) -> bool {
+        let mut a = 0u32;
+        let mut at = 0;
+        while let Some(instruction) = self.instructions.get(at) {
+            at += 1;
+            match instruction.code {
+                bpf::LD_W_ABS if instruction.k == NUMBER_OFFSET => a = number,
+                bpf::LD_W_ABS if instruction.k == ARCHITECTURE_OFFSET => a = AUDIT_ARCH_X86_64,
+                bpf::RET_K => return instruction.k == SECCOMP_RET_ALLOW,
+                code if code == bpf::ALU | bpf::AND => a &= instruction.k,
+                code if code & 7 == bpf::JMP && code & bpf::X == 0 => {
+                    at = at.saturating_add(jump(code & 0xf0, a, instruction.k, instruction));
+                }
+                _ => return false,
+            }
+        }
+        false
     }
 }
 
@@ -212,6 +238,25 @@ mod tests {
         let program = program.unwrap();
         assert_eq!(program.run(&call(39)), 5);
         assert_eq!(program.run(&call(1)), 0x70);
+    }
+
+    #[test]
+    fn what_is_always_allowed_does_not_depend_on_arguments() {
+        let program = Program::new(vec![
+            op(bpf::LD_W_ABS, ARCHITECTURE_OFFSET),
+            branch(bpf::JMP | bpf::JEQ, AUDIT_ARCH_X86_64, 1, 0),
+            op(bpf::RET_K, 0),
+            op(bpf::LD_W_ABS, NUMBER_OFFSET),
+            branch(bpf::JMP | bpf::JEQ, 1, 3, 0),
+            branch(bpf::JMP | bpf::JEQ, 2, 0, 3),
+            op(bpf::LD_W_ABS, 16),
+            branch(bpf::JMP | bpf::JEQ, 0, 0, 1),
+            op(bpf::RET_K, SECCOMP_RET_ALLOW),
+            op(bpf::RET_K, 5),
+        ]);
+        let program = program.unwrap();
+        // 1 is allowed, 2 with one argument only, all others never.
+        assert_eq!([1, 2, 3].map(|number| program.always_allows(number)), [true, false, false]);
     }
 
     #[test]

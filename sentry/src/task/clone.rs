@@ -307,7 +307,7 @@ fn insert_process(
 fn check_limits(current: &Current) -> Result<(), Errno> {
     let task = &current.task;
     let table = task.kernel.tasks.lock();
-    if table.thread_count() >= task.kernel.limits.tasks {
+    if table.thread_count() >= task.kernel.limits.most_tasks() {
         task.kernel.note_limit("pids");
         return Err(Errno::EAGAIN);
     }

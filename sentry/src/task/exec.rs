@@ -11,6 +11,7 @@ use crate::SysResult;
 use crate::kernel::{ExitWatch, Kernel};
 use crate::loader::PreparedImage;
 use crate::mm::Mm;
+use crate::seccomp::Filters;
 use crate::signal::SignalActions;
 use crate::task::table::{INIT_PID, Process};
 use crate::task::task::{NewTask, Runner, TaskSignals};
@@ -159,6 +160,16 @@ pub struct MainProcess {
     pub ignored_signals: SignalSet,
     /// `/proc/PID/oom_score_adj`
     pub oom_score_adj: i32,
+    /// What it may call, if somebody says so.
+    pub seccomp: Option<Arc<Filters>>,
+    /// `nice(2)` value.
+    pub nice: i32,
+    /// Policy of `sched_setscheduler(2)`, with `SCHED_RESET_ON_FORK`.
+    pub policy: u32,
+    /// `ioprio_set(2)` value.
+    pub io_priority: u32,
+    /// `personality(2)`.
+    pub personality: u32,
 }
 
 /// Reserves the main process's identifier, which others that start before it must not get.
@@ -188,7 +199,7 @@ pub fn spawn_beside(
 ) -> Result<i32, Errno> {
     let pid = {
         let mut table = kernel.tasks.lock();
-        if table.thread_count() >= kernel.limits.tasks {
+        if table.thread_count() >= kernel.limits.most_tasks() {
             kernel.note_limit("pids");
             return Err(Errno::EAGAIN);
         }
@@ -234,6 +245,13 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     });
     task.mm().enter(&task);
     task.set_command_name(&command_name);
+    if let Some(filters) = main.seccomp {
+        task.seccomp.set_filters(filters);
+    }
+    task.nice.store(main.nice, Ordering::Relaxed);
+    *task.scheduling.lock() = (main.policy, 0);
+    task.io_priority.store(main.io_priority, Ordering::Relaxed);
+    task.personality.store(main.personality, Ordering::Relaxed);
     let mut table = kernel.tasks.lock();
     group.state.lock().threads.push(task.clone());
     table.insert_thread(pid, task.clone());

@@ -106,6 +106,7 @@ fn end_process(
 ) {
     let pid = group.tgid;
     group.timers.clear();
+    kernel.ipc.segments.process_exited(pid);
     kernel.ipc.semaphores.process_exited(pid, host::clock_ns(host::Clock::Realtime) as i64 / 1_000_000_000);
     let usage = group.state.lock().past_usage;
     let Some((process_group, session)) =

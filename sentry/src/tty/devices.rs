@@ -61,7 +61,7 @@ impl Device for TerminalDevice {
                 return Ok(OpenedDevice::Object(terminal.open()?));
             }
             Role::Console => self.terminals.console().ok_or(Errno::ENODEV)?,
-            Role::Slave => self.terminals.pty(opening.minor)?,
+            Role::Slave => self.terminals.numbered(opening.minor)?,
         };
         let object = terminal.clone().open()?;
         if let Some(current) = current {

@@ -7,7 +7,7 @@
 
 use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use usk_abi::fs::{OpenFlags, make_device};
 use usk_abi::tty::{Termios, Termios2, Winsize};
@@ -20,6 +20,7 @@ use crate::task::Current;
 use crate::tty::Terminals;
 use crate::tty::control::{Controlled, End, control};
 use crate::tty::job_control::{self, Jobs, Terminal};
+use crate::tty::pty::PTS_MAJOR;
 use crate::vfs::{FileOps, OpenFile};
 use crate::wait::{Notify, WaitQueue};
 use crate::{Sink, Source, SysResult};
@@ -29,6 +30,13 @@ pub struct HostTerminal {
     file: Arc<HostFile>,
     jobs: Jobs,
     terminals: Arc<Terminals>,
+    /// Its name in `/dev/pts`, and whose it is there.
+    name: OnceLock<Name>,
+}
+
+struct Name {
+    number: u32,
+    owner: (u32, u32),
 }
 
 impl HostTerminal {
@@ -42,7 +50,21 @@ impl HostTerminal {
         if file.status().kind != StreamKind::Terminal {
             return Err(Errno::ENOTTY);
         }
-        Ok(Arc::new(HostTerminal { file, jobs: Jobs::default(), terminals: terminals.clone() }))
+        Ok(Arc::new(HostTerminal {
+            file,
+            jobs: Jobs::default(),
+            terminals: terminals.clone(),
+            name: OnceLock::new(),
+        }))
+    }
+
+    /// Gives it a name in `/dev/pts`, where it belongs to this user and group. Returns the number. `ENOSPC` if there are too
+    /// many.
+    pub fn name(self: &Arc<Self>, owner: (u32, u32)) -> Result<u32, Errno> {
+        let own: Weak<dyn Terminal> = Arc::downgrade(self) as _;
+        let number = self.terminals.number(own)?;
+        let _ = self.name.set(Name { number, owner });
+        Ok(number)
     }
 
     /// An open file of a terminal that no name leads to. `label` is what `/proc/PID/fd/N` shows.
@@ -54,6 +76,14 @@ impl HostTerminal {
     /// Sends a signal that the operator typed, or `SIGWINCH`, to the foreground process group.
     pub fn signal_foreground(&self, signal: Signal) {
         self.terminals.signal_group(self.jobs.foreground(), signal);
+    }
+}
+
+impl Drop for HostTerminal {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.get() {
+            self.terminals.forget(name.number);
+        }
     }
 }
 
@@ -72,7 +102,11 @@ impl Terminal for HostTerminal {
     }
 
     fn device(&self) -> u64 {
-        make_device(5, 1)
+        self.name.get().map_or(make_device(5, 1), |name| make_device(PTS_MAJOR, name.number))
+    }
+
+    fn owner(&self) -> (u32, u32) {
+        self.name.get().map_or((0, 0), |name| name.owner)
     }
 
     fn open(self: Arc<Self>) -> Result<Arc<dyn FileOps>, Errno> {

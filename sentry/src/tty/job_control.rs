@@ -31,6 +31,9 @@ pub trait Terminal: Send + Sync {
     /// Its device number, as in `tty_nr` of `/proc/PID/stat`.
     fn device(&self) -> u64;
 
+    /// User and group to whom its node in `/dev/pts` belongs, if it has one.
+    fn owner(&self) -> (u32, u32);
+
     /// The object of a further open file: what opening `/dev/tty` gives. `EIO` if it has been hung up.
     fn open(self: Arc<Self>) -> Result<Arc<dyn FileOps>, Errno>;
 }

@@ -113,11 +113,6 @@ impl Pty {
         self.number
     }
 
-    /// User and group of whoever made it, to whom the node in `/dev/pts` belongs.
-    pub fn owner(&self) -> (u32, u32) {
-        self.owner
-    }
-
     /// The object of an open file of the slave. `EIO` while it is locked or after the master is closed, `EBUSY` if
     /// another has it for itself.
     pub fn open_slave(self: &Arc<Self>) -> Result<Arc<PtySlave>, Errno> {
@@ -290,7 +285,7 @@ impl Pty {
         state.master_is_gone = true;
         self.stop_read_timer(&mut state);
         drop(state);
-        self.terminals.forget_pty(self.number);
+        self.terminals.forget(self.number);
         self.terminals.hang_up(self);
         self.slave_queue.notify(READABLE | WRITABLE | PollEvents::HUP | PollEvents::ERR);
     }
@@ -329,6 +324,11 @@ impl Terminal for Pty {
 
     fn settings(&self) -> Termios {
         *self.state.lock().discipline.settings()
+    }
+
+    /// Those of whoever made it.
+    fn owner(&self) -> (u32, u32) {
+        self.owner
     }
 
     fn device(&self) -> u64 {

@@ -23,7 +23,8 @@ pub struct Terminals {
     kernel: OnceLock<Weak<Kernel>>,
     /// The controlling terminal of each session that has one.
     controlling: Mutex<HashMap<i32, Arc<dyn Terminal>>>,
-    ptys: Mutex<BTreeMap<u32, Weak<Pty>>>,
+    /// What `/dev/pts` lists: pseudo-terminals, and terminals of the host that have been given a number.
+    numbered: Mutex<BTreeMap<u32, Weak<dyn Terminal>>>,
     console: OnceLock<Arc<dyn Terminal>>,
 }
 
@@ -34,7 +35,7 @@ impl Terminals {
             timers: timers.clone(),
             kernel: OnceLock::new(),
             controlling: Mutex::default(),
-            ptys: Mutex::default(),
+            numbered: Mutex::default(),
             console: OnceLock::new(),
         })
     }
@@ -126,26 +127,44 @@ impl Terminals {
 
     /// A new pseudo-terminal with the lowest free number, which its master end keeps. `ENOSPC` if there are too many.
     pub(super) fn create_pty(self: &Arc<Self>, uid: u32, gid: u32) -> Result<Arc<Pty>, Errno> {
-        let mut ptys = self.ptys.lock();
-        let number = (0..MAX_PTYS).find(|number| !ptys.contains_key(number)).ok_or(Errno::ENOSPC)?;
+        let mut numbered = self.numbered.lock();
+        let number = lowest_free(&numbered)?;
         let pty = Pty::new(number, self, uid, gid);
-        ptys.insert(number, Arc::downgrade(&pty));
+        let terminal: Weak<dyn Terminal> = Arc::downgrade(&pty) as _;
+        numbered.insert(number, terminal);
         Ok(pty)
     }
 
-    /// The master end is closed: the number is free again.
-    pub(super) fn forget_pty(&self, number: u32) {
-        self.ptys.lock().remove(&number);
+    /// Gives a terminal the lowest free number, which is free again once the terminal says so. `ENOSPC` if there are too
+    /// many.
+    pub(super) fn number(&self, terminal: Weak<dyn Terminal>) -> Result<u32, Errno> {
+        let mut numbered = self.numbered.lock();
+        let number = lowest_free(&numbered)?;
+        numbered.insert(number, terminal);
+        Ok(number)
     }
 
-    /// The pseudo-terminal of this number. `EIO` if there is none (its node may have been opened late).
-    pub fn pty(&self, number: u32) -> Result<Arc<Pty>, Errno> {
-        self.ptys.lock().get(&number).and_then(Weak::upgrade).ok_or(Errno::EIO)
+    /// The terminal, or the master end of one, is closed: the number is free again.
+    pub(super) fn forget(&self, number: u32) {
+        self.numbered.lock().remove(&number);
     }
 
-    /// All pseudo-terminals by number: what `/dev/pts` lists.
-    pub fn ptys(&self) -> Vec<(u32, Arc<Pty>)> {
-        let ptys = self.ptys.lock();
-        ptys.iter().filter_map(|(number, pty)| Some((*number, pty.upgrade()?))).collect()
+    /// The terminal of this number. `EIO` if there is none (its node may have been opened late).
+    pub fn numbered(&self, number: u32) -> Result<Arc<dyn Terminal>, Errno> {
+        self.numbered.lock().get(&number).and_then(Weak::upgrade).ok_or(Errno::EIO)
     }
+
+    /// The numbers of all: what `/dev/pts` lists.
+    pub fn numbers(&self) -> Vec<u32> {
+        let numbered = self.numbered.lock();
+        numbered
+            .iter()
+            .filter(|(_, terminal)| terminal.strong_count() > 0)
+            .map(|(number, _)| *number)
+            .collect()
+    }
+}
+
+fn lowest_free(numbered: &BTreeMap<u32, Weak<dyn Terminal>>) -> Result<u32, Errno> {
+    (0..MAX_PTYS).find(|number| !numbered.contains_key(number)).ok_or(Errno::ENOSPC)
 }

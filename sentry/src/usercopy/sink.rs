@@ -32,7 +32,7 @@ enum Populated {
 impl<'a> UserSink<'a> {
     /// The ranges in order, cut off at [`MAX_TRANSFER`](super::MAX_TRANSFER) bytes in all.
     pub(crate) fn new(current: &'a mut Current, ranges: &[IoVec]) -> Self {
-        let populated = match current.task.kernel.limits.memory_is_enforced {
+        let populated = match current.task.kernel.limits.memory().is_some() {
             true => Populated::Limited { written: 0, populated: POPULATED_FROM },
             false => Populated::Unlimited,
         };

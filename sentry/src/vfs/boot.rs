@@ -7,9 +7,24 @@ use usk_abi::Errno;
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::task::Credentials;
 use crate::vfs::{
-    Dentry, FileSystem, FileType, FsContext, MountFlags, MountNamespace, NameContext, Path, SuperBlock,
-    WalkOptions,
+    Dentry, FileSystem, FileType, FsContext, MountFlags, MountNamespace, NameContext, Path, SetAttributes,
+    SuperBlock, WalkOptions,
 };
+
+/// A file that stands for something else.
+#[derive(Clone, Copy, Debug)]
+pub struct SpecialFile {
+    /// A device or a FIFO.
+    pub file_type: FileType,
+    /// The device's number.
+    pub number: u64,
+    /// Permission bits.
+    pub permissions: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
 
 impl MountNamespace {
     /// Mounts a file system at an absolute path. What is missing of the path is created, if the file system there can be
@@ -53,6 +68,22 @@ impl MountNamespace {
         let root: Arc<Dentry> = SuperBlock::mount_root(file_system);
         let flags = MountFlags::READ_ONLY | MountFlags::NO_EXECUTE | MountFlags::NO_SUID;
         self.mount(&at, root, flags, "hidden").map(drop)
+    }
+
+    /// Makes a device file or a FIFO at an absolute path, instead of what is there, with the directories above it.
+    pub fn make_special(self: &Arc<Self>, name: &[u8], special: SpecialFile) -> Result<(), Errno> {
+        let SpecialFile { file_type, number, permissions, uid, gid } = special;
+        self.with_names(|names| {
+            let parent = name.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+            make_place(names, &name[..parent], true)?;
+            match names.unlink(&names.root, name) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+            let made = names.make_node(&names.root, name, file_type, permissions, number)?;
+            let owner = SetAttributes { uid: Some(uid), gid: Some(gid), ..SetAttributes::default() };
+            made.inode()?.set_attributes(&owner)
+        })
     }
 
     /// Calls `action` with the names as the kernel itself sees them.

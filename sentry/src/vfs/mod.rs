@@ -43,6 +43,7 @@ mod xattr;
 
 pub use anonymous::AnonymousInode;
 pub use attributes::{Attributes, FileType, SetAttributes, Timestamp};
+pub use boot::SpecialFile;
 pub use change::{TimeChange, drop_privileges, real_credentials};
 pub use claims::{Exclusion, FileClaim};
 pub use dentry::{Dentry, SuperBlock};

@@ -53,6 +53,17 @@ impl SpecialFiles {
         self.devices.write().insert((file_type, major, minor), device);
     }
 
+    /// Whether a device number means anything.
+    pub fn knows(&self, file_type: FileType, major: u32, minor: u32) -> bool {
+        self.find(file_type, major, minor).is_some()
+    }
+
+    fn find(&self, file_type: FileType, major: u32, minor: u32) -> Option<Arc<dyn Device>> {
+        let devices = self.devices.read();
+        let exact = devices.get(&(file_type, major, Some(minor)));
+        exact.or_else(|| devices.get(&(file_type, major, None))).cloned()
+    }
+
     /// Opens a device file. `ENXIO` if its number means nothing.
     pub(super) fn open_device(
         &self,
@@ -63,11 +74,7 @@ impl SpecialFiles {
     ) -> SysResult<OpenedDevice> {
         let file_type = inode.file_type();
         let (major, minor) = split_device(inode.attributes()?.special_device);
-        let device = {
-            let devices = self.devices.read();
-            let exact = devices.get(&(file_type, major, Some(minor)));
-            exact.or_else(|| devices.get(&(file_type, major, None))).cloned()
-        };
+        let device = self.find(file_type, major, minor);
         device.ok_or(Errno::ENXIO)?.open(DeviceOpening { current, path, minor, flags })
     }
 }

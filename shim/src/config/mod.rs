@@ -1,9 +1,13 @@
 //! From a bundle's `config.json` to a plan of the `usk` library. Errors name the field.
 
+mod devices;
 mod mounts;
 mod namespaces;
 mod process;
 mod read;
+mod seccomp;
+mod sysctl;
+mod users;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -11,8 +15,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, Spec};
 use usk::command_line::{PlatformChoice, Tiers};
+use usk::control::NewLimits;
 use usk::plan::Plan;
 use usk::spec::{Limits, SandboxSpec, Workload};
 
@@ -71,7 +76,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     let resources = linux.and_then(|linux| linux.resources().clone());
     let (namespaces, hostname) = (namespaces::namespaces(spec)?, hostname(spec)?);
     if let Some(linux) = linux {
-        refuse_mappings(linux)?;
+        refuse_offsets(linux)?;
         note_what_means_less(linux, wanted);
     }
     let paths = |list: Option<&Vec<String>>, field: &str| -> Result<Vec<PathBuf>> {
@@ -82,17 +87,21 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     };
     let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
     let read_only = linux.and_then(|linux| linux.readonly_paths().as_ref());
-    let sysctl = linux.and_then(|linux| linux.sysctl().as_ref());
-    let domain = sysctl.and_then(|values| values.get("kernel.domainname")).or(spec.domainname().as_ref());
+    let sysctl = sysctl::settings(spec, &namespaces)?;
     let sandbox = SandboxSpec {
         gated: true,
         hostname,
-        domainname: domain.cloned(),
+        domainname: sysctl.domainname.or_else(|| spec.domainname().clone()),
+        settings: sysctl.values,
+        users: users::users(spec)?,
         command_is_init: true,
         descriptors: Vec::new(),
         mounts: layout.mounts,
+        devices: devices::devices(linux)?,
         masked: paths(masked, "linux.maskedPaths")?,
         read_only: paths(read_only, "linux.readonlyPaths")?,
+        seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::program).transpose()?,
+        personality: process::personality(linux),
         limits: limits(resources.as_ref()),
         platform: PlatformChoice::Trap,
         no_patch: false,
@@ -142,21 +151,42 @@ fn limits(resources: Option<&LinuxResources>) -> Limits {
     Limits {
         memory: memory.and_then(|bytes| u64::try_from(bytes).ok()).filter(|&bytes| bytes > 0),
         tasks: tasks.and_then(|count| u32::try_from(count).ok()).filter(|&count| count > 0),
+        processor: resources.and_then(|resources| processor(resources.cpu().as_ref()?)),
     }
 }
 
-/// Users of the host that appear as others in the container would need files' owners to be shifted.
-fn refuse_mappings(linux: &oci_spec::runtime::Linux) -> Result<()> {
-    for (field, mappings) in
-        [("linux.uidMappings", linux.uid_mappings()), ("linux.gidMappings", linux.gid_mappings())]
-    {
-        for mapping in mappings.iter().flatten() {
-            if mapping.container_id() != mapping.host_id() {
-                bail!(
-                    "{field}: users of the host cannot appear as other users in the container yet; leave user \
-                     namespaces out, the sandbox has one of its own"
-                );
-            }
+/// Microseconds of processor time in each period, and the period.
+fn processor(cpu: &LinuxCpu) -> Option<(u64, u64)> {
+    const DEFAULT_PERIOD_US: u64 = 100_000;
+    let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota > 0)?;
+    Some((quota, cpu.period().filter(|&period| period > 0).unwrap_or(DEFAULT_PERIOD_US)))
+}
+
+/// What `update` changes of the bounds that the kernel itself keeps or shows.
+pub fn new_limits(resources: &LinuxResources) -> NewLimits {
+    let amount = |value: Option<i64>| match value {
+        None => 0,
+        // Negative is without a bound.
+        Some(value) => u64::try_from(value).unwrap_or(u64::MAX),
+    };
+    let cpu = resources.cpu().as_ref();
+    let (quota_us, period_us) = match cpu.and_then(processor) {
+        Some(both) => both,
+        None => (amount(cpu.and_then(LinuxCpu::quota)), 0),
+    };
+    NewLimits {
+        memory: amount(resources.memory().as_ref().and_then(LinuxMemory::limit)),
+        tasks: amount(resources.pids().as_ref().map(LinuxPids::limit)),
+        quota_us,
+        period_us,
+    }
+}
+
+/// Guests read the host's clocks, which nothing can shift for them.
+fn refuse_offsets(linux: &oci_spec::runtime::Linux) -> Result<()> {
+    for (clock, offset) in linux.time_offsets().iter().flatten() {
+        if offset.secs().unwrap_or(0) != 0 || offset.nanosecs().unwrap_or(0) != 0 {
+            bail!("linux.timeOffsets: usk's kernel cannot shift the clock {clock:?}; leave the offset out");
         }
     }
     Ok(())
@@ -174,13 +204,9 @@ fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::ru
     note(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel");
     note(linux.intel_rdt().is_some(), "linux.intelRdt");
     note(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
-    for device in linux.devices().iter().flatten() {
-        log::debug(&format!("linux.devices: {} is not made", device.path().display()));
-    }
-    let names = linux.sysctl().iter().flatten().map(|(name, _)| name);
-    for name in names.filter(|name| *name != "kernel.domainname") {
-        log::debug(&format!("linux.sysctl: {name} is not set"));
-    }
+    note(linux.memory_policy().is_some(), "linux.memoryPolicy");
+    note(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices");
+    note(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
 }
 
 #[allow(deprecated)]

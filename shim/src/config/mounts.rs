@@ -96,7 +96,11 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
         }
         "devpts" if destination == Path::new("/dev/pts") => {}
         "tmpfs" => mount(MountSource::Tmpfs(tmpfs(&options.data)?), restrictions),
-        "mqueue" | "cgroup" | "cgroup2" => {
+        // Of version 2 whatever the host has, and only to look at.
+        "cgroup" | "cgroup2" => {
+            mount(MountSource::Cgroup, Restrictions { read_only: true, ..restrictions });
+        }
+        "mqueue" => {
             log::debug(&format!("{} is not mounted: usk has no {kind} file system", destination.display()));
         }
         "" => bail!("type: it is missing"),

@@ -43,9 +43,18 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
             (LinuxNamespaceType::Network, Some(path)) => found.network = Origin::Joined(path.clone()),
             (LinuxNamespaceType::Uts, None) => found.names = Origin::New,
             (LinuxNamespaceType::Uts, Some(path)) => found.names = Origin::Joined(path.clone()),
-            (LinuxNamespaceType::Mount | LinuxNamespaceType::User, Some(_)) => bail!(
-                "linux.namespaces[{index}].path: the sandbox's mounts and users are its own; it cannot join others"
+            (
+                kind @ (LinuxNamespaceType::Mount
+                | LinuxNamespaceType::User
+                | LinuxNamespaceType::Pid
+                | LinuxNamespaceType::Time),
+                Some(_),
+            ) => bail!(
+                "linux.namespaces[{index}].path: a sandbox has mounts, users, processes and clocks of its own, and cannot \
+                 join the {kind} namespace of others"
             ),
+            // System V objects are the sandbox's own in any case: the containers of a pod, which engines let join one
+            // another, do not share them.
             (kind, Some(path)) => log::debug(&format!(
                 "linux.namespaces[{index}]: {kind:?} {} is not joined: the guest's kernel is not the host's",
                 path.display()

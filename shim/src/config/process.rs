@@ -3,14 +3,19 @@
 use std::ffi::OsString;
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::{Capabilities, PosixRlimitType, Process};
+use oci_spec::runtime::{Capabilities, Linux, LinuxPersonalityDomain, PosixRlimitType, Process};
 use usk::spec::{CapabilitySets, ProcessSpec, ResourceLimit, User};
-use usk_abi::capability;
+use usk_abi::personality::{PER_LINUX, PER_LINUX32};
+use usk_abi::{capability, sched};
 
 use super::mounts::clean;
+use crate::log;
 
 /// Most that `/proc/PID/oom_score_adj` takes, up and down.
 const OOM_SCORE: i32 = 1000;
+
+/// Levels of a class of `ioprio_set(2)`.
+const IO_LEVELS: u32 = 8;
 
 /// Rows and columns of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,7 @@ pub fn process(process: &Process) -> Result<ProcessSpec> {
     if !(-OOM_SCORE..=OOM_SCORE).contains(&score) {
         bail!("process.oomScoreAdj: {score} is not between -1000 and 1000");
     }
+    let (nice, policy) = scheduling(process)?;
     Ok(ProcessSpec {
         environment: environment(process)?,
         workdir,
@@ -53,9 +59,75 @@ pub fn process(process: &Process) -> Result<ProcessSpec> {
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         limits: limits(process)?,
         oom_score_adj: score,
+        nice,
+        policy,
+        io_priority: io_priority(process)?,
         terminal: process.terminal().unwrap_or(false),
         ..ProcessSpec::new(arguments, identity)
     })
+}
+
+/// Nice value and policy. The kernel remembers them for whoever asks, and leaves the scheduling to the host.
+fn scheduling(process: &Process) -> Result<(i32, u32)> {
+    use oci_spec::runtime::{LinuxSchedulerFlag as Flag, LinuxSchedulerPolicy as Policy};
+    let Some(wanted) = process.scheduler() else { return Ok((0, sched::SCHED_OTHER)) };
+    let mut policy = match wanted.policy() {
+        Policy::SchedOther => sched::SCHED_OTHER,
+        Policy::SchedBatch => sched::SCHED_BATCH,
+        Policy::SchedIdle => sched::SCHED_IDLE,
+        other => bail!("process.scheduler.policy: usk's kernel does not schedule by {other}"),
+    };
+    let is_fair = policy != sched::SCHED_IDLE;
+    let nice = wanted.nice().unwrap_or(0);
+    if is_fair && !(-20..=19).contains(&nice) {
+        bail!("process.scheduler.nice: {nice} is not between -20 and 19");
+    }
+    if wanted.priority().is_some_and(|priority| priority != 0) {
+        bail!("process.scheduler.priority: it can only be specified for SCHED_FIFO or SCHED_RR");
+    }
+    for (field, value) in
+        [("runtime", wanted.runtime()), ("deadline", wanted.deadline()), ("period", wanted.period())]
+    {
+        if value.is_some_and(|value| value != 0) {
+            bail!("process.scheduler.{field}: it can only be specified for SCHED_DEADLINE");
+        }
+    }
+    for (index, flag) in wanted.flags().iter().flatten().enumerate() {
+        match flag {
+            Flag::SchedResetOnFork => policy |= sched::SCHED_RESET_ON_FORK,
+            // Nothing has been set before that could be kept.
+            Flag::SchedFlagKeepPolicy | Flag::SchedFlagKeepParams => {}
+            other => bail!("process.scheduler.flags[{index}]: usk's kernel does not know {other}"),
+        }
+    }
+    Ok((if is_fair { nice } else { 0 }, policy))
+}
+
+/// As ioprio_set(2) takes it.
+fn io_priority(process: &Process) -> Result<u32> {
+    use oci_spec::runtime::IOPriorityClass as Class;
+    let Some(wanted) = process.io_priority() else { return Ok(0) };
+    let class = match wanted.class() {
+        Class::IoprioClassRt => sched::IOPRIO_CLASS_RT,
+        Class::IoprioClassBe => sched::IOPRIO_CLASS_BE,
+        Class::IoprioClassIdle => sched::IOPRIO_CLASS_IDLE,
+    };
+    match u32::try_from(wanted.priority()) {
+        Ok(level) if level < IO_LEVELS => Ok(sched::ioprio_value(class, level)),
+        _ => bail!("process.ioPriority.priority: {} is not between 0 and 7", wanted.priority()),
+    }
+}
+
+/// The execution domain of a container's processes.
+pub(super) fn personality(linux: Option<&Linux>) -> u32 {
+    let Some(wanted) = linux.and_then(|linux| linux.personality().as_ref()) else { return PER_LINUX };
+    if wanted.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
+        log::warn("linux.personality.flags: ignored, as by runc");
+    }
+    match wanted.domain() {
+        LinuxPersonalityDomain::PerLinux => PER_LINUX,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+    }
 }
 
 /// The size that the terminal shall begin with, if there is a terminal.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use usk_abi::capability;
 
 use crate::log;
@@ -34,10 +34,7 @@ pub fn parse_spec(text: &[u8]) -> Result<(Spec, Value)> {
         be_lenient(process);
     }
     if let Some(Value::Object(linux)) = value.get_mut("linux") {
-        // A profile for system calls of the host's kernel, which the guest does not make.
-        if linux.remove("seccomp").is_some_and(|profile| !profile.is_null()) {
-            log::debug("linux.seccomp is not applied yet: the guest's system calls do not reach the host");
-        }
+        drop_empty_profile(linux);
     }
     let spec = typed(&value).context("config.json")?;
     Ok((spec, value))
@@ -86,11 +83,33 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Result<T> {
 /// What runc takes and the types do not.
 fn be_lenient(process: &mut Value) {
     drop_unknown_capabilities(process);
+    if let Some(Value::Array(flags)) = process.pointer_mut("/scheduler/flags") {
+        // The types have another name than the specification.
+        for flag in flags.iter_mut().filter(|flag| **flag == "SCHED_FLAG_RESET_ON_FORK") {
+            *flag = "SCHED_RESET_ON_FORK".into();
+        }
+    }
     // Nobody is root.
     if let Value::Object(fields) = process
         && fields.get("user").is_none_or(Value::is_null)
     {
         fields.insert("user".into(), serde_json::json!({ "uid": 0, "gid": 0 }));
+    }
+}
+
+/// A profile for system calls without a default and without rules is none.
+fn drop_empty_profile(linux: &mut Map<String, Value>) {
+    let is_empty = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(_) => false,
+    };
+    if let Some(Value::Object(profile)) = linux.get("seccomp")
+        && is_empty(profile.get("defaultAction"))
+        && is_empty(profile.get("syscalls"))
+    {
+        linux.remove("seccomp");
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use usk::control::{ToMonitor, ToSandbox};
+use usk::control::{NewLimits, ToMonitor, ToSandbox};
 use usk::sandbox::Sandbox;
 use usk_abi::Errno;
 use usk_platform::host::child::Exit;
@@ -304,6 +304,10 @@ impl Keeper {
             Request::SignalTerminal { signal } => {
                 self.signal_terminal(signal)?;
                 None
+            }
+            Request::Limit { memory, tasks, quota_us, period_us } => {
+                self.tell(ToSandbox::Limit(NewLimits { memory, tasks, quota_us, period_us }))?;
+                Some(Reply::Done)
             }
             Request::Execute => self.execute(index, descriptors),
         };

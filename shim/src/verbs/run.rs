@@ -15,22 +15,10 @@ use crate::console;
 use crate::container::Container;
 use crate::entry::Settings;
 use crate::protocol::{Connection, Request};
+use crate::signals::FORWARDED;
 
 /// Exit status after a signal is this and the signal's number, as with shells.
 const SIGNAL_BASE: i32 = 128;
-
-/// What the caller's signals do to the command is the same as without a container: these are passed on.
-const FORWARDED: [i32; 9] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGTERM,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTSTP,
-    libc::SIGCONT,
-    libc::SIGWINCH,
-];
 
 pub(crate) fn run(settings: &Settings, arguments: &RunArguments) -> Result<i32> {
     let from = if arguments.detach { Terminal::Engines } else { Terminal::Callers };

@@ -82,10 +82,12 @@ fn default(rootless: bool) -> Value {
         linux.remove("resources");
         if let Some(namespaces) = linux.get_mut("namespaces").and_then(Value::as_array_mut) {
             namespaces.retain(|namespace| namespace["type"] != "network");
+            namespaces.push(json!({ "type": "user" }));
         }
-        // Files keep their owners' numbers, so the command is the caller.
-        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-        spec["process"]["user"] = json!({ "uid": uid, "gid": gid });
+        // The caller is the container's root.
+        let own = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+        linux.insert("uidMappings".into(), own(nix::unistd::geteuid().as_raw()));
+        linux.insert("gidMappings".into(), own(nix::unistd::getegid().as_raw()));
     }
     spec
 }

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
+use usk::control::NewLimits;
 
 use crate::command_line::UpdateArguments;
 use crate::config;
 use crate::container::Container;
 use crate::entry::Settings;
-use crate::protocol::Status;
+use crate::protocol::{Reply, Request, Status};
 
 pub(crate) fn update(settings: &Settings, arguments: UpdateArguments) -> Result<i32> {
     let container = Container::open(&settings.root, &arguments.id)?;
@@ -20,7 +21,13 @@ pub(crate) fn update(settings: &Settings, arguments: UpdateArguments) -> Result<
         None => from_options(&arguments)?,
     };
     container.state.cgroups.limit(Some(&resources))?;
-    Ok(0)
+    let NewLimits { memory, tasks, quota_us, period_us } = config::new_limits(&resources);
+    let connection = container.connect()?.context("container not running")?;
+    match connection.ask(Request::Limit { memory, tasks, quota_us, period_us }, None)? {
+        Reply::Done => Ok(0),
+        Reply::Failed(message) => bail!(message),
+        other => bail!("the container's monitor answers {other:?}"),
+    }
 }
 
 /// The single options as the structure of a configuration.

@@ -9,8 +9,8 @@ use usk_abi::Errno;
 use usk_abi::fs::make_device;
 
 use crate::fs::synthetic::{Directory, Entry, SyntheticFs, SyntheticInode};
-use crate::tty::Terminals;
-use crate::tty::pty::{PTS_MAJOR, Pty};
+use crate::tty::pty::PTS_MAJOR;
+use crate::tty::{Terminal, Terminals};
 use crate::vfs::{Attributes, Caching, FileType, Inode, InodeCommon, InodeRef, SetAttributes, Timestamp};
 
 /// `DEVPTS_SUPER_MAGIC`
@@ -34,7 +34,7 @@ pub(super) fn new(terminals: &Arc<Terminals>) -> Arc<SyntheticFs> {
 }
 
 /// A terminal and its file.
-type Node = (Weak<Pty>, Arc<TerminalNode>);
+type Node = (Weak<dyn Terminal>, Arc<TerminalNode>);
 
 struct Names {
     device: u64,
@@ -46,18 +46,19 @@ struct Names {
 
 impl Names {
     fn node(&self, number: u32) -> Result<Arc<TerminalNode>, Errno> {
-        let pty = self.terminals.pty(number).map_err(|_| Errno::ENOENT)?;
+        let terminal = self.terminals.numbered(number).map_err(|_| Errno::ENOENT)?;
         let mut nodes = self.nodes.lock();
-        nodes.retain(|_, (pty, _)| pty.strong_count() > 0);
+        nodes.retain(|_, (terminal, _)| terminal.strong_count() > 0);
         if let Some((known, node)) = nodes.get(&number)
-            && known.as_ptr() == Arc::as_ptr(&pty)
+            && known.as_ptr().addr() == Arc::as_ptr(&terminal).addr()
         {
             return Ok(node.clone());
         }
         let inode = FIRST_INODE + u64::from(number);
-        let node = TerminalNode::new(self.device, inode, make_device(PTS_MAJOR, number), 0o620, pty.owner());
+        let node =
+            TerminalNode::new(self.device, inode, make_device(PTS_MAJOR, number), 0o620, terminal.owner());
         let node = Arc::new(node);
-        nodes.insert(number, (Arc::downgrade(&pty), node.clone()));
+        nodes.insert(number, (Arc::downgrade(&terminal), node.clone()));
         Ok(node)
     }
 }
@@ -75,7 +76,7 @@ impl Directory for Names {
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
         let file_type = FileType::CharacterDevice;
         let mut entries = vec![Entry { name: b"ptmx".to_vec(), inode: MASTER_INODE, file_type }];
-        entries.extend(self.terminals.ptys().into_iter().map(|(number, _)| Entry {
+        entries.extend(self.terminals.numbers().into_iter().map(|number| Entry {
             name: number.to_string().into_bytes(),
             inode: FIRST_INODE + u64::from(number),
             file_type,

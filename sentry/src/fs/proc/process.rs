@@ -43,7 +43,7 @@ const FILES: &[FileRow] = &[
     readable("cmdline", 0o444, process_text::cmdline),
     writable("comm", 0o644, process_text::comm, process_text::write_comm),
     guarded("environ", 0o400, process_text::environ),
-    readable("gid_map", 0o444, identity_map),
+    readable("gid_map", 0o444, gid_map),
     guarded("io", 0o400, process_text::io),
     readable("limits", 0o444, process_text::limits),
     readable("loginuid", 0o444, |_| Ok(b"4294967295".to_vec())),
@@ -61,7 +61,7 @@ const FILES: &[FileRow] = &[
     readable("statm", 0o444, process_text::statm),
     readable("status", 0o444, process_text::status),
     guarded("syscall", 0o400, process_text::syscall),
-    readable("uid_map", 0o444, identity_map),
+    readable("uid_map", 0o444, uid_map),
     readable("wchan", 0o444, |_| Ok(b"0".to_vec())),
 ];
 
@@ -365,8 +365,17 @@ fn cgroup(_subject: &Subject) -> Result<Vec<u8>, Errno> {
 }
 
 /// The sandbox has one user namespace.
-fn identity_map(_subject: &Subject) -> Result<Vec<u8>, Errno> {
-    Ok(format!("{:10} {:10} {:10}\n", 0, 0, u32::MAX).into_bytes())
+fn uid_map(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(identity_map(&subject.kernel.identity_maps().users))
+}
+
+fn gid_map(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    Ok(identity_map(&subject.kernel.identity_maps().groups))
+}
+
+fn identity_map(ranges: &[[u32; 3]]) -> Vec<u8> {
+    let line = |[inner, outer, count]: &[u32; 3]| format!("{inner:10} {outer:10} {count:10}\n");
+    ranges.iter().map(line).collect::<String>().into_bytes()
 }
 
 /// A mount and where it is seen.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use usk_abi::Errno;
+use usk_abi::sched::SCHED_RESET_ON_FORK;
 use usk_abi::signal::SignalSet;
 
 use super::Subject;
@@ -81,13 +82,16 @@ pub(super) fn stat(subject: &Subject) -> Result<Vec<u8>, Errno> {
         None => Default::default(),
     };
     let (ignored, caught) = subject.group.actions.load().summary();
-    let (pending, blocked, nice) = match &subject.task {
+    let (pending, blocked) = match &subject.task {
         Some(task) => {
             let signals = task.signals.lock();
-            (signals.pending.set(), signals.blocked, task.nice.load(Ordering::Relaxed))
+            (signals.pending.set(), signals.blocked)
         }
-        None => (SignalSet::EMPTY, SignalSet::EMPTY, 0),
+        None => (SignalSet::EMPTY, SignalSet::EMPTY),
     };
+    let (nice, policy) = subject.task.as_ref().map_or((0, 0), |task| {
+        (task.nice.load(Ordering::Relaxed), task.scheduling.lock().0 & !SCHED_RESET_ON_FORK)
+    });
     let (terminal, foreground) = subject.kernel.terminal_of(&subject.group);
     let threads = subject.group.threads().len().max(1);
     let stack_limit = subject.group.limits.lock().0[crate::task::Resource::Rss as usize].soft;
@@ -112,7 +116,7 @@ pub(super) fn stat(subject: &Subject) -> Result<Vec<u8>, Errno> {
     );
     let _ = writeln!(
         rest,
-        " {} {} {} 0 0 {} {} {} {} 0 0 0 17 0 0 0 0 0 0 {} {} {} {} {} {} {} 0",
+        " {} {} {} 0 0 {} {} {} {} 0 0 0 17 0 0 {policy} 0 0 0 {} {} {} {} {} {} {} 0",
         image.code_start,
         image.code_end,
         image.stack_start,

@@ -8,6 +8,7 @@ use super::process::process_directory;
 use super::{Subject, parse_id, system_text};
 use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode, Text};
 use crate::kernel::{Kernel, RELEASE, VERSION};
+use crate::settings;
 use crate::task::Task;
 use crate::vfs::{Caller, FileType, InodeRef, Link};
 
@@ -130,14 +131,27 @@ impl Text for Setting {
     }
 }
 
+/// One that can be changed, by whoever the permission bits let write.
+struct Changeable {
+    kernel: Arc<Kernel>,
+    setting: &'static settings::Setting,
+}
+
+impl Text for Changeable {
+    fn read(&self, _reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
+        Ok(self.setting.read(&self.kernel))
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Errno> {
+        self.setting.write(&self.kernel, bytes)
+    }
+}
+
 /// `/proc/sys`: the settings that programs read.
 fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> InodeRef {
     const KERNEL: &[(&str, &str)] = &[
         ("cap_last_cap", "40"),
         ("core_pattern", "core"),
-        ("msgmax", "8192"),
-        ("msgmnb", "16384"),
-        ("msgmni", "32000"),
         ("ngroups_max", "65536"),
         ("ostype", "Linux"),
         ("osrelease", RELEASE),
@@ -145,10 +159,6 @@ fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> I
         ("overflowuid", "65534"),
         ("pid_max", "4194304"),
         ("randomize_va_space", "2"),
-        ("sem", "32000\t1024000000\t500\t32000"),
-        ("shmall", "18446744073692774399"),
-        ("shmmax", "18446744073692774399"),
-        ("shmmni", "4096"),
         ("version", VERSION),
     ];
     const VM: &[(&str, &str)] = &[
@@ -183,9 +193,22 @@ fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> I
         .with("hostname", text(device, number(), kernel, system_text::hostname))
         .with("threads-max", text(device, number(), kernel, system_text::threads_max))
         .with("random", directory(device, number(), random));
+    let mut changeable = |names: Names, prefix: &str| {
+        settings::SETTINGS.iter().fold(names, |all, setting| match setting.name.strip_prefix(prefix) {
+            Some(name) => {
+                let text = Changeable { kernel: kernel.clone(), setting };
+                all.with(name, SyntheticInode::text(device, number(), 0o644, text).into_ref())
+            }
+            None => all,
+        })
+    };
+    let kernel_names = changeable(kernel_names, "kernel.");
+    let core = changeable(Names::default(), "net.core.");
+    let net = Names::default().with("core", directory(device, number(), core));
     let all = Names::default()
         .with("fs", directory(device, number(), fs))
         .with("kernel", directory(device, number(), kernel_names))
+        .with("net", directory(device, number(), net))
         .with("vm", directory(device, number(), vm));
     directory(device, number(), all)
 }

@@ -45,8 +45,9 @@ pub(super) fn loadavg(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
 
 /// `/proc/meminfo`.
 pub(super) fn meminfo(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
-    let total = kernel.limits.memory / 1024;
-    let free = kernel.free_memory() / 1024;
+    let total = kernel.limits.total_memory() / 1024;
+    // The total may be changed between the two.
+    let free = (kernel.free_memory() / 1024).min(total);
     let rows: [(&str, u64); 24] = [
         ("MemTotal", total),
         ("MemFree", free),
@@ -139,7 +140,7 @@ pub(super) fn cpuinfo(_kernel: &Kernel) -> Result<Vec<u8>, Errno> {
 
 /// `/proc/filesystems`.
 pub(super) fn filesystems(_kernel: &Kernel) -> Result<Vec<u8>, Errno> {
-    Ok(b"nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tpipefs\nnodev\tsockfs\nnodev\tdevpts\nnodev\toverlay\n"
+    Ok(b"nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tpipefs\nnodev\tsockfs\nnodev\tdevpts\nnodev\toverlay\nnodev\tcgroup2\n"
         .to_vec())
 }
 
@@ -193,5 +194,5 @@ pub(super) fn domainname(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
 
 /// `/proc/sys/kernel/threads-max`.
 pub(super) fn threads_max(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
-    Ok(format!("{}\n", kernel.limits.tasks).into_bytes())
+    Ok(format!("{}\n", kernel.limits.most_tasks()).into_bytes())
 }

@@ -114,6 +114,6 @@ fn numbers_are_reused() {
     assert_eq!((first.pty().number(), second.pty().number()), (0, 1));
     drop(first);
     assert_eq!(PtyMaster::create(&terminals, 0, 0).unwrap().pty().number(), 0);
-    assert_eq!(terminals.ptys().len(), 1);
-    assert!(terminals.pty(7).is_err());
+    assert_eq!(terminals.numbers().len(), 1);
+    assert!(terminals.numbered(7).is_err());
 }
