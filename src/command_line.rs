@@ -173,9 +173,9 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Kernel")]
     pub json: bool,
 
-    /// Print how long each step of the start took
-    #[arg(long, hide = true)]
-    pub timings: bool,
+    /// Write a time line of the start and the end to a file, for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub trace_start: Option<PathBuf>,
 
     /// Log calls that the sentry's filter does not know instead of ending it: for finding out what a filter lacks
     #[arg(long, hide = true)]

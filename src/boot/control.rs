@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use usk_abi::Signal;
 use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
+use usk_platform::host::timeline;
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main};
@@ -75,10 +76,14 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
             child::exit(status.into());
         }
         control.send(&ToMonitor::Started).context("the monitor is gone")?;
+        // The end may be sudden.
+        timeline::flush();
         let report = kernel.wait_until_finished();
+        timeline::resume("the command");
         for failure in lists.failures() {
             control.send(&ToMonitor::Log(failure)).context("the monitor is gone")?;
         }
+        timeline::flush();
         tell(control, &report)?;
         // The process's end takes everything with it: guest processes die with their PID namespace's first.
         child::exit(0)

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use usk_platform::Platform;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::rlimit;
+use usk_platform::host::timeline::Steps;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
 use usk_sentry::file::HostPoller;
@@ -59,6 +60,7 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
 /// Boots the kernel, runs the command to its end and returns this process's exit status.
 pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let Sentry { mut spec, lanes, control, .. } = sentry;
+    let mut steps = Steps::begin();
     let memory = spec.limits.memory.unwrap_or_else(rlimit::total_memory);
     let tasks = spec.limits.tasks.map_or(DEFAULT_TASKS, |tasks| usize::try_from(tasks).unwrap_or(usize::MAX));
     let limits = SandboxLimits { tasks, memory, memory_is_enforced: spec.limits.memory.is_some() };
@@ -68,23 +70,28 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     }
     let lists = Lists::begin(spec.strace.take(), spec.log.take())?;
     kernel.set_dispatcher(lists.dispatcher());
+    steps.done("make the kernel");
 
     let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
+    steps.done("greet the gofer");
     control::report_stops(&kernel, control)?;
     usk_sentry::task::watch_for_lost(&kernel).context("cannot watch the stubs")?;
     let poller = HostPoller::new();
     let streams = streams::own()?;
+    steps.done("watch over the stubs");
     // The terminal first: whether there is a console shows in /dev.
     if spec.process.terminal {
         streams::make_console(&kernel, &poller, &streams)?;
     }
     let namespace = mounts::build(&kernel, &gofer, &spec)?;
+    steps.done("mount file systems");
     let mut files = streams::open(&poller, streams)?;
     if spec.process.terminal {
         streams::use_console(&namespace, &mut files)?;
     }
     let further = std::mem::take(&mut spec.descriptors);
     files.extend(streams::open(&poller, further.into_iter().map(Some).collect())?);
+    steps.done("open the streams");
     let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
     let main = match prepared {
         Ok(main) => main,
@@ -96,6 +103,7 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
             return Ok(refusal.status.into());
         }
     };
+    steps.done("find the program");
     tracing::info!(platform = ?spec.platform, "the command runs");
     control::run(&control::Running { kernel, namespace, poller, control, gofer, lists }, main, spec.gated)
 }

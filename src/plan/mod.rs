@@ -65,7 +65,6 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         no_patch: arguments.no_patch,
         strace,
         log,
-        timings: arguments.timings,
         filter_log: arguments.filter_log,
         workload,
     };

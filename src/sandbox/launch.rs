@@ -1,18 +1,18 @@
 //! The monitor's part of the set-up: making the two processes.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 
 use anyhow::{Context, Result, anyhow};
 use usk_abi::Errno;
 use usk_platform::host::child::{self, ChildProcess, Spawned};
 use usk_platform::host::message_socket::MessageSocket;
-use usk_platform::host::namespaces::{IdentityMap, Namespaces, write_identity_map};
+use usk_platform::host::namespaces::{IdentityMap, Namespaces, enter_new, write_identity_map};
+use usk_platform::host::timeline::{Steps, Track, become_process};
 
 use super::gofer::{self, GOFER_NAMESPACES};
 use super::identity::Caller;
 use super::sentry::{self, SENTRY_NAMESPACES};
-use super::steps::Steps;
 use crate::cgroup::Cgroup;
 use crate::control::{MonitorControl, SandboxControl, ToMonitor, ToSandbox};
 use crate::entry::FAILURE;
@@ -21,6 +21,10 @@ use crate::plan::Plan;
 /// How many requests the gofer can serve at the same time: each lane is a conversation of its own, so that a slow disk
 /// under one file does not hold up the rest.
 pub(super) const LANES: usize = 4;
+
+/// The namespaces that a process must be born into; it makes its others itself, before anything else. They cost the host
+/// most of a millisecond, a network above all, which the monitor and the other process need not wait for.
+pub(super) const AT_BIRTH: Namespaces = Namespaces::USER.and(Namespaces::PID);
 
 /// A running sandbox, seen by the monitor. Dropping it ends nothing: call [`Sandbox::end`].
 pub struct Sandbox {
@@ -36,8 +40,7 @@ pub struct Sandbox {
 
 /// Makes the processes, which set themselves up. The caller must have one thread.
 pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
-    let timings = plan.spec.timings;
-    let mut steps = Steps::begin("monitor");
+    let mut steps = Steps::begin();
     let caller = Caller::current()?;
     let (control, sentry_control) =
         MessageSocket::pair().context("cannot make the sentry's control socket")?;
@@ -54,32 +57,40 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         gofer_lanes.push(gofer_lane);
     }
     let cgroup_descriptor = cgroup.and_then(Cgroup::descriptor);
-    steps.done("sockets");
+    steps.done("make sockets");
 
     // The sentry first: it has more to set up, and does so while the gofer is made.
-    let sentry = match child::spawn(SENTRY_NAMESPACES, cgroup_descriptor).map_err(explain_spawn)? {
+    let sentry = match spawn(SENTRY_NAMESPACES, cgroup_descriptor).map_err(explain_spawn)? {
         Spawned::Parent(process) => process,
         Spawned::Child => {
             let spec = plan.spec;
             let may_set_groups = caller.may_set_groups();
-            let work = || sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups);
+            become_process(Track::Sentry);
+            let work = || {
+                make_namespaces(SENTRY_NAMESPACES)?;
+                sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
+            };
             become_child(&sentry_control, work)
         }
     };
-    steps.done("sentry");
+    steps.done("fork the sentry");
     if let Err(error) = admit(&sentry, &control, Some(caller.sentry()), cgroup) {
         end(&sentry);
         return Err(error);
     }
-    steps.done("admit");
+    steps.done("admit the sentry");
     let gofer_namespaces =
         if caller.is_privileged() { GOFER_NAMESPACES } else { GOFER_NAMESPACES.and(Namespaces::USER) };
-    let gofer = match child::spawn(gofer_namespaces, cgroup_descriptor).map_err(explain_spawn) {
+    let gofer = match spawn(gofer_namespaces, cgroup_descriptor).map_err(explain_spawn) {
         Ok(Spawned::Parent(process)) => process,
         Ok(Spawned::Child) => {
             let rights =
                 gofer::Rights { privileged: caller.is_privileged(), may_set_groups: caller.may_set_groups() };
-            let work = || gofer::main(plan.exports, gofer_lanes, &gofer_end, rights, timings);
+            become_process(Track::Gofer);
+            let work = || {
+                make_namespaces(gofer_namespaces)?;
+                gofer::main(plan.exports, gofer_lanes, &gofer_end, rights)
+            };
             become_child(&gofer_end, work)
         }
         Err(error) => {
@@ -87,17 +98,27 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
             return Err(error);
         }
     };
-    steps.done("gofer");
+    steps.done("fork the gofer");
     let sandbox = Sandbox { sentry, gofer, control, gofer_control };
     if let Err(error) = admit(&sandbox.gofer, &sandbox.gofer_control, caller.gofer(), cgroup) {
         sandbox.end();
         return Err(error);
     }
-    steps.done("admit");
-    if timings {
-        steps.print();
-    }
+    steps.done("admit the gofer");
     Ok(sandbox)
+}
+
+/// Forks a process that is to be in these namespaces, into those of them that cannot be made later.
+fn spawn(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned, Errno> {
+    child::spawn(namespaces.without(namespaces.without(AT_BIRTH)), cgroup)
+}
+
+/// Makes the rest, in the process itself.
+fn make_namespaces(namespaces: Namespaces) -> Result<()> {
+    let mut steps = Steps::begin();
+    enter_new(namespaces.without(AT_BIRTH)).map_err(explain_spawn)?;
+    steps.done("make namespaces");
+    Ok(())
 }
 
 /// Gives a process its identity and its cgroup, and lets it go on.

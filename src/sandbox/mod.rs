@@ -12,6 +12,9 @@
 //!      └─ stubs              made by the platform, in the sentry's namespaces
 //! ```
 //!
+//! What takes the host long is done where it holds up nobody: each process makes most of its namespaces itself, while the
+//! monitor goes on ([`AT_BIRTH`](launch::AT_BIRTH)).
+//!
 //! When one goes, all go: the two children have asked for SIGKILL at the monitor's death; the monitor waits for both
 //! and ends the other; the gofer also leaves when its lanes hang up.
 
@@ -19,7 +22,6 @@ mod gofer;
 mod identity;
 mod launch;
 mod sentry;
-mod steps;
 
 pub use gofer::{GOFER_CAPABILITIES, GOFER_NAMESPACES};
 pub use launch::{Sandbox, launch};

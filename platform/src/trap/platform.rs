@@ -9,6 +9,7 @@ use usk_abi::Errno;
 use crate::arch::extended_state::FORMAT;
 use crate::deaths::DeathWatch;
 use crate::host::descriptors::read_text_at;
+use crate::host::timeline::{self, Steps, Track};
 use crate::host::vdso::VdsoMaps;
 use crate::host::{self, Cpus, Pid, create_memfd, reopen_read_only};
 use crate::interface::{AddressSpace, Layout, Platform};
@@ -87,6 +88,7 @@ impl TrapPlatform {
             return Err(SetupError::Unsupported(what));
         }
         let step = SetupError::at;
+        let mut steps = Steps::begin();
         let slots = create_memfd(c"usk-slots", Windows::SLOTS_FILE_SIZE)
             .map_err(step("making shared memory (is the limit on file sizes unlimited?)"))?;
         let orders = create_memfd(c"usk-orders", Windows::ORDERS_FILE_SIZE)
@@ -95,6 +97,7 @@ impl TrapPlatform {
             .map_err(step("mapping shared memory (is the limit on address space unlimited?)"))?;
         let orders = reopen_read_only(proc, orders.as_fd())
             .map_err(step("reopening shared memory (is /proc mounted?)"))?;
+        steps.done("make shared memory");
         let maps = VdsoMaps::of_this_process(proc).map_err(step("finding the vDSO (is /proc mounted?)"))?;
         let (layout, moves) = plan_layout(&maps, lowest_address(proc)).map_err(step("placing the vDSO"))?;
         let window = windows.take().map_err(step("taking the first window"))?;
@@ -105,7 +108,10 @@ impl TrapPlatform {
             base_filter: &base_filter(),
             moves: &moves,
         };
+        steps.done("plan the first stub");
         let (process, pid) = template::start(&plan).map_err(step("forking"))?;
+        let begun_ns = timeline::now();
+        steps.done("fork the first stub");
         let sandbox = Arc::new(Sandbox {
             windows,
             graveyard: Graveyard::default(),
@@ -118,7 +124,10 @@ impl TrapPlatform {
         });
         let template = Space::new(Arc::clone(&sandbox), window, process, pid, None)
             .map_err(step("watching the first process"))?;
-        match template.greet() {
+        let greeted = template.greet();
+        timeline::span_of(Track::Stub, "set itself up", begun_ns);
+        steps.done("wait for the first stub");
+        match greeted {
             Ok(()) => Ok(TrapPlatform { sandbox, template }),
             Err(_) => Err(SetupError::Template(template.how_it_ended())),
         }

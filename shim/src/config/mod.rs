@@ -98,7 +98,6 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         no_patch: false,
         strace: None,
         log: None,
-        timings: false,
         filter_log: false,
         workload: Workload::Kernel,
         process,
