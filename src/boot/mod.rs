@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use usk_platform::Platform;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
+use usk_platform::host::Stay;
 use usk_platform::host::rlimit;
 use usk_platform::host::timeline::Steps;
 use usk_platform::ptrace::PtracePlatform;
@@ -27,7 +28,7 @@ use crate::control::ToMonitor;
 use crate::sandbox::Sentry;
 use crate::spec::SandboxSpec;
 
-/// Makes the platform, while this process has one thread and no filter yet. `proc` is the host's `/proc`, in which
+/// Begins to make the platform, while this process has one thread and no filter yet. `proc` is the host's `/proc`, in which
 /// `self` is this process; it is closed when this returns.
 pub fn create_platform(spec: &SandboxSpec, proc: OwnedFd) -> Result<Arc<dyn Platform>> {
     // When memory runs out, the host shall end a guest's process and not the kernel that serves them all: what the
@@ -51,7 +52,7 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
         PlatformChoice::Trap => {
             let host = trap::probe();
             let offer = trap::Offer { patching: host.patching && !spec.no_patch, ..host };
-            Ok(Arc::new(TrapPlatform::with_offer(proc, offer)?))
+            Ok(Arc::new(TrapPlatform::begin(proc, offer)?))
         }
         PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),
     }
@@ -83,6 +84,8 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     if spec.process.terminal {
         streams::make_console(&kernel, &poller, &streams)?;
     }
+    // Until threads are made, which would stay as well: a dozen questions to the gofer follow.
+    let stay = Stay::here();
     let namespace = mounts::build(&kernel, &gofer, &spec)?;
     steps.done("mount file systems");
     let mut files = streams::open(&poller, streams)?;
@@ -93,6 +96,7 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     files.extend(streams::open(&poller, further.into_iter().map(Some).collect())?);
     steps.done("open the streams");
     let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process);
+    drop(stay);
     let main = match prepared {
         Ok(main) => main,
         Err(refusal) => {
@@ -104,6 +108,7 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
         }
     };
     steps.done("find the program");
+    kernel.platform.await_start().map_err(anyhow::Error::from_boxed)?;
     tracing::info!(platform = ?spec.platform, "the command runs");
     control::run(&control::Running { kernel, namespace, poller, control, gofer, lists }, main, spec.gated)
 }

@@ -70,10 +70,14 @@ pub(super) fn main(
     steps.done("start the platform");
     filters::install_sentry(spec.platform, spec.filter_log).context("cannot install the sentry's filter")?;
     steps.done("install the filter");
-    control.send(&ToMonitor::Ready).context("the monitor is gone")?;
     match spec.workload {
+        // It waits for the platform when it needs it.
         Workload::Kernel => boot::boot(Sentry { spec, lanes, control, descriptor_limit }, platform),
-        Workload::Hold => hold(control),
+        Workload::Hold => {
+            platform.await_start().map_err(anyhow::Error::from_boxed)?;
+            control.send(&ToMonitor::Ready).context("the monitor is gone")?;
+            hold(control)
+        }
     }
 }
 

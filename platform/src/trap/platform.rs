@@ -1,5 +1,6 @@
 //! The platform: what it needs of the host and of its caller.
 
+use std::error::Error;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ impl SetupError {
 pub struct TrapPlatform {
     sandbox: Arc<Sandbox>,
     template: Arc<Space>,
+    /// Since when the template sets itself up, for the time line.
+    begun_ns: Option<u64>,
 }
 
 impl TrapPlatform {
@@ -74,9 +77,16 @@ impl TrapPlatform {
         TrapPlatform::with_offer(proc, probe())
     }
 
-    /// As [`TrapPlatform::with_proc`], making use only of what `offer` says of the host; for tests of the ways in
-    /// which the platform does without.
+    /// As [`TrapPlatform::begin`], and waits until the platform has come up.
     pub fn with_offer(proc: BorrowedFd<'_>, offer: Offer) -> Result<TrapPlatform, SetupError> {
+        let platform = TrapPlatform::begin(proc, offer)?;
+        platform.wait_for_template().map(|()| platform)
+    }
+
+    /// As [`TrapPlatform::with_proc`], making use only of what `offer` says of the host, and without waiting for the
+    /// platform to come up: that is what [`Platform::await_start`] is for. The process has the platform's own set-up
+    /// behind it, and may lay a filter on itself.
+    pub fn begin(proc: BorrowedFd<'_>, offer: Offer) -> Result<TrapPlatform, SetupError> {
         let needs = [
             (offer.user_notification, "seccomp user notification (Linux 5.0)"),
             (offer.killable_notification, "killable user notification (Linux 5.19)"),
@@ -124,13 +134,15 @@ impl TrapPlatform {
         });
         let template = Space::new(Arc::clone(&sandbox), window, process, pid, None)
             .map_err(step("watching the first process"))?;
-        let greeted = template.greet();
-        timeline::span_of(Track::Stub, "set itself up", begun_ns);
+        Ok(TrapPlatform { sandbox, template, begun_ns })
+    }
+
+    fn wait_for_template(&self) -> Result<(), SetupError> {
+        let mut steps = Steps::begin();
+        let greeted = self.template.greet();
+        timeline::span_of(Track::Stub, "set itself up", self.begun_ns);
         steps.done("wait for the first stub");
-        match greeted {
-            Ok(()) => Ok(TrapPlatform { sandbox, template }),
-            Err(_) => Err(SetupError::Template(template.how_it_ended())),
-        }
+        greeted.map_err(|_| SetupError::Template(self.template.how_it_ended()))
     }
 }
 
@@ -145,6 +157,10 @@ impl Platform for TrapPlatform {
 
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
         self.template.fork()
+    }
+
+    fn await_start(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.wait_for_template()?)
     }
 
     fn wait_for_death(&self) -> Result<(), Errno> {
