@@ -223,6 +223,14 @@ pub struct BenchArguments {
     #[arg(long = "runtime", value_name = "NAME=PATH", value_parser = parse_runtime)]
     pub runtimes: Vec<NamedProgram>,
 
+    /// Fail when usk's ratio to native of a measurement is more than half above the one in this file
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// Write usk's ratios to native to this file, for --baseline
+    #[arg(long, value_name = "FILE")]
+    pub save_baseline: Option<PathBuf>,
+
     /// Directory for the files
     #[arg(long, value_name = "DIR", default_value = "usk-bench")]
     pub output: PathBuf,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use usk_platform::Platform;
-use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::Stay;
+use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::rlimit;
 use usk_platform::host::timeline::Steps;
 use usk_platform::ptrace::PtracePlatform;
