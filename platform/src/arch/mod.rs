@@ -4,5 +4,6 @@ pub(crate) mod extended_state;
 mod processor;
 mod x86_64;
 
+pub(crate) use processor::has_bmi2;
 pub use processor::{Processor, processor};
 pub use x86_64::Registers;
