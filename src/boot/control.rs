@@ -13,7 +13,7 @@ use usk_platform::host::child::{self, Exit};
 use usk_platform::host::timeline;
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main};
+use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main, watch_for_lost};
 use usk_sentry::vfs::MountNamespace;
 use usk_sentry::{Kernel, Report};
 
@@ -63,9 +63,12 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
     reserve_main(kernel).context("cannot start the first process")?;
     let (gate, opened) = mpsc::channel();
     std::thread::scope(|scope| {
-        let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
-        listener.spawn_scoped(scope, || listen(running, gate)).context("cannot start a thread")?;
-        if gated {
+        let mut hear = Some(|| {
+            let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
+            listener.spawn_scoped(scope, || listen(running, gate)).context("cannot start a thread")
+        });
+        if gated && let Some(hear) = hear.take() {
+            hear()?;
             control.send(&ToMonitor::Prepared).context("the monitor is gone")?;
             opened.recv().context("the monitor is gone")?;
         }
@@ -75,6 +78,11 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
             control.send(&ToMonitor::Failed { status, message }).context("the monitor is gone")?;
             child::exit(status.into());
         }
+        // What the monitor has said meanwhile lies in the socket, and a stub that has been ended is found now.
+        if let Some(hear) = hear {
+            hear()?;
+        }
+        watch_for_lost(kernel).context("cannot watch the stubs")?;
         control.send(&ToMonitor::Started).context("the monitor is gone")?;
         // The end may be sudden.
         timeline::flush();

@@ -76,10 +76,8 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
     steps.done("greet the gofer");
     control::report_stops(&kernel, control)?;
-    usk_sentry::task::watch_for_lost(&kernel).context("cannot watch the stubs")?;
     let poller = HostPoller::new();
     let streams = streams::own()?;
-    steps.done("watch over the stubs");
     // The terminal first: whether there is a console shows in /dev.
     if spec.process.terminal {
         streams::make_console(&kernel, &poller, &streams)?;

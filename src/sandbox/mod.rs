@@ -13,7 +13,8 @@
 //! ```
 //!
 //! What takes the host long is done where it holds up nobody: each process makes most of its namespaces itself, while the
-//! monitor goes on ([`AT_BIRTH`](launch::AT_BIRTH)).
+//! monitor goes on ([`AT_BIRTH`](launch::AT_BIRTH)), and the sentry goes on while the platform comes up. `usk run
+//! --trace-start` shows it.
 //!
 //! When one goes, all go: the two children have asked for SIGKILL at the monitor's death; the monitor waits for both
 //! and ends the other; the gofer also leaves when its lanes hang up.
