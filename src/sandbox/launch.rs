@@ -1,6 +1,6 @@
 //! The monitor's part of the set-up: making the two processes.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 
 use anyhow::{Context, Result, anyhow};
@@ -25,6 +25,12 @@ pub(super) const LANES: usize = 4;
 /// The namespaces that a process must be born into; it makes its others itself, before anything else. They cost the host
 /// most of a millisecond, a network above all, which the monitor and the other process need not wait for.
 pub(super) const AT_BIRTH: Namespaces = Namespaces::USER.and(Namespaces::PID);
+
+/// What of its namespaces a process makes itself. Nothing in a cgroup: a host that is busy with networks cannot end a process
+/// that waits for one, and whoever removes the cgroup would wait for it.
+fn made_later(namespaces: Namespaces, cgroup: Option<&Cgroup>) -> Namespaces {
+    if cgroup.is_some() { Namespaces::NONE } else { namespaces.without(AT_BIRTH) }
+}
 
 /// A running sandbox, seen by the monitor. Dropping it ends nothing: call [`Sandbox::end`].
 pub struct Sandbox {
@@ -59,15 +65,18 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     let cgroup_descriptor = cgroup.and_then(Cgroup::descriptor);
     steps.done("make sockets");
 
+    let sentry_later = made_later(SENTRY_NAMESPACES, cgroup);
     // The sentry first: it has more to set up, and does so while the gofer is made.
-    let sentry = match spawn(SENTRY_NAMESPACES, cgroup_descriptor).map_err(explain_spawn)? {
+    let sentry = match child::spawn(SENTRY_NAMESPACES.without(sentry_later), cgroup_descriptor)
+        .map_err(explain_spawn)?
+    {
         Spawned::Parent(process) => process,
         Spawned::Child => {
             let spec = plan.spec;
             let may_set_groups = caller.may_set_groups();
             become_process(Track::Sentry);
             let work = || {
-                make_namespaces(SENTRY_NAMESPACES)?;
+                make_namespaces(sentry_later)?;
                 sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
             };
             become_child(&sentry_control, work)
@@ -81,14 +90,17 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     steps.done("admit the sentry");
     let gofer_namespaces =
         if caller.is_privileged() { GOFER_NAMESPACES } else { GOFER_NAMESPACES.and(Namespaces::USER) };
-    let gofer = match spawn(gofer_namespaces, cgroup_descriptor).map_err(explain_spawn) {
+    let gofer_later = made_later(gofer_namespaces, cgroup);
+    let gofer = match child::spawn(gofer_namespaces.without(gofer_later), cgroup_descriptor)
+        .map_err(explain_spawn)
+    {
         Ok(Spawned::Parent(process)) => process,
         Ok(Spawned::Child) => {
             let rights =
                 gofer::Rights { privileged: caller.is_privileged(), may_set_groups: caller.may_set_groups() };
             become_process(Track::Gofer);
             let work = || {
-                make_namespaces(gofer_namespaces)?;
+                make_namespaces(gofer_later)?;
                 gofer::main(plan.exports, gofer_lanes, &gofer_end, rights)
             };
             become_child(&gofer_end, work)
@@ -108,15 +120,12 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     Ok(sandbox)
 }
 
-/// Forks a process that is to be in these namespaces, into those of them that cannot be made later.
-fn spawn(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned, Errno> {
-    child::spawn(namespaces.without(namespaces.without(AT_BIRTH)), cgroup)
-}
-
-/// Makes the rest, in the process itself.
+/// Makes those that the process was not born into, in the process itself.
 fn make_namespaces(namespaces: Namespaces) -> Result<()> {
     let mut steps = Steps::begin();
-    enter_new(namespaces.without(AT_BIRTH)).map_err(explain_spawn)?;
+    if namespaces != Namespaces::NONE {
+        enter_new(namespaces).map_err(explain_spawn)?;
+    }
     steps.done("make namespaces");
     Ok(())
 }
