@@ -209,9 +209,9 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Kernel")]
     pub json: bool,
 
-    /// Print how long each step of the start took
-    #[arg(long, hide = true)]
-    pub timings: bool,
+    /// Write a time line of the start and the end to a file, for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub trace_start: Option<PathBuf>,
 
     /// Log calls that the sentry's filter does not know instead of ending it: for finding out what a filter lacks
     #[arg(long, hide = true)]
@@ -279,6 +279,14 @@ pub struct BenchArguments {
     /// Use this program for a runtime (bubblewrap, crun, runc, runsc, usk), or for another of its kind: runsc-new=PATH
     #[arg(long = "runtime", value_name = "NAME=PATH", value_parser = parse_runtime)]
     pub runtimes: Vec<NamedProgram>,
+
+    /// Fail when usk's ratio to native of a measurement is more than half above the one in this file
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// Write usk's ratios to native to this file, for --baseline
+    #[arg(long, value_name = "FILE")]
+    pub save_baseline: Option<PathBuf>,
 
     /// Directory for the files
     #[arg(long, value_name = "DIR", default_value = "usk-bench")]

@@ -75,7 +75,7 @@ pub struct NewLimits {
 /// To the monitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToMonitor {
-    /// The set-up is done, the filter in place.
+    /// The set-up is done, the filter in place. Said by a sandbox without a command.
     Ready,
     /// The command has been loaded and runs.
     Started,

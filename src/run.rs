@@ -1,10 +1,14 @@
 //! `usk run`: plan, launch, watch.
 
-use std::fs::File;
-use std::time::{Duration, Instant};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
 use usk_platform::host::descriptors;
+use usk_platform::host::timeline::{self, Steps};
 
 use crate::cgroup::Cgroup;
 use crate::command_line::RunArguments;
@@ -30,6 +34,9 @@ fn with_reporter(arguments: RunArguments, workload: Workload) -> i32 {
     let begun = Instant::now();
     let outcome = open_status(arguments.status_fd).and_then(|status| {
         reporter.status = status;
+        if let Some(path) = &arguments.trace_start {
+            begin_timeline(path)?;
+        }
         start(arguments, workload, begun, &mut reporter)
     });
     let ending = outcome.unwrap_or_else(|error| Ending {
@@ -46,6 +53,10 @@ fn with_reporter(arguments: RunArguments, workload: Workload) -> i32 {
     }
     let status = ending.status;
     reporter.event(&Event::Exited(ending));
+    if let Err(error) = timeline::finish() {
+        reporter
+            .line(&format!("what --trace-start shows is incomplete: {error}; name a file that can take it"));
+    }
     status
 }
 
@@ -57,20 +68,30 @@ fn open_status(number: Option<i32>) -> Result<Option<File>> {
     Ok(Some(descriptor.into()))
 }
 
+fn begin_timeline(path: &Path) -> Result<()> {
+    // Several processes write to it, each behind what is there.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(OFlag::O_APPEND.bits());
+    let file = options.open(path).and_then(timeline::begin);
+    file.with_context(|| format!("cannot write {} for --trace-start", path.display()))
+}
+
 fn start(
     arguments: RunArguments,
     workload: Workload,
     begun: Instant,
     reporter: &mut Reporter,
 ) -> Result<Ending> {
-    let timings = arguments.timings;
+    let mut steps = Steps::begin();
     let timeout = arguments.timeout;
     let terminal = TerminalGuard::new(arguments.terminal)?;
     let mut plan = plan::plan(arguments, workload)?;
     // Until the end of this function, and for nobody else.
     let _lease = plan.lease.take();
     let planned = begun.elapsed();
+    steps.done("plan");
     let cgroup = plan.spec.limits.memory.map(Cgroup::with_memory_limit).transpose()?;
+    steps.done("make a cgroup");
     // Before the first process exists, so that no signal ends the monitor between.
     let signals = forwarded_signals()?;
     let sandbox = match sandbox::launch(plan, cgroup.as_ref()) {
@@ -80,7 +101,7 @@ fn start(
             return Err(error);
         }
     };
-    let launched = begun.elapsed();
+    steps.done("make the processes");
     // Unpacking an image is not the command's time.
     let deadline = timeout.map(|timeout| begun + planned + timeout);
     let ending = Monitor {
@@ -93,22 +114,13 @@ fn start(
         out_of_time: false,
     }
     .watch();
-    let watched = begun.elapsed();
+    steps.done("watch");
     sandbox.end();
-    let ended = begun.elapsed();
+    steps.done("end the processes");
     drop(terminal);
     let ending = ending.with_memory(cgroup.as_ref());
     remove(cgroup, reporter);
-    if timings {
-        let microseconds = |from: Duration, to: Duration| (to - from).as_micros();
-        eprintln!(
-            "usk: timings: run: plan {} launch {} watch {} end {} µs",
-            planned.as_micros(),
-            microseconds(planned, launched),
-            microseconds(launched, watched),
-            microseconds(watched, ended)
-        );
-    }
+    steps.done("remove the cgroup");
     Ok(ending)
 }
 

@@ -55,8 +55,6 @@ pub struct SandboxSpec {
     pub strace: Option<OwnedFd>,
     /// Where the kernel's own messages go.
     pub log: Option<OwnedFd>,
-    /// Print how long each step of the start took.
-    pub timings: bool,
     /// Log unknown host calls instead of dying of them.
     pub filter_log: bool,
     /// What to do once set up.

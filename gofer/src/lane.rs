@@ -9,6 +9,10 @@ use rustix::net::{
 };
 use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE};
 
+/// Size of the buffer that requests are received in. It is larger than a request so that the allocator maps it apart: then
+/// its pages exist once they are written to, and most lanes never see a long request, or none.
+const BUFFER: usize = 1 << 20;
+
 /// A connected socket, and room for a request.
 pub(crate) struct Lane {
     socket: OwnedFd,
@@ -20,14 +24,15 @@ pub(crate) struct LaneClosed;
 
 impl Lane {
     pub(crate) fn new(socket: OwnedFd) -> Lane {
-        Lane { socket, buffer: vec![0; MAX_MESSAGE].into_boxed_slice() }
+        Lane { socket, buffer: vec![0; BUFFER].into_boxed_slice() }
     }
 
     /// Waits for a request. A packet that is too long or has descriptors with it ends the lane: the host has
     /// then already dropped the descriptors.
     pub(crate) fn receive(&mut self) -> Result<&[u8], LaneClosed> {
         let received = loop {
-            let mut parts = [IoSliceMut::new(&mut self.buffer)];
+            let room = self.buffer.get_mut(..MAX_MESSAGE).ok_or(LaneClosed)?;
+            let mut parts = [IoSliceMut::new(room)];
             let mut no_control = RecvAncillaryBuffer::default();
             match rustix::net::recvmsg(&self.socket, &mut parts, &mut no_control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => break received,

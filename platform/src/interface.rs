@@ -1,5 +1,6 @@
 //! The traits between the sentry and the code that runs the guest.
 
+use std::error::Error;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -20,6 +21,12 @@ pub trait Platform: Send + Sync {
 
     /// A fresh address space that holds nothing of the guest's: only the platform's own region and the vDSO.
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno>;
+
+    /// Waits until the platform has come up, where making it has not: the caller has had other things to do meanwhile. An
+    /// error names the cure.
+    fn await_start(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
 
     /// Sleeps until a host process of a guest's has ended behind the platform's back: then [`Kick::is_alive`] or
     /// [`AddressSpace::is_alive`] of whom it belonged to is false. For one thread of the sentry's, again and again.

@@ -3,11 +3,14 @@
 //! Figures of different runs cannot be compared: machines drift. So every runtime gets its turn in every round (A B C A B
 //! C …), and what is worth quoting are ratios. [`runtimes`] knows how each is driven, [`place`] holds the files that all
 //! see, [`launch`] runs one thing under one of them. [`micro`], [`commands`] and [`life`] say what is measured and fill in
-//! the [`results`]; [`statistics`] makes figures of samples, and [`report`] tables, files and pictures.
+//! the [`results`]; [`statistics`] makes figures of samples, and [`report`] tables, files and pictures. [`goals`] says what
+//! usk wants to reach, [`baseline`] what it has reached and must keep.
 //!
 //! What cannot be measured is a line with its reason: never left out, never a zero.
 
+mod baseline;
 mod commands;
+mod goals;
 mod guest;
 mod launch;
 mod life;

@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::baseline::Baseline;
 use super::guest::Guest;
 use super::machine::Machine;
 use super::place::Place;
 use super::results::{Absence, Results, RuntimeLine, Section, Settings};
 use super::runtimes::{Runtime, discover};
 use super::session::{Session, Until};
-use super::{commands, life, micro, report};
+use super::{commands, goals, life, micro, report};
 use crate::command_line::BenchArguments;
 use crate::entry::FAILURE;
 
+/// Exit status when the baseline is not kept.
+const WORSE: i32 = 1;
 /// Rounds without `--runs`.
 const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 2;
@@ -26,9 +29,13 @@ const QUICK_COMMANDS: Duration = Duration::from_secs(45);
 
 /// Measures, prints the tables, writes the files, and returns the exit status.
 pub(crate) fn bench(arguments: &BenchArguments) -> i32 {
-    let outcome = if arguments.list { list() } else { measure(arguments) };
+    let outcome = if arguments.list { list().map(|()| None) } else { measure(arguments) };
     match outcome {
-        Ok(()) => 0,
+        Ok(None) => 0,
+        Ok(Some(failure)) => {
+            eprintln!("usk: {failure}");
+            WORSE
+        }
         Err(error) => {
             eprintln!("usk: {error:#}");
             FAILURE
@@ -53,10 +60,15 @@ fn list() -> Result<()> {
     Ok(())
 }
 
-fn measure(arguments: &BenchArguments) -> Result<()> {
+/// Returns why the baseline is not kept, if it is not.
+fn measure(arguments: &BenchArguments) -> Result<Option<String>> {
+    let baseline = arguments.baseline.as_deref();
+    let baseline =
+        baseline.map(|path| Ok::<_, anyhow::Error>((path, Baseline::read(path, arguments.quick)?)));
+    let baseline = baseline.transpose()?;
     let until = |quick: Duration| Until(arguments.quick.then(|| Instant::now() + quick));
     let machine = Machine::here();
-    let (session, absent) = prepare(arguments)?;
+    let (mut session, absent) = prepare(arguments)?;
     let mut rows = micro::measure(&session, until(QUICK_MICRO))?;
     rows.extend(life::measure(&session, until(QUICK_LIFE)));
     rows.extend(commands::measure(&session, until(QUICK_COMMANDS))?);
@@ -75,7 +87,24 @@ fn measure(arguments: &BenchArguments) -> Result<()> {
     let files = report::write(&results, &arguments.output)?;
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     print(&format!("\nWritten: {}\n", names.join(" ")));
-    Ok(())
+    if let Some(path) = &arguments.save_baseline {
+        Baseline::of(&results)?.write(path)?;
+    }
+    let Some((path, baseline)) = baseline else { return Ok(None) };
+    let usk = goals::index(&results);
+    let mut number = 0..;
+    session.runtimes.retain(|_| number.next().is_some_and(|number| number == 0 || Some(number) == usk));
+    let again = |names: &[String]| {
+        session.only = names.to_vec();
+        let mut rows = micro::measure(&session, Until(None))?;
+        rows.extend(life::measure(&session, Until(None)));
+        rows.extend(commands::measure(&session, Until(None))?);
+        session.progress("");
+        Ok(rows)
+    };
+    let comparison = baseline.compare(&results, again)?;
+    print(&comparison.text(path));
+    Ok(comparison.failure())
 }
 
 /// Everything that is not measured itself: directories, the guest program, inputs, runtimes that are tried.

@@ -10,9 +10,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use usk_abi::Signal;
 use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
+use usk_platform::host::timeline;
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
-use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main};
+use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main, watch_for_lost};
 use usk_sentry::vfs::MountNamespace;
 use usk_sentry::{Kernel, Report};
 
@@ -64,9 +65,12 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
     reserve_main(kernel).context("cannot start the first process")?;
     let (gate, opened) = mpsc::channel();
     std::thread::scope(|scope| {
-        let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
-        listener.spawn_scoped(scope, || listen(running, gate)).context("cannot start a thread")?;
-        if gated {
+        let mut hear = Some(|| {
+            let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
+            listener.spawn_scoped(scope, || listen(running, gate)).context("cannot start a thread")
+        });
+        if gated && let Some(hear) = hear.take() {
+            hear()?;
             control.send(&ToMonitor::Prepared).context("the monitor is gone")?;
             opened.recv().context("the monitor is gone")?;
         }
@@ -76,11 +80,20 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
             control.send(&ToMonitor::Failed { status, message }).context("the monitor is gone")?;
             child::exit(status.into());
         }
+        // What the monitor has said meanwhile lies in the socket, and a stub that has been ended is found now.
+        if let Some(hear) = hear {
+            hear()?;
+        }
+        watch_for_lost(kernel).context("cannot watch the stubs")?;
         control.send(&ToMonitor::Started).context("the monitor is gone")?;
+        // The end may be sudden.
+        timeline::flush();
         let report = kernel.wait_until_finished();
+        timeline::resume("the command");
         for failure in lists.failures() {
             control.send(&ToMonitor::Log(failure)).context("the monitor is gone")?;
         }
+        timeline::flush();
         tell(control, &report)?;
         // The process's end takes everything with it: guest processes die with their PID namespace's first.
         child::exit(0)

@@ -11,8 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use usk_platform::host::Stay;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::namespaces::IdRange;
+use usk_platform::host::timeline::Steps;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
 use usk_platform::{Platform, Shortcut};
@@ -28,7 +30,7 @@ use crate::control::ToMonitor;
 use crate::sandbox::Sentry;
 use crate::spec::{SandboxSpec, UserMap};
 
-/// Makes the platform, while this process has one thread and no filter yet. `proc` is the host's `/proc`, in which
+/// Begins to make the platform, while this process has one thread and no filter yet. `proc` is the host's `/proc`, in which
 /// `self` is this process; it is closed when this returns.
 pub fn create_platform(spec: &SandboxSpec, proc: OwnedFd) -> Result<Arc<dyn Platform>> {
     // When memory runs out, the host shall end a guest's process and not the kernel that serves them all: what the
@@ -59,7 +61,7 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
                 Shortcut::Stands(_) if !answers_stand => Shortcut::None,
                 shortcut => shortcut,
             };
-            Ok(Arc::new(TrapPlatform::with_offer(proc, offer, shortcut)?))
+            Ok(Arc::new(TrapPlatform::begin(proc, offer, shortcut)?))
         }
         PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),
     }
@@ -68,6 +70,7 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
 /// Boots the kernel, runs the command to its end and returns this process's exit status.
 pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let Sentry { mut spec, lanes, control, .. } = sentry;
+    let mut steps = Steps::begin();
     let limits = SandboxLimits {
         tasks: spec.limits.tasks.map(u64::from),
         memory: spec.limits.memory,
@@ -89,28 +92,34 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     }
     let lists = Lists::begin(spec.strace.take(), spec.log.take())?;
     kernel.set_dispatcher(lists.dispatcher());
+    steps.done("make the kernel");
 
     let gofer = GoferClient::new(lanes).context("cannot talk to the gofer")?;
+    steps.done("greet the gofer");
     control::report_stops(&kernel, control)?;
-    usk_sentry::task::watch_for_lost(&kernel).context("cannot watch the stubs")?;
     let poller = HostPoller::new();
     let streams = streams::own()?;
     // The terminal first: whether there is a console shows in /dev.
     if spec.process.terminal {
         streams::make_console(&kernel, &poller, &streams)?;
     }
+    // Until threads are made, which would stay as well: a dozen questions to the gofer follow.
+    let stay = Stay::here();
     let namespace = mounts::build(&kernel, &gofer, &spec)?;
+    steps.done("mount file systems");
     let mut files = streams::open(&poller, streams)?;
     if spec.process.terminal {
         streams::use_console(&namespace, &mut files)?;
     }
     let further = std::mem::take(&mut spec.descriptors);
     files.extend(streams::open(&poller, further.into_iter().map(Some).collect())?);
+    steps.done("open the streams");
     let seccomp = spec.seccomp.take().map(Program::new).transpose();
     let seccomp =
         seccomp.context("linux.seccomp: the profile is no filter of system calls")?.map(Filters::of);
     let common = process::Common { seccomp, personality: spec.personality };
     let prepared = process::prepare(&namespace, streams::table(files)?, &spec.process, &common);
+    drop(stay);
     let main = match prepared {
         Ok(main) => main,
         Err(refusal) => {
@@ -121,6 +130,8 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
             return Ok(refusal.status.into());
         }
     };
+    steps.done("find the program");
+    kernel.platform.await_start().map_err(anyhow::Error::from_boxed)?;
     tracing::info!(platform = ?spec.platform, "the command runs");
     let running = control::Running { kernel, namespace, common, poller, control, gofer, lists };
     control::run(&running, main, spec.gated)

@@ -87,7 +87,6 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         tiers: arguments.tiers,
         strace,
         log,
-        timings: arguments.timings,
         filter_log: arguments.filter_log,
         workload,
     };

@@ -15,6 +15,8 @@ pub(super) fn secrets(caller: &Identity) -> Vec<PathBuf> {
     for uid in [Some(caller.uid), invoker].into_iter().flatten() {
         homes.extend(home_of(uid));
     }
+    homes.sort();
+    homes.dedup();
     let mut found: Vec<PathBuf> = Vec::new();
     for home in homes.iter().filter(|home| home.is_absolute() && home.as_path() != Path::new("/")) {
         // The real place is hidden, and the name too if it is a link: both lead there.

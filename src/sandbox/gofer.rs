@@ -16,10 +16,10 @@ use usk_gofer::{ExportMode, MountCrossing, SelfDescriptors, Sharing};
 use usk_platform::host::credentials::{Capabilities, become_user, has_capability, keep_capabilities};
 use usk_platform::host::mounts::{self, MountAttributes};
 use usk_platform::host::namespaces::Namespaces;
+use usk_platform::host::timeline::{self, Steps};
 use usk_platform::host::{child, descriptors, rlimit, signals};
 
 use super::sentry::{CANNOT_PIVOT, die_with_monitor, wait_for_go};
-use super::steps::Steps;
 use crate::control::SandboxControl;
 use crate::plan::{file_identity, open_in_root};
 use crate::spec::{Export, Hidden};
@@ -48,19 +48,21 @@ pub(super) fn main(
     lanes: Vec<OwnedFd>,
     control: &SandboxControl,
     rights: Rights,
-    timings: bool,
 ) -> Result<i32> {
-    let mut steps = Steps::begin("gofer");
+    let mut steps = Steps::begin();
     child::set_name(c"usk-gofer").context("cannot name the gofer")?;
     let error = std::io::stderr();
     let mut kept = vec![error.as_fd(), control.0.as_fd()];
     kept.extend(lanes.iter().map(AsFd::as_fd));
     kept.extend(exports.iter().map(|export| export.descriptor.as_fd()));
+    let timeline = timeline::output();
+    kept.extend(timeline.iter().map(AsFd::as_fd));
     descriptors::close_all_except(&kept)
         .context("cannot close the monitor's descriptors: usk needs Linux 5.9")?;
-    steps.done("descriptors");
+    drop(timeline);
+    steps.done("close descriptors");
     wait_for_go(control)?;
-    steps.done("wait");
+    steps.done("wait for the monitor");
     let Rights { privileged, may_set_groups } = rights;
     mounts::make_all_private().context("cannot separate the gofer's mounts from the host's")?;
     // Still as the caller, who could reach the sources: a user of the sandbox's may not be let that far.
@@ -72,17 +74,15 @@ pub(super) fn main(
     die_with_monitor(control)?;
     child::new_session().context("cannot leave the caller's session")?;
     signals::unblock_all().context("cannot unblock signals")?;
-    steps.done("identity");
+    steps.done("take the identity");
     let own_descriptors = own_descriptors()?;
     let exports = enter_exports(exports, trees)?;
-    steps.done("exports");
+    steps.done("enter a root of the exports");
     let kept = if privileged { own_capabilities()? } else { Capabilities::NONE };
     keep_capabilities(kept).context("cannot give up capabilities")?;
     rlimit::forbid_core_files().context("cannot forbid core files")?;
-    steps.done("privileges");
-    if timings {
-        steps.print();
-    }
+    steps.done("give up privileges");
+    timeline::leave();
     usk_gofer::serve(lanes, exports, own_descriptors).context("the gofer failed")?;
     Ok(0)
 }

@@ -7,12 +7,12 @@ use anyhow::{Context, Result, anyhow};
 use usk_abi::Errno;
 use usk_platform::host::child::{self, ChildProcess, Spawned};
 use usk_platform::host::message_socket::MessageSocket;
-use usk_platform::host::namespaces::{IdentityMap, Namespaces, write_identity_map};
+use usk_platform::host::namespaces::{IdentityMap, Namespaces, enter_new, write_identity_map};
+use usk_platform::host::timeline::{Steps, Track, become_process};
 
 use super::gofer::{self, GOFER_NAMESPACES};
 use super::identity::Caller;
 use super::sentry::{self, SENTRY_NAMESPACES};
-use super::steps::Steps;
 use crate::cgroup::Cgroup;
 use crate::control::{MonitorControl, SandboxControl, ToMonitor, ToSandbox};
 use crate::entry::FAILURE;
@@ -21,6 +21,16 @@ use crate::plan::Plan;
 /// How many requests the gofer can serve at the same time: each lane is a conversation of its own, so that a slow disk
 /// under one file does not hold up the rest.
 pub(super) const LANES: usize = 4;
+
+/// The namespaces that a process must be born into; it makes its others itself, before anything else. They cost the host
+/// most of a millisecond, a network above all, which the monitor and the other process need not wait for.
+pub(super) const AT_BIRTH: Namespaces = Namespaces::USER.and(Namespaces::PID);
+
+/// What of its namespaces a process makes itself. Nothing in a cgroup: a host that is busy with networks cannot end a process
+/// that waits for one, and whoever removes the cgroup would wait for it.
+fn made_later(namespaces: Namespaces, cgroup: Option<&Cgroup>) -> Namespaces {
+    if cgroup.is_some() { Namespaces::NONE } else { namespaces.without(AT_BIRTH) }
+}
 
 /// A running sandbox, seen by the monitor. Dropping it ends nothing: call [`Sandbox::end`].
 pub struct Sandbox {
@@ -36,9 +46,8 @@ pub struct Sandbox {
 
 /// Makes the processes, which set themselves up. The caller must have one thread.
 pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
-    let timings = plan.spec.timings;
     let users = plan.spec.users.clone();
-    let mut steps = Steps::begin("monitor");
+    let mut steps = Steps::begin();
     let caller = Caller::current()?;
     let (control, sentry_control) =
         MessageSocket::pair().context("cannot make the sentry's control socket")?;
@@ -55,33 +64,47 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         gofer_lanes.push(gofer_lane);
     }
     let cgroup_descriptor = cgroup.and_then(Cgroup::descriptor);
-    steps.done("sockets");
+    steps.done("make sockets");
 
+    let sentry_later = made_later(SENTRY_NAMESPACES, cgroup);
     // The sentry first: it has more to set up, and does so while the gofer is made.
-    let sentry = match child::spawn(SENTRY_NAMESPACES, cgroup_descriptor).map_err(explain_spawn)? {
+    let sentry = match child::spawn(SENTRY_NAMESPACES.without(sentry_later), cgroup_descriptor)
+        .map_err(explain_spawn)?
+    {
         Spawned::Parent(process) => process,
         Spawned::Child => {
             let spec = plan.spec;
             let may_set_groups = caller.may_set_groups();
-            let work = || sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups);
+            become_process(Track::Sentry);
+            let work = || {
+                make_namespaces(sentry_later)?;
+                sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
+            };
             become_child(&sentry_control, work)
         }
     };
-    steps.done("sentry");
+    steps.done("fork the sentry");
     if let Err(error) = admit(&sentry, &control, Some(caller.sentry()), cgroup) {
         end(&sentry);
         return Err(error);
     }
-    steps.done("admit");
+    steps.done("admit the sentry");
     let identity = caller.gofer(users.as_ref());
     let gofer_namespaces =
         if identity.is_some() { GOFER_NAMESPACES.and(Namespaces::USER) } else { GOFER_NAMESPACES };
-    let gofer = match child::spawn(gofer_namespaces, cgroup_descriptor).map_err(explain_spawn) {
+    let gofer_later = made_later(gofer_namespaces, cgroup);
+    let gofer = match child::spawn(gofer_namespaces.without(gofer_later), cgroup_descriptor)
+        .map_err(explain_spawn)
+    {
         Ok(Spawned::Parent(process)) => process,
         Ok(Spawned::Child) => {
             let rights =
                 gofer::Rights { privileged: caller.is_privileged(), may_set_groups: caller.may_set_groups() };
-            let work = || gofer::main(plan.exports, gofer_lanes, &gofer_end, rights, timings);
+            become_process(Track::Gofer);
+            let work = || {
+                make_namespaces(gofer_later)?;
+                gofer::main(plan.exports, gofer_lanes, &gofer_end, rights)
+            };
             become_child(&gofer_end, work)
         }
         Err(error) => {
@@ -89,7 +112,7 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
             return Err(error);
         }
     };
-    steps.done("gofer");
+    steps.done("fork the gofer");
     let sandbox = Sandbox { sentry, gofer, control, gofer_control };
     if let Err(error) = admit(&sandbox.gofer, &sandbox.gofer_control, identity, cgroup) {
         sandbox.end();
@@ -99,11 +122,18 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
             error
         });
     }
-    steps.done("admit");
-    if timings {
-        steps.print();
-    }
+    steps.done("admit the gofer");
     Ok(sandbox)
+}
+
+/// Makes those that the process was not born into, in the process itself.
+fn make_namespaces(namespaces: Namespaces) -> Result<()> {
+    let mut steps = Steps::begin();
+    if namespaces != Namespaces::NONE {
+        enter_new(namespaces).map_err(explain_spawn)?;
+    }
+    steps.done("make namespaces");
+    Ok(())
 }
 
 /// Gives a process its identity and its cgroup, and lets it go on.

@@ -12,6 +12,10 @@
 //!      └─ stubs              made by the platform, in the sentry's namespaces
 //! ```
 //!
+//! What takes the host long is done where it holds up nobody: each process makes most of its namespaces itself, while the
+//! monitor goes on ([`AT_BIRTH`](launch::AT_BIRTH)), and the sentry goes on while the platform comes up. `usk run
+//! --trace-start` shows it.
+//!
 //! Before them there may be a process that unpacks an image, set up in the same way and gone when it is done (`confined`).
 //!
 //! When one goes, all go: the two children have asked for SIGKILL at the monitor's death; the monitor waits for both
@@ -22,7 +26,6 @@ mod gofer;
 mod identity;
 mod launch;
 mod sentry;
-mod steps;
 
 pub(crate) use confined::confined;
 pub use gofer::{GOFER_CAPABILITIES, GOFER_NAMESPACES};

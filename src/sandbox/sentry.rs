@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use usk_platform::host::credentials::{Capabilities, become_user, keep_capabilities};
 use usk_platform::host::mounts::{self, MountAttributes};
 use usk_platform::host::namespaces::Namespaces;
+use usk_platform::host::timeline::{self, Steps};
 use usk_platform::host::{child, descriptors, rlimit, signals};
 
-use super::steps::Steps;
 use crate::boot;
 use crate::control::{SandboxControl, ToMonitor, ToSandbox};
 use crate::filters;
@@ -36,27 +36,27 @@ pub struct Sentry<'a> {
 
 /// Sets this process up and runs the workload. Returns the process's exit status.
 pub(super) fn main(
-    mut spec: SandboxSpec,
+    spec: SandboxSpec,
     lanes: Vec<OwnedFd>,
     control: &SandboxControl,
     may_set_groups: bool,
 ) -> Result<i32> {
-    let mut steps = Steps::begin("sentry");
+    let mut steps = Steps::begin();
     child::set_name(c"usk-sentry").context("cannot name the sentry")?;
     // Opened before the host's files go out of sight, for the platform's own set-up, and closed before the filter.
     let proc =
         descriptors::open_directory(c"/proc").context("cannot open /proc: it must be mounted on the host")?;
     keep_descriptors(&spec, &lanes, control, proc.as_fd())?;
-    steps.done("descriptors");
+    steps.done("close descriptors");
     wait_for_go(control)?;
-    steps.done("wait");
+    steps.done("wait for the monitor");
     become_user(0, 0, may_set_groups).context("cannot become the sandbox's user")?;
     die_with_monitor(control)?;
     child::new_session().context("cannot leave the caller's session")?;
     signals::unblock_all().context("cannot unblock signals")?;
-    steps.done("identity");
+    steps.done("take the identity");
     enter_empty_root()?;
-    steps.done("root");
+    steps.done("enter an empty root");
     keep_capabilities(Capabilities::NONE).context("cannot give up capabilities")?;
     child::set_no_new_privs().context("cannot give up gaining privileges")?;
     let descriptor_limit =
@@ -65,19 +65,19 @@ pub(super) fn main(
     // The sentry reads its stubs' memory and takes their listeners: the host lets it if they are dumpable, as the
     // change of user above made this process not be.
     child::set_dumpable(true).context("cannot allow access to guest memory")?;
-    steps.done("privileges");
+    steps.done("give up privileges");
     let platform = boot::create_platform(&spec, proc)?;
-    steps.done("platform");
+    steps.done("start the platform");
     filters::install_sentry(spec.platform, spec.filter_log).context("cannot install the sentry's filter")?;
-    steps.done("filter");
-    if spec.timings {
-        steps.print();
-    }
-    control.send(&ToMonitor::Ready).context("the monitor is gone")?;
-    spec.timings = false;
+    steps.done("install the filter");
     match spec.workload {
+        // It waits for the platform when it needs it.
         Workload::Kernel => boot::boot(Sentry { spec, lanes, control, descriptor_limit }, platform),
-        Workload::Hold => hold(control),
+        Workload::Hold => {
+            platform.await_start().map_err(anyhow::Error::from_boxed)?;
+            control.send(&ToMonitor::Ready).context("the monitor is gone")?;
+            hold(control)
+        }
     }
 }
 
@@ -93,6 +93,8 @@ fn keep_descriptors(
     kept.extend(lanes.iter().map(AsFd::as_fd));
     kept.extend(spec.descriptors.iter().map(AsFd::as_fd));
     kept.extend([&spec.strace, &spec.log].into_iter().flatten().map(AsFd::as_fd));
+    let timeline = timeline::output();
+    kept.extend(timeline.iter().map(AsFd::as_fd));
     descriptors::close_all_except(&kept)
         .context("cannot close the monitor's descriptors: usk needs Linux 5.9 or newer")
 }

@@ -31,7 +31,7 @@ fn calls_that_are_not_listed_end_the_process() {
         let filter = instructions(platform);
         let mut listed: HashSet<i64> =
             SENTRY.iter().filter(|call| call.is_needed_by(platform)).map(|call| call.number).collect();
-        // Another filter answers these with an error.
+        // These are answered with an error.
         listed.extend(REFUSED.iter().map(|call| call.number));
         for number in (0..CALLS).filter(|number| !listed.contains(number) && !PROBES.contains(number)) {
             let verdict = probe(&filter, number, [0; 6]).unwrap();
@@ -55,6 +55,16 @@ fn calls_that_are_listed_get_through() {
             }
             let verdict = probe(&filter, call.number, arguments).unwrap();
             assert_ne!(verdict, Verdict::Killed, "{} on {platform:?}", call.name);
+        }
+    }
+}
+
+#[test]
+fn calls_that_are_refused_do_not_end_the_process() {
+    for platform in [PlatformChoice::Trap, PlatformChoice::Ptrace] {
+        let filter = instructions(platform);
+        for call in REFUSED {
+            assert_eq!(probe(&filter, call.number, [0; 6]).unwrap(), Verdict::Returned, "{}", call.name);
         }
     }
 }

@@ -26,5 +26,6 @@ mod sudden_death;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod time_line;
 
 use support::{caller, sandbox};

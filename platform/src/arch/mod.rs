@@ -4,6 +4,6 @@ pub(crate) mod extended_state;
 mod processor;
 mod x86_64;
 
-pub(crate) use processor::cpuid;
 pub use processor::{Processor, processor};
+pub(crate) use processor::{cpuid, has_bmi2};
 pub use x86_64::Registers;

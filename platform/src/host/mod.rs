@@ -34,6 +34,7 @@ mod stream;
 pub mod terminal;
 mod terminal_control;
 mod thread;
+pub mod timeline;
 pub(crate) mod vdso;
 pub mod wait;
 

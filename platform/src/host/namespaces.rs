@@ -5,6 +5,8 @@ use std::io::Write;
 
 use usk_abi::Errno;
 
+use super::result::check;
+
 /// A set of namespaces to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Namespaces(u64);
@@ -28,6 +30,11 @@ impl Namespaces {
     /// Both sets together.
     pub const fn and(self, other: Namespaces) -> Namespaces {
         Namespaces(self.0 | other.0)
+    }
+
+    /// The first set without the second.
+    pub const fn without(self, other: Namespaces) -> Namespaces {
+        Namespaces(self.0 & !other.0)
     }
 
     /// As flags of clone(2).
@@ -70,6 +77,13 @@ pub struct IdentityMap {
     /// Whether the namespace's members may change their supplementary groups. An ordinary user has to say no:
     /// groups can also take rights away.
     pub may_set_groups: bool,
+}
+
+/// Moves this process, which has one thread, into new namespaces. Of processes ([`Namespaces::PID`]) only its children
+/// would be in the new one. unshare(2).
+pub fn enter_new(namespaces: Namespaces) -> Result<(), Errno> {
+    // SAFETY: takes a number only.
+    check(unsafe { libc::syscall(libc::SYS_unshare, namespaces.0) }).map(drop)
 }
 
 /// Writes the maps of the user namespace that process `pid` is the first member of. An ordinary user can map nothing

@@ -1,5 +1,6 @@
 //! The platform: what it needs of the host and of its caller.
 
+use std::error::Error;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use usk_abi::Errno;
 use crate::arch::extended_state::FORMAT;
 use crate::deaths::DeathWatch;
 use crate::host::descriptors::read_text_at;
+use crate::host::timeline::{self, Steps, Track};
 use crate::host::vdso::VdsoMaps;
 use crate::host::{self, Cpus, Pid, create_memfd, reopen_read_only};
 use crate::interface::{AddressSpace, Layout, Platform, Shortcut};
@@ -54,6 +56,8 @@ impl SetupError {
 pub struct TrapPlatform {
     sandbox: Arc<Sandbox>,
     template: Arc<Space>,
+    /// Since when the template sets itself up, for the time line.
+    begun_ns: Option<u64>,
 }
 
 impl TrapPlatform {
@@ -75,9 +79,20 @@ impl TrapPlatform {
         TrapPlatform::with_offer(proc, probe(), |_| Shortcut::None)
     }
 
-    /// As [`TrapPlatform::with_proc`], making use only of what `offer` says of the host; for tests of the ways in
-    /// which the platform does without. `shortcut` says how to make a call cheaper, by its number.
+    /// As [`TrapPlatform::begin`], and waits until the platform has come up.
     pub fn with_offer(
+        proc: BorrowedFd<'_>,
+        offer: Offer,
+        shortcut: impl Fn(u64) -> Shortcut,
+    ) -> Result<TrapPlatform, SetupError> {
+        let platform = TrapPlatform::begin(proc, offer, shortcut)?;
+        platform.wait_for_template().map(|()| platform)
+    }
+
+    /// As [`TrapPlatform::with_proc`], making use only of what `offer` says of the host, and without waiting for the
+    /// platform to come up: that is what [`Platform::await_start`] is for. The process has the platform's own set-up
+    /// behind it, and may lay a filter on itself. `shortcut` says how to make a call cheaper, by its number.
+    pub fn begin(
         proc: BorrowedFd<'_>,
         offer: Offer,
         shortcut: impl Fn(u64) -> Shortcut,
@@ -93,6 +108,7 @@ impl TrapPlatform {
             return Err(SetupError::Unsupported(what));
         }
         let step = SetupError::at;
+        let mut steps = Steps::begin();
         let slots = create_memfd(c"usk-slots", Windows::SLOTS_FILE_SIZE)
             .map_err(step("making shared memory (is the limit on file sizes unlimited?)"))?;
         let orders = create_memfd(c"usk-orders", Windows::ORDERS_FILE_SIZE)
@@ -101,6 +117,7 @@ impl TrapPlatform {
             .map_err(step("mapping shared memory (is the limit on address space unlimited?)"))?;
         let orders = reopen_read_only(proc, orders.as_fd())
             .map_err(step("reopening shared memory (is /proc mounted?)"))?;
+        steps.done("make shared memory");
         let maps = VdsoMaps::of_this_process(proc).map_err(step("finding the vDSO (is /proc mounted?)"))?;
         let (layout, moves) = plan_layout(&maps, lowest_address(proc)).map_err(step("placing the vDSO"))?;
         let window = windows.take().map_err(step("taking the first window"))?;
@@ -111,7 +128,10 @@ impl TrapPlatform {
             base_filter: &base_filter(),
             moves: &moves,
         };
+        steps.done("plan the first stub");
         let (process, pid) = template::start(&plan).map_err(step("forking"))?;
+        let begun_ns = timeline::now();
+        steps.done("fork the first stub");
         let sandbox = Arc::new(Sandbox {
             windows,
             graveyard: Graveyard::default(),
@@ -126,10 +146,15 @@ impl TrapPlatform {
         let spawner = Spawner::new(window.spawner_slot(), None);
         let template = Space::new(Arc::clone(&sandbox), window, process, pid, spawner)
             .map_err(step("watching the first process"))?;
-        match template.greet() {
-            Ok(()) => Ok(TrapPlatform { sandbox, template }),
-            Err(_) => Err(SetupError::Template(template.how_it_ended())),
-        }
+        Ok(TrapPlatform { sandbox, template, begun_ns })
+    }
+
+    fn wait_for_template(&self) -> Result<(), SetupError> {
+        let mut steps = Steps::begin();
+        let greeted = self.template.greet();
+        timeline::span_of(Track::Stub, "set itself up", self.begun_ns);
+        steps.done("wait for the first stub");
+        greeted.map_err(|_| SetupError::Template(self.template.how_it_ended()))
     }
 }
 
@@ -144,6 +169,10 @@ impl Platform for TrapPlatform {
 
     fn create_space(&self) -> Result<Arc<dyn AddressSpace>, Errno> {
         Ok(self.template.empty()?)
+    }
+
+    fn await_start(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.wait_for_template()?)
     }
 
     fn wait_for_death(&self) -> Result<(), Errno> {

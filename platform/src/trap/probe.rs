@@ -1,5 +1,6 @@
 //! What the host offers the trap platform.
 
+use crate::arch::has_bmi2;
 use crate::host::Pid;
 use crate::host::features::{has_fsgsbase, has_mseal, kernel_release};
 use crate::host::pidfd::ProcessDescriptor;
@@ -38,7 +39,7 @@ pub fn probe() -> Offer {
         synchronous_wake_up: release >= (6, 6),
         receive_sees_death: release >= (6, 11),
         memory_sealing: has_mseal(),
-        patching: std::arch::is_x86_feature_detected!("bmi2"),
+        patching: has_bmi2(),
     }
 }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_NODES, VERSION};
 use usk_gofer_protocol::{Attributes, ExportDescription, NodeId, Reply, Request};
-use usk_platform::host::{Cpus, Pid};
+use usk_platform::host::{Cpus, Pid, timeline};
 
 use super::failure::GoferFailure;
 use super::lane::{Lane, LanePool};
@@ -152,7 +152,10 @@ impl GoferClient {
     fn exchange(&self, request: &Request<'_>) -> Result<(Reply, Vec<OwnedFd>), ExchangeError> {
         let mut lane = self.lanes.borrow();
         let message = request.encode(lane.number()).map_err(|_| ExchangeError::TooLong)?;
-        lane.ask(&message).map_err(ExchangeError::Failure)
+        let begun_ns = timeline::now();
+        let reply = lane.ask(&message).map_err(ExchangeError::Failure);
+        timeline::span("ask the gofer", begun_ns);
+        reply
     }
 
     fn tell(&self, request: &Request<'_>) {

@@ -11,6 +11,10 @@ use usk_platform::host::{Stay, current_cpu, receive_packet, send_packet};
 
 use super::failure::GoferFailure;
 
+/// Size of the buffer that replies are received in. It is larger than a reply so that the allocator maps it apart: then its
+/// pages exist once they are written to, and most lanes never see a long reply, or none.
+const BUFFER: usize = 1 << 20;
+
 /// One socket, and room for a reply.
 pub(super) struct Lane {
     socket: OwnedFd,
@@ -22,7 +26,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(socket: OwnedFd, cpu: usize) -> Lane {
-        Lane { socket, buffer: vec![0; MAX_MESSAGE].into_boxed_slice(), last_id: 0, cpu }
+        Lane { socket, buffer: vec![0; BUFFER].into_boxed_slice(), last_id: 0, cpu }
     }
 
     /// Sends a request that has no reply.
@@ -41,9 +45,9 @@ impl Lane {
         // trip instead of 47 on a virtual machine).
         let _stay = (self.cpu == current_cpu()).then(Stay::here);
         self.send(message)?;
-        let packet =
-            receive_packet(self.socket.as_fd(), &mut self.buffer).map_err(GoferFailure::Transport)?;
         let wrong = |reason| GoferFailure::Contradiction { request: "request", reason };
+        let room = self.buffer.get_mut(..MAX_MESSAGE).ok_or(wrong("there is no room for it"))?;
+        let packet = receive_packet(self.socket.as_fd(), room).map_err(GoferFailure::Transport)?;
         if packet.truncated || packet.descriptors.len() > MAX_DESCRIPTORS {
             return Err(wrong("it exceeds the bound"));
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use usk_abi::signal::{AlternateStack, SignalSet};
 use usk_abi::{Errno, Signal};
+use usk_platform::host::timeline::Steps;
 use usk_platform::{ThreadState, host};
 
 use crate::SysResult;
@@ -227,9 +228,13 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
         group.protect();
     }
     group.oom_score_adj.store(main.oom_score_adj.cast_unsigned(), Ordering::Relaxed);
+    let mut steps = Steps::begin();
     let mm = new_mm(kernel, &group, 0)?;
+    steps.done("make an address space");
     let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
+    steps.done("make a guest thread");
     let registers = main.request.image.commit(&mut *thread, &mm, &kernel.known_code)?;
+    steps.done("load the program");
     *thread.registers_mut() = registers;
     let command_name = main.request.command_name();
     let task = Task::new(NewTask {

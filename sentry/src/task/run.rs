@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{Errno, Signal};
+use usk_platform::host::timeline;
 use usk_platform::{ExitReason, GuestThread, Trap};
 
 use crate::file::async_io;
@@ -30,6 +31,7 @@ pub(crate) fn start(task: Arc<Task>, thread: Box<dyn GuestThread>) -> Result<(),
         let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(SentryThread::begin()) };
         task.runner.store(Some(Arc::new(runner)));
         let mut current = Current::new(task, thread);
+        timeline::pause_at("first guest instruction");
         run(&mut current);
         super::exit::leave(current);
     })

@@ -108,7 +108,6 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         tiers: Tiers::All,
         strace: None,
         log: None,
-        timings: false,
         filter_log: false,
         workload: Workload::Kernel,
         process,

@@ -1,6 +1,6 @@
 //! `report.html`: one page that needs nothing else, with tables, pictures, and what was not measured.
 
-use super::{numbers, summary};
+use super::{goals, numbers, summary};
 use crate::bench::results::{Cell, Results, Row, Section};
 
 const STYLE: &str = "
@@ -36,6 +36,15 @@ pub(super) fn html(results: &Results, pictures: &[(Section, String)]) -> String 
         summary::lines(results).iter().map(|line| line.each_ref().map(escape).to_vec()),
     );
     page += &format!("<p>{}</p>\n", escape(summary::NOTE));
+    let goal_lines = goals::lines(results);
+    if !goal_lines.is_empty() {
+        page += "<h2>Goals</h2>\n";
+        page += &table(
+            &goals::COLUMNS.map(escape),
+            goal_lines.iter().map(|line| line.each_ref().map(escape).to_vec()),
+        );
+        page += &format!("<p>{}</p>\n", escape(goals::count(results)));
+    }
     for section in Section::ALL {
         if results.rows(section).next().is_none() {
             continue;
@@ -145,5 +154,6 @@ pub(in crate::bench::report) mod tests {
         }
         assert!(page.contains("it refused, with a &lt;tag&gt;"));
         assert!(page.contains("(quoted)"));
+        assert!(page.contains("<h2>Goals</h2>") && page.contains("<td>missed</td>"));
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::bench::goals::judge;
 use crate::bench::results::Results;
 
 /// The results with the figures that the other reports show beside each cell's samples.
@@ -14,6 +15,7 @@ pub(super) fn json(results: &Results) -> Result<String> {
             .collect();
         value["figures"] = figures.into();
     }
+    whole["goals"] = serde_json::to_value(judge(results))?;
     Ok(serde_json::to_string_pretty(&whole)? + "\n")
 }
 
@@ -32,5 +34,9 @@ mod tests {
         assert_eq!(value["rows"][1]["cells"][2]["missing"], "it refused, with a <tag>");
         assert!(value["rows"][1]["figures"][2]["summary"].is_null());
         assert_eq!(value["absent"][0]["reason"], "no /dev/kvm");
+        assert_eq!(
+            (&value["goals"][0]["name"], &value["goals"][0]["is_met"]),
+            (&json!("micro::getppid"), &json!(false))
+        );
     }
 }

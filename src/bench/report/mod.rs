@@ -1,6 +1,7 @@
 //! The results for people and for machines: a table to read at once, and files to keep.
 
 mod csv;
+mod goals;
 mod html;
 mod json;
 mod numbers;

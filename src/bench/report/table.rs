@@ -1,5 +1,6 @@
 //! The results as text, for a terminal.
 
+use super::goals;
 use super::numbers;
 use super::summary;
 use crate::bench::results::{Results, Section};
@@ -21,6 +22,12 @@ pub(crate) fn text(results: &Results) -> String {
     let head = vec![summary::COLUMNS.map(str::to_owned).to_vec()];
     let lines: Vec<Vec<String>> = summary::lines(results).into_iter().map(Vec::from).collect();
     text += &format!("\n{}{}\n", aligned(&[head, lines].concat()), summary::NOTE);
+    let goals = goals::lines(results);
+    if !goals.is_empty() {
+        let head = vec![goals::COLUMNS.map(str::to_owned).to_vec()];
+        let lines: Vec<Vec<String>> = goals.into_iter().map(Vec::from).collect();
+        text += &format!("\n{}{}\n", aligned(&[head, lines].concat()), goals::count(results));
+    }
     let reasons = results.reasons();
     if !reasons.is_empty() {
         text += "\nNot measured (–), and why:\n";

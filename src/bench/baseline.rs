@@ -1,0 +1,339 @@
+//! The committed ratios, and whether a run still has them: `--save-baseline` and `--baseline`.
+//!
+//! What is compared are ratios to native of the same run, so that the machine's own speed falls out. What is left is noise:
+//! a row that seems worse is measured again before it counts, and one that wobbles too much to tell is named and counted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::goals;
+use super::results::{Cell, Results, Row, Section};
+use super::session::{TIME_IS_OVER, is_selected};
+
+/// A ratio may be so many times the baseline's.
+const WORSE: f64 = 1.5;
+/// How often a row that seems worse is measured again.
+const TRIES_AGAIN: usize = 2;
+/// A row whose middle half is wider than this, as a share of its median, natively or under usk, tells nothing.
+const NOISY: f64 = 0.5;
+/// If more than this share of the rows tells nothing, the run tells nothing.
+const TOO_MANY_NOISY: f64 = 0.25;
+
+/// The ratios of an earlier run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Baseline {
+    /// Where they come from, for people.
+    measured_on: Vec<String>,
+    /// `debug` or `release`: one cannot be compared with the other.
+    build: String,
+    /// `--quick`
+    quick: bool,
+    /// `section::id`, and usk's ratio to native.
+    ratios: BTreeMap<String, f64>,
+}
+
+/// What became of a row.
+#[derive(Clone, Debug, PartialEq)]
+enum Verdict {
+    Held,
+    Worse {
+        was: f64,
+        is: f64,
+    },
+    Noisy {
+        spread: f64,
+    },
+    /// There is nothing to compare with, here.
+    Left(&'static str),
+    /// It worked, and does not any more.
+    Broken(String),
+}
+
+/// All rows of the baseline that this run was to measure, in the baseline's order.
+pub(crate) struct Comparison {
+    verdicts: BTreeMap<String, Verdict>,
+}
+
+const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+/// Two threads that do nothing but wake each other: the host puts them on one CPU or on two, which makes a factor of four,
+/// natively and under usk, whenever it likes.
+const PLACED_BY_LUCK: &str = "futex_threads";
+
+/// Whether a row is in baselines: of commands, what they take in a running sandbox.
+fn is_compared(row: &Row) -> bool {
+    match row.section {
+        Section::Micro => row.id != PLACED_BY_LUCK,
+        Section::Io | Section::Compute => true,
+        Section::IoWithStart | Section::ComputeWithStart => false,
+        Section::Life => row.id == "start_warm",
+    }
+}
+
+fn name(row: &Row) -> String {
+    format!("{}::{}", row.section.name(), row.id)
+}
+
+impl Baseline {
+    /// The ratios of this run.
+    pub(crate) fn of(results: &Results) -> Result<Baseline> {
+        let runtime = runtime(results)?;
+        let compared = results.rows.iter().filter(|row| is_compared(row));
+        // Three digits say more than a run is worth.
+        let ratio = |row: &Row| row.ratio(runtime).map(|ratio| (ratio * 1000.0).round() / 1000.0);
+        Ok(Baseline {
+            measured_on: results.machine.lines(),
+            build: BUILD.to_owned(),
+            quick: results.settings.quick,
+            ratios: compared.filter_map(|row| Some((name(row), ratio(row)?))).collect(),
+        })
+    }
+
+    /// Writes the file.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Reads the file, before anything is measured.
+    pub(crate) fn read(path: &Path, quick: bool) -> Result<Baseline> {
+        let text = fs::read(path).with_context(|| format!("cannot read the baseline {}", path.display()))?;
+        let baseline: Baseline = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is no baseline: make one with --save-baseline", path.display()))?;
+        if (baseline.build.as_str(), baseline.quick) != (BUILD, quick) {
+            bail!(
+                "{} was measured with a {} build{}: measure in the same way, or make another with --save-baseline",
+                path.display(),
+                baseline.build,
+                if baseline.quick { " and --quick" } else { " without --quick" }
+            );
+        }
+        Ok(baseline)
+    }
+
+    /// Compares what `only` selects. What seems worse is measured again: `again` measures these rows, natively and under
+    /// usk, in this order.
+    pub(crate) fn compare(
+        &self,
+        results: &Results,
+        mut again: impl FnMut(&[String]) -> Result<Vec<Row>>,
+    ) -> Result<Comparison> {
+        let mut comparison = self.judge(&results.rows, runtime(results)?, &results.settings.only);
+        for _ in 0..TRIES_AGAIN {
+            let unsure = comparison.unsure();
+            if unsure.is_empty() {
+                break;
+            }
+            for (name, verdict) in self.judge(&again(&unsure)?, 1, &unsure).verdicts {
+                // A pattern may select more than was asked for.
+                if unsure.contains(&name) {
+                    comparison.verdicts.insert(name, verdict);
+                }
+            }
+        }
+        Ok(comparison)
+    }
+
+    fn judge(&self, rows: &[Row], usk: usize, only: &[String]) -> Comparison {
+        let is_wanted = |name: &str| {
+            Section::ALL.iter().any(|section| {
+                let id = name.strip_prefix(section.name()).and_then(|rest| rest.strip_prefix("::"));
+                id.is_some_and(|id| is_selected(only, *section, id))
+            })
+        };
+        let wanted = self.ratios.iter().filter(|(name, _)| is_wanted(name));
+        let verdict = |(wanted, &was): (&String, &f64)| {
+            let row = rows.iter().find(|row| name(row) == *wanted);
+            (
+                wanted.clone(),
+                row.map_or(Verdict::Broken("there is no such row".into()), |row| verdict(row, usk, was)),
+            )
+        };
+        Comparison { verdicts: wanted.map(verdict).collect() }
+    }
+}
+
+fn verdict(row: &Row, usk: usize, was: f64) -> Verdict {
+    if let Some(is) = row.ratio(usk) {
+        if is <= was * WORSE {
+            return Verdict::Held;
+        }
+        let spreads = [0, usk].map(|runtime| row.summary(runtime).map_or(0.0, |summary| summary.spread));
+        let spread = spreads.into_iter().fold(0.0, f64::max);
+        return if spread > NOISY { Verdict::Noisy { spread } } else { Verdict::Worse { was, is } };
+    }
+    match (row.cells.first(), row.cells.get(usk)) {
+        (Some(Cell::Missing(_)), _) => Verdict::Left("not measured natively here"),
+        (_, Some(Cell::Missing(reason))) if reason != TIME_IS_OVER => Verdict::Broken(reason.clone()),
+        _ => Verdict::Left("the time was over"),
+    }
+}
+
+fn runtime(results: &Results) -> Result<usize> {
+    goals::index(results).with_context(|| {
+        format!("a baseline is about {:?}, which was not measured: leave --on out, or add it", goals::RUNTIME)
+    })
+}
+
+impl Comparison {
+    /// Those that are worth another look.
+    fn unsure(&self) -> Vec<String> {
+        let is_unsure = |verdict: &Verdict| {
+            matches!(verdict, Verdict::Worse { .. } | Verdict::Noisy { .. } | Verdict::Broken(_))
+        };
+        self.verdicts.iter().filter(|(_, verdict)| is_unsure(verdict)).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn count(&self, is: impl Fn(&Verdict) -> bool) -> usize {
+        self.verdicts.values().filter(|verdict| is(verdict)).count()
+    }
+
+    /// Why this run does not do; none if it does.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let bad = self.count(|verdict| matches!(verdict, Verdict::Worse { .. } | Verdict::Broken(_)));
+        let noisy = self.count(|verdict| matches!(verdict, Verdict::Noisy { .. }));
+        let all = self.verdicts.len();
+        if all == 0 {
+            Some("nothing that the baseline has was measured".to_owned())
+        } else if bad > 0 {
+            Some(format!(
+                "{bad} of {all} ratios to native are more than {WORSE} times the baseline's, or are gone"
+            ))
+        } else if noisy as f64 > TOO_MANY_NOISY * all as f64 {
+            Some(format!("{noisy} of {all} rows wobble too much to tell: measure on a quieter machine"))
+        } else {
+            None
+        }
+    }
+
+    /// Everything that did not simply hold, and the counts.
+    pub(crate) fn text(&self, baseline: &Path) -> String {
+        let mut text = format!("\nCompared with {}:\n", baseline.display());
+        for (name, verdict) in &self.verdicts {
+            text += &match verdict {
+                Verdict::Held => continue,
+                Verdict::Worse { was, is } => format!("  worse      {name}: ×{is:.2}, was ×{was:.2}\n"),
+                Verdict::Noisy { spread } => format!("  noisy      {name}: spread {:.0} %\n", spread * 100.0),
+                Verdict::Left(reason) => format!("  left out   {name}: {reason}\n"),
+                Verdict::Broken(reason) => format!("  gone       {name}: {reason}\n"),
+            };
+        }
+        let held = self.count(|verdict| *verdict == Verdict::Held);
+        let worse = self.count(|verdict| matches!(verdict, Verdict::Worse { .. }));
+        let noisy = self.count(|verdict| matches!(verdict, Verdict::Noisy { .. }));
+        let left = self.count(|verdict| matches!(verdict, Verdict::Left(_)));
+        let gone = self.count(|verdict| matches!(verdict, Verdict::Broken(_)));
+        text + &format!(
+            "  {held} held, {worse} worse, {gone} gone, {noisy} skipped as too noisy, {left} left out\n"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::results::tests::sample;
+
+    fn baseline(ratios: &[(&str, f64)]) -> Baseline {
+        let ratios = ratios.iter().map(|(name, ratio)| ((*name).to_owned(), *ratio)).collect();
+        Baseline { measured_on: Vec::new(), build: BUILD.into(), quick: true, ratios }
+    }
+
+    fn verdict_of(results: &Results, name: &str, was: f64) -> Verdict {
+        baseline(&[(name, was)]).judge(&results.rows, 2, &[]).verdicts[name].clone()
+    }
+
+    #[test]
+    fn a_ratio_holds_up_to_half_more_and_fails_above() {
+        // 140 against 70.
+        assert_eq!(verdict_of(&sample(), "io::find", 2.0 / 1.5), Verdict::Held);
+        assert_eq!(verdict_of(&sample(), "io::find", 1.3), Verdict::Worse { was: 1.3, is: 2.0 });
+        let comparison = baseline(&[("io::find", 1.3)]).judge(&sample().rows, 2, &[]);
+        assert!(comparison.failure().unwrap().starts_with("1 of 1"));
+        assert!(comparison.text(Path::new("b")).contains("io::find: ×2.00, was ×1.30"));
+    }
+
+    #[test]
+    fn a_row_that_wobbles_is_named_and_not_too_many_may() {
+        let mut results = sample();
+        let row = results.rows.iter_mut().find(|row| row.id == "find").unwrap();
+        row.add(2, 1, &[10.0, 300.0, 900.0]);
+        let comparison = baseline(&[("io::find", 0.1)]).judge(&results.rows, 2, &[]);
+        assert!(matches!(comparison.verdicts["io::find"], Verdict::Noisy { .. }));
+        assert!(comparison.text(Path::new("b")).contains("1 skipped as too noisy"));
+        assert!(comparison.failure().unwrap().contains("quieter"));
+        let many =
+            [("io::find", 0.1), ("compute::nbody", 1.0), ("life::start_warm", 7.0), ("micro::getppid", 30.0)];
+        assert_eq!(baseline(&many).judge(&results.rows, 2, &[]).failure(), None);
+    }
+
+    #[test]
+    fn what_broke_fails_and_what_could_not_be_measured_does_not() {
+        let mut results = sample();
+        let broken = Verdict::Broken("it refused, with a <tag>".into());
+        assert_eq!(verdict_of(&results, "micro::tcp", 2.0), broken);
+        results.rows.iter_mut().find(|row| row.id == "tcp").unwrap().fail(0, "no network");
+        assert_eq!(verdict_of(&results, "micro::tcp", 2.0), Verdict::Left("not measured natively here"));
+        results.rows.iter_mut().find(|row| row.id == "find").unwrap().fail(2, TIME_IS_OVER);
+        assert_eq!(verdict_of(&results, "io::find", 2.0), Verdict::Left("the time was over"));
+    }
+
+    #[test]
+    fn what_seems_worse_is_measured_again_twice_at_most_and_once_is_enough_to_hold() {
+        let find = |ratio: f64| {
+            let mut row = Row::new(Section::Io, "find", "find", "ms", 2);
+            row.add(0, 0, &[1.0]);
+            row.add(1, 0, &[ratio]);
+            row
+        };
+        for (ratios, tries, holds) in
+            [(vec![9.0, 9.0, 1.0], 2, false), (vec![9.0, 1.1], 2, true), (vec![1.0], 1, true)]
+        {
+            let mut tried = 0;
+            let again = |names: &[String]| {
+                assert_eq!(names, ["io::find"]);
+                tried += 1;
+                Ok(vec![find(ratios[tried - 1])])
+            };
+            let comparison =
+                baseline(&[("io::find", 1.0), ("life::start_warm", 7.0)]).compare(&sample(), again).unwrap();
+            assert_eq!((tried, comparison.failure().is_none()), (tries, holds), "{ratios:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_compared() {
+        let both = baseline(&[("io::find", 2.0), ("micro::gone", 1.0)]);
+        let comparison = both.judge(&sample().rows, 2, &["io::".to_owned()]);
+        assert_eq!(comparison.verdicts.len(), 1);
+        assert_eq!(
+            both.judge(&sample().rows, 2, &["life".to_owned()]).failure().as_deref(),
+            Some("nothing that the baseline has was measured")
+        );
+    }
+
+    #[test]
+    fn a_baseline_is_the_ratios_of_a_run_and_survives_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("baseline.json");
+        Baseline::of(&sample()).unwrap().write(&path).unwrap();
+        let read = Baseline::read(&path, true).unwrap();
+        assert_eq!(read.ratios["io::find"], 2.0);
+        assert_eq!(read.ratios["life::start_warm"], 7.0);
+        assert!(!read.ratios.contains_key("life::memory_alone") && !read.ratios.contains_key("micro::tcp"));
+        assert!(Baseline::read(&path, false).unwrap_err().to_string().contains("--quick"));
+    }
+
+    #[test]
+    fn the_committed_baseline_can_be_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/baseline.json");
+        let text = fs::read(path).unwrap();
+        let baseline: Baseline = serde_json::from_slice(&text).unwrap();
+        assert!(baseline.ratios.len() > 20 && baseline.ratios.values().all(|ratio| *ratio > 0.0));
+        assert!(baseline.measured_on.iter().any(|line| line.starts_with("Linux ")));
+    }
+}
