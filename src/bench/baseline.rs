@@ -2,6 +2,7 @@
 //!
 //! What is compared are ratios to native of the same run, so that the machine's own speed falls out. What is left is noise:
 //! a row that seems worse is measured again before it counts, and one that wobbles too much to tell is named and counted.
+//! Ratios of one kind of processor are not another's: there what is worse is told, and nothing fails.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,18 +17,21 @@ use super::session::{TIME_IS_OVER, is_selected};
 
 /// A ratio may be so many times the baseline's.
 const WORSE: f64 = 1.5;
+/// And so much more of the native time: what costs next to nothing may cost twice that.
+const SLACK: f64 = 0.3;
 /// How often a row that seems worse is measured again.
 const TRIES_AGAIN: usize = 2;
 /// A row whose middle half is wider than this, as a share of its median, natively or under usk, tells nothing.
 const NOISY: f64 = 0.5;
-/// If more than this share of the rows tells nothing, the run tells nothing.
-const TOO_MANY_NOISY: f64 = 0.25;
 
 /// The ratios of an earlier run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Baseline {
     /// Where they come from, for people.
     measured_on: Vec<String>,
+    /// The processor's name and count: where they are others, ratios are others.
+    processor: String,
+    cpus: usize,
     /// `debug` or `release`: one cannot be compared with the other.
     build: String,
     /// `--quick`
@@ -56,18 +60,27 @@ enum Verdict {
 /// All rows of the baseline that this run was to measure, in the baseline's order.
 pub(crate) struct Comparison {
     verdicts: BTreeMap<String, Verdict>,
+    /// The processor that the baseline was measured on, if it is not this one.
+    elsewhere: Option<String>,
 }
 
 const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
-/// Two threads that do nothing but wake each other: the host puts them on one CPU or on two, which makes a factor of four,
+/// Two that do nothing but wake each other: the host puts them on one CPU or on two, which makes a factor of four or more,
 /// natively and under usk, whenever it likes.
-const PLACED_BY_LUCK: &str = "futex_threads";
+const PLACED_BY_LUCK: [&str; 6] = [
+    "futex_threads",
+    "futex_processes",
+    "pipe_threads",
+    "pipe_processes",
+    "socketpair_threads",
+    "socketpair_processes",
+];
 
 /// Whether a row is in baselines: of commands, what they take in a running sandbox.
 fn is_compared(row: &Row) -> bool {
     match row.section {
-        Section::Micro => row.id != PLACED_BY_LUCK,
+        Section::Micro => !PLACED_BY_LUCK.contains(&row.id.as_str()),
         Section::Io | Section::Compute => true,
         Section::IoWithStart | Section::ComputeWithStart => false,
         Section::Life => row.id == "start_warm",
@@ -87,6 +100,8 @@ impl Baseline {
         let ratio = |row: &Row| row.ratio(runtime).map(|ratio| (ratio * 1000.0).round() / 1000.0);
         Ok(Baseline {
             measured_on: results.machine.lines(),
+            processor: results.machine.processor.clone(),
+            cpus: results.machine.cpus,
             build: BUILD.to_owned(),
             quick: results.settings.quick,
             ratios: compared.filter_map(|row| Some((name(row), ratio(row)?))).collect(),
@@ -123,6 +138,10 @@ impl Baseline {
         mut again: impl FnMut(&[String]) -> Result<Vec<Row>>,
     ) -> Result<Comparison> {
         let mut comparison = self.judge(&results.rows, runtime(results)?, &results.settings.only);
+        let machine = &results.machine;
+        if (&self.processor, self.cpus) != (&machine.processor, machine.cpus) {
+            comparison.elsewhere = Some(format!("{} × {}", self.cpus, self.processor));
+        }
         for _ in 0..TRIES_AGAIN {
             let unsure = comparison.unsure();
             if unsure.is_empty() {
@@ -153,13 +172,13 @@ impl Baseline {
                 row.map_or(Verdict::Broken("there is no such row".into()), |row| verdict(row, usk, was)),
             )
         };
-        Comparison { verdicts: wanted.map(verdict).collect() }
+        Comparison { verdicts: wanted.map(verdict).collect(), elsewhere: None }
     }
 }
 
 fn verdict(row: &Row, usk: usize, was: f64) -> Verdict {
     if let Some(is) = row.ratio(usk) {
-        if is <= was * WORSE {
+        if is <= was * WORSE || is <= was + SLACK {
             return Verdict::Held;
         }
         let spreads = [0, usk].map(|runtime| row.summary(runtime).map_or(0.0, |summary| summary.spread));
@@ -194,8 +213,12 @@ impl Comparison {
 
     /// Why this run does not do; none if it does.
     pub(crate) fn failure(&self) -> Option<String> {
-        let bad = self.count(|verdict| matches!(verdict, Verdict::Worse { .. } | Verdict::Broken(_)));
-        let noisy = self.count(|verdict| matches!(verdict, Verdict::Noisy { .. }));
+        let is_bad = |verdict: &Verdict| match verdict {
+            Verdict::Worse { .. } => self.elsewhere.is_none(),
+            Verdict::Broken(_) => true,
+            _ => false,
+        };
+        let bad = self.count(is_bad);
         let all = self.verdicts.len();
         if all == 0 {
             Some("nothing that the baseline has was measured".to_owned())
@@ -203,8 +226,6 @@ impl Comparison {
             Some(format!(
                 "{bad} of {all} ratios to native are more than {WORSE} times the baseline's, or are gone"
             ))
-        } else if noisy as f64 > TOO_MANY_NOISY * all as f64 {
-            Some(format!("{noisy} of {all} rows wobble too much to tell: measure on a quieter machine"))
         } else {
             None
         }
@@ -213,6 +234,9 @@ impl Comparison {
     /// Everything that did not simply hold, and the counts.
     pub(crate) fn text(&self, baseline: &Path) -> String {
         let mut text = format!("\nCompared with {}:\n", baseline.display());
+        if let Some(elsewhere) = &self.elsewhere {
+            text += &format!("  It was measured on {elsewhere}; what is worse here is told, and does not count.\n");
+        }
         for (name, verdict) in &self.verdicts {
             text += &match verdict {
                 Verdict::Held => continue,
@@ -240,7 +264,15 @@ mod tests {
 
     fn baseline(ratios: &[(&str, f64)]) -> Baseline {
         let ratios = ratios.iter().map(|(name, ratio)| ((*name).to_owned(), *ratio)).collect();
-        Baseline { measured_on: Vec::new(), build: BUILD.into(), quick: true, ratios }
+        let Results { machine, .. } = sample();
+        Baseline {
+            measured_on: Vec::new(),
+            processor: machine.processor,
+            cpus: machine.cpus,
+            build: BUILD.into(),
+            quick: true,
+            ratios,
+        }
     }
 
     fn verdict_of(results: &Results, name: &str, was: f64) -> Verdict {
@@ -258,17 +290,43 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_wobbles_is_named_and_not_too_many_may() {
+    fn a_row_that_wobbles_is_named_and_does_not_count() {
         let mut results = sample();
         let row = results.rows.iter_mut().find(|row| row.id == "find").unwrap();
         row.add(2, 1, &[10.0, 300.0, 900.0]);
         let comparison = baseline(&[("io::find", 0.1)]).judge(&results.rows, 2, &[]);
         assert!(matches!(comparison.verdicts["io::find"], Verdict::Noisy { .. }));
         assert!(comparison.text(Path::new("b")).contains("1 skipped as too noisy"));
-        assert!(comparison.failure().unwrap().contains("quieter"));
-        let many =
-            [("io::find", 0.1), ("compute::nbody", 1.0), ("life::start_warm", 7.0), ("micro::getppid", 30.0)];
-        assert_eq!(baseline(&many).judge(&results.rows, 2, &[]).failure(), None);
+        assert_eq!(comparison.failure(), None);
+    }
+
+    #[test]
+    fn on_another_kind_of_machine_what_is_worse_is_told_and_does_not_count() {
+        let elsewhere = Baseline { cpus: 1000, ..baseline(&[("io::find", 1.3)]) };
+        let again = |_: &[String]| {
+            let mut row = Row::new(Section::Io, "find", "find", "ms", 2);
+            row.add(0, 0, &[1.0]);
+            row.add(1, 0, &[9.0]);
+            Ok(vec![row])
+        };
+        let comparison = elsewhere.compare(&sample(), again).unwrap();
+        assert_eq!(comparison.failure(), None);
+        assert!(comparison.text(Path::new("b")).contains("1000 × "));
+        let gone = Baseline { cpus: 1000, ..baseline(&[("micro::gone", 1.0)]) };
+        assert!(gone.compare(&sample(), |_| Ok(Vec::new())).unwrap().failure().is_some());
+    }
+
+    #[test]
+    fn next_to_nothing_may_become_a_little_more() {
+        // 140 against 70.
+        assert_eq!(verdict_of(&sample(), "io::find", 1.7), Verdict::Held);
+        let worse = |was: f64, is: f64| {
+            let mut row = Row::new(Section::Micro, "getppid", "getppid", "ns", 2);
+            row.add(0, 0, &[100.0]);
+            row.add(1, 0, &[100.0 * is]);
+            verdict(&row, 1, was) != Verdict::Held
+        };
+        assert!(!worse(0.1, 0.35) && worse(0.1, 0.45) && worse(2.0, 3.1));
     }
 
     #[test]
