@@ -235,7 +235,9 @@ impl Comparison {
     pub(crate) fn text(&self, baseline: &Path) -> String {
         let mut text = format!("\nCompared with {}:\n", baseline.display());
         if let Some(elsewhere) = &self.elsewhere {
-            text += &format!("  It was measured on {elsewhere}; what is worse here is told, and does not count.\n");
+            text += &format!(
+                "  It was measured on {elsewhere}; what is worse here is told, and does not count.\n"
+            );
         }
         for (name, verdict) in &self.verdicts {
             text += &match verdict {

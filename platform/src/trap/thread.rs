@@ -1,7 +1,7 @@
 //! A guest thread: a host process of its own that shares its address space, with a listener of its own.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use crate::interface::{
 use crate::stub::geometry::*;
 use crate::stub::image::site;
 
-use super::calls::{Call, translate};
 use super::carried::Copies;
 use super::deferred::Deferred;
 use super::frame::{Frame, is_fault};
@@ -30,11 +29,6 @@ use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
 use super::space::Space;
 use super::windows::Slot;
 
-/// Descriptors that one list of calls may use at the same time. They get the numbers from [`FIRST_FILE`] on.
-const MAX_FILES: usize = 16;
-/// The number of a list's first file: the same as the answer that starts the list, so that the kernel installs the
-/// file and answers in one step.
-const FIRST_FILE: u32 = ANSWER_CALLS;
 /// How often to look for the end of a process that the kernel has announced.
 const END_PATIENCE: Duration = Duration::from_millis(5);
 
@@ -54,16 +48,16 @@ pub(super) struct Thread {
     pub(super) space: Arc<Space>,
     as_dyn: Arc<dyn AddressSpace>,
     handle: Arc<Handle>,
-    listener: Arc<Listener>,
+    pub(super) listener: Arc<Listener>,
     /// `None` once dropped.
     slot: Option<Slot>,
     pub(super) frame: Frame,
     /// The doorbell that waits for an answer.
-    waiting: u64,
+    pub(super) waiting: u64,
     pub(super) registers: Registers,
     /// What the host process has in its FS and GS base.
     pub(super) bases: (u64, u64),
-    ended: Option<ExitReason>,
+    pub(super) ended: Option<ExitReason>,
     /// The thread has come from a patched site and waits without a frame.
     pub(super) patched: Option<PatchedCall>,
     /// What the stub does about the extended state of such a thread.
@@ -326,7 +320,7 @@ impl Thread {
     }
 
     /// Waits for the end of a process that is dying.
-    fn reap(&mut self) -> ExitReason {
+    pub(super) fn reap(&mut self) -> ExitReason {
         if let Some(reason) = self.ended {
             return reason;
         }
@@ -458,76 +452,6 @@ impl Thread {
         let (code, address) = (cause.code, cause.address);
         Some(Trap::Fault { signal: signal as i32, code, address, trap_number, error_code })
     }
-
-    /// Carries out a list of at most [`MAX_CALLS`] calls. `files` go to the numbers from [`FIRST_FILE`] on. Returns
-    /// how many succeeded, and the error of the one that did not.
-    pub(super) fn carry_out(
-        &mut self,
-        list: &[Call],
-        files: &[BorrowedFd<'_>],
-    ) -> Result<(usize, Errno), ExitReason> {
-        let slot = self.slot.as_ref().expect("the thread is not dropped");
-        // A thread that has come by a signal has all of them blocked: nobody can change its registers on the way.
-        let is_alone = self.patched.is_none();
-        for (index, call) in list.iter().enumerate() {
-            let kind = match call.kind {
-                CallKind::MapFile if is_alone => CallKind::MapFileUnasked,
-                kind => kind,
-            };
-            Call { kind, ..*call }.write(slot, index);
-        }
-        slot.write_order(CALL_COUNT, list.len() as u64);
-        // The first file last: installing it answers the doorbell.
-        for (index, file) in files.iter().enumerate().rev() {
-            let number = FIRST_FILE + index as u32;
-            match self.listener.install(self.waiting, *file, number, index == 0) {
-                Ok(()) => {}
-                Err(Errno::ENOENT | Errno::ESRCH) => return Err(self.reap()),
-                Err(error) => return Ok((0, error)),
-            }
-        }
-        if files.is_empty() {
-            self.answer(ANSWER_CALLS)?;
-        }
-        let mut expected = list.iter().filter(|call| call.kind == CallKind::MapFile && !is_alone);
-        loop {
-            match self.await_ring()? {
-                Ring::Maps(call) => {
-                    let is_ordered = expected.next().is_some_and(|order| order.arguments == call.arguments)
-                        && call.instruction_pointer == site::map_file();
-                    if !is_ordered {
-                        return Err(self.execute());
-                    }
-                    if self.listener.let_pass(call.id).is_err() {
-                        return Err(self.reap());
-                    }
-                }
-                Ring::CallsEnded { done, result } => {
-                    let errno = i32::try_from(result.wrapping_neg()).unwrap_or(0);
-                    return Ok((done.min(list.len()), Errno::from_raw(errno)));
-                }
-                // A thread that came from a patched site can be kicked while it carries out the list: it goes on.
-                Ring::Trapped { signal, .. }
-                    if signal == KICK_SIGNAL as u64 && self.patched.is_some() && !self.is_kicked =>
-                {
-                    self.is_kicked = true;
-                    self.answer(0)?;
-                }
-                _ => return Err(self.execute()),
-            }
-        }
-    }
-}
-
-impl Thread {
-    /// Closes the files of a list that has stopped in the middle. Those that are closed already fail, and are no loss.
-    fn close_files(&mut self, count: usize) {
-        for index in 0..count {
-            if self.carry_out(&[Call::close(FIRST_FILE + index as u32)], &[]).is_err() {
-                return;
-            }
-        }
-    }
 }
 
 /// Waits for a call. `None` once the process is dying.
@@ -610,68 +534,7 @@ impl GuestThread for Thread {
     }
 
     fn apply(&mut self, operations: &[MemoryOp<'_>]) -> Result<(), (usize, Errno)> {
-        if self.ended.is_some() {
-            return Err((0, Errno::ESRCH));
-        }
-        if operations.iter().any(|operation| matches!(operation, MemoryOp::UnmapAll)) {
-            // A new program comes: no thread of the old one may write into it.
-            self.space.sandbox().graveyard.settle(self.space.window());
-            self.space.patches().write().clear();
-        }
-        self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;
-        let mut start = 0;
-        while start < operations.len() {
-            let mut list = Vec::new();
-            let mut files: Vec<BorrowedFd<'_>> = Vec::new();
-            // Which operation each call of the list belongs to.
-            let mut owners = Vec::new();
-            let mut refused = None;
-            let mut next = start;
-            // Room for one more, and for closing all files.
-            while next < operations.len()
-                && list.len() + files.len() + 2 <= MAX_CALLS
-                && files.len() < MAX_FILES
-            {
-                match translate(&operations[next], &self.space.sandbox().layout) {
-                    Err(error) => {
-                        refused = Some(error);
-                        break;
-                    }
-                    Ok((call, None)) => {
-                        list.push(call);
-                        owners.push(next);
-                    }
-                    Ok((mut call, Some(file))) => {
-                        // A program's segments come from the same file.
-                        let is_same = |other: &BorrowedFd<'_>| other.as_raw_fd() == file.as_raw_fd();
-                        let index = files.iter().position(is_same).unwrap_or(files.len());
-                        if index == files.len() {
-                            files.push(file);
-                        }
-                        call.arguments[4] = u64::from(FIRST_FILE) + index as u64;
-                        list.push(call);
-                        owners.push(next);
-                    }
-                }
-                next += 1;
-            }
-            for index in 0..files.len() {
-                list.push(Call::close(FIRST_FILE + index as u32));
-                owners.push(next.saturating_sub(1));
-            }
-            if !list.is_empty() {
-                let (done, error) = self.carry_out(&list, &files).map_err(|_| (start, Errno::ESRCH))?;
-                if done < list.len() {
-                    self.close_files(files.len());
-                    return Err((owners[done], error));
-                }
-            }
-            if let Some(error) = refused {
-                return Err((next, error));
-            }
-            start = next;
-        }
-        Ok(())
+        self.carry_out_all(operations)
     }
 
     fn handed_over(&self, address: u64, buffer: &mut [u8]) -> usize {
