@@ -1,9 +1,12 @@
 //! What a call copies from and to guest memory, as far as that can travel with the call itself.
 //!
-//! What is used here is as good as a copy through the address space, at a fraction of the cost: [`GuestThread::handed_over`] has
-//! the bytes as they were when the call began, and [`GuestThread::copy_on_return`] writes them before the caller goes on. So
-//! results may be left for then that nobody but the caller can look for before the call is over. What other threads are told of
-//! by something else, a futex or a signal, has to be written at once: [`UserPtr::write`].
+//! What is used here is as good as a copy through the address space, at a fraction of the cost: [`handed_over`] has the bytes
+//! as they were when the call began, and [`copy_on_return`] writes them before the caller goes on. So results may be left for
+//! then that nobody but the caller can look for before the call is over. What other threads are told of by something else, a
+//! futex or a signal, has to be written at once: [`UserPtr::write`].
+//!
+//! [`handed_over`]: usk_platform::GuestThread::handed_over
+//! [`copy_on_return`]: usk_platform::GuestThread::copy_on_return
 
 use usk_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
