@@ -4,7 +4,7 @@ use usk_abi::capability::{CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN};
 use usk_abi::socket::*;
 use usk_abi::{Errno, Signal};
 use usk_sentry::net::unix::UnixSocket;
-use usk_sentry::net::{Outgoing, socket, socket_of};
+use usk_sentry::net::{Outgoing, Target, socket, socket_of};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::OpenFile;
 use usk_sentry::{IoVec, SysError, SysResult, UserPtr};
@@ -79,7 +79,7 @@ fn set_destination(
 ) -> SysResult<bool> {
     match UnixSocket::of(file) {
         Some(socket) => {
-            message.destination = Some(find_unix(current, socket, address)?);
+            message.destination = Some(Target::Unix(find_unix(current, socket, address)?));
             Ok(false)
         }
         None => Ok(true),

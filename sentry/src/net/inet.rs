@@ -73,8 +73,8 @@ impl InetSocket {
             (SOCK_RAW, _) => return Err(Errno::EPERM),
             _ => return Err(Errno::ESOCKTNOSUPPORT),
         };
-        static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = crate::net::next_number();
+        
         let socket = InetSocket {
             family,
             kind,

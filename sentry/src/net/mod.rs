@@ -2,12 +2,17 @@
 //!
 //! - [`socket`]: what every socket can do, and the blocking forms of it.
 //! - [`options`]: the options that are the same for every socket (`socket(7)`).
+//! - `endpoint`, `inbox`, `message`: what the sockets of every family are made of.
 //! - [`unix`]: sockets between processes of the sandbox (`unix(7)`).
-//! - [`inet`]: Internet sockets without a network.
+//! - [`inet`]: Internet sockets, over the loopback interface of the sandbox (`ip(7)`, `tcp(7)`, `udp(7)`).
 
+mod endpoint;
+mod inbox;
 pub mod inet;
+mod message;
 pub mod options;
 pub mod socket;
 pub mod unix;
 
-pub use socket::{Incoming, Outgoing, Socket, socket_of};
+use socket::next_number;
+pub use socket::{Incoming, Outgoing, Socket, Target, socket_of};

@@ -1,6 +1,7 @@
 //! What every socket can do. Operations never wait; [`send`] and [`receive`] are the forms that do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use usk_abi::socket::{MessageFlags, UserCredentials};
@@ -14,11 +15,20 @@ use crate::time::Deadline;
 use crate::vfs::{FileOps, OpenFile};
 use crate::{IoVec, Restart, Sink, Source, SysError, SysResult};
 
+/// Where a message goes.
+#[derive(Clone)]
+pub enum Target {
+    /// An AF_UNIX socket.
+    Unix(Destination),
+    /// An address as it was given: a `struct sockaddr_*`, to be decoded by the socket.
+    Internet(Vec<u8>),
+}
+
 /// A message to be sent.
 #[derive(Default)]
 pub struct Outgoing {
     /// Where to, for sockets that take an address with each message.
-    pub destination: Option<Destination>,
+    pub destination: Option<Target>,
     /// Open files to hand over (`SCM_RIGHTS`).
     pub rights: Vec<Arc<OpenFile>>,
     /// Who sends.
@@ -94,6 +104,12 @@ pub trait Socket: FileOps {
 
     /// True if one send may be carried out in parts.
     fn is_stream(&self) -> bool;
+}
+
+/// The number of a new socket, as in the link `socket:[NUMBER]`.
+pub(super) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The socket behind an open file; `ENOTSOCK` if it is none.
