@@ -10,6 +10,7 @@ use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
 use crate::ipc::Ipc;
+use crate::net::inet::InetNamespace;
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
 use crate::task::workers::Workers;
@@ -70,6 +71,8 @@ pub struct Kernel {
     pub timers: Arc<Timers>,
     /// The abstract names of AF_UNIX sockets.
     pub unix: Arc<UnixNamespace>,
+    /// The Internet sockets, and their ports.
+    pub inet: Arc<InetNamespace>,
     /// Terminals, and whose they are.
     pub terminals: Arc<Terminals>,
     /// The threads that serve tasks.
@@ -115,6 +118,7 @@ impl Kernel {
             platform,
             terminals: Terminals::new(&timers),
             unix: UnixNamespace::new(),
+            inet: InetNamespace::new(),
             workers: Workers::new(),
             tasks: Mutex::new(TaskTable::new(own_pid)),
             timers,

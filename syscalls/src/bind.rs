@@ -1,6 +1,7 @@
 //! `bind(2)`.
 
 use usk_abi::Errno;
+use usk_abi::capability::CAP_NET_BIND_SERVICE;
 use usk_sentry::SysResult;
 use usk_sentry::net::inet::InetSocket;
 use usk_sentry::net::socket_of;
@@ -24,7 +25,8 @@ fn sys_bind(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             UnixAddress::Path(path) => bind_unix_path(current, socket, &path)?,
         }
     } else {
-        InetSocket::of(&file).ok_or(Errno::ENOTSOCK)?.bind(&address)?;
+        let is_privileged = current.task.credentials().has_capability(CAP_NET_BIND_SERVICE);
+        InetSocket::of(&file).ok_or(Errno::ENOTSOCK)?.bind(&address, is_privileged)?;
     }
     Ok(0)
 }

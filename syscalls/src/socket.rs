@@ -17,7 +17,7 @@ pub(crate) const ROWS: &[Row] = &[Row::partial(
     "socket",
     &[Int, Flags, Int],
     sys_socket,
-    "AF_UNIX; AF_INET and AF_INET6 as on a machine without a network, loopback included",
+    "AF_UNIX; TCP and UDP of AF_INET and AF_INET6 over the loopback interface, the only one there is",
 )];
 
 /// A socket's family, type and flags, as `socket(2)` and `socketpair(2)` take them.
@@ -63,7 +63,10 @@ fn sys_socket(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let flags = kind.flags & SOCK_NONBLOCK;
     let file = match kind.family {
         AF_UNIX => UnixSocket::open(kind.unix(protocol)?, &current.task.kernel.unix, flags),
-        AF_INET | AF_INET6 => InetSocket::open(kind.family, kind.kind, protocol, flags)?,
+        AF_INET | AF_INET6 => {
+            let (inet, uid) = (&current.task.kernel.inet, current.task.credentials().euid);
+            InetSocket::open(inet, kind.family, kind.kind, protocol, flags, uid)?
+        }
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
     fd_result(install(current, file, kind.closes_on_exec())?)

@@ -174,9 +174,18 @@ impl Inbox {
 
     /// Takes no more messages and drops those that are queued. True if there were any.
     pub(super) fn close(&self) -> bool {
+        self.empty(true)
+    }
+
+    /// Drops what is queued. True if there was anything.
+    pub(super) fn clear(&self) -> bool {
+        self.empty(false)
+    }
+
+    fn empty(&self, closes: bool) -> bool {
         let (messages, waiting) = {
             let mut state = self.state.lock();
-            state.is_closed = true;
+            state.is_closed |= closes;
             state.bytes = 0;
             state.cost = 0;
             (std::mem::take(&mut state.messages), std::mem::take(&mut state.waiting))

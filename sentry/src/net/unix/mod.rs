@@ -169,7 +169,8 @@ impl UnixSocket {
         if !is_stream && room < wanted {
             peer.endpoint.inbox.wait_for_room(&core.endpoint.queue);
             // It may have been emptied in between: look again before waiting.
-            if peer.endpoint.inbox.room(&core.endpoint.queue, bound).map_err(closed_is_broken_pipe)? < wanted {
+            if peer.endpoint.inbox.room(&core.endpoint.queue, bound).map_err(closed_is_broken_pipe)? < wanted
+            {
                 return Err(Errno::EAGAIN);
             }
         }
@@ -328,7 +329,9 @@ impl Socket for UnixSocket {
         match received {
             Err(Errno::EAGAIN) => match core.endpoint.take_error() {
                 Some(errno) => Err(errno),
-                None if ended && (core.kind.is_connected_kind() || core.endpoint.has_ended(RECEIVE_ENDED)) => {
+                None if ended
+                    && (core.kind.is_connected_kind() || core.endpoint.has_ended(RECEIVE_ENDED)) =>
+                {
                     Ok(Incoming::default())
                 }
                 None => Err(Errno::EAGAIN),
@@ -372,7 +375,8 @@ impl FileOps for UnixSocket {
         let core = &self.core;
         let mut events = PollEvents::empty();
         events.set(PollEvents::ERR, core.endpoint.has_error());
-        let (receive_ended, send_ended) = (core.endpoint.has_ended(RECEIVE_ENDED), core.endpoint.has_ended(SEND_ENDED));
+        let (receive_ended, send_ended) =
+            (core.endpoint.has_ended(RECEIVE_ENDED), core.endpoint.has_ended(SEND_ENDED));
         let connected_kind = core.kind.is_connected_kind();
         let unconnected = connected_kind && matches!(core.state.lock().role, Role::Idle);
         events.set(PollEvents::HUP, (receive_ended && send_ended) || unconnected);
