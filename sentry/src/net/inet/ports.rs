@@ -39,11 +39,10 @@ impl Claim {
                 && (self.ip.is_ipv4() == ip.is_ipv4() || (self.is_dual && ip.is_ipv4())))
     }
 
-    /// True if both cannot have the same port. `net/ipv4/inet_connection_sock.c`, `inet_csk_bind_conflict`.
+    /// True if this cannot have the port that `other` has already. `net/ipv4/inet_connection_sock.c`, `inet_csk_bind_conflict`.
     fn conflicts_with(&self, other: &Claim) -> bool {
         let overlap = self.covers(other.ip) || other.covers(self.ip);
-        let share_address =
-            self.reuses_address && other.reuses_address && !self.is_listening && !other.is_listening;
+        let share_address = self.reuses_address && other.reuses_address && !other.is_listening;
         let share_port = self.reuses_port && other.reuses_port && self.uid == other.uid;
         overlap && !share_address && !share_port
     }
@@ -80,7 +79,7 @@ struct Table {
 impl Table {
     fn is_free(&self, port: u16, claim: &Claim, own: Option<u64>) -> bool {
         let entries = self.ports.get(&port).map(Vec::as_slice).unwrap_or_default();
-        !entries.iter().any(|entry| Some(entry.id) != own && entry.claim.conflicts_with(claim))
+        !entries.iter().any(|entry| Some(entry.id) != own && claim.conflicts_with(&entry.claim))
     }
 
     /// A port that nobody has.

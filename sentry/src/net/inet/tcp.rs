@@ -128,6 +128,7 @@ impl Core {
         state.role = Role::Connecting;
         drop(state);
         self.endpoint.begin_anew();
+        self.endpoint.take_error();
         self.try_connection();
         let mut state = self.state.lock();
         match &mut state.role {
@@ -237,6 +238,9 @@ impl Core {
         };
         self.endpoint.inbox.clear();
         self.endpoint.take_error();
+        if matches!(role, Role::Connected { .. }) {
+            self.endpoint.set_error(Errno::ECONNRESET);
+        }
         end_role(role, true);
         self.endpoint.begin_anew();
         self.endpoint.queue.notify(PollEvents::HUP | PollEvents::OUT | PollEvents::IN);
