@@ -5,8 +5,10 @@
 
 mod address;
 mod core;
+mod interface;
 mod options;
 mod ports;
+pub mod proc;
 mod tcp;
 mod udp;
 
@@ -211,6 +213,9 @@ impl FileOps for InetSocket {
     }
 
     fn ioctl(&self, current: &mut Current, _file: &OpenFile, command: u32, argument: u64) -> SysResult {
+        if let Some(answer) = interface::ioctl(current, command, argument) {
+            return answer;
+        }
         let inbox = &self.core.endpoint.inbox;
         let bytes = match command {
             SIOCINQ | SIOCOUTQ if self.is_listening() => return Err(Errno::EINVAL.into()),

@@ -19,7 +19,7 @@ use crate::net::unix::namespace::UnixNamespace;
 const MAX_DATAGRAMS: usize = 10;
 
 /// `SOCK_STREAM`, `SOCK_DGRAM` or `SOCK_SEQPACKET`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnixKind {
     /// Bytes over a connection.
     Stream,
@@ -299,9 +299,9 @@ impl Core {
         };
         // An accepted socket has its listener's address but not its name.
         if let UnixAddress::Abstract(name) = &address
-            && self.namespace.find(name).is_ok_and(|named| std::ptr::eq(&*named, self))
+            && self.namespace.find(self.kind, name).is_ok_and(|named| std::ptr::eq(&*named, self))
         {
-            self.namespace.unbind(name);
+            self.namespace.unbind(self.kind, name);
         }
         self.endpoint.end(RECEIVE_ENDED | SEND_ENDED);
         let had_unread = self.endpoint.inbox.close();

@@ -111,7 +111,7 @@ impl UnixSocket {
 
     /// What an abstract name of this socket's name space leads to. `ECONNREFUSED` if nothing.
     pub fn find_abstract(&self, name: &[u8]) -> Result<Destination, Errno> {
-        Ok(Destination { core: Arc::downgrade(&self.core.namespace.find(name)?) })
+        Ok(Destination { core: Arc::downgrade(&self.core.namespace.find(self.core.kind, name)?) })
     }
 
     /// Connects. `EAGAIN` if the listener's backlog is full: then the socket's queue is notified (`OUT`) later.

@@ -1,0 +1,105 @@
+//! The one network interface, `lo`, as `ioctl(2)` shows it. netdevice(7).
+
+use std::net::{IpAddr, SocketAddr};
+
+use usk_abi::Errno;
+use usk_abi::socket::AF_INET;
+
+use crate::net::inet::address::encode;
+use crate::net::inet::proc::LOOPBACK;
+use crate::task::Current;
+use crate::{SysResult, UserPtr};
+
+const SIOCGIFNAME: u32 = 0x8910;
+const SIOCGIFCONF: u32 = 0x8912;
+const SIOCGIFFLAGS: u32 = 0x8913;
+const SIOCGIFADDR: u32 = 0x8915;
+const SIOCGIFNETMASK: u32 = 0x891b;
+const SIOCGIFMETRIC: u32 = 0x891d;
+const SIOCGIFMTU: u32 = 0x8921;
+const SIOCGIFHWADDR: u32 = 0x8927;
+const SIOCGIFINDEX: u32 = 0x8933;
+const SIOCGIFTXQLEN: u32 = 0x8942;
+
+/// Bytes of `struct ifreq`, and of the name at its start.
+const REQUEST_LENGTH: usize = 40;
+const NAME_LENGTH: usize = 16;
+/// Bytes of the address in a `struct ifreq`.
+const ADDRESS_LENGTH: usize = 16;
+
+const NAME: &[u8] = b"lo\0";
+const INDEX: i32 = 1;
+const MTU: i32 = 65_536;
+/// `IFF_UP | IFF_LOOPBACK | IFF_RUNNING`
+const FLAGS: i16 = 0x1 | 0x8 | 0x40;
+const QUEUE_LENGTH: i32 = 1000;
+/// `ARPHRD_LOOPBACK`
+const HARDWARE: u16 = 772;
+
+/// Answers a question about interfaces; `None` if `command` is none.
+pub(super) fn ioctl(current: &mut Current, command: u32, argument: u64) -> Option<SysResult> {
+    match command {
+        SIOCGIFCONF => Some(list(current, argument)),
+        SIOCGIFNAME | SIOCGIFFLAGS | SIOCGIFADDR | SIOCGIFNETMASK | SIOCGIFMETRIC | SIOCGIFMTU
+        | SIOCGIFHWADDR | SIOCGIFINDEX | SIOCGIFTXQLEN => Some(ask(current, command, argument)),
+        _ => None,
+    }
+}
+
+fn address_of(ip: impl Into<IpAddr>) -> Vec<u8> {
+    encode(SocketAddr::new(ip.into(), 0), AF_INET)
+}
+
+/// `SIOCGIFCONF`: `struct ifconf` says how much room there is, and is told how much was used; without a buffer, how much
+/// it takes.
+fn list(current: &mut Current, argument: u64) -> SysResult {
+    let length_pointer = UserPtr::<i32>::new(argument);
+    let length = usize::try_from(length_pointer.read(current.space())?).map_err(|_| Errno::EINVAL)?;
+    let buffer = UserPtr::<u64>::new(argument).byte_offset(size_of::<u64>() as u64)?.read(current.space())?;
+    let mut request = NAME.to_vec();
+    request.resize(NAME_LENGTH, 0);
+    request.extend(address_of(LOOPBACK.0));
+    request.resize(REQUEST_LENGTH, 0);
+    let used = if buffer == 0 || length >= REQUEST_LENGTH { REQUEST_LENGTH as i32 } else { 0 };
+    if buffer != 0 && used > 0 {
+        UserPtr::<u8>::new(buffer).write_array(current.space(), &request)?;
+    }
+    length_pointer.write(current.space(), &used)?;
+    Ok(0)
+}
+
+/// The others take a `struct ifreq` with a name or an index, and fill in the rest. `ENODEV` for another interface.
+fn ask(current: &mut Current, command: u32, argument: u64) -> SysResult {
+    let name_pointer = UserPtr::<u8>::new(argument);
+    let value_pointer = name_pointer.byte_offset(NAME_LENGTH as u64)?;
+    if command == SIOCGIFNAME {
+        let index: i32 = value_pointer.cast().read(current.space())?;
+        if index != INDEX {
+            return Err(Errno::ENODEV.into());
+        }
+        let mut name = NAME.to_vec();
+        name.resize(NAME_LENGTH, 0);
+        name_pointer.write_array(current.space(), &name)?;
+        return Ok(0);
+    }
+    let name = name_pointer.read_array(current.space(), NAME_LENGTH)?;
+    if !name.starts_with(NAME) {
+        return Err(Errno::ENODEV.into());
+    }
+    let value = match command {
+        SIOCGIFFLAGS => FLAGS.to_ne_bytes().to_vec(),
+        SIOCGIFADDR => address_of(LOOPBACK.0),
+        SIOCGIFNETMASK => address_of(LOOPBACK.1),
+        SIOCGIFMETRIC => 0i32.to_ne_bytes().to_vec(),
+        SIOCGIFMTU => MTU.to_ne_bytes().to_vec(),
+        SIOCGIFINDEX => INDEX.to_ne_bytes().to_vec(),
+        SIOCGIFTXQLEN => QUEUE_LENGTH.to_ne_bytes().to_vec(),
+        _ => {
+            let mut address = HARDWARE.to_ne_bytes().to_vec();
+            address.resize(ADDRESS_LENGTH, 0);
+            address
+        }
+    };
+    value_pointer.write_array(current.space(), &value)?;
+    Ok(0)
+}
