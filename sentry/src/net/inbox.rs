@@ -147,10 +147,11 @@ impl Inbox {
         true
     }
 
-    /// Queues a datagram unless that would make it more than `limit`; then, and if the inbox is closed, it is lost.
+    /// Queues a datagram unless others are queued and that would make it more than `limit`; then, and if the inbox is
+    /// closed, it is lost.
     pub(super) fn offer(&self, message: Message, limit: usize) {
         let mut state = self.state.lock();
-        if !state.is_closed && state.cost + message.cost() <= limit {
+        if !state.is_closed && (state.messages.is_empty() || state.cost + message.cost() <= limit) {
             state.bytes += message.bytes.len();
             state.cost += message.cost();
             state.messages.push_back(message);

@@ -64,6 +64,8 @@ pub(super) struct State {
     pub(super) role: Role,
     /// The other end has said that nothing more comes.
     pub(super) has_fin: bool,
+    /// A connection was reset before this end knew that it had come to be.
+    pub(super) was_reset_early: bool,
 }
 
 #[derive(Default)]
@@ -192,6 +194,7 @@ impl Core {
         state.remote = None;
         state.local = state.bound;
         state.has_fin = false;
+        state.was_reset_early = false;
         match (state.bound, &state.lease) {
             (Some(bound), Some(lease)) => lease.update(|claim| {
                 claim.ip = bound.ip();

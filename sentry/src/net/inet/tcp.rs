@@ -167,8 +167,12 @@ impl Core {
                     return;
                 }
                 state.role = Role::Connected { peer: accepted, is_told: false };
+                let was_reset_early = state.was_reset_early;
                 drop(state);
                 self.endpoint.options.lock().grow_send_buffer();
+                if was_reset_early {
+                    self.reset();
+                }
                 listener.endpoint.notify_readable();
                 self.endpoint.notify_writable();
             }
@@ -215,7 +219,7 @@ impl Core {
             bound: client_remote,
             lease,
             role: Role::Connected { peer: client.clone(), is_told: true },
-            has_fin: false,
+            ..State::default()
         };
         pending.push_back(accepted.clone());
         drop(state);
@@ -275,16 +279,21 @@ impl Core {
     fn reset(&self) {
         let (old, has_fin) = {
             let mut state = self.state.lock();
-            if !matches!(state.role, Role::Connected { .. }) {
-                return;
+            match state.role {
+                Role::Connected { .. } => {}
+                Role::Connecting => {
+                    state.was_reset_early = true;
+                    return;
+                }
+                _ => return,
             }
-            let has_finished = state.has_fin && self.endpoint.has_ended(SEND_ENDED);
-            (std::mem::replace(&mut state.role, Role::Reset), (state.has_fin, has_finished))
+            (std::mem::replace(&mut state.role, Role::Reset), state.has_fin)
         };
         drop(old);
-        match has_fin {
-            (_, true) => {}
-            (true, _) => self.endpoint.set_error(Errno::EPIPE),
+        match (has_fin, self.endpoint.has_ended(SEND_ENDED)) {
+            // Both have said that nothing more comes: there is nothing to lose.
+            (true, true) => {}
+            (true, false) => self.endpoint.set_error(Errno::EPIPE),
             (false, _) => self.endpoint.set_error(Errno::ECONNRESET),
         }
         self.endpoint.end(RECEIVE_ENDED | SEND_ENDED);

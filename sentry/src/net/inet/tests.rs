@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use usk_abi::socket::{SHUT_RD, SHUT_WR};
 
 use super::*;
-use crate::file::testing::{read, write};
+use crate::file::testing::{read, read_blocking, write, write_blocking};
 
 fn address(text: &str) -> Vec<u8> {
     let address: SocketAddr = text.parse().unwrap();
@@ -124,4 +124,40 @@ fn each_direction_ends_by_itself() {
     assert_eq!(read(&client, 10).unwrap(), b"late");
     drop(server);
     assert_eq!(socket(&client).shutdown(SHUT_WR), Err(Errno::ENOTCONN));
+}
+
+#[test]
+fn connections_that_race_with_their_listeners_end_are_told() {
+    for _ in 0..500 {
+        let namespace = InetNamespace::new();
+        let server = listener(&namespace, 1);
+        let to = socket(&server).local_address().unwrap();
+        let client = open(&namespace, AF_INET, SOCK_STREAM);
+        let closer = std::thread::spawn(move || drop(server));
+        match socket(&client).connect(&to, true) {
+            Ok(()) => assert_eq!(read_blocking(&client, 1), Err(Errno::ECONNRESET)),
+            refused => assert_eq!(refused, Err(Errno::ECONNREFUSED)),
+        }
+        closer.join().unwrap();
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost_through_a_connection() {
+    const COUNT: usize = 3000;
+    let (client, server) = pair();
+    let sender = std::thread::spawn(move || {
+        for number in 0..COUNT {
+            write_blocking(&client, &[number as u8; 1000]).unwrap();
+        }
+        client
+    });
+    let mut received = 0;
+    while received < COUNT * 1000 {
+        let bytes = read_blocking(&server, 700 + received % 500).unwrap();
+        assert_eq!(bytes.first(), Some(&((received / 1000) as u8)));
+        received += bytes.len();
+    }
+    drop(sender.join().unwrap());
+    assert_eq!(read_blocking(&server, 1).unwrap(), b"");
 }
