@@ -1,4 +1,4 @@
-/* netdevice(7), proc(5): the loopback interface, and the tables of sockets */
+/* netdevice(7), proc(5), sysfs(5): the loopback interface, and the tables of sockets */
 #include "inet.h"
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -86,4 +86,15 @@ CASE(netdevice_proc_net_lists_sockets) {
 CASE(netdevice_proc_net_lists_the_loopback) {
     EXPECT(strstr(file_content("/proc/net/dev"), "    lo: ") != NULL);
     EXPECT(strstr(file_content("/proc/net/if_inet6"), "00000000000000000000000000000001 01 80 10 80       lo\n") != NULL);
+}
+
+CASE(netdevice_sys_class_net_leads_to_the_loopback) {
+    char target[64] = {0};
+    OK(readlink("/sys/class/net/lo", target, sizeof target - 1));
+    EXPECT(strcmp(target, "../../devices/virtual/net/lo") == 0);
+    EXPECT(strcmp(file_content("/sys/class/net/lo/mtu"), "65536\n") == 0);
+    EXPECT(strcmp(file_content("/sys/class/net/lo/type"), "772\n") == 0);
+    EXPECT(strcmp(file_content("/sys/class/net/lo/flags"), "0x9\n") == 0);
+    EXPECT(strcmp(file_content("/sys/class/net/lo/address"), "00:00:00:00:00:00\n") == 0);
+    EXPECT(strcmp(file_content("/sys/class/net/lo/operstate"), "unknown\n") == 0);
 }

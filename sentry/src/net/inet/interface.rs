@@ -1,4 +1,4 @@
-//! The one network interface, `lo`, as `ioctl(2)` shows it. netdevice(7).
+//! The one network interface, `lo`, as `ioctl(2)` and `/sys` show it. netdevice(7).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,6 +35,21 @@ const FLAGS: i16 = 0x1 | 0x8 | 0x40;
 const QUEUE_LENGTH: i32 = 1000;
 /// `ARPHRD_LOOPBACK`
 const HARDWARE: u16 = 772;
+
+/// The files of `/sys/class/net/lo`, and what they hold.
+pub const FACTS: &[(&str, &str)] = &[
+    ("addr_len", "6"),
+    ("address", "00:00:00:00:00:00"),
+    ("broadcast", "00:00:00:00:00:00"),
+    ("carrier", "1"),
+    ("flags", "0x9"),
+    ("ifindex", "1"),
+    ("iflink", "1"),
+    ("mtu", "65536"),
+    ("operstate", "unknown"),
+    ("tx_queue_len", "1000"),
+    ("type", "772"),
+];
 
 /// Answers a question about interfaces; `None` if `command` is none.
 pub(super) fn ioctl(current: &mut Current, command: u32, argument: u64) -> Option<SysResult> {

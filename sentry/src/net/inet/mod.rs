@@ -5,7 +5,7 @@
 
 mod address;
 mod core;
-mod interface;
+pub mod interface;
 mod options;
 mod ports;
 pub mod proc;
