@@ -3,6 +3,7 @@
 use usk_abi::socket::AF_UNSPEC;
 use usk_abi::{Errno, PollEvents};
 use usk_sentry::net::inet::InetSocket;
+use usk_sentry::net::netlink::NetlinkSocket;
 use usk_sentry::net::unix::UnixSocket;
 use usk_sentry::net::{Socket, socket_of};
 use usk_sentry::task::{Current, SyscallArguments};
@@ -20,6 +21,10 @@ fn sys_connect(current: &mut Current, arguments: SyscallArguments) -> SysResult 
     let file = file_of(current, arguments.i32(0))?;
     socket_of(&file)?;
     let address = read_address(current, arguments.u64(1), arguments.i32(2))?;
+    if let Some(socket) = NetlinkSocket::of(&file) {
+        socket.connect(&address)?;
+        return Ok(0);
+    }
     match UnixSocket::of(&file) {
         Some(socket) if address.starts_with(&AF_UNSPEC.to_ne_bytes()) => socket.disconnect()?,
         Some(socket) => {

@@ -78,7 +78,7 @@ fn set_destination(
 ) -> SysResult<()> {
     message.destination = Some(match UnixSocket::of(file) {
         Some(socket) => Target::Unix(find_unix(current, socket, &address)?),
-        None => Target::Internet(address),
+        None => Target::Address(address),
     });
     Ok(())
 }

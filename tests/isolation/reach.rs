@@ -88,14 +88,15 @@ const EXPECTED: &[(Control, &str, &[&str])] = &[
         Depends,
         "EAFNOSUPPORT",
         &[
-            "list_interfaces_by_netlink",
-            "listen_to_the_kernel_by_netlink",
             "open_a_packet_socket",
             "open_a_socket_of_the_virtual_machine",
             "open_a_socket_of_the_crypto_layer",
         ],
     ),
     (Depends, "EPERM", &["open_a_raw_socket"]),
+    // The list of the sandbox's own interface.
+    (Depends, "done", &["list_interfaces_by_netlink"]),
+    (Depends, "EPROTONOSUPPORT", &["listen_to_the_kernel_by_netlink"]),
     // Named objects.
     (
         Works,

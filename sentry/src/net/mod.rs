@@ -5,11 +5,15 @@
 //! - `endpoint`, `inbox`, `message`: what the sockets of every family are made of.
 //! - [`unix`]: sockets between processes of the sandbox (`unix(7)`).
 //! - [`inet`]: Internet sockets, over the loopback interface of the sandbox (`ip(7)`, `tcp(7)`, `udp(7)`).
+//! - [`interface`]: the loopback interface, as any socket shows it (`netdevice(7)`).
+//! - [`netlink`]: the lists of interfaces and addresses (`netlink(7)`).
 
 mod endpoint;
 mod inbox;
 pub mod inet;
+pub mod interface;
 mod message;
+pub mod netlink;
 pub mod options;
 pub mod socket;
 pub mod unix;

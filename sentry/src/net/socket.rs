@@ -8,6 +8,7 @@ use usk_abi::socket::{MessageFlags, UserCredentials};
 use usk_abi::{Errno, PollEvents};
 
 use crate::net::inet::InetSocket;
+use crate::net::netlink::NetlinkSocket;
 use crate::net::options::SocketOptions;
 use crate::net::unix::{Destination, UnixSocket};
 use crate::task::Current;
@@ -20,8 +21,8 @@ use crate::{IoVec, Restart, Sink, Source, SysError, SysResult};
 pub enum Target {
     /// An AF_UNIX socket.
     Unix(Destination),
-    /// An address as it was given: a `struct sockaddr_*`, to be decoded by the socket.
-    Internet(Vec<u8>),
+    /// For sockets of other families: a `struct sockaddr_*` as it was given.
+    Address(Vec<u8>),
 }
 
 /// A message to be sent.
@@ -116,6 +117,9 @@ pub(super) fn next_number() -> u64 {
 pub fn socket_of(file: &OpenFile) -> Result<&dyn Socket, Errno> {
     let any = file.ops.as_any();
     if let Some(socket) = any.downcast_ref::<UnixSocket>() {
+        return Ok(socket);
+    }
+    if let Some(socket) = any.downcast_ref::<NetlinkSocket>() {
         return Ok(socket);
     }
     any.downcast_ref::<InetSocket>().map(|socket| socket as &dyn Socket).ok_or(Errno::ENOTSOCK)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use usk_platform::host;
 
 use crate::fs::synthetic::{FixedLink, Names, SyntheticFs, SyntheticInode};
-use crate::net::inet::interface;
+use crate::net::interface;
 use crate::vfs::{Caching, InodeRef};
 
 /// `SYSFS_MAGIC`

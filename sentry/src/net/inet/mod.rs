@@ -5,7 +5,6 @@
 
 mod address;
 mod core;
-pub mod interface;
 mod options;
 mod ports;
 pub mod proc;
@@ -24,7 +23,7 @@ pub use self::core::InetNamespace;
 use self::core::{Core, Role};
 use self::options::{ProtocolOptions, TCP_INFO, tcp_info};
 use crate::net::options::SocketOptions;
-use crate::net::{Incoming, Outgoing, Socket};
+use crate::net::{Incoming, Outgoing, Socket, interface};
 use crate::task::Current;
 use crate::vfs::{FileOps, OpenFile};
 use crate::wait::WaitQueue;

@@ -1,7 +1,7 @@
 //! What `/proc/net` tells about the loopback interface and the sockets over it. proc(5).
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use usk_abi::socket::{AF_INET, AF_INET6};
 
@@ -102,9 +102,6 @@ fn hexadecimal(address: SocketAddr, family: u16) -> String {
     let _ = write!(text, ":{:04X}", address.port());
     text
 }
-
-/// The address and the netmask of the loopback interface.
-pub(super) const LOOPBACK: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(255, 0, 0, 0));
 
 #[cfg(test)]
 mod tests {

@@ -67,7 +67,7 @@ impl Core {
             return Err(Errno::EOPNOTSUPP);
         }
         let given = match &outgoing.destination {
-            Some(Target::Internet(address)) => Some(self.decode_destination(address)?),
+            Some(Target::Address(address)) => Some(self.decode_destination(address)?),
             Some(Target::Unix(_)) => return Err(Errno::EINVAL),
             None => None,
         };

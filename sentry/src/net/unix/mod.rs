@@ -24,7 +24,7 @@ use crate::net::endpoint::{RECEIVE_ENDED, SEND_ENDED, take_bytes};
 use crate::net::inbox::Bound;
 use crate::net::message::{MESSAGE_OVERHEAD, Message, Rights, STREAM_PART};
 use crate::net::options::SocketOptions;
-use crate::net::{Incoming, Outgoing, Socket, Target, next_number};
+use crate::net::{Incoming, Outgoing, Socket, Target, interface, next_number};
 use crate::task::Current;
 use crate::vfs::{FileOps, OpenFile};
 use crate::wait::WaitQueue;
@@ -192,7 +192,7 @@ impl UnixSocket {
         let peer = core.peer();
         let target = match (&outgoing.destination, &peer) {
             (Some(Target::Unix(destination)), _) => destination.get()?,
-            (Some(Target::Internet(_)), _) => return Err(Errno::EINVAL),
+            (Some(Target::Address(_)), _) => return Err(Errno::EINVAL),
             (None, Some(peer)) => peer.clone(),
             (None, None) => return Err(Errno::ENOTCONN),
         };
@@ -396,6 +396,9 @@ impl FileOps for UnixSocket {
     }
 
     fn ioctl(&self, current: &mut Current, _file: &OpenFile, command: u32, argument: u64) -> SysResult {
+        if let Some(answer) = interface::ioctl(current, command, argument) {
+            return answer;
+        }
         let bytes = match command {
             SIOCINQ if self.is_listening() => return Err(Errno::EINVAL.into()),
             SIOCINQ if self.core.kind == UnixKind::Datagram => self.core.endpoint.inbox.first_length(),

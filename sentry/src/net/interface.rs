@@ -1,12 +1,10 @@
 //! The one network interface, `lo`, as `ioctl(2)` and `/sys` show it. netdevice(7).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use usk_abi::Errno;
 use usk_abi::socket::AF_INET;
 
-use crate::net::inet::address::encode;
-use crate::net::inet::proc::LOOPBACK;
 use crate::task::Current;
 use crate::{SysResult, UserPtr};
 
@@ -27,14 +25,15 @@ const NAME_LENGTH: usize = 16;
 /// Bytes of the address in a `struct ifreq`.
 const ADDRESS_LENGTH: usize = 16;
 
-const NAME: &[u8] = b"lo\0";
-const INDEX: i32 = 1;
-const MTU: i32 = 65_536;
+pub(super) const NAME: &[u8] = b"lo\0";
+pub(super) const INDEX: i32 = 1;
+pub(super) const MTU: i32 = 65_536;
 /// `IFF_UP | IFF_LOOPBACK | IFF_RUNNING`
 const FLAGS: i16 = 0x1 | 0x8 | 0x40;
-const QUEUE_LENGTH: i32 = 1000;
+pub(super) const QUEUE_LENGTH: i32 = 1000;
+const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 0, 0, 0);
 /// `ARPHRD_LOOPBACK`
-const HARDWARE: u16 = 772;
+pub(super) const HARDWARE: u16 = 772;
 
 /// The files of `/sys/class/net/lo`, and what they hold.
 pub const FACTS: &[(&str, &str)] = &[
@@ -51,7 +50,7 @@ pub const FACTS: &[(&str, &str)] = &[
     ("type", "772"),
 ];
 
-/// Answers a question about interfaces; `None` if `command` is none.
+/// Answers a question about interfaces, which any socket can be asked; `None` if `command` is none.
 pub(super) fn ioctl(current: &mut Current, command: u32, argument: u64) -> Option<SysResult> {
     match command {
         SIOCGIFCONF => Some(list(current, argument)),
@@ -61,8 +60,13 @@ pub(super) fn ioctl(current: &mut Current, command: u32, argument: u64) -> Optio
     }
 }
 
-fn address_of(ip: impl Into<IpAddr>) -> Vec<u8> {
-    encode(SocketAddr::new(ip.into(), 0), AF_INET)
+/// A `struct sockaddr_in`.
+fn address_of(ip: Ipv4Addr) -> Vec<u8> {
+    let mut address = AF_INET.to_ne_bytes().to_vec();
+    address.extend([0; 2]);
+    address.extend(ip.octets());
+    address.resize(ADDRESS_LENGTH, 0);
+    address
 }
 
 /// `SIOCGIFCONF`: `struct ifconf` says how much room there is, and is told how much was used; without a buffer, how much
@@ -73,7 +77,7 @@ fn list(current: &mut Current, argument: u64) -> SysResult {
     let buffer = UserPtr::<u64>::new(argument).byte_offset(size_of::<u64>() as u64)?.read(current.space())?;
     let mut request = NAME.to_vec();
     request.resize(NAME_LENGTH, 0);
-    request.extend(address_of(LOOPBACK.0));
+    request.extend(address_of(Ipv4Addr::LOCALHOST));
     request.resize(REQUEST_LENGTH, 0);
     let used = if buffer == 0 || length >= REQUEST_LENGTH { REQUEST_LENGTH as i32 } else { 0 };
     if buffer != 0 && used > 0 {
@@ -103,8 +107,8 @@ fn ask(current: &mut Current, command: u32, argument: u64) -> SysResult {
     }
     let value = match command {
         SIOCGIFFLAGS => FLAGS.to_ne_bytes().to_vec(),
-        SIOCGIFADDR => address_of(LOOPBACK.0),
-        SIOCGIFNETMASK => address_of(LOOPBACK.1),
+        SIOCGIFADDR => address_of(Ipv4Addr::LOCALHOST),
+        SIOCGIFNETMASK => address_of(NETMASK),
         SIOCGIFMETRIC => 0i32.to_ne_bytes().to_vec(),
         SIOCGIFMTU => MTU.to_ne_bytes().to_vec(),
         SIOCGIFINDEX => INDEX.to_ne_bytes().to_vec(),
