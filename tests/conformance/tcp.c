@@ -148,12 +148,19 @@ CASE(tcp_reuseaddr_shares_a_port_until_one_listens) {
 }
 
 CASE(tcp_reuseaddr_takes_the_port_of_a_server_whose_connection_lives) {
-    int listener = listening("127.0.0.1"), port = port_of(listener);
-    int client = connected("127.0.0.1", port);
-    OK(accept(listener, NULL, NULL));
+    int listener = inet_socket("127.0.0.1", SOCK_STREAM), next = inet_socket("127.0.0.1", SOCK_STREAM);
+    set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+    OK(bind_to(listener, "127.0.0.1", 0));
+    OK(listen(listener, 1));
+    int port = port_of(listener), client = connected("127.0.0.1", port);
+    int server = OK(accept(listener, NULL, NULL));
     OK(close(listener));
-    EXPECT_ERRNO(bind_to(inet_socket("127.0.0.1", SOCK_STREAM), "127.0.0.1", port), EADDRINUSE);
-    (void)client;
+    EXPECT_ERRNO(bind_to(next, "127.0.0.1", port), EADDRINUSE);
+    set_option(next, SOL_SOCKET, SO_REUSEADDR, 1);
+    OK(bind_to(next, "127.0.0.1", port));
+    OK(listen(next, 1));
+    talk((struct ends){client, server});
+    connected("127.0.0.1", port);
 }
 
 CASE(tcp_reuseport_shares_a_port_among_listeners) {
