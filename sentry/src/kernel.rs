@@ -13,6 +13,7 @@ use usk_platform::Platform;
 use crate::ipc::{Bound, Ipc};
 use crate::limits::{Limits, SandboxLimits};
 use crate::mm::{KnownCode, Mm};
+use crate::net::inet::InetNamespace;
 use crate::net::unix::UnixNamespace;
 use crate::signal::{Sent, send_to_group, send_to_task};
 use crate::task::workers::Workers;
@@ -79,6 +80,8 @@ pub struct Kernel {
     pub timers: Arc<Timers>,
     /// The abstract names of AF_UNIX sockets.
     pub unix: Arc<UnixNamespace>,
+    /// The Internet sockets, and their ports.
+    pub inet: Arc<InetNamespace>,
     /// Terminals, and whose they are.
     pub terminals: Arc<Terminals>,
     /// The threads that serve tasks.
@@ -132,6 +135,7 @@ impl Kernel {
             platform,
             terminals: Terminals::new(&timers),
             unix: UnixNamespace::new(),
+            inet: InetNamespace::new(),
             workers: Workers::new(),
             known_code: KnownCode::default(),
             tasks: Mutex::new(TaskTable::new(own_pid)),

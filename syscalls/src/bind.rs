@@ -1,8 +1,10 @@
 //! `bind(2)`.
 
 use usk_abi::Errno;
+use usk_abi::capability::CAP_NET_BIND_SERVICE;
 use usk_sentry::SysResult;
 use usk_sentry::net::inet::InetSocket;
+use usk_sentry::net::netlink::NetlinkSocket;
 use usk_sentry::net::socket_of;
 use usk_sentry::net::unix::{UnixAddress, UnixSocket};
 use usk_sentry::task::{Current, SyscallArguments};
@@ -23,8 +25,11 @@ fn sys_bind(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             UnixAddress::Abstract(name) => socket.bind_abstract(Some(&name))?,
             UnixAddress::Path(path) => bind_unix_path(current, socket, &path)?,
         }
+    } else if let Some(socket) = NetlinkSocket::of(&file) {
+        socket.bind(&address)?;
     } else {
-        InetSocket::of(&file).ok_or(Errno::ENOTSOCK)?.bind(&address)?;
+        let is_privileged = current.task.credentials().has_capability(CAP_NET_BIND_SERVICE);
+        InetSocket::of(&file).ok_or(Errno::ENOTSOCK)?.bind(&address, is_privileged)?;
     }
     Ok(0)
 }

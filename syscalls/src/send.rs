@@ -4,7 +4,7 @@ use usk_abi::capability::{CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN};
 use usk_abi::socket::*;
 use usk_abi::{Errno, Signal};
 use usk_sentry::net::unix::UnixSocket;
-use usk_sentry::net::{Outgoing, socket, socket_of};
+use usk_sentry::net::{Outgoing, Target, socket, socket_of};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::OpenFile;
 use usk_sentry::{IoVec, SysError, SysResult, UserPtr};
@@ -28,13 +28,12 @@ fn sys_sendto(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let file = file_of(current, arguments.i32(0))?;
     socket_of(&file)?;
     let mut message = outgoing(current, MessageFlags::from_bits_truncate(arguments.u32(3)));
-    let mut has_destination = false;
     if arguments.u64(4) != 0 {
         let address = read_address(current, arguments.u64(4), arguments.i32(5))?;
-        has_destination = set_destination(current, &file, &mut message, &address)?;
+        set_destination(current, &file, &mut message, address)?;
     }
     let ranges = single(arguments.u64(1), arguments.usize(2));
-    send_outgoing(current, &file, &ranges, message, has_destination)
+    send_outgoing(current, &file, &ranges, message)
 }
 
 fn sys_sendmsg(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -70,20 +69,18 @@ fn outgoing(current: &Current, flags: MessageFlags) -> Outgoing {
     Outgoing { flags, credentials: message_credentials(current), ..Outgoing::default() }
 }
 
-/// Sets where a message goes. True for an address that a socket without a network was given.
+/// Sets where a message goes.
 fn set_destination(
     current: &Current,
     file: &OpenFile,
     message: &mut Outgoing,
-    address: &[u8],
-) -> SysResult<bool> {
-    match UnixSocket::of(file) {
-        Some(socket) => {
-            message.destination = Some(find_unix(current, socket, address)?);
-            Ok(false)
-        }
-        None => Ok(true),
-    }
+    address: Vec<u8>,
+) -> SysResult<()> {
+    message.destination = Some(match UnixSocket::of(file) {
+        Some(socket) => Target::Unix(find_unix(current, socket, &address)?),
+        None => Target::Address(address),
+    });
+    Ok(())
 }
 
 fn send_message(current: &mut Current, file: &OpenFile, header: &MessageHeader, flags: u32) -> SysResult {
@@ -101,12 +98,11 @@ fn send_message(current: &mut Current, file: &OpenFile, header: &MessageHeader, 
         let control = UserPtr::<u8>::new(header.control).read_array(current.space(), length)?;
         read_control(current, &control, &mut message)?;
     }
-    let mut has_destination = false;
     if header.name != 0 && name_length > 0 {
         let address = read_address(current, header.name, name_length.min(ADDRESS_MAX as i32))?;
-        has_destination = set_destination(current, file, &mut message, &address)?;
+        set_destination(current, file, &mut message, address)?;
     }
-    send_outgoing(current, file, &ranges, message, has_destination)
+    send_outgoing(current, file, &ranges, message)
 }
 
 /// A message without an address or control messages: also what `write(2)` sends.
@@ -117,21 +113,12 @@ pub(crate) fn send(
     flags: MessageFlags,
 ) -> SysResult {
     let message = outgoing(current, flags);
-    send_outgoing(current, file, ranges, message, false)
+    send_outgoing(current, file, ranges, message)
 }
 
-fn send_outgoing(
-    current: &mut Current,
-    file: &OpenFile,
-    ranges: &[IoVec],
-    message: Outgoing,
-    has_inet_destination: bool,
-) -> SysResult {
+fn send_outgoing(current: &mut Current, file: &OpenFile, ranges: &[IoVec], message: Outgoing) -> SysResult {
     let socket = socket_of(file)?;
     let raises = socket.is_stream() && !message.flags.contains(MessageFlags::NOSIGNAL);
-    if has_inet_destination && !socket.is_stream() {
-        return Err(Errno::ENETUNREACH.into());
-    }
     match socket::send(current, file, ranges, message) {
         Err(SysError::Errno(Errno::EPIPE)) if raises => {
             raise(current, Signal::SIGPIPE);

@@ -2,10 +2,11 @@
 
 use usk_abi::Errno;
 use usk_abi::socket::{
-    AF_INET, AF_INET6, AF_MAX, AF_UNIX, SOCK_CLOEXEC, SOCK_MAX, SOCK_NONBLOCK, SOCK_TYPE_MASK,
+    AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, SOCK_CLOEXEC, SOCK_MAX, SOCK_NONBLOCK, SOCK_TYPE_MASK,
 };
 use usk_sentry::SysResult;
 use usk_sentry::net::inet::InetSocket;
+use usk_sentry::net::netlink::NetlinkSocket;
 use usk_sentry::net::unix::{UnixKind, UnixSocket};
 use usk_sentry::task::{Current, SyscallArguments};
 
@@ -17,7 +18,7 @@ pub(crate) const ROWS: &[Row] = &[Row::partial(
     "socket",
     &[Int, Flags, Int],
     sys_socket,
-    "AF_UNIX; AF_INET and AF_INET6 as on a machine without a network, loopback included",
+    "AF_UNIX; TCP and UDP of AF_INET and AF_INET6 over the loopback, the only interface; AF_NETLINK to list it",
 )];
 
 /// A socket's family, type and flags, as `socket(2)` and `socketpair(2)` take them.
@@ -63,7 +64,11 @@ fn sys_socket(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let flags = kind.flags & SOCK_NONBLOCK;
     let file = match kind.family {
         AF_UNIX => UnixSocket::open(kind.unix(protocol)?, &current.task.kernel.unix, flags),
-        AF_INET | AF_INET6 => InetSocket::open(kind.family, kind.kind, protocol, flags)?,
+        AF_INET | AF_INET6 => {
+            let (inet, uid) = (&current.task.kernel.inet, current.task.credentials().euid);
+            InetSocket::open(inet, kind.family, kind.kind, protocol, flags, uid)?
+        }
+        AF_NETLINK => NetlinkSocket::open(kind.kind, protocol, flags)?,
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
     fd_result(install(current, file, kind.closes_on_exec())?)

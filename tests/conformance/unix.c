@@ -77,6 +77,17 @@ CASE(unix_bind_with_a_bad_address_fails) {
     EXPECT_ERRNO(bind(-1, (struct sockaddr *)&address, sizeof address), EBADF);
 }
 
+CASE(unix_abstract_names_are_each_types_own) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int length = offsetof(struct sockaddr_un, sun_path) + 1;
+    length += snprintf(address.sun_path + 1, 64, "conformance-types-%d", getpid());
+    int stream = OK(socket(AF_UNIX, SOCK_STREAM, 0)), datagram = OK(socket(AF_UNIX, SOCK_DGRAM, 0));
+    OK(bind(stream, (struct sockaddr *)&address, length));
+    EXPECT_ERRNO(connect(datagram, (struct sockaddr *)&address, length), ECONNREFUSED);
+    OK(bind(datagram, (struct sockaddr *)&address, length));
+    EXPECT_ERRNO(bind(OK(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&address, length), EADDRINUSE);
+}
+
 CASE(unix_autobind_gives_an_abstract_name_of_five_digits) {
     int fd = OK(socket(AF_UNIX, SOCK_DGRAM, 0));
     struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -33,10 +33,7 @@ use crate::timing::TimingDependent;
 
 /// What is run. The longest come first, so that they do not run alone at the end.
 const MODULES: &[Module] = &[
-    Module::new("test_multiprocessing_fork").without(&[
-        // Needs TCP sockets, which need a network: one of its processes fails, another one waits for it for ever, and so does the module.
-        "test.test_multiprocessing_fork.WithProcessesTestPicklingConnections.test_pickling",
-    ]),
+    Module::new("test_multiprocessing_fork"),
     Module::new("test_signal"),
     Module::new("test_io"),
     Module::new("test_subprocess"),

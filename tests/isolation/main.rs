@@ -50,6 +50,7 @@ const TESTS: &[Test] = tests! {
     }
     reach {
         what_is_the_hosts_cannot_be_reached,
+        the_host_does_not_reach_what_listens_in_a_sandbox,
     }
     escapes {
         links_do_not_lead_out_of_a_volume,

@@ -126,7 +126,10 @@ static long reach_internet(const char *key, int family, int type) {
     const struct sockaddr *address = family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
     socklen_t length = family == AF_INET ? sizeof v4 : sizeof v6;
     int fd = TRY(socket(family, type, 0));
-    return type == SOCK_STREAM ? connect(fd, address, length) : sendto(fd, "x", 1, 0, address, length);
+    TRY(connect(fd, address, length));
+    /* The second call tells that there is nobody who takes datagrams. */
+    TRY(send(fd, "x", 1, MSG_NOSIGNAL));
+    return send(fd, "x", 1, MSG_NOSIGNAL);
 }
 
 ATTACK(connect_to_a_listener_on_ipv4) { return reach_internet("tcp4", AF_INET, SOCK_STREAM); }

@@ -14,6 +14,10 @@ const SMALLEST_SEND_BUFFER: u32 = 4608;
 /// Smallest receive buffer (`SOCK_MIN_RCVBUF`).
 const SMALLEST_RECEIVE_BUFFER: u32 = 2304;
 
+/// A TCP socket's buffers before it is connected.
+const TCP_SEND_BUFFER: u32 = 16_384;
+const TCP_RECEIVE_BUFFER: u32 = 131_072;
+
 /// Options that programs set and get back, and those that change what the socket does.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
@@ -27,9 +31,11 @@ pub struct SocketOptions {
     pub send_timeout: Option<Duration>,
     /// `SO_PASSCRED`.
     pub passes_credentials: bool,
+    /// The program has not set `SO_SNDBUF`, so that it may grow.
+    send_buffer_grows: bool,
     linger: Linger,
     receive_low_water: i32,
-    /// On or off, or a small number, with no effect on sockets that have no network below them.
+    /// On or off, or a small number, with no effect on most sockets.
     inert: Vec<(i32, i32)>,
 }
 
@@ -56,6 +62,7 @@ impl Default for SocketOptions {
             receive_timeout: None,
             send_timeout: None,
             passes_credentials: false,
+            send_buffer_grows: false,
             linger: Linger::default(),
             receive_low_water: 1,
             inert: Vec::new(),
@@ -84,6 +91,34 @@ fn timeout_value(timeout: Option<Duration>) -> Vec<u8> {
 }
 
 impl SocketOptions {
+    /// What a TCP socket has at first (`/proc/sys/net/ipv4/tcp_{r,w}mem`).
+    pub fn tcp() -> Self {
+        SocketOptions {
+            send_buffer: TCP_SEND_BUFFER,
+            receive_buffer: TCP_RECEIVE_BUFFER,
+            send_buffer_grows: true,
+            ..SocketOptions::default()
+        }
+    }
+
+    /// A connection has come to be: unless the program has set its send buffer, that becomes the largest one that it
+    /// could ask for. Linux goes on to several megabytes, which would be the sentry's memory here.
+    pub fn grow_send_buffer(&mut self) {
+        if std::mem::take(&mut self.send_buffer_grows) {
+            self.send_buffer = 2 * DEFAULT_BUFFER;
+        }
+    }
+
+    /// True if `option`, which is on or off and kept here, is on.
+    pub fn is_on(&self, option: i32) -> bool {
+        self.inert.iter().any(|(known, value)| *known == option && *value != 0)
+    }
+
+    /// True if a connection is to be reset by close (`SO_LINGER` with no time).
+    pub fn lingers_not_at_all(&self) -> bool {
+        self.linger.is_on != 0 && self.linger.seconds == 0
+    }
+
     /// `setsockopt(2)`. `ENOPROTOOPT` for an option that is not known or cannot be set, `EINVAL` for a value that is too
     /// short.
     pub fn set(&mut self, option: i32, value: &[u8]) -> Result<(), Errno> {
@@ -91,6 +126,7 @@ impl SocketOptions {
             SO_SNDBUF | SO_SNDBUFFORCE => {
                 let asked = (int(value)?.max(0) as u32).min(DEFAULT_BUFFER);
                 self.send_buffer = (asked * 2).max(SMALLEST_SEND_BUFFER);
+                self.send_buffer_grows = false;
             }
             SO_RCVBUF | SO_RCVBUFFORCE => {
                 let asked = (int(value)?.max(0) as u32).min(DEFAULT_BUFFER);

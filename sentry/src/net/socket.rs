@@ -1,12 +1,14 @@
 //! What every socket can do. Operations never wait; [`send`] and [`receive`] are the forms that do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use usk_abi::socket::{MessageFlags, UserCredentials};
 use usk_abi::{Errno, PollEvents};
 
 use crate::net::inet::InetSocket;
+use crate::net::netlink::NetlinkSocket;
 use crate::net::options::SocketOptions;
 use crate::net::unix::{Destination, UnixSocket};
 use crate::task::Current;
@@ -14,11 +16,20 @@ use crate::time::Deadline;
 use crate::vfs::{FileOps, OpenFile};
 use crate::{IoVec, Restart, Sink, Source, SysError, SysResult};
 
+/// Where a message goes.
+#[derive(Clone)]
+pub enum Target {
+    /// An AF_UNIX socket.
+    Unix(Destination),
+    /// For sockets of other families: a `struct sockaddr_*` as it was given.
+    Address(Vec<u8>),
+}
+
 /// A message to be sent.
 #[derive(Default)]
 pub struct Outgoing {
     /// Where to, for sockets that take an address with each message.
-    pub destination: Option<Destination>,
+    pub destination: Option<Target>,
     /// Open files to hand over (`SCM_RIGHTS`).
     pub rights: Vec<Arc<OpenFile>>,
     /// Who sends.
@@ -96,10 +107,19 @@ pub trait Socket: FileOps {
     fn is_stream(&self) -> bool;
 }
 
+/// The number of a new socket, as in the link `socket:[NUMBER]`.
+pub(super) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The socket behind an open file; `ENOTSOCK` if it is none.
 pub fn socket_of(file: &OpenFile) -> Result<&dyn Socket, Errno> {
     let any = file.ops.as_any();
     if let Some(socket) = any.downcast_ref::<UnixSocket>() {
+        return Ok(socket);
+    }
+    if let Some(socket) = any.downcast_ref::<NetlinkSocket>() {
         return Ok(socket);
     }
     any.downcast_ref::<InetSocket>().map(|socket| socket as &dyn Socket).ok_or(Errno::ENOTSOCK)

@@ -6,7 +6,10 @@ use usk_abi::Errno;
 
 use super::process::owner_of;
 use super::{Subject, inode_number, parse_id};
+use crate::Kernel;
 use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode};
+use crate::net::inet::InetNamespace;
+use crate::net::inet::proc::{DEVICES, INTERFACES_IPV6};
 use crate::vfs::{Caller, FileType, InodeRef, Link, OpenFile};
 
 /// Inode numbers of descriptors lie above those of a process's other files.
@@ -177,27 +180,24 @@ impl LinkSource for NamespaceLink {
     }
 }
 
-/// `net`: the tables of a network that has no interface but the loopback's.
-pub(super) fn network(device: u64, number: u64) -> Names {
-    const DEVICE_HEADER: &str = "Inter-|   Receive                                                |  Transmit\n \
-        face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n";
-    const FILES: &[(&str, &str)] = &[
-        ("dev", DEVICE_HEADER),
-        ("if_inet6", ""),
-        ("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
-        (
-            "tcp",
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
-        ),
-        (
-            "udp",
-            "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
-        ),
-        ("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
+/// `net`: the loopback interface, and the sockets over it.
+pub(super) fn network(device: u64, number: u64, kernel: &Arc<Kernel>) -> Names {
+    type Table = fn(&InetNamespace) -> Vec<u8>;
+    const FILES: &[(&str, Table)] = &[
+        ("dev", |_| DEVICES.into()),
+        ("if_inet6", |_| INTERFACES_IPV6.into()),
+        ("route", |_| {
+            b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n".into()
+        }),
+        ("tcp", InetNamespace::tcp_table),
+        ("tcp6", InetNamespace::tcp6_table),
+        ("udp", InetNamespace::udp_table),
+        ("udp6", InetNamespace::udp6_table),
+        ("unix", |_| b"Num       RefCount Protocol Flags    Type St Inode Path\n".into()),
     ];
-    FILES.iter().enumerate().fold(Names::default(), |names, (index, (name, text))| {
-        let inode =
-            SyntheticInode::text(device, number << 8 | index as u64, 0o444, || Ok(text.as_bytes().to_vec()));
+    FILES.iter().enumerate().fold(Names::default(), |names, (index, (name, table))| {
+        let inet = kernel.inet.clone();
+        let inode = SyntheticInode::text(device, number << 8 | index as u64, 0o444, move || Ok(table(&inet)));
         names.with(name, inode.into_ref())
     })
 }

@@ -131,7 +131,8 @@ impl ProcessDirectory {
             }
             "mem" => SyntheticInode::text(device, number, 0o600, Memory { subject }),
             "net" => {
-                SyntheticInode::directory(device, number, 0o555, super::descriptors::network(device, number))
+                let names = super::descriptors::network(device, number, &subject.kernel);
+                SyntheticInode::directory(device, number, 0o555, names)
             }
             "ns" => SyntheticInode::directory(
                 device,

@@ -6,7 +6,7 @@ use usk_abi::Errno;
 
 use super::process::process_directory;
 use super::{Subject, parse_id, system_text};
-use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode, Text};
+use crate::fs::synthetic::{Directory, Entry, FixedLink, LinkSource, Names, SyntheticInode, Text};
 use crate::kernel::{Kernel, RELEASE, VERSION};
 use crate::settings;
 use crate::task::Task;
@@ -91,14 +91,6 @@ impl Directory for Root {
 fn text(device: u64, number: u64, kernel: &Arc<Kernel>, make: Make) -> InodeRef {
     let kernel = kernel.clone();
     SyntheticInode::text(device, number, 0o444, move || make(&kernel)).into_ref()
-}
-
-struct FixedLink(&'static str);
-
-impl LinkSource for FixedLink {
-    fn target(&self, _caller: Caller<'_>) -> Result<Link, Errno> {
-        Ok(Link::Target(self.0.as_bytes().to_vec()))
-    }
 }
 
 /// `/proc/self` and `/proc/thread-self`.

@@ -6,4 +6,4 @@
 mod file;
 mod inode;
 
-pub use inode::{Directory, Entry, LinkSource, Names, SyntheticFs, SyntheticInode, Text};
+pub use inode::{Directory, Entry, FixedLink, LinkSource, Names, SyntheticFs, SyntheticInode, Text};

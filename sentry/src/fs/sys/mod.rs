@@ -1,11 +1,13 @@
-//! `/sys`: what C libraries and language runtimes read of it (`sysfs(5)`): processors, huge pages, an empty cgroup tree.
+//! `/sys`: what C libraries and language runtimes read of it (`sysfs(5)`): processors, huge pages, the loopback interface,
+//! an empty cgroup tree.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use usk_platform::host;
 
-use crate::fs::synthetic::{Names, SyntheticFs, SyntheticInode};
+use crate::fs::synthetic::{FixedLink, Names, SyntheticFs, SyntheticInode};
+use crate::net::interface;
 use crate::vfs::{Caching, InodeRef};
 
 /// `SYSFS_MAGIC`
@@ -44,7 +46,7 @@ impl Maker {
         let cgroup = self.directory(Names::default());
         let fs = self.directory(Names::default().with("cgroup", cgroup));
         let block = self.directory(Names::default());
-        let class = self.directory(Names::default());
+        let class = self.class();
         let module = self.directory(Names::default());
         let names = Names::default()
             .with("block", block)
@@ -54,6 +56,24 @@ impl Maker {
             .with("kernel", kernel)
             .with("module", module);
         self.directory(names)
+    }
+
+    /// `class/net`: a link to the loopback interface's directory.
+    fn class(&mut self) -> InodeRef {
+        let lo = FixedLink("../../devices/virtual/net/lo");
+        let lo = SyntheticInode::link(self.device, self.number(), lo).into_ref();
+        let net = self.directory(Names::default().with("lo", lo));
+        self.directory(Names::default().with("net", net))
+    }
+
+    /// `devices/virtual/net/lo`
+    fn virtual_devices(&mut self) -> InodeRef {
+        let names = interface::FACTS
+            .iter()
+            .fold(Names::default(), |names, (name, value)| names.with(name, self.text(format!("{value}\n"))));
+        let lo = self.directory(names);
+        let net = self.directory(Names::default().with("lo", lo));
+        self.directory(Names::default().with("net", net))
     }
 
     /// `devices/system/cpu` and `node`: every processor is online, on one node.
@@ -92,7 +112,8 @@ impl Maker {
         let online = self.text("0\n".to_owned());
         let node = self.directory(Names::default().with("node0", node).with("online", online));
         let system = self.directory(Names::default().with("cpu", cpu).with("node", node));
-        self.directory(Names::default().with("system", system))
+        let loopback = self.virtual_devices();
+        self.directory(Names::default().with("system", system).with("virtual", loopback))
     }
 
     /// `kernel/mm/transparent_hugepage`: left to each program's `madvise(2)`.

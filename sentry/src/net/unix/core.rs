@@ -4,28 +4,22 @@
 //! close and shutdown understand.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use usk_abi::socket::{
-    SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, UserCredentials,
-};
-use usk_abi::{Errno, PollEvents};
+use usk_abi::Errno;
+use usk_abi::socket::{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, UserCredentials};
 
-use crate::net::options::SocketOptions;
+use crate::net::endpoint::{Endpoint, RECEIVE_ENDED, SEND_ENDED, directions};
+use crate::net::inbox::Bound;
 use crate::net::unix::UnixAddress;
-use crate::net::unix::inbox::{Bound, Inbox, MAX_DATAGRAMS};
 use crate::net::unix::namespace::UnixNamespace;
-use crate::wait::WaitQueue;
 
-/// Nothing is received any more (`RCV_SHUTDOWN`).
-pub(super) const RECEIVE_ENDED: u8 = 1;
-/// Nothing is sent any more (`SEND_SHUTDOWN`).
-pub(super) const SEND_ENDED: u8 = 2;
+/// Datagrams that wait in one inbox (`/proc/sys/net/unix/max_dgram_qlen`).
+const MAX_DATAGRAMS: usize = 10;
 
 /// `SOCK_STREAM`, `SOCK_DGRAM` or `SOCK_SEQPACKET`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnixKind {
     /// Bytes over a connection.
     Stream,
@@ -66,14 +60,8 @@ pub(in crate::net) struct Core {
     pub(super) kind: UnixKind,
     pub(super) namespace: Arc<UnixNamespace>,
     pub(super) own: Weak<Core>,
-    pub(super) inbox: Inbox,
-    pub(super) queue: WaitQueue,
-    pub(super) options: Mutex<SocketOptions>,
+    pub(super) endpoint: Endpoint,
     pub(super) state: Mutex<State>,
-    /// `RECEIVE_ENDED` and `SEND_ENDED`; the peer sets them too.
-    ended: AtomicU8,
-    /// Error number for the next call, 0 for none (`SO_ERROR`).
-    error: Mutex<Option<Errno>>,
 }
 
 #[derive(Default)]
@@ -102,12 +90,8 @@ impl Core {
             kind,
             namespace: namespace.clone(),
             own: own.clone(),
-            inbox: Inbox::default(),
-            queue: WaitQueue::new(),
-            options: Mutex::default(),
+            endpoint: Endpoint::default(),
             state: Mutex::default(),
-            ended: AtomicU8::new(0),
-            error: Mutex::new(None),
         })
     }
 
@@ -118,36 +102,6 @@ impl Core {
             state.role = Role::Connected { peer: peer.clone() };
             state.peer_credentials = Some(credentials);
         }
-    }
-
-    pub(super) fn has_ended(&self, directions: u8) -> bool {
-        self.ended.load(Ordering::SeqCst) & directions == directions
-    }
-
-    /// Ends directions, from either side, and tells who waits.
-    fn end(&self, directions: u8) {
-        self.ended.fetch_or(directions, Ordering::SeqCst);
-        let mut events = PollEvents::HUP;
-        if directions & RECEIVE_ENDED != 0 {
-            events |= PollEvents::IN | PollEvents::RDNORM | PollEvents::RDHUP;
-            self.inbox.wake_senders();
-        }
-        if directions & SEND_ENDED != 0 {
-            events |= PollEvents::OUT | PollEvents::WRNORM;
-        }
-        self.queue.notify(events);
-    }
-
-    pub(super) fn set_error(&self, errno: Errno) {
-        *self.error.lock() = Some(errno);
-    }
-
-    pub(super) fn has_error(&self) -> bool {
-        self.error.lock().is_some()
-    }
-
-    pub(super) fn take_error(&self) -> Option<Errno> {
-        self.error.lock().take()
     }
 
     pub(super) fn address(&self) -> UnixAddress {
@@ -165,7 +119,7 @@ impl Core {
     pub(super) fn bound_of_sender(&self) -> Bound {
         match self.kind {
             UnixKind::Datagram => Bound::Messages(MAX_DATAGRAMS),
-            _ => Bound::Bytes(self.options.lock().send_buffer as usize),
+            _ => Bound::Bytes(self.endpoint.options.lock().send_buffer as usize),
         }
     }
 
@@ -218,7 +172,7 @@ impl Core {
         }
         drop(state);
         // A larger backlog may let those in who wait.
-        self.inbox.wake_senders();
+        self.endpoint.inbox.wake_senders();
         Ok(())
     }
 
@@ -233,10 +187,10 @@ impl Core {
         };
         match accepted {
             Some(accepted) => {
-                self.inbox.wake_senders();
+                self.endpoint.inbox.wake_senders();
                 Ok(accepted)
             }
-            None if self.has_ended(RECEIVE_ENDED) => Err(Errno::EINVAL),
+            None if self.endpoint.has_ended(RECEIVE_ENDED) => Err(Errno::EINVAL),
             None => Err(Errno::EAGAIN),
         }
     }
@@ -271,8 +225,8 @@ impl Core {
         state.role = Role::Connected { peer: accepted };
         state.peer_credentials = Some(listener_credentials);
         drop(state);
-        target.queue.notify(PollEvents::IN | PollEvents::RDNORM);
-        self.queue.notify(PollEvents::OUT | PollEvents::WRNORM);
+        target.endpoint.notify_readable();
+        self.endpoint.notify_writable();
         Ok(())
     }
 
@@ -283,17 +237,17 @@ impl Core {
         credentials: UserCredentials,
     ) -> Result<(Arc<Core>, UserCredentials), Errno> {
         let accepted = Core::new(self.kind, &self.namespace);
-        *accepted.options.lock() = self.options.lock().clone();
+        *accepted.endpoint.options.lock() = self.endpoint.options.lock().clone();
         let mut state = self.state.lock();
         let address = state.address.clone();
         let Role::Listening { backlog, pending, credentials: listener_credentials } = &mut state.role else {
             return Err(Errno::ECONNREFUSED);
         };
-        if self.has_ended(RECEIVE_ENDED) {
+        if self.endpoint.has_ended(RECEIVE_ENDED) {
             return Err(Errno::ECONNREFUSED);
         }
         if pending.len() > *backlog {
-            self.inbox.wait_for_room(client);
+            self.endpoint.inbox.wait_for_room(&client.endpoint.queue);
             return Err(Errno::EAGAIN);
         }
         {
@@ -322,22 +276,17 @@ impl Core {
             std::mem::replace(&mut state.role, role)
         };
         drop(old);
-        self.queue.notify(PollEvents::OUT | PollEvents::WRNORM);
+        self.endpoint.notify_writable();
     }
 
     /// `shutdown(2)`.
     pub(super) fn shutdown(&self, how: i32) -> Result<(), Errno> {
-        let directions = match how {
-            SHUT_RD => RECEIVE_ENDED,
-            SHUT_WR => SEND_ENDED,
-            SHUT_RDWR => RECEIVE_ENDED | SEND_ENDED,
-            _ => return Err(Errno::EINVAL),
-        };
-        self.end(directions);
+        let directions = directions(how)?;
+        self.endpoint.end(directions);
         if self.kind.is_connected_kind()
             && let Some(peer) = self.peer()
         {
-            peer.end(reverse(directions));
+            peer.endpoint.end(reverse(directions));
         }
         Ok(())
     }
@@ -350,23 +299,23 @@ impl Core {
         };
         // An accepted socket has its listener's address but not its name.
         if let UnixAddress::Abstract(name) = &address
-            && self.namespace.find(name).is_ok_and(|named| std::ptr::eq(&*named, self))
+            && self.namespace.find(self.kind, name).is_ok_and(|named| std::ptr::eq(&*named, self))
         {
-            self.namespace.unbind(name);
+            self.namespace.unbind(self.kind, name);
         }
-        self.end(RECEIVE_ENDED | SEND_ENDED);
-        let had_unread = self.inbox.close();
+        self.endpoint.end(RECEIVE_ENDED | SEND_ENDED);
+        let had_unread = self.endpoint.inbox.close();
         match role {
             Role::Connected { peer } if self.kind.is_connected_kind() => {
                 if had_unread {
-                    peer.set_error(Errno::ECONNRESET);
+                    peer.endpoint.set_error(Errno::ECONNRESET);
                 }
-                peer.end(RECEIVE_ENDED | SEND_ENDED);
+                peer.endpoint.end(RECEIVE_ENDED | SEND_ENDED);
             }
             Role::Listening { pending, .. } => {
                 for connection in pending {
                     if let Some(client) = connection.peer() {
-                        client.set_error(Errno::ECONNRESET);
+                        client.endpoint.set_error(Errno::ECONNRESET);
                     }
                     connection.close();
                 }

@@ -6,12 +6,9 @@
 
 mod address;
 mod core;
-mod inbox;
-mod message;
 mod namespace;
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -21,19 +18,17 @@ use usk_abi::{Errno, PollEvents};
 
 pub use self::address::UnixAddress;
 pub use self::core::UnixKind;
-use self::core::{Core, RECEIVE_ENDED, Role, SEND_ENDED};
-use self::inbox::Bound;
-use self::message::{MESSAGE_OVERHEAD, Message, Rights};
+use self::core::{Core, Role};
 pub use self::namespace::UnixNamespace;
+use crate::net::endpoint::{RECEIVE_ENDED, SEND_ENDED, take_bytes};
+use crate::net::inbox::Bound;
+use crate::net::message::{MESSAGE_OVERHEAD, Message, Rights, STREAM_PART};
 use crate::net::options::SocketOptions;
-use crate::net::{Incoming, Outgoing, Socket};
+use crate::net::{Incoming, Outgoing, Socket, Target, interface, next_number};
 use crate::task::Current;
 use crate::vfs::{FileOps, OpenFile};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysError, SysResult, UserPtr};
-
-/// Most bytes that one part of a stream's send carries.
-const STREAM_PART: usize = 64 << 10;
 
 /// A socket that a name leads to: what the inode of a bound socket holds, and what a message is sent to.
 #[derive(Clone)]
@@ -71,8 +66,7 @@ impl UnixSocket {
     }
 
     fn open_core(core: Arc<Core>, flags: u32) -> Arc<OpenFile> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = next_number();
         let flags = O_RDWR | (flags & O_NONBLOCK);
         OpenFile::anonymous(Arc::new(UnixSocket { core }), flags, format!("socket:[{number}]"))
     }
@@ -117,7 +111,7 @@ impl UnixSocket {
 
     /// What an abstract name of this socket's name space leads to. `ECONNREFUSED` if nothing.
     pub fn find_abstract(&self, name: &[u8]) -> Result<Destination, Errno> {
-        Ok(Destination { core: Arc::downgrade(&self.core.namespace.find(name)?) })
+        Ok(Destination { core: Arc::downgrade(&self.core.namespace.find(self.core.kind, name)?) })
     }
 
     /// Connects. `EAGAIN` if the listener's backlog is full: then the socket's queue is notified (`OUT`) later.
@@ -134,12 +128,9 @@ impl UnixSocket {
         Ok(())
     }
 
-    fn message(
-        &self,
-        bytes: Vec<u8>,
-        source: UnixAddress,
-        outgoing: &mut Outgoing,
-    ) -> Result<Message, Errno> {
+    fn message(&self, bytes: Vec<u8>, outgoing: &mut Outgoing) -> Result<Message, Errno> {
+        let address = self.core.address();
+        let source = (address != UnixAddress::Unnamed).then(|| address.encode());
         let files = std::mem::take(&mut outgoing.rights);
         let rights = Rights::new(files, &self.core.namespace.in_flight).map_err(|(errno, files)| {
             outgoing.rights = files;
@@ -158,10 +149,10 @@ impl UnixSocket {
         if outgoing.destination.is_some() {
             return Err(Errno::EISCONN);
         }
-        if let Some(errno) = core.take_error() {
+        if let Some(errno) = core.endpoint.take_error() {
             return Err(errno);
         }
-        if core.has_ended(SEND_ENDED) || peer.has_ended(RECEIVE_ENDED) {
+        if core.endpoint.has_ended(SEND_ENDED) || peer.endpoint.has_ended(RECEIVE_ENDED) {
             return Err(Errno::EPIPE);
         }
         let is_stream = core.kind == UnixKind::Stream;
@@ -174,32 +165,34 @@ impl UnixSocket {
         if !is_stream && wanted + MESSAGE_OVERHEAD > limit {
             return Err(Errno::EMSGSIZE);
         }
-        let room = peer.inbox.room(core, bound).map_err(closed_is_broken_pipe)?;
+        let room = peer.endpoint.inbox.room(&core.endpoint.queue, bound).map_err(closed_is_broken_pipe)?;
         if !is_stream && room < wanted {
-            peer.inbox.wait_for_room(core);
+            peer.endpoint.inbox.wait_for_room(&core.endpoint.queue);
             // It may have been emptied in between: look again before waiting.
-            if peer.inbox.room(core, bound).map_err(closed_is_broken_pipe)? < wanted {
+            if peer.endpoint.inbox.room(&core.endpoint.queue, bound).map_err(closed_is_broken_pipe)? < wanted
+            {
                 return Err(Errno::EAGAIN);
             }
         }
         let length = if is_stream { wanted.min(room).min(STREAM_PART) } else { wanted };
         let bytes = take_bytes(source, length, !is_stream)?;
         let length = bytes.len();
-        let message = self.message(bytes, core.address(), outgoing)?;
-        peer.inbox.push(message).map_err(|_| Errno::EPIPE)?;
-        peer.queue.notify(PollEvents::IN | PollEvents::RDNORM);
+        let message = self.message(bytes, outgoing)?;
+        peer.endpoint.inbox.push(message).map_err(|_| Errno::EPIPE)?;
+        peer.endpoint.notify_readable();
         Ok(length)
     }
 
     /// Sends a datagram.
     fn send_datagram(&self, source: &mut dyn Source, outgoing: &mut Outgoing) -> Result<usize, Errno> {
         let core = &self.core;
-        if core.has_ended(SEND_ENDED) {
+        if core.endpoint.has_ended(SEND_ENDED) {
             return Err(Errno::EPIPE);
         }
         let peer = core.peer();
         let target = match (&outgoing.destination, &peer) {
-            (Some(destination), _) => destination.get()?,
+            (Some(Target::Unix(destination)), _) => destination.get()?,
+            (Some(Target::Address(_)), _) => return Err(Errno::EINVAL),
             (None, Some(peer)) => peer.clone(),
             (None, None) => return Err(Errno::ENOTCONN),
         };
@@ -207,16 +200,16 @@ impl UnixSocket {
             return Err(Errno::EPROTOTYPE);
         }
         let wanted = source.remaining();
-        if wanted > core.options.lock().send_buffer as usize - 32 {
+        if wanted > core.endpoint.options.lock().send_buffer as usize - 32 {
             return Err(Errno::EMSGSIZE);
         }
         if !target.accepts_from(core) {
             return Err(Errno::EPERM);
         }
-        if target.has_ended(RECEIVE_ENDED) && !matches!(target.state.lock().role, Role::Closed) {
+        if target.endpoint.has_ended(RECEIVE_ENDED) && !matches!(target.state.lock().role, Role::Closed) {
             return Err(Errno::EPIPE);
         }
-        if core.options.lock().passes_credentials {
+        if core.endpoint.options.lock().passes_credentials {
             core.bind_abstract(None)?;
         }
         let refused = |errno| {
@@ -226,11 +219,11 @@ impl UnixSocket {
             }
             errno
         };
-        target.inbox.room(core, core.bound_of_sender()).map_err(refused)?;
+        target.endpoint.inbox.room(&core.endpoint.queue, core.bound_of_sender()).map_err(refused)?;
         let bytes = take_bytes(source, wanted, true)?;
-        let message = self.message(bytes, core.address(), outgoing)?;
-        target.inbox.push(message).map_err(|_| Errno::ECONNREFUSED)?;
-        target.queue.notify(PollEvents::IN | PollEvents::RDNORM);
+        let message = self.message(bytes, outgoing)?;
+        target.endpoint.inbox.push(message).map_err(|_| Errno::ECONNREFUSED)?;
+        target.endpoint.notify_readable();
         Ok(wanted)
     }
 
@@ -238,7 +231,7 @@ impl UnixSocket {
         let bound = self.core.bound_of_sender();
         match &self.core.state.lock().role {
             Role::Listening { .. } => false,
-            Role::Connected { peer } => peer.inbox.is_writable(&self.core, bound),
+            Role::Connected { peer } => peer.endpoint.inbox.is_writable(&self.core.endpoint.queue, bound),
             Role::Idle | Role::Closed => true,
         }
     }
@@ -250,18 +243,6 @@ impl UnixSocket {
 
 fn closed_is_broken_pipe(errno: Errno) -> Errno {
     if errno == Errno::ECONNREFUSED { Errno::EPIPE } else { errno }
-}
-
-/// Takes `length` bytes from a source; with `whole`, `EFAULT` unless all can be read.
-fn take_bytes(source: &mut dyn Source, length: usize, whole: bool) -> Result<Vec<u8>, Errno> {
-    let mut bytes = vec![0; length];
-    let taken = source.take(&mut bytes)?;
-    if whole && taken < length {
-        source.give_back(taken);
-        return Err(Errno::EFAULT);
-    }
-    bytes.truncate(taken);
-    Ok(bytes)
 }
 
 impl Socket for UnixSocket {
@@ -278,7 +259,7 @@ impl Socket for UnixSocket {
     }
 
     fn options(&self) -> &Mutex<SocketOptions> {
-        &self.core.options
+        &self.core.endpoint.options
     }
 
     fn listen(&self, backlog: u32, credentials: UserCredentials) -> Result<(), Errno> {
@@ -332,23 +313,25 @@ impl Socket for UnixSocket {
             let stream = core.kind == UnixKind::Stream;
             return Err(if stream { Errno::EINVAL } else { Errno::ENOTCONN });
         }
-        let passes_credentials = core.options.lock().passes_credentials;
+        let passes_credentials = core.endpoint.options.lock().passes_credentials;
         let bound = core.bound_of_inbox();
         // What ended is read before the inbox is: a sender that queues and then ends is not missed.
-        let ended = core.has_ended(RECEIVE_ENDED);
+        let ended = core.endpoint.has_ended(RECEIVE_ENDED);
         let is_stream = core.kind == UnixKind::Stream;
         if is_stream && sink.remaining() == 0 {
             return Ok(Incoming::default());
         }
         let received = if is_stream {
-            core.inbox.receive_bytes(sink, flags, passes_credentials, bound)
+            core.endpoint.inbox.receive_bytes(sink, flags, passes_credentials, bound)
         } else {
-            core.inbox.receive_message(sink, flags, bound)
+            core.endpoint.inbox.receive_message(sink, flags, bound)
         };
         match received {
-            Err(Errno::EAGAIN) => match core.take_error() {
+            Err(Errno::EAGAIN) => match core.endpoint.take_error() {
                 Some(errno) => Err(errno),
-                None if ended && (core.kind.is_connected_kind() || core.has_ended(RECEIVE_ENDED)) => {
+                None if ended
+                    && (core.kind.is_connected_kind() || core.endpoint.has_ended(RECEIVE_ENDED)) =>
+                {
                     Ok(Incoming::default())
                 }
                 None => Err(Errno::EAGAIN),
@@ -364,7 +347,7 @@ impl Socket for UnixSocket {
     }
 
     fn take_error(&self) -> Option<Errno> {
-        self.core.take_error()
+        self.core.endpoint.take_error()
     }
 
     fn is_stream(&self) -> bool {
@@ -391,13 +374,14 @@ impl FileOps for UnixSocket {
     fn poll(&self, _file: &OpenFile) -> PollEvents {
         let core = &self.core;
         let mut events = PollEvents::empty();
-        events.set(PollEvents::ERR, core.has_error());
-        let (receive_ended, send_ended) = (core.has_ended(RECEIVE_ENDED), core.has_ended(SEND_ENDED));
+        events.set(PollEvents::ERR, core.endpoint.has_error());
+        let (receive_ended, send_ended) =
+            (core.endpoint.has_ended(RECEIVE_ENDED), core.endpoint.has_ended(SEND_ENDED));
         let connected_kind = core.kind.is_connected_kind();
         let unconnected = connected_kind && matches!(core.state.lock().role, Role::Idle);
         events.set(PollEvents::HUP, (receive_ended && send_ended) || unconnected);
         events.set(PollEvents::RDHUP, receive_ended);
-        let readable = receive_ended || !core.inbox.is_empty() || self.has_pending_connection();
+        let readable = receive_ended || !core.endpoint.inbox.is_empty() || self.has_pending_connection();
         events.set(PollEvents::IN | PollEvents::RDNORM, readable);
         events.set(PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND, self.can_send());
         events
@@ -408,15 +392,18 @@ impl FileOps for UnixSocket {
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
-        Some(&self.core.queue)
+        Some(&self.core.endpoint.queue)
     }
 
     fn ioctl(&self, current: &mut Current, _file: &OpenFile, command: u32, argument: u64) -> SysResult {
+        if let Some(answer) = interface::ioctl(current, command, argument) {
+            return answer;
+        }
         let bytes = match command {
             SIOCINQ if self.is_listening() => return Err(Errno::EINVAL.into()),
-            SIOCINQ if self.core.kind == UnixKind::Datagram => self.core.inbox.first_length(),
-            SIOCINQ => self.core.inbox.bytes(),
-            SIOCOUTQ => self.core.peer().map_or(0, |peer| peer.inbox.bytes()),
+            SIOCINQ if self.core.kind == UnixKind::Datagram => self.core.endpoint.inbox.first_length(),
+            SIOCINQ => self.core.endpoint.inbox.bytes(),
+            SIOCOUTQ => self.core.peer().map_or(0, |peer| peer.endpoint.inbox.bytes()),
             _ => return Err(Errno::ENOTTY.into()),
         };
         let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);

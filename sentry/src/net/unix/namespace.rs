@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use usk_abi::Errno;
 
-use crate::net::unix::core::Core;
+use crate::net::unix::core::{Core, UnixKind};
 
 /// What the AF_UNIX sockets of one sandbox share.
 #[derive(Default)]
@@ -18,7 +18,8 @@ pub struct UnixNamespace {
 
 #[derive(Default)]
 struct Names {
-    sockets: HashMap<Vec<u8>, Weak<Core>>,
+    /// Each kind has names of its own.
+    sockets: HashMap<(UnixKind, Vec<u8>), Weak<Core>>,
     next_automatic: u32,
 }
 
@@ -34,10 +35,11 @@ impl UnixNamespace {
     /// Gives `socket` a name. `EADDRINUSE` if another has it.
     pub(super) fn bind(&self, name: &[u8], socket: &Arc<Core>) -> Result<(), Errno> {
         let mut names = self.names.lock();
-        if names.sockets.get(name).is_some_and(|taken| taken.strong_count() > 0) {
+        let key = (socket.kind, name.to_vec());
+        if names.sockets.get(&key).is_some_and(|taken| taken.strong_count() > 0) {
             return Err(Errno::EADDRINUSE);
         }
-        names.sockets.insert(name.to_vec(), Arc::downgrade(socket));
+        names.sockets.insert(key, Arc::downgrade(socket));
         Ok(())
     }
 
@@ -47,8 +49,9 @@ impl UnixNamespace {
         for _ in 0..AUTOMATIC_NAMES {
             let name = format!("{:05x}", names.next_automatic).into_bytes();
             names.next_automatic = (names.next_automatic + 1) % AUTOMATIC_NAMES;
-            if !names.sockets.contains_key(&name) {
-                names.sockets.insert(name.clone(), Arc::downgrade(socket));
+            let key = (socket.kind, name.clone());
+            if !names.sockets.contains_key(&key) {
+                names.sockets.insert(key, Arc::downgrade(socket));
                 return Ok(name);
             }
         }
@@ -56,12 +59,17 @@ impl UnixNamespace {
     }
 
     /// Takes a name away.
-    pub(super) fn unbind(&self, name: &[u8]) {
-        self.names.lock().sockets.remove(name);
+    pub(super) fn unbind(&self, kind: UnixKind, name: &[u8]) {
+        self.names.lock().sockets.remove(&(kind, name.to_vec()));
     }
 
-    /// The socket of this name. `ECONNREFUSED` if there is none.
-    pub(super) fn find(&self, name: &[u8]) -> Result<Arc<Core>, Errno> {
-        self.names.lock().sockets.get(name).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED)
+    /// The socket of this kind and name. `ECONNREFUSED` if there is none.
+    pub(super) fn find(&self, kind: UnixKind, name: &[u8]) -> Result<Arc<Core>, Errno> {
+        self.names
+            .lock()
+            .sockets
+            .get(&(kind, name.to_vec()))
+            .and_then(Weak::upgrade)
+            .ok_or(Errno::ECONNREFUSED)
     }
 }

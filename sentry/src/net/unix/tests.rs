@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use usk_abi::socket::{SHUT_RD, SHUT_WR};
@@ -23,7 +24,7 @@ fn send(file: &OpenFile, bytes: &[u8], rights: Vec<Arc<OpenFile>>) -> Result<usi
 }
 
 fn send_to(file: &OpenFile, target: &OpenFile, bytes: &[u8]) -> Result<usize, Errno> {
-    let destination = Some(socket(target).destination());
+    let destination = Some(Target::Unix(socket(target).destination()));
     let mut message = Outgoing { destination, credentials: ME, ..Outgoing::default() };
     socket(file).try_send(&mut BytesSource::new(bytes), &mut message)
 }

@@ -9,17 +9,13 @@ use usk_abi::{Errno, PollEvents};
 
 use crate::Sink;
 use crate::net::Incoming;
-use crate::net::unix::UnixAddress;
-use crate::net::unix::core::Core;
-use crate::net::unix::message::{MESSAGE_OVERHEAD, Message};
-
-/// Datagrams that wait in one inbox (`/proc/sys/net/unix/max_dgram_qlen`).
-pub(super) const MAX_DATAGRAMS: usize = 10;
+use crate::net::message::{MESSAGE_OVERHEAD, Message, STREAM_PART};
+use crate::wait::WaitQueue;
 
 /// How much an inbox takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
-    /// Until this many bytes are queued (the sender's `SO_SNDBUF`).
+    /// Until this many bytes are queued.
     Bytes(usize),
     /// As many datagrams as this; each bounded by the sender's buffer.
     Messages(usize),
@@ -39,8 +35,8 @@ struct State {
     /// Sum of the messages' costs.
     cost: usize,
     is_closed: bool,
-    /// Senders that found it full, told once there is room again.
-    waiting: Vec<Weak<Core>>,
+    /// The queues of senders that found it full, told once there is room again.
+    waiting: Vec<Weak<WaitQueue>>,
 }
 
 impl State {
@@ -52,7 +48,7 @@ impl State {
         }
     }
 
-    fn wait(&mut self, sender: &Arc<Core>) {
+    fn wait(&mut self, sender: &Arc<WaitQueue>) {
         self.waiting.retain(|known| known.strong_count() > 0);
         if !self.waiting.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(sender))) {
             self.waiting.push(Arc::downgrade(sender));
@@ -67,27 +63,22 @@ impl State {
     }
 
     /// Senders to be told that there is room, if there is.
-    fn relieved(&mut self, bound: Bound) -> Vec<Weak<Core>> {
+    fn relieved(&mut self, bound: Bound) -> Vec<Weak<WaitQueue>> {
         if self.is_writable(bound) { std::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 }
 
-/// An address that is worth telling.
-fn named(address: &UnixAddress) -> Option<Vec<u8>> {
-    (*address != UnixAddress::Unnamed).then(|| address.encode())
-}
-
 /// Tells senders that there is room. Called with no lock held.
-fn tell(senders: Vec<Weak<Core>>) {
+fn tell(senders: Vec<Weak<WaitQueue>>) {
     for sender in senders.iter().filter_map(Weak::upgrade) {
-        sender.queue.notify(PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND);
+        sender.notify(PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND);
     }
 }
 
 impl Inbox {
     /// How many bytes a sender may queue now; `EAGAIN` if none, and then the sender is told later. `ECONNREFUSED` if the
     /// inbox is closed.
-    pub(super) fn room(&self, sender: &Arc<Core>, bound: Bound) -> Result<usize, Errno> {
+    pub(super) fn room(&self, sender: &Arc<WaitQueue>, bound: Bound) -> Result<usize, Errno> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(Errno::ECONNREFUSED);
@@ -110,12 +101,12 @@ impl Inbox {
     }
 
     /// Has `sender` told once there is room.
-    pub(super) fn wait_for_room(&self, sender: &Arc<Core>) {
+    pub(super) fn wait_for_room(&self, sender: &Arc<WaitQueue>) {
         self.state.lock().wait(sender);
     }
 
     /// True if a sender would find room; if not, it is told later.
-    pub(super) fn is_writable(&self, sender: &Arc<Core>, bound: Bound) -> bool {
+    pub(super) fn is_writable(&self, sender: &Arc<WaitQueue>, bound: Bound) -> bool {
         let mut state = self.state.lock();
         let writable = state.is_closed || state.is_writable(bound);
         if !writable {
@@ -136,6 +127,37 @@ impl Inbox {
         Ok(())
     }
 
+    /// Queues bytes of a stream that has no senders to tell apart, as part of the last message where that is small. Gives
+    /// nothing back: false if the inbox is closed.
+    pub(super) fn append(&self, bytes: Vec<u8>) -> bool {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return false;
+        }
+        let length = bytes.len();
+        state.bytes += length;
+        state.cost += length;
+        match state.messages.back_mut() {
+            Some(last) if last.bytes.len() + length <= STREAM_PART => last.bytes.extend_from_slice(&bytes),
+            _ => {
+                state.cost += MESSAGE_OVERHEAD;
+                state.messages.push_back(Message { bytes, ..Message::default() });
+            }
+        }
+        true
+    }
+
+    /// Queues a datagram unless others are queued and that would make it more than `limit`; then, and if the inbox is
+    /// closed, it is lost.
+    pub(super) fn offer(&self, message: Message, limit: usize) {
+        let mut state = self.state.lock();
+        if !state.is_closed && (state.messages.is_empty() || state.cost + message.cost() <= limit) {
+            state.bytes += message.bytes.len();
+            state.cost += message.cost();
+            state.messages.push_back(message);
+        }
+    }
+
     /// Bytes that can be received.
     pub(super) fn bytes(&self) -> usize {
         self.state.lock().bytes
@@ -153,9 +175,18 @@ impl Inbox {
 
     /// Takes no more messages and drops those that are queued. True if there were any.
     pub(super) fn close(&self) -> bool {
+        self.empty(true)
+    }
+
+    /// Drops what is queued. True if there was anything.
+    pub(super) fn clear(&self) -> bool {
+        self.empty(false)
+    }
+
+    fn empty(&self, closes: bool) -> bool {
         let (messages, waiting) = {
             let mut state = self.state.lock();
-            state.is_closed = true;
+            state.is_closed |= closes;
             state.bytes = 0;
             state.cost = 0;
             (std::mem::take(&mut state.messages), std::mem::take(&mut state.waiting))
@@ -182,7 +213,7 @@ impl Inbox {
         let first = state.messages.front().ok_or(Errno::EAGAIN)?;
         let mut incoming = Incoming {
             full_length: first.bytes.len(),
-            source: named(&first.source),
+            source: first.source.clone(),
             credentials: Some(first.credentials),
             ..Incoming::default()
         };
@@ -216,7 +247,7 @@ impl Inbox {
         let Some(first) = state.messages.front() else { return Err(Errno::EAGAIN) };
         let sender = first.credentials;
         let mut incoming =
-            Incoming { source: named(&first.source), credentials: Some(sender), ..Incoming::default() };
+            Incoming { source: first.source.clone(), credentials: Some(sender), ..Incoming::default() };
         let mut finished = Vec::new();
         let mut index = 0;
         while sink.remaining() > 0

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use usk_abi::Errno;
 use usk_abi::socket::UserCredentials;
 
-use crate::net::unix::UnixAddress;
 use crate::vfs::OpenFile;
 
 /// Most open files that travel at one time. Sockets that travel in each other's messages are not found and freed (Linux
@@ -17,12 +16,17 @@ const MAX_IN_FLIGHT: usize = 16_384;
 /// What a queued message costs besides its bytes, so that many tiny ones are bounded too.
 pub(super) const MESSAGE_OVERHEAD: usize = 512;
 
+/// Most bytes that one part of a stream's send carries.
+pub(super) const STREAM_PART: usize = 64 << 10;
+
 /// A message in a socket's inbox.
+#[derive(Default)]
 pub(super) struct Message {
     pub(super) bytes: Vec<u8>,
     /// Bytes of a stream's message that have been read.
     pub(super) consumed: usize,
-    pub(super) source: UnixAddress,
+    /// The sender's address as `struct sockaddr_*`, if it is worth telling.
+    pub(super) source: Option<Vec<u8>>,
     pub(super) credentials: UserCredentials,
     pub(super) rights: Rights,
 }
