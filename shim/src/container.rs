@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::protocol::{Connection, Reply, Request, Status};
+use crate::protocol::{Connection, NOT_RUNNING, Reply, Request, Status};
 use crate::state::{Directory, State, start_time};
 
 /// How long a monitor may take to say how its container is, in milliseconds.
@@ -47,7 +47,7 @@ impl Container {
             Ok(Reply::Status(status)) => Ok(status),
             Ok(_) => bail!("the container's monitor answers something else"),
             // It ends this moment.
-            Err(error) if error.to_string() == "container not running" => Ok(Status::Stopped),
+            Err(error) if error.to_string() == NOT_RUNNING => Ok(Status::Stopped),
             Err(error) => Err(error),
         }
     }

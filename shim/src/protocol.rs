@@ -78,6 +78,9 @@ impl Status {
     }
 }
 
+/// What verbs say, in runc's words, of a container whose monitor has ended.
+pub(crate) const NOT_RUNNING: &str = "container not running";
+
 /// One end of a connection.
 pub(crate) struct Connection(OwnedFd);
 
@@ -92,7 +95,11 @@ impl Connection {
     /// Sends a message with descriptors beside it.
     pub(crate) fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         let bytes = serde_json::to_vec(message).context("a message cannot be written")?;
-        send_packet(self.0.as_fd(), &bytes, descriptors).context("the container's monitor is gone")
+        match send_packet(self.0.as_fd(), &bytes, descriptors) {
+            // It has ended since it was connected to.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => bail!(NOT_RUNNING),
+            sent => sent.context("cannot tell the container's monitor"),
+        }
     }
 
     /// Waits for a message. `None` once the other end is gone.
@@ -126,7 +133,7 @@ impl Connection {
         }
         match self.receive()? {
             Some((reply, _)) => Ok(reply),
-            None => bail!("container not running"),
+            None => bail!(NOT_RUNNING),
         }
     }
 }
