@@ -299,23 +299,31 @@ fn first_line(path: &Path) -> String {
     }
 }
 
+/// Types `command`, which reports to descriptor 9, and `more` at the prompt of a shell inside; takes the terminal away
+/// once something inside has said that it has begun, and waits until all of the sandbox is gone.
+fn hang_up(command: &str, more: Option<&str>) {
+    let directory = tempfile::tempdir().unwrap();
+    let events = directory.path().join("events");
+    let mut session = Session::start();
+    session.send(&format!("{command} 9>{}\n", events.display()));
+    if let Some(more) = more {
+        session.expect("inner> ");
+        session.send(more);
+    }
+    session.expect("begun");
+    let started: serde_json::Value = serde_json::from_str(&first_line(&events)).unwrap();
+    let processes = ["monitor", "sentry", "gofer"].map(|name| started[name].as_i64().unwrap() as i32);
+    // With the end that the shell does not have, the terminal is gone.
+    drop(session);
+    wait_until_gone(&processes);
+}
+
 #[test]
 fn a_terminal_that_hangs_up_ends_the_sandbox() {
     for platform in PLATFORMS {
         for way in WAYS {
-            let directory = tempfile::tempdir().unwrap();
-            let events = directory.path().join("events");
-            let mut session = Session::start();
-            session.send(&format!(
-                "$USK run {way} --status-fd 9 --platform {platform} -- sh -c 'echo be\"\"gun; sleep 100' 9>{}\n",
-                events.display()
-            ));
-            session.expect("begun");
-            let started: serde_json::Value = serde_json::from_str(&first_line(&events)).unwrap();
-            let processes = ["monitor", "sentry", "gofer"].map(|name| started[name].as_i64().unwrap() as i32);
-            // With the end that the shell does not have, the terminal is gone.
-            drop(session);
-            wait_until_gone(&processes);
+            let run = format!("$USK run {way} --status-fd 9 --platform {platform}");
+            hang_up(&format!("{run} -- sh -c 'echo be\"\"gun; sleep 100'"), None);
         }
     }
 }
@@ -323,41 +331,21 @@ fn a_terminal_that_hangs_up_ends_the_sandbox() {
 #[test]
 fn a_terminal_that_hangs_up_ends_a_shell_whose_job_does_not_care() {
     for platform in PLATFORMS {
-        let directory = tempfile::tempdir().unwrap();
-        let events = directory.path().join("events");
-        let mut session = Session::start();
-        session.send(&format!(
-            "$USK run -t --status-fd 9 --platform {platform} -e PS1='inner> ' -- bash --norc --noprofile -i 9>{}\n",
-            events.display()
-        ));
-        session.expect("inner> ");
-        session.send("sh -c 'trap \"\" HUP; echo be\"\"gun; while :; do sleep 100; done'\n");
-        session.expect("begun");
-        let started: serde_json::Value = serde_json::from_str(&first_line(&events)).unwrap();
-        let processes = ["monitor", "sentry", "gofer"].map(|name| started[name].as_i64().unwrap() as i32);
-        drop(session);
-        wait_until_gone(&processes);
+        let run = format!("$USK run -t --status-fd 9 --platform {platform} -e PS1='inner> '");
+        let job = "sh -c 'trap \"\" HUP; echo be\"\"gun; while :; do sleep 100; done'\n";
+        hang_up(&format!("{run} -- bash --norc --noprofile -i"), Some(job));
     }
 }
 
 #[test]
 fn a_terminal_that_hangs_up_is_heard_without_a_shell_that_passes_it_on() {
     for platform in PLATFORMS {
-        let directory = tempfile::tempdir().unwrap();
-        let events = directory.path().join("events");
-        let mut session = Session::start();
         // The monitor ignores SIGHUP and passes none on: only the terminal itself says that it is gone.
-        session.send(&format!(
-            "(trap '' HUP; exec $USK run -t --status-fd 9 --platform {platform} -- python3 -c '\
-             import signal, sys; signal.signal(signal.SIGHUP, lambda *_: sys.exit(3)); print(\"be\" + \"gun\", flush=True)\n\
-             while True: signal.pause()' 9>{})\n",
-            events.display()
-        ));
-        session.expect("begun");
-        let started: serde_json::Value = serde_json::from_str(&first_line(&events)).unwrap();
-        let processes = ["monitor", "sentry", "gofer"].map(|name| started[name].as_i64().unwrap() as i32);
-        drop(session);
-        wait_until_gone(&processes);
+        let run = format!("trap '' HUP; exec $USK run -t --status-fd 9 --platform {platform}");
+        let script = "\
+            import signal, sys; signal.signal(signal.SIGHUP, lambda *_: sys.exit(3)); print(\"be\" + \"gun\", flush=True)\n\
+            while True: signal.pause()";
+        hang_up(&format!("({run} -- python3 -c '{script}')"), None);
     }
 }
 
