@@ -27,7 +27,7 @@ use crate::container::Container;
 use crate::entry::{EXEC_FAILURE, Settings};
 use crate::log;
 use crate::monitor::refusal;
-use crate::protocol::{Connection, Reply, Request, Status, cut};
+use crate::protocol::{Connection, NOT_RUNNING, Reply, Request, Status, cut};
 use crate::signals::FORWARDED;
 
 /// Exit status of a process whose container ended under it: as if by SIGKILL.
@@ -56,7 +56,7 @@ fn run(settings: &Settings, arguments: &ExecArguments) -> Result<i32> {
     if !spec.terminal && arguments.console_socket.is_some() {
         bail!("cannot use console socket if usk-oci will not detach or allocate tty");
     }
-    let connection = container.connect()?.context("container not running")?;
+    let connection = container.connect()?.context(NOT_RUNNING)?;
     if arguments.detach {
         detach(&connection, &spec, &passed, arguments)
     } else {
@@ -256,7 +256,7 @@ pub(super) fn join(connection: &Connection, spec: &ProcessSpec, streams: &[Borro
         }
         Some((Reply::Failed(message), _)) => bail!(message),
         Some((other, _)) => bail!("the container's monitor answers {other:?}"),
-        None => bail!("container not running"),
+        None => bail!(NOT_RUNNING),
     }
 }
 

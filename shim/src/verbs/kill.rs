@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::command_line::KillArguments;
 use crate::container::Container;
 use crate::entry::Settings;
-use crate::protocol::{Reply, Request};
+use crate::protocol::{NOT_RUNNING, Reply, Request};
 use crate::signals;
 
 pub(crate) fn kill(settings: &Settings, arguments: &KillArguments) -> Result<i32> {
@@ -15,7 +15,7 @@ pub(crate) fn kill(settings: &Settings, arguments: &KillArguments) -> Result<i32
         Some(connection) => connection,
         // With --all there is nobody left to signal, which is what the caller wants.
         None if arguments.all => return Ok(0),
-        None => bail!("container not running"),
+        None => bail!(NOT_RUNNING),
     };
     let reply = connection.ask(Request::Signal { signal, all: arguments.all }, None)?;
     // What is stopped cannot end.

@@ -4,13 +4,13 @@ use anyhow::{Result, bail};
 
 use crate::container::Container;
 use crate::entry::Settings;
-use crate::protocol::Status;
+use crate::protocol::{NOT_RUNNING, Status};
 
 pub(crate) fn pause(settings: &Settings, id: &str) -> Result<i32> {
     let container = Container::open(&settings.root, id)?;
     match container.status()? {
         Status::Running | Status::Created => container.state.cgroups.freeze(true)?,
-        _ => bail!("container not running"),
+        _ => bail!(NOT_RUNNING),
     }
     Ok(0)
 }

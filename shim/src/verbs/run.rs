@@ -14,7 +14,7 @@ use crate::command_line::RunArguments;
 use crate::console;
 use crate::container::Container;
 use crate::entry::Settings;
-use crate::protocol::{Connection, Request};
+use crate::protocol::{Connection, NOT_RUNNING, Request};
 use crate::signals::FORWARDED;
 
 /// Exit status after a signal is this and the signal's number, as with shells.
@@ -48,7 +48,7 @@ fn attend(
 ) -> Result<i32> {
     let guard = if has_terminal { Some(console::Guard::new()?) } else { None };
     let signals = SignalReceiver::new(&FORWARDED).context("cannot receive signals")?;
-    let connection = container.connect()?.context("container not running")?;
+    let connection = container.connect()?.context(NOT_RUNNING)?;
     start(settings, &container.state.id)?;
     loop {
         let wait = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);

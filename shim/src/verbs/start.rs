@@ -16,7 +16,7 @@ use crate::container::{Container, for_hooks};
 use crate::entry::Settings;
 use crate::hooks::{self, Hook};
 use crate::log;
-use crate::protocol::{Reply, Request, Status};
+use crate::protocol::{NOT_RUNNING, Reply, Request, Status};
 
 pub(crate) fn start(settings: &Settings, id: &str) -> Result<i32> {
     let container = Container::open(&settings.root, id)?;
@@ -65,7 +65,7 @@ fn run_inside(container: &Container, hook: &Hook) -> Result<()> {
         File::from(memfd_create(c"state", MFdFlags::MFD_CLOEXEC).context("cannot keep the state")?);
     input.write_all(&shown).and_then(|()| input.rewind()).context("cannot keep the state")?;
     let output = File::options().write(true).open("/dev/null").context("cannot open /dev/null")?;
-    let connection = container.connect()?.context("container not running")?;
+    let connection = container.connect()?.context(NOT_RUNNING)?;
     join(&connection, &spec, &[input.as_fd(), output.as_fd(), output.as_fd()])?;
     let timeout = hook.timeout_s.map(Duration::from_secs);
     let timeout =
@@ -78,6 +78,6 @@ fn run_inside(container: &Container, hook: &Hook) -> Result<()> {
     match connection.receive::<Reply>()? {
         Some((Reply::Left { status: 0 }, _)) => Ok(()),
         Some((Reply::Left { status }, _)) => bail!("error running hook: exit status {status}"),
-        _ => bail!("container not running"),
+        _ => bail!(NOT_RUNNING),
     }
 }

@@ -9,12 +9,12 @@ use crate::command_line::UpdateArguments;
 use crate::config;
 use crate::container::Container;
 use crate::entry::Settings;
-use crate::protocol::{Reply, Request, Status};
+use crate::protocol::{NOT_RUNNING, Reply, Request, Status};
 
 pub(crate) fn update(settings: &Settings, arguments: UpdateArguments) -> Result<i32> {
     let container = Container::open(&settings.root, &arguments.id)?;
     if container.status()? == Status::Stopped {
-        bail!("container not running");
+        bail!(NOT_RUNNING);
     }
     let resources = match &arguments.resources {
         Some(path) => config::read_resources(path)?,
@@ -22,7 +22,7 @@ pub(crate) fn update(settings: &Settings, arguments: UpdateArguments) -> Result<
     };
     container.state.cgroups.limit(Some(&resources))?;
     let NewLimits { memory, tasks, quota_us, period_us } = config::new_limits(&resources);
-    let connection = container.connect()?.context("container not running")?;
+    let connection = container.connect()?.context(NOT_RUNNING)?;
     match connection.ask(Request::Limit { memory, tasks, quota_us, period_us }, None)? {
         Reply::Done => Ok(0),
         Reply::Failed(message) => bail!(message),
