@@ -171,3 +171,19 @@ CASE(read_of_a_program_file_works) {
     EXPECT_EQ(read(fd, magic, 4), 4);
     EXPECT(memcmp(magic, "\177ELF", 4) == 0);
 }
+
+CASE(read_into_a_page_behind_a_files_end_takes_nothing_from_a_pipe) {
+    char name[] = "short-XXXXXX", byte = 0;
+    int ends[2], fd = OK(mkstemp(name));
+    OK(unlink(name));
+    EXPECT_EQ(write(fd, "x", 1), 1);
+    char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    EXPECT(pages != MAP_FAILED);
+    OK(pipe(ends));
+    for (int round = 0; round < 50; round++) {
+        EXPECT_EQ(write(ends[1], "y", 1), 1);
+        EXPECT_ERRNO(read(ends[0], pages + 4096, 1), EFAULT);
+        EXPECT_EQ(read(ends[0], &byte, 1), 1);
+        EXPECT_EQ(byte, 'y');
+    }
+}

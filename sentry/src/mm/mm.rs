@@ -271,10 +271,12 @@ impl Mm {
         self.state.lock().tree.first_hole(start, end) >= end
     }
 
-    /// True if all of a range lies in one mapping that the guest may write to.
+    /// True if all of a range lies in one mapping that the guest may write to, and that no file's end can cut short.
     pub(crate) fn is_writable(&self, address: u64, length: u64) -> bool {
         let Some(end) = address.checked_add(length) else { return false };
-        self.state.lock().tree.find(address).is_some_and(|vma| end <= vma.end && vma.protection.write)
+        self.state.lock().tree.find(address).is_some_and(|vma| {
+            end <= vma.end && vma.protection.write && !matches!(vma.backing, Backing::File(_))
+        })
     }
 
     /// A number that no other address space of this sentry ever has.

@@ -43,17 +43,23 @@ impl Code {
         self.at(address.wrapping_sub(1)..address).is_some_and(|byte| is_prefix(byte[0]))
     }
 
+    /// Where those come out, or get stuck before, who begin to read somewhat before `address`, wherever they begin.
+    fn readers(&self, address: u64) -> impl Iterator<Item = u64> {
+        (1..=MAX_REACH).map(move |distance| {
+            let mut at = address.wrapping_sub(distance);
+            while at < address
+                && let Some(instruction) = self.decode(at)
+            {
+                at += instruction.len() as u64;
+            }
+            at
+        })
+    }
+
     /// Whether there is an instruction at `address` for most who begin to read somewhat before, wherever they begin.
     pub(in crate::trap) fn is_surely_in_step(&self, address: u64) -> bool {
         let (mut arrive, mut pass) = (0, 0);
-        for distance in 1..=MAX_REACH {
-            let mut at = address.wrapping_sub(distance);
-            while at < address {
-                match self.decode(at) {
-                    Some(instruction) => at += instruction.len() as u64,
-                    None => break,
-                }
-            }
+        for at in self.readers(address) {
             if at == address {
                 arrive += 1;
             } else if at > address {
@@ -68,14 +74,7 @@ impl Code {
     /// wherever it is begun.
     fn is_in_step(&self, address: u64, end: u64) -> bool {
         let (mut agree, mut differ) = (0, 0);
-        for distance in 1..=MAX_REACH {
-            let mut at = address.wrapping_sub(distance);
-            while at < address {
-                match self.decode(at) {
-                    Some(instruction) => at += instruction.len() as u64,
-                    None => break,
-                }
-            }
+        for at in self.readers(address) {
             if at == address {
                 agree += 1;
             } else if at == end {
