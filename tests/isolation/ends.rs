@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,9 +14,6 @@ use crate::support::sandbox::{Held, wait_until_gone};
 
 /// As promised.
 const PROMPTLY: Duration = Duration::from_secs(1);
-
-/// One at a time: what is busy in one sandbox must not delay the end of another, which is measured.
-static ALONE: Mutex<()> = Mutex::new(());
 
 /// A sandbox in which `family` runs; `temporary` is the directory for temporary files.
 fn family(runtime: Runtime, temporary: &Path, options: &[&str], arguments: &[&str]) -> Held {
@@ -48,7 +44,6 @@ fn cgroups(monitor: i32) -> usize {
 
 /// Kills one part; the monitor ends with this status, if it is not the part itself.
 fn kill(runtime: Runtime, part: fn(&Held) -> i32, expected: Option<i32>) {
-    let _alone = ALONE.lock();
     let limits: &[&str] = if is_root() { &["-m", "256M"] } else { &[] };
     let temporary = tempfile::tempdir().expect("a directory");
     let before = mounts(temporary.path());
@@ -88,7 +83,6 @@ pub(crate) fn guest_processes_that_have_ended_leave_no_processes_of_the_host(run
     const COUNT: usize = 100;
     // What is kept for the next ones, what is not reaped yet, and the survivor.
     const MOST: usize = 40;
-    let _alone = ALONE.lock();
     let options = ["--timeout", "60s"];
     let mut held = family(runtime, &std::env::temp_dir(), &options, &["survivor", &COUNT.to_string()]);
     assert_eq!(held.read_line(), "ready");
@@ -113,7 +107,6 @@ fn victims(held: &Held, index: usize) -> Vec<i32> {
 pub(crate) fn killing_a_stub_kills_its_guest_process_alone(runtime: Runtime) {
     // The process that keeps the address space, and one for each thread: one computes, one calls, one waits.
     const PARTS: usize = 5;
-    let _alone = ALONE.lock();
     let options = ["--timeout", "60s"];
     let mut held = family(runtime, &std::env::temp_dir(), &options, &["victims", &PARTS.to_string()]);
     for index in 0..PARTS {
