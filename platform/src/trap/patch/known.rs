@@ -49,7 +49,6 @@ impl KnownPatch {
     /// The patches for the `cpuid` instructions in a file's executable mapping from offset `start` on.
     pub fn cpuids(start: u64, bytes: &[u8]) -> Vec<KnownPatch> {
         let at = |index: usize| start + index as u64;
-        let sites = bytes.windows(CPUID.len()).enumerate().filter(|(_, pair)| **pair == CPUID);
         let piece = |site: u64| {
             let from = (site - start).saturating_sub(2 * MAX_REACH) as usize;
             let to = ((site - start + MAX_REACH) as usize).min(bytes.len());
@@ -59,7 +58,7 @@ impl KnownPatch {
             let code = piece(site);
             KnownPatch::new(&code, cpuid_plan(&code, site)?)
         };
-        sites.take(MAX_CPUIDS).filter_map(|(index, _)| patch(at(index))).collect()
+        places_of_cpuid(bytes).take(MAX_CPUIDS).filter_map(|index| patch(at(index))).collect()
     }
 
     fn new(code: &Code, plan: Plan) -> Option<KnownPatch> {
@@ -82,6 +81,20 @@ impl KnownPatch {
     pub fn range(&self) -> Range<u64> {
         self.evidence.start..self.evidence.start + self.evidence.bytes.len() as u64
     }
+}
+
+/// Where `cpuid` is written in some bytes. Most pieces of code have not even its second byte, which is found out for a
+/// whole piece at once: of 150 KiB that takes 15 µs instead of 150.
+fn places_of_cpuid(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    const PIECE: usize = 64;
+    let [first, second] = CPUID;
+    let is_promising = move |piece: &[u8]| piece.iter().fold(false, |found, &byte| found | (byte == second));
+    let pieces = bytes.chunks(PIECE).enumerate().filter(move |(_, piece)| is_promising(piece));
+    pieces.flat_map(move |(number, piece)| {
+        let seconds = (number * PIECE..).zip(piece).filter(move |&(_, &byte)| byte == second);
+        seconds
+            .filter_map(move |(at, _)| at.checked_sub(1).filter(|&before| bytes.get(before) == Some(&first)))
+    })
 }
 
 /// The plan for a `cpuid` whose leaf is loaded right before it.
@@ -184,6 +197,18 @@ mod tests {
         assert!(KnownPatch::call(0x2000, &bytes, 0x2000 + 69, 40).is_none());
         assert!(KnownPatch::call(0x2000, &bytes, 0x2000 + 70, 39).is_none());
         assert!(KnownPatch::call(0x2000, &bytes, 0x9000, 39).is_none());
+    }
+
+    #[test]
+    fn each_cpuid_is_found_once_wherever_it_lies() {
+        for length in [0, 1, 2, 63, 64, 65, 128, 129, 200] {
+            for place in 0..length {
+                let mut bytes = vec![0x0f; length];
+                bytes[place] = 0xa2;
+                let expected: Vec<usize> = place.checked_sub(1).into_iter().collect();
+                assert_eq!(places_of_cpuid(&bytes).collect::<Vec<_>>(), expected, "{place} of {length}");
+            }
+        }
     }
 
     #[test]

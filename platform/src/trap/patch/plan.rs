@@ -44,16 +44,19 @@ impl Code {
     }
 
     /// Where those come out, or get stuck before, who begin to read somewhat before `address`, wherever they begin.
+    ///
+    /// Each place is decoded once: who comes to a place goes on as one who begins there.
     fn readers(&self, address: u64) -> impl Iterator<Item = u64> {
-        (1..=MAX_REACH).map(move |distance| {
-            let mut at = address.wrapping_sub(distance);
-            while at < address
-                && let Some(instruction) = self.decode(at)
-            {
-                at += instruction.len() as u64;
-            }
-            at
-        })
+        let mut ends = [0; MAX_REACH as usize];
+        for (distance, begun) in (1..).zip(0..ends.len()) {
+            let at = address.wrapping_sub(distance);
+            let next = self.decode(at).map_or(at, |instruction| at + instruction.len() as u64);
+            // The distance that is left, if the reader has not come out, and has come further at all.
+            let left = address.checked_sub(next).filter(|&left| left != 0 && left < distance);
+            let known = left.and_then(|left| ends.get(usize::try_from(left - 1).ok()?));
+            ends[begun] = known.copied().unwrap_or(next);
+        }
+        ends.into_iter()
     }
 
     /// Whether there is an instruction at `address` for most who begin to read somewhat before, wherever they begin.
@@ -256,6 +259,30 @@ mod tests {
             if let Some(plan) = Plan::new(&code, START + 40, 39) {
                 assert!(plan.start <= START + 40 && plan.resume >= plan.start + JUMP_LENGTH);
                 assert!(plan.before.is_none() || plan.after.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn readers_come_out_where_they_do_step_by_step() {
+        let mut seed = 3u32;
+        for length in [0, 1, 20, 200] {
+            let mut random = || {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            };
+            let code = Code { start: START, bytes: (0..length).map(|_| random()).collect() };
+            for address in [0, 10, START, START + 1, START + 60, START + length, START + 300] {
+                let step_by_step = (1..=MAX_REACH).map(|distance| {
+                    let mut at = address.wrapping_sub(distance);
+                    while at < address
+                        && let Some(instruction) = code.decode(at)
+                    {
+                        at += instruction.len() as u64;
+                    }
+                    at
+                });
+                assert!(code.readers(address).eq(step_by_step), "{address:x} of {length}");
             }
         }
     }
