@@ -14,8 +14,6 @@
 
 use std::ops::Range;
 
-use iced_x86::{Code as Mnemonic, FlowControl, Register};
-
 use super::plan::{Code, MAX_INSTRUCTION, MAX_REACH, Plan, SYSCALL_LENGTH};
 use crate::arch::cpuid;
 
@@ -46,11 +44,14 @@ impl KnownPatch {
         KnownPatch::new(&code, plan)
     }
 
+    /// How much of what is around a `cpuid` instruction decides about it, on either side.
+    pub const NEIGHBOURHOOD: u64 = 2 * MAX_REACH;
+
     /// The patches for the `cpuid` instructions in a file's executable mapping from offset `start` on.
     pub fn cpuids(start: u64, bytes: &[u8]) -> Vec<KnownPatch> {
         let at = |index: usize| start + index as u64;
         let piece = |site: u64| {
-            let from = (site - start).saturating_sub(2 * MAX_REACH) as usize;
+            let from = (site - start).saturating_sub(KnownPatch::NEIGHBOURHOOD) as usize;
             let to = ((site - start + MAX_REACH) as usize).min(bytes.len());
             Code { start: at(from), bytes: bytes[from..to].to_vec() }
         };
@@ -99,30 +100,25 @@ fn places_of_cpuid(bytes: &[u8]) -> impl Iterator<Item = usize> {
 
 /// The plan for a `cpuid` whose leaf is loaded right before it.
 fn cpuid_plan(code: &Code, site: u64) -> Option<Plan> {
-    const LOAD: u64 = 5;
-    // `xor ecx, ecx`, in either encoding; `mov ecx, …` from another register.
-    const BETWEEN: u64 = 2;
-    let follows = |start: u64| {
-        let load = code.decode(start)?;
-        let is_load = load.code() == Mnemonic::Mov_r32_imm32
-            && load.op0_register() == Register::EAX
-            && load.len() as u64 == LOAD;
-        is_load.then_some((start, load.immediate32()))
+    /// `mov eax, …`: this and four bytes.
+    const LOAD: u8 = 0xb8;
+    const LOAD_LENGTH: u64 = 5;
+    /// `xor ecx, ecx`, in either encoding.
+    const CLEARING: [[u8; 2]; 2] = [[0x31, 0xc9], [0x33, 0xc9]];
+    const CLEARING_LENGTH: u64 = 2;
+    let load = |start: u64| match code.at(start..start + LOAD_LENGTH)? {
+        &[LOAD, ref leaf @ ..] => Some((start, u32::from_le_bytes(leaf.try_into().ok()?))),
+        _ => None,
     };
     let is_plain = |leaf: u32| PLAIN_LEAVES.iter().any(|leaves| leaves.contains(&leaf));
-    let (start, leaf, cleared) = match follows(site.checked_sub(LOAD)?) {
+    let (start, leaf, cleared) = match load(site.checked_sub(LOAD_LENGTH)?) {
         Some((start, leaf)) if is_plain(leaf) => (start, leaf, None),
         _ => {
-            let (start, leaf) = follows(site.checked_sub(LOAD + BETWEEN)?)?;
-            let clearing = code.decode(start + LOAD).filter(|clearing| {
-                clearing.code() == Mnemonic::Xor_r32_rm32 || clearing.code() == Mnemonic::Xor_rm32_r32
-            })?;
-            let is_cleared = clearing.len() as u64 == BETWEEN
-                && clearing.op0_register() == Register::ECX
-                && clearing.op1_register() == Register::ECX
-                && clearing.flow_control() == FlowControl::Next;
+            let clearing = site - CLEARING_LENGTH;
+            let (start, leaf) = load(clearing.checked_sub(LOAD_LENGTH)?)?;
+            let is_cleared = CLEARING.iter().any(|bytes| code.at(clearing..site) == Some(bytes));
             let is_known = is_plain(leaf) || LEAVES_WITH_PARTS.contains(&leaf);
-            (is_cleared && is_known).then_some((start, leaf, Some(start + LOAD)))?
+            (is_cleared && is_known).then_some((start, leaf, Some(clearing)))?
         }
     };
     let before = cleared.map(|address| Some((address, code.at(address..site)?.to_vec())));

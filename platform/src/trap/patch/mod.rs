@@ -18,6 +18,7 @@
 
 mod image;
 mod known;
+mod length;
 mod plan;
 mod table;
 
