@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use usk_abi::mm::PAGE_SIZE;
 use usk_platform::host::{self, timeline};
-use usk_platform::trap::{CodeImage, KnownPatch};
+use usk_platform::trap::{Answers, CodeImage, KnownPatch};
 
 use crate::loader::LoadableFile;
 use crate::mm::slow_sites::{SlowCalls, THRESHOLD};
@@ -89,12 +89,12 @@ impl KnownCode {
             return;
         }
         let begun_ns = timeline::now();
-        let mut found = Vec::new();
+        let (mut found, mut answers) = (Vec::new(), Answers::default());
         for segment in &loader.image.segments {
             let start = segment.offset & !(PAGE_SIZE - 1);
             let length = segment.file_size.saturating_add(segment.offset - start);
             if segment.protection.execute && !segment.protection.write && length <= MAX_TEXT {
-                found.extend(cpuids(backing, start..start + length).into_iter().map(Arc::new));
+                found.extend(cpuids(backing, start..start + length, &mut answers).into_iter().map(Arc::new));
             }
         }
         timeline::span("look at the loader", begun_ns);
@@ -159,7 +159,7 @@ impl FileCode {
 }
 
 /// The patches for the `cpuid`s of a segment, which is read in pieces: the pages of one are used for all.
-fn cpuids(backing: &FileBacking, segment: Range<u64>) -> Vec<KnownPatch> {
+fn cpuids(backing: &FileBacking, segment: Range<u64>, answers: &mut Answers) -> Vec<KnownPatch> {
     let mut found = Vec::new();
     let mut bytes = vec![0; (PIECE + 2 * KnownPatch::NEIGHBOURHOOD) as usize];
     for piece in segment.clone().step_by(PIECE as usize) {
@@ -169,7 +169,7 @@ fn cpuids(backing: &FileBacking, segment: Range<u64>) -> Vec<KnownPatch> {
         let Some(buffer) = bytes.get_mut(..length) else { break };
         let count = host::read_at(&*backing.host, buffer, start).unwrap_or(0);
         let own = |patch: &KnownPatch| (piece..piece + PIECE).contains(&patch.site());
-        let known = buffer.get(..count).map(|bytes| KnownPatch::cpuids(start, bytes));
+        let known = buffer.get(..count).map(|bytes| KnownPatch::cpuids(start, bytes, answers));
         found.extend(known.into_iter().flatten().filter(own));
     }
     found

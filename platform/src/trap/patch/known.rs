@@ -26,6 +26,21 @@ const LEAVES_WITH_PARTS: [u32; 4] = [4, 7, 0xd, 0x14];
 /// More `cpuid`s than this are not looked at in a file.
 const MAX_CPUIDS: usize = 256;
 
+/// What the processor answers, by leaf: each is asked for once, for that takes as long here as it does in a guest.
+#[derive(Default)]
+pub struct Answers(Vec<(u32, [u32; 4])>);
+
+impl Answers {
+    fn of(&mut self, leaf: u32) -> [u32; 4] {
+        let known = self.0.iter().find(|(known, _)| *known == leaf);
+        known.map(|(_, answer)| *answer).unwrap_or_else(|| {
+            let answer = cpuid(leaf, 0);
+            self.0.push((leaf, answer));
+            answer
+        })
+    }
+}
+
 /// A site of a file's code, and how it is patched. Addresses are offsets in the file.
 #[derive(Debug)]
 pub struct KnownPatch {
@@ -48,16 +63,16 @@ impl KnownPatch {
     pub const NEIGHBOURHOOD: u64 = 2 * MAX_REACH;
 
     /// The patches for the `cpuid` instructions in a file's executable mapping from offset `start` on.
-    pub fn cpuids(start: u64, bytes: &[u8]) -> Vec<KnownPatch> {
+    pub fn cpuids(start: u64, bytes: &[u8], answers: &mut Answers) -> Vec<KnownPatch> {
         let at = |index: usize| start + index as u64;
         let piece = |site: u64| {
             let from = (site - start).saturating_sub(KnownPatch::NEIGHBOURHOOD) as usize;
             let to = ((site - start + MAX_REACH) as usize).min(bytes.len());
             Code { start: at(from), bytes: bytes[from..to].to_vec() }
         };
-        let patch = |site: u64| {
+        let mut patch = |site: u64| {
             let code = piece(site);
-            KnownPatch::new(&code, cpuid_plan(&code, site)?)
+            KnownPatch::new(&code, cpuid_plan(&code, site, answers)?)
         };
         places_of_cpuid(bytes).take(MAX_CPUIDS).filter_map(|index| patch(at(index))).collect()
     }
@@ -99,7 +114,7 @@ fn places_of_cpuid(bytes: &[u8]) -> impl Iterator<Item = usize> {
 }
 
 /// The plan for a `cpuid` whose leaf is loaded right before it.
-fn cpuid_plan(code: &Code, site: u64) -> Option<Plan> {
+fn cpuid_plan(code: &Code, site: u64, answers: &mut Answers) -> Option<Plan> {
     /// `mov eax, …`: this and four bytes.
     const LOAD: u8 = 0xb8;
     const LOAD_LENGTH: u64 = 5;
@@ -128,13 +143,17 @@ fn cpuid_plan(code: &Code, site: u64) -> Option<Plan> {
         before: before.flatten(),
         after: Vec::new(),
         resume: site + SYSCALL_LENGTH,
-        answer: Some(cpuid(leaf, 0)),
+        answer: Some(answers.of(leaf)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cpuids(start: u64, bytes: &[u8]) -> Vec<KnownPatch> {
+        KnownPatch::cpuids(start, bytes, &mut Answers::default())
+    }
 
     /// As in a C library's loader: `mov eax, leaf; cpuid; mov esi, eax`, in code that is easily read.
     fn loader(leaf: u32) -> Vec<u8> {
@@ -149,7 +168,7 @@ mod tests {
     #[test]
     fn a_cpuid_whose_leaf_is_loaded_before_it_is_known() {
         for leaf in [0, 1, 0x8000_0000, 0x8000_0006] {
-            let known = KnownPatch::cpuids(0x1000, &loader(leaf));
+            let known = cpuids(0x1000, &loader(leaf));
             let [patch] = &known[..] else { panic!("{known:?}") };
             assert_eq!((patch.plan.start, patch.site(), patch.plan.resume), (0x1043, 0x1048, 0x104a));
             assert_eq!(patch.plan.answer, Some(cpuid(leaf, 0)));
@@ -159,13 +178,13 @@ mod tests {
     #[test]
     fn a_cpuid_whose_answer_depends_on_what_is_not_seen_is_not_known() {
         for leaf in [4, 7, 0xb, 0xd, 0x8000_001d] {
-            assert!(KnownPatch::cpuids(0, &loader(leaf)).is_empty(), "{leaf:x}");
+            assert!(cpuids(0, &loader(leaf)).is_empty(), "{leaf:x}");
         }
         // But where ecx is cleared before it.
         let mut bytes = vec![0x90; 64];
         bytes.extend([0xb8, 0xd, 0, 0, 0, 0x31, 0xc9, 0x0f, 0xa2, 0x85, 0xdb]);
         bytes.extend([0x90; 64]);
-        let known = KnownPatch::cpuids(0, &bytes);
+        let known = cpuids(0, &bytes);
         let [patch] = &known[..] else { panic!("{known:?}") };
         assert_eq!((patch.plan.start, patch.plan.before.as_ref()), (64, Some(&(69, vec![0x31, 0xc9]))));
         assert_eq!(patch.plan.answer, Some(cpuid(0xd, 0)));
@@ -177,7 +196,7 @@ mod tests {
         for last in [0xa2, 0x05] {
             let instruction = [0x48, 0xb8, 0xb8, 1, 0, 0, 0, 0x0f, last, 0x90];
             let bytes: Vec<u8> = instruction.iter().copied().cycle().take(200).collect();
-            assert!(KnownPatch::cpuids(0, &bytes).is_empty());
+            assert!(cpuids(0, &bytes).is_empty());
             assert!(KnownPatch::call(0, &bytes, 107, 1).is_none());
         }
     }
@@ -218,7 +237,7 @@ mod tests {
             .collect();
         (0..bytes.len()).step_by(500).for_each(|at| bytes[at..at + 2].copy_from_slice(&CPUID));
         for length in [0, 1, 2, 3, 500, 501, 502, bytes.len()] {
-            assert!(KnownPatch::cpuids(0, &bytes[..length]).len() <= MAX_CPUIDS);
+            assert!(cpuids(0, &bytes[..length]).len() <= MAX_CPUIDS);
         }
     }
 }
