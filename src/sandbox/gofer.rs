@@ -14,9 +14,9 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use usk_gofer::{ExportMode, MountCrossing, SelfDescriptors, Sharing};
+use usk_platform::host::child::ChildProcess;
 use usk_platform::host::credentials::{Capabilities, become_user, has_capability, keep_capabilities};
 use usk_platform::host::mounts::{self, MountAttributes};
-use usk_platform::host::child::ChildProcess;
 use usk_platform::host::namespaces::{self, Namespaces};
 use usk_platform::host::timeline::{self, Steps};
 use usk_platform::host::{child, descriptors, rlimit, signals};
@@ -99,10 +99,6 @@ pub(super) fn main(
     // Still as the caller, who could reach the sources: a user of the sandbox's may not be let that far.
     let trees = copy_trees(&exports)?;
     steps.done("trees");
-    if let Some(network) = network {
-        network.join()?;
-    }
-    steps.done("join the network");
     if privileged {
         become_user(0, 0, may_set_groups).context("cannot give up the caller's groups")?;
     }
@@ -113,6 +109,11 @@ pub(super) fn main(
     let own_descriptors = own_descriptors()?;
     let exports = enter_exports(exports, trees)?;
     steps.done("enter a root of the exports");
+    // As late as it can be: the sentry may be making it yet.
+    if let Some(network) = network {
+        network.join()?;
+    }
+    steps.done("join the network");
     let kept = if privileged { own_capabilities()? } else { Capabilities::NONE };
     keep_capabilities(kept).context("cannot give up capabilities")?;
     rlimit::forbid_core_files().context("cannot forbid core files")?;
