@@ -79,7 +79,7 @@ pub struct Totals {
     pub questions: u64,
     /// Time until they were answered, in nanoseconds. It is part of the calls' time.
     pub question_ns: u64,
-    /// Processes and threads that were made, the first included.
+    /// Processes and threads that were made, the first not included.
     pub tasks: u64,
     /// Programs that were executed, the first not included.
     pub programs: u64,
