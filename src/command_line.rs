@@ -94,6 +94,15 @@ const IMAGE_HELP: &str = "Use a container image: its files become the root, and 
 oci:DIR[:TAG] is an OCI image layout, oci-archive:FILE[:TAG] one in a tar archive, docker-archive:FILE[:NAME] what 'docker save' \
 writes. COMMAND takes the place of the image's; its entry point stays.";
 
+/// How a report is written.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// tables to read
+    Text,
+    /// one object in one line
+    Json,
+}
+
 /// Options of `usk run`.
 #[derive(Args, Debug)]
 #[command(long_about = RUN_ABOUT, after_long_help = RUN_AFTER)]
@@ -204,6 +213,14 @@ pub struct RunArguments {
     /// Write what happens to an open descriptor, as JSON lines: started, exited with status, reason and limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Kernel")]
     pub status_fd: Option<i32>,
+
+    /// Say on standard error, after the run, which system calls it made, who answered them, and what that cost
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Kernel")]
+    pub report: Option<ReportFormat>,
+
+    /// Write the report to this file instead
+    #[arg(long, value_name = "FILE", requires = "report", help_heading = "Kernel")]
+    pub report_file: Option<PathBuf>,
 
     /// Write usk's own messages on standard error as JSON lines
     #[arg(long, help_heading = "Kernel")]

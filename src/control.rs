@@ -9,6 +9,7 @@ use usk_abi::Errno;
 use usk_platform::host::child::Exit;
 use usk_platform::host::message_socket::MessageSocket;
 use usk_platform::host::{receive_packet, send_packet};
+use usk_sentry::{CallCost, Totals};
 
 /// Most bytes of an encoded message.
 pub const MAX_MESSAGE: usize = 4096;
@@ -16,6 +17,8 @@ pub const MAX_MESSAGE: usize = 4096;
 pub const MAX_TEXT: usize = 2048;
 /// Most entries of a report; the rest is left out.
 pub const MAX_REPORT: usize = 256;
+/// Most calls in a message about costs.
+pub const MAX_COSTS: usize = 100;
 
 /// From the monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +122,10 @@ pub enum ToMonitor {
     Log(String),
     /// System calls that the kernel does not implement and that were made: number and count.
     Unimplemented(Vec<(u32, u64)>),
+    /// What some calls have cost, for the receipt. All are told in several messages.
+    Calls(Vec<CallCost>),
+    /// What everything else has cost. Comes after the calls.
+    Totals(Totals),
 }
 
 /// A message that makes no sense.
@@ -150,6 +157,11 @@ const JOINED: u8 = 25;
 const REFUSED: u8 = 26;
 const LEFT_CODE: u8 = 27;
 const LEFT_SIGNAL: u8 = 28;
+const CALLS: u8 = 29;
+const TOTALS: u8 = 30;
+
+/// Bytes of a call's costs.
+const COST: usize = 36;
 
 impl ToSandbox {
     /// The message in bytes.
@@ -245,6 +257,28 @@ impl ToMonitor {
                 }
                 bytes
             }
+            ToMonitor::Calls(calls) => {
+                let mut bytes = vec![CALLS];
+                for &CallCost { number, count, slow, worked_ns, slept_ns } in calls.iter().take(MAX_COSTS) {
+                    bytes.extend_from_slice(&number.to_le_bytes());
+                    bytes.extend([count, slow, worked_ns, slept_ns].iter().flat_map(|n| n.to_le_bytes()));
+                }
+                bytes
+            }
+            &ToMonitor::Totals(Totals {
+                slow_ns,
+                patched_ns,
+                faults,
+                fault_ns,
+                questions,
+                question_ns,
+                tasks,
+                programs,
+            }) => {
+                let numbers =
+                    [slow_ns, patched_ns, faults, fault_ns, questions, question_ns, tasks, programs];
+                tagged(TOTALS, &numbers.map(u64::to_le_bytes).concat())
+            }
         }
     }
 
@@ -291,9 +325,42 @@ impl ToMonitor {
                 };
                 Ok(ToMonitor::Unimplemented(entries.iter().map(entry).collect()))
             }
+            (CALLS, list) => {
+                let (entries, left) = list.as_chunks::<COST>();
+                if !left.is_empty() || entries.len() > MAX_COSTS {
+                    return Err(Malformed);
+                }
+                let calls: Option<Vec<CallCost>> = entries.iter().map(cost).collect();
+                calls.map(ToMonitor::Calls).ok_or(Malformed)
+            }
+            (TOTALS, numbers) => match numbers.as_chunks() {
+                (&[slow_ns, patched_ns, faults, fault_ns, questions, question_ns, tasks, programs], []) => {
+                    let number = u64::from_le_bytes;
+                    Ok(ToMonitor::Totals(Totals {
+                        slow_ns: number(slow_ns),
+                        patched_ns: number(patched_ns),
+                        faults: number(faults),
+                        fault_ns: number(fault_ns),
+                        questions: number(questions),
+                        question_ns: number(question_ns),
+                        tasks: number(tasks),
+                        programs: number(programs),
+                    }))
+                }
+                _ => Err(Malformed),
+            },
             _ => Err(Malformed),
         }
     }
+}
+
+/// The costs of a call. One that came slowly more often than it came makes no sense.
+fn cost(bytes: &[u8; COST]) -> Option<CallCost> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    let (&[count, slow, worked_ns, slept_ns], []) = rest.as_chunks() else { return None };
+    let [count, slow, worked_ns, slept_ns] = [count, slow, worked_ns, slept_ns].map(u64::from_le_bytes);
+    let number = u32::from_le_bytes(*number);
+    (slow <= count).then_some(CallCost { number, count, slow, worked_ns, slept_ns })
 }
 
 fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
@@ -428,6 +495,23 @@ mod tests {
             ToMonitor::Left { ticket: 5, exit: Exit::Signal(15) },
             ToMonitor::Log("a line".into()),
             ToMonitor::Unimplemented(vec![(400, 3), (1, u64::MAX)]),
+            ToMonitor::Calls(vec![CallCost {
+                number: 262,
+                count: u64::MAX,
+                slow: 4,
+                worked_ns: 5,
+                slept_ns: 6,
+            }]),
+            ToMonitor::Totals(Totals {
+                slow_ns: 1,
+                patched_ns: 2,
+                faults: 3,
+                fault_ns: 4,
+                questions: 5,
+                question_ns: 6,
+                tasks: 7,
+                programs: u64::MAX,
+            }),
         ] {
             assert_eq!(ToMonitor::decode(&message.encode()), Ok(message));
         }
@@ -460,6 +544,11 @@ mod tests {
             &[JOINED, 1, 0, 0, 0],
             &[REFUSED, 1, 0, 0, 0, 1],
             &[LEFT_CODE, 1, 0, 0, 0, 0, 1, 0, 0],
+            &[CALLS, 1],
+            // More that came slowly than came.
+            &[&[CALLS, 1, 0, 0, 0][..], &[0; 8], &[1; 8], &[0; 16]].concat(),
+            &[TOTALS, 1, 0, 0, 0],
+            &[TOTALS; 66],
         ] {
             assert_eq!(ToMonitor::decode(bytes), Err(Malformed), "{bytes:?}");
         }
@@ -472,6 +561,8 @@ mod tests {
         let decoded = ToMonitor::decode(&[&[LOG][..], b"\x1b[31mred\n"].concat());
         assert_eq!(decoded, Ok(ToMonitor::Log(" [31mred ".into())));
         let many = ToMonitor::Unimplemented(vec![(1, 1); MAX_REPORT + 5]);
+        assert!(many.encode().len() <= MAX_MESSAGE);
+        let many = ToMonitor::Calls(vec![CallCost::default(); MAX_COSTS + 5]);
         assert!(many.encode().len() <= MAX_MESSAGE);
     }
 }

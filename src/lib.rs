@@ -23,6 +23,7 @@ pub mod image;
 mod install;
 mod monitor;
 pub mod plan;
+mod receipt;
 mod run;
 pub mod sandbox;
 pub mod spec;

@@ -16,6 +16,7 @@ use usk_platform::host::terminal::{self, TerminalSettings};
 use crate::cgroup::Cgroup;
 use crate::control::{MonitorControl, ToMonitor, ToSandbox};
 use crate::entry::FAILURE;
+use crate::receipt::Heard;
 use crate::sandbox::Sandbox;
 use crate::status::{Ending, Event, Reason, Reporter, Unimplemented};
 
@@ -97,6 +98,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) deadline: Option<Instant>,
     pub(crate) terminal: &'a TerminalGuard,
     pub(crate) reporter: &'a mut Reporter,
+    /// What the receipt will say.
+    pub(crate) heard: &'a mut Heard,
     /// Whether the time is up, and the sentry has been told to leave.
     pub(crate) out_of_time: bool,
 }
@@ -230,11 +233,14 @@ impl Monitor<'_> {
                 | ToMonitor::Joined { .. }
                 | ToMonitor::Refused { .. }
                 | ToMonitor::Left { .. } => {}
-                ToMonitor::Started => self.reporter.event(&Event::Started {
-                    monitor: std::process::id(),
-                    sentry: self.sandbox.sentry.pid(),
-                    gofer: self.sandbox.gofer.pid(),
-                }),
+                ToMonitor::Started => {
+                    self.heard.started();
+                    self.reporter.event(&Event::Started {
+                        monitor: std::process::id(),
+                        sentry: self.sandbox.sentry.pid(),
+                        gofer: self.sandbox.gofer.pid(),
+                    });
+                }
                 ToMonitor::Stopped(_) => self.stop()?,
                 ToMonitor::Exited(exit) => return Ok(Some(ended(exit))),
                 ToMonitor::Failed { status, message } => {
@@ -242,6 +248,8 @@ impl Monitor<'_> {
                         if i32::from(status) == FAILURE { Reason::Error } else { Reason::NotStarted };
                     return Ok(Some(Ending { status: status.into(), reason, ..failure(message) }));
                 }
+                ToMonitor::Calls(calls) => self.heard.calls(calls),
+                ToMonitor::Totals(totals) => self.heard.totals(totals),
                 ToMonitor::Log(line) => self.reporter.line(&line),
                 ToMonitor::Unimplemented(calls) => {
                     *unimplemented =

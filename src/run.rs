@@ -15,6 +15,7 @@ use crate::command_line::RunArguments;
 use crate::entry::FAILURE;
 use crate::monitor::{Monitor, TerminalGuard, forwarded_signals};
 use crate::plan;
+use crate::receipt::{Heard, Order};
 use crate::sandbox;
 use crate::spec::Workload;
 use crate::status::{Ending, Event, Reason, Reporter};
@@ -84,6 +85,7 @@ fn start(
 ) -> Result<Ending> {
     let mut steps = Steps::begin();
     let timeout = arguments.timeout;
+    let order = Order::new(&arguments)?;
     let terminal = TerminalGuard::new(arguments.terminal)?;
     let mut plan = plan::plan(arguments, workload)?;
     // Until the end of this function, and for nobody else.
@@ -94,6 +96,7 @@ fn start(
     steps.done("make a cgroup");
     // Before the first process exists, so that no signal ends the monitor between.
     let signals = forwarded_signals()?;
+    let mut heard = Heard::default();
     let sandbox = match sandbox::launch(plan, cgroup.as_ref()) {
         Ok(sandbox) => sandbox,
         Err(error) => {
@@ -111,6 +114,7 @@ fn start(
         deadline,
         terminal: &terminal,
         reporter,
+        heard: &mut heard,
         out_of_time: false,
     }
     .watch();
@@ -121,6 +125,11 @@ fn start(
     let ending = ending.with_memory(cgroup.as_ref());
     remove(cgroup, reporter);
     steps.done("remove the cgroup");
+    if let Some(order) = order
+        && let Err(line) = order.write(&heard, &ending, begun.elapsed())
+    {
+        reporter.line(&line);
+    }
     Ok(ending)
 }
 

@@ -51,6 +51,8 @@ pub struct SandboxSpec {
     pub no_patch: bool,
     /// Where calls are answered.
     pub tiers: Tiers,
+    /// What the run costs is counted.
+    pub receipt: bool,
     /// Where to list system calls.
     pub strace: Option<OwnedFd>,
     /// Where the kernel's own messages go.

@@ -171,6 +171,11 @@ pub trait GuestThread: Send {
         Ok(())
     }
 
+    /// Whether the last call came the slow way, by a signal or a stop, and not from a call site that was made fast.
+    fn came_slowly(&self) -> bool {
+        true
+    }
+
     /// The `syscall` instruction of the last trap, if it trapped the slow way and [`GuestThread::patch`] may help.
     fn patchable_site(&self) -> Option<u64> {
         None

@@ -10,8 +10,10 @@ use usk_abi::socket::SOMAXCONN;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
+use crate::gofer::GoferClient;
 use crate::ipc::{Bound, Ipc};
 use crate::limits::{Limits, SandboxLimits};
+use crate::meter::{Costs, Meter, MeterPlace};
 use crate::mm::{KnownCode, Mm};
 use crate::net::inet::InetNamespace;
 use crate::net::unix::UnixNamespace;
@@ -90,6 +92,8 @@ pub struct Kernel {
     pub(crate) no_memory: Option<Arc<Mm>>,
     /// What is known of the code in files.
     pub(crate) known_code: KnownCode,
+    /// Counts what the run costs, if somebody wants to know.
+    meter: MeterPlace,
     /// The process tree.
     pub tasks: Mutex<TaskTable>,
     /// Bounds.
@@ -138,6 +142,7 @@ impl Kernel {
             inet: InetNamespace::new(),
             workers: Workers::new(),
             known_code: KnownCode::default(),
+            meter: MeterPlace::new(),
             tasks: Mutex::new(TaskTable::new(own_pid)),
             timers,
             limits: Limits::new(limits),
@@ -189,6 +194,24 @@ impl Kernel {
     /// Says what carries out system calls. Once, before the first task.
     pub fn set_dispatcher(&self, dispatcher: Arc<dyn Dispatcher>) {
         let _ = self.dispatcher.set(dispatcher);
+    }
+
+    /// Counts from now on what the run costs. Before the first task, for it to be complete.
+    pub fn begin_metering(&self) {
+        self.meter.get_or_init(Meter::default);
+    }
+
+    pub(crate) fn meter(&self) -> Option<&Meter> {
+        self.meter.get()
+    }
+
+    /// What the run has cost up to now; `None` if nobody wanted it counted.
+    pub fn costs(&self, gofer: &GoferClient) -> Option<Costs> {
+        let mut costs = self.meter()?.costs();
+        let totals = &mut costs.totals;
+        (totals.questions, totals.question_ns) = gofer.questions();
+        totals.tasks = self.forks.load(Ordering::Relaxed);
+        Some(costs)
     }
 
     pub(crate) fn dispatcher(&self) -> Arc<dyn Dispatcher> {

@@ -55,6 +55,7 @@ pub mod ipc;
 mod kernel;
 mod limits;
 pub mod loader;
+mod meter;
 pub mod mm;
 pub mod net;
 pub mod seccomp;
@@ -70,6 +71,7 @@ pub mod wait;
 pub use error::{Restart, RestartBlock, SysError, SysResult};
 pub use kernel::{ExitWatch, IdentityMaps, Kernel, RELEASE, Report, UtsNames, VERSION};
 pub use limits::{Limits, SandboxLimits};
+pub use meter::{CallCost, Costs, Meter, Totals};
 pub use usercopy::{
     BytesSink, BytesSource, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource, read_c_string,
 };

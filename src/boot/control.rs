@@ -15,12 +15,12 @@ use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main, watch_for_lost};
 use usk_sentry::vfs::MountNamespace;
-use usk_sentry::{Kernel, Report};
+use usk_sentry::{Costs, Kernel, Report};
 
 use super::lists::Lists;
 use super::process::{self, Common, Refusal};
 use super::streams;
-use crate::control::{NewLimits, SandboxControl, ToMonitor, ToSandbox};
+use crate::control::{MAX_COSTS, NewLimits, SandboxControl, ToMonitor, ToSandbox};
 use crate::spec::ProcessSpec;
 
 /// Exit status of a sentry that lost its gofer or its monitor.
@@ -94,6 +94,7 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
             control.send(&ToMonitor::Log(failure)).context("the monitor is gone")?;
         }
         timeline::flush();
+        tell_costs(control, kernel.costs(gofer))?;
         tell(control, &report)?;
         // The process's end takes everything with it: guest processes die with their PID namespace's first.
         child::exit(0)
@@ -114,6 +115,7 @@ fn listen(running: &Running<'_>, gate: mpsc::Sender<()>) {
             ToSandbox::Terminate => {
                 // Whether the monitor still hears it or not.
                 let _ = tell_calls(control, &kernel.unimplemented());
+                let _ = tell_costs(control, kernel.costs(&running.gofer));
                 child::exit(0);
             }
             ToSandbox::Resize { .. } => forward(kernel, Signal::SIGWINCH.number()),
@@ -289,4 +291,14 @@ fn tell_calls(control: &SandboxControl, calls: &BTreeMap<u64, u64>) -> Result<()
     let number = |number: &u64| u32::try_from(*number).unwrap_or(u32::MAX);
     let calls = calls.iter().map(|(call, count)| (number(call), *count)).collect();
     control.send(&ToMonitor::Unimplemented(calls)).context("the monitor is gone")
+}
+
+/// For the receipt, if somebody wants one.
+fn tell_costs(control: &SandboxControl, costs: Option<Costs>) -> Result<()> {
+    let Some(Costs { calls, totals }) = costs else { return Ok(()) };
+    let calls = calls.chunks(MAX_COSTS).map(|calls| ToMonitor::Calls(calls.to_vec()));
+    for message in calls.chain([ToMonitor::Totals(totals)]) {
+        control.send(&message).context("the monitor is gone")?;
+    }
+    Ok(())
 }

@@ -90,6 +90,9 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
             .write(&kernel, value.as_bytes())
             .with_context(|| format!("linux.sysctl: {name} cannot be set to {value:?}"))?;
     }
+    if spec.receipt {
+        kernel.begin_metering();
+    }
     let lists = Lists::begin(spec.strace.take(), spec.log.take())?;
     kernel.set_dispatcher(lists.dispatcher());
     steps.done("make the kernel");

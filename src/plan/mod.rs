@@ -85,6 +85,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         platform: arguments.platform,
         no_patch: arguments.no_patch,
         tiers: arguments.tiers,
+        receipt: arguments.report.is_some(),
         strace,
         log,
         filter_log: arguments.filter_log,

@@ -6,6 +6,7 @@
 //! again.
 
 use std::ffi::{CStr, CString};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -13,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use usk_gofer::{ExportMode, MountCrossing, SelfDescriptors, Sharing};
+use usk_platform::host::child::ChildProcess;
 use usk_platform::host::credentials::{Capabilities, become_user, has_capability, keep_capabilities};
 use usk_platform::host::mounts::{self, MountAttributes};
-use usk_platform::host::namespaces::Namespaces;
+use usk_platform::host::namespaces::{self, Namespaces};
 use usk_platform::host::timeline::{self, Steps};
 use usk_platform::host::{child, descriptors, rlimit, signals};
 
@@ -25,7 +27,8 @@ use crate::plan::{file_identity, open_in_root};
 use crate::spec::{Export, Hidden};
 
 /// What the gofer has of its own. An ordinary caller's gofer has users of its own as well: without them it could not
-/// have the others. A privileged caller's has not: it must see and keep files' owners.
+/// have the others. A privileged caller's has not: it must see and keep files' owners; and it has the sentry's network
+/// instead of one of its own ([`SentrysNetwork`]).
 pub const GOFER_NAMESPACES: Namespaces =
     Namespaces::PID.and(Namespaces::MOUNT).and(Namespaces::IPC).and(Namespaces::UTS).and(Namespaces::NETWORK);
 
@@ -42,12 +45,39 @@ pub(super) struct Rights {
     pub(super) may_set_groups: bool,
 }
 
+/// The sentry's network, in which there is nothing and which leads nowhere. It is as good for the gofer as an empty one of
+/// its own: the two have lanes to each other, and neither can make a socket. A network takes the host a third of a millisecond
+/// to make, and as long to unmake.
+pub(super) struct SentrysNetwork {
+    sentry: OwnedFd,
+    made: PipeReader,
+}
+
+impl SentrysNetwork {
+    /// For a gofer that is to join it, once a byte of `made` says that it is there.
+    pub(super) fn new(sentry: &ChildProcess, made: PipeReader) -> Result<SentrysNetwork> {
+        let sentry = sentry.as_fd().try_clone_to_owned().context("cannot refer to the sentry")?;
+        Ok(SentrysNetwork { sentry, made })
+    }
+
+    /// Says that it is there.
+    pub(super) fn announce(mut make: PipeWriter) -> io::Result<()> {
+        make.write_all(&[1])
+    }
+
+    fn join(mut self) -> Result<()> {
+        self.made.read_exact(&mut [0]).context("the sentry ended during its set-up")?;
+        namespaces::join(self.sentry.as_fd(), Namespaces::NETWORK).context("cannot join the sentry's network")
+    }
+}
+
 /// Sets this process up and serves. Returns the process's exit status.
 pub(super) fn main(
     exports: Vec<Export>,
     lanes: Vec<OwnedFd>,
     control: &SandboxControl,
     rights: Rights,
+    network: Option<SentrysNetwork>,
 ) -> Result<i32> {
     let mut steps = Steps::begin();
     child::set_name(c"usk-gofer").context("cannot name the gofer")?;
@@ -55,6 +85,7 @@ pub(super) fn main(
     let mut kept = vec![error.as_fd(), control.0.as_fd()];
     kept.extend(lanes.iter().map(AsFd::as_fd));
     kept.extend(exports.iter().map(|export| export.descriptor.as_fd()));
+    kept.extend(network.iter().flat_map(|network| [network.sentry.as_fd(), network.made.as_fd()]));
     let timeline = timeline::output();
     kept.extend(timeline.iter().map(AsFd::as_fd));
     descriptors::close_all_except(&kept)
@@ -78,6 +109,11 @@ pub(super) fn main(
     let own_descriptors = own_descriptors()?;
     let exports = enter_exports(exports, trees)?;
     steps.done("enter a root of the exports");
+    // As late as it can be: the sentry may be making it yet.
+    if let Some(network) = network {
+        network.join()?;
+    }
+    steps.done("join the network");
     let kept = if privileged { own_capabilities()? } else { Capabilities::NONE };
     keep_capabilities(kept).context("cannot give up capabilities")?;
     rlimit::forbid_core_files().context("cannot forbid core files")?;

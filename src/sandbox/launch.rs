@@ -63,6 +63,7 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         sentry_lanes.push(sentry_lane);
         gofer_lanes.push(gofer_lane);
     }
+    let (network_made, make_network) = std::io::pipe().context("cannot make a pipe")?;
     let cgroup_descriptor = cgroup.and_then(Cgroup::descriptor);
     steps.done("make sockets");
 
@@ -78,6 +79,7 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
             become_process(Track::Sentry);
             let work = || {
                 make_namespaces(sentry_later)?;
+                gofer::SentrysNetwork::announce(make_network).context("cannot tell the gofer")?;
                 sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
             };
             become_child(&sentry_control, work)
@@ -89,9 +91,15 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         return Err(error);
     }
     steps.done("admit the sentry");
+    drop(make_network);
     let identity = caller.gofer(users.as_ref());
-    let gofer_namespaces =
-        if identity.is_some() { GOFER_NAMESPACES.and(Namespaces::USER) } else { GOFER_NAMESPACES };
+    // One that has users of its own may not join what belongs to the sentry's users.
+    let joins_network = identity.is_none();
+    let gofer_namespaces = if joins_network {
+        GOFER_NAMESPACES.without(Namespaces::NETWORK)
+    } else {
+        GOFER_NAMESPACES.and(Namespaces::USER)
+    };
     let gofer_later = made_later(gofer_namespaces, cgroup);
     let gofer = match child::spawn(gofer_namespaces.without(gofer_later), cgroup_descriptor)
         .map_err(explain_spawn)
@@ -101,9 +109,10 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
             let rights =
                 gofer::Rights { privileged: caller.is_privileged(), may_set_groups: caller.may_set_groups() };
             become_process(Track::Gofer);
+            let network = joins_network.then(|| gofer::SentrysNetwork::new(&sentry, network_made));
             let work = || {
                 make_namespaces(gofer_later)?;
-                gofer::main(plan.exports, gofer_lanes, &gofer_end, rights)
+                gofer::main(plan.exports, gofer_lanes, &gofer_end, rights, network.transpose()?)
             };
             become_child(&gofer_end, work)
         }

@@ -31,6 +31,7 @@ mod epoll_wait;
 mod eventfd;
 mod execve;
 mod exit;
+mod family;
 mod fcntl;
 mod flock;
 mod fsync;
@@ -120,6 +121,7 @@ mod wait4;
 mod write;
 
 pub use dispatch::TableDispatcher;
+pub use family::Family;
 pub use names::{NAMES, syscall_name, syscall_number};
-pub use shortcut::shortcut;
+pub use shortcut::{is_answered_outside, shortcut};
 pub use table::{Argument, Handler, Row, Support, Table};

@@ -44,6 +44,11 @@ pub fn shortcut(table: &Table, number: u64) -> Shortcut {
     }
 }
 
+/// Whether the sentry may not hear of call `number`, because it is answered where the program runs.
+pub fn is_answered_outside(table: &Table, number: u64) -> bool {
+    matches!(shortcut(table, number), Shortcut::Stands(_))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ mod isolation;
 mod limits;
 mod options;
 mod ordinary_user;
+mod receipt;
 mod reports;
 mod security_document;
 mod signals;

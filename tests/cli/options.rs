@@ -39,6 +39,8 @@ fn help_describes_every_option() {
         "--status-fd",
         "--json",
         "--trace-start",
+        "--report",
+        "--report-file",
     ] {
         assert!(help.contains(option), "{option}");
         let is_described = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-');

@@ -385,6 +385,24 @@ CASE(proc_stat_of_the_system_has_what_programs_read) {
     EXPECT(strstr(text, "\ncpu0 ") && strstr(text, "\nctxt ") && strstr(text, "\nbtime ") && strstr(text, "\nprocesses "));
 }
 
+static long long processes_since_the_start(void) {
+    long long count = -1;
+    const char *line = strstr(file_content("/proc/stat"), "\nprocesses ");
+    EXPECT(line && sscanf(line, "\nprocesses %lld", &count) == 1);
+    return count;
+}
+
+CASE(proc_stat_of_the_system_counts_forks) {
+    long long before = processes_since_the_start();
+    for (int i = 0; i < 3; i++) {
+        pid_t child = OK(fork());
+        if (child == 0)
+            _exit(0);
+        OK(waitpid(child, NULL, 0));
+    }
+    EXPECT(processes_since_the_start() >= before + 3);
+}
+
 CASE(proc_uptime_and_loadavg_are_numbers) {
     double up, idle, one, five, fifteen;
     EXPECT_EQ(sscanf(file_content("/proc/uptime"), "%lf %lf", &up, &idle), 2);

@@ -51,6 +51,6 @@ mod thread;
 mod windows;
 
 pub use filters::stub_calls;
-pub use patch::{CodeImage, KnownPatch};
+pub use patch::{Answers, CodeImage, KnownPatch};
 pub use platform::{SetupError, TrapPlatform};
 pub use probe::{Offer, probe};

@@ -565,6 +565,10 @@ impl GuestThread for Thread {
         self.make_copies()
     }
 
+    fn came_slowly(&self) -> bool {
+        self.trapped_site.is_some()
+    }
+
     fn patchable_site(&self) -> Option<u64> {
         self.trapped_site.filter(|_| self.space.sandbox().patches)
     }

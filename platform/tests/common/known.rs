@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_abi::Errno;
-use usk_platform::trap::{CodeImage, KnownPatch};
+use usk_platform::trap::{Answers, CodeImage, KnownPatch};
 use usk_platform::{MemoryOp, PatchRequest, Platform, Protection, Trap};
 
 use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, guest_code, map};
@@ -36,7 +36,7 @@ fn known(code: &[u8]) -> Vec<Arc<KnownPatch>> {
     let is_call = |at: &usize| code[*at..*at + 2] == [0x0f, 0x05];
     let call = |at: usize| KnownPatch::call(OFFSET, code, OFFSET + at as u64, 39);
     let calls = (0..code.len() - 1).filter(is_call).filter_map(call);
-    KnownPatch::cpuids(OFFSET, code).into_iter().chain(calls).map(Arc::new).collect()
+    KnownPatch::cpuids(OFFSET, code, &mut Answers::default()).into_iter().chain(calls).map(Arc::new).collect()
 }
 
 /// A file whose only code page begins with this.

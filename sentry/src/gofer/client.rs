@@ -1,13 +1,14 @@
 //! The conversation with one gofer.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_NODES, VERSION};
 use usk_gofer_protocol::{Attributes, ExportDescription, NodeId, Reply, Request};
-use usk_platform::host::{Cpus, Pid, timeline};
+use usk_platform::host::{Clock, Cpus, Pid, clock_ns, timeline};
 
 use super::failure::GoferFailure;
 use super::lane::{Lane, LanePool};
@@ -25,6 +26,8 @@ pub struct GoferClient {
     forgotten: Mutex<Vec<NodeId>>,
     failure: OnceLock<GoferFailure>,
     on_failure: OnceLock<FailureHook>,
+    questions: AtomicU64,
+    question_ns: AtomicU64,
 }
 
 impl GoferClient {
@@ -42,6 +45,8 @@ impl GoferClient {
             forgotten: Mutex::new(Vec::new()),
             failure: OnceLock::new(),
             on_failure: OnceLock::new(),
+            questions: AtomicU64::new(0),
+            question_ns: AtomicU64::new(0),
         };
         let wrong = |reason| GoferFailure::Contradiction { request: "attach", reason };
         let (reply, descriptors) =
@@ -70,6 +75,11 @@ impl GoferClient {
     /// Why the gofer is dead; `None` while it is well.
     pub fn failure(&self) -> Option<&GoferFailure> {
         self.failure.get()
+    }
+
+    /// How many questions the gofer has answered, and in how many nanoseconds together.
+    pub fn questions(&self) -> (u64, u64) {
+        (self.questions.load(Ordering::Relaxed), self.question_ns.load(Ordering::Relaxed))
     }
 
     /// What the gofer exports, by number.
@@ -152,9 +162,11 @@ impl GoferClient {
     fn exchange(&self, request: &Request<'_>) -> Result<(Reply, Vec<OwnedFd>), ExchangeError> {
         let mut lane = self.lanes.borrow();
         let message = request.encode(lane.number()).map_err(|_| ExchangeError::TooLong)?;
-        let begun_ns = timeline::now();
+        let (begun_ns, asked_ns) = (timeline::now(), clock_ns(Clock::Monotonic));
         let reply = lane.ask(&message).map_err(ExchangeError::Failure);
         timeline::span("ask the gofer", begun_ns);
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        self.question_ns.fetch_add(clock_ns(Clock::Monotonic).saturating_sub(asked_ns), Ordering::Relaxed);
         reply
     }
 

@@ -8,13 +8,14 @@
 //! Only the file's bytes decide (see [`KnownPatch`]), and they must be found again in the mapping: a guest's calls only
 //! draw attention to a place.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use usk_abi::mm::PAGE_SIZE;
-use usk_platform::host;
-use usk_platform::trap::{CodeImage, KnownPatch};
+use usk_platform::host::{self, timeline};
+use usk_platform::trap::{Answers, CodeImage, KnownPatch};
 
 use crate::loader::LoadableFile;
 use crate::mm::slow_sites::{SlowCalls, THRESHOLD};
@@ -28,6 +29,8 @@ const MAX_SITES: usize = 128;
 const WORTH: u32 = 5;
 /// Largest piece of code that is searched, in bytes: loaders have some 150 KiB.
 const MAX_TEXT: u64 = 2 << 20;
+/// How much of it is read at a time.
+const PIECE: u64 = 16 << 10;
 /// How much of a file's code is read around a site, on either side. More than a patch depends on.
 const NEIGHBOURHOOD: u64 = 128;
 /// By these a thread ends: it waits for another with a signal's frame, which a patched site has not (see the platform's spare
@@ -85,15 +88,16 @@ impl KnownCode {
         if self.0.lock().get(&backing.identity).is_some_and(|file| file.cpuids.is_some()) {
             return;
         }
-        let mut found = Vec::new();
+        let begun_ns = timeline::now();
+        let (mut found, mut answers) = (Vec::new(), Answers::default());
         for segment in &loader.image.segments {
             let start = segment.offset & !(PAGE_SIZE - 1);
             let length = segment.file_size.saturating_add(segment.offset - start);
             if segment.protection.execute && !segment.protection.write && length <= MAX_TEXT {
-                let bytes = read(backing, start, length);
-                found.extend(KnownPatch::cpuids(start, &bytes).into_iter().map(Arc::new));
+                found.extend(cpuids(backing, start..start + length, &mut answers).into_iter().map(Arc::new));
             }
         }
+        timeline::span("look at the loader", begun_ns);
         self.with_file(backing.identity, |file| {
             file.cpuids = Some(found);
             file.publish(backing);
@@ -152,6 +156,23 @@ impl FileCode {
             self.image = CodeImage::new(&patches, &mut |offset| read_page(backing, offset)).map(Arc::new);
         }
     }
+}
+
+/// The patches for the `cpuid`s of a segment, which is read in pieces: the pages of one are used for all.
+fn cpuids(backing: &FileBacking, segment: Range<u64>, answers: &mut Answers) -> Vec<KnownPatch> {
+    let mut found = Vec::new();
+    let mut bytes = vec![0; (PIECE + 2 * KnownPatch::NEIGHBOURHOOD) as usize];
+    for piece in segment.clone().step_by(PIECE as usize) {
+        let start = piece.saturating_sub(KnownPatch::NEIGHBOURHOOD).max(segment.start);
+        let end = (piece + PIECE + KnownPatch::NEIGHBOURHOOD).min(segment.end);
+        let length = usize::try_from(end - start).unwrap_or(0);
+        let Some(buffer) = bytes.get_mut(..length) else { break };
+        let count = host::read_at(&*backing.host, buffer, start).unwrap_or(0);
+        let own = |patch: &KnownPatch| (piece..piece + PIECE).contains(&patch.site());
+        let known = buffer.get(..count).map(|bytes| KnownPatch::cpuids(start, bytes, answers));
+        found.extend(known.into_iter().flatten().filter(own));
+    }
+    found
 }
 
 /// The patch for a site, by the bytes of the file.

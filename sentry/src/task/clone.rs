@@ -237,6 +237,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         return Err(errno.into());
     }
     drop(table);
+    parent.kernel.forks.fetch_add(1, Ordering::Relaxed);
 
     if let Some(completion) = completion {
         wait_for_vfork(current, &completion);

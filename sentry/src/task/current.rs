@@ -8,6 +8,7 @@ use usk_abi::{Errno, PollEvents};
 use usk_platform::{AddressSpace, GuestThread};
 
 use crate::file::async_io;
+use crate::meter;
 use crate::task::Task;
 use crate::time::Deadline;
 use crate::wait::{Notify, WaitQueue, Wake};
@@ -50,6 +51,8 @@ pub struct Current {
     pub(crate) last_fault: LastFault,
     /// Which of the task's standing answers the guest thread has.
     pub(crate) standing: Option<u32>,
+    /// How long the call has slept up to now, in nanoseconds, if somebody counts.
+    pub(crate) slept_ns: Option<u64>,
 }
 
 impl Current {
@@ -63,6 +66,7 @@ impl Current {
             pending_restart: None,
             last_fault: LastFault::default(),
             standing: None,
+            slept_ns: None,
         }
     }
 
@@ -112,7 +116,12 @@ impl Current {
             }
             async_io::send_due();
             self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
-            match waiter.wait(deadline, false) {
+            let begun_ns = self.slept_ns.map(|_| meter::now());
+            let wake = waiter.wait(deadline, false);
+            if let (Some(slept_ns), Some(begun_ns)) = (&mut self.slept_ns, begun_ns) {
+                *slept_ns += meter::now().saturating_sub(begun_ns);
+            }
+            match wake {
                 Wake::Notified => {}
                 Wake::TimedOut => break Err(Errno::ETIMEDOUT.into()),
                 Wake::Interrupted => break Err(Restart::IfHandlerAllows.into()),

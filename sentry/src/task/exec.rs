@@ -69,7 +69,10 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
         Ok(entry)
     });
     match started {
-        Ok(registers) => *current.thread.registers_mut() = registers,
+        Ok(registers) => {
+            *current.thread.registers_mut() = registers;
+            task.kernel.meter().inspect(|meter| meter.executed());
+        }
         Err(_) => task.group.begin_exit(ExitStatus::Signaled { signal: Signal::SIGKILL, core: false }),
     }
     current.keep_registers = true;

@@ -9,6 +9,7 @@ use usk_platform::host::timeline;
 use usk_platform::{ExitReason, GuestThread, Trap};
 
 use crate::file::async_io;
+use crate::meter::{self, Meter};
 use crate::mm::{self, HostFault, MemoryLimits, Mm};
 use crate::seccomp::{self, Verdict};
 use crate::signal::{Outcome, deliver, force_signal};
@@ -38,7 +39,8 @@ pub(crate) fn start(task: Arc<Task>, thread: Box<dyn GuestThread>) -> Result<(),
 }
 
 fn run(current: &mut Current) {
-    let dispatcher = current.task.kernel.dispatcher();
+    let kernel = Arc::clone(&current.task.kernel);
+    let (dispatcher, meter) = (kernel.dispatcher(), kernel.meter());
     loop {
         if current.exit_code.is_some() {
             return;
@@ -65,11 +67,16 @@ fn run(current: &mut Current) {
             continue;
         }
         current.renew_answers();
+        let left_ns = meter.map(|_| meter::now());
         let trap = current.thread.run();
         leave_guest(&current.task);
         match trap {
-            Trap::Syscall { instruction } => serve(current, &*dispatcher, instruction),
+            Trap::Syscall { instruction } => match meter.zip(left_ns) {
+                None => serve(current, &*dispatcher, instruction),
+                Some((meter, left_ns)) => serve_metered(current, &*dispatcher, instruction, meter, left_ns),
+            },
             Trap::Fault { signal, code, address, trap_number, error_code } => {
+                let begun_ns = meter.map(|_| meter::now());
                 current.last_fault = LastFault { trap_number, error_code, address };
                 let mm = current.task.mm();
                 let fault = HostFault { signal, code, address };
@@ -78,6 +85,9 @@ fn run(current: &mut Current) {
                 let code = mm.fault(&mut *current.thread, fault, stack_limit, &limits);
                 if let (Some(code), Some(signal)) = (code, Signal::from_number(signal)) {
                     force_signal(&current.task, SignalInfo::fault(signal, code, address));
+                }
+                if let (Some(meter), Some(begun_ns)) = (meter, begun_ns) {
+                    meter.faulted(meter::now().saturating_sub(begun_ns));
                 }
             }
             Trap::Refused(error) => mm::fail_last_call(current, error),
@@ -112,6 +122,24 @@ fn leave_guest(task: &Task) {
             mm.note_stopped();
         }
     });
+}
+
+/// As [`serve`], counting what it costs.
+fn serve_metered(
+    current: &mut Current,
+    dispatcher: &dyn Dispatcher,
+    instruction: u64,
+    meter: &Meter,
+    left_ns: u64,
+) {
+    let begun_ns = meter::now();
+    let slowly = current.thread.came_slowly();
+    let number = current.thread.registers().syscall_number();
+    meter.came(slowly, begun_ns.saturating_sub(left_ns));
+    current.slept_ns = Some(0);
+    serve(current, dispatcher, instruction);
+    let slept_ns = current.slept_ns.take().unwrap_or(0);
+    meter.called(number, slowly, meter::now().saturating_sub(begun_ns), slept_ns);
 }
 
 fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {

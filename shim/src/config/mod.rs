@@ -106,6 +106,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         platform: PlatformChoice::Trap,
         no_patch: false,
         tiers: Tiers::All,
+        receipt: false,
         strace: None,
         log: None,
         filter_log: false,

@@ -224,7 +224,9 @@ impl Keeper {
                 | ToMonitor::Prepared
                 | ToMonitor::Started
                 | ToMonitor::Stopped(_)
-                | ToMonitor::Unimplemented(_) => {}
+                | ToMonitor::Unimplemented(_)
+                | ToMonitor::Calls(_)
+                | ToMonitor::Totals(_) => {}
             }
         }
     }

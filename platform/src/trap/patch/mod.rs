@@ -18,10 +18,11 @@
 
 mod image;
 mod known;
+mod length;
 mod plan;
 mod table;
 
 pub use image::CodeImage;
-pub use known::KnownPatch;
+pub use known::{Answers, KnownPatch};
 pub(super) use plan::{Code, MAX_REACH, Plan};
 pub(super) use table::{PatchTable, Site};

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use iced_x86::{Code as Mnemonic, Decoder, DecoderOptions, FlowControl, Instruction};
 
+use super::length::length;
+
 /// Length of `jmp rel32`.
 pub(in crate::trap) const JUMP_LENGTH: u64 = 5;
 /// Length of `syscall`.
@@ -43,23 +45,33 @@ impl Code {
         self.at(address.wrapping_sub(1)..address).is_some_and(|byte| is_prefix(byte[0]))
     }
 
-    /// Where those come out, or get stuck before, who begin to read somewhat before `address`, wherever they begin.
-    fn readers(&self, address: u64) -> impl Iterator<Item = u64> {
-        (1..=MAX_REACH).map(move |distance| {
-            let mut at = address.wrapping_sub(distance);
-            while at < address
-                && let Some(instruction) = self.decode(at)
-            {
-                at += instruction.len() as u64;
-            }
-            at
-        })
+    /// Where the instruction at an address ends.
+    fn end(&self, address: u64) -> Option<u64> {
+        let from = usize::try_from(address.checked_sub(self.start)?).ok()?;
+        Some(address + length(self.bytes.get(from..)?)? as u64)
+    }
+
+    /// Where those come out, or get stuck before, who begin to read somewhat before `address`, wherever they begin. `end` is
+    /// where an instruction ends.
+    ///
+    /// Each place is read once: who comes to a place goes on as one who begins there.
+    fn readers(&self, address: u64, end: impl Fn(&Code, u64) -> Option<u64>) -> impl Iterator<Item = u64> {
+        let mut ends = [0; MAX_REACH as usize];
+        for (distance, begun) in (1..).zip(0..ends.len()) {
+            let at = address.wrapping_sub(distance);
+            let next = end(self, at).unwrap_or(at);
+            // The distance that is left, if the reader has not come out, and has come further at all.
+            let left = address.checked_sub(next).filter(|&left| left != 0 && left < distance);
+            let known = left.and_then(|left| ends.get(usize::try_from(left - 1).ok()?));
+            ends[begun] = known.copied().unwrap_or(next);
+        }
+        ends.into_iter()
     }
 
     /// Whether there is an instruction at `address` for most who begin to read somewhat before, wherever they begin.
     pub(in crate::trap) fn is_surely_in_step(&self, address: u64) -> bool {
         let (mut arrive, mut pass) = (0, 0);
-        for at in self.readers(address) {
+        for at in self.readers(address, Code::end) {
             if at == address {
                 arrive += 1;
             } else if at > address {
@@ -74,7 +86,8 @@ impl Code {
     /// wherever it is begun.
     fn is_in_step(&self, address: u64, end: u64) -> bool {
         let (mut agree, mut differ) = (0, 0);
-        for at in self.readers(address) {
+        let by_decoding = |code: &Code, at| Some(at + code.decode(at)?.len() as u64);
+        for at in self.readers(address, by_decoding) {
             if at == address {
                 agree += 1;
             } else if at == end {
@@ -256,6 +269,30 @@ mod tests {
             if let Some(plan) = Plan::new(&code, START + 40, 39) {
                 assert!(plan.start <= START + 40 && plan.resume >= plan.start + JUMP_LENGTH);
                 assert!(plan.before.is_none() || plan.after.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn readers_come_out_where_they_do_step_by_step() {
+        let mut seed = 3u32;
+        for length in [0, 1, 20, 200] {
+            let mut random = || {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8
+            };
+            let code = Code { start: START, bytes: (0..length).map(|_| random()).collect() };
+            for address in [0, 10, START, START + 1, START + 60, START + length, START + 300] {
+                let step_by_step = (1..=MAX_REACH).map(|distance| {
+                    let mut at = address.wrapping_sub(distance);
+                    while at < address
+                        && let Some(end) = code.end(at)
+                    {
+                        at = end;
+                    }
+                    at
+                });
+                assert!(code.readers(address, Code::end).eq(step_by_step), "{address:x} of {length}");
             }
         }
     }

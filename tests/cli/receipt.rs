@@ -1,0 +1,157 @@
+//! What a run has cost: `--report`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::caller::Caller;
+use crate::guest::{directory_of, run, text};
+use crate::sandbox::{PLATFORMS, everybody};
+
+/// Looks fifty times for a name, makes twice a call that usk does not have, and a process.
+const SCRIPT: &str = "\
+import ctypes, os
+for _ in range(50):
+    os.stat('/')
+for _ in range(2):
+    ctypes.CDLL(None).syscall(134, 0)
+os.waitpid(os.fork() or os._exit(0), 0)
+print('done')
+";
+
+fn parse(text: &str) -> Value {
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("a number: {value}"))
+}
+
+/// A family's line, or all zeroes.
+fn family<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let lines = report["families"].as_array().unwrap();
+    lines.iter().find(|line| line["family"] == name).unwrap_or_else(|| panic!("{name} in {report}"))
+}
+
+#[test]
+fn a_report_in_json_says_what_came_to_the_kernel_and_what_it_cost() {
+    for (caller, platform) in everybody() {
+        let outcome = run(caller, platform, &["--report", "json"], &["/usr/bin/python3", "-c", SCRIPT]);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), "done\n"), "{outcome:?}");
+        let report = parse(&outcome.stderr);
+        assert_eq!(
+            (&report["report"], &report["status"], &report["reason"], &report["platform"]),
+            (&1.into(), &0.into(), &"exit".into(), &platform.into())
+        );
+        assert!(number(&family(&report, "names")["calls"]) >= 50, "{report}");
+        let lines = report["families"].as_array().unwrap();
+        for member in ["calls", "slow", "worked_ns", "slept_ns", "over_native_ns"] {
+            let sum: u64 = lines.iter().map(|line| number(&line[member])).sum();
+            assert_eq!(number(&report["all"][member]), sum, "{member} in {report}");
+        }
+        assert!(lines.iter().all(|line| number(&line["slow"]) <= number(&line["calls"])), "{report}");
+        let uselib = serde_json::json!({ "name": "uselib", "number": 134, "count": 2 });
+        assert!(report["unimplemented"].as_array().unwrap().contains(&uselib), "{report}");
+        assert!(number(&family(&report, "unimplemented")["calls"]) >= 2, "{report}");
+        // Libraries were looked for.
+        assert!(number(&report["questions"]) > 0 && number(&report["question_ns"]) > 0, "{report}");
+        assert!(number(&report["command_ns"]) <= number(&report["whole_ns"]), "{report}");
+        assert!(number(&report["tasks"]) >= 1);
+        let costliest = report["costliest"].as_array().unwrap();
+        let costs: Vec<u64> = costliest.iter().map(|costly| number(&costly["over_native_ns"])).collect();
+        assert!(costs.len() == 3 && costs.is_sorted_by(|a, b| a >= b), "{report}");
+        let model = &report["model"];
+        assert!(number(&model["slow_ns"]) > number(&model["native_ns"]), "{report}");
+        assert_eq!(model["slow_measured"], true, "a start has more calls than are needed to tell");
+        let unseen = report["not_counted"].as_array().unwrap();
+        assert_eq!(unseen.contains(&"getpid".into()), platform == "trap", "{report}");
+    }
+}
+
+#[test]
+fn calls_that_the_program_answers_itself_are_counted_where_they_come_to_the_kernel() {
+    let script = "import os\nfor _ in range(1000): os.getppid()";
+    for (options, is_counted) in [(&["--tiers=2"][..], true), (&[], false)] {
+        let options = [options, &["--report", "json"]].concat();
+        let outcome = run(Caller::Myself, "trap", &options, &["/usr/bin/python3", "-c", script]);
+        let report = parse(&outcome.stderr);
+        assert_eq!(report["not_counted"].as_array().unwrap().is_empty(), is_counted, "{report}");
+        assert_eq!(number(&family(&report, "identity")["calls"]) >= 1000, is_counted, "{report}");
+    }
+}
+
+#[test]
+fn a_report_in_text_has_a_line_for_each_family_and_names_what_cost_most() {
+    for platform in PLATFORMS {
+        let command = ["/usr/bin/python3", "-c", SCRIPT];
+        let outcome = run(Caller::Myself, platform, &["--report", "text"], &command);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), "done\n"), "{outcome:?}");
+        let report = &outcome.stderr;
+        assert!(report.starts_with("usk: "), "{report}");
+        let columns = |name: &str| {
+            let line =
+                report.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{report}"));
+            line.split_whitespace().skip(1).map(|column| column.parse::<f64>().unwrap()).collect::<Vec<_>>()
+        };
+        let (names, all) = (columns("names "), columns("all "));
+        assert!(names.len() == 5 && names[0] >= 50.0 && all[0] > names[0], "{report}");
+        for line in ["Costs most: ", "The estimate: ", "Not implemented: uselib (2)"] {
+            assert!(report.lines().any(|found| found.starts_with(line)), "{line} in {report}");
+        }
+    }
+}
+
+#[test]
+fn sleep_is_not_work() {
+    for platform in PLATFORMS {
+        let outcome = run(Caller::Myself, platform, &["--report", "json"], &["sleep", "0.5"]);
+        let report = parse(&outcome.stderr);
+        let time = family(&report, "time");
+        assert!(number(&time["slept_ns"]) >= 450_000_000, "{report}");
+        assert!(number(&time["over_native_ns"]) < 450_000_000, "{report}");
+        assert!(number(&report["command_ns"]) >= 500_000_000, "{report}");
+    }
+}
+
+#[test]
+fn a_report_goes_to_a_file_if_one_is_named() {
+    for caller in Caller::all() {
+        let directory = directory_of(caller);
+        let file = directory.path().join("report");
+        let options = ["--report=json", "--report-file", text(&file)];
+        run(caller, PLATFORMS[0], &options, &["true"]).succeeded();
+        let report = parse(&fs::read_to_string(&file).unwrap());
+        assert!(number(&report["all"]["calls"]) > 0, "{report}");
+    }
+}
+
+#[test]
+fn a_run_that_takes_too_long_has_a_report_too() {
+    for platform in PLATFORMS {
+        let options = ["--timeout", "3s", "--report", "json"];
+        let outcome = run(Caller::Myself, platform, &options, &["sleep", "1000"]);
+        assert_eq!(outcome.status, Some(124), "{outcome:?}");
+        let report = outcome.stderr.lines().find(|line| line.starts_with('{'));
+        let report = parse(report.unwrap_or_else(|| panic!("{outcome:?}")));
+        assert_eq!((&report["status"], &report["reason"]), (&124.into(), &"timeout".into()));
+        assert!(number(&report["all"]["calls"]) > 0, "{report}");
+    }
+}
+
+#[test]
+fn a_command_that_does_not_start_has_no_report() {
+    let outcome = run(Caller::Myself, PLATFORMS[0], &["--report", "text"], &["no-such-command"]);
+    assert!(outcome.refused(127).contains("no-such-command"));
+}
+
+#[test]
+fn reports_that_cannot_be_written_are_told_in_one_line() {
+    let run = |options: &[&str]| run(Caller::Myself, PLATFORMS[0], options, &["true"]);
+    assert!(run(&["--report", "xml"]).refused(125).contains("xml"));
+    assert!(run(&["--report-file", "/tmp/x"]).refused(125).contains("--report"));
+    let missing = ["--report=text", "--report-file", "/nonexistent/report"];
+    assert!(run(&missing).refused(125).contains("/nonexistent/report"));
+    // The command has run, and its status is the command's.
+    assert!(run(&["--report=text", "--report-file", "/dev/full"]).refused(0).contains("/dev/full"));
+}
