@@ -103,7 +103,7 @@ pub(super) fn main(
         become_user(0, 0, may_set_groups).context("cannot give up the caller's groups")?;
     }
     die_with_monitor(control)?;
-    child::new_session().context("cannot leave the caller's session")?;
+    child::new_process_group().context("cannot leave the process group")?;
     signals::unblock_all().context("cannot unblock signals")?;
     steps.done("take the identity");
     let own_descriptors = own_descriptors()?;

@@ -5,13 +5,14 @@ use std::panic::AssertUnwindSafe;
 
 use anyhow::{Context, Result, anyhow};
 use usk_abi::Errno;
-use usk_platform::host::child::{self, ChildProcess, Spawned};
+use usk_platform::host::child::{self, ChildProcess};
 use usk_platform::host::message_socket::MessageSocket;
 use usk_platform::host::namespaces::{IdentityMap, Namespaces, enter_new, write_identity_map};
 use usk_platform::host::timeline::{Steps, Track, become_process};
 
 use super::gofer::{self, GOFER_NAMESPACES};
 use super::identity::Caller;
+use super::maker::Maker;
 use super::sentry::{self, SENTRY_NAMESPACES};
 use crate::cgroup::Cgroup;
 use crate::control::{MonitorControl, SandboxControl, ToMonitor, ToSandbox};
@@ -46,7 +47,7 @@ pub struct Sandbox {
 
 /// Makes the processes, which set themselves up. The caller must have one thread.
 pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
-    let users = plan.spec.users.clone();
+    let has_users = plan.spec.users.is_some();
     let mut steps = Steps::begin();
     let caller = Caller::current()?;
     let (control, sentry_control) =
@@ -67,32 +68,7 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     let cgroup_descriptor = cgroup.and_then(Cgroup::descriptor);
     steps.done("make sockets");
 
-    let sentry_later = made_later(SENTRY_NAMESPACES, cgroup);
-    // The sentry first: it has more to set up, and does so while the gofer is made.
-    let sentry = match child::spawn(SENTRY_NAMESPACES.without(sentry_later), cgroup_descriptor)
-        .map_err(explain_spawn)?
-    {
-        Spawned::Parent(process) => process,
-        Spawned::Child => {
-            let spec = plan.spec;
-            let may_set_groups = caller.may_set_groups();
-            become_process(Track::Sentry);
-            let work = || {
-                make_namespaces(sentry_later)?;
-                gofer::SentrysNetwork::announce(make_network).context("cannot tell the gofer")?;
-                sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
-            };
-            become_child(&sentry_control, work)
-        }
-    };
-    steps.done("fork the sentry");
-    if let Err(error) = admit(&sentry, &control, Some(caller.sentry()), cgroup) {
-        end(&sentry);
-        return Err(error);
-    }
-    steps.done("admit the sentry");
-    drop(make_network);
-    let identity = caller.gofer(users.as_ref());
+    let identity = caller.gofer(plan.spec.users.as_ref());
     // One that has users of its own may not join what belongs to the sentry's users.
     let joins_network = identity.is_none();
     let gofer_namespaces = if joins_network {
@@ -101,35 +77,54 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         GOFER_NAMESPACES.and(Namespaces::USER)
     };
     let gofer_later = made_later(gofer_namespaces, cgroup);
-    let gofer = match child::spawn(gofer_namespaces.without(gofer_later), cgroup_descriptor)
-        .map_err(explain_spawn)
-    {
-        Ok(Spawned::Parent(process)) => process,
-        Ok(Spawned::Child) => {
-            let rights =
-                gofer::Rights { privileged: caller.is_privileged(), may_set_groups: caller.may_set_groups() };
+    let sentry_later = made_later(SENTRY_NAMESPACES, cgroup);
+    let may_set_groups = caller.may_set_groups();
+    let rights = gofer::Rights { privileged: caller.is_privileged(), may_set_groups };
+    let (spec, exports) = (plan.spec, plan.exports);
+    let maker = Maker::start(|register| {
+        // The sentry first: it has more to set up, and does so while the gofer is made.
+        let Some(sentry) = register.make(SENTRY_NAMESPACES.without(sentry_later), cgroup_descriptor)? else {
+            become_process(Track::Sentry);
+            let work = || {
+                make_namespaces(sentry_later)?;
+                gofer::SentrysNetwork::announce(make_network).context("cannot tell the gofer")?;
+                sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
+            };
+            become_child(&sentry_control, work)
+        };
+        drop(make_network);
+        if register.make(gofer_namespaces.without(gofer_later), cgroup_descriptor)?.is_none() {
             become_process(Track::Gofer);
             let network = joins_network.then(|| gofer::SentrysNetwork::new(&sentry, network_made));
             let work = || {
                 make_namespaces(gofer_later)?;
-                gofer::main(plan.exports, gofer_lanes, &gofer_end, rights, network.transpose()?)
+                gofer::main(exports, gofer_lanes, &gofer_end, rights, network.transpose()?)
             };
             become_child(&gofer_end, work)
         }
+        Ok(())
+    })?;
+    steps.done("fork the maker");
+    let sentry = maker.next()?;
+    steps.done("hear of the sentry");
+    if let Err(error) = admit(&sentry, &control, Some(caller.sentry()), cgroup) {
+        end(&sentry);
+        return Err(error);
+    }
+    steps.done("admit the sentry");
+    let gofer = match maker.next() {
+        Ok(gofer) => gofer,
         Err(error) => {
             end(&sentry);
             return Err(error);
         }
     };
-    steps.done("fork the gofer");
+    steps.done("hear of the gofer");
     let sandbox = Sandbox { sentry, gofer, control, gofer_control };
-    if let Err(error) = admit(&sandbox.gofer, &sandbox.gofer_control, identity, cgroup) {
+    let admitted = admit(&sandbox.gofer, &sandbox.gofer_control, identity, cgroup);
+    if let Err(error) = admitted.and_then(|()| maker.wait()) {
         sandbox.end();
-        return Err(if users.is_some() {
-            error.context("linux.uidMappings, linux.gidMappings")
-        } else {
-            error
-        });
+        return Err(if has_users { error.context("linux.uidMappings, linux.gidMappings") } else { error });
     }
     steps.done("admit the gofer");
     Ok(sandbox)

@@ -1,6 +1,7 @@
 //! The processes of a sandbox and how they are set up.
 //!
-//! The monitor forks the gofer and the sentry; nothing is executed. Each is the first process of a PID namespace, so
+//! The gofer and the sentry are forks of the monitor; nothing is executed. They are made by a process that gives them a session
+//! and ends ([`maker`]). Each is the first process of a PID namespace, so
 //! that what it makes dies with it, and each waits for [`ToSandbox::Go`](crate::control::ToSandbox::Go) while the
 //! monitor writes its identity map and puts it into the cgroup. Then it sets itself up, single-threaded, in an order
 //! that leaves nothing out: an error at any step ends the sandbox and says what to do.
@@ -25,6 +26,7 @@ mod confined;
 mod gofer;
 mod identity;
 mod launch;
+mod maker;
 mod sentry;
 
 pub(crate) use confined::confined;

@@ -52,7 +52,7 @@ pub(super) fn main(
     steps.done("wait for the monitor");
     become_user(0, 0, may_set_groups).context("cannot become the sandbox's user")?;
     die_with_monitor(control)?;
-    child::new_session().context("cannot leave the caller's session")?;
+    child::new_process_group().context("cannot leave the process group")?;
     signals::unblock_all().context("cannot unblock signals")?;
     steps.done("take the identity");
     enter_empty_root()?;

@@ -45,6 +45,21 @@ fn the_sentry_and_its_stubs_have_namespaces_of_their_own() {
 }
 
 #[test]
+fn sentry_and_gofer_are_a_session_of_their_own_which_neither_leads() {
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &[]);
+        let stat = |pid| Process::new(pid).and_then(|process| process.stat()).expect("a process");
+        let (monitor, sentry, gofer) = (stat(held.monitor()), stat(held.sentry), stat(held.gofer));
+        assert_eq!(sentry.session, gofer.session);
+        for pid in [monitor.session, sentry.pid, gofer.pid] {
+            assert_ne!(sentry.session, pid);
+        }
+        assert_eq!((sentry.pgrp, gofer.pgrp), (sentry.pid, gofer.pid));
+        assert_eq!((sentry.tty_nr, gofer.tty_nr), (0, 0));
+    }
+}
+
+#[test]
 fn the_gofer_has_namespaces_of_its_own() {
     for (caller, platform) in everybody() {
         let held = Held::start(caller, platform, &[]);

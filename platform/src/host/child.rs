@@ -41,11 +41,26 @@ pub enum Exit {
 /// `EBUSY` if this process has more than one thread: locks that the others hold would stay locked in the child.
 /// clone(2).
 pub fn spawn(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned, Errno> {
+    clone(namespaces, cgroup, false)
+}
+
+/// As [`spawn`], but the new process is a child of this one's parent: here it can be signalled, and not waited for.
+pub fn spawn_sibling(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned, Errno> {
+    clone(namespaces, cgroup, true)
+}
+
+fn clone(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>, is_sibling: bool) -> Result<Spawned, Errno> {
     if thread_count()? != 1 {
         return Err(Errno::EBUSY);
     }
     let mut pidfd: i32 = -1;
     let mut flags = u64::from(libc::CLONE_PIDFD as u32) | namespaces.bits();
+    let mut exit_signal = libc::SIGCHLD as u64;
+    if is_sibling {
+        flags |= u64::from(libc::CLONE_PARENT as u32);
+        // This process's own.
+        exit_signal = 0;
+    }
     let mut cgroup_number = 0;
     if let Some(cgroup) = cgroup {
         flags |= linux_raw_sys::general::CLONE_INTO_CGROUP;
@@ -61,7 +76,7 @@ pub fn spawn(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> Result<S
         pidfd: &raw mut pidfd as u64,
         child_tid: thread_id,
         parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal,
         stack: 0,
         stack_size: 0,
         tls: 0,
@@ -102,6 +117,11 @@ fn thread_id_address() -> u64 {
 }
 
 impl ChildProcess {
+    /// A child that another process has made by [`spawn_sibling`]; `pidfd` is what that process has got for it.
+    pub fn adopt(pid: i32, pidfd: OwnedFd) -> ChildProcess {
+        ChildProcess { pid, pidfd }
+    }
+
     /// The process id in the caller's PID namespace.
     pub fn pid(&self) -> i32 {
         self.pid
@@ -190,6 +210,12 @@ pub fn set_name(name: &std::ffi::CStr) -> Result<(), Errno> {
 /// Leaves the caller's session and process group, so that its terminal's signals do not arrive. setsid(2).
 pub fn new_session() -> Result<(), Errno> {
     nix::unistd::setsid().map(drop).map_err(from_nix)
+}
+
+/// Leaves the process group that it was made in for one of its own. setpgid(2).
+pub fn new_process_group() -> Result<(), Errno> {
+    let own = nix::unistd::Pid::from_raw(0);
+    nix::unistd::setpgid(own, own).map_err(from_nix)
 }
 
 /// Stops this process as a terminal's stop key does; returns once it is continued. kill(2).
