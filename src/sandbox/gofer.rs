@@ -27,10 +27,16 @@ use crate::plan::{file_identity, open_in_root};
 use crate::spec::{Export, Hidden};
 
 /// What the gofer has of its own. An ordinary caller's gofer has users of its own as well: without them it could not
-/// have the others. A privileged caller's has not: it must see and keep files' owners; and it has the sentry's network
-/// instead of one of its own ([`SentrysNetwork`]).
+/// have the others. A privileged caller's has not: it must see and keep files' owners; and some it has together with the
+/// sentry (`GOFER_JOINS`).
 pub const GOFER_NAMESPACES: Namespaces =
     Namespaces::PID.and(Namespaces::MOUNT).and(Namespaces::IPC).and(Namespaces::UTS).and(Namespaces::NETWORK);
+
+/// What a privileged caller's gofer has of the sentry's: a network, and System V and POSIX queues, in which there is nothing
+/// and which lead nowhere, and a host name. They are as good for the gofer as empty ones of its own: the two have lanes to each
+/// other, and the filter of neither lets it make a socket or a queue. They take the host half a millisecond to make, and as long to
+/// unmake.
+pub(super) const GOFER_JOINS: Namespaces = Namespaces::NETWORK.and(Namespaces::IPC).and(Namespaces::UTS);
 
 /// What a privileged caller's gofer keeps at most (the server gives up more where nothing is writable), to read and to make files as the sandbox's users: CAP_CHOWN,
 /// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID. An ordinary caller's keeps none.
@@ -45,29 +51,27 @@ pub(super) struct Rights {
     pub(super) may_set_groups: bool,
 }
 
-/// The sentry's network, in which there is nothing and which leads nowhere. It is as good for the gofer as an empty one of
-/// its own: the two have lanes to each other, and neither can make a socket. A network takes the host a third of a millisecond
-/// to make, and as long to unmake.
-pub(super) struct SentrysNetwork {
+/// The sentry, to join its namespaces (`GOFER_JOINS`) once they are there.
+pub(super) struct SentrysNamespaces {
     sentry: OwnedFd,
     made: PipeReader,
 }
 
-impl SentrysNetwork {
-    /// For a gofer that is to join it, once a byte of `made` says that it is there.
-    pub(super) fn new(sentry: &ChildProcess, made: PipeReader) -> Result<SentrysNetwork> {
+impl SentrysNamespaces {
+    /// A byte of `made` says that they are there.
+    pub(super) fn new(sentry: &ChildProcess, made: PipeReader) -> Result<SentrysNamespaces> {
         let sentry = sentry.as_fd().try_clone_to_owned().context("cannot refer to the sentry")?;
-        Ok(SentrysNetwork { sentry, made })
+        Ok(SentrysNamespaces { sentry, made })
     }
 
-    /// Says that it is there.
+    /// Says that they are there.
     pub(super) fn announce(mut make: PipeWriter) -> io::Result<()> {
         make.write_all(&[1])
     }
 
     fn join(mut self) -> Result<()> {
         self.made.read_exact(&mut [0]).context("the sentry ended during its set-up")?;
-        namespaces::join(self.sentry.as_fd(), Namespaces::NETWORK).context("cannot join the sentry's network")
+        namespaces::join(self.sentry.as_fd(), GOFER_JOINS).context("cannot join the sentry's namespaces")
     }
 }
 
@@ -77,7 +81,7 @@ pub(super) fn main(
     lanes: Vec<OwnedFd>,
     control: &SandboxControl,
     rights: Rights,
-    network: Option<SentrysNetwork>,
+    shared: Option<SentrysNamespaces>,
 ) -> Result<i32> {
     let mut steps = Steps::begin();
     child::set_name(c"usk-gofer").context("cannot name the gofer")?;
@@ -85,7 +89,7 @@ pub(super) fn main(
     let mut kept = vec![error.as_fd(), control.0.as_fd()];
     kept.extend(lanes.iter().map(AsFd::as_fd));
     kept.extend(exports.iter().map(|export| export.descriptor.as_fd()));
-    kept.extend(network.iter().flat_map(|network| [network.sentry.as_fd(), network.made.as_fd()]));
+    kept.extend(shared.iter().flat_map(|shared| [shared.sentry.as_fd(), shared.made.as_fd()]));
     let timeline = timeline::output();
     kept.extend(timeline.iter().map(AsFd::as_fd));
     descriptors::close_all_except(&kept)
@@ -109,11 +113,11 @@ pub(super) fn main(
     let own_descriptors = own_descriptors()?;
     let exports = enter_exports(exports, trees)?;
     steps.done("enter a root of the exports");
-    // As late as it can be: the sentry may be making it yet.
-    if let Some(network) = network {
-        network.join()?;
+    // As late as it can be: the sentry may be making them yet.
+    if let Some(shared) = shared {
+        shared.join()?;
     }
-    steps.done("join the network");
+    steps.done("join the sentry's namespaces");
     let kept = if privileged { own_capabilities()? } else { Capabilities::NONE };
     keep_capabilities(kept).context("cannot give up capabilities")?;
     rlimit::forbid_core_files().context("cannot forbid core files")?;

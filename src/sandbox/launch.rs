@@ -10,7 +10,7 @@ use usk_platform::host::message_socket::MessageSocket;
 use usk_platform::host::namespaces::{IdentityMap, Namespaces, enter_new, write_identity_map};
 use usk_platform::host::timeline::{Steps, Track, become_process};
 
-use super::gofer::{self, GOFER_NAMESPACES};
+use super::gofer::{self, GOFER_JOINS, GOFER_NAMESPACES};
 use super::identity::Caller;
 use super::maker::Maker;
 use super::sentry::{self, SENTRY_NAMESPACES};
@@ -64,18 +64,15 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         sentry_lanes.push(sentry_lane);
         gofer_lanes.push(gofer_lane);
     }
-    let (network_made, make_network) = std::io::pipe().context("cannot make a pipe")?;
+    let (shared_made, make_shared) = std::io::pipe().context("cannot make a pipe")?;
     let cgroup_descriptor = cgroup.and_then(Cgroup::descriptor);
     steps.done("make sockets");
 
     let identity = caller.gofer(plan.spec.users.as_ref());
     // One that has users of its own may not join what belongs to the sentry's users.
-    let joins_network = identity.is_none();
-    let gofer_namespaces = if joins_network {
-        GOFER_NAMESPACES.without(Namespaces::NETWORK)
-    } else {
-        GOFER_NAMESPACES.and(Namespaces::USER)
-    };
+    let joins = identity.is_none();
+    let gofer_namespaces =
+        if joins { GOFER_NAMESPACES.without(GOFER_JOINS) } else { GOFER_NAMESPACES.and(Namespaces::USER) };
     let gofer_later = made_later(gofer_namespaces, cgroup);
     let sentry_later = made_later(SENTRY_NAMESPACES, cgroup);
     let may_set_groups = caller.may_set_groups();
@@ -87,18 +84,18 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
             become_process(Track::Sentry);
             let work = || {
                 make_namespaces(sentry_later)?;
-                gofer::SentrysNetwork::announce(make_network).context("cannot tell the gofer")?;
+                gofer::SentrysNamespaces::announce(make_shared).context("cannot tell the gofer")?;
                 sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
             };
             become_child(&sentry_control, work)
         };
-        drop(make_network);
+        drop(make_shared);
         if register.make(gofer_namespaces.without(gofer_later), cgroup_descriptor)?.is_none() {
             become_process(Track::Gofer);
-            let network = joins_network.then(|| gofer::SentrysNetwork::new(&sentry, network_made));
+            let shared = joins.then(|| gofer::SentrysNamespaces::new(&sentry, shared_made));
             let work = || {
                 make_namespaces(gofer_later)?;
-                gofer::main(exports, gofer_lanes, &gofer_end, rights, network.transpose()?)
+                gofer::main(exports, gofer_lanes, &gofer_end, rights, shared.transpose()?)
             };
             become_child(&gofer_end, work)
         }
@@ -121,10 +118,13 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     };
     steps.done("hear of the gofer");
     let sandbox = Sandbox { sentry, gofer, control, gofer_control };
-    let admitted = admit(&sandbox.gofer, &sandbox.gofer_control, identity, cgroup);
+    let explain = |error: anyhow::Error| {
+        if has_users { error.context("linux.uidMappings, linux.gidMappings") } else { error }
+    };
+    let admitted = admit(&sandbox.gofer, &sandbox.gofer_control, identity, cgroup).map_err(explain);
     if let Err(error) = admitted.and_then(|()| maker.wait()) {
         sandbox.end();
-        return Err(if has_users { error.context("linux.uidMappings, linux.gidMappings") } else { error });
+        return Err(error);
     }
     steps.done("admit the gofer");
     Ok(sandbox)

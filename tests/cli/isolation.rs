@@ -69,8 +69,12 @@ fn the_gofer_has_namespaces_of_its_own() {
         let privileged = caller == Caller::Myself && is_root();
         assert_eq!(differs(held.gofer, "user"), !privileged);
         // One empty network does for both, where the gofer may join the sentry's.
-        let network = |pid| namespaces(pid)[&OsString::from("net")];
-        assert_eq!(network(held.gofer) == network(held.sentry), privileged);
+        for (kind, is_shared) in
+            [("net", privileged), ("ipc", privileged), ("uts", privileged), ("pid", false), ("mnt", false)]
+        {
+            let of = |pid| namespaces(pid)[&OsString::from(kind)];
+            assert_eq!(of(held.gofer) == of(held.sentry), is_shared, "{caller:?}: {kind}");
+        }
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use iced_x86::{Code as Mnemonic, Decoder, DecoderOptions, FlowControl, Instruction};
-
-use super::length::length;
+use super::length::{length, length_of_movable};
 
 /// Length of `jmp rel32`.
 pub(in crate::trap) const JUMP_LENGTH: u64 = 5;
@@ -32,34 +30,29 @@ impl Code {
         self.bytes.get(from..to)
     }
 
-    pub(in crate::trap) fn decode(&self, address: u64) -> Option<Instruction> {
-        let from = usize::try_from(address.checked_sub(self.start)?).ok()?;
-        let bytes = self.bytes.get(from..)?;
-        let bytes = &bytes[..bytes.len().min(MAX_INSTRUCTION)];
-        let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
-        decoder.can_decode().then(|| decoder.decode()).filter(|instruction| !instruction.is_invalid())
-    }
-
     /// Whether the byte before an instruction is a prefix, which would make it another instruction.
     pub(in crate::trap) fn is_prefixed(&self, address: u64) -> bool {
         self.at(address.wrapping_sub(1)..address).is_some_and(|byte| is_prefix(byte[0]))
     }
 
-    /// Where the instruction at an address ends.
-    fn end(&self, address: u64) -> Option<u64> {
-        let from = usize::try_from(address.checked_sub(self.start)?).ok()?;
-        Some(address + length(self.bytes.get(from..)?)? as u64)
+    /// What is there from an address on.
+    fn from(&self, address: u64) -> Option<&[u8]> {
+        self.bytes.get(usize::try_from(address.checked_sub(self.start)?).ok()?..)
     }
 
-    /// Where those come out, or get stuck before, who begin to read somewhat before `address`, wherever they begin. `end` is
-    /// where an instruction ends.
+    /// Where the instruction at an address ends.
+    fn end(&self, address: u64) -> Option<u64> {
+        Some(address + length(self.from(address)?)? as u64)
+    }
+
+    /// Where those come out, or get stuck before, who begin to read somewhat before `address`, wherever they begin.
     ///
     /// Each place is read once: who comes to a place goes on as one who begins there.
-    fn readers(&self, address: u64, end: impl Fn(&Code, u64) -> Option<u64>) -> impl Iterator<Item = u64> {
+    fn readers(&self, address: u64) -> impl Iterator<Item = u64> {
         let mut ends = [0; MAX_REACH as usize];
         for (distance, begun) in (1..).zip(0..ends.len()) {
             let at = address.wrapping_sub(distance);
-            let next = end(self, at).unwrap_or(at);
+            let next = self.end(at).unwrap_or(at);
             // The distance that is left, if the reader has not come out, and has come further at all.
             let left = address.checked_sub(next).filter(|&left| left != 0 && left < distance);
             let known = left.and_then(|left| ends.get(usize::try_from(left - 1).ok()?));
@@ -71,7 +64,7 @@ impl Code {
     /// Whether there is an instruction at `address` for most who begin to read somewhat before, wherever they begin.
     pub(in crate::trap) fn is_surely_in_step(&self, address: u64) -> bool {
         let (mut arrive, mut pass) = (0, 0);
-        for at in self.readers(address, Code::end) {
+        for at in self.readers(address) {
             if at == address {
                 arrive += 1;
             } else if at > address {
@@ -86,8 +79,7 @@ impl Code {
     /// wherever it is begun.
     fn is_in_step(&self, address: u64, end: u64) -> bool {
         let (mut agree, mut differ) = (0, 0);
-        let by_decoding = |code: &Code, at| Some(at + code.decode(at)?.len() as u64);
-        for at in self.readers(address, by_decoding) {
+        for at in self.readers(address) {
             if at == address {
                 agree += 1;
             } else if at == end {
@@ -127,24 +119,20 @@ impl Plan {
 
     /// The shape in which the number's load is overwritten.
     fn before(code: &Code, syscall: u64, number: u64) -> Option<Plan> {
-        // `b8` and a four-byte value; `48 c7 c0` and the same, which is extended by its sign.
-        let is_load = |instruction: &Instruction| match instruction.code() {
-            Mnemonic::Mov_r32_imm32 => {
-                instruction.op0_register() == iced_x86::Register::EAX
-                    && u64::from(instruction.immediate32()) == number
+        // `mov eax, …`, and `mov rax, …`, whose four bytes are extended by their sign.
+        let loaded = |load: &[u8]| match *load {
+            [0xb8, a, b, c, d] => Some(u32::from_le_bytes([a, b, c, d]).into()),
+            [0x48, 0xc7, 0xc0, a, b, c, d] => {
+                Some(i64::from(i32::from_le_bytes([a, b, c, d])).cast_unsigned())
             }
-            Mnemonic::Mov_rm64_imm32 => {
-                instruction.op0_register() == iced_x86::Register::RAX
-                    && instruction.immediate32to64() as u64 == number
-            }
-            _ => false,
+            _ => None,
         };
         for length in [JUMP_LENGTH, 7] {
             let start = syscall.checked_sub(length)?;
-            let Some(load) = code.decode(start) else { continue };
-            let is_whole = load.len() as u64 == length && is_load(&load);
-            if is_whole && !code.is_prefixed(start) && code.is_in_step(start, syscall) {
-                let before = Some((start, code.at(start..syscall)?.to_vec()));
+            let Some(load) = code.at(start..syscall) else { continue };
+            let is_load = loaded(load) == Some(number);
+            if is_load && !code.is_prefixed(start) && code.is_in_step(start, syscall) {
+                let before = Some((start, load.to_vec()));
                 let resume = syscall + SYSCALL_LENGTH;
                 return Some(Plan { syscall, start, before, after: Vec::new(), resume, answer: None });
             }
@@ -161,11 +149,7 @@ impl Plan {
             if at != syscall + SYSCALL_LENGTH {
                 return None;
             }
-            let instruction = code.decode(at)?;
-            if instruction.flow_control() != FlowControl::Next || instruction.is_ip_rel_memory_operand() {
-                return None;
-            }
-            let end = at + instruction.len() as u64;
+            let end = at + length_of_movable(code.from(at)?)? as u64;
             after.push((at, code.at(at..end)?.to_vec()));
             at = end;
         }
@@ -292,7 +276,7 @@ mod tests {
                     }
                     at
                 });
-                assert!(code.readers(address, Code::end).eq(step_by_step), "{address:x} of {length}");
+                assert!(code.readers(address).eq(step_by_step), "{address:x} of {length}");
             }
         }
     }
