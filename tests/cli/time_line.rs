@@ -16,8 +16,8 @@ const PROMISED: &[(&str, &[&str])] = &[
         &[
             "exec, dynamic linking, arguments (processor time)",
             "plan",
-            "fork the sentry",
-            "fork the gofer",
+            "hear of the sentry",
+            "hear of the gofer",
             "watch",
             "end the processes",
         ],
