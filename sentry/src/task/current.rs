@@ -9,6 +9,7 @@ use usk_platform::{AddressSpace, GuestThread};
 
 use crate::file::async_io;
 use crate::task::Task;
+use crate::task::lending::Lending;
 use crate::time::Deadline;
 use crate::wait::{Notify, WaitQueue, Wake};
 use crate::{IoVec, Restart, RestartBlock, SysError, SysResult, UserSink, UserSource};
@@ -50,6 +51,8 @@ pub struct Current {
     pub(crate) last_fault: LastFault,
     /// Which of the task's standing answers the guest thread has.
     pub(crate) standing: Option<u32>,
+    /// What of the task's descriptors the guest thread has.
+    pub(crate) lending: Lending,
 }
 
 impl Current {
@@ -63,6 +66,7 @@ impl Current {
             pending_restart: None,
             last_fault: LastFault::default(),
             standing: None,
+            lending: Lending::default(),
         }
     }
 

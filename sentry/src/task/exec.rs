@@ -14,6 +14,7 @@ use crate::loader::PreparedImage;
 use crate::mm::Mm;
 use crate::seccomp::Filters;
 use crate::signal::SignalActions;
+use crate::task::lending::Lending;
 use crate::task::table::{INIT_PID, Process};
 use crate::task::task::{NewTask, Runner, TaskSignals};
 use crate::task::{
@@ -52,6 +53,7 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
         let sentry_thread = task.runner.load().as_ref().and_then(|runner| runner.sentry_thread);
         task.runner.store(Some(Arc::new(Runner { kicker: thread.kicker(), sentry_thread })));
         current.thread = thread;
+        (current.standing, current.lending) = (None, Lending::default());
         mm.enter(&task);
         task.set_mm(mm.clone());
         old_mm.leave(&task);

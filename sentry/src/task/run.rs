@@ -65,7 +65,9 @@ fn run(current: &mut Current) {
             continue;
         }
         current.renew_answers();
+        current.lend_files();
         let trap = current.thread.run();
+        current.take_back_files();
         leave_guest(&current.task);
         match trap {
             Trap::Syscall { instruction } => serve(current, &*dispatcher, instruction),
