@@ -164,6 +164,22 @@ pub trait GuestThread: Send {
     /// Sets the position of the file of a record.
     fn lend_position(&mut self, _number: usize, _position: u64) {}
 
+    /// Maps a part of a file, read-only, as window `number` (below [`LENT_WINDOWS`](crate::LENT_WINDOWS)) in place of what that was:
+    /// `length` bytes, at most [`WINDOW_SIZE`](crate::WINDOW_SIZE), from `offset` on, which is page aligned. Guest mappings
+    /// are never there, and copies of the address space have nothing there. Returns its address; `None` if it cannot be.
+    fn open_window(
+        &mut self,
+        _number: usize,
+        _file: BorrowedFd<'_>,
+        _offset: u64,
+        _length: u64,
+    ) -> Option<u64> {
+        None
+    }
+
+    /// Unmaps a window before the guest goes on. No record refers to it.
+    fn close_window(&mut self, _number: usize) {}
+
     /// From the next [`GuestThread::run`] on serves calls from what is lent, or not. [`Kick::withdraw_answers`] ends it as well.
     fn set_lending(&mut self, _lends: bool) {}
 

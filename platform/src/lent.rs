@@ -27,6 +27,10 @@ pub enum LentCall {
 pub const LENT_DESCRIPTORS: usize = 64;
 /// Files of which more can be lent than their descriptors.
 pub const LENT_RECORDS: usize = 16;
+/// Windows that a thread may have.
+pub const LENT_WINDOWS: usize = 8;
+/// Most bytes of a file that a window shows.
+pub const WINDOW_SIZE: u64 = 16 << 20;
 /// Size of `struct stat`.
 pub const STAT_SIZE: usize = 144;
 

@@ -25,5 +25,6 @@ pub use interface::{
     Protection, Shortcut, ThreadState, Trap,
 };
 pub use lent::{
-    LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile, LentWindow, STAT_SIZE, TakenBack,
+    LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentWindow, STAT_SIZE,
+    TakenBack, WINDOW_SIZE,
 };

@@ -4,7 +4,7 @@
 /// First address above what guest mappings may use. Two filter lines can tell that a range stays below the region:
 /// if the upper halves of address and length add up to at most [`GUEST_END_HIGH`], the end is below
 /// `0x7fff_0000_0000` whatever the lower halves are.
-pub(crate) const GUEST_END: u64 = 0x7ffd_ffff_f000;
+pub(crate) const GUEST_END: u64 = 0x7ffd_7fff_f000;
 /// See [`GUEST_END`].
 pub(crate) const GUEST_END_HIGH: u32 = (GUEST_END >> 32) as u32;
 
@@ -234,6 +234,18 @@ pub(crate) const RECORD_WINDOW_LENGTH: u64 = 0x20;
 pub(crate) const RECORD_WINDOW: u64 = 0x28;
 /// In a record: `struct stat`.
 pub(crate) const RECORD_STAT: u64 = 0x40;
+/// Windows on files, in each address space, above what guest mappings may use: lists of calls may map files there, as in the
+/// guest's range, and nothing but windows is there.
+pub(crate) const WINDOWS_BASE: u64 = 0x7ffd_8000_0000;
+/// First address above the windows.
+pub(crate) const WINDOWS_END: u64 = 0x7ffd_ffff_f000;
+/// Size of one window's place.
+pub(crate) const WINDOW_SIZE: u64 = crate::lent::WINDOW_SIZE;
+/// Windows of one thread.
+pub(crate) const MAX_WINDOWS: usize = crate::lent::LENT_WINDOWS;
+/// Threads that have windows: those whose slot's number is below this.
+pub(crate) const THREADS_WITH_WINDOWS: u64 =
+    (WINDOWS_END - WINDOWS_BASE) / (WINDOW_SIZE * MAX_WINDOWS as u64);
 /// The number of the answer that stands while descriptors are lent.
 pub(crate) const LENT_ANSWER: usize = 7;
 /// The first of the values in the table of shortcuts that say that a call may be served by what is lent; the call's number in
@@ -241,6 +253,7 @@ pub(crate) const LENT_ANSWER: usize = 7;
 pub(crate) const LENDS: u8 = 0x20;
 
 const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= SLOT_SIZE - 0x10);
+const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
 const _: () = assert!(RECORDS + RECORD_SIZE * MAX_RECORDS as u64 <= ORDER_SIZE);
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
 

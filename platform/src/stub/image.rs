@@ -11,7 +11,7 @@ global_asm!(
     include_str!("stub.S"),
     include_str!("lent.S"),
     include_str!("end.S"),
-    guest_end = const GUEST_END,
+    windows_end = const WINDOWS_END,
     first_guest_slot = const SLOTS_BASE + SLOT_SIZE,
     slots_base = const SLOTS_BASE,
     slots_size = const SLOTS_SIZE,

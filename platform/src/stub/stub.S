@@ -22,7 +22,7 @@ usk_stub_start:
     .globl usk_stub_template
 usk_stub_template:
     xor edi, edi
-    movabs rsi, {guest_end}
+    movabs rsi, {windows_end}
     mov eax, {sys_munmap}
     syscall
     .globl usk_site_clear

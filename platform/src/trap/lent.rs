@@ -5,12 +5,18 @@
 //! which the guest can only read. While the thread runs nobody writes to either; that nothing of it stands any more, anybody
 //! may say at any time, by the answer that stands for it all.
 
+use std::os::fd::BorrowedFd;
+
 use crate::arch::Registers;
 use crate::lent::{LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
 use crate::stub::image::lent;
 
+use super::calls::Call;
+use super::lists::FIRST_FILE;
 use super::thread::Thread;
+
+const PAGE: u64 = 4096;
 
 /// What of the lent descriptors is in the slot and in the orders, as far as the sentry has put it there.
 pub(super) struct Lent {
@@ -143,6 +149,59 @@ impl Thread {
     pub(super) fn write_position(&self, number: usize, position: u64) {
         if number < LENT_RECORDS {
             self.slot().write_u64(LENT_POSITIONS + 8 * number as u64, position);
+        }
+    }
+
+    /// Where a window of this thread's lies.
+    fn window(&self, number: usize) -> Option<u64> {
+        let thread = self.slot().number();
+        let is_there = number < MAX_WINDOWS && thread < THREADS_WITH_WINDOWS;
+        is_there.then(|| WINDOWS_BASE + (thread * MAX_WINDOWS as u64 + number as u64) * WINDOW_SIZE)
+    }
+
+    /// See [`GuestThread::open_window`](crate::GuestThread::open_window).
+    pub(super) fn map_window(
+        &mut self,
+        number: usize,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        length: u64,
+    ) -> Option<u64> {
+        let address = self.window(number)?;
+        let is_good = offset.is_multiple_of(PAGE)
+            && (1..=WINDOW_SIZE).contains(&length)
+            && offset.checked_add(length.next_multiple_of(PAGE)).is_some();
+        if !is_good || self.ended.is_some() {
+            return None;
+        }
+        let size = length.next_multiple_of(PAGE);
+        let (protection, flags) = (libc::PROT_READ as u64, (libc::MAP_PRIVATE | libc::MAP_FIXED) as u64);
+        let advice = libc::MADV_DONTFORK as u64;
+        let descriptor = u64::from(FIRST_FILE);
+        let list = [
+            Call { kind: CallKind::Unmap, arguments: [address, WINDOW_SIZE, 0, 0, 0, 0] },
+            Call {
+                kind: CallKind::MapFile,
+                arguments: [address, size, protection, flags, descriptor, offset],
+            },
+            Call { kind: CallKind::Advise, arguments: [address, size, advice, 0, 0, 0] },
+            Call::close(FIRST_FILE),
+        ];
+        // If the thread has ended the next run says so.
+        self.carry_out_deferred().ok()?;
+        let (done, _) = self.carry_out(&list, &[file]).ok()?;
+        if done < list.len() {
+            self.close_files(1);
+            return None;
+        }
+        Some(address)
+    }
+
+    /// See [`GuestThread::close_window`](crate::GuestThread::close_window).
+    pub(super) fn unmap_window(&mut self, number: usize) {
+        if let Some(address) = self.window(number) {
+            let arguments = [address, WINDOW_SIZE, 0, 0, 0, 0];
+            self.defer_call(Call { kind: CallKind::Unmap, arguments });
         }
     }
 

@@ -1,7 +1,7 @@
 //! A guest thread: a host process of its own that shares its address space, with a listener of its own.
 
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -569,6 +569,14 @@ impl GuestThread for Thread {
 
     fn lend_position(&mut self, number: usize, position: u64) {
         self.write_position(number, position);
+    }
+
+    fn open_window(&mut self, number: usize, file: BorrowedFd<'_>, offset: u64, length: u64) -> Option<u64> {
+        self.map_window(number, file, offset, length)
+    }
+
+    fn close_window(&mut self, number: usize) {
+        self.unmap_window(number);
     }
 
     fn set_lending(&mut self, lends: bool) {

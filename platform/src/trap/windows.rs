@@ -161,6 +161,11 @@ impl Slot {
         SLOTS_BASE + self.number * SLOT_SIZE
     }
 
+    /// Its number in its address space.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Its orders.
     pub(super) fn orders(&self) -> Orders {
         Orders { window: Arc::clone(&self.window), number: self.number }

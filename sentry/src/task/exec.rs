@@ -53,7 +53,6 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
         let sentry_thread = task.runner.load().as_ref().and_then(|runner| runner.sentry_thread);
         task.runner.store(Some(Arc::new(Runner { kicker: thread.kicker(), sentry_thread })));
         current.thread = thread;
-        (current.standing, current.lending) = (None, Lending::default());
         mm.enter(&task);
         task.set_mm(mm.clone());
         old_mm.leave(&task);
@@ -61,6 +60,8 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     } else {
         old_mm
     };
+    // Windows on files go with the memory.
+    (current.standing, current.lending) = (None, Lending::default());
     mm.learn_slow_calls(&task.kernel);
     let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
     reset_attributes(current, &request);

@@ -15,6 +15,7 @@
 //! attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
 
 use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,16 +23,21 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use usk_abi::fs::OpenFlags;
 use usk_platform::{
-    GuestThread, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, STAT_SIZE, TakenBack,
+    GuestThread, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile, LentWindow,
+    STAT_SIZE, TakenBack, WINDOW_SIZE,
 };
 use zerocopy::IntoBytes;
 
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
-use crate::vfs::{FdTable, FileType, OpenFile, notify};
+use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
 const CALLS: [u32; 8] = [0, 3, 5, 8, 17, 32, 72, 262];
+
+/// Reads that come here after which a window follows no jumps any more.
+const MOST_JUMPS: u32 = 8;
+const PAGE: u64 = 4096;
 
 /// How often to repeat a kick.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -128,14 +134,39 @@ struct Record {
     /// How many descriptors it has in this table.
     count: usize,
     position: u64,
+    /// The length, if it is a regular file that does not change.
+    fixed_length: Option<u64>,
     lent: LentFile,
     closes_silently: bool,
+    /// Its window's number.
+    window: Option<usize>,
+    /// Reads that have come here.
+    reads: u32,
+    /// A window should show what comes after this byte.
+    wanted: Option<u64>,
 }
 
 impl Record {
     /// True if it is reached by this table alone.
     fn is_sole(&self) -> bool {
         self.file.strong_count() == self.count
+    }
+
+    /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
+    /// much as three reads.
+    fn note_read(&mut self, start: u64, end: u64) {
+        let Some(length) = self.lent.length else { return };
+        self.reads = self.reads.saturating_add(1);
+        let pays_soon = self.reads > 1 && length.saturating_sub(end) / 4 >= end - start;
+        let is_wanted = match self.lent.window {
+            None => pays_soon || self.reads > 3,
+            // Not one that could not be served for another reason; and not one of a reader that goes to and fro.
+            Some(window) => {
+                let window_end = window.start + window.length;
+                end > window_end && start <= window_end || self.reads <= MOST_JUMPS && start > window_end
+            }
+        };
+        self.wanted = is_wanted.then_some(if end < length { end } else { start });
     }
 }
 
@@ -154,6 +185,14 @@ pub(crate) struct Lending {
 }
 
 impl Current {
+    /// A read of these bytes of a file has come to the sentry.
+    pub fn note_read(&mut self, file: &OpenFile, start: u64, end: u64) {
+        let mut records = self.lending.records.iter_mut().flatten();
+        if let Some(record) = records.find(|record| record.id == file.id()) {
+            record.note_read(start, end);
+        }
+    }
+
     /// The guest has stopped: takes back what it was lent.
     pub(crate) fn take_back_files(&mut self) {
         if !self.lending.is_on {
@@ -234,7 +273,28 @@ impl Lending {
             }
             self.lend_table(task, files, thread, is_outdated);
         }
+        self.open_windows(thread);
         true
+    }
+
+    /// Gives files the windows that they should have.
+    fn open_windows(&mut self, thread: &mut dyn GuestThread) {
+        for place in 0..LENT_RECORDS {
+            let used =
+                |number: &usize| self.records.iter().flatten().any(|other| other.window == Some(*number));
+            let free = (0..LENT_WINDOWS).find(|number| !used(number));
+            let Some(record) = &mut self.records[place] else { continue };
+            let Some(wanted) = record.wanted.take() else { continue };
+            let (Some(length), Some(file)) = (record.lent.length, record.file.upgrade()) else { continue };
+            let Some(number) = record.window.or(free) else { continue };
+            let Ok(Mapping::Host(host)) = file.ops.mapping(&file, false) else { continue };
+            let start = if length <= WINDOW_SIZE { 0 } else { wanted & !(PAGE - 1) };
+            let size = length.saturating_sub(start).min(WINDOW_SIZE);
+            let address = thread.open_window(number, host.as_fd(), start, size);
+            record.lent.window = address.map(|address| LentWindow { start, length: size, address });
+            record.window = address.map(|_| number);
+            thread.lend_file(place, &record.lent);
+        }
     }
 
     /// Looks whether files are still reached by this table alone, and brings their positions up to date. False if something has
@@ -283,6 +343,7 @@ impl Lending {
                 counts[first] += 1;
             }
             let mut old = std::mem::take(&mut self.records);
+            let mut closed = Vec::new();
             // Files that had a record keep it.
             let mut places = [None; LENT_DESCRIPTORS];
             for (number, slot) in slots.iter().enumerate() {
@@ -291,8 +352,11 @@ impl Lending {
                     |record: &Option<Record>| record.as_ref().is_some_and(|record| record.id == file.id());
                 let place = old.iter().position(has);
                 if let Some(place) = place {
-                    let known = old[place].take().filter(|_| !is_outdated);
-                    self.records[place] = self.record(task, file, counts[number], known);
+                    let known = old[place].take();
+                    let window = known.as_ref().and_then(|known| known.window);
+                    self.records[place] = self.record(task, file, counts[number], known, is_outdated);
+                    let is_kept = self.records[place].as_ref().is_some_and(|record| record.window == window);
+                    closed.extend(window.filter(|_| !is_kept));
                     places[number] = self.records[place].is_some().then_some(place);
                 }
             }
@@ -302,7 +366,7 @@ impl Lending {
                     continue;
                 }
                 let Some(place) = self.records.iter().position(Option::is_none) else { break };
-                self.records[place] = self.record(task, file, counts[number], None);
+                self.records[place] = self.record(task, file, counts[number], None, false);
                 places[number] = self.records[place].is_some().then_some(place);
             }
             let mut descriptors = [LentDescriptor::Withheld; LENT_DESCRIPTORS];
@@ -323,6 +387,8 @@ impl Lending {
                 };
             }
             thread.lend_descriptors(&descriptors);
+            closed.extend(old.iter().flatten().filter_map(|record| record.window));
+            closed.into_iter().for_each(|number| thread.close_window(number));
             for (number, record) in self.records.iter().enumerate() {
                 if let Some(record) = record {
                     thread.lend_position(number, record.position);
@@ -333,17 +399,19 @@ impl Lending {
         self.table = Some((files.id(), version));
     }
 
-    /// What is lent of a file; `None` if nothing is. `known` is what was lent before, and still stands.
+    /// What is lent of a file; `None` if nothing is. `known` is what was lent before; it is outdated if something has been
+    /// withdrawn since.
     fn record(
         &self,
         task: &Arc<Task>,
         file: &Arc<OpenFile>,
         count: usize,
         known: Option<Record>,
+        is_outdated: bool,
     ) -> Option<Record> {
         let is_sole = Arc::strong_count(file) == count;
-        let fixed = match &known {
-            Some(known) => known.lent.attributes.zip(Some(known.lent.length)),
+        let fixed = match known.as_ref().filter(|_| !is_outdated) {
+            Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
             None => Self::fixed(task, file),
         };
         if !is_sole && fixed.is_none() {
@@ -351,26 +419,32 @@ impl Lending {
         }
         let flags = file.open_flags();
         let may_read = file.check_readable().is_ok() && !self.is_watched;
-        let length = fixed.and_then(|(_, length)| length).filter(|_| may_read);
+        let fixed_length = fixed.and_then(|(_, length)| length);
+        let length = fixed_length.filter(|_| may_read);
         let closes_silently = is_sole
             && fixed.is_some()
             && !flags.is_writable()
             && !self.is_watched
             && file.inode().common().locks_if_any().is_none();
+        let known = known.filter(|known| length.is_some() && known.lent.length == length);
         Some(Record {
             id: file.id(),
             file: Arc::downgrade(file),
             count,
             position: *file.position.lock(),
+            fixed_length,
             lent: LentFile {
                 flags: is_sole.then_some(flags.bits()),
                 attributes: fixed.map(|(attributes, _)| attributes),
                 length,
                 seeks: is_sole && length.is_some(),
                 reads_on: is_sole && length.is_some(),
-                window: None,
+                window: known.as_ref().and_then(|known| known.lent.window),
             },
             closes_silently,
+            window: known.as_ref().and_then(|known| known.window),
+            reads: known.as_ref().map_or(0, |known| known.reads),
+            wanted: known.and_then(|known| known.wanted),
         })
     }
 
