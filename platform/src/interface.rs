@@ -9,6 +9,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
+use crate::lent::{LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, TakenBack};
 use crate::trap::CodeImage;
 
 /// Makes address spaces. One platform serves one sandbox.
@@ -148,6 +149,46 @@ pub trait GuestThread: Send {
     /// out do not stand. At most eight.
     fn set_answers(&mut self, _answers: &[u32]) {}
 
+    /// Whether the platform can serve calls about descriptors by itself, as far as they are lent. If so it does
+    /// ([`Shortcut::Lends`]) while [`GuestThread::set_lending`] says so.
+    fn can_lend(&self) -> bool {
+        false
+    }
+
+    /// Lends descriptors from number 0 on, instead of what was lent before.
+    fn lend_descriptors(&mut self, _descriptors: &[LentDescriptor; LENT_DESCRIPTORS]) {}
+
+    /// Says what record `number` of a lent file is: below [`LENT_RECORDS`](crate::LENT_RECORDS).
+    fn lend_file(&mut self, _number: usize, _file: &LentFile) {}
+
+    /// Sets the position of the file of a record.
+    fn lend_position(&mut self, _number: usize, _position: u64) {}
+
+    /// Maps a part of a file, read-only, as window `number` (below [`LENT_WINDOWS`](crate::LENT_WINDOWS)) in place of what that was:
+    /// `length` bytes, at most [`WINDOW_SIZE`](crate::WINDOW_SIZE), from `offset` on, which is page aligned. Guest mappings
+    /// are never there, and copies of the address space have nothing there. Returns its address; `None` if it cannot be.
+    fn open_window(
+        &mut self,
+        _number: usize,
+        _file: BorrowedFd<'_>,
+        _offset: u64,
+        _length: u64,
+    ) -> Option<u64> {
+        None
+    }
+
+    /// Unmaps a window before the guest goes on. No record refers to it.
+    fn close_window(&mut self, _number: usize) {}
+
+    /// From the next [`GuestThread::run`] on serves calls from what is lent, or not. [`Kick::withdraw_answers`] ends it as well.
+    fn set_lending(&mut self, _lends: bool) {}
+
+    /// What has become of the descriptors that were lent, if the guest has changed any: the guest may have forged
+    /// everything, within the types. What is told is told once.
+    fn take_back(&mut self) -> Option<TakenBack> {
+        None
+    }
+
     /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
     /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
     /// [`Trap::Unwritable`]. False if the platform has no room or no way to do so: nothing has happened.
@@ -243,6 +284,8 @@ pub enum Shortcut {
     HandsOver(Memory),
     /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
     Stands(u8),
+    /// It may be served by what is lent (see [`GuestThread::lend_descriptors`]).
+    Lends(LentCall),
 }
 
 /// The guest memory that a call is about.

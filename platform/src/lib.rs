@@ -14,6 +14,7 @@ pub mod arch;
 mod deaths;
 pub mod host;
 mod interface;
+mod lent;
 pub mod ptrace;
 pub mod region;
 mod stub;
@@ -22,4 +23,8 @@ pub mod trap;
 pub use interface::{
     AddressSpace, ExitReason, GuestThread, Kick, Layout, MapFlags, Memory, MemoryOp, PatchRequest, Platform,
     Protection, Shortcut, ThreadState, Trap,
+};
+pub use lent::{
+    LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentWindow, STAT_SIZE,
+    TakenBack, WINDOW_SIZE,
 };

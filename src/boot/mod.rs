@@ -11,13 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use usk_platform::Platform;
 use usk_platform::host::Stay;
 use usk_platform::host::descriptors::{read_text_at, write_text_at};
 use usk_platform::host::namespaces::IdRange;
 use usk_platform::host::timeline::Steps;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
-use usk_platform::{Platform, Shortcut};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::seccomp::{Filters, Program};
@@ -56,11 +56,8 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
             let offer = trap::Offer { patching: host.patching && !spec.no_patch, ..host };
             let table = usk_syscalls::Table::new();
             // A list of calls has all of them.
-            let answers_stand = spec.tiers == Tiers::All && spec.strace.is_none();
-            let shortcut = |number| match usk_syscalls::shortcut(&table, number) {
-                Shortcut::Stands(_) if !answers_stand => Shortcut::None,
-                shortcut => shortcut,
-            };
+            let all_tiers = spec.tiers == Tiers::All && spec.strace.is_none();
+            let shortcut = |number| usk_syscalls::shortcut(&table, number, all_tiers);
             Ok(Arc::new(TrapPlatform::begin(proc, offer, shortcut)?))
         }
         PlatformChoice::Ptrace => Ok(Arc::new(PtracePlatform::with_proc(proc)?)),

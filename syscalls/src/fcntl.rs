@@ -238,6 +238,7 @@ fn set_lock(
     let (start, end) = range(file, &flock)?;
     let (owner, pid) = owner(current, file, of_description);
     let locks = file.inode().common().locks();
+    current.task.files().touch();
     let exclusive = match flock.l_type {
         F_UNLCK => {
             locks.unlock(owner, start, end);

@@ -23,6 +23,7 @@ fn sys_flock(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         return Err(Errno::EBADF.into());
     }
     let locks = file.inode().common().locks();
+    current.task.files().touch();
     match exclusive {
         None => locks.unlock_whole(file.id()),
         Some(exclusive) if operation & LOCK_NB != 0 => locks.lock_whole(file.id(), exclusive)?,

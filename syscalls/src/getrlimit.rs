@@ -39,6 +39,11 @@ fn set(current: &Current, group: &Arc<ThreadGroup>, index: usize, new: Limit) ->
         limits.0[index] = new;
         old
     };
+    if index == Resource::Files as usize {
+        // Numbers below the old limit may be lent.
+        let threads = group.state.lock().threads.clone();
+        threads.iter().for_each(|task| task.borrow_files().touch());
+    }
     if index == Resource::Cpu as usize {
         group.timers.watch_processor_limit(&current.task.kernel, group)?;
     }

@@ -5,7 +5,7 @@ use usk_abi::fs::{AT_FDCWD, ResolveFlags};
 use usk_abi::inotify::InotifyMask;
 use usk_sentry::SysResult;
 use usk_sentry::file::inotify::Inotify;
-use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::task::{Current, SyscallArguments, WatchAnnounced};
 use usk_sentry::vfs::{Access, WalkOptions, check_path};
 
 use crate::descriptor::{fd_result, file_of};
@@ -39,6 +39,7 @@ fn sys_inotify_add_watch(current: &mut Current, arguments: SyscallArguments) -> 
     let context = names.context();
     let path = context.resolve(&start, &name, options)?;
     check_path(&path, context.caller.credentials, Access::READ)?;
+    let _announced = WatchAnnounced::new(&current.task.kernel);
     fd_result(inotify.watch(&path, mask)?)
 }
 

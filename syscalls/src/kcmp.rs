@@ -41,8 +41,8 @@ fn sys_kcmp(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let descriptor = |index| i32::try_from(arguments.u64(index)).map_err(|_| Errno::EBADF);
     let (first, second) = match arguments.i32(2) {
         KCMP_FILE => {
-            let first = one.files().get(descriptor(3)?)?;
-            (identity(&first), identity(&other.files().get(descriptor(4)?)?))
+            let first = one.borrow_files().get(descriptor(3)?)?;
+            (identity(&first), identity(&other.borrow_files().get(descriptor(4)?)?))
         }
         KCMP_VM => (identity(&one.mm()), identity(&other.mm())),
         KCMP_FILES => (identity(&one.files()), identity(&other.files())),

@@ -20,6 +20,6 @@ fn sys_pidfd_getfd(current: &mut Current, arguments: SyscallArguments) -> SysRes
     if !may_access(&current.task.credentials(), &current.task.group, &task, AccessAs::Real) {
         return Err(Errno::EPERM.into());
     }
-    let file = task.files().get(arguments.i32(1))?;
+    let file = task.borrow_files().get(arguments.i32(1))?;
     fd_result(install(current, file, true)?)
 }

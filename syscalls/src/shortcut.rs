@@ -1,7 +1,7 @@
 //! How calls are made cheaper: what their handlers read anyway comes along ([`usk_platform::GuestThread::handed_over`]), and who
 //! somebody is, is answered without the sentry ([`usk_sentry::task::Standing`]).
 
-use usk_platform::{Memory, Shortcut};
+use usk_platform::{LentCall, Memory, Shortcut};
 use usk_sentry::task::Standing;
 
 use crate::table::{Argument, Table};
@@ -27,10 +27,25 @@ const STANDING: [(&str, Standing); 7] = [
     ("getegid", Standing::EffectiveGroup),
 ];
 
-/// How to make call `number` cheaper.
-pub fn shortcut(table: &Table, number: u64) -> Shortcut {
+/// Calls that may be served by what is lent of a descriptor table.
+const LENT: [(&str, LentCall); 8] = [
+    ("close", LentCall::Close),
+    ("dup", LentCall::Dup),
+    ("fcntl", LentCall::Fcntl),
+    ("fstat", LentCall::Fstat),
+    ("newfstatat", LentCall::Fstatat),
+    ("lseek", LentCall::Lseek),
+    ("read", LentCall::Read),
+    ("pread64", LentCall::Pread),
+];
+
+/// How to make call `number` cheaper. `all_tiers` says that the sentry need not see each call.
+pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
-    if let Some((_, answer)) = STANDING.iter().find(|(name, _)| *name == row.name) {
+    if let Some((_, call)) = LENT.iter().find(|(name, _)| all_tiers && *name == row.name) {
+        return Shortcut::Lends(*call);
+    }
+    if let Some((_, answer)) = STANDING.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Stands(answer.number());
     }
     if let Some((_, memory)) = STRUCTURES.iter().find(|(name, _)| *name == row.name) {
@@ -58,17 +73,25 @@ mod tests {
         let table = Table::new();
         let of = |name: &str| {
             let number = (0..512).find(|&number| table.row(number).is_some_and(|row| row.name == name));
-            shortcut(&table, number.unwrap())
+            [true, false].map(|all_tiers| shortcut(&table, number.unwrap(), all_tiers))
         };
-        assert_eq!(of("open"), Shortcut::HandsOver(Memory::First));
-        assert_eq!(of("openat"), Shortcut::HandsOver(Memory::Second));
-        assert_eq!(of("write"), Shortcut::HandsOver(Memory::Buffer));
-        assert_eq!(of("read"), Shortcut::None);
+        let both = |shortcut| [shortcut, shortcut];
+        assert_eq!(of("open"), both(Shortcut::HandsOver(Memory::First)));
+        assert_eq!(of("openat"), both(Shortcut::HandsOver(Memory::Second)));
+        assert_eq!(of("write"), both(Shortcut::HandsOver(Memory::Buffer)));
+        assert_eq!(of("getdents64"), both(Shortcut::None));
         for (name, memory) in STRUCTURES {
-            assert_eq!(of(name), Shortcut::HandsOver(memory), "{name}");
+            assert_eq!(of(name), both(Shortcut::HandsOver(memory)), "{name}");
         }
         for (name, answer) in STANDING {
-            assert_eq!(of(name), Shortcut::Stands(answer.number()), "{name}");
+            assert_eq!(of(name), [Shortcut::Stands(answer.number()), Shortcut::None], "{name}");
+        }
+        for (name, call) in LENT {
+            let otherwise = match call {
+                LentCall::Fstatat => Shortcut::HandsOver(Memory::Second),
+                _ => Shortcut::None,
+            };
+            assert_eq!(of(name), [Shortcut::Lends(call), otherwise], "{name}");
         }
     }
 }

@@ -1,9 +1,7 @@
 //! `stat(2)`, `lstat(2)`, `fstat(2)`, `newfstatat(2)`, `statx(2)`.
 
 use usk_abi::Errno;
-use usk_abi::fs::{
-    AT_FDCWD, AtFlags, STATX_ATTR_MOUNT_ROOT, Stat, Statx, StatxMask, StatxTimestamp, split_device,
-};
+use usk_abi::fs::{AT_FDCWD, AtFlags, STATX_ATTR_MOUNT_ROOT, Statx, StatxMask, StatxTimestamp, split_device};
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{Attributes, Timestamp};
@@ -22,20 +20,20 @@ pub(crate) const ROWS: &[Row] = &[
 fn sys_stat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let names = Names::of(current);
     let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), true)?;
-    current.copy_out(arguments.pointer(1), &to_stat(&path.inode()?.attributes()?))?;
+    current.copy_out(arguments.pointer(1), &path.inode()?.attributes()?.to_stat())?;
     Ok(0)
 }
 
 fn sys_lstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let names = Names::of(current);
     let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), false)?;
-    current.copy_out(arguments.pointer(1), &to_stat(&path.inode()?.attributes()?))?;
+    current.copy_out(arguments.pointer(1), &path.inode()?.attributes()?.to_stat())?;
     Ok(0)
 }
 
 fn sys_fstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let file = current.task.files().get(arguments.i32(0))?;
-    current.copy_out(arguments.pointer(1), &to_stat(&file.inode().attributes()?))?;
+    current.copy_out(arguments.pointer(1), &file.inode().attributes()?.to_stat())?;
     Ok(0)
 }
 
@@ -45,7 +43,7 @@ fn sys_newfstatat(current: &mut Current, arguments: SyscallArguments) -> SysResu
     let names = Names::of(current);
     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
     let path = locate(current, &names, arguments.i32(0), arguments.pointer(1), flags, follow)?;
-    current.copy_out(arguments.pointer(2), &to_stat(&path.inode()?.attributes()?))?;
+    current.copy_out(arguments.pointer(2), &path.inode()?.attributes()?.to_stat())?;
     Ok(0)
 }
 
@@ -69,33 +67,6 @@ fn sys_statx(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     }
     current.copy_out(arguments.pointer(4), &statx)?;
     Ok(0)
-}
-
-/// A length or count as the guest's signed type; what does not fit is the largest.
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn to_stat(attributes: &Attributes) -> Stat {
-    Stat {
-        st_dev: attributes.device,
-        st_ino: attributes.inode,
-        st_nlink: attributes.links.into(),
-        st_mode: attributes.mode,
-        st_uid: attributes.uid,
-        st_gid: attributes.gid,
-        st_rdev: attributes.special_device,
-        st_size: signed(attributes.size),
-        st_blksize: attributes.block_size.into(),
-        st_blocks: signed(attributes.blocks),
-        st_atime: attributes.accessed.seconds.cast_unsigned(),
-        st_atime_nsec: attributes.accessed.nanoseconds.into(),
-        st_mtime: attributes.modified.seconds.cast_unsigned(),
-        st_mtime_nsec: attributes.modified.nanoseconds.into(),
-        st_ctime: attributes.changed.seconds.cast_unsigned(),
-        st_ctime_nsec: attributes.changed.nanoseconds.into(),
-        ..Stat::default()
-    }
 }
 
 fn to_statx(attributes: &Attributes) -> Statx {

@@ -124,8 +124,15 @@ pub(crate) fn read_file(
         };
         Ok(read as u64)
     });
-    if matches!(read, Ok(count) if count > 0) {
+    if let Ok(count) = read
+        && count > 0
+    {
         file.happened(InotifyMask::ACCESS);
+        let start = match position {
+            Position::At(offset) => offset,
+            Position::Current => file.position.lock().saturating_sub(count),
+        };
+        current.note_read(file, start, start.saturating_add(count));
     }
     match read {
         Err(SysError::Errno(Errno::EAGAIN)) if total(ranges) == 0 => Ok(0),

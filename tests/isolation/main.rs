@@ -85,6 +85,7 @@ const TESTS: &[Test] = tests! {
         jumps_into_the_platforms_code_gain_nothing,
         calls_that_name_the_platforms_memory_fail,
         forged_platform_memory_hurts_only_its_process,
+        forged_loans_give_no_file,
         a_flood_of_doorbells_hurts_only_its_process,
         forged_frames_hurt_only_their_process,
     }

@@ -6,6 +6,7 @@
  *     region jump      jumps to each `syscall` instruction of the platform's code, with many sets of registers
  *     region calls     names the region in system calls
  *     region forge     writes all of the region that can be written, while other threads make calls
+ *     region loans     writes over the descriptors that its thread was lent, and uses them
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
  *
@@ -369,6 +370,79 @@ static void forge_everything(void) {
             spawn(forge, &ranges[range]);
 }
 
+/* --- Lent descriptors ----------------------------------------------------------------------------------------------- */
+
+#define LOANS 0x200
+#define MOST_IDENTITIES 8
+
+struct identity {
+    uint64_t device, inode;
+};
+
+static struct identity identify(int fd) {
+    struct statx found = {0};
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &found) != 0)
+        return (struct identity){0, 0};
+    return (struct identity){(uint64_t)found.stx_dev_major << 32 | found.stx_dev_minor, found.stx_ino};
+}
+
+static uint64_t own_slot(void) {
+    uint64_t base = 0;
+    if (site_count > 0)
+        __asm__ volatile("rdgsbase %0" : "=r"(base));
+    return base;
+}
+
+/* Whatever is written there, the process has no file that it did not have, and reads none that it could not. */
+static void forge_loans(const void *argument) {
+    uint64_t seed = *(const uint64_t *)argument;
+    struct identity known[MOST_IDENTITIES];
+    struct stat status;
+    int count = 0, ends[2];
+    char buffer[300];
+    NEED(open("/proc/self/exe", O_RDONLY) >= 0 && open("/", O_RDONLY | O_DIRECTORY) >= 0 && pipe(ends) == 0);
+    for (int fd = 0; fd < MOST_IDENTITIES; fd++)
+        known[count++] = identify(fd);
+    for (uint64_t round = 0;; round++) {
+        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_SLOT_SIZE - LOANS);
+        int number = seed >> 40 & 0x3f, how = seed >> 50 & 7;
+        for (int i = 0; round > 30 && slot >= REGION_SLOTS && slot < REGION_ORDERS && i < 8; i++) {
+            seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+            /* Wild, or what the platform would write: files by number, records, open or free. */
+            uint64_t word = seed >> 33 & 0x1f3f, other = seed >> 46 & 0x1f3f;
+            word |= seed & 1 ? 0x90000 : 0x20000;
+            other |= seed & 2 ? 0x10000 : 0x20000;
+            loans[(seed >> 20) % (LOANS / 8)] = seed & 4 ? seed * 0x9e3779b97f4a7c15UL : word | other << 32;
+        }
+        switch (how) {
+        case 0: close(number); break;
+        case 1: dup(number); break;
+        case 2: fcntl(number, F_DUPFD_CLOEXEC, number); break;
+        case 3: fcntl(number, F_SETFD, 1); break;
+        case 4: lseek(number, (int64_t)seed >> (seed & 63), seed >> 8 & 3); break;
+        case 5: fstat(number, &status); break;
+        case 6: pread(number, buffer, seed & 0xff, seed >> 55); break;
+        default: read(number == ends[0] ? 0 : number, buffer, number < 3 || number >= ends[0] ? 0 : seed & 0xff); break;
+        }
+        seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+        for (int fd = 0; round % 16 == 0 && fd < 70; fd++) {
+            struct identity found = identify(fd);
+            bool is_known = found.inode == 0;
+            for (int i = 0; i < count; i++)
+                is_known |= found.device == known[i].device && found.inode == known[i].inode;
+            if (!is_known) {
+                fprintf(stderr, "descriptor %d has become another file\n", fd);
+                kill(getppid(), SIGABRT);
+            }
+        }
+    }
+}
+
+static void forge_loans_everywhere(void) {
+    for (uint64_t seed = 1; seed <= 48; seed++)
+        spawn(forge_loans, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 /* --- Doorbells and frames ------------------------------------------------------------------------------------------- */
 
 struct ring {
@@ -454,6 +528,7 @@ int main(int argc, char **argv) {
         {"jump", jump_everywhere},
         {"calls", name_everywhere},
         {"forge", forge_everything},
+        {"loans", forge_loans_everywhere},
         {"flood", flood_everything},
         {"frames", return_through_everything},
     };

@@ -31,6 +31,10 @@ pub(crate) fn forged_platform_memory_hurts_only_its_process(runtime: Runtime) {
     attack(runtime, "forge");
 }
 
+pub(crate) fn forged_loans_give_no_file(runtime: Runtime) {
+    attack(runtime, "loans");
+}
+
 pub(crate) fn a_flood_of_doorbells_hurts_only_its_process(runtime: Runtime) {
     attack(runtime, "flood");
 }

@@ -12,7 +12,7 @@
 pub(super) const PAGE: u64 = 4096;
 
 /// First address above the guest's range.
-pub(crate) const GUEST_END: u64 = 0x7ffd_ffff_f000;
+pub(crate) const GUEST_END: u64 = 0x7ffd_7fff_f000;
 
 /// The page with the code for injected calls.
 pub(crate) const CODE: u64 = 0x7fff_0000_0000;

@@ -4,7 +4,7 @@
 /// First address above what guest mappings may use. Two filter lines can tell that a range stays below the region:
 /// if the upper halves of address and length add up to at most [`GUEST_END_HIGH`], the end is below
 /// `0x7fff_0000_0000` whatever the lower halves are.
-pub(crate) const GUEST_END: u64 = 0x7ffd_ffff_f000;
+pub(crate) const GUEST_END: u64 = 0x7ffd_7fff_f000;
 /// See [`GUEST_END`].
 pub(crate) const GUEST_END_HIGH: u32 = (GUEST_END >> 32) as u32;
 
@@ -44,10 +44,11 @@ pub(crate) const SLOT_COUNT: u64 = 0x4000;
 /// Size of all slots of an address space.
 pub(crate) const SLOTS_SIZE: u64 = SLOT_SIZE * SLOT_COUNT;
 
-/// Orders: memory that the sentry writes and the guest may read. One page per guest thread, as with slots.
+/// Orders: memory that the sentry writes and the guest may read. Two pages per guest thread, as with slots; the second is
+/// for the records of lent files.
 pub(crate) const ORDERS_BASE: u64 = 0x7fff_2000_0000;
 /// Size of one thread's orders.
-pub(crate) const ORDER_SIZE: u64 = 0x1000;
+pub(crate) const ORDER_SIZE: u64 = 0x2000;
 /// Size of all orders of an address space.
 pub(crate) const ORDERS_SIZE: u64 = ORDER_SIZE * SLOT_COUNT;
 
@@ -73,7 +74,7 @@ pub(crate) const GIVE_BACK_SIZE: u64 = 0x1000;
 pub(crate) const SIGNAL_STACK: u64 = GIVEN_BACK + GIVE_BACK_SIZE;
 
 /// The mailbox, from the start of a slot. Everything in it is a hint: the guest can write it.
-pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x200;
+pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x400;
 /// In the mailbox, `u32`: what a newborn thread, or its spawner, says: one of the `HINT_*` values.
 pub(crate) const BIRTH: u64 = MAILBOX;
 /// In the mailbox, `i32`: the result of the spawner's `clone`: a host process number, or a negated error.
@@ -175,7 +176,88 @@ pub(crate) const COPIES: u64 = 0xf40;
 /// Size of a copy.
 pub(crate) const COPY_SIZE: u64 = 24;
 /// Copies that fit.
-pub(crate) const MAX_COPIES: usize = ((ORDER_SIZE - COPIES) / COPY_SIZE) as usize;
+pub(crate) const MAX_COPIES: usize = ((RECORDS - COPIES) / COPY_SIZE) as usize;
+
+// --- Lent descriptors (see `trap/lent.rs`) ---
+
+/// In a slot: what the stub keeps of the descriptors that are lent to its thread. All of it is the guest's to forge.
+pub(crate) const LENT: u64 = SLOT_SIZE - 0x200;
+/// In a slot, `u64`: a bit for each descriptor whose word the stub has written.
+pub(crate) const LENT_CHANGED: u64 = LENT;
+/// In a slot, `u64`: a bit for each record whose position the stub has written.
+pub(crate) const LENT_MOVED: u64 = LENT + 8;
+/// In a slot: the position of each record's file, `u64` each.
+pub(crate) const LENT_POSITIONS: u64 = LENT + 0x10;
+/// In a slot: a word for each descriptor, `u32`: which file ([`LENT_FILE`]), which record, and `LENT_*_BIT`s. 0: ask the sentry.
+pub(crate) const LENT_WORDS: u64 = LENT_POSITIONS + 8 * MAX_RECORDS as u64;
+/// Descriptors that have words: those below this number.
+pub(crate) const LENT_DESCRIPTORS: usize = crate::lent::LENT_DESCRIPTORS;
+/// In a descriptor's word: which file it is, by the lowest descriptor that it had when it was lent.
+pub(crate) const LENT_FILE: u32 = 0x3f;
+/// In a descriptor's word: the file's record, counted from one; 0 is none.
+pub(crate) const LENT_RECORD: u32 = 0x1f00;
+/// In a descriptor's word: it is open.
+pub(crate) const LENT_OPEN_BIT: u32 = 16;
+/// In a descriptor's word: it is free.
+pub(crate) const LENT_FREE_BIT: u32 = 17;
+/// In a descriptor's word: it is closed on exec.
+pub(crate) const LENT_CLOEXEC_BIT: u32 = 18;
+/// In a descriptor's word: nobody can tell when it is closed.
+pub(crate) const LENT_SILENT_BIT: u32 = 19;
+/// In a guest thread's orders: records of lent files.
+pub(crate) const RECORDS: u64 = 0x1000;
+/// Size of a record.
+pub(crate) const RECORD_SIZE: u64 = 0x100;
+/// Records that fit.
+pub(crate) const MAX_RECORDS: usize = crate::lent::LENT_RECORDS;
+/// In a record, `u64`: what the stub may do by itself: `RECORD_*` bits.
+pub(crate) const RECORD_MODE: u64 = 0;
+/// In a record's mode: return its flags.
+pub(crate) const RECORD_HAS_FLAGS: u64 = 1;
+/// In a record's mode: return its attributes.
+pub(crate) const RECORD_HAS_STAT: u64 = 2;
+/// In a record's mode: read at a given position.
+pub(crate) const RECORD_READS: u64 = 4;
+/// In a record's mode: look at its position, and move it.
+pub(crate) const RECORD_SEEKS: u64 = 8;
+/// In a record's mode: read at its position.
+pub(crate) const RECORD_READS_ON: u64 = 16;
+/// In a record, `u64`: what F_GETFL returns.
+pub(crate) const RECORD_FLAGS: u64 = 0x08;
+/// In a record, `u64`: the file's length.
+pub(crate) const RECORD_LENGTH: u64 = 0x10;
+/// In a record, `u64`: from which byte of the file on its window is.
+pub(crate) const RECORD_WINDOW_START: u64 = 0x18;
+/// In a record, `u64`: the window's length; 0 is none.
+pub(crate) const RECORD_WINDOW_LENGTH: u64 = 0x20;
+/// In a record, `u64`: the window's address.
+pub(crate) const RECORD_WINDOW: u64 = 0x28;
+/// In a record: `struct stat`.
+pub(crate) const RECORD_STAT: u64 = 0x40;
+/// Windows on files, in each address space, above what guest mappings may use: lists of calls may map files there, as in the
+/// guest's range, and nothing but windows is there.
+pub(crate) const WINDOWS_BASE: u64 = 0x7ffd_8000_0000;
+/// First address above the windows.
+pub(crate) const WINDOWS_END: u64 = 0x7ffd_ffff_f000;
+/// Size of one window's place.
+pub(crate) const WINDOW_SIZE: u64 = crate::lent::WINDOW_SIZE;
+/// Windows of one thread.
+pub(crate) const MAX_WINDOWS: usize = crate::lent::LENT_WINDOWS;
+/// Threads that have windows: those whose slot's number is below this.
+pub(crate) const THREADS_WITH_WINDOWS: u64 =
+    (WINDOWS_END - WINDOWS_BASE) / (WINDOW_SIZE * MAX_WINDOWS as u64);
+/// The number of the answer that stands while descriptors are lent.
+pub(crate) const LENT_ANSWER: usize = 7;
+/// The first of the values in the table of shortcuts that say that a call may be served by what is lent; the call's number in
+/// [`LentCall`](crate::lent::LentCall) is added.
+pub(crate) const LENDS: u8 = 0x20;
+
+const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= SLOT_SIZE - 0x10);
+const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
+const _: () = assert!(RECORDS + RECORD_SIZE * MAX_RECORDS as u64 <= ORDER_SIZE);
+const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
+
+// --- The list of calls ---
 
 /// A host call that a list may ask for; the number is an index into the stub's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

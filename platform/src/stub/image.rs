@@ -3,12 +3,15 @@
 use std::arch::global_asm;
 
 use crate::interface::{Memory, Shortcut};
+use crate::lent::{LentCall, STAT_SIZE};
 
 use super::geometry::*;
 
 global_asm!(
     include_str!("stub.S"),
-    guest_end = const GUEST_END,
+    include_str!("lent.S"),
+    include_str!("end.S"),
+    windows_end = const WINDOWS_END,
     first_guest_slot = const SLOTS_BASE + SLOT_SIZE,
     slots_base = const SLOTS_BASE,
     slots_size = const SLOTS_SIZE,
@@ -85,6 +88,52 @@ global_asm!(
     hands_over_first = const HANDS_OVER_FIRST,
     hands_over_buffer = const HANDS_OVER_BUFFER,
     hands_over_fourth = const HANDS_OVER_FOURTH,
+    hands_over_second = const HANDS_OVER_SECOND,
+    lends = const LENDS,
+    lent_close = const LentCall::Close as u8,
+    lent_dup = const LentCall::Dup as u8,
+    lent_fcntl = const LentCall::Fcntl as u8,
+    lent_fstatat = const LentCall::Fstatat as u8,
+    lent_lseek = const LentCall::Lseek as u8,
+    lent_read = const LentCall::Read as u8,
+    lent_pread = const LentCall::Pread as u8,
+    lent_answer = const STANDING + 8 * LENT_ANSWER as u64,
+    lent_descriptors = const LENT_DESCRIPTORS,
+    lent_words = const LENT_WORDS,
+    lent_positions = const LENT_POSITIONS,
+    lent_changed = const LENT_CHANGED,
+    lent_moved = const LENT_MOVED,
+    lent_record = const LENT_RECORD,
+    lent_open_bit = const LENT_OPEN_BIT,
+    lent_free_bit = const LENT_FREE_BIT,
+    lent_cloexec_bit = const LENT_CLOEXEC_BIT,
+    lent_silent_bit = const LENT_SILENT_BIT,
+    records = const RECORDS,
+    record_size = const RECORD_SIZE,
+    record_shift = const RECORD_SIZE.trailing_zeros(),
+    record_mode = const RECORD_MODE,
+    record_flags = const RECORD_FLAGS,
+    record_length = const RECORD_LENGTH,
+    record_window_start = const RECORD_WINDOW_START,
+    record_window_length = const RECORD_WINDOW_LENGTH,
+    record_window = const RECORD_WINDOW,
+    record_stat = const RECORD_STAT,
+    record_has_flags = const RECORD_HAS_FLAGS,
+    record_has_stat = const RECORD_HAS_STAT,
+    record_reads = const RECORD_READS,
+    record_seeks = const RECORD_SEEKS,
+    record_reads_on = const RECORD_READS_ON,
+    stat_size = const STAT_SIZE,
+    guest_end_high = const GUEST_END_HIGH,
+    at_empty_path = const libc::AT_EMPTY_PATH,
+    at_harmless = const libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW,
+    f_dupfd = const libc::F_DUPFD,
+    f_dupfd_cloexec = const libc::F_DUPFD_CLOEXEC,
+    f_getfd = const libc::F_GETFD,
+    f_setfd = const libc::F_SETFD,
+    f_getfl = const libc::F_GETFL,
+    fd_cloexec = const libc::FD_CLOEXEC,
+    ebadf = const libc::EBADF,
     slots_descriptor = const SLOTS_DESCRIPTOR,
     orders_descriptor = const ORDERS_DESCRIPTOR,
     child_descriptor = const CHILD_DESCRIPTOR,
@@ -185,6 +234,28 @@ pub(crate) mod patched {
     }
 }
 
+/// Addresses in the code that serves calls about lent descriptors.
+pub(crate) mod lent {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_lent_begin;
+        /// `rdi`, `rsi`, `r8` and `r9` are in the entry area, too.
+        saved = usk_lent_saved;
+        /// They are not any more.
+        restored = usk_lent_restored;
+        /// A position has moved: the call is over.
+        moved = usk_lent_moved;
+        /// The end of this.
+        going = usk_lent_going;
+        /// The call is over.
+        done = usk_lent_done;
+        /// The code ends.
+        end = usk_lent_end;
+    }
+}
+
 /// Addresses after the code's system-call instructions: the instruction pointers that the filters see.
 pub(crate) mod site {
     use super::*;
@@ -281,9 +352,10 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
             Shortcut::HandsOver(Memory::Fourth) => HANDS_OVER_FOURTH,
             Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
             Shortcut::Stands(answer) => {
-                assert!(usize::from(answer) < MAX_STANDING, "there is no answer {answer}");
+                assert!(usize::from(answer) < LENT_ANSWER, "there is no answer {answer}");
                 STANDS + answer
             }
+            Shortcut::Lends(call) => LENDS + call as u8,
         };
         put(SHORTCUTS + number, &[kind]);
     }

@@ -22,7 +22,7 @@ usk_stub_start:
     .globl usk_stub_template
 usk_stub_template:
     xor edi, edi
-    movabs rsi, {guest_end}
+    movabs rsi, {windows_end}
     mov eax, {sys_munmap}
     syscall
     .globl usk_site_clear
@@ -273,6 +273,7 @@ usk_patched_flags_saved:
     jz ring_patched
     cmp ecx, {stands}
     jae standing
+hands_over:
     mov gs:[{entry_arguments}], rdi
     mov gs:[{entry_arguments} + 8], rsi
     .globl usk_patched_hands_over
@@ -308,6 +309,8 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:                           # tier 0: the sentry has left the answer in the orders; if it stands, that is all
+    cmp ecx, {lends}
+    jae usk_lent_begin
     rdgsbase rax
     movabs r11, {slots_base}
     sub rax, r11
@@ -617,7 +620,3 @@ compare_exchange_ended:
 spawner_fault:
     mov edx, 1
     jmp compare_exchange_ended
-
-    .globl usk_stub_end
-usk_stub_end:
-    .text

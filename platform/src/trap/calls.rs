@@ -98,7 +98,8 @@ pub(super) fn translate<'a>(
             call(CallKind::Advise, [address, length, u64::from(advice), 0, 0, 0])
         }
         MemoryOp::UnmapAll => {
-            call(CallKind::Unmap, [layout.guest_start, layout.guest_end - layout.guest_start, 0, 0, 0, 0])
+            // What was lent goes as well.
+            call(CallKind::Unmap, [layout.guest_start, WINDOWS_END - layout.guest_start, 0, 0, 0, 0])
         }
     }
 }

@@ -58,6 +58,15 @@ impl Thread {
         Ok(())
     }
 
+    /// Leaves one more call for the way back, one that cannot fail.
+    pub(super) fn defer_call(&mut self, call: Call) {
+        if self.deferred.calls.len() + 1 >= MAX_CALLS {
+            // If it has ended the next run says so.
+            let _: Result<(), ExitReason> = self.carry_out_deferred();
+        }
+        self.deferred.calls.push(call);
+    }
+
     /// Writes the list into the orders. Returns what to add to the answer.
     pub(super) fn write_deferred(&self) -> u32 {
         if self.deferred.calls.is_empty() {

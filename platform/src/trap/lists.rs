@@ -15,7 +15,7 @@ use super::thread::{Ring, Thread};
 const MAX_FILES: usize = 16;
 /// The number of a list's first file: the same as the answer that starts the list, so that the kernel installs the
 /// file and answers in one step.
-const FIRST_FILE: u32 = ANSWER_CALLS;
+pub(super) const FIRST_FILE: u32 = ANSWER_CALLS;
 /// As many operations as one list has room for.
 struct Batch<'a> {
     calls: Vec<Call>,
@@ -164,7 +164,7 @@ impl Thread {
     }
 
     /// Closes the files of a list that has stopped in the middle. Those that are closed already fail, and are no loss.
-    fn close_files(&mut self, count: usize) {
+    pub(super) fn close_files(&mut self, count: usize) {
         for index in 0..count {
             if self.carry_out(&[Call::close(FIRST_FILE + index as u32)], &[]).is_err() {
                 return;

@@ -37,6 +37,7 @@ mod frame;
 mod graveyard;
 mod handover;
 mod kick;
+mod lent;
 mod lists;
 mod parked;
 mod patch;

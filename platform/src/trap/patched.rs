@@ -14,6 +14,7 @@ use crate::stub::image::{entry, patched, site};
 
 use super::carried::{is_copying, is_handing_over};
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
+use super::lent::{has_saved, is_serving};
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
 use super::thread::{Ring, Thread};
 
@@ -57,9 +58,9 @@ pub(super) enum Place {
     Resumes(Registers),
 }
 
-/// In the entry from a patched site, before the doorbell.
+/// In the entry from a patched site, before the doorbell, or where calls are served without it.
 fn is_on_way_in(rip: u64) -> bool {
-    (entry::patched()..=site::patched() - 2).contains(&rip)
+    (entry::patched()..=site::patched() - 2).contains(&rip) || is_serving(rip)
 }
 
 /// In the platform's code, on the way back to the guest, which has not gone on yet.
@@ -213,12 +214,18 @@ impl Thread {
     pub(super) fn locate(&mut self, signal: u64, raw: Registers) -> Place {
         let is_kick = signal == KICK_SIGNAL as u64;
         let is_step = signal == libc::SIGTRAP as u64;
+        if let Some(registers) = self.after_serving(raw) {
+            return match is_kick {
+                true => Place::Settled(registers, Trap::Interrupted),
+                false => Place::Guest(registers),
+            };
+        }
         if is_on_way_in(raw.rip) {
             return match self.rewind(raw) {
                 Some(registers) if is_kick => Place::Settled(registers, Trap::Interrupted),
                 Some(registers) if is_step => step_over(registers),
                 // The memory is not there: the sentry finds out what that means.
-                Some(registers) if is_handing_over(raw.rip) => step_over(registers),
+                Some(registers) if is_handing_over(raw.rip) || is_serving(raw.rip) => step_over(registers),
                 _ => Place::Guest(raw),
             };
         }
@@ -270,6 +277,9 @@ impl Thread {
         if is_handing_over(raw.rip) {
             registers.rdi = self.slot().read_u64(ENTRY_ARGUMENTS);
             registers.rsi = self.slot().read_u64(ENTRY_ARGUMENTS + 8);
+        }
+        if has_saved(raw.rip) {
+            self.restore_saved(&mut registers);
         }
         Some(registers)
     }

@@ -108,6 +108,8 @@ impl TrapPlatform {
             return Err(SetupError::Unsupported(what));
         }
         let step = SetupError::at;
+        let is_lent = |number| matches!(shortcut(number), Shortcut::Lends(_));
+        let lends = offer.patching && (0..SHORTCUT_COUNT).any(is_lent);
         let mut steps = Steps::begin();
         let slots = create_memfd(c"usk-slots", Windows::SLOTS_FILE_SIZE)
             .map_err(step("making shared memory (is the limit on file sizes unlimited?)"))?;
@@ -142,6 +144,7 @@ impl TrapPlatform {
             has_synchronous_wake_up: offer.synchronous_wake_up,
             receive_sees_death: offer.receive_sees_death,
             patches: offer.patching,
+            lends,
         });
         let spawner = Spawner::new(window.spawner_slot(), None);
         let template = Space::new(Arc::clone(&sandbox), window, process, pid, spawner)

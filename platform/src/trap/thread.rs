@@ -1,7 +1,7 @@
 //! A guest thread: a host process of its own that shares its address space, with a listener of its own.
 
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::host::{Pid, current_cpu, pin};
 use crate::interface::{
     AddressSpace, ExitReason, GuestThread, Kick, MemoryOp, PatchRequest, ThreadState, Trap,
 };
+use crate::lent::{LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::*;
 use crate::stub::image::site;
 
@@ -23,6 +24,7 @@ use super::deferred::Deferred;
 use super::frame::{Frame, is_fault};
 use super::handover::Handover;
 use super::kick::Handle;
+use super::lent::Lent;
 use super::parked::Parked;
 use super::patch::CodeImage;
 use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
@@ -66,6 +68,8 @@ pub(super) struct Thread {
     pub(super) deferred: Deferred,
     /// What the stub copies to memory on its way back.
     pub(super) copies: Copies,
+    /// What of the descriptors is where the stub finds it.
+    pub(super) lent: Lent,
     /// The `syscall` instruction of the last trap, if it was a signal.
     trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -150,6 +154,7 @@ impl Thread {
             errand: Errand::default(),
             deferred: Deferred::default(),
             copies: Copies::default(),
+            lent: Lent::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -181,6 +186,7 @@ impl Thread {
             errand: Errand::default(),
             deferred: Deferred::default(),
             copies: Copies::default(),
+            lent: Lent::default(),
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -547,6 +553,38 @@ impl GuestThread for Thread {
             *place = ANSWER_STANDS | u64::from(*answer);
         }
         self.handle.orders.set_standing(standing);
+    }
+
+    fn can_lend(&self) -> bool {
+        self.space.sandbox().lends
+    }
+
+    fn lend_descriptors(&mut self, descriptors: &[LentDescriptor; LENT_DESCRIPTORS]) {
+        self.write_descriptors(descriptors);
+    }
+
+    fn lend_file(&mut self, number: usize, file: &LentFile) {
+        self.write_record(number, file);
+    }
+
+    fn lend_position(&mut self, number: usize, position: u64) {
+        self.write_position(number, position);
+    }
+
+    fn open_window(&mut self, number: usize, file: BorrowedFd<'_>, offset: u64, length: u64) -> Option<u64> {
+        self.map_window(number, file, offset, length)
+    }
+
+    fn close_window(&mut self, number: usize) {
+        self.unmap_window(number);
+    }
+
+    fn set_lending(&mut self, lends: bool) {
+        self.handle.orders.set_lending(lends);
+    }
+
+    fn take_back(&mut self) -> Option<TakenBack> {
+        self.read_lent()
     }
 
     fn copy_on_return(&mut self, address: u64, data: &[u8]) -> bool {

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -52,7 +52,8 @@ impl Windows {
         let index = self.free.lock().take().ok_or(Errno::EAGAIN)?;
         let identity = self.next_identity.fetch_add(1, Ordering::Relaxed);
         let slots = Mutex::new(FreeNumbers::new(1, SLOT_COUNT));
-        let window = Window { windows: Arc::clone(self), index, identity, slots };
+        let has_records = AtomicBool::new(false);
+        let window = Window { windows: Arc::clone(self), index, identity, slots, has_records };
         let place = window.orders_offset() as usize + SPACE_IDENTITY as usize;
         self.orders.write_u64(place, identity);
         Ok(Arc::new(window))
@@ -65,6 +66,8 @@ pub(super) struct Window {
     index: u64,
     identity: u64,
     slots: Mutex<FreeNumbers>,
+    /// A thread has had records of lent files: the second page of its orders has been written.
+    has_records: AtomicBool,
 }
 
 impl Window {
@@ -110,7 +113,11 @@ impl Window {
         if length > FEW {
             return orders.discard(offset, length);
         }
-        orders.write(offset, &[0; FEW][..length]);
+        let has_records = self.has_records.load(Ordering::Relaxed);
+        let written = if has_records { ORDER_SIZE } else { RECORDS } as usize;
+        for start in (0..length).step_by(ORDER_SIZE as usize) {
+            orders.write(offset + start, &[0; ORDER_SIZE as usize][..written]);
+        }
         Ok(())
     }
 }
@@ -152,6 +159,11 @@ impl Slot {
     /// Where the guest sees the slot.
     pub(super) fn address(&self) -> u64 {
         SLOTS_BASE + self.number * SLOT_SIZE
+    }
+
+    /// Its number in its address space.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Its orders.
@@ -205,11 +217,17 @@ impl Slot {
     /// Makes the slot and its orders zero.
     pub(super) fn scrub(&self) {
         self.write(0, &[0; SLOT_SIZE as usize]);
-        self.window.windows.orders.write(self.order(0), &[0; ORDER_SIZE as usize]);
+        let written = if self.window.has_records.load(Ordering::Relaxed) { ORDER_SIZE } else { RECORDS };
+        self.window.windows.orders.write(self.order(0), &[0; ORDER_SIZE as usize][..written as usize]);
     }
 
     pub(super) fn write_order(&self, offset: u64, value: u64) {
         self.window.windows.orders.write_u64(self.order(offset), value);
+    }
+
+    /// Records of lent files are about to be written.
+    pub(super) fn use_records(&self) {
+        self.window.has_records.store(true, Ordering::Relaxed);
     }
 
     /// Writes a word of the orders after everything that was written before.
@@ -236,6 +254,16 @@ impl Orders {
             let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * index;
             self.window.windows.orders.write_u64(place as usize, answer);
         }
+    }
+}
+
+impl Orders {
+    /// Writes whether descriptors are lent, which is an answer that stands as well.
+    pub(super) fn set_lending(&self, lends: bool) {
+        let place =
+            self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * LENT_ANSWER as u64;
+        let answer = if lends { ANSWER_STANDS } else { 0 };
+        self.window.windows.orders.write_u64(place as usize, answer);
     }
 }
 

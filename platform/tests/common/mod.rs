@@ -5,6 +5,7 @@ mod faults;
 pub(crate) mod guest;
 mod hostile;
 mod known;
+mod lent;
 pub(crate) mod memory;
 mod patching;
 mod shortcuts;
@@ -52,6 +53,10 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     shortcuts::what_travels_with_a_call_survives_kicks,
     shortcuts::an_answer_is_given_while_it_stands,
     shortcuts::kicks_do_not_tear_what_is_answered_without_the_sentry,
+    lent::what_is_lent_is_served_and_told,
+    lent::kicks_do_not_tear_calls_that_change_descriptors,
+    lent::kicks_do_not_tear_reads_that_move_the_position,
+    lent::forged_loans_are_told_as_something_that_could_be,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

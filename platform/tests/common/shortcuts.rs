@@ -18,7 +18,7 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         BUFFER => Shortcut::HandsOver(Memory::Buffer),
         FOURTH => Shortcut::HandsOver(Memory::Fourth),
         STANDING => Shortcut::Stands(3),
-        _ => Shortcut::None,
+        _ => super::lent::lends(number).unwrap_or_default(),
     }
 }
 

@@ -10,6 +10,7 @@ use usk_platform::{AddressSpace, GuestThread};
 use crate::file::async_io;
 use crate::meter;
 use crate::task::Task;
+use crate::task::lending::Lending;
 use crate::time::Deadline;
 use crate::wait::{Notify, WaitQueue, Wake};
 use crate::{IoVec, Restart, RestartBlock, SysError, SysResult, UserSink, UserSource};
@@ -53,6 +54,8 @@ pub struct Current {
     pub(crate) standing: Option<u32>,
     /// How long the call has slept up to now, in nanoseconds, if somebody counts.
     pub(crate) slept_ns: Option<u64>,
+    /// What of the task's descriptors the guest thread has.
+    pub(crate) lending: Lending,
 }
 
 impl Current {
@@ -67,6 +70,7 @@ impl Current {
             last_fault: LastFault::default(),
             standing: None,
             slept_ns: None,
+            lending: Lending::default(),
         }
     }
 

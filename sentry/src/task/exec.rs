@@ -14,6 +14,7 @@ use crate::loader::PreparedImage;
 use crate::mm::Mm;
 use crate::seccomp::Filters;
 use crate::signal::SignalActions;
+use crate::task::lending::Lending;
 use crate::task::table::{INIT_PID, Process};
 use crate::task::task::{NewTask, Runner, TaskSignals};
 use crate::task::{
@@ -59,6 +60,8 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     } else {
         old_mm
     };
+    // Windows on files go with the memory.
+    (current.standing, current.lending) = (None, Lending::default());
     mm.learn_slow_calls(&task.kernel);
     let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
     reset_attributes(current, &request);

@@ -67,8 +67,10 @@ fn run(current: &mut Current) {
             continue;
         }
         current.renew_answers();
+        current.lend_files();
         let left_ns = meter.map(|_| meter::now());
         let trap = current.thread.run();
+        current.take_back_files();
         leave_guest(&current.task);
         match trap {
             Trap::Syscall { instruction } => match meter.zip(left_ns) {

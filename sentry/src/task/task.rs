@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::seccomp::Seccomp;
 use crate::signal::PendingSignals;
+use crate::task::lending::Lent;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
 use crate::wait::{WaitQueue, Waiter};
@@ -120,6 +121,8 @@ pub struct Task {
     pub seccomp: Seccomp,
     /// Counts what has happened to the answers that stand.
     pub(crate) standing: AtomicU32,
+    /// Whether its descriptors are lent.
+    pub(crate) lent: Lent,
     /// `personality(2)`.
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
@@ -174,6 +177,7 @@ impl Task {
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
             standing: AtomicU32::new(0),
+            lent: Lent::default(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
             io_priority: AtomicU32::new(0),
@@ -224,7 +228,12 @@ impl Task {
         self.mm.store(mm);
     }
 
-    /// Its descriptor table. A task that is ending has an empty one.
+    /// Its descriptor table, for itself to look how many share it.
+    pub(super) fn lendable_files(&self) -> arc_swap::Guard<Option<Arc<FdTable>>> {
+        self.files.load()
+    }
+
+    /// Its descriptor table, for itself; others get it by [`Task::borrow_files`]. A task that is ending has an empty one.
     pub fn files(&self) -> Arc<FdTable> {
         self.files.load_full().unwrap_or_default()
     }

@@ -1,6 +1,6 @@
 //! What is known about a file besides its contents.
 
-use usk_abi::fs::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
+use usk_abi::fs::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Stat};
 use usk_platform::host;
 
 /// The kind of a file. It never changes while the inode lives.
@@ -179,4 +179,34 @@ impl SetAttributes {
         }
         attributes.changed = now;
     }
+}
+
+impl Attributes {
+    /// As `struct stat`.
+    pub fn to_stat(&self) -> Stat {
+        Stat {
+            st_dev: self.device,
+            st_ino: self.inode,
+            st_nlink: self.links.into(),
+            st_mode: self.mode,
+            st_uid: self.uid,
+            st_gid: self.gid,
+            st_rdev: self.special_device,
+            st_size: signed(self.size),
+            st_blksize: self.block_size.into(),
+            st_blocks: signed(self.blocks),
+            st_atime: self.accessed.seconds.cast_unsigned(),
+            st_atime_nsec: self.accessed.nanoseconds.into(),
+            st_mtime: self.modified.seconds.cast_unsigned(),
+            st_mtime_nsec: self.modified.nanoseconds.into(),
+            st_ctime: self.changed.seconds.cast_unsigned(),
+            st_ctime_nsec: self.changed.nanoseconds.into(),
+            ..Stat::default()
+        }
+    }
+}
+
+/// A length or count as the guest's signed type; what does not fit is the largest.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

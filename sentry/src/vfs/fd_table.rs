@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use usk_abi::Errno;
+use usk_platform::{LentDescriptor, TakenBack};
 
 use crate::vfs::OpenFile;
 use crate::vfs::locks::LockOwner;
@@ -24,6 +25,8 @@ struct Slots {
     slots: Vec<Option<Slot>>,
     /// No number below this is free.
     lowest_free: usize,
+    /// Counts the changes.
+    version: u64,
 }
 
 /// The table from descriptor numbers to open files (`files_struct`).
@@ -60,6 +63,7 @@ impl Slots {
     }
 
     fn put(&mut self, number: usize, slot: Slot) -> Option<Slot> {
+        self.version += 1;
         if number >= self.slots.len() {
             self.slots.resize_with(number + 1, || None);
         }
@@ -73,6 +77,7 @@ impl Slots {
     fn take(&mut self, fd: i32) -> Option<Slot> {
         let number = usize::try_from(fd).ok()?;
         let slot = self.slots.get_mut(number)?.take()?;
+        self.version += 1;
         self.lowest_free = self.lowest_free.min(number);
         Some(slot)
     }
@@ -167,6 +172,7 @@ impl FdTable {
     /// Marks every descriptor from `first` to `last` to be closed on exec.
     pub fn set_close_on_exec_range(&self, first: u32, last: u32) {
         let mut slots = self.slots.write();
+        slots.version += 1;
         let first = first as usize;
         let count = (last as usize).saturating_sub(first).saturating_add(1);
         for slot in slots.slots.iter_mut().skip(first).take(count).flatten() {
@@ -182,6 +188,7 @@ impl FdTable {
     fn close_if(&self, condition: impl Fn(u32, &Slot) -> bool) {
         let mut closed = Vec::new();
         let mut slots = self.slots.write();
+        slots.version += 1;
         for (number, slot) in (0u32..).zip(slots.slots.iter_mut()) {
             if slot.as_ref().is_some_and(|slot| condition(number, slot)) {
                 closed.extend(slot.take());
@@ -202,6 +209,7 @@ impl FdTable {
     /// Sets that.
     pub fn set_close_on_exec(&self, fd: i32, close_on_exec: bool) -> Result<(), Errno> {
         let mut slots = self.slots.write();
+        slots.version += 1;
         let slot = usize::try_from(fd).ok().and_then(|number| slots.slots.get_mut(number)?.as_mut());
         slot.ok_or(Errno::EBADF)?.close_on_exec = close_on_exec;
         Ok(())
@@ -221,6 +229,62 @@ impl FdTable {
     /// One more than the highest number ever used, rounded up as Linux does (`FDSize` in `/proc/PID/status`).
     pub fn size(&self) -> usize {
         self.slots.read().slots.len().next_power_of_two().max(64)
+    }
+
+    /// A number that changes with the table.
+    pub(crate) fn version(&self) -> u64 {
+        self.slots.read().version
+    }
+
+    /// Something has changed that decides what can be lent of the table.
+    pub fn touch(&self) {
+        self.slots.write().version += 1;
+    }
+
+    /// Calls `look` with the files of the first `N` descriptors, and whether they are closed on exec. Returns the version.
+    pub(crate) fn look_at_first<const N: usize>(
+        &self,
+        look: impl FnOnce([Option<(&Arc<OpenFile>, bool)>; N]),
+    ) -> u64 {
+        let slots = self.slots.read();
+        let slot = |number: usize| slots.slots.get(number)?.as_ref();
+        look(std::array::from_fn(|number| slot(number).map(|slot| (&slot.file, slot.close_on_exec))));
+        slots.version
+    }
+
+    /// Changes the table to what a guest has made of the descriptors that it was lent. A file is named by a descriptor that it
+    /// had before; new descriptors are below `limit` (`RLIMIT_NOFILE`). Returns what has been closed, which
+    /// [`FdTable::settle`] settles.
+    pub(crate) fn take_back(&self, taken: &TakenBack, limit: u64) -> Vec<Arc<OpenFile>> {
+        let mut slots = self.slots.write();
+        let file_of = |descriptor: &LentDescriptor| match *descriptor {
+            LentDescriptor::Open { file, .. } => slots.get(file.into()).map(|slot| slot.file.clone()),
+            _ => None,
+        };
+        let files: Vec<_> = taken.descriptors.iter().map(file_of).collect();
+        let mut closed = Vec::new();
+        let changed = |number: i32| taken.changed >> number & 1 == 1;
+        for (number, (descriptor, file)) in (0i32..).zip(taken.descriptors.iter().zip(files)) {
+            match *descriptor {
+                LentDescriptor::Free if changed(number) => closed.extend(slots.take(number)),
+                LentDescriptor::Open { close_on_exec, .. } if changed(number) => {
+                    let Some(file) = file else { continue };
+                    if slots.get(number).is_none() && u64::from(number.unsigned_abs()) >= limit {
+                        continue;
+                    }
+                    closed.extend(slots.put(number as usize, Slot { file, close_on_exec }));
+                }
+                _ => {}
+            }
+        }
+        closed.into_iter().map(|slot| slot.file).collect()
+    }
+
+    /// Does what closing does for files whose descriptors have been taken out.
+    pub(crate) fn settle(&self, closed: Vec<Arc<OpenFile>>) {
+        for file in closed {
+            let _ = self.closed(&file);
+        }
     }
 
     /// A descriptor of `file` has been closed: the process's record locks on it end, whatever other descriptors it has.

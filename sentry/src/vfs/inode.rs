@@ -10,7 +10,9 @@ use usk_abi::fs::{OpenFlags, RenameFlags, Statfs};
 
 use crate::task::{Credentials, Task};
 use crate::vfs::notify::Watches;
-use crate::vfs::{Attributes, Exclusion, FileLocks, FileOps, FileType, Listing, Path, SetAttributes};
+use crate::vfs::{
+    Attributes, Borrowers, Exclusion, FileLocks, FileOps, FileType, Listing, Path, SetAttributes,
+};
 
 /// A file, shared by all its names.
 pub type InodeRef = Arc<dyn Inode>;
@@ -104,6 +106,7 @@ pub struct InodeCommon {
     /// It is known to have neither set-user-ID nor set-group-ID, so that a write need not look (`S_NOSEC`).
     is_plain: AtomicBool,
     watches: OnceLock<Box<Watches>>,
+    borrowers: OnceLock<Box<Borrowers>>,
     /// Open files that name it.
     pub(super) opens: AtomicU32,
     /// It has lost its last name while it was watched.
@@ -114,6 +117,11 @@ impl InodeCommon {
     /// Its advisory locks.
     pub fn locks(&self) -> &FileLocks {
         self.locks.get_or_init(Box::default)
+    }
+
+    /// Those to whom its attributes are lent.
+    pub fn borrowers(&self) -> &Borrowers {
+        self.borrowers.get_or_init(Box::default)
     }
 
     /// Those who watch it.
@@ -155,6 +163,12 @@ pub trait Inode: Send + Sync + Any {
 
     /// What `stat(2)` shows.
     fn attributes(&self) -> Result<Attributes, Errno>;
+
+    /// What `stat(2)` shows, if neither that nor the contents change before [`Borrowers::recall`] has withdrawn it from `task`.
+    fn lend_attributes(&self, task: &Arc<Task>) -> Option<Attributes> {
+        let _ = task;
+        None
+    }
 
     /// Changes attributes. `EROFS` on a file system that cannot be written.
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno>;

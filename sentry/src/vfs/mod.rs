@@ -14,6 +14,7 @@
 mod anonymous;
 mod attributes;
 mod boot;
+mod borrowers;
 mod change;
 mod claims;
 mod create;
@@ -44,6 +45,7 @@ mod xattr;
 pub use anonymous::AnonymousInode;
 pub use attributes::{Attributes, FileType, SetAttributes, Timestamp};
 pub use boot::SpecialFile;
+pub use borrowers::{Borrowers, Recall};
 pub use change::{TimeChange, drop_privileges, real_credentials};
 pub use claims::{Exclusion, FileClaim};
 pub use dentry::{Dentry, SuperBlock};

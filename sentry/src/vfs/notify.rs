@@ -22,6 +22,20 @@ pub fn is_active() -> bool {
     COUNT.load(Ordering::Relaxed) > 0
 }
 
+/// A watch that is about to be added: [`is_active`] is true from now on, and stays so until this is dropped.
+pub(crate) struct Announced(());
+
+/// Announces a watch. False if there are some already.
+pub(crate) fn announce() -> (Announced, bool) {
+    (Announced(()), COUNT.fetch_add(1, Ordering::SeqCst) == 0)
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// The watches of one file.
 #[derive(Default)]
 pub struct Watches {

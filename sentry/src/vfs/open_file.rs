@@ -332,7 +332,8 @@ impl OpenFile {
         }
     }
 
-    fn inode_if_known(&self) -> Option<&InodeRef> {
+    /// The file, if somebody has asked for it before or a directory names it.
+    pub(crate) fn inode_if_known(&self) -> Option<&InodeRef> {
         match &self.place {
             Place::Named(path) => path.dentry.inode(),
             Place::Anonymous { path, .. } => path.get().and_then(|path| path.dentry.inode()),

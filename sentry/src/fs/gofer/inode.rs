@@ -14,6 +14,7 @@ use super::file::GoferFile;
 use super::listed::{Listed, listing};
 use super::{Tree, attributes};
 use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkStep, XattrMode, XattrName};
+use crate::task::Task;
 use crate::time::monotonic_now;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Rename,
@@ -303,6 +304,10 @@ impl Inode for GoferInode {
             }
         }
         Ok(known.attributes)
+    }
+
+    fn lend_attributes(&self, _: &Arc<Task>) -> Option<Attributes> {
+        self.tree.is_fixed().then(|| self.attributes().ok())?
     }
 
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {

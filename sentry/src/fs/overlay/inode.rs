@@ -12,6 +12,7 @@ use super::Layers;
 use super::copy_up::CopyUp;
 use super::directory::{Entries, Entry};
 use super::file::OverlayFile;
+use crate::task::Task;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode,
     Rename, SetAttributes,
@@ -128,6 +129,7 @@ impl OverlayInode {
     }
 
     pub(super) fn set_upper(&self, upper: Upper) -> Upper {
+        let _nobody = self.common.borrowers().recall();
         *self.upper.write() = Some(upper.clone());
         upper
     }
@@ -198,7 +200,9 @@ impl OverlayInode {
     fn lost_name(&self) {
         let left = self.links.load(Ordering::Relaxed).saturating_sub(1);
         let left = if self.file_type == FileType::Directory { 0 } else { left };
+        let nobody = self.common.borrowers().recall();
         self.links.store(left, Ordering::Relaxed);
+        drop(nobody);
         if left == 0 {
             *self.place.lock() = None;
             self.layers.kept.lock().remove(&self.number);
@@ -254,6 +258,15 @@ impl Inode for OverlayInode {
             }
         }
         Ok(attributes)
+    }
+
+    fn lend_attributes(&self, task: &Arc<Task>) -> Option<Attributes> {
+        let lower = self.lower.as_ref()?;
+        // Whatever changes is copied up first, but for the count of names.
+        self.common.borrowers().lend(task, || {
+            let is_unchanged = self.upper().is_none() && lower.lend_attributes(task).is_some();
+            if is_unchanged { self.attributes().ok() } else { None }
+        })
     }
 
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {

@@ -23,14 +23,14 @@ fn number(subject: &Subject, fd: i32, information: bool) -> u64 {
 fn open_file(subject: &Subject, name: &[u8]) -> Result<(i32, Arc<OpenFile>), Errno> {
     let fd = if name == b"0" { 0 } else { parse_id(name)? };
     let task = subject.task.as_ref().ok_or(Errno::ENOENT)?;
-    let file = task.files().get(fd).map_err(|_| Errno::ENOENT)?;
+    let file = task.borrow_files().get(fd).map_err(|_| Errno::ENOENT)?;
     Ok((fd, file))
 }
 
 fn entries(subject: &Subject, file_type: FileType) -> Result<Vec<Entry>, Errno> {
     let task = subject.task.as_ref().ok_or(Errno::ENOENT)?;
     let is_information = file_type == FileType::Regular;
-    let descriptors = task.files().descriptors();
+    let descriptors = task.borrow_files().descriptors();
     Ok(descriptors
         .iter()
         .map(|(fd, _, _)| Entry {
@@ -77,14 +77,14 @@ impl LinkSource for DescriptorLink {
     fn target(&self, caller: Caller<'_>) -> Result<Link, Errno> {
         self.subject.check_access(caller)?;
         let task = self.subject.task.as_ref().ok_or(Errno::ENOENT)?;
-        let file = task.files().get(self.fd).map_err(|_| Errno::ENOENT)?;
+        let file = task.borrow_files().get(self.fd).map_err(|_| Errno::ENOENT)?;
         Ok(Link::Magic(file.path().clone()))
     }
 
     /// Readable and writable as the descriptor is (`tid_fd_mode`).
     fn appearance(&self) -> Option<(u32, u64)> {
         let task = self.subject.task.as_ref()?;
-        let file = task.files().get(self.fd).ok()?;
+        let file = task.borrow_files().get(self.fd).ok()?;
         let readable = if file.check_readable().is_ok() { 0o500 } else { 0 };
         let writable = if file.check_writable().is_ok() { 0o300 } else { 0 };
         Some((readable | writable, LINK_SIZE))
@@ -103,7 +103,7 @@ impl Directory for DescriptorInformation {
         let subject = self.subject.clone();
         let make = move || {
             let task = subject.task.as_ref().ok_or(Errno::ENOENT)?;
-            let files = task.files();
+            let files = task.borrow_files();
             let file = files.get(fd).map_err(|_| Errno::ENOENT)?;
             let close_on_exec = if files.is_close_on_exec(fd)? { 0o2_000_000 } else { 0 };
             let path = file.path();

@@ -159,7 +159,7 @@ pub(super) fn status(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let mut text = b"Name:\t".to_vec();
     text.extend(escape_name(&command_name(subject)));
     let mut rest = String::new();
-    let files = subject.task.as_ref().map_or(0, |task| task.files().size());
+    let files = subject.task.as_ref().map_or(0, |task| task.borrow_files().size());
     let umask = subject.task.as_ref().map_or(0, |task| task.fs().umask());
     let Credentials { uid, euid, suid, fsuid, gid, egid, sgid, fsgid, .. } = *credentials;
     let _ = write!(

@@ -1,0 +1,95 @@
+//! Descriptors that the sentry lends to a guest thread's platform, which serves calls about them by itself: what the two say to
+//! each other of them. The sentry's table stays what counts; see [`GuestThread::lend_descriptors`](crate::GuestThread).
+
+/// A call about a descriptor that the platform may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LentCall {
+    /// `close(2)`
+    Close = 0,
+    /// `dup(2)`
+    Dup = 1,
+    /// `fcntl(2)`: duplicates, and both kinds of flags.
+    Fcntl = 2,
+    /// `fstat(2)`
+    Fstat = 3,
+    /// `newfstatat(2)` without a name. Other calls hand over their name, [`Memory::Second`].
+    Fstatat = 4,
+    /// `lseek(2)`
+    Lseek = 5,
+    /// `read(2)`
+    Read = 6,
+    /// `pread64(2)`
+    Pread = 7,
+}
+
+/// Descriptors that can be lent: those below this number.
+pub const LENT_DESCRIPTORS: usize = 64;
+/// Files of which more can be lent than their descriptors.
+pub const LENT_RECORDS: usize = 16;
+/// Windows that a thread may have.
+pub const LENT_WINDOWS: usize = 8;
+/// Most bytes of a file that a window shows.
+pub const WINDOW_SIZE: u64 = 16 << 20;
+/// Size of `struct stat`.
+pub const STAT_SIZE: usize = 144;
+
+/// What the platform may know of a descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LentDescriptor {
+    /// Nothing: it has to ask.
+    #[default]
+    Withheld,
+    /// It is free: calls about it fail, and it may be given out.
+    Free,
+    /// It is open.
+    Open {
+        /// Which file it is: the lowest descriptor that the file has when it is lent.
+        file: u8,
+        /// The file's record.
+        record: Option<u8>,
+        /// It is closed on exec.
+        close_on_exec: bool,
+        /// The platform may close it, for nobody can tell.
+        closes_silently: bool,
+    },
+}
+
+/// What the platform may do with a lent file by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LentFile {
+    /// `F_GETFL`: the flags.
+    pub flags: Option<u32>,
+    /// `fstat(2)`: `struct stat`.
+    pub attributes: Option<[u8; STAT_SIZE]>,
+    /// `pread64(2)`, as far as there is nothing, or the window has it: the length.
+    pub length: Option<u64>,
+    /// `lseek(2)`: its position may be moved. Only with a length.
+    pub seeks: bool,
+    /// `read(2)`, which moves the position. Only with a length.
+    pub reads_on: bool,
+    /// Where part of its contents is mapped.
+    pub window: Option<LentWindow>,
+}
+
+/// A part of a file that is mapped where the guest can read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentWindow {
+    /// From which byte of the file on.
+    pub start: u64,
+    /// Bytes of the file that are there.
+    pub length: u64,
+    /// Guest address.
+    pub address: u64,
+}
+
+/// What a guest has done with what it was lent.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenBack {
+    /// The descriptors: those that have been changed, which a bit each says, as they are now.
+    pub changed: u64,
+    /// See [`TakenBack::changed`]. What cannot be is [`LentDescriptor::Withheld`].
+    pub descriptors: [LentDescriptor; LENT_DESCRIPTORS],
+    /// The new positions of records that have moved.
+    pub positions: [Option<u64>; LENT_RECORDS],
+}

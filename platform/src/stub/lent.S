@@ -1,0 +1,265 @@
+# Calls about descriptors that are lent to the thread (`trap/lent.rs`), as far as the stub can serve them. Entered from a patched
+# site, with all registers but rax, rcx and r11 the guest's, and those in the entry area.
+#
+# Up to the one store that does what was asked (`usk_lent_changed`, `usk_lent_moved`) nothing has happened, and a signal makes the
+# call start again; memory that is not there makes it an ordinary call. From there on the call is over, with its result in rax.
+# What stands is looked at twice where more than one word of it is used: before, and when all of them have been.
+
+    .balign 64, 0xcc
+    .globl usk_lent_begin
+usk_lent_begin:                     # ecx = which call
+    cmp ecx, {lends} + {lent_fstatat}
+    jne 1f
+    # Only fstat by another name: an empty one. Other names are handed over, as ever.
+    mov ecx, {hands_over_second}
+    test r10d, {at_empty_path}
+    jz hands_over
+    test r10d, ~({at_empty_path} | {at_harmless})
+    jnz hands_over
+    cmp byte ptr [rsi], 0
+    jne hands_over
+    mov ecx, {lends} + {lent_fstatat}
+1:  mov r11d, ecx
+    rdgsbase rax
+    movabs rcx, {slots_base}
+    sub rax, rcx
+    shr rax, {slot_shift} - {order_shift}
+    movabs rcx, {orders_base}
+    add rax, rcx                    # its orders
+    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
+    jnc ring_patched
+    cmp edi, {lent_descriptors}
+    jae ring_patched
+    mov ecx, edi
+    mov ecx, gs:[rcx * 4 + {lent_words}]
+    bt ecx, {lent_open_bit}
+    jnc lent_not_open
+    cmp r11d, {lends} + {lent_fcntl}
+    je lent_fcntl
+    cmp r11d, {lends} + {lent_close}
+    je lent_close
+    cmp r11d, {lends} + {lent_dup}
+    je lent_dup
+    # The others look at the file's record: rcx; its number, from one, goes to r11, and which call to ch and back.
+    movzx ecx, ch
+    and ecx, {lent_record} >> 8
+    jz ring_patched
+    cmp r11d, {lends} + {lent_lseek}
+    je lent_lseek
+    mov gs:[{entry_arguments}], rdi
+    mov gs:[{entry_arguments} + 8], rsi
+    mov gs:[{entry_arguments} + 32], r8
+    mov gs:[{entry_arguments} + 40], r9
+    .globl usk_lent_saved
+usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
+    mov r9d, ecx
+    shl ecx, {record_shift}
+    lea rcx, [rax + rcx + {records} - {record_size}]
+    mov r8d, [rcx + {record_mode}]
+    cmp r11d, {lends} + {lent_read}
+    je lent_read
+    cmp r11d, {lends} + {lent_pread}
+    je lent_pread
+
+    # fstat: the buffer is the second argument, or the third.
+    test r8d, {record_has_stat}
+    jz lent_rings
+    cmp r11d, {lends} + {lent_fstatat}
+    mov rdi, rsi
+    cmove rdi, rdx
+    mov r8, rdi
+    shr r8, 32
+    cmp r8d, {guest_end_high}
+    ja lent_rings
+    lea rsi, [rcx + {record_stat}]
+    mov ecx, {stat_size} / 8
+    cld
+    rep movsq
+    xor ecx, ecx
+    jmp lent_answers
+
+lent_pread:
+    test r8d, {record_reads}
+    jz lent_rings
+    xor r9d, r9d                    # no position to move
+    mov rdi, r10
+    test rdi, rdi
+    js lent_rings
+    jmp 1f
+lent_read:
+    test r8d, {record_reads_on}
+    jz lent_rings
+    mov rdi, gs:[r9 * 8 + {lent_positions} - 8]
+1:  # rdi = where; no more than is there, and all of that in the window; the buffer as a whole below the region.
+    mov r8, rsi
+    add r8, rdx
+    jc lent_rings
+    shr r8, 32
+    cmp r8d, {guest_end_high}
+    ja lent_rings
+    mov r8, [rcx + {record_length}]
+    sub r8, rdi
+    ja 2f
+    xor ecx, ecx                    # at the end, or beyond it
+    jmp lent_answers
+2:  cmp r8, rdx
+    cmova r8, rdx                   # how many
+    mov r11, rdi
+    sub r11, [rcx + {record_window_start}]
+    jb lent_rings
+    lea rsi, [r11 + r8]
+    cmp rsi, [rcx + {record_window_length}]
+    ja lent_rings
+    add r11, [rcx + {record_window}]
+    mov rsi, r11
+    lea r11, [rdi + r8]             # the position after it
+    mov rdi, gs:[{entry_arguments} + 8]
+    mov rcx, r8
+    cld
+    rep movsb
+    mov rcx, r8
+    test r9d, r9d
+    jnz lent_moves
+lent_answers:                       # rcx = the result, if all of it still stands
+    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
+    jnc lent_rings
+    mov rax, rcx
+    mov rdi, gs:[{entry_arguments}]
+    mov rsi, gs:[{entry_arguments} + 8]
+    mov r8, gs:[{entry_arguments} + 32]
+    mov r9, gs:[{entry_arguments} + 40]
+    jmp usk_lent_done
+lent_moves:                         # rcx = the result, r11 = the position of record r9
+    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
+    jnc lent_rings
+    mov rax, rcx
+    mov ecx, r9d
+    mov rdi, gs:[{entry_arguments}]
+    mov rsi, gs:[{entry_arguments} + 8]
+    mov r8, gs:[{entry_arguments} + 32]
+    mov r9, gs:[{entry_arguments} + 40]
+    jmp lent_move
+lent_rings:
+    mov rdi, gs:[{entry_arguments}]
+    mov rsi, gs:[{entry_arguments} + 8]
+    mov r8, gs:[{entry_arguments} + 32]
+    mov r9, gs:[{entry_arguments} + 40]
+    jmp ring_patched
+    .globl usk_lent_restored
+usk_lent_restored:
+
+lent_lseek:                         # rcx = the record's number, from one
+    mov r11d, ecx
+    shl ecx, {record_shift}
+    lea rcx, [rax + rcx + {records} - {record_size}]
+    test byte ptr [rcx + {record_mode}], {record_seeks}
+    jz ring_patched
+    test edx, edx                   # SEEK_SET
+    jz 1f
+    cmp edx, 2                      # SEEK_END
+    ja ring_patched
+    mov rcx, [rcx + {record_length}]
+    je 2f
+    mov rcx, gs:[r11 * 8 + {lent_positions} - 8]
+    jmp 2f
+1:  xor ecx, ecx
+2:  bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
+    jnc ring_patched
+    mov rax, rcx
+    add rax, rsi
+    jo ring_patched
+    js ring_patched
+    mov ecx, r11d
+    mov r11, rax
+lent_move:                          # rax = the result, r11 = the position of record ecx
+    dec ecx
+    bts qword ptr gs:[{lent_moved}], rcx
+    mov gs:[rcx * 8 + {lent_positions}], r11
+    .globl usk_lent_moved
+usk_lent_moved:
+    jmp usk_lent_done
+    .globl usk_lent_going
+usk_lent_going:
+
+lent_fcntl:                         # ecx = the descriptor's word
+    cmp esi, {f_getfd}
+    je lent_get_flag
+    cmp esi, {f_setfd}
+    je lent_set_flag
+    cmp esi, {f_getfl}
+    je lent_get_flags
+    mov r11d, edx
+    cmp edx, {lent_descriptors}
+    jae ring_patched
+    btr ecx, {lent_cloexec_bit}
+    cmp esi, {f_dupfd}
+    je lent_find
+    bts ecx, {lent_cloexec_bit}
+    cmp esi, {f_dupfd_cloexec}
+    je lent_find
+    jmp ring_patched
+lent_dup:
+    btr ecx, {lent_cloexec_bit}
+    xor r11d, r11d
+lent_find:                          # a number for the file of word ecx, from r11d on
+    cmp r11d, {lent_descriptors}
+    jae ring_patched
+    mov eax, gs:[r11 * 4 + {lent_words}]
+    bt eax, {lent_open_bit}
+    jnc 1f
+    inc r11d
+    jmp lent_find
+1:  bt eax, {lent_free_bit}
+    jnc ring_patched
+    mov eax, r11d
+    xchg ecx, r11d
+    jmp lent_change
+lent_get_flag:
+    xor eax, eax
+    bt ecx, {lent_cloexec_bit}
+    adc eax, eax
+    jmp usk_lent_done
+lent_get_flags:
+    movzx ecx, ch
+    and ecx, {lent_record} >> 8
+    jz ring_patched
+    shl ecx, {record_shift}
+    add rcx, rax
+    test byte ptr [rcx + {records} - {record_size} + {record_mode}], {record_has_flags}
+    jz ring_patched
+    mov eax, [rcx + {records} - {record_size} + {record_flags}]
+    jmp usk_lent_done
+lent_not_open:
+    bt ecx, {lent_free_bit}
+    jnc ring_patched
+    cmp r11d, {lends} + {lent_pread} # its position is looked at first
+    je ring_patched
+    mov rax, -{ebadf}
+    jmp usk_lent_done
+lent_set_flag:
+    mov r11d, ecx
+    btr r11d, {lent_cloexec_bit}
+    xor eax, eax
+    mov ecx, edi
+    test edx, {fd_cloexec}
+    jz lent_change
+    bts r11d, {lent_cloexec_bit}
+    jmp lent_change
+lent_close:
+    bt ecx, {lent_silent_bit}
+    jnc ring_patched
+    mov ecx, edi
+    mov r11d, 1 << {lent_free_bit}
+    xor eax, eax
+lent_change:                        # rax = the result, r11d = the word of descriptor ecx
+    bts qword ptr gs:[{lent_changed}], rcx
+    mov gs:[rcx * 4 + {lent_words}], r11d
+    .globl usk_lent_done
+usk_lent_done:
+    popfq
+    mov rcx, gs:[{entry_rip}]
+    mov r11, gs:[{entry_flags}]
+    mov rsp, gs:[{entry_rsp}]
+    jmp gs:[{entry_return}]
+    .globl usk_lent_end
+usk_lent_end:

@@ -1,0 +1,464 @@
+//! Descriptors that are lent to a task's guest thread, whose platform then serves calls about them by itself (tier 0).
+//!
+//! The task's table stays what counts. While the guest runs, the platform may change what it was lent: it closes and
+//! duplicates descriptors, sets their flags, and moves positions. The first thing after each trap is to take that back: each
+//! change is checked and made as the calls would have made it, and whatever the guest forges could have come about by calls.
+//! So nobody but the guest itself knows of a change before its next trap, and only such things are lent as nobody else can
+//! see, or can see late:
+//!
+//! - a table that no other task shares;
+//! - of a file that is reached by this table alone, its flags and its position;
+//! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
+//!   contents; and if it was opened for reading and has no locks, its end.
+//!
+//! Who wants to look into the table of another task has it taken back first ([`Task::borrow_files`]). Who changes a file whose
+//! attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
+
+use std::ops::Deref;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use usk_abi::fs::OpenFlags;
+use usk_platform::{
+    GuestThread, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile, LentWindow,
+    STAT_SIZE, TakenBack, WINDOW_SIZE,
+};
+use zerocopy::IntoBytes;
+
+use super::{Current, Resource, Task};
+use crate::kernel::Kernel;
+use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
+
+/// The calls that are served: a filter that looks at one of them wants to see them all.
+const CALLS: [u32; 8] = [0, 3, 5, 8, 17, 32, 72, 262];
+
+/// Reads that come here after which a window follows no jumps any more.
+const MOST_JUMPS: u32 = 8;
+const PAGE: u64 = 4096;
+
+/// How often to repeat a kick.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Whether a task's descriptors are lent at the moment, and who does not want that.
+#[derive(Default)]
+pub(crate) struct Lent {
+    is_lent: AtomicBool,
+    /// Others that look into the table.
+    borrowers: AtomicU32,
+    lock: Mutex<()>,
+    has_ended: Condvar,
+}
+
+impl Lent {
+    /// The guest is about to run with what it is lent. False if it must not.
+    fn begin(&self) -> bool {
+        self.is_lent.store(true, Ordering::SeqCst);
+        // After it: a borrower sees the one or is seen here.
+        let may = self.borrowers.load(Ordering::SeqCst) == 0;
+        if !may {
+            self.end();
+        }
+        may
+    }
+
+    /// All is taken back.
+    fn end(&self) {
+        self.is_lent.store(false, Ordering::SeqCst);
+        if self.borrowers.load(Ordering::SeqCst) > 0 {
+            let _guard = self.lock.lock();
+            self.has_ended.notify_all();
+        }
+    }
+}
+
+/// The descriptor table of a task in another's hands. Nothing of it is lent meanwhile.
+pub struct BorrowedFiles<'a> {
+    task: &'a Task,
+    files: Arc<FdTable>,
+}
+
+impl Deref for BorrowedFiles<'_> {
+    type Target = Arc<FdTable>;
+
+    fn deref(&self) -> &Arc<FdTable> {
+        &self.files
+    }
+}
+
+impl Drop for BorrowedFiles<'_> {
+    fn drop(&mut self) {
+        self.task.lent.borrowers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Task {
+    /// The descriptor table, for whoever may be another task. No lock may be held that this task needs in guest code, or on its way
+    /// out of it.
+    pub fn borrow_files(&self) -> BorrowedFiles<'_> {
+        self.lent.borrowers.fetch_add(1, Ordering::SeqCst);
+        let mut guard = self.lent.lock.lock();
+        while self.lent.is_lent.load(Ordering::SeqCst) {
+            self.kick();
+            self.lent.has_ended.wait_for(&mut guard, PATIENCE);
+        }
+        drop(guard);
+        BorrowedFiles { task: self, files: self.files() }
+    }
+}
+
+/// A watch for files is about to be added, which is told when files are read and closed: from now until this is dropped, and
+/// as long as there are watches, nobody does that silently.
+pub struct WatchAnnounced {
+    _announced: notify::Announced,
+}
+
+impl WatchAnnounced {
+    /// Announces it.
+    pub fn new(kernel: &Kernel) -> Self {
+        let (announced, is_first) = notify::announce();
+        if is_first {
+            let tasks: Vec<Arc<Task>> = kernel.tasks.lock().threads().cloned().collect();
+            tasks.iter().for_each(|task| drop(task.borrow_files()));
+        }
+        WatchAnnounced { _announced: announced }
+    }
+}
+
+/// What is lent of one file.
+struct Record {
+    id: u64,
+    file: Weak<OpenFile>,
+    /// How many descriptors it has in this table.
+    count: usize,
+    position: u64,
+    /// The length, if it is a regular file that does not change.
+    fixed_length: Option<u64>,
+    lent: LentFile,
+    closes_silently: bool,
+    /// Its window's number.
+    window: Option<usize>,
+    /// Reads that have come here.
+    reads: u32,
+    /// A window should show what comes after this byte.
+    wanted: Option<u64>,
+}
+
+impl Record {
+    /// True if it is reached by this table alone.
+    fn is_sole(&self) -> bool {
+        self.file.strong_count() == self.count
+    }
+
+    /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
+    /// much as three reads.
+    fn note_read(&mut self, start: u64, end: u64) {
+        let Some(length) = self.lent.length else { return };
+        self.reads = self.reads.saturating_add(1);
+        let pays_soon = self.reads > 1 && length.saturating_sub(end) / 4 >= end - start;
+        let is_wanted = match self.lent.window {
+            None => pays_soon || self.reads > 3,
+            // Not one that could not be served for another reason; and not one of a reader that goes to and fro.
+            Some(window) => {
+                let window_end = window.start + window.length;
+                end > window_end && start <= window_end || self.reads <= MOST_JUMPS && start > window_end
+            }
+        };
+        self.wanted = is_wanted.then_some(if end < length { end } else { start });
+    }
+}
+
+/// What a task has lent to its guest thread.
+#[derive(Default)]
+pub(crate) struct Lending {
+    is_on: bool,
+    /// Which table, in which state.
+    table: Option<(u64, u64)>,
+    /// The count of withdrawals before it was looked at.
+    standing: Option<u32>,
+    is_allowed: bool,
+    /// Files are watched.
+    is_watched: bool,
+    records: [Option<Record>; LENT_RECORDS],
+}
+
+impl Current {
+    /// A read of these bytes of a file has come to the sentry.
+    pub fn note_read(&mut self, file: &OpenFile, start: u64, end: u64) {
+        let mut records = self.lending.records.iter_mut().flatten();
+        if let Some(record) = records.find(|record| record.id == file.id()) {
+            record.note_read(start, end);
+        }
+    }
+
+    /// The guest has stopped: takes back what it was lent.
+    pub(crate) fn take_back_files(&mut self) {
+        if !self.lending.is_on {
+            return;
+        }
+        let closed = self.thread.take_back().map(|taken| {
+            self.lending.take_positions(&taken);
+            let limit = self.task.group.limits.lock().soft(Resource::Files);
+            let files = self.task.files();
+            (files.take_back(&taken, limit), files)
+        });
+        self.task.lent.end();
+        if let Some((closed, files)) = closed {
+            files.settle(closed);
+        }
+    }
+
+    /// The guest is about to run: lends it what can be lent.
+    pub(crate) fn lend_files(&mut self) {
+        if !self.thread.can_lend() {
+            return;
+        }
+        let standing = self.task.standing.load(Ordering::SeqCst);
+        // What has changed since the answers were left is seen the next time.
+        let lends = self.standing == Some(standing)
+            && self.lending.prepare(&self.task, &mut *self.thread, standing)
+            && self.task.lent.begin();
+        if lends != self.lending.is_on || self.lending.standing != Some(standing) {
+            self.thread.set_lending(lends);
+            self.lending.is_on = lends;
+            self.lending.standing = Some(standing);
+            // Withdrawn meanwhile: before it was set, perhaps.
+            if lends && self.task.standing.load(Ordering::SeqCst) != standing {
+                self.thread.set_lending(false);
+            }
+        }
+    }
+}
+
+impl Lending {
+    fn take_positions(&mut self, taken: &TakenBack) {
+        for (record, position) in self.records.iter_mut().zip(taken.positions) {
+            if let (Some(record), Some(position)) = (record, position)
+                && record.lent.seeks
+                && i64::try_from(position).is_ok()
+                && let Some(file) = record.file.upgrade()
+            {
+                *file.position.lock() = position;
+                record.position = position;
+            }
+        }
+    }
+
+    /// Sees to it that what is lent is true. False if nothing may be lent.
+    fn prepare(&mut self, task: &Arc<Task>, thread: &mut dyn GuestThread, standing: u32) -> bool {
+        let files = task.lendable_files();
+        let Some(files) = &*files else { return false };
+        // One reference is the task's.
+        if Arc::strong_count(files) != 1 {
+            return false;
+        }
+        let is_outdated = self.standing != Some(standing);
+        if is_outdated {
+            self.is_allowed = task.seccomp.always_allows(&CALLS);
+        }
+        if !self.is_allowed {
+            return false;
+        }
+        let is_watched = notify::is_active();
+        let is_same = !is_outdated
+            && is_watched == self.is_watched
+            && self.table == Some((files.id(), files.version()));
+        self.is_watched = is_watched;
+        if !is_same || !self.renew_records(thread) {
+            if !self.is_on {
+                // What it says of the time before says nothing.
+                thread.take_back();
+            }
+            self.lend_table(task, files, thread, is_outdated);
+        }
+        self.open_windows(thread);
+        true
+    }
+
+    /// Gives files the windows that they should have.
+    fn open_windows(&mut self, thread: &mut dyn GuestThread) {
+        for place in 0..LENT_RECORDS {
+            let used =
+                |number: &usize| self.records.iter().flatten().any(|other| other.window == Some(*number));
+            let free = (0..LENT_WINDOWS).find(|number| !used(number));
+            let Some(record) = &mut self.records[place] else { continue };
+            let Some(wanted) = record.wanted.take() else { continue };
+            let (Some(length), Some(file)) = (record.lent.length, record.file.upgrade()) else { continue };
+            let Some(number) = record.window.or(free) else { continue };
+            let Ok(Mapping::Host(host)) = file.ops.mapping(&file, false) else { continue };
+            let start = if length <= WINDOW_SIZE { 0 } else { wanted & !(PAGE - 1) };
+            let size = length.saturating_sub(start).min(WINDOW_SIZE);
+            let address = thread.open_window(number, host.as_fd(), start, size);
+            record.lent.window = address.map(|address| LentWindow { start, length: size, address });
+            record.window = address.map(|_| number);
+            thread.lend_file(place, &record.lent);
+        }
+    }
+
+    /// Looks whether files are still reached by this table alone, and brings their positions up to date. False if something has
+    /// changed that the descriptors' words depend on.
+    fn renew_records(&mut self, thread: &mut dyn GuestThread) -> bool {
+        for (number, record) in self.records.iter_mut().enumerate() {
+            let Some(record) = record else { continue };
+            if record.is_sole() != record.lent.flags.is_some() {
+                return false;
+            }
+            let Some(flags) = record.lent.flags else { continue };
+            let Some(file) = record.file.upgrade() else { return false };
+            if file.flags() != flags {
+                return false;
+            }
+            let position = *file.position.lock();
+            if record.lent.seeks && position != record.position {
+                record.position = position;
+                thread.lend_position(number, position);
+            }
+        }
+        true
+    }
+
+    fn lend_table(
+        &mut self,
+        task: &Arc<Task>,
+        files: &FdTable,
+        thread: &mut dyn GuestThread,
+        is_outdated: bool,
+    ) {
+        let limit = task.group.limits.lock().soft(Resource::Files);
+        let version = files.look_at_first::<LENT_DESCRIPTORS>(|slots| {
+            // Each file's lowest descriptor, and how many it has.
+            let mut lowest = [0; LENT_DESCRIPTORS];
+            let mut counts = [0; LENT_DESCRIPTORS];
+            for (number, slot) in slots.iter().enumerate() {
+                let Some((file, _)) = slot else { continue };
+                let is_same =
+                    |other: &usize| slots[*other].is_some_and(|(other, _)| Arc::ptr_eq(other, file));
+                let first = match Arc::strong_count(file) {
+                    1 => number,
+                    _ => (0..number).find(is_same).unwrap_or(number),
+                };
+                lowest[number] = first;
+                counts[first] += 1;
+            }
+            let mut old = std::mem::take(&mut self.records);
+            let mut closed = Vec::new();
+            // Files that had a record keep it.
+            let mut places = [None; LENT_DESCRIPTORS];
+            for (number, slot) in slots.iter().enumerate() {
+                let Some((file, _)) = slot.filter(|_| lowest[number] == number) else { continue };
+                let has =
+                    |record: &Option<Record>| record.as_ref().is_some_and(|record| record.id == file.id());
+                let place = old.iter().position(has);
+                if let Some(place) = place {
+                    let known = old[place].take();
+                    let window = known.as_ref().and_then(|known| known.window);
+                    self.records[place] = self.record(task, file, counts[number], known, is_outdated);
+                    let is_kept = self.records[place].as_ref().is_some_and(|record| record.window == window);
+                    closed.extend(window.filter(|_| !is_kept));
+                    places[number] = self.records[place].is_some().then_some(place);
+                }
+            }
+            for (number, slot) in slots.iter().enumerate() {
+                let Some((file, _)) = slot.filter(|_| lowest[number] == number) else { continue };
+                if places[number].is_some() {
+                    continue;
+                }
+                let Some(place) = self.records.iter().position(Option::is_none) else { break };
+                self.records[place] = self.record(task, file, counts[number], None, false);
+                places[number] = self.records[place].is_some().then_some(place);
+            }
+            let mut descriptors = [LentDescriptor::Withheld; LENT_DESCRIPTORS];
+            for (number, slot) in slots.iter().enumerate() {
+                descriptors[number] = match slot {
+                    None if (number as u64) < limit => LentDescriptor::Free,
+                    None => LentDescriptor::Withheld,
+                    Some((_, close_on_exec)) => {
+                        let place = places[lowest[number]];
+                        let record = place.and_then(|place| self.records[place].as_ref());
+                        LentDescriptor::Open {
+                            file: lowest[number] as u8,
+                            record: place.map(|place| place as u8),
+                            close_on_exec: *close_on_exec,
+                            closes_silently: record.is_some_and(|record| record.closes_silently),
+                        }
+                    }
+                };
+            }
+            thread.lend_descriptors(&descriptors);
+            closed.extend(old.iter().flatten().filter_map(|record| record.window));
+            closed.into_iter().for_each(|number| thread.close_window(number));
+            for (number, record) in self.records.iter().enumerate() {
+                if let Some(record) = record {
+                    thread.lend_position(number, record.position);
+                    thread.lend_file(number, &record.lent);
+                }
+            }
+        });
+        self.table = Some((files.id(), version));
+    }
+
+    /// What is lent of a file; `None` if nothing is. `known` is what was lent before; it is outdated if something has been
+    /// withdrawn since.
+    fn record(
+        &self,
+        task: &Arc<Task>,
+        file: &Arc<OpenFile>,
+        count: usize,
+        known: Option<Record>,
+        is_outdated: bool,
+    ) -> Option<Record> {
+        let is_sole = Arc::strong_count(file) == count;
+        let fixed = match known.as_ref().filter(|_| !is_outdated) {
+            Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
+            None => Self::fixed(task, file),
+        };
+        if !is_sole && fixed.is_none() {
+            return None;
+        }
+        let flags = file.open_flags();
+        let may_read = file.check_readable().is_ok() && !self.is_watched;
+        let fixed_length = fixed.and_then(|(_, length)| length);
+        let length = fixed_length.filter(|_| may_read);
+        let closes_silently = is_sole
+            && fixed.is_some()
+            && !flags.is_writable()
+            && !self.is_watched
+            && file.inode().common().locks_if_any().is_none();
+        let known = known.filter(|known| length.is_some() && known.lent.length == length);
+        Some(Record {
+            id: file.id(),
+            file: Arc::downgrade(file),
+            count,
+            position: *file.position.lock(),
+            fixed_length,
+            lent: LentFile {
+                flags: is_sole.then_some(flags.bits()),
+                attributes: fixed.map(|(attributes, _)| attributes),
+                length,
+                seeks: is_sole && length.is_some(),
+                reads_on: is_sole && length.is_some(),
+                window: known.as_ref().and_then(|known| known.lent.window),
+            },
+            closes_silently,
+            window: known.as_ref().and_then(|known| known.window),
+            reads: known.as_ref().map_or(0, |known| known.reads),
+            wanted: known.and_then(|known| known.wanted),
+        })
+    }
+
+    /// What `fstat(2)` shows of a file, and of a regular file the length, if they stay what they are until somebody withdraws them.
+    fn fixed(task: &Arc<Task>, file: &OpenFile) -> Option<([u8; STAT_SIZE], Option<u64>)> {
+        let inode = file.inode_if_known()?;
+        let is_regular = match inode.file_type() {
+            FileType::Regular => true,
+            FileType::Directory => false,
+            _ => return None,
+        };
+        let attributes = inode.lend_attributes(task)?;
+        let stat = attributes.to_stat();
+        let is_read = is_regular && !file.open_flags().contains(OpenFlags::PATH);
+        Some((stat.as_bytes().try_into().ok()?, is_read.then_some(attributes.size)))
+    }
+}

@@ -1,0 +1,44 @@
+//! To whom the attributes of a file are lent: tasks that may show them without asking, as long as nothing changes.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::task::Task;
+use crate::vfs::Attributes;
+
+/// The tasks that have a file's attributes.
+#[derive(Default)]
+pub struct Borrowers {
+    tasks: Mutex<Vec<Weak<Task>>>,
+}
+
+/// Nobody has the attributes, and nobody gets them before this is dropped.
+pub struct Recall<'a> {
+    _nobody: MutexGuard<'a, Vec<Weak<Task>>>,
+    /// Not to be dropped with the lock held.
+    _tasks: Vec<Arc<Task>>,
+}
+
+impl Borrowers {
+    /// Lends what `look` returns, which holds until the next [`Borrowers::recall`].
+    pub fn lend(&self, task: &Arc<Task>, look: impl FnOnce() -> Option<Attributes>) -> Option<Attributes> {
+        let mut tasks = self.tasks.lock();
+        let attributes = look()?;
+        if !tasks.iter().any(|known| known.as_ptr() == Arc::as_ptr(task)) {
+            tasks.retain(|known| known.strong_count() > 0);
+            tasks.push(Arc::downgrade(task));
+        }
+        Some(attributes)
+    }
+
+    /// Before a change, which is made while the result is held: nobody shows the attributes any more.
+    pub fn recall(&self) -> Recall<'_> {
+        let mut nobody = self.tasks.lock();
+        let tasks: Vec<_> = nobody.drain(..).filter_map(|task| task.upgrade()).collect();
+        for task in &tasks {
+            task.withdraw_answers();
+        }
+        Recall { _nobody: nobody, _tasks: tasks }
+    }
+}
