@@ -148,6 +148,13 @@ pub trait GuestThread: Send {
     /// out do not stand. At most eight.
     fn set_answers(&mut self, _answers: &[u32]) {}
 
+    /// Has the platform answer `rt_sigprocmask(2)` by itself ([`Shortcut::ChangesMask`]) from the next [`GuestThread::run`] on,
+    /// until [`MaskWord::withdraw`]: `mask` is the thread's now, `quiet` as of [`MaskWord::set_quiet`]. From then on the mask is in
+    /// the returned word. `None` if the platform has no way to do so.
+    fn share_mask(&mut self, _mask: u64, _quiet: u64) -> Option<Arc<dyn MaskWord>> {
+        None
+    }
+
     /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
     /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
     /// [`Trap::Unwritable`]. False if the platform has no room or no way to do so: nothing has happened.
@@ -236,6 +243,9 @@ pub enum Shortcut {
     None,
     /// It may bring guest memory along (see [`GuestThread::handed_over`]).
     HandsOver(Memory),
+    /// It is `rt_sigprocmask(2)`, which needs nobody as long as it unblocks no pending signal (see
+    /// [`GuestThread::share_mask`]); otherwise it brings along what its second argument points to.
+    ChangesMask,
     /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
     Stands(u8),
 }
@@ -251,6 +261,26 @@ pub enum Memory {
     Fourth,
     /// The buffer that its second argument points to and its third gives the length of, if it is small.
     Buffer,
+}
+
+/// A guest thread's mask of blocked signals, as bits, where the guest may change it at any time: to whatever it likes, and
+/// without asking. So who reads it looks once, and lets nobody block what cannot be blocked.
+pub trait MaskWord: Send + Sync {
+    /// The mask of the moment.
+    fn mask(&self) -> u64;
+
+    /// Replaces the mask: for the thread's own sentry thread, while the thread does not run.
+    fn set_mask(&self, mask: u64);
+
+    /// Says which signals are not pending for the thread, the two that cannot be blocked included. A thread that unblocks one
+    /// which is not among them calls. After this returns, [`MaskWord::mask`] shows any change that was made without
+    /// knowing of it.
+    fn set_quiet(&self, quiet: u64);
+
+    /// From now on the thread calls for each change.
+    fn withdraw(&self) {
+        self.set_quiet(0);
+    }
 }
 
 /// Interrupts a guest thread from another sentry thread.

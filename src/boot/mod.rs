@@ -17,7 +17,7 @@ use usk_platform::host::namespaces::IdRange;
 use usk_platform::host::timeline::Steps;
 use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
-use usk_platform::{Platform, Shortcut};
+use usk_platform::{Memory, Platform, Shortcut};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::seccomp::{Filters, Program};
@@ -59,6 +59,7 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
             let answers_stand = spec.tiers == Tiers::All && spec.strace.is_none();
             let shortcut = |number| match usk_syscalls::shortcut(&table, number) {
                 Shortcut::Stands(_) if !answers_stand => Shortcut::None,
+                Shortcut::ChangesMask if !answers_stand => Shortcut::HandsOver(Memory::Second),
                 shortcut => shortcut,
             };
             Ok(Arc::new(TrapPlatform::begin(proc, offer, shortcut)?))

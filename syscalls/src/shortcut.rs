@@ -7,9 +7,8 @@ use usk_sentry::task::Standing;
 use crate::table::{Argument, Table};
 
 /// Calls that read a small structure, by name and by the argument that points to it: the table calls that just a pointer.
-const STRUCTURES: [(&str, Memory); 6] = [
+const STRUCTURES: [(&str, Memory); 5] = [
     ("rt_sigaction", Memory::Second),
-    ("rt_sigprocmask", Memory::Second),
     ("poll", Memory::First),
     ("ppoll", Memory::First),
     ("sigaltstack", Memory::First),
@@ -30,6 +29,9 @@ const STANDING: [(&str, Standing); 7] = [
 /// How to make call `number` cheaper.
 pub fn shortcut(table: &Table, number: u64) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
+    if row.name == "rt_sigprocmask" {
+        return Shortcut::ChangesMask;
+    }
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| *name == row.name) {
         return Shortcut::Stands(answer.number());
     }
@@ -59,6 +61,7 @@ mod tests {
         assert_eq!(of("openat"), Shortcut::HandsOver(Memory::Second));
         assert_eq!(of("write"), Shortcut::HandsOver(Memory::Buffer));
         assert_eq!(of("read"), Shortcut::None);
+        assert_eq!(of("rt_sigprocmask"), Shortcut::ChangesMask);
         for (name, memory) in STRUCTURES {
             assert_eq!(of(name), Shortcut::HandsOver(memory), "{name}");
         }

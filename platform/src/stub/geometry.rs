@@ -117,6 +117,16 @@ pub(crate) const ENTRY_HANDED_FROM: u64 = ENTRY + 0xa0;
 /// In the entry area, `u32`: how many bytes of it; 0 if none.
 pub(crate) const ENTRY_HANDED_LENGTH: u64 = ENTRY + 0xa8;
 
+/// In a slot, its last word: the thread's mask of blocked signals, while the stub changes it by itself.
+pub(crate) const MASK: u64 = SLOT_SIZE - 8;
+/// In a guest thread's orders, `u64`: the signals that are not pending for the thread, so that it may unblock them without the
+/// sentry. 0: the mask is the sentry's alone, and every call about it is.
+pub(crate) const QUIET: u64 = 56;
+/// In the table of shortcuts: the stub changes the mask of blocked signals.
+pub(crate) const CHANGES_MASK: u8 = 5;
+/// Signals that nobody can block, as bits of a mask: SIGKILL and SIGSTOP.
+pub(crate) const UNBLOCKABLE: [i32; 2] = [libc::SIGKILL, libc::SIGSTOP];
+
 /// A newborn thread has its listener and is about to ring.
 pub(crate) const HINT_BORN: u32 = 1;
 /// The spawner could not make the thread.

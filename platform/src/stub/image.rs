@@ -8,6 +8,8 @@ use super::geometry::*;
 
 global_asm!(
     include_str!("stub.S"),
+    include_str!("mask.S"),
+    include_str!("end.S"),
     guest_end = const GUEST_END,
     first_guest_slot = const SLOTS_BASE + SLOT_SIZE,
     slots_base = const SLOTS_BASE,
@@ -85,6 +87,13 @@ global_asm!(
     hands_over_first = const HANDS_OVER_FIRST,
     hands_over_buffer = const HANDS_OVER_BUFFER,
     hands_over_fourth = const HANDS_OVER_FOURTH,
+    mask = const MASK,
+    quiet = const QUIET,
+    changes_mask = const CHANGES_MASK,
+    hands_over_second = const HANDS_OVER_SECOND,
+    sig_unblock = const libc::SIG_UNBLOCK,
+    sigkill_bit = const UNBLOCKABLE[0] - 1,
+    sigstop_bit = const UNBLOCKABLE[1] - 1,
     slots_descriptor = const SLOTS_DESCRIPTOR,
     orders_descriptor = const ORDERS_DESCRIPTOR,
     child_descriptor = const CHILD_DESCRIPTOR,
@@ -185,6 +194,24 @@ pub(crate) mod patched {
     }
 }
 
+/// Addresses in the code that changes the mask of blocked signals.
+pub(crate) mod mask {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_mask_begin;
+        /// The new mask is in force, and the old one in guest memory.
+        set = usk_mask_set;
+        /// The old one is in force again: the sentry makes the call.
+        reset = usk_mask_reset;
+        /// All is done.
+        done = usk_mask_done;
+        /// It has ended.
+        end = usk_mask_end;
+    }
+}
+
 /// Addresses after the code's system-call instructions: the instruction pointers that the filters see.
 pub(crate) mod site {
     use super::*;
@@ -280,6 +307,7 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
             Shortcut::HandsOver(Memory::Second) => HANDS_OVER_SECOND,
             Shortcut::HandsOver(Memory::Fourth) => HANDS_OVER_FOURTH,
             Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
+            Shortcut::ChangesMask => CHANGES_MASK,
             Shortcut::Stands(answer) => {
                 assert!(usize::from(answer) < MAX_STANDING, "there is no answer {answer}");
                 STANDS + answer

@@ -273,6 +273,9 @@ usk_patched_flags_saved:
     jz ring_patched
     cmp ecx, {stands}
     jae standing
+    cmp ecx, {changes_mask}
+    je usk_mask_begin               # mask.S
+hand_over:
     mov gs:[{entry_arguments}], rdi
     mov gs:[{entry_arguments} + 8], rsi
     .globl usk_patched_hands_over
@@ -617,7 +620,3 @@ compare_exchange_ended:
 spawner_fault:
     mov edx, 1
     jmp compare_exchange_ended
-
-    .globl usk_stub_end
-usk_stub_end:
-    .text

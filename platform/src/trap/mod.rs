@@ -19,6 +19,7 @@
 //! | [`deferred`] | memory operations left for the way back to the guest |
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
+//! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
@@ -38,6 +39,7 @@ mod graveyard;
 mod handover;
 mod kick;
 mod lists;
+mod mask;
 mod parked;
 mod patch;
 mod patched;

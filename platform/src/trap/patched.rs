@@ -14,6 +14,7 @@ use crate::stub::image::{entry, patched, site};
 
 use super::carried::{is_copying, is_handing_over};
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
+use super::mask::is_in_mask_code;
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
 use super::thread::{Ring, Thread};
 
@@ -59,7 +60,7 @@ pub(super) enum Place {
 
 /// In the entry from a patched site, before the doorbell.
 fn is_on_way_in(rip: u64) -> bool {
-    (entry::patched()..=site::patched() - 2).contains(&rip)
+    (entry::patched()..=site::patched() - 2).contains(&rip) || is_in_mask_code(rip)
 }
 
 /// In the platform's code, on the way back to the guest, which has not gone on yet.
@@ -215,10 +216,14 @@ impl Thread {
         let is_step = signal == libc::SIGTRAP as u64;
         if is_on_way_in(raw.rip) {
             return match self.rewind(raw) {
-                Some(registers) if is_kick => Place::Settled(registers, Trap::Interrupted),
+                Some(registers) if is_kick => self
+                    .after_mask_call(raw.rip, &registers)
+                    .unwrap_or(Place::Settled(registers, Trap::Interrupted)),
                 Some(registers) if is_step => step_over(registers),
                 // The memory is not there: the sentry finds out what that means.
-                Some(registers) if is_handing_over(raw.rip) => step_over(registers),
+                Some(registers) if is_handing_over(raw.rip) || is_in_mask_code(raw.rip) => {
+                    step_over(registers)
+                }
                 _ => Place::Guest(raw),
             };
         }

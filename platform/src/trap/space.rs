@@ -37,6 +37,8 @@ pub(super) struct Sandbox {
     pub(super) receive_sees_death: bool,
     /// Call sites are patched. Then the GS base of a guest thread that has none of its own is its slot.
     pub(super) patches: bool,
+    /// Guest threads change their masks of blocked signals by themselves.
+    pub(super) changes_masks: bool,
 }
 
 impl Drop for Sandbox {

@@ -13,7 +13,7 @@ use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin};
 use crate::interface::{
-    AddressSpace, ExitReason, GuestThread, Kick, MemoryOp, PatchRequest, ThreadState, Trap,
+    AddressSpace, ExitReason, GuestThread, Kick, MaskWord, MemoryOp, PatchRequest, ThreadState, Trap,
 };
 use crate::stub::geometry::*;
 use crate::stub::image::site;
@@ -132,6 +132,8 @@ impl Thread {
             earlier_cpu_time: Duration::ZERO,
             final_cpu_time: OnceLock::new(),
         };
+        // What the slot's last thread was told is not for this one.
+        handle.withdraw();
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
         let bases = (u64::MAX, u64::MAX);
@@ -549,6 +551,15 @@ impl GuestThread for Thread {
         self.handle.orders.set_standing(standing);
     }
 
+    fn share_mask(&mut self, mask: u64, quiet: u64) -> Option<Arc<dyn MaskWord>> {
+        if !self.changes_mask() {
+            return None;
+        }
+        self.handle.set_mask(mask);
+        self.handle.set_quiet(quiet);
+        Some(Arc::clone(&self.handle) as Arc<dyn MaskWord>)
+    }
+
     fn copy_on_return(&mut self, address: u64, data: &[u8]) -> bool {
         self.leave_copy(address, data)
     }
@@ -610,6 +621,7 @@ impl Drop for Thread {
         }
         let Some(slot) = self.slot.take() else { return };
         self.handle.stop_clock(None);
+        self.handle.withdraw();
         self.space.park(Parked {
             handle: Arc::clone(&self.handle),
             listener: Arc::clone(&self.listener),

@@ -1,7 +1,7 @@
 //! Answers that stand: who a task is. The platform gives them without asking (tier 0), until something changes.
 //!
 //! Each change says so ([`Task::withdraw_answers`]) before anybody can know of it, and the task's own sentry thread leaves the
-//! new answers before the task goes on.
+//! new answers before the task goes on. With them goes the mask of blocked signals ([`crate::signal::SignalMask`]).
 
 use std::sync::atomic::Ordering;
 
@@ -30,6 +30,9 @@ pub enum Standing {
 /// The numbers of these calls.
 const CALLS: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
 
+/// The number of `rt_sigprocmask(2)`.
+const SIGPROCMASK: u32 = 14;
+
 impl Standing {
     /// The number under which the platform knows it.
     pub const fn number(self) -> u8 {
@@ -42,6 +45,7 @@ impl Task {
     /// table of tasks locked; for filters of calls, with the group locked.
     pub(crate) fn withdraw_answers(&self) {
         self.standing.fetch_add(1, Ordering::SeqCst);
+        self.signals.lock().mask.withdraw();
         if let Some(runner) = &*self.runner.load() {
             runner.kicker.withdraw_answers();
         }
@@ -61,6 +65,14 @@ impl Current {
         self.standing = Some(task.standing.load(Ordering::SeqCst));
         let parent = table.process(task.tgid()).map(|process| process.parent);
         // A filter wants to see each call, unless it allows these in any case.
+        {
+            let mut signals = task.signals.lock();
+            let pending = signals.pending.set().or(group.pending.set());
+            match task.seccomp.always_allows(&[SIGPROCMASK]) {
+                true => signals.mask.share(pending, |mask, quiet| self.thread.share_mask(mask, quiet)),
+                false => signals.mask.take_back(),
+            }
+        }
         let Some(parent) = parent.filter(|_| task.seccomp.always_allows(&CALLS)) else {
             return self.thread.set_answers(&[]);
         };
