@@ -122,8 +122,9 @@ pub trait GuestThread: Send {
     fn extended_state(&mut self) -> Vec<u8>;
 
     /// Writes the extended state, as [`GuestThread::extended_state`] returns it, to guest memory, where it is before the
-    /// guest goes on. `EFAULT` if it cannot be written.
-    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+    /// guest goes on. `EFAULT` if it cannot be written; where it can by all that is known (`is_writable`) that may show on the way
+    /// back, as with [`GuestThread::copy_on_return`].
+    fn save_extended_state(&mut self, address: u64, _is_writable: bool) -> Result<(), Errno> {
         let image = self.extended_state();
         if self.space().write(address, &image) == image.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
@@ -154,6 +155,11 @@ pub trait GuestThread: Send {
     fn share_mask(&mut self, _mask: u64, _quiet: u64) -> Option<Arc<dyn MaskWord>> {
         None
     }
+
+    /// The thread's alternate signal stack, as `uc_stack` of a frame that does not change it (address, flags without
+    /// `SS_ONSTACK`, size): where the thread also has its mask ([`GuestThread::share_mask`]) the platform may return from handlers
+    /// by such frames by itself ([`Shortcut::ReturnsFromHandler`]). All zero, and at first: by none.
+    fn set_return_stack(&mut self, _stack: [u64; 3]) {}
 
     /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
     /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
@@ -246,6 +252,9 @@ pub enum Shortcut {
     /// It is `rt_sigprocmask(2)`, which needs nobody as long as it unblocks no pending signal (see
     /// [`GuestThread::share_mask`]); otherwise it brings along what its second argument points to.
     ChangesMask,
+    /// It is `rt_sigreturn(2)`, which needs nobody if the frame asks for nothing unusual (see
+    /// [`GuestThread::set_return_stack`]).
+    ReturnsFromHandler,
     /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
     Stands(u8),
 }

@@ -32,6 +32,9 @@ pub fn shortcut(table: &Table, number: u64) -> Shortcut {
     if row.name == "rt_sigprocmask" {
         return Shortcut::ChangesMask;
     }
+    if row.name == "rt_sigreturn" {
+        return Shortcut::ReturnsFromHandler;
+    }
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| *name == row.name) {
         return Shortcut::Stands(answer.number());
     }
@@ -62,6 +65,7 @@ mod tests {
         assert_eq!(of("write"), Shortcut::HandsOver(Memory::Buffer));
         assert_eq!(of("read"), Shortcut::None);
         assert_eq!(of("rt_sigprocmask"), Shortcut::ChangesMask);
+        assert_eq!(of("rt_sigreturn"), Shortcut::ReturnsFromHandler);
         for (name, memory) in STRUCTURES {
             assert_eq!(of(name), Shortcut::HandsOver(memory), "{name}");
         }

@@ -124,6 +124,29 @@ pub(crate) const MASK: u64 = SLOT_SIZE - 8;
 pub(crate) const QUIET: u64 = 56;
 /// In the table of shortcuts: the stub changes the mask of blocked signals.
 pub(crate) const CHANGES_MASK: u8 = 5;
+/// In the table of shortcuts: the stub returns from a signal's handler.
+pub(crate) const RETURNS: u8 = 6;
+/// In a guest thread's orders: `uc_stack` of a frame that leaves the thread's alternate stack as it is, without `SS_ONSTACK`.
+pub(crate) const RETURN_STACK: u64 = STANDING - 40;
+/// In a guest thread's orders: an instruction pointer to return to, and where the code is that is to run there: elsewhere, if the
+/// place is patched.
+pub(crate) const RETURN_PLACE: u64 = RETURN_STACK + 24;
+/// In the constants: how a signal frame's extended state begins and ends, see [`ExtendedFormat`].
+pub(crate) const EXTENDED_FORMAT: u64 = CONSTANTS + 0x18;
+/// At the start of a slot, while the stub returns from a handler: the registers as a frame has them, up to the flags.
+pub(crate) const RETURNED: u64 = HANDED_OVER;
+/// Count of these.
+pub(crate) const RETURNED_REGISTERS: u64 = 18;
+/// Among these, the instruction pointer, and the flags after it.
+pub(crate) const RETURNED_RIP: u64 = RETURNED + 128;
+/// See [`RETURNED_RIP`].
+pub(crate) const RETURNED_FLAGS: u64 = RETURNED + 136;
+/// After these, the mask.
+pub(crate) const RETURNED_MASK: u64 = RETURNED + 144;
+/// After it, where the stub goes.
+pub(crate) const RETURNED_PLACE: u64 = RETURNED + 152;
+/// Flags that a return from a handler sets, but for the trap and the resume flag: AC, OF, DF, SF, ZF, AF, PF, CF (`FIX_EFLAGS`).
+pub(crate) const FLAGS_RETURNED: u32 = 0x4_0cd5;
 /// Signals that nobody can block, as bits of a mask: SIGKILL and SIGSTOP.
 pub(crate) const UNBLOCKABLE: [i32; 2] = [libc::SIGKILL, libc::SIGSTOP];
 
@@ -173,7 +196,7 @@ pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
 pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
-pub(crate) const MAX_CALLS: usize = ((STANDING - CALLS) / CALL_SIZE) as usize;
+pub(crate) const MAX_CALLS: usize = ((RETURN_STACK - CALLS) / CALL_SIZE) as usize;
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
 pub(crate) const STANDING: u64 = 0xf00;
 /// Answers that fit.

@@ -1,7 +1,11 @@
 //! The stub's code as bytes, and the addresses in it that the filters and the template need.
 
 use std::arch::global_asm;
+use std::mem::offset_of;
 
+use usk_abi::signal::{SignalContext, UserContext};
+
+use crate::arch::extended_state::FORMAT;
 use crate::interface::{Memory, Shortcut};
 
 use super::geometry::*;
@@ -9,6 +13,7 @@ use super::geometry::*;
 global_asm!(
     include_str!("stub.S"),
     include_str!("mask.S"),
+    include_str!("return.S"),
     include_str!("end.S"),
     guest_end = const GUEST_END,
     first_guest_slot = const SLOTS_BASE + SLOT_SIZE,
@@ -90,6 +95,23 @@ global_asm!(
     mask = const MASK,
     quiet = const QUIET,
     changes_mask = const CHANGES_MASK,
+    returns = const RETURNS,
+    return_stack = const RETURN_STACK,
+    return_place = const RETURN_PLACE,
+    returned_place = const RETURNED_PLACE,
+    returned_registers = const RETURNED_REGISTERS,
+    returned_rip = const RETURNED_RIP,
+    returned_flags = const RETURNED_FLAGS,
+    returned_mask = const RETURNED_MASK,
+    flags_returned = const FLAGS_RETURNED,
+    trap_flag = const 0x100,
+    extended_format = const EXTENDED_FORMAT,
+    extended_software = const 464,
+    context_stack = const offset_of!(UserContext, stack),
+    context_machine = const offset_of!(UserContext, registers),
+    context_extended = const offset_of!(UserContext, registers) + offset_of!(SignalContext, extended_state),
+    context_mask = const offset_of!(UserContext, mask),
+    region_end = const REGION_END,
     hands_over_second = const HANDS_OVER_SECOND,
     sig_unblock = const libc::SIG_UNBLOCK,
     sigkill_bit = const UNBLOCKABLE[0] - 1,
@@ -212,6 +234,28 @@ pub(crate) mod mask {
     }
 }
 
+/// Addresses in the code that returns from a signal's handler.
+pub(crate) mod returns {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_return_begin;
+        /// Three registers are in the entry area; guest memory is read.
+        reads = usk_return_reads;
+        /// The new mask is in force; the registers of the frame are in the slot.
+        set = usk_return_set;
+        /// The old one is in force again: the sentry makes the call.
+        reset = usk_return_reset;
+        /// The three registers are back.
+        asked = usk_return_asked;
+        /// All is done.
+        done = usk_return_done;
+        /// It has ended.
+        end = usk_return_end;
+    }
+}
+
 /// Addresses after the code's system-call instructions: the instruction pointers that the filters see.
 pub(crate) mod site {
     use super::*;
@@ -300,6 +344,7 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
     for (index, instruction) in thread_filter.iter().enumerate() {
         put(THREAD_FILTER_CODE + 8 * index as u64, &instruction.to_le_bytes());
     }
+    put(EXTENDED_FORMAT, &FORMAT.frame_words());
     for number in 0..SHORTCUT_COUNT {
         let kind = match shortcut(number) {
             Shortcut::None => HANDS_OVER_NOTHING,
@@ -308,6 +353,7 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
             Shortcut::HandsOver(Memory::Fourth) => HANDS_OVER_FOURTH,
             Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
             Shortcut::ChangesMask => CHANGES_MASK,
+            Shortcut::ReturnsFromHandler => RETURNS,
             Shortcut::Stands(answer) => {
                 assert!(usize::from(answer) < MAX_STANDING, "there is no answer {answer}");
                 STANDS + answer

@@ -5,16 +5,21 @@
 # pending that it lets through. The sentry makes a signal pending first and looks at the mask then. Whoever is second sees
 # what the other has done.
 
+# The address of the thread's orders.
+    .macro load_orders to, free
+    rdgsbase \to
+    movabs \free, {slots_base}
+    sub \to, \free
+    shr \to, {slot_shift} - {order_shift}
+    movabs \free, {orders_base}
+    add \to, \free
+    .endm
+
     .globl usk_mask_begin
 usk_mask_begin:
     cmp r10, {signal_set_size}
     jne ask_for_mask
-    rdgsbase r11
-    movabs rcx, {slots_base}
-    sub r11, rcx
-    shr r11, {slot_shift} - {order_shift}
-    movabs rcx, {orders_base}
-    add r11, rcx
+    load_orders r11, rcx
     cmp qword ptr [r11 + {quiet}], 0
     je ask_for_mask
     mov rax, gs:[{mask}]

@@ -20,6 +20,7 @@
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
+//! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
@@ -45,6 +46,7 @@ mod patch;
 mod patched;
 mod platform;
 mod probe;
+mod returned;
 mod space;
 mod spare;
 mod spawner;

@@ -72,6 +72,8 @@ pub(super) struct Thread {
     pub(super) is_kicked: bool,
     /// The sentry thread and the guest thread have been bound to one CPU (hosts without synchronous wake-up).
     is_pinned: bool,
+    /// The generation of the patches of which the orders say where the thread may return to (see `returned`).
+    pub(super) return_generation: Option<u64>,
 }
 
 /// What a thread says when it rings.
@@ -134,6 +136,7 @@ impl Thread {
         };
         // What the slot's last thread was told is not for this one.
         handle.withdraw();
+        (0..5).for_each(|word| slot.write_order(RETURN_STACK + 8 * word, 0));
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
         let bases = (u64::MAX, u64::MAX);
@@ -155,6 +158,7 @@ impl Thread {
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
+            return_generation: None,
         }))
     }
 
@@ -186,7 +190,9 @@ impl Thread {
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
+            return_generation: None,
         });
+        thread.leave_return_stack([0; 3]);
         // If it has ended by now the first run says so.
         thread.replace_extended(image);
         thread.is_kicked = false;
@@ -209,6 +215,7 @@ impl Thread {
     /// Writes what has changed to where the stub finds it, and returns what to answer. `None` if a kick has come.
     fn prepare_return(&mut self) -> Result<Option<u32>, ExitReason> {
         let mut answer = 0;
+        self.forget_old_return_place();
         if !self.answers_patched_call() {
             if let Some(all_registers) = self.leaves_patched_call() {
                 answer = all_registers;
@@ -523,10 +530,15 @@ impl GuestThread for Thread {
         Ok(())
     }
 
-    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+    fn save_extended_state(&mut self, address: u64, is_writable: bool) -> Result<(), Errno> {
         // A second copy is another that only a frame can give.
         let is_cheap = self.patched.is_some() && self.errand.save_to.is_none() && address.is_multiple_of(64);
         // What the stub leaves as it is: the parts of the format that no instruction writes.
+        let mut parts = FORMAT.unwritten().into_iter();
+        if is_cheap && is_writable && parts.all(|(offset, part)| self.leave_copy(address + offset, &part)) {
+            self.errand.save_to = Some(address);
+            return Ok(());
+        }
         let image = if is_cheap { FORMAT.initial_image() } else { self.extended_state() };
         if self.space.write(address, &image) < image.len() {
             return Err(Errno::EFAULT);
@@ -549,6 +561,10 @@ impl GuestThread for Thread {
             *place = ANSWER_STANDS | u64::from(*answer);
         }
         self.handle.orders.set_standing(standing);
+    }
+
+    fn set_return_stack(&mut self, stack: [u64; 3]) {
+        self.leave_return_stack(stack);
     }
 
     fn share_mask(&mut self, mask: u64, quiet: u64) -> Option<Arc<dyn MaskWord>> {

@@ -49,7 +49,7 @@ fn run(current: &mut Current) {
                 mm::fail_last_call(current, error);
             }
             if let Err(error) = current.settle_copies() {
-                current.thread.registers_mut().set_return_value(error.as_return_value());
+                fail_last_copy(current, error);
             }
             if deliver(current) == Outcome::Exit {
                 return;
@@ -67,6 +67,9 @@ fn run(current: &mut Current) {
         current.renew_answers();
         let trap = current.thread.run();
         leave_guest(&current.task);
+        if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
+            current.is_entering_handler = false;
+        }
         match trap {
             Trap::Syscall { instruction } => serve(current, &*dispatcher, instruction),
             Trap::Fault { signal, code, address, trap_number, error_code } => {
@@ -81,9 +84,7 @@ fn run(current: &mut Current) {
                 }
             }
             Trap::Refused(error) => mm::fail_last_call(current, error),
-            Trap::Unwritable => {
-                current.thread.registers_mut().set_return_value(Errno::EFAULT.as_return_value());
-            }
+            Trap::Unwritable => fail_last_copy(current, Errno::EFAULT),
             Trap::Interrupted => {}
             Trap::Exited(reason) => {
                 let signal = match reason {
@@ -101,6 +102,15 @@ fn run(current: &mut Current) {
                 return;
             }
         }
+    }
+}
+
+/// What a call, or a signal's delivery, has left for the way back could not be written.
+fn fail_last_copy(current: &mut Current, error: Errno) {
+    if std::mem::take(&mut current.is_entering_handler) {
+        force_signal(&current.task, SignalInfo::kernel(Signal::SIGSEGV));
+    } else {
+        current.thread.registers_mut().set_return_value(error.as_return_value());
     }
 }
 

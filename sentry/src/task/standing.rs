@@ -30,8 +30,8 @@ pub enum Standing {
 /// The numbers of these calls.
 const CALLS: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
 
-/// The number of `rt_sigprocmask(2)`.
-const SIGPROCMASK: u32 = 14;
+/// The numbers of `rt_sigprocmask(2)` and `rt_sigreturn(2)`.
+const MASK_CALLS: [u32; 2] = [14, 15];
 
 impl Standing {
     /// The number under which the platform knows it.
@@ -68,7 +68,7 @@ impl Current {
         {
             let mut signals = task.signals.lock();
             let pending = signals.pending.set().or(group.pending.set());
-            match task.seccomp.always_allows(&[SIGPROCMASK]) {
+            match task.seccomp.always_allows(&MASK_CALLS) {
                 true => signals.mask.share(pending, |mask, quiet| self.thread.share_mask(mask, quiet)),
                 false => signals.mask.take_back(),
             }
