@@ -241,6 +241,9 @@ pub struct PatchRequest {
     pub trampolines: Range<u64>,
 }
 
+/// The number of the answer that lets a thread ask the host ([`Shortcut::AsksHost`]). What the answer is does not matter.
+pub const MAY_ASK_HOST: u8 = 7;
+
 /// How a platform may make a call cheaper: a hint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shortcut {
@@ -255,6 +258,9 @@ pub enum Shortcut {
     /// It is `rt_sigreturn(2)`, which needs nobody if the frame asks for nothing unusual (see
     /// [`GuestThread::set_return_stack`]).
     ReturnsFromHandler,
+    /// It is `clock_gettime(2)`, `gettimeofday(2)` or `getcpu(2)`, which the platform may have the host answer while answer number
+    /// [`MAY_ASK_HOST`] stands.
+    AsksHost,
     /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
     Stands(u8),
 }

@@ -20,6 +20,6 @@ mod stub;
 pub mod trap;
 
 pub use interface::{
-    AddressSpace, ExitReason, GuestThread, Kick, Layout, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest,
-    Platform, Protection, Shortcut, ThreadState, Trap,
+    AddressSpace, ExitReason, GuestThread, Kick, Layout, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp,
+    PatchRequest, Platform, Protection, Shortcut, ThreadState, Trap,
 };

@@ -58,7 +58,9 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
             // A list of calls has all of them.
             let answers_stand = spec.tiers == Tiers::All && spec.strace.is_none();
             let shortcut = |number| match usk_syscalls::shortcut(&table, number) {
-                Shortcut::Stands(_) | Shortcut::ReturnsFromHandler if !answers_stand => Shortcut::None,
+                Shortcut::Stands(_) | Shortcut::ReturnsFromHandler | Shortcut::AsksHost if !answers_stand => {
+                    Shortcut::None
+                }
                 Shortcut::ChangesMask if !answers_stand => Shortcut::HandsOver(Memory::Second),
                 shortcut => shortcut,
             };

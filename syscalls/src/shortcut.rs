@@ -26,6 +26,9 @@ const STANDING: [(&str, Standing); 7] = [
     ("getegid", Standing::EffectiveGroup),
 ];
 
+/// Calls that the host answers for a guest as for anybody.
+const ASKING_HOST: [&str; 3] = ["clock_gettime", "gettimeofday", "getcpu"];
+
 /// How to make call `number` cheaper.
 pub fn shortcut(table: &Table, number: u64) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
@@ -34,6 +37,9 @@ pub fn shortcut(table: &Table, number: u64) -> Shortcut {
     }
     if row.name == "rt_sigreturn" {
         return Shortcut::ReturnsFromHandler;
+    }
+    if ASKING_HOST.contains(&row.name) {
+        return Shortcut::AsksHost;
     }
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| *name == row.name) {
         return Shortcut::Stands(answer.number());
@@ -66,6 +72,9 @@ mod tests {
         assert_eq!(of("read"), Shortcut::None);
         assert_eq!(of("rt_sigprocmask"), Shortcut::ChangesMask);
         assert_eq!(of("rt_sigreturn"), Shortcut::ReturnsFromHandler);
+        for name in ASKING_HOST {
+            assert_eq!(of(name), Shortcut::AsksHost, "{name}");
+        }
         for (name, memory) in STRUCTURES {
             assert_eq!(of(name), Shortcut::HandsOver(memory), "{name}");
         }

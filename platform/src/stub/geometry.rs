@@ -126,6 +126,22 @@ pub(crate) const QUIET: u64 = 56;
 pub(crate) const CHANGES_MASK: u8 = 5;
 /// In the table of shortcuts: the stub returns from a signal's handler.
 pub(crate) const RETURNS: u8 = 6;
+/// In the table of shortcuts: the stub asks the host for the time, or the processor.
+pub(crate) const ASKS_HOST: u8 = 7;
+/// Which of the answers that stand says that it may.
+pub(crate) const HOST_CLOCKS: u64 = STANDING + 8 * crate::interface::MAY_ASK_HOST as u64;
+/// The clocks of `clock_gettime(2)` that it asks for.
+pub(crate) const CLOCKS: [u32; 6] = [
+    libc::CLOCK_REALTIME as u32,
+    libc::CLOCK_MONOTONIC as u32,
+    libc::CLOCK_MONOTONIC_RAW as u32,
+    libc::CLOCK_REALTIME_COARSE as u32,
+    libc::CLOCK_MONOTONIC_COARSE as u32,
+    libc::CLOCK_BOOTTIME as u32,
+];
+/// These as bits.
+pub(crate) const CLOCK_BITS: u32 =
+    1 << CLOCKS[0] | 1 << CLOCKS[1] | 1 << CLOCKS[2] | 1 << CLOCKS[3] | 1 << CLOCKS[4] | 1 << CLOCKS[5];
 /// In a guest thread's orders: `uc_stack` of a frame that leaves the thread's alternate stack as it is, without `SS_ONSTACK`.
 pub(crate) const RETURN_STACK: u64 = STANDING - 40;
 /// In a guest thread's orders: an instruction pointer to return to, and where the code is that is to run there: elsewhere, if the

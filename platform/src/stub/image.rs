@@ -14,6 +14,7 @@ global_asm!(
     include_str!("stub.S"),
     include_str!("mask.S"),
     include_str!("return.S"),
+    include_str!("clock.S"),
     include_str!("end.S"),
     guest_end = const GUEST_END,
     first_guest_slot = const SLOTS_BASE + SLOT_SIZE,
@@ -96,6 +97,13 @@ global_asm!(
     quiet = const QUIET,
     changes_mask = const CHANGES_MASK,
     returns = const RETURNS,
+    asks_host = const ASKS_HOST,
+    host_clocks = const HOST_CLOCKS,
+    clocks = const CLOCK_BITS,
+    guest_end_high = const GUEST_END_HIGH,
+    sys_clock_gettime = const libc::SYS_clock_gettime,
+    sys_gettimeofday = const libc::SYS_gettimeofday,
+    sys_getcpu = const libc::SYS_getcpu,
     return_stack = const RETURN_STACK,
     return_place = const RETURN_PLACE,
     returned_place = const RETURNED_PLACE,
@@ -234,6 +242,18 @@ pub(crate) mod mask {
     }
 }
 
+/// Addresses in the code that asks the host for the time.
+pub(crate) mod clock {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_clock_begin;
+        /// It has ended.
+        end = usk_clock_end;
+    }
+}
+
 /// Addresses in the code that returns from a signal's handler.
 pub(crate) mod returns {
     use super::*;
@@ -269,6 +289,12 @@ pub(crate) mod site {
         doorbell = usk_site_doorbell;
         /// The doorbell of calls from patched sites.
         patched = usk_site_patched;
+        /// A clock of the host's.
+        clock = usk_site_clock;
+        /// The time of day.
+        time_of_day = usk_site_time_of_day;
+        /// The processor.
+        cpu = usk_site_cpu;
         /// The first doorbell of a thread.
         birth = usk_site_birth;
         /// Back to the guest.
@@ -354,6 +380,7 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
             Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
             Shortcut::ChangesMask => CHANGES_MASK,
             Shortcut::ReturnsFromHandler => RETURNS,
+            Shortcut::AsksHost => ASKS_HOST,
             Shortcut::Stands(answer) => {
                 assert!(usize::from(answer) < MAX_STANDING, "there is no answer {answer}");
                 STANDS + answer
@@ -377,6 +404,9 @@ mod tests {
             site::populate(),
             site::doorbell(),
             site::patched(),
+            site::clock(),
+            site::time_of_day(),
+            site::cpu(),
             site::birth(),
             site::sigreturn(),
             site::exit(),

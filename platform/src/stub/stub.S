@@ -278,6 +278,8 @@ usk_patched_flags_saved:
     je usk_mask_begin               # mask.S
     cmp ecx, {returns}
     je usk_return_begin             # return.S
+    cmp ecx, {asks_host}
+    je usk_clock_begin              # clock.S
 hand_over:
     mov gs:[{entry_arguments}], rdi
     mov gs:[{entry_arguments} + 8], rsi

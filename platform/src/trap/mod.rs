@@ -21,6 +21,7 @@
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
+//! | [`clock`] | clocks that the stub reads by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
@@ -33,6 +34,7 @@
 mod bpf;
 mod calls;
 mod carried;
+mod clock;
 mod deferred;
 mod filters;
 mod frame;

@@ -13,6 +13,7 @@ use crate::stub::geometry::*;
 use crate::stub::image::{entry, patched, site};
 
 use super::carried::{is_copying, is_handing_over};
+use super::clock::is_in_clock_code;
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
 use super::mask::is_in_mask_code;
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
@@ -61,7 +62,10 @@ pub(super) enum Place {
 
 /// In the entry from a patched site, before the doorbell.
 fn is_on_way_in(rip: u64) -> bool {
-    (entry::patched()..=site::patched() - 2).contains(&rip) || is_in_mask_code(rip) || is_in_return_code(rip)
+    (entry::patched()..=site::patched() - 2).contains(&rip)
+        || is_in_clock_code(rip)
+        || is_in_mask_code(rip)
+        || is_in_return_code(rip)
 }
 
 /// On the way in, where memory that is not there makes an ordinary call.

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::Ordering;
 
+use usk_platform::MAY_ASK_HOST;
+
 use super::{Current, Task};
 
 /// What stands, by the number under which the platform knows it.
@@ -25,10 +27,12 @@ pub enum Standing {
     Group = 5,
     /// `getegid(2)`
     EffectiveGroup = 6,
+    /// That the host may be asked: `clock_gettime(2)`, `gettimeofday(2)`, `getcpu(2)`
+    Host = MAY_ASK_HOST,
 }
 
 /// The numbers of these calls.
-const CALLS: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
+const CALLS: [u32; 10] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309];
 
 /// The numbers of `rt_sigprocmask(2)` and `rt_sigreturn(2)`.
 const MASK_CALLS: [u32; 2] = [14, 15];
@@ -77,7 +81,7 @@ impl Current {
             return self.thread.set_answers(&[]);
         };
         let who = task.credentials();
-        let mut answers = [0; 7];
+        let mut answers = [0; 8];
         for (answer, value) in [
             (Standing::Process, task.tgid() as u32),
             (Standing::Thread, task.tid() as u32),
@@ -86,6 +90,7 @@ impl Current {
             (Standing::EffectiveUser, who.euid),
             (Standing::Group, who.gid),
             (Standing::EffectiveGroup, who.egid),
+            (Standing::Host, 0),
         ] {
             answers[usize::from(answer.number())] = value;
         }
