@@ -123,8 +123,9 @@ pub trait GuestThread: Send {
     fn extended_state(&mut self) -> Vec<u8>;
 
     /// Writes the extended state, as [`GuestThread::extended_state`] returns it, to guest memory, where it is before the
-    /// guest goes on. `EFAULT` if it cannot be written.
-    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+    /// guest goes on. `EFAULT` if it cannot be written; where it can by all that is known (`is_writable`) that may show on the way
+    /// back, as with [`GuestThread::copy_on_return`].
+    fn save_extended_state(&mut self, address: u64, _is_writable: bool) -> Result<(), Errno> {
         let image = self.extended_state();
         if self.space().write(address, &image) == image.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
@@ -188,6 +189,18 @@ pub trait GuestThread: Send {
     fn take_back(&mut self) -> Option<TakenBack> {
         None
     }
+
+    /// Has the platform answer `rt_sigprocmask(2)` by itself ([`Shortcut::ChangesMask`]) from the next [`GuestThread::run`] on,
+    /// until [`MaskWord::withdraw`]: `mask` is the thread's now, `quiet` as of [`MaskWord::set_quiet`]. From then on the mask is in
+    /// the returned word. `None` if the platform has no way to do so.
+    fn share_mask(&mut self, _mask: u64, _quiet: u64) -> Option<Arc<dyn MaskWord>> {
+        None
+    }
+
+    /// The thread's alternate signal stack, as `uc_stack` of a frame that does not change it (address, flags without
+    /// `SS_ONSTACK`, size): where the thread also has its mask ([`GuestThread::share_mask`]) the platform may return from handlers
+    /// by such frames by itself ([`Shortcut::ReturnsFromHandler`]). All zero, and at first: by none.
+    fn set_return_stack(&mut self, _stack: [u64; 3]) {}
 
     /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
     /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
@@ -274,6 +287,9 @@ pub struct PatchRequest {
     pub trampolines: Range<u64>,
 }
 
+/// The number of the answer that lets a thread ask the host ([`Shortcut::AsksHost`]). What the answer is does not matter.
+pub const MAY_ASK_HOST: u8 = 7;
+
 /// How a platform may make a call cheaper: a hint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shortcut {
@@ -282,6 +298,15 @@ pub enum Shortcut {
     None,
     /// It may bring guest memory along (see [`GuestThread::handed_over`]).
     HandsOver(Memory),
+    /// It is `rt_sigprocmask(2)`, which needs nobody as long as it unblocks no pending signal (see
+    /// [`GuestThread::share_mask`]); otherwise it brings along what its second argument points to.
+    ChangesMask,
+    /// It is `rt_sigreturn(2)`, which needs nobody if the frame asks for nothing unusual (see
+    /// [`GuestThread::set_return_stack`]).
+    ReturnsFromHandler,
+    /// It is `clock_gettime(2)`, `gettimeofday(2)` or `getcpu(2)`, which the platform may have the host answer while answer number
+    /// [`MAY_ASK_HOST`] stands.
+    AsksHost,
     /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
     Stands(u8),
     /// It may be served by what is lent (see [`GuestThread::lend_descriptors`]).
@@ -299,6 +324,26 @@ pub enum Memory {
     Fourth,
     /// The buffer that its second argument points to and its third gives the length of, if it is small.
     Buffer,
+}
+
+/// A guest thread's mask of blocked signals, as bits, where the guest may change it at any time: to whatever it likes, and
+/// without asking. So who reads it looks once, and lets nobody block what cannot be blocked.
+pub trait MaskWord: Send + Sync {
+    /// The mask of the moment.
+    fn mask(&self) -> u64;
+
+    /// Replaces the mask: for the thread's own sentry thread, while the thread does not run.
+    fn set_mask(&self, mask: u64);
+
+    /// Says which signals are not pending for the thread, the two that cannot be blocked included. A thread that unblocks one
+    /// which is not among them calls. After this returns, [`MaskWord::mask`] shows any change that was made without
+    /// knowing of it.
+    fn set_quiet(&self, quiet: u64);
+
+    /// From now on the thread calls for each change.
+    fn withdraw(&self) {
+        self.set_quiet(0);
+    }
 }
 
 /// Interrupts a guest thread from another sentry thread.

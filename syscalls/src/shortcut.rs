@@ -7,9 +7,8 @@ use usk_sentry::task::Standing;
 use crate::table::{Argument, Table};
 
 /// Calls that read a small structure, by name and by the argument that points to it: the table calls that just a pointer.
-const STRUCTURES: [(&str, Memory); 6] = [
+const STRUCTURES: [(&str, Memory); 5] = [
     ("rt_sigaction", Memory::Second),
-    ("rt_sigprocmask", Memory::Second),
     ("poll", Memory::First),
     ("ppoll", Memory::First),
     ("sigaltstack", Memory::First),
@@ -39,11 +38,23 @@ const LENT: [(&str, LentCall); 8] = [
     ("pread64", LentCall::Pread),
 ];
 
+/// Calls that the host answers for a guest as for anybody.
+const ASKING_HOST: [&str; 3] = ["clock_gettime", "gettimeofday", "getcpu"];
+
 /// How to make call `number` cheaper. `all_tiers` says that the sentry need not see each call.
 pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
     if let Some((_, call)) = LENT.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Lends(*call);
+    }
+    if row.name == "rt_sigprocmask" {
+        return if all_tiers { Shortcut::ChangesMask } else { Shortcut::HandsOver(Memory::Second) };
+    }
+    if row.name == "rt_sigreturn" && all_tiers {
+        return Shortcut::ReturnsFromHandler;
+    }
+    if ASKING_HOST.contains(&row.name) && all_tiers {
+        return Shortcut::AsksHost;
     }
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Stands(answer.number());
@@ -61,7 +72,7 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
 
 /// Whether the sentry may not hear of call `number`, because it is answered where the program runs.
 pub fn is_answered_outside(table: &Table, number: u64) -> bool {
-    matches!(shortcut(table, number), Shortcut::Stands(_))
+    !matches!(shortcut(table, number, true), Shortcut::None | Shortcut::HandsOver(_))
 }
 
 #[cfg(test)]
@@ -80,6 +91,11 @@ mod tests {
         assert_eq!(of("openat"), both(Shortcut::HandsOver(Memory::Second)));
         assert_eq!(of("write"), both(Shortcut::HandsOver(Memory::Buffer)));
         assert_eq!(of("getdents64"), both(Shortcut::None));
+        assert_eq!(of("rt_sigprocmask"), [Shortcut::ChangesMask, Shortcut::HandsOver(Memory::Second)]);
+        assert_eq!(of("rt_sigreturn"), [Shortcut::ReturnsFromHandler, Shortcut::None]);
+        for name in ASKING_HOST {
+            assert_eq!(of(name), [Shortcut::AsksHost, Shortcut::None], "{name}");
+        }
         for (name, memory) in STRUCTURES {
             assert_eq!(of(name), both(Shortcut::HandsOver(memory)), "{name}");
         }

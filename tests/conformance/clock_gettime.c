@@ -142,3 +142,62 @@ CASE(getrusage_with_bad_arguments_fails) {
     EXPECT_ERRNO(getrusage(77, &usage), EINVAL);
     EXPECT_ERRNO(syscall(SYS_getrusage, RUSAGE_SELF, bad_page()), EFAULT);
 }
+
+static __attribute__((noinline)) long ask(long number, long first, void *second) { return syscall(number, first, second, NULL); }
+
+/* A call site that is used often may be served in another way than one that is not. */
+CASE(clocks_asked_by_system_calls_agree_with_the_librarys) {
+    static const clockid_t clocks[] = {
+        CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME, CLOCK_THREAD_CPUTIME_ID, CLOCK_PROCESS_CPUTIME_ID,
+        CLOCK_TAI,
+    };
+    for (int i = 0; i < 200; i++) {
+        for (size_t which = 0; which < sizeof clocks / sizeof *clocks; which++) {
+            int64_t before = now_ns(clocks[which]);
+            struct timespec time;
+            OK(ask(SYS_clock_gettime, clocks[which], &time));
+            int64_t now = time.tv_sec * 1000000000L + time.tv_nsec, after = now_ns(clocks[which]);
+            EXPECT(before <= now && now <= after);
+        }
+        struct timespec coarse;
+        OK(ask(SYS_clock_gettime, CLOCK_MONOTONIC_COARSE, &coarse));
+        EXPECT(coarse.tv_sec * 1000000000L + coarse.tv_nsec <= now_ns(CLOCK_MONOTONIC));
+        struct timeval before, now, after;
+        OK(gettimeofday(&before, NULL));
+        OK(ask(SYS_gettimeofday, (long)&now, NULL));
+        OK(gettimeofday(&after, NULL));
+        EXPECT(!timercmp(&now, &before, <) && !timercmp(&after, &now, <));
+    }
+}
+
+CASE(clocks_asked_often_refuse_what_they_refuse_once) {
+    struct timespec time;
+    for (int i = 0; i < 200; i++)
+        OK(ask(SYS_clock_gettime, CLOCK_MONOTONIC, &time));
+    for (int i = 0; i < 3; i++) {
+        EXPECT_ERRNO(ask(SYS_clock_gettime, 31, &time), EINVAL);
+        EXPECT_ERRNO(ask(SYS_clock_gettime, 4711, &time), EINVAL);
+        EXPECT_ERRNO(ask(SYS_clock_gettime, CLOCK_MONOTONIC, bad_page()), EFAULT);
+        EXPECT_ERRNO(ask(SYS_clock_gettime, CLOCK_MONOTONIC, page_end() - 8), EFAULT);
+        EXPECT_ERRNO(ask(SYS_clock_gettime, CLOCK_MONOTONIC, NULL), EFAULT);
+        EXPECT_ERRNO(ask(SYS_clock_gettime, CLOCK_MONOTONIC, (void *)0x8000000000000000), EFAULT);
+        EXPECT_ERRNO(ask(SYS_clock_gettime, CLOCK_MONOTONIC, (void *)"read only"), EFAULT);
+        EXPECT_ERRNO(ask(SYS_gettimeofday, (long)bad_page(), NULL), EFAULT);
+        OK(ask(SYS_gettimeofday, 0, NULL));
+    }
+}
+
+CASE(getcpu_names_a_processor_that_the_thread_may_use) {
+    cpu_set_t set;
+    OK(sched_getaffinity(0, sizeof set, &set));
+    for (int i = 0; i < 200; i++) {
+        unsigned cpu = 4711, node = 4711;
+        OK(ask(SYS_getcpu, (long)&cpu, NULL));
+        EXPECT(CPU_ISSET(cpu, &set));
+        cpu = 4711;
+        OK(ask(SYS_getcpu, (long)&cpu, &node));
+        EXPECT(CPU_ISSET(cpu, &set) && node < 1024);
+        OK(ask(SYS_getcpu, 0, NULL));
+    }
+    EXPECT_ERRNO(ask(SYS_getcpu, (long)bad_page(), NULL), EFAULT);
+}

@@ -9,6 +9,7 @@
  *     region loans     writes over the descriptors that its thread was lent, and uses them
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
+ *     region masks     writes all masks of blocked signals, while others send it signals
  *
  * Says "finished" and exits with REGION_STATUS.
  */
@@ -516,6 +517,55 @@ static void return_through_everything(void) {
     }
 }
 
+/* --- Masks ---------------------------------------------------------------------------------------------------------- */
+
+static void *scribble_masks(void *unused) {
+    for (uint64_t value = 0;; value = ~value)
+        for (uint64_t slot = REGION_SLOTS; slot < REGION_SLOTS + 8 * REGION_SLOT_SIZE; slot += REGION_SLOT_SIZE)
+            *(volatile uint64_t *)(slot + REGION_SLOT_SIZE - 8) = value;
+    return unused;
+}
+
+static void pass_over(int signal) { (void)signal; }
+
+static void change_masks(void) {
+    pthread_t thread;
+    sigset_t all, old;
+    sigfillset(&all);
+    signal(SIGUSR1, pass_over);
+    NEED(pthread_create(&thread, NULL, scribble_masks, NULL) == 0);
+    for (;;) {
+        sigprocmask(SIG_SETMASK, &all, &old);
+        sigprocmask(SIG_SETMASK, &old, NULL);
+        __atomic_fetch_add(rounds + 1, 1, __ATOMIC_RELAXED);
+    }
+}
+
+/* Whatever a process does to its masks, it can be stopped, continued and killed. */
+static void forge_masks(void) {
+    for (int attack = 0; attack < 8; attack++) {
+        int status;
+        pid_t pid = fork();
+        NEED(pid != -1);
+        if (pid == 0)
+            change_masks();
+        bool has_ended = false;
+        for (unsigned long seen = rounds[1]; !has_ended && rounds[1] < seen + 1000;)
+            has_ended = waitpid(pid, &status, WNOHANG) == pid;
+        /* Where the region is not there, the first word ended it. */
+        if (has_ended) {
+            NEED(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+            continue;
+        }
+        for (int i = 0; i < 1000; i++)
+            NEED(kill(pid, SIGUSR1) == 0);
+        NEED(kill(pid, SIGSTOP) == 0 && waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+        NEED(kill(pid, SIGCONT) == 0 && waitpid(pid, &status, WCONTINUED) == pid && WIFCONTINUED(status));
+        NEED(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
+        NEED(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    }
+}
+
 int main(int argc, char **argv) {
     NEED(argc == 2 && is_inside());
     data = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -531,6 +581,7 @@ int main(int argc, char **argv) {
         {"loans", forge_loans_everywhere},
         {"flood", flood_everything},
         {"frames", return_through_everything},
+        {"masks", forge_masks},
     };
     for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++)
         if (strcmp(argv[1], attacks[i].name) == 0)

@@ -42,3 +42,7 @@ pub(crate) fn a_flood_of_doorbells_hurts_only_its_process(runtime: Runtime) {
 pub(crate) fn forged_frames_hurt_only_their_process(runtime: Runtime) {
     attack(runtime, "frames");
 }
+
+pub(crate) fn forged_masks_hurt_only_their_process(runtime: Runtime) {
+    attack(runtime, "masks");
+}

@@ -22,6 +22,8 @@ const FCW: usize = 0;
 const MXCSR: usize = 24;
 const MXCSR_MASK: usize = 28;
 const XMM: usize = 160;
+/// Of the legacy area, from here on nothing is written.
+const RESERVED: usize = 416;
 const SOFTWARE: usize = 464;
 const XSTATE_BV: usize = 512;
 /// Feature bits.
@@ -74,6 +76,35 @@ impl Format {
         self.area + size_of::<u32>()
     }
 
+    /// What tells a signal frame's extended state that is in this format: the 20 bytes that say so, and the magic number that
+    /// follows the area.
+    pub(crate) fn frame_words(&self) -> [u8; 24] {
+        let mut words = [0; 24];
+        self.put_software(&mut words);
+        put(&mut words, 20, MAGIC2);
+        words
+    }
+
+    /// `struct _fpx_sw_bytes`
+    fn put_software(&self, bytes: &mut [u8]) {
+        put(bytes, 0, MAGIC1);
+        put(bytes, 4, self.image_size() as u32);
+        put(bytes, 8, self.features);
+        put(bytes, 16, self.area as u32);
+    }
+
+    /// The parts of an image that XSAVE leaves as they are, the features in its header apart: offsets and bytes.
+    pub(crate) fn unwritten(&self) -> [(u64, Vec<u8>); 3] {
+        let mut software = vec![0; LEGACY - RESERVED];
+        self.put_software(&mut software[SOFTWARE - RESERVED..]);
+        let header = vec![0; WITH_HEADER - XSTATE_BV - 8];
+        [
+            (RESERVED as u64, software),
+            (XSTATE_BV as u64 + 8, header),
+            (self.area as u64, MAGIC2.to_le_bytes().to_vec()),
+        ]
+    }
+
     /// From the host's form, which is at least as long as the area.
     pub(crate) fn encode(&self, host: &[u8]) -> Vec<u8> {
         let mut image = vec![0; self.image_size()];
@@ -81,10 +112,7 @@ impl Format {
         image[..length].copy_from_slice(&host[..length]);
         put(&mut image, XSTATE_BV, get_u64(host, XSTATE_BV) & self.features);
         image[SOFTWARE..LEGACY].fill(0);
-        put(&mut image, SOFTWARE, MAGIC1);
-        put(&mut image, SOFTWARE + 4, self.image_size() as u32);
-        put(&mut image, SOFTWARE + 8, self.features);
-        put(&mut image, SOFTWARE + 16, self.area as u32);
+        self.put_software(&mut image[SOFTWARE..]);
         put(&mut image, self.area, MAGIC2);
         image
     }

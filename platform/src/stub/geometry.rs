@@ -118,6 +118,55 @@ pub(crate) const ENTRY_HANDED_FROM: u64 = ENTRY + 0xa0;
 /// In the entry area, `u32`: how many bytes of it; 0 if none.
 pub(crate) const ENTRY_HANDED_LENGTH: u64 = ENTRY + 0xa8;
 
+/// In a slot, its last word: the thread's mask of blocked signals, while the stub changes it by itself.
+pub(crate) const MASK: u64 = SLOT_SIZE - 8;
+/// In a guest thread's orders, `u64`: the signals that are not pending for the thread, so that it may unblock them without the
+/// sentry. 0: the mask is the sentry's alone, and every call about it is.
+pub(crate) const QUIET: u64 = 56;
+/// In the table of shortcuts: the stub changes the mask of blocked signals.
+pub(crate) const CHANGES_MASK: u8 = 5;
+/// In the table of shortcuts: the stub returns from a signal's handler.
+pub(crate) const RETURNS: u8 = 6;
+/// In the table of shortcuts: the stub asks the host for the time, or the processor.
+pub(crate) const ASKS_HOST: u8 = 7;
+/// Which of the answers that stand says that it may.
+pub(crate) const HOST_CLOCKS: u64 = STANDING + 8 * crate::interface::MAY_ASK_HOST as u64;
+/// The clocks of `clock_gettime(2)` that it asks for.
+pub(crate) const CLOCKS: [u32; 6] = [
+    libc::CLOCK_REALTIME as u32,
+    libc::CLOCK_MONOTONIC as u32,
+    libc::CLOCK_MONOTONIC_RAW as u32,
+    libc::CLOCK_REALTIME_COARSE as u32,
+    libc::CLOCK_MONOTONIC_COARSE as u32,
+    libc::CLOCK_BOOTTIME as u32,
+];
+/// These as bits.
+pub(crate) const CLOCK_BITS: u32 =
+    1 << CLOCKS[0] | 1 << CLOCKS[1] | 1 << CLOCKS[2] | 1 << CLOCKS[3] | 1 << CLOCKS[4] | 1 << CLOCKS[5];
+/// In a guest thread's orders: `uc_stack` of a frame that leaves the thread's alternate stack as it is, without `SS_ONSTACK`.
+pub(crate) const RETURN_STACK: u64 = STANDING - 40;
+/// In a guest thread's orders: an instruction pointer to return to, and where the code is that is to run there: elsewhere, if the
+/// place is patched.
+pub(crate) const RETURN_PLACE: u64 = RETURN_STACK + 24;
+/// In the constants: how a signal frame's extended state begins and ends, see [`ExtendedFormat`].
+pub(crate) const EXTENDED_FORMAT: u64 = CONSTANTS + 0x18;
+/// At the start of a slot, while the stub returns from a handler: the registers as a frame has them, up to the flags.
+pub(crate) const RETURNED: u64 = HANDED_OVER;
+/// Count of these.
+pub(crate) const RETURNED_REGISTERS: u64 = 18;
+/// Among these, the instruction pointer, and the flags after it.
+pub(crate) const RETURNED_RIP: u64 = RETURNED + 128;
+/// See [`RETURNED_RIP`].
+pub(crate) const RETURNED_FLAGS: u64 = RETURNED + 136;
+/// After these, the mask.
+pub(crate) const RETURNED_MASK: u64 = RETURNED + 144;
+/// After it, where the stub goes.
+pub(crate) const RETURNED_PLACE: u64 = RETURNED + 152;
+/// Flags that a return from a handler sets, but for the trap and the resume flag: AC, OF, DF, SF, ZF, AF, PF, CF (`FIX_EFLAGS`).
+pub(crate) const FLAGS_RETURNED: u32 = 0x4_0cd5;
+/// Signals that nobody can block, as bits of a mask: SIGKILL and SIGSTOP.
+pub(crate) const UNBLOCKABLE: [i32; 2] = [libc::SIGKILL, libc::SIGSTOP];
+
 /// A newborn thread has its listener and is about to ring.
 pub(crate) const HINT_BORN: u32 = 1;
 /// The spawner could not make the thread.
@@ -164,11 +213,11 @@ pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
 pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
-pub(crate) const MAX_CALLS: usize = ((STANDING - CALLS) / CALL_SIZE) as usize;
+pub(crate) const MAX_CALLS: usize = ((RETURN_STACK - CALLS) / CALL_SIZE) as usize;
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
-pub(crate) const STANDING: u64 = 0xf00;
+pub(crate) const STANDING: u64 = 0xef8;
 /// Answers that fit.
-pub(crate) const MAX_STANDING: usize = 8;
+pub(crate) const MAX_STANDING: usize = 9;
 /// An answer stands.
 pub(crate) const ANSWER_STANDS: u64 = 1 << 32;
 /// In a guest thread's orders: the list of copies to guest memory: address there, offset in the slot, bytes.
@@ -247,7 +296,7 @@ pub(crate) const MAX_WINDOWS: usize = crate::lent::LENT_WINDOWS;
 pub(crate) const THREADS_WITH_WINDOWS: u64 =
     (WINDOWS_END - WINDOWS_BASE) / (WINDOW_SIZE * MAX_WINDOWS as u64);
 /// The number of the answer that stands while descriptors are lent.
-pub(crate) const LENT_ANSWER: usize = 7;
+pub(crate) const LENT_ANSWER: usize = 8;
 /// The first of the values in the table of shortcuts that say that a call may be served by what is lent; the call's number in
 /// [`LentCall`](crate::lent::LentCall) is added.
 pub(crate) const LENDS: u8 = 0x20;

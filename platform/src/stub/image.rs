@@ -1,7 +1,11 @@
 //! The stub's code as bytes, and the addresses in it that the filters and the template need.
 
 use std::arch::global_asm;
+use std::mem::offset_of;
 
+use usk_abi::signal::{SignalContext, UserContext};
+
+use crate::arch::extended_state::FORMAT;
 use crate::interface::{Memory, Shortcut};
 use crate::lent::{LentCall, STAT_SIZE};
 
@@ -9,6 +13,9 @@ use super::geometry::*;
 
 global_asm!(
     include_str!("stub.S"),
+    include_str!("mask.S"),
+    include_str!("return.S"),
+    include_str!("clock.S"),
     include_str!("lent.S"),
     include_str!("end.S"),
     windows_end = const WINDOWS_END,
@@ -134,6 +141,35 @@ global_asm!(
     f_getfl = const libc::F_GETFL,
     fd_cloexec = const libc::FD_CLOEXEC,
     ebadf = const libc::EBADF,
+    mask = const MASK,
+    quiet = const QUIET,
+    changes_mask = const CHANGES_MASK,
+    returns = const RETURNS,
+    asks_host = const ASKS_HOST,
+    host_clocks = const HOST_CLOCKS,
+    clocks = const CLOCK_BITS,
+    sys_clock_gettime = const libc::SYS_clock_gettime,
+    sys_gettimeofday = const libc::SYS_gettimeofday,
+    sys_getcpu = const libc::SYS_getcpu,
+    return_stack = const RETURN_STACK,
+    return_place = const RETURN_PLACE,
+    returned_place = const RETURNED_PLACE,
+    returned_registers = const RETURNED_REGISTERS,
+    returned_rip = const RETURNED_RIP,
+    returned_flags = const RETURNED_FLAGS,
+    returned_mask = const RETURNED_MASK,
+    flags_returned = const FLAGS_RETURNED,
+    trap_flag = const 0x100,
+    extended_format = const EXTENDED_FORMAT,
+    extended_software = const 464,
+    context_stack = const offset_of!(UserContext, stack),
+    context_machine = const offset_of!(UserContext, registers),
+    context_extended = const offset_of!(UserContext, registers) + offset_of!(SignalContext, extended_state),
+    context_mask = const offset_of!(UserContext, mask),
+    region_end = const REGION_END,
+    sig_unblock = const libc::SIG_UNBLOCK,
+    sigkill_bit = const UNBLOCKABLE[0] - 1,
+    sigstop_bit = const UNBLOCKABLE[1] - 1,
     slots_descriptor = const SLOTS_DESCRIPTOR,
     orders_descriptor = const ORDERS_DESCRIPTOR,
     child_descriptor = const CHILD_DESCRIPTOR,
@@ -256,6 +292,58 @@ pub(crate) mod lent {
     }
 }
 
+/// Addresses in the code that changes the mask of blocked signals.
+pub(crate) mod mask {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_mask_begin;
+        /// The new mask is in force, and the old one in guest memory.
+        set = usk_mask_set;
+        /// The old one is in force again: the sentry makes the call.
+        reset = usk_mask_reset;
+        /// All is done.
+        done = usk_mask_done;
+        /// It has ended.
+        end = usk_mask_end;
+    }
+}
+
+/// Addresses in the code that asks the host for the time.
+pub(crate) mod clock {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_clock_begin;
+        /// It has ended.
+        end = usk_clock_end;
+    }
+}
+
+/// Addresses in the code that returns from a signal's handler.
+pub(crate) mod returns {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_return_begin;
+        /// Three registers are in the entry area; guest memory is read.
+        reads = usk_return_reads;
+        /// The new mask is in force; the registers of the frame are in the slot.
+        set = usk_return_set;
+        /// The old one is in force again: the sentry makes the call.
+        reset = usk_return_reset;
+        /// The three registers are back.
+        asked = usk_return_asked;
+        /// All is done.
+        done = usk_return_done;
+        /// It has ended.
+        end = usk_return_end;
+    }
+}
+
 /// Addresses after the code's system-call instructions: the instruction pointers that the filters see.
 pub(crate) mod site {
     use super::*;
@@ -269,6 +357,12 @@ pub(crate) mod site {
         doorbell = usk_site_doorbell;
         /// The doorbell of calls from patched sites.
         patched = usk_site_patched;
+        /// A clock of the host's.
+        clock = usk_site_clock;
+        /// The time of day.
+        time_of_day = usk_site_time_of_day;
+        /// The processor.
+        cpu = usk_site_cpu;
         /// The first doorbell of a thread.
         birth = usk_site_birth;
         /// Back to the guest.
@@ -344,6 +438,7 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
     for (index, instruction) in thread_filter.iter().enumerate() {
         put(THREAD_FILTER_CODE + 8 * index as u64, &instruction.to_le_bytes());
     }
+    put(EXTENDED_FORMAT, &FORMAT.frame_words());
     for number in 0..SHORTCUT_COUNT {
         let kind = match shortcut(number) {
             Shortcut::None => HANDS_OVER_NOTHING,
@@ -351,6 +446,9 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
             Shortcut::HandsOver(Memory::Second) => HANDS_OVER_SECOND,
             Shortcut::HandsOver(Memory::Fourth) => HANDS_OVER_FOURTH,
             Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
+            Shortcut::ChangesMask => CHANGES_MASK,
+            Shortcut::ReturnsFromHandler => RETURNS,
+            Shortcut::AsksHost => ASKS_HOST,
             Shortcut::Stands(answer) => {
                 assert!(usize::from(answer) < LENT_ANSWER, "there is no answer {answer}");
                 STANDS + answer
@@ -375,6 +473,9 @@ mod tests {
             site::populate(),
             site::doorbell(),
             site::patched(),
+            site::clock(),
+            site::time_of_day(),
+            site::cpu(),
             site::birth(),
             site::sigreturn(),
             site::exit(),

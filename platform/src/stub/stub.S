@@ -105,6 +105,7 @@ heard:
     mov eax, [rbx + {features}]
     mov edx, [rbx + {features} + 4]
     mov rcx, [rbx + {save_to}]
+    mov qword ptr [rcx + 512], 0    # of features, what it does not save it leaves as it was
     xsave64 [rcx]
     or byte ptr [rcx + 512], 3      # x87 and SSE are always there, as the host's frames have it
 4:  test r14d, {answer_copy}
@@ -273,6 +274,12 @@ usk_patched_flags_saved:
     jz ring_patched
     cmp ecx, {stands}
     jae standing
+    cmp ecx, {changes_mask}
+    je usk_mask_begin               # mask.S
+    cmp ecx, {returns}
+    je usk_return_begin             # return.S
+    cmp ecx, {asks_host}
+    je usk_clock_begin              # clock.S
 hands_over:
     mov gs:[{entry_arguments}], rdi
     mov gs:[{entry_arguments} + 8], rsi

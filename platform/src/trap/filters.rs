@@ -45,8 +45,10 @@ pub(super) enum Condition {
     InGuest(u32, u32),
     /// The argument is an address in the region at all.
     InRegion(u32),
+    /// The argument is an address below the region.
+    BelowRegion(u32),
 }
-use Condition::{Flags, InGuest, InRegion, Is, OneOf, Only};
+use Condition::{BelowRegion, Flags, InGuest, InRegion, Is, OneOf, Only};
 
 const PROTECTION: u32 = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u32;
 const ANONYMOUS: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u32;
@@ -150,6 +152,19 @@ pub(super) fn base_rules() -> Vec<Rule> {
             &[InGuest(0, 1), OneOf(2, &ADVICE)],
             "pass on the guest's advice",
         ),
+        rule(
+            site::clock(),
+            libc::SYS_clock_gettime,
+            &[OneOf(0, &CLOCKS), BelowRegion(1)],
+            "read a clock that is the guest's too, to where it could write by itself",
+        ),
+        rule(
+            site::time_of_day(),
+            libc::SYS_gettimeofday,
+            &[BelowRegion(0), Is(1, 0)],
+            "read the time of day, as above",
+        ),
+        rule(site::cpu(), libc::SYS_getcpu, &[BelowRegion(0), Is(1, 0)], "read the CPU's number, as above"),
         rule(site::close(), libc::SYS_close, &[], "close the descriptor of a file that has been mapped"),
         rule(site::birth(), doorbell, &[], "a newborn thread reports to the sentry"),
         rule(
@@ -270,6 +285,9 @@ pub(super) fn thread_rules() -> Vec<(u32, Verdict, &'static str)> {
             "waking only, see below: at worst a spurious wake-up of the sentry",
         ),
         rule(libc::SYS_exit_group, Verdict::Allow, "ends itself"),
+        rule(libc::SYS_clock_gettime, Verdict::Allow, "the host's clocks only, by the base filter"),
+        rule(libc::SYS_gettimeofday, Verdict::Allow, "the host's clock is the guest's"),
+        rule(libc::SYS_getcpu, Verdict::Allow, "as any program can tell by an instruction"),
     ]
 }
 
@@ -407,6 +425,10 @@ fn require(assembler: &mut Assembler, condition: Condition, kill: super::bpf::La
             assembler.jump_if(Test::Greater(GUEST_END_HIGH), kill);
         }
         InRegion(argument) => high_is(assembler, argument, STUB_BASE_HIGH),
+        BelowRegion(argument) => {
+            assembler.load(Field::High(argument));
+            assembler.jump_if(Test::Greater(GUEST_END_HIGH), kill);
+        }
     }
 }
 
@@ -433,6 +455,7 @@ mod tests {
                     arguments[length as usize] = 0x1000;
                 }
                 InRegion(index) => arguments[index as usize] = SLOTS_BASE,
+                BelowRegion(index) => arguments[index as usize] = GUEST_END - 8,
             }
         }
         arguments
@@ -472,6 +495,11 @@ mod tests {
                     }
                     for value in [u64::MAX, 1 << 47, 0x8000_0000_0000_0000, STUB_BASE, 0x1_0000_0000] {
                         with(length, value);
+                    }
+                }
+                BelowRegion(index) => {
+                    for value in [STUB_BASE, SLOTS_BASE, ORDERS_BASE, u64::MAX, 1 << 63, 0x7ffe_0000_0000] {
+                        with(index, value);
                     }
                 }
                 InRegion(index) => {
@@ -570,6 +598,6 @@ mod tests {
     #[test]
     fn about_a_dozen_kinds_of_calls_suffice() {
         let (spawner, thread) = stub_calls();
-        assert!(spawner.len() <= 16 && thread.len() <= 10, "{spawner:?} {thread:?}");
+        assert!(spawner.len() <= 19 && thread.len() <= 13, "{spawner:?} {thread:?}");
     }
 }

@@ -19,6 +19,9 @@
 //! | [`deferred`] | memory operations left for the way back to the guest |
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
+//! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
+//! | [`returned`] | returns from signal handlers that the stub makes by itself |
+//! | [`clock`] | clocks that the stub reads by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
@@ -31,6 +34,7 @@
 mod bpf;
 mod calls;
 mod carried;
+mod clock;
 mod deferred;
 mod filters;
 mod frame;
@@ -39,11 +43,13 @@ mod handover;
 mod kick;
 mod lent;
 mod lists;
+mod mask;
 mod parked;
 mod patch;
 mod patched;
 mod platform;
 mod probe;
+mod returned;
 mod space;
 mod spare;
 mod spawner;

@@ -13,9 +13,12 @@ use crate::stub::geometry::*;
 use crate::stub::image::{entry, patched, site};
 
 use super::carried::{is_copying, is_handing_over};
+use super::clock::is_in_clock_code;
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
 use super::lent::{has_saved, is_serving};
+use super::mask::is_in_mask_code;
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
+use super::returned::{is_in_return_code, is_reading_frame};
 use super::thread::{Ring, Thread};
 
 const PAGE: u64 = 4096;
@@ -60,7 +63,16 @@ pub(super) enum Place {
 
 /// In the entry from a patched site, before the doorbell, or where calls are served without it.
 fn is_on_way_in(rip: u64) -> bool {
-    (entry::patched()..=site::patched() - 2).contains(&rip) || is_serving(rip)
+    (entry::patched()..=site::patched() - 2).contains(&rip)
+        || is_serving(rip)
+        || is_in_clock_code(rip)
+        || is_in_mask_code(rip)
+        || is_in_return_code(rip)
+}
+
+/// On the way in, where memory that is not there makes an ordinary call.
+fn touches_memory(rip: u64) -> bool {
+    is_handing_over(rip) || is_serving(rip) || is_in_mask_code(rip) || is_in_return_code(rip)
 }
 
 /// In the platform's code, on the way back to the guest, which has not gone on yet.
@@ -222,10 +234,13 @@ impl Thread {
         }
         if is_on_way_in(raw.rip) {
             return match self.rewind(raw) {
-                Some(registers) if is_kick => Place::Settled(registers, Trap::Interrupted),
+                Some(registers) if is_kick => self
+                    .after_mask_call(raw.rip, &registers)
+                    .or_else(|| self.after_return(&raw))
+                    .unwrap_or(Place::Settled(registers, Trap::Interrupted)),
                 Some(registers) if is_step => step_over(registers),
                 // The memory is not there: the sentry finds out what that means.
-                Some(registers) if is_handing_over(raw.rip) || is_serving(raw.rip) => step_over(registers),
+                Some(registers) if touches_memory(raw.rip) => step_over(registers),
                 _ => Place::Guest(raw),
             };
         }
@@ -274,7 +289,10 @@ impl Thread {
         if raw.rip >= patched::flags_saved() {
             registers.rflags = self.slot().read_u64(ENTRY_FLAGS);
         }
-        if is_handing_over(raw.rip) {
+        if is_reading_frame(raw.rip) {
+            registers.rdx = self.slot().read_u64(ENTRY_ARGUMENTS + 16);
+        }
+        if is_handing_over(raw.rip) || is_reading_frame(raw.rip) {
             registers.rdi = self.slot().read_u64(ENTRY_ARGUMENTS);
             registers.rsi = self.slot().read_u64(ENTRY_ARGUMENTS + 8);
         }

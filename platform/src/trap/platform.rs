@@ -126,7 +126,7 @@ impl TrapPlatform {
         let plan = Plan {
             slots: slots.as_fd(),
             orders: orders.as_fd(),
-            image: &image::build(&thread_filter(), shortcut),
+            image: &image::build(&thread_filter(), &shortcut),
             base_filter: &base_filter(),
             moves: &moves,
         };
@@ -145,6 +145,7 @@ impl TrapPlatform {
             receive_sees_death: offer.receive_sees_death,
             patches: offer.patching,
             lends,
+            changes_masks: (0..SHORTCUT_COUNT).any(|number| shortcut(number) == Shortcut::ChangesMask),
         });
         let spawner = Spawner::new(window.spawner_slot(), None);
         let template = Space::new(Arc::clone(&sandbox), window, process, pid, spawner)

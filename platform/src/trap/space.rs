@@ -39,6 +39,8 @@ pub(super) struct Sandbox {
     pub(super) patches: bool,
     /// Calls about descriptors may be served by the stub.
     pub(super) lends: bool,
+    /// Guest threads change their masks of blocked signals by themselves.
+    pub(super) changes_masks: bool,
 }
 
 impl Drop for Sandbox {

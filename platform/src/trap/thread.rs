@@ -13,7 +13,7 @@ use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin};
 use crate::interface::{
-    AddressSpace, ExitReason, GuestThread, Kick, MemoryOp, PatchRequest, ThreadState, Trap,
+    AddressSpace, ExitReason, GuestThread, Kick, MaskWord, MemoryOp, PatchRequest, ThreadState, Trap,
 };
 use crate::lent::{LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::*;
@@ -76,6 +76,8 @@ pub(super) struct Thread {
     pub(super) is_kicked: bool,
     /// The sentry thread and the guest thread have been bound to one CPU (hosts without synchronous wake-up).
     is_pinned: bool,
+    /// The generation of the patches of which the orders say where the thread may return to (see `returned`).
+    pub(super) return_generation: Option<u64>,
 }
 
 /// What a thread says when it rings.
@@ -136,6 +138,9 @@ impl Thread {
             earlier_cpu_time: Duration::ZERO,
             final_cpu_time: OnceLock::new(),
         };
+        // What the slot's last thread was told is not for this one.
+        handle.withdraw();
+        (0..5).for_each(|word| slot.write_order(RETURN_STACK + 8 * word, 0));
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
         let bases = (u64::MAX, u64::MAX);
@@ -158,6 +163,7 @@ impl Thread {
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
+            return_generation: None,
         }))
     }
 
@@ -190,7 +196,9 @@ impl Thread {
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
+            return_generation: None,
         });
+        thread.leave_return_stack([0; 3]);
         // If it has ended by now the first run says so.
         thread.replace_extended(image);
         thread.is_kicked = false;
@@ -213,6 +221,7 @@ impl Thread {
     /// Writes what has changed to where the stub finds it, and returns what to answer. `None` if a kick has come.
     fn prepare_return(&mut self) -> Result<Option<u32>, ExitReason> {
         let mut answer = 0;
+        self.forget_old_return_place();
         if !self.answers_patched_call() {
             if let Some(all_registers) = self.leaves_patched_call() {
                 answer = all_registers;
@@ -527,10 +536,15 @@ impl GuestThread for Thread {
         Ok(())
     }
 
-    fn save_extended_state(&mut self, address: u64) -> Result<(), Errno> {
+    fn save_extended_state(&mut self, address: u64, is_writable: bool) -> Result<(), Errno> {
         // A second copy is another that only a frame can give.
         let is_cheap = self.patched.is_some() && self.errand.save_to.is_none() && address.is_multiple_of(64);
         // What the stub leaves as it is: the parts of the format that no instruction writes.
+        let mut parts = FORMAT.unwritten().into_iter();
+        if is_cheap && is_writable && parts.all(|(offset, part)| self.leave_copy(address + offset, &part)) {
+            self.errand.save_to = Some(address);
+            return Ok(());
+        }
         let image = if is_cheap { FORMAT.initial_image() } else { self.extended_state() };
         if self.space.write(address, &image) < image.len() {
             return Err(Errno::EFAULT);
@@ -585,6 +599,19 @@ impl GuestThread for Thread {
 
     fn take_back(&mut self) -> Option<TakenBack> {
         self.read_lent()
+    }
+
+    fn set_return_stack(&mut self, stack: [u64; 3]) {
+        self.leave_return_stack(stack);
+    }
+
+    fn share_mask(&mut self, mask: u64, quiet: u64) -> Option<Arc<dyn MaskWord>> {
+        if !self.changes_mask() {
+            return None;
+        }
+        self.handle.set_mask(mask);
+        self.handle.set_quiet(quiet);
+        Some(Arc::clone(&self.handle) as Arc<dyn MaskWord>)
     }
 
     fn copy_on_return(&mut self, address: u64, data: &[u8]) -> bool {
@@ -652,6 +679,7 @@ impl Drop for Thread {
         }
         let Some(slot) = self.slot.take() else { return };
         self.handle.stop_clock(None);
+        self.handle.withdraw();
         self.space.park(Parked {
             handle: Arc::clone(&self.handle),
             listener: Arc::clone(&self.listener),

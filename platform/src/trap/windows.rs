@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -254,6 +254,24 @@ impl Orders {
             let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * index;
             self.window.windows.orders.write_u64(place as usize, answer);
         }
+    }
+
+    /// The thread's mask of blocked signals, by its slot.
+    pub(super) fn mask(&self) -> u64 {
+        let place = self.window.slots_offset() + self.number * SLOT_SIZE + MASK;
+        self.window.windows.slots.read_u64(place as usize)
+    }
+
+    pub(super) fn set_mask(&self, mask: u64) {
+        let place = self.window.slots_offset() + self.number * SLOT_SIZE + MASK;
+        self.window.windows.slots.write_u64(place as usize, mask);
+    }
+
+    /// Says which signals are not pending. What the thread has done to its mask without knowing can be seen after this.
+    pub(super) fn set_quiet(&self, quiet: u64) {
+        let place = self.window.orders_offset() + self.number * ORDER_SIZE + QUIET;
+        self.window.windows.orders.write_u64(place as usize, quiet);
+        fence(Ordering::SeqCst);
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod guest;
 mod hostile;
 mod known;
 mod lent;
+mod mask;
 pub(crate) mod memory;
 mod patching;
 mod shortcuts;
@@ -57,6 +58,11 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,
+    mask::a_mask_is_changed_without_a_call_while_nothing_is_in_the_way,
+    mask::whatever_is_in_the_way_of_a_change_makes_a_call,
+    mask::another_thread_begins_without_the_mask_of_the_one_before,
+    mask::kicks_do_not_tear_a_change_of_the_mask,
+    mask::a_forged_mask_is_only_a_mask,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

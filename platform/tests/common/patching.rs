@@ -359,7 +359,7 @@ pub(crate) fn extended_state_follows_the_registers_of_a_patched_call_whatever_ki
             assert_eq!(guest.thread.registers().rdi, number);
             // It goes on somewhere else: back to where it loads the register. What it had is in memory by then.
             let registers = *guest.thread.registers();
-            guest.thread.save_extended_state(SAVED).expect("it can be written");
+            guest.thread.save_extended_state(SAVED, images % 2 == 0).expect("it can be written");
             guest.thread.registers_mut().rip = CODE;
             guest.thread.registers_mut().rdi = !number;
             guest.write_u64(STACK - 8, !number);
@@ -380,7 +380,7 @@ pub(crate) fn extended_state_follows_the_registers_of_a_patched_call_whatever_ki
         done.store(true, Ordering::Relaxed);
     });
     assert!(kicks > 0, "nothing was tested");
-    assert_eq!(guest.thread.save_extended_state(STACK + 0x100_0000), Err(Errno::EFAULT));
+    assert_eq!(guest.thread.save_extended_state(STACK + 0x100_0000, false), Err(Errno::EFAULT));
 }
 
 pub(crate) fn registers_can_be_replaced_in_a_patched_call(platform: &dyn Platform) {

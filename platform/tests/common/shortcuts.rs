@@ -18,6 +18,7 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         BUFFER => Shortcut::HandsOver(Memory::Buffer),
         FOURTH => Shortcut::HandsOver(Memory::Fourth),
         STANDING => Shortcut::Stands(3),
+        CHANGES_MASK => Shortcut::ChangesMask,
         _ => super::lent::lends(number).unwrap_or_default(),
     }
 }
@@ -29,6 +30,7 @@ const SECOND: u64 = 0x102;
 const BUFFER: u64 = 0x103;
 const FOURTH: u64 = 0x104;
 const STANDING: u64 = 0x105;
+pub(crate) const CHANGES_MASK: u64 = 0x106;
 
 guest_code!(any_call: "2:", "mov eax, ebx", "syscall", "cmp rax, -4096", "jmp 2b");
 guest_code!(counted:

@@ -68,7 +68,7 @@ fn next(current: &mut Current) -> Next {
         return Next::Stopped;
     }
     let mut signals = task.signals.lock();
-    let wanted = SignalSet(!signals.blocked.0);
+    let wanted = SignalSet(!signals.mask.get().0);
     let taken = signals
         .pending
         .take(wanted.and(SignalSet::SYNCHRONOUS))
@@ -78,7 +78,7 @@ fn next(current: &mut Current) -> Next {
         return Next::Signal(signal, info);
     }
     if let Some(mask) = signals.saved_mask.take() {
-        signals.blocked = mask;
+        signals.mask.set(mask);
         let wanted = SignalSet(!mask.0);
         if !signals.pending.set().or(state.pending.set()).and(wanted).is_empty() {
             drop(signals);
@@ -86,6 +86,7 @@ fn next(current: &mut Current) -> Next {
             return next(current);
         }
     }
+    signals.mask.note_pending(signals.pending.set().or(state.pending.set()));
     task.waiter.set_interrupted(false);
     Next::Nothing
 }
@@ -161,7 +162,7 @@ fn run_handler(current: &mut Current, signal: Signal, action: SignalAction, info
     }
     let mask_in_frame = {
         let mut signals = current.task.signals.lock();
-        signals.saved_mask.take().unwrap_or(signals.blocked)
+        signals.saved_mask.take().unwrap_or_else(|| signals.mask.get())
     };
     if frame::push(current, signal, &action, info, mask_in_frame).is_err() {
         // A stack that cannot take the frame: SIGSEGV, and if that was the signal, by default (`force_sigsegv`).
@@ -174,11 +175,11 @@ fn run_handler(current: &mut Current, signal: Signal, action: SignalAction, info
     }
     let _state = current.task.group.state.lock();
     let mut signals = current.task.signals.lock();
-    let mut blocked = signals.blocked.or(action.mask);
+    let mut blocked = signals.mask.get().or(action.mask);
     if !flags.contains(ActionFlags::NODEFER) {
         blocked = blocked.with(signal);
     }
-    signals.blocked = blocked.minus(SignalSet::UNBLOCKABLE);
+    signals.mask.set(blocked);
 }
 
 /// The interrupted call continues as if nothing had happened: no handler has run.

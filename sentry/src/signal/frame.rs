@@ -66,12 +66,16 @@ pub(super) fn push(
         },
         info: *info,
     };
-    UserPtr::new(frame_address).write(current.space(), &frame)?;
-    current.thread.save_extended_state(extended_address)?;
+    // Both are made on the way to the handler, where the guest can write by all that is known.
+    current.copy_out(UserPtr::new(frame_address), &frame)?;
+    let is_writable = current.task.borrow_mm(|mm| mm.is_writable(extended_address, extended_size));
+    current.thread.save_extended_state(extended_address, is_writable)?;
+    current.is_entering_handler = true;
 
     if stack.flags & SS_AUTODISARM != 0 {
         current.task.signals.lock().alternate_stack = AlternateStack::NONE;
     }
+    tell_stack(current);
     let next = current.thread.registers_mut();
     next.rip = action.handler;
     next.rsp = frame_address;
@@ -155,7 +159,7 @@ pub fn alternate_stack(current: &Current) -> AlternateStack {
 }
 
 /// `sigaltstack(2)`: sets it. `EPERM` while the task runs on it.
-pub fn set_alternate_stack(current: &Current, wanted: AlternateStack) -> Result<(), Errno> {
+pub fn set_alternate_stack(current: &mut Current, wanted: AlternateStack) -> Result<(), Errno> {
     let stack_pointer = current.thread.registers().rsp;
     let mut signals = current.task.signals.lock();
     if is_on_stack(&signals, stack_pointer) {
@@ -173,7 +177,19 @@ pub fn set_alternate_stack(current: &Current, wanted: AlternateStack) -> Result<
         }
         AlternateStack { flags: wanted.flags & SS_AUTODISARM, padding: 0, ..wanted }
     };
+    drop(signals);
+    tell_stack(current);
     Ok(())
+}
+
+/// Tells the guest thread which frames leave the alternate stack as it is: such it may return through by itself.
+fn tell_stack(current: &mut Current) {
+    let stack = current.task.signals.lock().alternate_stack;
+    let words = match stack.flags & SS_AUTODISARM {
+        0 => [stack.address, u64::from(stack_flags(&stack, false)), stack.size],
+        _ => [0; 3],
+    };
+    current.thread.set_return_stack(words);
 }
 
 fn set_mask(current: &Current, mask: SignalSet) {
@@ -181,9 +197,13 @@ fn set_mask(current: &Current, mask: SignalSet) {
 }
 
 /// Puts back the alternate stack of the frame; what is wrong with it is passed over, as on Linux (`restore_altstack`).
-fn restore_alternate_stack(current: &Current, stack: &AlternateStack, stack_pointer: u64) {
-    let mut signals = current.task.signals.lock();
-    if is_on_stack(&signals, stack_pointer) {
+fn restore_alternate_stack(current: &mut Current, stack: &AlternateStack, stack_pointer: u64) {
+    take_stack(&mut current.task.signals.lock(), stack, stack_pointer);
+    tell_stack(current);
+}
+
+fn take_stack(signals: &mut TaskSignals, stack: &AlternateStack, stack_pointer: u64) {
+    if is_on_stack(signals, stack_pointer) {
         return;
     }
     let mode = stack.flags & !SS_AUTODISARM;

@@ -7,6 +7,7 @@
 mod actions;
 mod deliver;
 mod frame;
+mod mask;
 mod pending;
 mod send;
 mod timed_wait;
@@ -14,6 +15,7 @@ mod timed_wait;
 pub use actions::SignalActions;
 pub(crate) use deliver::{Outcome, deliver};
 pub use frame::{alternate_stack, set_alternate_stack, signal_return};
+pub use mask::SignalMask;
 pub use pending::PendingSignals;
 pub(crate) use send::force_signal;
 pub use send::{Sent, send_to_group, send_to_task};

@@ -63,6 +63,7 @@ fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Re
             state.pending.add(signal, info);
         }
     }
+    note_pending(state, target);
     wake_taker(state, target, signal);
     for task in &state.threads {
         task.signal_arrival.notify(PollEvents::IN);
@@ -105,14 +106,26 @@ fn is_dropped(
     }
     let Some(task) = target.or(state.threads.first()) else { return true };
     let signals = task.signals.lock();
-    !signals.blocked.or(signals.awaited).contains(signal)
+    !signals.mask.get().or(signals.awaited).contains(signal)
+}
+
+/// Tells the threads that may take a signal what is pending, before their masks are looked at.
+fn note_pending(state: &GroupState, target: Option<&Arc<Task>>) {
+    let note = |task: &Arc<Task>| {
+        let signals = task.signals.lock();
+        signals.mask.note_pending(signals.pending.set().or(state.pending.set()));
+    };
+    match target {
+        Some(task) => note(task),
+        None => state.threads.iter().for_each(note),
+    }
 }
 
 /// Wakes the thread that is to take the signal: the target, or one that does not block it, the leader by preference.
 fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
     let wants = |task: &Arc<Task>| {
         let signals = task.signals.lock();
-        !signals.blocked.contains(signal) || signals.awaited.contains(signal)
+        !signals.mask.get().contains(signal) || signals.awaited.contains(signal)
     };
     match target {
         Some(task) => {
@@ -132,19 +145,20 @@ fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
 pub(crate) fn force_signal(task: &Arc<Task>, info: SignalInfo) {
     let Some(signal) = Signal::from_number(info.signo) else { return };
     {
-        let _state = task.group.state.lock();
+        let state = task.group.state.lock();
         let actions = task.group.actions.load();
         let action = actions.get(signal);
         let mut signals = task.signals.lock();
-        let blocked = signals.blocked.contains(signal);
-        if blocked || action.handler == SIG_IGN {
+        let blocked = signals.mask.get();
+        if blocked.contains(signal) || action.handler == SIG_IGN {
             actions.set(signal, usk_abi::signal::SignalAction { handler: SIG_DFL, ..action });
-            signals.blocked = signals.blocked.without(signal);
+            signals.mask.set(blocked.without(signal));
         }
         if actions.get(signal).handler == SIG_DFL {
             task.group.expose();
         }
         signals.pending.add(signal, info);
+        signals.mask.note_pending(signals.pending.set().or(state.pending.set()));
     }
     task.poke();
 }

@@ -9,6 +9,7 @@ use usk_abi::signal::{AlternateStack, SignalSet};
 use usk_abi::{Errno, Signal};
 use usk_platform::{ThreadState, host};
 
+use crate::signal::SignalMask;
 use crate::task::table::Process;
 use crate::task::task::{NewTask, TaskSignals};
 use crate::task::{Completion, Current, Resource, Task, ThreadGroup, Usage, run};
@@ -250,7 +251,7 @@ fn child_signals(parent: &Task, flags: CloneFlags) -> TaskSignals {
     // An alternate stack is kept by a child that has memory of its own, or that borrows the parent's (`sas_ss_reset`).
     let keeps_stack = !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK);
     TaskSignals {
-        blocked: signals.blocked,
+        mask: SignalMask::new(signals.mask.get()),
         alternate_stack: if keeps_stack { signals.alternate_stack } else { AlternateStack::NONE },
         awaited: SignalSet::EMPTY,
         ..TaskSignals::default()

@@ -49,6 +49,8 @@ pub struct Current {
     /// Set by `exit(2)`: the thread leaves before it returns to guest code.
     pub exit_code: Option<i32>,
     pub(crate) pending_restart: Option<PendingRestart>,
+    /// A handler's frame may be on its way: if it cannot be written, that is a fault of the task's.
+    pub(crate) is_entering_handler: bool,
     pub(crate) last_fault: LastFault,
     /// Which of the task's standing answers the guest thread has.
     pub(crate) standing: Option<u32>,
@@ -67,6 +69,7 @@ impl Current {
             keep_registers: false,
             exit_code: None,
             pending_restart: None,
+            is_entering_handler: false,
             last_fault: LastFault::default(),
             standing: None,
             slept_ns: None,

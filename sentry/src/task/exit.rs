@@ -27,6 +27,7 @@ pub(crate) fn leave(current: Current) {
     crate::file::async_io::send_due();
     let Current { task, thread, .. } = current;
     task.runner.store(None);
+    task.signals.lock().mask.take_back();
     drop(thread);
     let mm = task.mm();
     if mm.users() == 1 {

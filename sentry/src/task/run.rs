@@ -51,7 +51,7 @@ fn run(current: &mut Current) {
                 mm::fail_last_call(current, error);
             }
             if let Err(error) = current.settle_copies() {
-                current.thread.registers_mut().set_return_value(error.as_return_value());
+                fail_last_copy(current, error);
             }
             if deliver(current) == Outcome::Exit {
                 return;
@@ -72,6 +72,9 @@ fn run(current: &mut Current) {
         let trap = current.thread.run();
         current.take_back_files();
         leave_guest(&current.task);
+        if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
+            current.is_entering_handler = false;
+        }
         match trap {
             Trap::Syscall { instruction } => match meter.zip(left_ns) {
                 None => serve(current, &*dispatcher, instruction),
@@ -93,9 +96,7 @@ fn run(current: &mut Current) {
                 }
             }
             Trap::Refused(error) => mm::fail_last_call(current, error),
-            Trap::Unwritable => {
-                current.thread.registers_mut().set_return_value(Errno::EFAULT.as_return_value());
-            }
+            Trap::Unwritable => fail_last_copy(current, Errno::EFAULT),
             Trap::Interrupted => {}
             Trap::Exited(reason) => {
                 let signal = match reason {
@@ -113,6 +114,15 @@ fn run(current: &mut Current) {
                 return;
             }
         }
+    }
+}
+
+/// What a call, or a signal's delivery, has left for the way back could not be written.
+fn fail_last_copy(current: &mut Current, error: Errno) {
+    if std::mem::take(&mut current.is_entering_handler) {
+        force_signal(&current.task, SignalInfo::kernel(Signal::SIGSEGV));
+    } else {
+        current.thread.registers_mut().set_return_value(error.as_return_value());
     }
 }
 

@@ -1,9 +1,11 @@
 //! Answers that stand: who a task is. The platform gives them without asking (tier 0), until something changes.
 //!
 //! Each change says so ([`Task::withdraw_answers`]) before anybody can know of it, and the task's own sentry thread leaves the
-//! new answers before the task goes on.
+//! new answers before the task goes on. With them goes the mask of blocked signals ([`crate::signal::SignalMask`]).
 
 use std::sync::atomic::Ordering;
+
+use usk_platform::MAY_ASK_HOST;
 
 use super::{Current, Task};
 
@@ -25,10 +27,15 @@ pub enum Standing {
     Group = 5,
     /// `getegid(2)`
     EffectiveGroup = 6,
+    /// That the host may be asked: `clock_gettime(2)`, `gettimeofday(2)`, `getcpu(2)`
+    Host = MAY_ASK_HOST,
 }
 
 /// The numbers of these calls.
-const CALLS: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
+const CALLS: [u32; 10] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309];
+
+/// The numbers of `rt_sigprocmask(2)` and `rt_sigreturn(2)`.
+const MASK_CALLS: [u32; 2] = [14, 15];
 
 impl Standing {
     /// The number under which the platform knows it.
@@ -42,6 +49,7 @@ impl Task {
     /// table of tasks locked; for filters of calls, with the group locked.
     pub(crate) fn withdraw_answers(&self) {
         self.standing.fetch_add(1, Ordering::SeqCst);
+        self.signals.lock().mask.withdraw();
         if let Some(runner) = &*self.runner.load() {
             runner.kicker.withdraw_answers();
         }
@@ -61,11 +69,19 @@ impl Current {
         self.standing = Some(task.standing.load(Ordering::SeqCst));
         let parent = table.process(task.tgid()).map(|process| process.parent);
         // A filter wants to see each call, unless it allows these in any case.
+        {
+            let mut signals = task.signals.lock();
+            let pending = signals.pending.set().or(group.pending.set());
+            match task.seccomp.always_allows(&MASK_CALLS) {
+                true => signals.mask.share(pending, |mask, quiet| self.thread.share_mask(mask, quiet)),
+                false => signals.mask.take_back(),
+            }
+        }
         let Some(parent) = parent.filter(|_| task.seccomp.always_allows(&CALLS)) else {
             return self.thread.set_answers(&[]);
         };
         let who = task.credentials();
-        let mut answers = [0; 7];
+        let mut answers = [0; 8];
         for (answer, value) in [
             (Standing::Process, task.tgid() as u32),
             (Standing::Thread, task.tid() as u32),
@@ -74,6 +90,7 @@ impl Current {
             (Standing::EffectiveUser, who.euid),
             (Standing::Group, who.gid),
             (Standing::EffectiveGroup, who.egid),
+            (Standing::Host, 0),
         ] {
             answers[usize::from(answer.number())] = value;
         }

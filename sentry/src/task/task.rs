@@ -15,7 +15,7 @@ use crate::futex::OwnerState;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::seccomp::Seccomp;
-use crate::signal::PendingSignals;
+use crate::signal::{PendingSignals, SignalMask};
 use crate::task::lending::Lent;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
@@ -30,7 +30,7 @@ pub struct TaskSignals {
     /// Signals sent to this thread.
     pub pending: PendingSignals,
     /// Signals that are not delivered now.
-    pub blocked: SignalSet,
+    pub mask: SignalMask,
     /// The mask to return to once the signal that ended `sigsuspend(2)`, `ppoll(2)` and the like has been handled.
     pub saved_mask: Option<SignalSet>,
     /// What `sigtimedwait(2)` waits for: these count as wanted though they are blocked.
@@ -43,7 +43,7 @@ impl Default for TaskSignals {
     fn default() -> Self {
         TaskSignals {
             pending: PendingSignals::default(),
-            blocked: SignalSet::EMPTY,
+            mask: SignalMask::default(),
             saved_mask: None,
             awaited: SignalSet::EMPTY,
             alternate_stack: AlternateStack::NONE,
@@ -282,7 +282,7 @@ impl Task {
 
     /// The mask of blocked signals.
     pub fn blocked_signals(&self) -> SignalSet {
-        self.signals.lock().blocked
+        self.signals.lock().mask.get()
     }
 
     /// Replaces the mask of blocked signals (those that cannot be blocked are left out), and sees to it that a signal which is no
@@ -290,9 +290,10 @@ impl Task {
     pub fn set_blocked_signals(&self, mask: SignalSet) {
         let state = self.group.state.lock();
         let mut signals = self.signals.lock();
-        signals.blocked = mask.minus(SignalSet::UNBLOCKABLE);
+        signals.mask.set(mask);
         let pending = signals.pending.set().or(state.pending.set());
-        if !pending.minus(signals.blocked).is_empty() {
+        signals.mask.note_pending(pending);
+        if !pending.minus(mask.minus(SignalSet::UNBLOCKABLE)).is_empty() {
             drop(signals);
             self.waiter.set_interrupted(true);
         }

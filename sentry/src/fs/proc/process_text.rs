@@ -85,7 +85,7 @@ pub(super) fn stat(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let (pending, blocked) = match &subject.task {
         Some(task) => {
             let signals = task.signals.lock();
-            (signals.pending.set(), signals.blocked)
+            (signals.pending.set(), signals.mask.get())
         }
         None => (SignalSet::EMPTY, SignalSet::EMPTY),
     };
@@ -245,7 +245,7 @@ fn signals(text: &mut String, subject: &Subject) {
     let (own, blocked) = match &subject.task {
         Some(task) => {
             let signals = task.signals.lock();
-            (signals.pending.set(), signals.blocked)
+            (signals.pending.set(), signals.mask.get())
         }
         None => (SignalSet::EMPTY, SignalSet::EMPTY),
     };

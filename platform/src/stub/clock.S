@@ -1,0 +1,49 @@
+# `clock_gettime` of the clocks that are the host's, `gettimeofday` and `getcpu` from patched sites (tier 1): the host is asked, as
+# the vDSO asks it. What the sentry has to see, or to answer, it is called for. rdi, rsi and rdx stay as they are.
+
+    .globl usk_clock_begin
+usk_clock_begin:
+    load_orders r11, rcx
+    bt qword ptr [r11 + {host_clocks}], {answer_stands_bit}
+    jnc ring_patched
+    mov rcx, rsi                    # what is written to
+    shr rcx, 32
+    cmp ecx, {guest_end_high}
+    ja ring_patched
+    mov rcx, rdi
+    shr rcx, 32
+    cmp ecx, {guest_end_high}
+    ja ring_patched
+    cmp eax, {sys_clock_gettime}
+    jne 1f
+    cmp rdi, 31
+    ja ring_patched
+    mov ecx, {clocks}
+    bt ecx, edi
+    jnc ring_patched
+    syscall
+    .globl usk_site_clock
+usk_site_clock:
+    jmp 4f
+1:  cmp eax, {sys_gettimeofday}
+    jne 2f
+    test rsi, rsi                   # there is no time zone
+    jnz ring_patched
+    syscall
+    .globl usk_site_time_of_day
+usk_site_time_of_day:
+    jmp 4f
+2:  cmp eax, {sys_getcpu}
+    jne ring_patched
+    test rsi, rsi                   # there are no nodes
+    jnz ring_patched
+    syscall
+    .globl usk_site_cpu
+usk_site_cpu:
+4:  popfq                           # up to the last jump a signal makes the call start again
+    mov rcx, gs:[{entry_rip}]
+    mov r11, gs:[{entry_flags}]
+    mov rsp, gs:[{entry_rsp}]
+    jmp gs:[{entry_return}]
+    .globl usk_clock_end
+usk_clock_end:
