@@ -16,11 +16,11 @@ pub(crate) const STUB_BASE: u64 = 0x7fff_0000_0000;
 /// The upper half of every address in the region.
 pub(crate) const STUB_BASE_HIGH: u32 = (STUB_BASE >> 32) as u32;
 /// Size of the code.
-pub(crate) const CODE_SIZE: u64 = 0x1000;
+pub(crate) const CODE_SIZE: u64 = 0x2000;
 /// Constants for the code, in the page after it.
 pub(crate) const CONSTANTS: u64 = STUB_BASE + CODE_SIZE;
 /// Size of code and constants.
-pub(crate) const IMAGE_SIZE: u64 = 0x2000;
+pub(crate) const IMAGE_SIZE: u64 = CODE_SIZE + 0x1000;
 /// In the constants: `struct sock_fprog` of the thread filter.
 pub(crate) const THREAD_FILTER: u64 = CONSTANTS;
 /// In the constants: the thread filter's instructions.
