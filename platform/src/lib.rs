@@ -20,6 +20,6 @@ mod stub;
 pub mod trap;
 
 pub use interface::{
-    AddressSpace, ExitReason, GuestThread, Kick, Layout, MapFlags, Memory, MemoryOp, PatchRequest, Platform,
-    Protection, Shortcut, ThreadState, Trap,
+    AddressSpace, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind, HostCalled, Kick,
+    Layout, MapFlags, Memory, MemoryOp, PatchRequest, Platform, Protection, Shortcut, ThreadState, Trap,
 };

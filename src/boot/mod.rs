@@ -58,7 +58,7 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
             // A list of calls has all of them.
             let answers_stand = spec.tiers == Tiers::All && spec.strace.is_none();
             let shortcut = |number| match usk_syscalls::shortcut(&table, number) {
-                Shortcut::Stands(_) if !answers_stand => Shortcut::None,
+                Shortcut::Stands(_) | Shortcut::HostCall(_) if !answers_stand => Shortcut::None,
                 shortcut => shortcut,
             };
             Ok(Arc::new(TrapPlatform::begin(proc, offer, shortcut)?))

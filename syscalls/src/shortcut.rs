@@ -1,7 +1,7 @@
 //! How calls are made cheaper: what their handlers read anyway comes along ([`usk_platform::GuestThread::handed_over`]), and who
-//! somebody is, is answered without the sentry ([`usk_sentry::task::Standing`]).
+//! somebody is, is answered without the sentry ([`usk_sentry::task::Standing`]), and what is the host's to do is left to it.
 
-use usk_platform::{Memory, Shortcut};
+use usk_platform::{HostCallKind, Memory, Shortcut};
 use usk_sentry::task::Standing;
 
 use crate::table::{Argument, Table};
@@ -27,11 +27,18 @@ const STANDING: [(&str, Standing); 7] = [
     ("getegid", Standing::EffectiveGroup),
 ];
 
+/// Calls that the host may carry out.
+const HOST_CALLS: [(&str, HostCallKind); 2] =
+    [("futex", HostCallKind::Futex), ("sched_yield", HostCallKind::Yield)];
+
 /// How to make call `number` cheaper.
 pub fn shortcut(table: &Table, number: u64) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| *name == row.name) {
         return Shortcut::Stands(answer.number());
+    }
+    if let Some((_, call)) = HOST_CALLS.iter().find(|(name, _)| *name == row.name) {
+        return Shortcut::HostCall(*call);
     }
     if let Some((_, memory)) = STRUCTURES.iter().find(|(name, _)| *name == row.name) {
         return Shortcut::HandsOver(*memory);
@@ -61,6 +68,9 @@ mod tests {
         assert_eq!(of("read"), Shortcut::None);
         for (name, memory) in STRUCTURES {
             assert_eq!(of(name), Shortcut::HandsOver(memory), "{name}");
+        }
+        for (name, call) in HOST_CALLS {
+            assert_eq!(of(name), Shortcut::HostCall(call), "{name}");
         }
         for (name, answer) in STANDING {
             assert_eq!(of(name), Shortcut::Stands(answer.number()), "{name}");

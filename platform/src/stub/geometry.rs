@@ -241,6 +241,61 @@ pub(crate) const HANDS_OVER_FOURTH: u8 = 4;
 /// The first of the values that say that an answer may stand.
 pub(crate) const STANDS: u8 = 0x10;
 
+// --- Host calls of the guest's own (`host_calls.S`) ---
+
+/// The first of the values of a call's shortcut that say that the host carries it out.
+pub(crate) const HOST_CALLS: u8 = 0x20;
+/// `futex`
+pub(crate) const HOST_FUTEX: u8 = HOST_CALLS;
+/// `sched_yield`
+pub(crate) const HOST_YIELD: u8 = HOST_CALLS + 1;
+/// In a guest thread's orders, `u64`, among the standing answers: [`ANSWER_STANDS`] while host calls are carried out for it
+/// without the sentry.
+pub(crate) const HOST_CALLS_STAND: u64 = STANDING + 8 * crate::interface::HOST_CALLS_STAND as u64;
+/// In the entry area, `u32`: which host call is being made, a hint: one of the following, or 0.
+pub(crate) const ENTRY_HOST_CALL: u64 = ENTRY + 0xac;
+/// The guest's own.
+pub(crate) const HOST_CALL_GUESTS: u32 = 1;
+/// By order of the sentry.
+pub(crate) const HOST_CALL_ORDERED: u32 = 2;
+/// None: the call has returned what stands in the place of the number, and the stub is about to ring.
+pub(crate) const HOST_CALL_RETURNED: u32 = 3;
+/// In a guest thread's orders, instead of a list of calls: the `timespec` of a host call that the sentry orders.
+pub(crate) const HOST_CALL_TIME: u64 = CALLS;
+/// `FUTEX_PRIVATE_FLAG`: what all futex operations of the stub's have in common.
+const PRIVATE: u32 = libc::FUTEX_PRIVATE_FLAG as u32;
+/// Operations on one word. No other flag goes with them but for one case.
+pub(crate) const FUTEX_ONE_WORD: [u32; 5] = [
+    libc::FUTEX_WAIT as u32 | PRIVATE,
+    libc::FUTEX_WAKE as u32 | PRIVATE,
+    libc::FUTEX_WAIT_BITSET as u32 | PRIVATE,
+    libc::FUTEX_WAKE_BITSET as u32 | PRIVATE,
+    FUTEX_WAIT_BITSET_REALTIME,
+];
+/// That case.
+pub(crate) const FUTEX_WAIT_BITSET_REALTIME: u32 =
+    (libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME) as u32 | PRIVATE;
+/// Operations on two words.
+pub(crate) const FUTEX_TWO_WORDS: [u32; 3] = [
+    libc::FUTEX_REQUEUE as u32 | PRIVATE,
+    libc::FUTEX_CMP_REQUEUE as u32 | PRIVATE,
+    libc::FUTEX_WAKE_OP as u32 | PRIVATE,
+];
+
+/// Operations as a set of bits, one for each command; those with another flag than the private one are left out.
+pub(crate) const fn commands(operations: &[u32]) -> u32 {
+    let (mut set, mut index) = (0, 0);
+    while index < operations.len() {
+        let command = operations[index] & !PRIVATE;
+        if command < u32::BITS {
+            set |= 1 << command;
+        }
+        index += 1;
+    }
+    set
+}
+
+const _: () = assert!(HOST_CALLS_STAND < STANDING + 8 * MAX_STANDING as u64);
 const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 
 /// Descriptors of a spawner: the file of the slots, read and write.

@@ -307,7 +307,10 @@ usk_patched_hands_over:             # rdi and rsi are in the entry area; memory 
 usk_patched_handed_over:
     jmp ring_patched
 
-standing:                           # tier 0: the sentry has left the answer in the orders; if it stands, that is all
+standing:
+    cmp ecx, {host_calls}
+    jae usk_host_call
+    # Tier 0: the sentry has left the answer in the orders; if it stands, that is all.
     rdgsbase rax
     movabs r11, {slots_base}
     sub rax, r11
@@ -617,7 +620,3 @@ compare_exchange_ended:
 spawner_fault:
     mov edx, 1
     jmp compare_exchange_ended
-
-    .globl usk_stub_end
-usk_stub_end:
-    .text

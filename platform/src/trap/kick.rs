@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::host::pidfd::ProcessDescriptor;
 use crate::host::{Pid, process_cpu_time};
 use crate::interface::Kick;
-use crate::stub::geometry::{KICK_SIGNAL, MAX_STANDING};
+use crate::stub::geometry::*;
 
 use super::handover::Handover;
 use super::windows::Orders;
@@ -38,6 +38,10 @@ impl Kick for Handle {
 
     fn withdraw_answers(&self) {
         self.orders.set_standing([0; MAX_STANDING]);
+    }
+
+    fn is_in_host_call(&self) -> bool {
+        [HOST_CALL_GUESTS, HOST_CALL_ORDERED].contains(&self.orders.slot_word(ENTRY_HOST_CALL))
     }
 
     fn is_alive(&self) -> bool {

@@ -18,6 +18,7 @@
 //! | [`thread`], [`frame`], [`calls`] | a guest thread, its signal frame, and memory operations carried out by it |
 //! | [`deferred`] | memory operations left for the way back to the guest |
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
+//! | [`host_calls`] | calls that the host carries out for the guest: private futexes |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
@@ -36,6 +37,7 @@ mod filters;
 mod frame;
 mod graveyard;
 mod handover;
+mod host_calls;
 mod kick;
 mod lists;
 mod parked;

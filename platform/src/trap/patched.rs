@@ -14,6 +14,7 @@ use crate::stub::image::{entry, patched, site};
 
 use super::carried::{is_copying, is_handing_over};
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
+use super::host_calls::is_in_host_call;
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
 use super::thread::{Ring, Thread};
 
@@ -29,6 +30,14 @@ pub(super) struct PatchedCall {
     registers: Registers,
     /// The table's generation as it began: the way back leads through a trampoline.
     generation: u64,
+}
+
+impl PatchedCall {
+    /// That of a thread which waits as one from a patched site does, but goes back by none.
+    pub(super) fn outside_of_sites() -> PatchedCall {
+        // No table ever gets that far.
+        PatchedCall { registers: Registers::default(), generation: u64::MAX }
+    }
 }
 
 /// What the stub is to do with the extended state on its way back from a call from a patched site. Kept until the guest has
@@ -64,7 +73,7 @@ fn is_on_way_in(rip: u64) -> bool {
 
 /// In the platform's code, on the way back to the guest, which has not gone on yet.
 pub(super) fn is_on_way_back(rip: u64) -> bool {
-    (STUB_BASE..STUB_BASE + CODE_SIZE).contains(&rip) && !is_on_way_in(rip)
+    (STUB_BASE..STUB_BASE + CODE_SIZE).contains(&rip) && !is_on_way_in(rip) && !is_in_host_call(rip)
 }
 
 /// A guest that steps through its own code (`TF` in the flags) steps over a call whose `syscall` instruction comes next.
@@ -109,7 +118,10 @@ impl Thread {
         self.bases = (registers.fs_base, slot.address());
         self.registers = registers;
         self.patched = Some(PatchedCall { registers, generation });
-        Trap::Syscall { instruction: rip.wrapping_sub(2) }
+        match self.has_returned_from_host() {
+            true => Trap::Interrupted,
+            false => Trap::Syscall { instruction: rip.wrapping_sub(2) },
+        }
     }
 
     /// If the thread can go back to a patched site as it is, with nothing changed but the result and the FS base:
@@ -214,13 +226,24 @@ impl Thread {
         let is_kick = signal == KICK_SIGNAL as u64;
         let is_step = signal == libc::SIGTRAP as u64;
         if is_on_way_in(raw.rip) {
-            return match self.rewind(raw) {
+            let rewound = self.rewind(raw);
+            if let Some(registers) = rewound
+                && raw.rip >= patched::flags_saved()
+                && self.has_returned_from_host()
+            {
+                let (rip, r11) = (registers.rip.wrapping_add(2), registers.rflags);
+                return Place::Settled(Registers { rip, rcx: rip, r11, ..registers }, Trap::Interrupted);
+            }
+            return match rewound {
                 Some(registers) if is_kick => Place::Settled(registers, Trap::Interrupted),
                 Some(registers) if is_step => step_over(registers),
                 // The memory is not there: the sentry finds out what that means.
                 Some(registers) if is_handing_over(raw.rip) => step_over(registers),
                 _ => Place::Guest(raw),
             };
+        }
+        if is_kick && let Some(place) = self.locate_host_call(raw) {
+            return place;
         }
         if is_on_way_back(raw.rip) {
             // The registers are those that the call was answered with.

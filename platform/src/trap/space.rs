@@ -37,6 +37,8 @@ pub(super) struct Sandbox {
     pub(super) receive_sees_death: bool,
     /// Call sites are patched. Then the GS base of a guest thread that has none of its own is its slot.
     pub(super) patches: bool,
+    /// The host carries out calls for guests: see [`Shortcut::HostCall`](crate::Shortcut::HostCall).
+    pub(super) has_host_calls: bool,
 }
 
 impl Drop for Sandbox {

@@ -3,6 +3,7 @@
 mod ends;
 mod faults;
 pub(crate) mod guest;
+mod host_calls;
 mod hostile;
 mod known;
 pub(crate) mod memory;
@@ -52,6 +53,13 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     shortcuts::what_travels_with_a_call_survives_kicks,
     shortcuts::an_answer_is_given_while_it_stands,
     shortcuts::kicks_do_not_tear_what_is_answered_without_the_sentry,
+    host_calls::the_host_carries_out_private_futexes_while_they_stand,
+    host_calls::other_futexes_reach_the_sentry_as_they_are,
+    host_calls::a_kick_makes_a_call_of_a_wait,
+    host_calls::the_sentry_has_futex_calls_made,
+    host_calls::kicks_do_not_tear_host_calls,
+    host_calls::the_host_yields_for_the_guest,
+    host_calls::a_host_call_that_returns_when_none_is_allowed_any_more_is_told_of,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

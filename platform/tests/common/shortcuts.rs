@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_abi::Errno;
-use usk_platform::{Memory, MemoryOp, Platform, Shortcut, Trap};
+use usk_platform::{HostCallKind, Memory, MemoryOp, Platform, Shortcut, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map};
 use super::patching::patched;
@@ -18,6 +18,8 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         BUFFER => Shortcut::HandsOver(Memory::Buffer),
         FOURTH => Shortcut::HandsOver(Memory::Fourth),
         STANDING => Shortcut::Stands(3),
+        202 => Shortcut::HostCall(HostCallKind::Futex),
+        24 => Shortcut::HostCall(HostCallKind::Yield),
         _ => Shortcut::None,
     }
 }
@@ -209,7 +211,7 @@ pub(crate) fn an_answer_is_given_while_it_stands(platform: &dyn Platform) {
     assert_eq!(guest.syscall(), 39);
     assert!(asked(&mut guest), "no answer stands yet");
     for answer in [0, 4711, u32::MAX] {
-        guest.thread.set_answers(&[5, 6, 7, answer]);
+        guest.thread.set_answers(&[Some(5), Some(6), Some(7), Some(answer)]);
         for _ in 0..3 {
             assert_eq!(asked(&mut guest), !stands);
             assert!(!stands || guest.thread.registers().rbx == u64::from(answer));
@@ -217,10 +219,10 @@ pub(crate) fn an_answer_is_given_while_it_stands(platform: &dyn Platform) {
     }
     guest.thread.kicker().withdraw_answers();
     assert!(asked(&mut guest));
-    guest.thread.set_answers(&[5, 6, 7]);
+    guest.thread.set_answers(&[Some(5), Some(6), Some(7), None]);
     assert!(asked(&mut guest), "the fourth was left out");
     // A copy of the address space, and another thread, have none.
-    guest.thread.set_answers(&[5, 6, 7, 8]);
+    guest.thread.set_answers(&[Some(5), Some(6), Some(7), Some(8)]);
     let mut sibling = guest.sibling(&super::guest::start());
     assert_eq!(sibling.syscall(), STANDING);
 }
@@ -230,7 +232,7 @@ pub(crate) fn kicks_do_not_tear_what_is_answered_without_the_sentry(platform: &d
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rdi, registers.r12) = (CODE, 0, 4711);
     let code = asks_all_the_time().len() as u64;
-    guest.thread.set_answers(&[0, 0, 0, 4711]);
+    guest.thread.set_answers(&[None, None, None, Some(4711)]);
     let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {

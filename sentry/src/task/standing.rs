@@ -5,7 +5,11 @@
 
 use std::sync::atomic::Ordering;
 
+use usk_platform::HOST_CALLS_STAND;
+
 use super::{Current, Task};
+use crate::futex;
+use crate::mm::Mm;
 
 /// What stands, by the number under which the platform knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum Standing {
 
 /// The numbers of these calls.
 const CALLS: [u32; 7] = [39, 186, 110, 102, 107, 104, 108];
+/// The numbers of the calls that the host may carry out.
+const HOST_CALLS: [u32; 2] = [202, 24];
 
 impl Standing {
     /// The number under which the platform knows it.
@@ -60,12 +66,15 @@ impl Current {
         let group = task.group.state.lock();
         self.standing = Some(task.standing.load(Ordering::SeqCst));
         let parent = table.process(task.tgid()).map(|process| process.parent);
-        // A filter wants to see each call, unless it allows these in any case.
-        let Some(parent) = parent.filter(|_| task.seccomp.always_allows(&CALLS)) else {
-            return self.thread.set_answers(&[]);
-        };
+        let Some(parent) = parent else { return self.thread.set_answers(&[]) };
         let who = task.credentials();
-        let mut answers = [0; 7];
+        let mut answers = [None; 8];
+        // A filter wants to see each call, unless it allows these in any case.
+        let may_call_host = futex::may_go_to_host(task) && !task.borrow_mm(Mm::is_stopping);
+        if may_call_host && task.seccomp.always_allows(&HOST_CALLS) {
+            answers[usize::from(HOST_CALLS_STAND)] = Some(0);
+        }
+        let stands = task.seccomp.always_allows(&CALLS);
         for (answer, value) in [
             (Standing::Process, task.tgid() as u32),
             (Standing::Thread, task.tid() as u32),
@@ -75,7 +84,7 @@ impl Current {
             (Standing::Group, who.gid),
             (Standing::EffectiveGroup, who.egid),
         ] {
-            answers[usize::from(answer.number())] = value;
+            answers[usize::from(answer.number())] = stands.then_some(value);
         }
         self.thread.set_answers(&answers);
         drop((group, table));

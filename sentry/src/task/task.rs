@@ -325,6 +325,26 @@ impl Task {
         }
     }
 
+    /// Whether the task is asleep in a call, as far as can be told: it is in one and has not come back.
+    pub(crate) fn is_in_call(&self) -> bool {
+        self.call_number.load(Ordering::Relaxed) >= 0 || self.is_in_host_call()
+    }
+
+    fn is_in_host_call(&self) -> bool {
+        self.runner.load().as_ref().is_some_and(|runner| runner.kicker.is_in_host_call())
+    }
+
+    /// Whether it may be in guest code, or get there without its sentry thread. To be asked after host calls have been
+    /// withdrawn.
+    pub(crate) fn may_run_guest_code(&self) -> bool {
+        self.in_guest.load(Ordering::SeqCst) && !self.is_in_host_call()
+    }
+
+    /// Whether it seems to run guest code.
+    pub(crate) fn is_running(&self) -> bool {
+        self.in_guest.load(Ordering::Relaxed) && !self.is_in_call()
+    }
+
     /// Processor time used.
     pub fn usage(&self) -> Usage {
         let runner = self.runner.load();
