@@ -335,7 +335,7 @@ pub trait Kick: Send + Sync {
     /// Makes the answers that were left for the thread stand no more. Once this returns it gives none of them.
     fn withdraw_answers(&self) {}
 
-    /// Whether the thread is in a call that the host carries out for it, and may sleep there. If the permission for these calls
+    /// Whether the thread is in a host call of its own, and may sleep there. If the permission for these calls
     /// ([`HOST_CALLS_STAND`]) was withdrawn before, it does not go on in guest code: its [`GuestThread::run`] returns. A guest can
     /// make believe that it is there, to its own harm.
     fn is_in_host_call(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The handle by which other sentry threads reach a guest thread.
 
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,10 +39,12 @@ impl Kick for Handle {
 
     fn withdraw_answers(&self) {
         self.orders.set_standing([0; MAX_STANDING]);
+        // Who withdraws looks next at what the thread says it does: see `host_calls.S`.
+        fence(Ordering::SeqCst);
     }
 
     fn is_in_host_call(&self) -> bool {
-        [HOST_CALL_GUESTS, HOST_CALL_ORDERED].contains(&self.orders.slot_word(ENTRY_HOST_CALL))
+        self.orders.slot_word(ENTRY_HOST_CALL) == HOST_CALL_GUESTS
     }
 
     fn is_alive(&self) -> bool {

@@ -321,3 +321,32 @@ pub(crate) fn a_host_call_that_returns_when_none_is_allowed_any_more_is_told_of(
         let_the_host(&mut guest);
     }
 }
+
+pub(crate) fn stops_from_outside_do_not_end_a_host_call(platform: &dyn Platform) {
+    let mut guest = guest(platform, calls_futex());
+    let stubs = super::children();
+    let until = host::clock_ns(host::Clock::Monotonic) + 100_000_000;
+    guest.write_u64(DATA, 0);
+    guest.write_u64(DATA + 64, until / 1_000_000_000);
+    guest.write_u64(DATA + 72, until % 1_000_000_000);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                for signal in [libc::SIGSTOP, libc::SIGCONT] {
+                    for &stub in &stubs {
+                        // SAFETY: these are children of this process.
+                        unsafe { libc::kill(stub, signal) };
+                    }
+                }
+            }
+        });
+        let seen = reaches_the_sentry(&mut guest, [DATA, 128 | 9, 0, DATA + 64, 0, 1]);
+        is_over.store(true, Ordering::SeqCst);
+        assert_eq!(seen.is_none(), platform.name() == "trap");
+    });
+    if platform.name() == "trap" {
+        assert_eq!(guest.thread.registers().rbx as i64, -i64::from(libc::ETIMEDOUT));
+        assert!(host::clock_ns(host::Clock::Monotonic) >= until);
+    }
+}

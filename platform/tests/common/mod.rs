@@ -59,6 +59,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     host_calls::the_sentry_has_futex_calls_made,
     host_calls::kicks_do_not_tear_host_calls,
     host_calls::the_host_yields_for_the_guest,
+    host_calls::stops_from_outside_do_not_end_a_host_call,
     host_calls::a_host_call_that_returns_when_none_is_allowed_any_more_is_told_of,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,

@@ -9,7 +9,6 @@ use usk_platform::{AddressSpace, FutexCall, GuestThread, HostCalled};
 
 use crate::file::async_io;
 use crate::task::Task;
-use crate::task::run::{enter_guest, leave_guest};
 use crate::time::Deadline;
 use crate::wait::{Notify, WaitQueue, Wake};
 use crate::{IoVec, Restart, RestartBlock, SysError, SysResult, UserSink, UserSource};
@@ -128,21 +127,20 @@ impl Current {
     /// Has the host carry out a private futex operation for the guest thread. A restart (`ERESTARTSYS`) when a signal wants
     /// attention.
     pub(crate) fn host_futex(&mut self, call: &FutexCall) -> SysResult<u64> {
-        while !self.task.waiter.is_interrupted() {
-            if !enter_guest(&self.task) {
-                continue;
-            }
-            let called = self.thread.futex(call);
-            leave_guest(&self.task);
+        let task = self.task.clone();
+        loop {
+            task.in_host_call.store(true, Ordering::SeqCst);
+            let called = (!task.waiter.is_interrupted()).then(|| self.thread.futex(call));
+            task.in_host_call.store(false, Ordering::SeqCst);
             match called {
-                HostCalled::Returned(value) => return Ok(value),
-                HostCalled::Failed(errno) => return Err(errno.into()),
+                None => return Err(Restart::IfHandlerAllows.into()),
+                Some(HostCalled::Returned(value)) => return Ok(value),
+                Some(HostCalled::Failed(errno)) => return Err(errno.into()),
                 // Not by a signal: it goes on.
-                HostCalled::Interrupted if self.thread.kicker().is_alive() => {}
-                HostCalled::Interrupted => return Err(Errno::EINTR.into()),
+                Some(HostCalled::Interrupted) if self.thread.kicker().is_alive() => {}
+                Some(HostCalled::Interrupted) => return Err(Errno::EINTR.into()),
             }
         }
-        Err(Restart::IfHandlerAllows.into())
     }
 
     /// Sleeps until the deadline (`None`: for ever). `Ok` when it has passed; a restart when a signal wants attention.

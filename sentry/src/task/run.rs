@@ -99,7 +99,7 @@ fn run(current: &mut Current) {
 }
 
 /// The task's thread is about to be in guest code. False if it must not: it has something else to do first, or had to wait.
-pub(super) fn enter_guest(task: &Task) -> bool {
+fn enter_guest(task: &Task) -> bool {
     task.in_guest.store(true, Ordering::SeqCst);
     let must_stop = task.borrow_mm(Mm::is_stopping);
     if !task.waiter.is_interrupted() && !must_stop {
@@ -113,7 +113,7 @@ pub(super) fn enter_guest(task: &Task) -> bool {
 }
 
 /// The task's thread is not in guest code any more.
-pub(super) fn leave_guest(task: &Task) {
+fn leave_guest(task: &Task) {
     task.in_guest.store(false, Ordering::SeqCst);
     task.borrow_mm(|mm| {
         if mm.is_stopping() {

@@ -99,6 +99,8 @@ pub struct Task {
     command_name: Mutex<Vec<u8>>,
     /// True while guest code may be running; see [`Task::poke`].
     pub(crate) in_guest: AtomicBool,
+    /// True while the guest thread makes a host call by order of its sentry thread, from which it does not get to guest code.
+    pub(crate) in_host_call: AtomicBool,
     pub(crate) runner: ArcSwapOption<Runner>,
     /// Guest address that is zeroed and woken when the task ends (`set_tid_address(2)`); 0 is none.
     pub clear_child_tid: AtomicU64,
@@ -163,6 +165,7 @@ impl Task {
             fs: ArcSwap::new(parts.fs),
             command_name: Mutex::new(parts.command_name),
             in_guest: AtomicBool::new(false),
+            in_host_call: AtomicBool::new(false),
             runner: ArcSwapOption::empty(),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
@@ -310,10 +313,10 @@ impl Task {
         taken
     }
 
-    /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code.
+    /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code or a host call.
     pub fn poke(&self) {
         self.waiter.set_interrupted(true);
-        if self.in_guest.load(Ordering::SeqCst) {
+        if self.in_guest.load(Ordering::SeqCst) || self.in_host_call.load(Ordering::SeqCst) {
             self.kick();
         }
     }
