@@ -147,8 +147,21 @@ pub trait GuestThread: Send {
 
     /// Leaves answers to calls that need no sentry ([`Shortcut::Stands`]), by their numbers: from the next
     /// [`GuestThread::run`] on the platform may give them by itself, until [`Kick::withdraw_answers`]. Those that are left
-    /// out do not stand. At most eight.
-    fn set_answers(&mut self, _answers: &[u32]) {}
+    /// out, or are `None`, do not stand. At most nine.
+    fn set_answers(&mut self, _answers: &[Option<u32>]) {}
+
+    /// Whether the host carries out private futex operations for the guests of this platform: then it has to carry out all of
+    /// them ([`GuestThread::futex`]), for those who sleep are in its queues.
+    fn has_host_futexes(&self) -> bool {
+        false
+    }
+
+    /// Has the host carry out a private futex operation for the guest thread, which is at a trap, and stays there. Sleeps as
+    /// long as the host does. `EFAULT` for words outside the guest's range, `ENOSYS` for other operations than
+    /// [`FutexCall`] names.
+    fn futex(&mut self, _call: &FutexCall) -> HostCalled {
+        HostCalled::Failed(Errno::ENOSYS)
+    }
 
     /// Whether the platform can serve calls about descriptors by itself, as far as they are lent. If so it does
     /// ([`Shortcut::Lends`]) while [`GuestThread::set_lending`] says so.
@@ -311,6 +324,61 @@ pub enum Shortcut {
     Stands(u8),
     /// It may be served by what is lent (see [`GuestThread::lend_descriptors`]).
     Lends(LentCall),
+    /// The host carries it out where the guest calls, in the forms that are the guest's own affair, while
+    /// [`HOST_CALLS_STAND`] stands. A kick that interrupts it makes it an ordinary call.
+    HostCall(HostCallKind),
+}
+
+/// Calls that the host may carry out for the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostCallKind {
+    /// `futex(2)` with `FUTEX_PRIVATE_FLAG`: waiting without a timeout or until an absolute time, waking, moving waiters. Not
+    /// what inherits priorities.
+    Futex,
+    /// `sched_yield(2)`
+    Yield,
+}
+
+/// The number of the answer (see [`GuestThread::set_answers`]) that stands while the host carries out calls for the guest. The
+/// answer itself has no meaning.
+pub const HOST_CALLS_STAND: u8 = 8;
+
+/// A private futex operation that the sentry has a guest thread make. The numbers are those of `futex(2)`, without its flags.
+#[derive(Clone, Copy, Debug)]
+pub struct FutexCall {
+    /// `FUTEX_WAIT_BITSET`, `FUTEX_WAKE_BITSET`, `FUTEX_REQUEUE`, `FUTEX_CMP_REQUEUE` or `FUTEX_WAKE_OP`.
+    pub operation: u32,
+    /// The word.
+    pub address: u64,
+    /// What it is to hold, or how many to wake.
+    pub value: u32,
+    /// When to give up waiting, in nanoseconds on `CLOCK_MONOTONIC`.
+    pub deadline_ns: Option<u64>,
+    /// How many to move, or to wake at the second word.
+    pub second_count: u32,
+    /// The second word, if there is one.
+    pub second: u64,
+    /// The bit set, the value of a compare, or what is to be done to the second word.
+    pub third_value: u32,
+}
+
+impl FutexCall {
+    /// An operation on one word.
+    pub fn new(operation: u32, address: u64, value: u32, bitset: u32) -> FutexCall {
+        let (deadline_ns, second_count, second) = (None, 0, 0);
+        FutexCall { operation, address, value, deadline_ns, second_count, second, third_value: bitset }
+    }
+}
+
+/// What came of a call that the host was to carry out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostCalled {
+    /// It has returned this.
+    Returned(u64),
+    /// It has failed with this.
+    Failed(Errno),
+    /// A kick has come: it has done nothing.
+    Interrupted,
 }
 
 /// The guest memory that a call is about.
@@ -349,7 +417,8 @@ pub trait MaskWord: Send + Sync {
 /// Interrupts a guest thread from another sentry thread.
 pub trait Kick: Send + Sync {
     /// Makes a [`GuestThread::run`] that is under way, or the next one if none is, return [`Trap::Interrupted`]
-    /// soon. A kick that arrives while the thread is trapped may be merged with that trap's successor, but is never
+    /// soon, or [`Trap::Syscall`] for a host call of the guest's own that it has interrupted ([`Shortcut::HostCall`]). The same
+    /// with [`GuestThread::futex`]. A kick that arrives while the thread is trapped may be merged with that trap's successor, but is never
     /// lost: no guest instruction stream longer than one scheduling delay runs after it.
     fn kick(&self);
 
@@ -358,6 +427,13 @@ pub trait Kick: Send + Sync {
 
     /// Makes the answers that were left for the thread stand no more. Once this returns it gives none of them.
     fn withdraw_answers(&self) {}
+
+    /// Whether the thread is in a host call of its own, and may sleep there. If the permission for these calls
+    /// ([`HOST_CALLS_STAND`]) was withdrawn before, it does not go on in guest code: its [`GuestThread::run`] returns. A guest can
+    /// make believe that it is there, to its own harm.
+    fn is_in_host_call(&self) -> bool {
+        false
+    }
 
     /// False once the host process has ended.
     fn is_alive(&self) -> bool;

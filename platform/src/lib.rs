@@ -21,8 +21,9 @@ mod stub;
 pub mod trap;
 
 pub use interface::{
-    AddressSpace, ExitReason, GuestThread, Kick, Layout, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp,
-    PatchRequest, Platform, Protection, Shortcut, ThreadState, Trap,
+    AddressSpace, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind, HostCalled, Kick,
+    Layout, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest, Platform, Protection, Shortcut,
+    ThreadState, Trap,
 };
 pub use lent::{
     LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentWindow, STAT_SIZE,

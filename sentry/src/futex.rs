@@ -2,7 +2,10 @@
 //!
 //! Waiters hang in buckets by their key. A waiter checks the word's value and joins its bucket under the bucket's lock; a waker takes
 //! the same lock after it has changed the word: so either the waiter sees the new value, or the waker sees the waiter.
+//!
+//! Private futexes may be the host's instead ([`host`]).
 
+mod host;
 mod pi;
 
 use std::collections::hash_map::RandomState;
@@ -19,6 +22,7 @@ use crate::time::Deadline;
 use crate::wait::{Waiter, Wake};
 use crate::{Restart, SysResult, UserPtr};
 
+pub(crate) use host::may_go_to_host;
 pub use pi::{OwnerState, cmp_requeue_pi, lock_pi, unlock_pi, wait_requeue_pi};
 
 /// `FUTEX_BITSET_MATCH_ANY`
@@ -114,6 +118,9 @@ pub fn wait(
     if bitset == 0 {
         return Err(Errno::EINVAL.into());
     }
+    if private && current.thread.has_host_futexes() {
+        return host::wait(current, address, expected, bitset, deadline);
+    }
     let key = key(&current.task, address, private)?;
     let waiter = current.task.waiter.clone();
     let index = bucket_of(&key);
@@ -157,6 +164,8 @@ pub struct Word {
 pub fn wait_any(current: &mut Current, words: &[Word], deadline: Option<Deadline>) -> SysResult<usize> {
     let keys = words.iter().map(|word| key(&current.task, word.address, word.private));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let is_private = words.iter().any(|word| word.private) && current.thread.has_host_futexes();
+    let _presence = is_private.then(|| host::SleepsHere::new(current.task.mm()));
     let waiter = current.task.waiter.clone();
     let mut slots: Vec<Arc<Slot>> = Vec::with_capacity(words.len());
     waiter.arm();
@@ -236,17 +245,24 @@ fn wake_in(bucket: &mut Vec<Waiting>, key: &FutexKey, bitset: u32, count: u32) -
 }
 
 /// `FUTEX_WAKE` and `FUTEX_WAKE_BITSET`: wakes up to `count` sleepers; returns how many.
-pub fn wake(task: &Task, address: u64, private: bool, count: u32, bitset: u32) -> Result<u32, Errno> {
+pub fn wake(current: &mut Current, address: u64, private: bool, count: u32, bitset: u32) -> SysResult<u32> {
     if bitset == 0 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
+    if private && current.thread.has_host_futexes() {
+        return host::wake(current, address, count, bitset);
+    }
+    Ok(wake_here(&current.task, address, private, count, bitset)?)
+}
+
+fn wake_here(task: &Task, address: u64, private: bool, count: u32, bitset: u32) -> Result<u32, Errno> {
     let key = key(task, address, private)?;
     wake_in(&mut BUCKETS[bucket_of(&key)].lock(), &key, bitset, count)
 }
 
 /// Wakes one sleeper at `address`: what the end of a thread does. The address may be nonsense; then nobody sleeps there.
 pub(crate) fn wake_address(task: &Task, address: u64) {
-    let _ = wake(task, address, false, 1, MATCH_ANY);
+    let _ = wake_here(task, address, false, 1, MATCH_ANY);
 }
 
 /// Locks two buckets in the order of their indexes; the second is `None` if they are the same.
@@ -281,7 +297,16 @@ pub struct Requeue {
 }
 
 /// Wakes some sleepers and moves others. Returns the count of both. (The manual page promises less for `FUTEX_REQUEUE`.)
-pub fn requeue(current: &Current, request: Requeue) -> Result<u32, Errno> {
+pub fn requeue(current: &mut Current, request: Requeue) -> SysResult<u32> {
+    if request.private && current.thread.has_host_futexes() {
+        return host::requeue(current, request);
+    }
+    let (woken, moved) = requeue_here(current, request)?;
+    Ok(woken + moved)
+}
+
+/// How many it has woken, and how many moved.
+fn requeue_here(current: &Current, request: Requeue) -> Result<(u32, u32), Errno> {
     let from_key = key(&current.task, request.from, request.private)?;
     let to_key = key(&current.task, request.to, request.private)?;
     let (from_index, to_index) = (bucket_of(&from_key), bucket_of(&to_key));
@@ -311,36 +336,30 @@ pub fn requeue(current: &Current, request: Requeue) -> Result<u32, Errno> {
         Some(to) => to.extend(moved),
         None => from.extend(moved),
     }
-    Ok(woken + moved_count)
+    Ok((woken, moved_count))
 }
 
 /// `FUTEX_WAKE_OP`: changes the second word atomically, wakes sleepers on the first, and, if the second word's old value compares
 /// so, on the second. `encoded` is the operation as the manual page packs it.
 pub fn wake_op(
-    current: &Current,
-    first: u64,
-    second: u64,
+    current: &mut Current,
+    words: (u64, u64),
     private: bool,
-    wake_first: u32,
-    wake_second: u32,
+    counts: (u32, u32),
     encoded: u32,
-) -> Result<u32, Errno> {
-    let first_key = key(&current.task, first, private)?;
-    let second_key = key(&current.task, second, private)?;
+) -> SysResult<u32> {
+    if private && current.thread.has_host_futexes() {
+        return host::wake_op(current, words, counts, encoded);
+    }
+    let first_key = key(&current.task, words.0, private)?;
+    let second_key = key(&current.task, words.1, private)?;
     let operation = WakeOperation::decode(encoded)?;
     let (mut first_bucket, mut second_bucket) = lock_two(bucket_of(&first_key), bucket_of(&second_key));
-    let mut old = load(current, second)?;
-    loop {
-        let seen = current.space().compare_exchange(second, old, operation.apply(old))?;
-        if seen == old {
-            break;
-        }
-        old = seen;
-    }
-    let mut woken = wake_in(&mut first_bucket, &first_key, MATCH_ANY, wake_first)?;
+    let old = operation.carry_out(current, words.1)?;
+    let mut woken = wake_in(&mut first_bucket, &first_key, MATCH_ANY, counts.0)?;
     if operation.compares(old) {
         let bucket = second_bucket.as_mut().unwrap_or(&mut first_bucket);
-        woken += wake_in(bucket, &second_key, MATCH_ANY, wake_second)?;
+        woken += wake_in(bucket, &second_key, MATCH_ANY, counts.1)?;
     }
     Ok(woken)
 }
@@ -373,6 +392,18 @@ impl WakeOperation {
             2 => old | self.operand,
             3 => old & !self.operand,
             _ => old ^ self.operand,
+        }
+    }
+
+    /// Changes the word, and returns what it was.
+    fn carry_out(&self, current: &Current, address: u64) -> Result<u32, Errno> {
+        let mut old = load(current, address)?;
+        loop {
+            let seen = current.space().compare_exchange(address, old, self.apply(old))?;
+            if seen == old {
+                return Ok(old);
+            }
+            old = seen;
         }
     }
 

@@ -50,8 +50,7 @@ fn sys_futex(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let private = word & FUTEX_PRIVATE_FLAG != 0;
     let realtime = word & FUTEX_CLOCK_REALTIME != 0;
     let command = word & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
-    let has_clock =
-        matches!(command, FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2);
+    let has_clock = matches!(command, FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2);
     if realtime && !has_clock {
         return Err(Errno::ENOSYS.into());
     }
@@ -73,13 +72,12 @@ fn sys_futex(current: &mut Current, arguments: SyscallArguments) -> SysResult {
                 }
                 Some(time) => {
                     let deadline = if realtime { from_realtime(time) } else { Deadline(time) };
-                    futex::wait(current, address, private, value, bitset, Some(deadline))?;
-                    Ok(0)
+                    wait_absolute(current, address, private, value, bitset, deadline)
                 }
             }
         }
-        FUTEX_WAKE => Ok(futex::wake(&current.task, address, private, value, MATCH_ANY)?.into()),
-        FUTEX_WAKE_BITSET => Ok(futex::wake(&current.task, address, private, value, bitset)?.into()),
+        FUTEX_WAKE => Ok(futex::wake(current, address, private, at_least_one(value), MATCH_ANY)?.into()),
+        FUTEX_WAKE_BITSET => Ok(futex::wake(current, address, private, at_least_one(value), bitset)?.into()),
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => {
             if value > i32::MAX as u32 || second_count > i32::MAX as u32 {
                 return Err(Errno::EINVAL.into());
@@ -90,7 +88,8 @@ fn sys_futex(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             Ok(futex::requeue(current, request)?.into())
         }
         FUTEX_WAKE_OP => {
-            Ok(futex::wake_op(current, address, second, private, value, second_count, bitset)?.into())
+            let counts = (at_least_one(value), at_least_one(second_count));
+            Ok(futex::wake_op(current, (address, second), private, counts, bitset)?.into())
         }
         FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {
             // The older one's clock is the real-time clock, whatever its flags.
@@ -118,6 +117,27 @@ fn sys_futex(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             Ok(futex::cmp_requeue_pi(current, (address, second), private, second_count, bitset)?.into())
         }
         _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// How many the kernel wakes if it is asked to wake `count`: it looks at the number, an `int`, after having woken one
+/// (`futex_wake`).
+fn at_least_one(count: u32) -> u32 {
+    count.cast_signed().max(1).unsigned_abs()
+}
+
+/// A wait with an absolute timeout: a handler ends it, whatever its flags say. Without one it is made again.
+fn wait_absolute(
+    current: &mut Current,
+    address: u64,
+    private: bool,
+    value: u32,
+    bitset: u32,
+    deadline: Deadline,
+) -> SysResult {
+    match futex::wait(current, address, private, value, bitset, Some(deadline)) {
+        Err(SysError::Restart(_)) => Err(Restart::IfNoHandler.into()),
+        other => other.map(|()| 0),
     }
 }
 

@@ -84,7 +84,7 @@ fn sys_futex_wake(current: &mut Current, arguments: SyscallArguments) -> SysResu
     let private = is_private(arguments.u32(3))?;
     let bits = value_of(arguments.u64(1))?;
     let count = arguments.u32(2);
-    Ok(futex::wake(&current.task, arguments.u64(0), private, count, bits)?.into())
+    Ok(futex::wake(current, arguments.u64(0), private, count, bits)?.into())
 }
 
 fn sys_futex_wait(current: &mut Current, arguments: SyscallArguments) -> SysResult {

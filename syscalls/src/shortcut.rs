@@ -1,7 +1,7 @@
 //! How calls are made cheaper: what their handlers read anyway comes along ([`usk_platform::GuestThread::handed_over`]), and who
-//! somebody is, is answered without the sentry ([`usk_sentry::task::Standing`]).
+//! somebody is, is answered without the sentry ([`usk_sentry::task::Standing`]), and what is the host's to do is left to it.
 
-use usk_platform::{LentCall, Memory, Shortcut};
+use usk_platform::{HostCallKind, LentCall, Memory, Shortcut};
 use usk_sentry::task::Standing;
 
 use crate::table::{Argument, Table};
@@ -41,6 +41,10 @@ const LENT: [(&str, LentCall); 8] = [
 /// Calls that the host answers for a guest as for anybody.
 const ASKING_HOST: [&str; 3] = ["clock_gettime", "gettimeofday", "getcpu"];
 
+/// Calls that the host may carry out.
+const HOST_CALLS: [(&str, HostCallKind); 2] =
+    [("futex", HostCallKind::Futex), ("sched_yield", HostCallKind::Yield)];
+
 /// How to make call `number` cheaper. `all_tiers` says that the sentry need not see each call.
 pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
@@ -58,6 +62,9 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     }
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Stands(answer.number());
+    }
+    if let Some((_, call)) = HOST_CALLS.iter().find(|(name, _)| all_tiers && *name == row.name) {
+        return Shortcut::HostCall(*call);
     }
     if let Some((_, memory)) = STRUCTURES.iter().find(|(name, _)| *name == row.name) {
         return Shortcut::HandsOver(*memory);
@@ -98,6 +105,9 @@ mod tests {
         }
         for (name, memory) in STRUCTURES {
             assert_eq!(of(name), both(Shortcut::HandsOver(memory)), "{name}");
+        }
+        for (name, call) in HOST_CALLS {
+            assert_eq!(of(name), [Shortcut::HostCall(call), Shortcut::None], "{name}");
         }
         for (name, answer) in STANDING {
             assert_eq!(of(name), [Shortcut::Stands(answer.number()), Shortcut::None], "{name}");

@@ -1,5 +1,7 @@
 /* futex_waitv(2), futex_wake, futex_wait, futex_requeue */
 #include "case.h"
+#include <linux/futex.h>
+#include <pthread.h>
 
 #define SYS_FUTEX_WAITV 449
 #define SYS_FUTEX_WAKE 454
@@ -93,4 +95,55 @@ CASE(futex_requeue_of_linux_6_7_moves_waiters) {
     EXPECT_ERRNO(syscall(SYS_FUTEX_REQUEUE, bad_page(), 0, 0, 1), EFAULT);
     pair[0].value = 9;
     EXPECT_ERRNO(syscall(SYS_FUTEX_REQUEUE, pair, 0, 0, 1), EAGAIN);
+}
+
+#define PRIVATE 128
+
+static void *wait_for_three(void *result) {
+    struct waiter *waiters = result;
+    *(volatile long *)&waiters[3].value = syscall(SYS_FUTEX_WAITV, waiters, 3, 0, NULL, 0);
+    return NULL;
+}
+
+CASE(futex_waitv_of_private_words_is_woken_by_private_calls) {
+    static uint32_t own[2];
+    uint32_t *shared = shared_words();
+    uint32_t *words[] = {&own[0], &own[1], shared};
+    for (int woken = 0; woken < 3; woken++)
+        for (int way = 0; way < 3; way++) {
+            struct waiter waiters[4] = {on(words[0], 0), on(words[1], 0), on(words[2], 0), {99, 0, 0, 0}};
+            waiters[0].flags |= PRIVATE;
+            waiters[1].flags |= PRIVATE;
+            pthread_t thread;
+            EXPECT_EQ(pthread_create(&thread, NULL, wait_for_three, waiters), 0);
+            int private = woken < 2 ? PRIVATE : 0;
+            for (long done = 0; done == 0; sched_yield())
+                done = way == 0   ? OK(syscall(SYS_futex, words[woken], FUTEX_WAKE | private, 9, NULL, NULL, 0))
+                       : way == 1 ? OK(syscall(SYS_FUTEX_WAKE, words[woken], UINT32_MAX, 9, SIZE_U32 | private))
+                                  : OK(syscall(SYS_futex, words[woken], FUTEX_WAKE_OP | private, 9, 9L, &own[1],
+                                               FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_NE, 0)));
+            EXPECT_EQ(pthread_join(thread, NULL), 0);
+            EXPECT_EQ(waiters[3].value, woken);
+        }
+}
+
+static void *wait_plainly(void *word) {
+    EXPECT_EQ(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0), 0);
+    return NULL;
+}
+
+CASE(futex_waitv_and_futex_sleep_on_one_private_word) {
+    static uint32_t own[3];
+    struct waiter waiters[4] = {on(&own[0], 0), on(&own[1], 0), on(&own[2], 0), {99, 0, 0, 0}};
+    for (int i = 0; i < 3; i++)
+        waiters[i].flags |= PRIVATE;
+    pthread_t many, one;
+    EXPECT_EQ(pthread_create(&many, NULL, wait_for_three, waiters), 0);
+    EXPECT_EQ(pthread_create(&one, NULL, wait_plainly, &own[0]), 0);
+    for (long woken = 0; woken < 2; sched_yield())
+        woken += OK(syscall(SYS_futex, &own[0], FUTEX_WAKE_PRIVATE, 5, NULL, NULL, 0));
+    EXPECT_EQ(pthread_join(many, NULL), 0);
+    EXPECT_EQ(pthread_join(one, NULL), 0);
+    EXPECT_EQ(waiters[3].value, 0);
+    EXPECT_EQ(syscall(SYS_futex, &own[0], FUTEX_WAKE_PRIVATE, 5, NULL, NULL, 0), 0);
 }

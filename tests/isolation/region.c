@@ -167,6 +167,16 @@ static const struct wish wishes[] = {
     {SYS_prctl, PR_SET_PDEATHSIG, 0},
     {SYS_prctl, PR_SET_PDEATHSIG, SIGKILL},
     {SYS_futex, REGION_ORDERS, FUTEX_WAIT, 0},
+    {SYS_futex, 0x10000, FUTEX_WAIT, 0},
+    {SYS_futex, REGION_SLOTS, FUTEX_WAIT_PRIVATE, 0},
+    {SYS_futex, REGION_SLOTS, FUTEX_WAKE_OP_PRIVATE, 1, 1, REGION_ORDERS, FUTEX_OP(FUTEX_OP_SET, 1, 0, 0)},
+    {SYS_futex, 0x10000, FUTEX_WAKE_OP_PRIVATE, 1, 1, REGION_ORDERS, FUTEX_OP(FUTEX_OP_SET, 1, 0, 0)},
+    {SYS_futex, 0x10000, FUTEX_LOCK_PI_PRIVATE, 0},
+    {SYS_futex, 0x10000, FUTEX_CMP_REQUEUE, 1, 1, 0x20000, 0},
+    {SYS_futex, 0x10000, FUTEX_WAKE_PRIVATE, 1},
+    {SYS_futex_waitv, REGION_ORDERS, 1, 0, 0, 0},
+    {SYS_restart_syscall},
+    {SYS_sched_yield},
     {SYS_futex, REGION_SLOTS + REGION_MAILBOX, FUTEX_WAKE, INT32_MAX},
     {SYS_rt_sigprocmask, SIG_SETMASK, REGION_CODE + PAGE_SIZE + 0x10, 0, 8},
     {SYS_rt_sigreturn},
@@ -263,7 +273,21 @@ static void name_in_a_call(const void *argument) {
     case 10: result = munmap((void *)(REGION_GUEST_END - PAGE_SIZE), place->address + 2 * PAGE_SIZE - REGION_GUEST_END); break;
     case 11: result = pwrite(open("/proc/self/mem", O_RDWR), text, sizeof text, place->address); break;
     case 12: result = fstat(0, address); break;
-    case 13: result = syscall(SYS_futex, address, FUTEX_WAKE_OP, 1, 1, address, FUTEX_OP(FUTEX_OP_SET, 0, 0, 0)); break;
+    case 13:
+        for (int private = 0; private <= FUTEX_PRIVATE_FLAG && result == -1; private += FUTEX_PRIVATE_FLAG) {
+            int change = FUTEX_OP(FUTEX_OP_SET, 0, 0, 0);
+            struct timespec soon = {0, 1};
+            result = syscall(SYS_futex, address, FUTEX_WAKE_OP | private, 1, 1, address, change);
+            if (result == -1)
+                result = syscall(SYS_futex, data, FUTEX_WAKE_OP | private, 1, 1, address, change);
+            if (result == -1)
+                result = syscall(SYS_futex, data, FUTEX_CMP_REQUEUE | private, 1, 1, address, 0);
+            if (result == -1)
+                result = syscall(SYS_futex, address, FUTEX_WAKE | private, 1);
+            if (result == -1 && (syscall(SYS_futex, address, FUTEX_WAIT | private, 0, &soon) != -1 || errno != EFAULT))
+                result = 0;
+        }
+        break;
     case 14: result = syscall(SYS_arch_prctl, 0x1003 /* ARCH_GET_FS */, address); break;
     case 15: result = syscall(SYS_getrandom, address, 16, 0); break;
     /* What the kernel writes later. These succeed. */
@@ -351,6 +375,9 @@ static void forge(const void *argument) {
             pthread_join(thread, NULL);
         void *memory = mmap(NULL, PAGE_SIZE, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         syscall(SYS_futex, memory, FUTEX_WAKE_OP, 1, 1, memory, FUTEX_OP(FUTEX_OP_ADD, 1, 0, 0));
+        struct timespec soon = {0, 1000};
+        syscall(SYS_futex, memory, FUTEX_WAKE_OP_PRIVATE, 1, 1, memory, FUTEX_OP(FUTEX_OP_ADD, 1, 0, 0));
+        syscall(SYS_futex, memory, FUTEX_WAIT_PRIVATE, 2, &soon);
         munmap(memory, PAGE_SIZE);
     }
 }

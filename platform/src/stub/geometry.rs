@@ -215,9 +215,9 @@ pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
 pub(crate) const MAX_CALLS: usize = ((RETURN_STACK - CALLS) / CALL_SIZE) as usize;
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
-pub(crate) const STANDING: u64 = 0xef8;
+pub(crate) const STANDING: u64 = 0xef0;
 /// Answers that fit.
-pub(crate) const MAX_STANDING: usize = 9;
+pub(crate) const MAX_STANDING: usize = 10;
 /// An answer stands.
 pub(crate) const ANSWER_STANDS: u64 = 1 << 32;
 /// In a guest thread's orders: the list of copies to guest memory: address there, offset in the slot, bytes.
@@ -296,7 +296,7 @@ pub(crate) const MAX_WINDOWS: usize = crate::lent::LENT_WINDOWS;
 pub(crate) const THREADS_WITH_WINDOWS: u64 =
     (WINDOWS_END - WINDOWS_BASE) / (WINDOW_SIZE * MAX_WINDOWS as u64);
 /// The number of the answer that stands while descriptors are lent.
-pub(crate) const LENT_ANSWER: usize = 8;
+pub(crate) const LENT_ANSWER: usize = 9;
 /// The first of the values in the table of shortcuts that say that a call may be served by what is lent; the call's number in
 /// [`LentCall`](crate::lent::LentCall) is added.
 pub(crate) const LENDS: u8 = 0x20;
@@ -372,6 +372,62 @@ pub(crate) const HANDS_OVER_FOURTH: u8 = 4;
 /// The first of the values that say that an answer may stand.
 pub(crate) const STANDS: u8 = 0x10;
 
+// --- Host calls of the guest's own (`host_calls.S`) ---
+
+/// The first of the values of a call's shortcut that say that the host carries it out.
+pub(crate) const HOST_CALLS: u8 = 0x1c;
+/// `futex`
+pub(crate) const HOST_FUTEX: u8 = HOST_CALLS;
+/// `sched_yield`
+pub(crate) const HOST_YIELD: u8 = HOST_CALLS + 1;
+/// In a guest thread's orders, `u64`, among the standing answers: [`ANSWER_STANDS`] while host calls are carried out for it
+/// without the sentry.
+pub(crate) const HOST_CALLS_STAND: u64 = STANDING + 8 * crate::interface::HOST_CALLS_STAND as u64;
+/// In the entry area, `u32`: which host call is being made, a hint: one of the following, or 0.
+pub(crate) const ENTRY_HOST_CALL: u64 = ENTRY + 0xac;
+/// The guest's own.
+pub(crate) const HOST_CALL_GUESTS: u32 = 1;
+/// By order of the sentry.
+pub(crate) const HOST_CALL_ORDERED: u32 = 2;
+/// None: the call has returned what stands in the place of the number, and the stub is about to ring.
+pub(crate) const HOST_CALL_RETURNED: u32 = 3;
+/// In a guest thread's orders, instead of a list of calls: the `timespec` of a host call that the sentry orders.
+pub(crate) const HOST_CALL_TIME: u64 = CALLS;
+/// `FUTEX_PRIVATE_FLAG`: what all futex operations of the stub's have in common.
+const PRIVATE: u32 = libc::FUTEX_PRIVATE_FLAG as u32;
+/// Operations on one word. No other flag goes with them but for one case.
+pub(crate) const FUTEX_ONE_WORD: [u32; 5] = [
+    libc::FUTEX_WAIT as u32 | PRIVATE,
+    libc::FUTEX_WAKE as u32 | PRIVATE,
+    libc::FUTEX_WAIT_BITSET as u32 | PRIVATE,
+    libc::FUTEX_WAKE_BITSET as u32 | PRIVATE,
+    FUTEX_WAIT_BITSET_REALTIME,
+];
+/// That case.
+pub(crate) const FUTEX_WAIT_BITSET_REALTIME: u32 =
+    (libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME) as u32 | PRIVATE;
+/// Operations on two words.
+pub(crate) const FUTEX_TWO_WORDS: [u32; 3] = [
+    libc::FUTEX_REQUEUE as u32 | PRIVATE,
+    libc::FUTEX_CMP_REQUEUE as u32 | PRIVATE,
+    libc::FUTEX_WAKE_OP as u32 | PRIVATE,
+];
+
+/// Operations as a set of bits, one for each command; those with another flag than the private one are left out.
+pub(crate) const fn commands(operations: &[u32]) -> u32 {
+    let (mut set, mut index) = (0, 0);
+    while index < operations.len() {
+        let command = operations[index] & !PRIVATE;
+        if command < u32::BITS {
+            set |= 1 << command;
+        }
+        index += 1;
+    }
+    set
+}
+
+const _: () = assert!(STANDS + MAX_STANDING as u8 <= HOST_CALLS && HOST_YIELD < LENDS);
+const _: () = assert!(HOST_CALLS_STAND < STANDING + 8 * MAX_STANDING as u64);
 const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 
 /// Descriptors of a spawner: the file of the slots, read and write.

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use usk_abi::signal::{SignalContext, UserContext};
 
 use crate::arch::extended_state::FORMAT;
-use crate::interface::{Memory, Shortcut};
+use crate::interface::{HostCallKind, Memory, Shortcut};
 use crate::lent::{LentCall, STAT_SIZE};
 
 use super::geometry::*;
@@ -16,6 +16,7 @@ global_asm!(
     include_str!("mask.S"),
     include_str!("return.S"),
     include_str!("clock.S"),
+    include_str!("host_calls.S"),
     include_str!("lent.S"),
     include_str!("end.S"),
     windows_end = const WINDOWS_END,
@@ -90,6 +91,19 @@ global_asm!(
     stands = const STANDS,
     standing = const STANDING,
     answer_stands_bit = const ANSWER_STANDS.trailing_zeros(),
+    host_calls = const HOST_CALLS,
+    host_yield = const HOST_YIELD,
+    host_calls_stand = const HOST_CALLS_STAND,
+    host_call_guests = const HOST_CALL_GUESTS,
+    host_call_ordered = const HOST_CALL_ORDERED,
+    host_call_returned = const HOST_CALL_RETURNED,
+    entry_host_call = const ENTRY_HOST_CALL,
+    guest_end_high = const GUEST_END_HIGH,
+    futex_private_flag = const libc::FUTEX_PRIVATE_FLAG,
+    futex_wait_bitset_realtime = const FUTEX_WAIT_BITSET_REALTIME,
+    futex_one_word = const commands(&FUTEX_ONE_WORD),
+    futex_two_words = const commands(&FUTEX_TWO_WORDS),
+    sys_sched_yield = const libc::SYS_sched_yield,
     hand_over_part = const HAND_OVER_PART,
     hand_over_size = const HAND_OVER_SIZE,
     hands_over_first = const HANDS_OVER_FIRST,
@@ -131,7 +145,6 @@ global_asm!(
     record_seeks = const RECORD_SEEKS,
     record_reads_on = const RECORD_READS_ON,
     stat_size = const STAT_SIZE,
-    guest_end_high = const GUEST_END_HIGH,
     at_empty_path = const libc::AT_EMPTY_PATH,
     at_harmless = const libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW,
     f_dupfd = const libc::F_DUPFD,
@@ -344,6 +357,26 @@ pub(crate) mod returns {
     }
 }
 
+/// Addresses in the host calls of the guest's own, and where the sentry has one made.
+pub(crate) mod host_call {
+    use super::*;
+
+    addresses! {
+        /// The first instruction.
+        begin = usk_host_call;
+        /// A call on one word, by order.
+        ordered_futex_one = usk_ordered_futex_one;
+        /// A call on two words, by order.
+        ordered_futex_two = usk_ordered_futex_two;
+        /// The call has been made: its result is in `rax`.
+        made = usk_host_call_made;
+        /// Its result is in `rdi`, to be reported.
+        reports = usk_host_call_reports;
+        /// Behind the last instruction before which the sentry has not heard of it.
+        end = usk_host_calls_end;
+    }
+}
+
 /// Addresses after the code's system-call instructions: the instruction pointers that the filters see.
 pub(crate) mod site {
     use super::*;
@@ -363,6 +396,14 @@ pub(crate) mod site {
         time_of_day = usk_site_time_of_day;
         /// The processor.
         cpu = usk_site_cpu;
+        /// The doorbell after a host call that the sentry has ordered.
+        host_called = usk_site_host_called;
+        /// A futex call on one word.
+        futex_one = usk_site_futex_one;
+        /// A futex call on two words.
+        futex_two = usk_site_futex_two;
+        /// `sched_yield`
+        yields = usk_site_yield;
         /// The first doorbell of a thread.
         birth = usk_site_birth;
         /// Back to the guest.
@@ -454,6 +495,8 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
                 STANDS + answer
             }
             Shortcut::Lends(call) => LENDS + call as u8,
+            Shortcut::HostCall(HostCallKind::Futex) => HOST_FUTEX,
+            Shortcut::HostCall(HostCallKind::Yield) => HOST_YIELD,
         };
         put(SHORTCUTS + number, &[kind]);
     }
@@ -476,6 +519,10 @@ mod tests {
             site::clock(),
             site::time_of_day(),
             site::cpu(),
+            site::host_called(),
+            site::futex_one(),
+            site::futex_two(),
+            site::yields(),
             site::birth(),
             site::sigreturn(),
             site::exit(),

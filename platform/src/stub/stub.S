@@ -315,9 +315,12 @@ usk_patched_hands_over:             # rdi and rsi are in the entry area; memory 
 usk_patched_handed_over:
     jmp ring_patched
 
-standing:                           # tier 0: the sentry has left the answer in the orders; if it stands, that is all
+standing:
     cmp ecx, {lends}
-    jae usk_lent_begin
+    jae usk_lent_begin              # lent.S
+    cmp ecx, {host_calls}
+    jae usk_host_call               # host_calls.S
+    # Tier 0: the sentry has left the answer in the orders; if it stands, that is all.
     rdgsbase rax
     movabs r11, {slots_base}
     sub rax, r11

@@ -25,6 +25,8 @@ pub(super) struct Rule {
     pub(super) number: u32,
     /// What must hold of its arguments; those not named are ignored by the call or harmless.
     pub(super) conditions: Vec<Condition>,
+    /// Whether the host may have it go on by `restart_syscall(2)`, which takes no arguments, after it was stopped or frozen.
+    pub(super) restarts: bool,
     /// Why a stub needs it. Tests name rules by it.
     #[cfg_attr(not(test), expect(dead_code, reason = "for who reads the list"))]
     pub(super) reason: &'static str,
@@ -43,12 +45,12 @@ pub(super) enum Condition {
     Flags(u32, u32, u32),
     /// Two arguments, address and length, are a range that ends below the stub region. See [`GUEST_END`].
     InGuest(u32, u32),
+    /// The argument is an address below the stub region. See [`GUEST_END`].
+    Below(u32),
     /// The argument is an address in the region at all.
     InRegion(u32),
-    /// The argument is an address below the region.
-    BelowRegion(u32),
 }
-use Condition::{BelowRegion, Flags, InGuest, InRegion, Is, OneOf, Only};
+use Condition::{Below, Flags, InGuest, InRegion, Is, OneOf, Only};
 
 const PROTECTION: u32 = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u32;
 const ANONYMOUS: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u32;
@@ -91,6 +93,7 @@ pub(super) fn base_rules() -> Vec<Rule> {
         site,
         number: number as u32,
         conditions: conditions.to_vec(),
+        restarts: false,
         reason,
     };
     let doorbell = i64::from(DOORBELL);
@@ -113,7 +116,29 @@ pub(super) fn base_rules() -> Vec<Rule> {
     let duplicate = [Is(0, u64::from(SLOTS_DESCRIPTOR)), Is(1, u64::from(CHILD_DESCRIPTOR))];
     vec![
         rule(site::patched(), doorbell, &[], "call the sentry from a patched site"),
+        Rule {
+            restarts: true,
+            ..rule(
+                site::futex_one(),
+                libc::SYS_futex,
+                &[Below(0), OneOf(1, &FUTEX_ONE_WORD)],
+                "wait and wake in the guest's own address space: private, so nobody else is meant",
+            )
+        },
+        rule(
+            site::futex_two(),
+            libc::SYS_futex,
+            &[Below(0), OneOf(1, &FUTEX_TWO_WORDS), Below(4)],
+            "move waiters, and wake by a second word, in the guest's own address space",
+        ),
         rule(site::doorbell(), doorbell, &[], "call the sentry"),
+        rule(site::yields(), libc::SYS_sched_yield, &[], "let other threads run"),
+        rule(
+            site::host_called(),
+            doorbell,
+            &[],
+            "tell the sentry what came of a host call that it has ordered",
+        ),
         rule(site::sigreturn(), libc::SYS_rt_sigreturn, &[], "go back to the guest with all its registers"),
         rule(
             site::map_anonymous(),
@@ -155,16 +180,16 @@ pub(super) fn base_rules() -> Vec<Rule> {
         rule(
             site::clock(),
             libc::SYS_clock_gettime,
-            &[OneOf(0, &CLOCKS), BelowRegion(1)],
+            &[OneOf(0, &CLOCKS), Below(1)],
             "read a clock that is the guest's too, to where it could write by itself",
         ),
         rule(
             site::time_of_day(),
             libc::SYS_gettimeofday,
-            &[BelowRegion(0), Is(1, 0)],
+            &[Below(0), Is(1, 0)],
             "read the time of day, as above",
         ),
-        rule(site::cpu(), libc::SYS_getcpu, &[BelowRegion(0), Is(1, 0)], "read the CPU's number, as above"),
+        rule(site::cpu(), libc::SYS_getcpu, &[Below(0), Is(1, 0)], "read the CPU's number, as above"),
         rule(site::close(), libc::SYS_close, &[], "close the descriptor of a file that has been mapped"),
         rule(site::birth(), doorbell, &[], "a newborn thread reports to the sentry"),
         rule(
@@ -273,6 +298,12 @@ pub(super) fn thread_rules() -> Vec<(u32, Verdict, &'static str)> {
     let rule = |number: i64, verdict, reason| (number as u32, verdict, reason);
     vec![
         rule(i64::from(DOORBELL), Verdict::Notify, "call the sentry"),
+        rule(
+            libc::SYS_futex,
+            Verdict::Allow,
+            "private ones, see below, as the base filter has them; else only waking: at worst a spurious wake-up of the sentry",
+        ),
+        rule(libc::SYS_sched_yield, Verdict::Allow, "lets others run"),
         rule(libc::SYS_rt_sigreturn, Verdict::Allow, "go back to the guest"),
         rule(libc::SYS_munmap, Verdict::Allow, "guest memory only, by the base filter"),
         rule(libc::SYS_mprotect, Verdict::Allow, "guest memory only, by the base filter"),
@@ -280,9 +311,9 @@ pub(super) fn thread_rules() -> Vec<(u32, Verdict, &'static str)> {
         rule(libc::SYS_madvise, Verdict::Allow, "guest memory only, by the base filter"),
         rule(libc::SYS_close, Verdict::Allow, "there is nothing in its table that it needs"),
         rule(
-            libc::SYS_futex,
+            libc::SYS_restart_syscall,
             Verdict::Allow,
-            "waking only, see below: at worst a spurious wake-up of the sentry",
+            "go on with a private futex, where the base filter has it",
         ),
         rule(libc::SYS_exit_group, Verdict::Allow, "ends itself"),
         rule(libc::SYS_clock_gettime, Verdict::Allow, "the host's clocks only, by the base filter"),
@@ -293,7 +324,9 @@ pub(super) fn thread_rules() -> Vec<(u32, Verdict, &'static str)> {
 
 /// Numbers of the host calls that a spawner may make, and those that a guest thread may still make inside the stub.
 pub fn stub_calls() -> (BTreeSet<u32>, BTreeSet<u32>) {
-    let spawner = base_rules().iter().map(|rule| rule.number).collect();
+    let restart = |rule: &Rule| rule.restarts.then_some(libc::SYS_restart_syscall as u32);
+    let spawner =
+        base_rules().iter().flat_map(|rule| restart(rule).into_iter().chain([rule.number])).collect();
     let thread = thread_rules().iter().map(|&(number, ..)| number).collect();
     (spawner, thread)
 }
@@ -318,7 +351,15 @@ pub(super) fn base_filter() -> Vec<u64> {
         assembler.jump_unless(Test::Equal(rule.site as u32), next);
         let kill = assembler.label();
         assembler.load(Field::Number);
-        assembler.jump_unless(Test::Equal(rule.number), kill);
+        if rule.restarts {
+            let other = assembler.label();
+            assembler.jump_if(Test::Equal(rule.number), other);
+            assembler.jump_unless(Test::Equal(libc::SYS_restart_syscall as u32), kill);
+            assembler.verdict(Verdict::Allow);
+            assembler.place(other);
+        } else {
+            assembler.jump_unless(Test::Equal(rule.number), kill);
+        }
         for &condition in &rule.conditions {
             require(&mut assembler, condition, kill);
         }
@@ -345,12 +386,13 @@ pub(super) fn thread_filter() -> Vec<u64> {
         let next = assembler.label();
         assembler.jump_unless(Test::Equal(number), next);
         if number == libc::SYS_futex as u32 {
-            let sleep = assembler.label();
+            let good = assembler.label();
             assembler.load(Field::Low(1));
-            assembler.jump_unless(Test::Equal(libc::FUTEX_WAKE as u32), sleep);
-            assembler.verdict(verdict);
-            assembler.place(sleep);
+            assembler.jump_if(Test::AnyBit(libc::FUTEX_PRIVATE_FLAG as u32), good);
+            assembler.jump_if(Test::Equal(libc::FUTEX_WAKE as u32), good);
             assembler.verdict(Verdict::Kill);
+            assembler.place(good);
+            assembler.verdict(verdict);
         } else {
             assembler.verdict(verdict);
         }
@@ -424,11 +466,11 @@ fn require(assembler: &mut Assembler, condition: Condition, kill: super::bpf::La
             assembler.add_kept();
             assembler.jump_if(Test::Greater(GUEST_END_HIGH), kill);
         }
-        InRegion(argument) => high_is(assembler, argument, STUB_BASE_HIGH),
-        BelowRegion(argument) => {
+        Below(argument) => {
             assembler.load(Field::High(argument));
             assembler.jump_if(Test::Greater(GUEST_END_HIGH), kill);
         }
+        InRegion(argument) => high_is(assembler, argument, STUB_BASE_HIGH),
     }
 }
 
@@ -454,8 +496,8 @@ mod tests {
                     arguments[address as usize] = GUEST_END - 0x1000;
                     arguments[length as usize] = 0x1000;
                 }
+                Below(index) => arguments[index as usize] = GUEST_END - 4,
                 InRegion(index) => arguments[index as usize] = SLOTS_BASE,
-                BelowRegion(index) => arguments[index as usize] = GUEST_END - 8,
             }
         }
         arguments
@@ -497,8 +539,8 @@ mod tests {
                         with(length, value);
                     }
                 }
-                BelowRegion(index) => {
-                    for value in [STUB_BASE, SLOTS_BASE, ORDERS_BASE, u64::MAX, 1 << 63, 0x7ffe_0000_0000] {
+                Below(index) => {
+                    for value in [VDSO_PLACES[1], STUB_BASE, SLOTS_BASE, ORDERS_BASE, 1 << 63, u64::MAX] {
                         with(index, value);
                     }
                 }
@@ -524,6 +566,8 @@ mod tests {
                 "{about}: x32"
             );
             assert_eq!(verdict(rule.site + 1, rule.number, arguments), Verdict::Kill, "{about}");
+            let restarted = verdict(rule.site, libc::SYS_restart_syscall as u32, [u64::MAX; 6]);
+            assert_eq!(restarted == Verdict::Allow, rule.restarts, "{about}: {restarted:?}");
             for arguments in bad(&rule) {
                 assert_eq!(
                     verdict(rule.site, rule.number, arguments),
@@ -598,6 +642,6 @@ mod tests {
     #[test]
     fn about_a_dozen_kinds_of_calls_suffice() {
         let (spawner, thread) = stub_calls();
-        assert!(spawner.len() <= 19 && thread.len() <= 13, "{spawner:?} {thread:?}");
+        assert!(spawner.len() <= 21 && thread.len() <= 14, "{spawner:?} {thread:?}");
     }
 }

@@ -1,12 +1,13 @@
 //! The handle by which other sentry threads reach a guest thread.
 
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::host::pidfd::ProcessDescriptor;
 use crate::host::{Pid, process_cpu_time};
 use crate::interface::Kick;
-use crate::stub::geometry::{KICK_SIGNAL, MAX_STANDING};
+use crate::stub::geometry::*;
 
 use super::handover::Handover;
 use super::windows::Orders;
@@ -38,6 +39,12 @@ impl Kick for Handle {
 
     fn withdraw_answers(&self) {
         self.orders.set_standing([0; MAX_STANDING]);
+        // Who withdraws looks next at what the thread says it does: see `host_calls.S`.
+        fence(Ordering::SeqCst);
+    }
+
+    fn is_in_host_call(&self) -> bool {
+        self.orders.slot_word(ENTRY_HOST_CALL) == HOST_CALL_GUESTS
     }
 
     fn is_alive(&self) -> bool {

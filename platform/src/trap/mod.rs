@@ -18,6 +18,7 @@
 //! | [`thread`], [`frame`], [`calls`] | a guest thread, its signal frame, and memory operations carried out by it |
 //! | [`deferred`] | memory operations left for the way back to the guest |
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
+//! | [`host_calls`] | calls that the host carries out for the guest: private futexes |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
@@ -40,6 +41,7 @@ mod filters;
 mod frame;
 mod graveyard;
 mod handover;
+mod host_calls;
 mod kick;
 mod lent;
 mod lists;

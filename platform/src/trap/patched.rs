@@ -15,6 +15,7 @@ use crate::stub::image::{entry, patched, site};
 use super::carried::{is_copying, is_handing_over};
 use super::clock::is_in_clock_code;
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
+use super::host_calls::is_in_host_call;
 use super::lent::{has_saved, is_serving};
 use super::mask::is_in_mask_code;
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
@@ -33,6 +34,14 @@ pub(super) struct PatchedCall {
     registers: Registers,
     /// The table's generation as it began: the way back leads through a trampoline.
     generation: u64,
+}
+
+impl PatchedCall {
+    /// That of a thread which waits as one from a patched site does, but goes back by none.
+    pub(super) fn outside_of_sites() -> PatchedCall {
+        // No table ever gets that far.
+        PatchedCall { registers: Registers::default(), generation: u64::MAX }
+    }
 }
 
 /// What the stub is to do with the extended state on its way back from a call from a patched site. Kept until the guest has
@@ -77,7 +86,7 @@ fn touches_memory(rip: u64) -> bool {
 
 /// In the platform's code, on the way back to the guest, which has not gone on yet.
 pub(super) fn is_on_way_back(rip: u64) -> bool {
-    (STUB_BASE..STUB_BASE + CODE_SIZE).contains(&rip) && !is_on_way_in(rip)
+    (STUB_BASE..STUB_BASE + CODE_SIZE).contains(&rip) && !is_on_way_in(rip) && !is_in_host_call(rip)
 }
 
 /// A guest that steps through its own code (`TF` in the flags) steps over a call whose `syscall` instruction comes next.
@@ -122,7 +131,10 @@ impl Thread {
         self.bases = (registers.fs_base, slot.address());
         self.registers = registers;
         self.patched = Some(PatchedCall { registers, generation });
-        Trap::Syscall { instruction: rip.wrapping_sub(2) }
+        match self.has_returned_from_host() {
+            true => Trap::Interrupted,
+            false => Trap::Syscall { instruction: rip.wrapping_sub(2) },
+        }
     }
 
     /// If the thread can go back to a patched site as it is, with nothing changed but the result and the FS base:
@@ -233,7 +245,15 @@ impl Thread {
             };
         }
         if is_on_way_in(raw.rip) {
-            return match self.rewind(raw) {
+            let rewound = self.rewind(raw);
+            if let Some(registers) = rewound
+                && raw.rip >= patched::flags_saved()
+                && self.has_returned_from_host()
+            {
+                let (rip, r11) = (registers.rip.wrapping_add(2), registers.rflags);
+                return Place::Settled(Registers { rip, rcx: rip, r11, ..registers }, Trap::Interrupted);
+            }
+            return match rewound {
                 Some(registers) if is_kick => self
                     .after_mask_call(raw.rip, &registers)
                     .or_else(|| self.after_return(&raw))
@@ -243,6 +263,9 @@ impl Thread {
                 Some(registers) if touches_memory(raw.rip) => step_over(registers),
                 _ => Place::Guest(raw),
             };
+        }
+        if is_kick && let Some(place) = self.locate_host_call(raw) {
+            return place;
         }
         if is_on_way_back(raw.rip) {
             // The registers are those that the call was answered with.

@@ -13,7 +13,7 @@ use crate::host::descriptors::read_text_at;
 use crate::host::timeline::{self, Steps, Track};
 use crate::host::vdso::VdsoMaps;
 use crate::host::{self, Cpus, Pid, create_memfd, reopen_read_only};
-use crate::interface::{AddressSpace, Layout, Platform, Shortcut};
+use crate::interface::{AddressSpace, HostCallKind, Layout, Platform, Shortcut};
 use crate::stub::geometry::*;
 use crate::stub::image;
 
@@ -146,6 +146,7 @@ impl TrapPlatform {
             patches: offer.patching,
             lends,
             changes_masks: (0..SHORTCUT_COUNT).any(|number| shortcut(number) == Shortcut::ChangesMask),
+            has_host_calls: offer.patching && shortcut(libc::SYS_futex as u64) == HOST_FUTEX_CALL,
         });
         let spawner = Spawner::new(window.spawner_slot(), None);
         let template = Space::new(Arc::clone(&sandbox), window, process, pid, spawner)
@@ -201,6 +202,8 @@ fn plan_layout(maps: &VdsoMaps, guest_start: u64) -> Result<(Layout, Vec<Move>),
     };
     Ok((layout, moves))
 }
+
+const HOST_FUTEX_CALL: Shortcut = Shortcut::HostCall(HostCallKind::Futex);
 
 /// `vm.mmap_min_addr`, or the usual value where it cannot be read, rounded up to pages.
 fn lowest_address(proc: BorrowedFd<'_>) -> u64 {

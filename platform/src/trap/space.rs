@@ -41,6 +41,8 @@ pub(super) struct Sandbox {
     pub(super) lends: bool,
     /// Guest threads change their masks of blocked signals by themselves.
     pub(super) changes_masks: bool,
+    /// The host carries out calls for guests: see [`Shortcut::HostCall`](crate::Shortcut::HostCall).
+    pub(super) has_host_calls: bool,
 }
 
 impl Drop for Sandbox {

@@ -13,7 +13,8 @@ use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin};
 use crate::interface::{
-    AddressSpace, ExitReason, GuestThread, Kick, MaskWord, MemoryOp, PatchRequest, ThreadState, Trap,
+    AddressSpace, ExitReason, FutexCall, GuestThread, HostCalled, Kick, MaskWord, MemoryOp, PatchRequest,
+    ThreadState, Trap,
 };
 use crate::lent::{LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::*;
@@ -88,6 +89,8 @@ pub(super) enum Ring {
     CallsEnded { done: usize, result: u64 },
     /// It calls from a patched site, with these arguments.
     Patched([u64; 6]),
+    /// A host call that the sentry has ordered has returned this.
+    HostCalled(u64),
     /// It maps a file, and waits for leave.
     Maps(Notification),
 }
@@ -130,6 +133,8 @@ impl Thread {
         if let Err(error) = sandbox.deaths.begin(&process) {
             return kill(&process, error);
         }
+        // One that was killed may have left it.
+        slot.store(ENTRY_HOST_CALL, 0);
         let handle = Handle {
             process: Arc::new(process),
             pid,
@@ -177,6 +182,7 @@ impl Thread {
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         let handle = Arc::new(parked.next_handle());
         let Parked { listener, slot, frame, waiting, bases, patched, .. } = parked;
+        slot.store(ENTRY_HOST_CALL, 0);
         let mut thread = Box::new(Thread {
             space,
             as_dyn,
@@ -213,13 +219,17 @@ impl Thread {
         }
     }
 
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(super) fn slot(&self) -> &Slot {
         // Taken only by drop.
         self.slot.as_ref().expect("the thread is not dropped")
     }
 
     /// Writes what has changed to where the stub finds it, and returns what to answer. `None` if a kick has come.
-    fn prepare_return(&mut self) -> Result<Option<u32>, ExitReason> {
+    pub(super) fn prepare_return(&mut self) -> Result<Option<u32>, ExitReason> {
         let mut answer = 0;
         self.forget_old_return_place();
         if !self.answers_patched_call() {
@@ -306,6 +316,9 @@ impl Thread {
         }
         if call.instruction_pointer == site::patched() {
             return Some(Ring::Patched(call.arguments));
+        }
+        if call.instruction_pointer == site::host_called() {
+            return Some(Ring::HostCalled(call.arguments[0]));
         }
         if call.instruction_pointer != site::doorbell() {
             return None;
@@ -417,7 +430,7 @@ impl Thread {
                 Ring::CallsEnded { done, result } => {
                     return self.refuse(done, result).ok_or_else(|| self.execute());
                 }
-                Ring::Maps(_) => return Err(self.execute()),
+                Ring::Maps(_) | Ring::HostCalled(_) => return Err(self.execute()),
             }
         }
     }
@@ -561,10 +574,10 @@ impl GuestThread for Thread {
         self.read_handed_over(address, buffer)
     }
 
-    fn set_answers(&mut self, answers: &[u32]) {
+    fn set_answers(&mut self, answers: &[Option<u32>]) {
         let mut standing = [0; MAX_STANDING];
         for (place, answer) in standing.iter_mut().zip(answers) {
-            *place = ANSWER_STANDS | u64::from(*answer);
+            *place = answer.map_or(0, |answer| ANSWER_STANDS | u64::from(answer));
         }
         self.handle.orders.set_standing(standing);
     }
@@ -612,6 +625,14 @@ impl GuestThread for Thread {
         self.handle.set_mask(mask);
         self.handle.set_quiet(quiet);
         Some(Arc::clone(&self.handle) as Arc<dyn MaskWord>)
+    }
+
+    fn has_host_futexes(&self) -> bool {
+        self.space.sandbox().has_host_calls
+    }
+
+    fn futex(&mut self, call: &FutexCall) -> HostCalled {
+        self.order_futex(call)
     }
 
     fn copy_on_return(&mut self, address: u64, data: &[u8]) -> bool {

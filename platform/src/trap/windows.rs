@@ -166,6 +166,11 @@ impl Slot {
         self.number
     }
 
+    /// Where the guest sees its orders.
+    pub(super) fn orders_address(&self) -> u64 {
+        ORDERS_BASE + self.number * ORDER_SIZE
+    }
+
     /// Its orders.
     pub(super) fn orders(&self) -> Orders {
         Orders { window: Arc::clone(&self.window), number: self.number }
@@ -282,6 +287,12 @@ impl Orders {
             self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * LENT_ANSWER as u64;
         let answer = if lends { ANSWER_STANDS } else { 0 };
         self.window.windows.orders.write_u64(place as usize, answer);
+    }
+
+    /// A word of the slot.
+    pub(super) fn slot_word(&self, offset: u64) -> u32 {
+        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
+        self.window.windows.slots.load_u32(place as usize)
     }
 }
 

@@ -3,6 +3,7 @@
 mod ends;
 mod faults;
 pub(crate) mod guest;
+mod host_calls;
 mod hostile;
 mod known;
 mod lent;
@@ -63,6 +64,14 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     mask::another_thread_begins_without_the_mask_of_the_one_before,
     mask::kicks_do_not_tear_a_change_of_the_mask,
     mask::a_forged_mask_is_only_a_mask,
+    host_calls::the_host_carries_out_private_futexes_while_they_stand,
+    host_calls::other_futexes_reach_the_sentry_as_they_are,
+    host_calls::a_kick_makes_a_call_of_a_wait,
+    host_calls::the_sentry_has_futex_calls_made,
+    host_calls::kicks_do_not_tear_host_calls,
+    host_calls::the_host_yields_for_the_guest,
+    host_calls::stops_from_outside_do_not_end_a_host_call,
+    host_calls::a_host_call_that_returns_when_none_is_allowed_any_more_is_told_of,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

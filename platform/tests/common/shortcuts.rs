@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_abi::Errno;
-use usk_platform::{Memory, MemoryOp, Platform, Shortcut, Trap};
+use usk_platform::{HostCallKind, Memory, MemoryOp, Platform, Shortcut, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map};
 use super::patching::patched;
@@ -19,6 +19,8 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         FOURTH => Shortcut::HandsOver(Memory::Fourth),
         STANDING => Shortcut::Stands(3),
         CHANGES_MASK => Shortcut::ChangesMask,
+        202 => Shortcut::HostCall(HostCallKind::Futex),
+        24 => Shortcut::HostCall(HostCallKind::Yield),
         _ => super::lent::lends(number).unwrap_or_default(),
     }
 }
@@ -211,7 +213,7 @@ pub(crate) fn an_answer_is_given_while_it_stands(platform: &dyn Platform) {
     assert_eq!(guest.syscall(), 39);
     assert!(asked(&mut guest), "no answer stands yet");
     for answer in [0, 4711, u32::MAX] {
-        guest.thread.set_answers(&[5, 6, 7, answer]);
+        guest.thread.set_answers(&[Some(5), Some(6), Some(7), Some(answer)]);
         for _ in 0..3 {
             assert_eq!(asked(&mut guest), !stands);
             assert!(!stands || guest.thread.registers().rbx == u64::from(answer));
@@ -219,10 +221,10 @@ pub(crate) fn an_answer_is_given_while_it_stands(platform: &dyn Platform) {
     }
     guest.thread.kicker().withdraw_answers();
     assert!(asked(&mut guest));
-    guest.thread.set_answers(&[5, 6, 7]);
+    guest.thread.set_answers(&[Some(5), Some(6), Some(7), None]);
     assert!(asked(&mut guest), "the fourth was left out");
     // A copy of the address space, and another thread, have none.
-    guest.thread.set_answers(&[5, 6, 7, 8]);
+    guest.thread.set_answers(&[Some(5), Some(6), Some(7), Some(8)]);
     let mut sibling = guest.sibling(&super::guest::start());
     assert_eq!(sibling.syscall(), STANDING);
 }
@@ -232,7 +234,7 @@ pub(crate) fn kicks_do_not_tear_what_is_answered_without_the_sentry(platform: &d
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rdi, registers.r12) = (CODE, 0, 4711);
     let code = asks_all_the_time().len() as u64;
-    guest.thread.set_answers(&[0, 0, 0, 4711]);
+    guest.thread.set_answers(&[None, None, None, Some(4711)]);
     let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -102,7 +102,7 @@ fn wait_no_more(waiter: i32) {
 enum Attempt {
     /// The word names the new owner.
     Locked,
-    /// This thread has it; the word says that somebody waits.
+    /// This thread has it, and knows that somebody may wait for it; the word says so too.
     HeldBy(Arc<Task>),
 }
 
@@ -138,6 +138,10 @@ fn attempt(bucket: &[Waiting], key: &FutexKey, heir: &Heir, is_contended: bool) 
             Some(known) => known,
             None => heir.task.kernel.find_task(i32::try_from(owner).map_err(|_| Errno::ESRCH)?)?,
         };
+        // First: once the word says that somebody waits, the holder may end, and must find out who.
+        if !holder.pi_owner.mark() {
+            return Err(Errno::ESRCH);
+        }
         if heir.space.compare_exchange(heir.address, value, value | FUTEX_WAITERS)? == value {
             return Ok(Attempt::HeldBy(holder));
         }
@@ -146,9 +150,6 @@ fn attempt(bucket: &[Waiting], key: &FutexKey, heir: &Heir, is_contended: bool) 
 
 /// Queues a sleeper up behind `holder`. The bucket is locked by the caller, who pushes what is returned.
 fn queue_up(heir: Heir, holder: Arc<Task>) -> Result<Kind, Errno> {
-    if !holder.pi_owner.mark() {
-        return Err(Errno::ESRCH);
-    }
     wait_for(heir.task.tid(), holder.tid())?;
     Ok(Kind::Pi { heir, owner: holder })
 }

@@ -15,6 +15,13 @@ pub enum FutexKey {
         /// Its address.
         address: u64,
     },
+    /// A word of one address space that nobody has promised to be one: the two do not meet (`FUT_OFF_MMSHARED`).
+    Unshared {
+        /// [`Mm::id`]
+        mm: u64,
+        /// Its address.
+        address: u64,
+    },
     /// A word of a file or of shared memory.
     Shared {
         /// Device and inode number on the host.
@@ -26,17 +33,17 @@ pub enum FutexKey {
 
 impl Mm {
     /// The key of the word at `address`. `private` says that the caller promised (`FUTEX_PRIVATE_FLAG`) that no other
-    /// address space uses it, which needs no look at the map. Words in private mappings are private in any case. `EFAULT` for an
-    /// address outside the guest's range, and, where the map is looked at, for memory that cannot be read or that is private and
-    /// cannot be written: it never changes (`get_futex_key`).
+    /// address space uses it, which needs no look at the map. Words in private mappings have a key of their address space in any
+    /// case, but not the same. `EFAULT` for an address outside the guest's range, and, where the map is looked at, for memory
+    /// that cannot be read or that is private and cannot be written: it never changes (`get_futex_key`).
     pub fn futex_key(&self, address: u64, private: bool) -> Result<FutexKey, Errno> {
-        let own = FutexKey::Private { mm: self.id(), address };
         if address >= self.layout().guest_end {
             return Err(Errno::EFAULT);
         }
         if private {
-            return Ok(own);
+            return Ok(FutexKey::Private { mm: self.id(), address });
         }
+        let own = FutexKey::Unshared { mm: self.id(), address };
         let state = self.state.lock();
         let vma = state.tree.find(address).ok_or(Errno::EFAULT)?;
         if !vma.protection.read || (!vma.shared && !vma.protection.write) {

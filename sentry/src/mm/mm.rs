@@ -1,7 +1,7 @@
 //! The object: an address space with its tree of mappings.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Condvar, Mutex};
@@ -32,6 +32,8 @@ pub struct Mm {
     pub(in crate::mm) tasks: Mutex<Vec<Weak<Task>>>,
     /// Threads must stay out of guest code: code is being rewritten (`patching`).
     pub(in crate::mm) is_stopping: AtomicBool,
+    /// Sleepers on private futexes that hang in the sentry although the host keeps such futexes.
+    pub(crate) futex_sleepers: AtomicU32,
     /// Held while threads are counted that are still in guest code.
     pub(in crate::mm) stopping: Mutex<()>,
     pub(in crate::mm) has_stopped: Condvar,
@@ -231,12 +233,28 @@ impl Mm {
             id: next_id(),
             tasks: Mutex::default(),
             is_stopping: AtomicBool::new(false),
+            futex_sleepers: AtomicU32::new(0),
             stopping: Mutex::default(),
             has_stopped: Condvar::new(),
             slow_sites: Mutex::default(),
             layout,
             state: Mutex::new(state),
         })
+    }
+
+    /// The tasks that use this memory.
+    pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
+        self.tasks.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Has every task ask for what stands, until its own sentry thread leaves it anew; not before what the caller has changed
+    /// can be seen.
+    pub(crate) fn withdraw_answers(&self) {
+        for task in self.tasks() {
+            // Under this lock nobody is about to leave new ones.
+            let _group = task.group.state.lock();
+            task.withdraw_answers();
+        }
     }
 
     /// Count of tasks that use this memory.

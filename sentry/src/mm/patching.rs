@@ -194,9 +194,11 @@ impl Mm {
         let stopped = Stopped(self);
         let mut guard = self.stopping.lock();
         loop {
-            // Who enters guest code from now on sees that it must not.
-            let tasks: Vec<_> = self.tasks.lock().iter().filter_map(std::sync::Weak::upgrade).collect();
-            let mut running = tasks.iter().filter(|task| task.in_guest.load(Ordering::SeqCst)).peekable();
+            // Who enters guest code from now on sees that it must not. Who sleeps on the host need not be woken: a sleeper that
+            // has been moved to another futex would not find its way back there.
+            self.withdraw_answers();
+            let tasks = self.tasks();
+            let mut running = tasks.iter().filter(|task| task.may_run_guest_code()).peekable();
             if running.peek().is_none() {
                 return stopped;
             }

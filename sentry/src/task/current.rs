@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use usk_abi::signal::SignalSet;
 use usk_abi::{Errno, PollEvents};
-use usk_platform::{AddressSpace, GuestThread};
+use usk_platform::{AddressSpace, FutexCall, GuestThread, HostCalled};
 
 use crate::file::async_io;
 use crate::meter;
@@ -138,6 +138,25 @@ impl Current {
             queue.remove(token);
         }
         result
+    }
+
+    /// Has the host carry out a private futex operation for the guest thread. A restart (`ERESTARTSYS`) when a signal wants
+    /// attention.
+    pub(crate) fn host_futex(&mut self, call: &FutexCall) -> SysResult<u64> {
+        let task = self.task.clone();
+        loop {
+            task.in_host_call.store(true, Ordering::SeqCst);
+            let called = (!task.waiter.is_interrupted()).then(|| self.thread.futex(call));
+            task.in_host_call.store(false, Ordering::SeqCst);
+            match called {
+                None => return Err(Restart::IfHandlerAllows.into()),
+                Some(HostCalled::Returned(value)) => return Ok(value),
+                Some(HostCalled::Failed(errno)) => return Err(errno.into()),
+                // Not by a signal: it goes on.
+                Some(HostCalled::Interrupted) if self.thread.kicker().is_alive() => {}
+                Some(HostCalled::Interrupted) => return Err(Errno::EINTR.into()),
+            }
+        }
     }
 
     /// Sleeps until the deadline (`None`: for ever). `Ok` when it has passed; a restart when a signal wants attention.

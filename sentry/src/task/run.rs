@@ -57,13 +57,7 @@ fn run(current: &mut Current) {
                 return;
             }
         }
-        current.task.in_guest.store(true, Ordering::SeqCst);
-        let must_stop = current.task.borrow_mm(Mm::is_stopping);
-        if current.task.waiter.is_interrupted() || must_stop {
-            leave_guest(&current.task);
-            if must_stop {
-                current.task.mm().await_start();
-            }
+        if !enter_guest(&current.task) {
             continue;
         }
         current.renew_answers();
@@ -124,6 +118,20 @@ fn fail_last_copy(current: &mut Current, error: Errno) {
     } else {
         current.thread.registers_mut().set_return_value(error.as_return_value());
     }
+}
+
+/// The task's thread is about to be in guest code. False if it must not: it has something else to do first, or had to wait.
+fn enter_guest(task: &Task) -> bool {
+    task.in_guest.store(true, Ordering::SeqCst);
+    let must_stop = task.borrow_mm(Mm::is_stopping);
+    if !task.waiter.is_interrupted() && !must_stop {
+        return true;
+    }
+    leave_guest(task);
+    if must_stop {
+        task.mm().await_start();
+    }
+    false
 }
 
 /// The task's thread is not in guest code any more.

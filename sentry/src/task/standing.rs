@@ -5,9 +5,11 @@
 
 use std::sync::atomic::Ordering;
 
-use usk_platform::MAY_ASK_HOST;
+use usk_platform::{HOST_CALLS_STAND, MAY_ASK_HOST};
 
 use super::{Current, Task};
+use crate::futex;
+use crate::mm::Mm;
 
 /// What stands, by the number under which the platform knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,9 @@ const CALLS: [u32; 10] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309];
 
 /// The numbers of `rt_sigprocmask(2)` and `rt_sigreturn(2)`.
 const MASK_CALLS: [u32; 2] = [14, 15];
+
+/// The numbers of the calls that the host may carry out.
+const HOST_CALLS: [u32; 2] = [202, 24];
 
 impl Standing {
     /// The number under which the platform knows it.
@@ -77,11 +82,14 @@ impl Current {
                 false => signals.mask.take_back(),
             }
         }
-        let Some(parent) = parent.filter(|_| task.seccomp.always_allows(&CALLS)) else {
-            return self.thread.set_answers(&[]);
-        };
+        let Some(parent) = parent else { return self.thread.set_answers(&[]) };
         let who = task.credentials();
-        let mut answers = [0; 8];
+        let mut answers = [None; 9];
+        let may_call_host = futex::may_go_to_host(task) && !task.borrow_mm(Mm::is_stopping);
+        if may_call_host && task.seccomp.always_allows(&HOST_CALLS) {
+            answers[usize::from(HOST_CALLS_STAND)] = Some(0);
+        }
+        let stands = task.seccomp.always_allows(&CALLS);
         for (answer, value) in [
             (Standing::Process, task.tgid() as u32),
             (Standing::Thread, task.tid() as u32),
@@ -92,7 +100,7 @@ impl Current {
             (Standing::EffectiveGroup, who.egid),
             (Standing::Host, 0),
         ] {
-            answers[usize::from(answer.number())] = value;
+            answers[usize::from(answer.number())] = stands.then_some(value);
         }
         self.thread.set_answers(&answers);
         drop((group, table));

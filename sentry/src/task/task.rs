@@ -100,6 +100,8 @@ pub struct Task {
     command_name: Mutex<Vec<u8>>,
     /// True while guest code may be running; see [`Task::poke`].
     pub(crate) in_guest: AtomicBool,
+    /// True while the guest thread makes a host call by order of its sentry thread, from which it does not get to guest code.
+    pub(crate) in_host_call: AtomicBool,
     pub(crate) runner: ArcSwapOption<Runner>,
     /// Guest address that is zeroed and woken when the task ends (`set_tid_address(2)`); 0 is none.
     pub clear_child_tid: AtomicU64,
@@ -166,6 +168,7 @@ impl Task {
             fs: ArcSwap::new(parts.fs),
             command_name: Mutex::new(parts.command_name),
             in_guest: AtomicBool::new(false),
+            in_host_call: AtomicBool::new(false),
             runner: ArcSwapOption::empty(),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
@@ -320,10 +323,10 @@ impl Task {
         taken
     }
 
-    /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code.
+    /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code or a host call.
     pub fn poke(&self) {
         self.waiter.set_interrupted(true);
-        if self.in_guest.load(Ordering::SeqCst) {
+        if self.in_guest.load(Ordering::SeqCst) || self.in_host_call.load(Ordering::SeqCst) {
             self.kick();
         }
     }
@@ -333,6 +336,26 @@ impl Task {
         if let Some(runner) = &*self.runner.load() {
             runner.kicker.kick();
         }
+    }
+
+    /// Whether the task is asleep in a call, as far as can be told: it is in one and has not come back.
+    pub(crate) fn is_in_call(&self) -> bool {
+        self.call_number.load(Ordering::Relaxed) >= 0 || self.is_in_host_call()
+    }
+
+    fn is_in_host_call(&self) -> bool {
+        self.runner.load().as_ref().is_some_and(|runner| runner.kicker.is_in_host_call())
+    }
+
+    /// Whether it may be in guest code, or get there without its sentry thread. To be asked after host calls have been
+    /// withdrawn.
+    pub(crate) fn may_run_guest_code(&self) -> bool {
+        self.in_guest.load(Ordering::SeqCst) && !self.is_in_host_call()
+    }
+
+    /// Whether it seems to run guest code.
+    pub(crate) fn is_running(&self) -> bool {
+        self.in_guest.load(Ordering::Relaxed) && !self.is_in_call()
     }
 
     /// Processor time used.

@@ -23,11 +23,7 @@ fn state(subject: &Subject) -> (char, &'static str) {
         return ('T', "stopped");
     }
     // A task that is in a call and has not come back is asleep in it, unless it is the reader itself.
-    if task.call_number.load(Ordering::Relaxed) >= 0 && !subject.is_reader {
-        ('S', "sleeping")
-    } else {
-        ('R', "running")
-    }
+    if task.is_in_call() && !subject.is_reader { ('S', "sleeping") } else { ('R', "running") }
 }
 
 /// Where a process stands in the tree.

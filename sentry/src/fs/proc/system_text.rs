@@ -38,7 +38,7 @@ pub(super) fn uptime(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
 pub(super) fn loadavg(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
     let table = kernel.tasks.lock();
     let threads = table.thread_count();
-    let running = table.threads().filter(|task| task.in_guest.load(Ordering::Relaxed)).count().max(1);
+    let running = table.threads().filter(|task| task.is_running()).count().max(1);
     let last = table.threads().map(|task| task.tid()).max().unwrap_or(1);
     Ok(format!("0.00 0.00 0.00 {running}/{threads} {last}\n").into_bytes())
 }
@@ -96,7 +96,7 @@ pub(super) fn stat(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
     }
     let boot = (host::clock_ns(Clock::Realtime) - host::clock_ns(Clock::Boottime)) / NANOSECONDS;
     let table = kernel.tasks.lock();
-    let running = table.threads().filter(|task| task.in_guest.load(Ordering::Relaxed)).count().max(1);
+    let running = table.threads().filter(|task| task.is_running()).count().max(1);
     let forks = kernel.forks.load(Ordering::Relaxed);
     let _ = write!(
         text,
