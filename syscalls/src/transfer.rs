@@ -86,6 +86,13 @@ fn wait_unless<T>(
     }
 }
 
+/// `ESPIPE` if there is a position and the file has none, however it is open.
+fn check_position(file: &OpenFile, position: Position) -> Result<(), Errno> {
+    let is_path = file.open_flags().contains(OpenFlags::PATH);
+    let is_wrong = position != Position::Current && !file.ops.is_seekable() && !is_path;
+    if is_wrong { Err(Errno::ESPIPE) } else { Ok(()) }
+}
+
 /// Reads into guest memory. Returns the bytes read.
 pub(crate) fn read_file(
     current: &mut Current,
@@ -94,10 +101,8 @@ pub(crate) fn read_file(
     position: Position,
     flags: RwFlags,
 ) -> SysResult {
+    check_position(file, position)?;
     file.check_readable()?;
-    if position != Position::Current && !file.ops.is_seekable() {
-        return Err(Errno::ESPIPE.into());
-    }
     check_lengths(ranges)?;
     file.ops.admit(current, file, false)?;
     if socket_of(file).is_ok() {
@@ -141,10 +146,8 @@ pub(crate) fn write_file(
     position: Position,
     flags: RwFlags,
 ) -> SysResult {
+    check_position(file, position)?;
     file.check_writable()?;
-    if position != Position::Current && !file.ops.is_seekable() {
-        return Err(Errno::ESPIPE.into());
-    }
     check_lengths(ranges)?;
     if socket_of(file).is_ok() {
         return crate::send::send(current, file, ranges, message_flags(flags));
@@ -178,10 +181,8 @@ fn write_with(
     flags: RwFlags,
     mut with_source: impl FnMut(&mut Current, usize, usize, Act<'_>) -> Result<usize, Errno>,
 ) -> SysResult {
+    check_position(file, position)?;
     file.check_writable()?;
-    if position != Position::Current && !file.ops.is_seekable() {
-        return Err(Errno::ESPIPE.into());
-    }
     file.ops.admit(current, file, true)?;
     if total > 0 && file.ops.is_seekable() {
         drop_privileges(file.inode(), &current.task.credentials())?;
