@@ -83,7 +83,7 @@ impl Running {
         for directory in [&scratch, &exported] {
             fs::set_permissions(directory, PermissionsExt::from_mode(0o755))?;
         }
-        (0..SEQUENCES_MAX).try_for_each(|number| make_files(&exported.path().join(number.to_string())))?;
+        (0..SEQUENCES_MAX).try_for_each(|number| make_files(&files_of(exported.path(), number)))?;
         let errors = tempfile::tempfile()?;
         let mut command = runtime.command(guest(), scratch.path(), &[]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors.try_clone()?);
@@ -109,7 +109,7 @@ impl Running {
             Place::Temporary => &self.temporary,
             Place::Exported => self.exported.path(),
         };
-        let directory = parent.join(self.count.to_string());
+        let directory = files_of(parent, self.count);
         self.count += 1;
         self.input.write_all(&sequence.encode(&directory.to_string_lossy()))
     }
@@ -141,6 +141,11 @@ fn read_report(output: &mut impl Read) -> io::Result<String> {
     let mut text = vec![0; u32::from_le_bytes(length) as usize];
     output.read_exact(&mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The directory of a sequence's files. Nothing but it is in the one above, where a link to `.` and `..` lead a sequence.
+fn files_of(parent: &Path, number: usize) -> PathBuf {
+    parent.join(number.to_string()).join("files")
 }
 
 /// As `make_files` in `guest.c`.

@@ -164,14 +164,9 @@ pub(crate) const LENGTH: Values = &[
     ("-1", negative(-1)),
 ];
 
-pub(crate) const WHENCE: Values = &[
-    ("SEEK_SET", Number(0)),
-    ("SEEK_CUR", Number(1)),
-    ("SEEK_END", Number(2)),
-    ("SEEK_DATA", Number(3)),
-    ("SEEK_HOLE", Number(4)),
-    ("5", Number(5)),
-];
+/// Where a file has holes is its file system's own affair.
+pub(crate) const WHENCE: Values =
+    &[("SEEK_SET", Number(0)), ("SEEK_CUR", Number(1)), ("SEEK_END", Number(2)), ("5", Number(5))];
 
 pub(crate) const OPEN_FLAGS: Values = &[
     ("O_RDONLY", Number(0)),
@@ -479,6 +474,9 @@ pub(crate) const MAP_LENGTH: Values = &[
     ("0", Number(0)),
     ("1 << 62", Number(1 << 62)),
 ];
+
+/// Without the huge one, which Linux before 6.17 refuses later than the host of the tests may do.
+pub(crate) const MOVED_LENGTH: Values = MAP_LENGTH.split_at(MAP_LENGTH.len() - 1).0;
 
 pub(crate) const PROTECTION: Values = &[
     ("PROT_READ | PROT_WRITE", Number(3)),
