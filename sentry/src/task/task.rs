@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::seccomp::Seccomp;
 use crate::signal::PendingSignals;
+use crate::task::standing::Version;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
 use crate::wait::{WaitQueue, Waiter};
@@ -119,7 +120,7 @@ pub struct Task {
     /// `seccomp(2)`.
     pub seccomp: Seccomp,
     /// Counts what has happened to the answers that stand.
-    pub(crate) standing: AtomicU32,
+    pub(crate) standing: Version,
     /// `personality(2)`.
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
@@ -173,7 +174,7 @@ impl Task {
             timer_slack_ns: AtomicU64::new(50_000),
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
-            standing: AtomicU32::new(0),
+            standing: Version::new(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
             io_priority: AtomicU32::new(0),
