@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use usk_abi::fs::{IOV_MAX, OpenFlags, RawIoVec, RwFlags};
 use usk_abi::inotify::InotifyMask;
+use usk_abi::mm::TASK_SIZE_MAX;
 use usk_abi::signal::SignalInfo;
 use usk_abi::socket::MessageFlags;
 use usk_abi::{Errno, PollEvents, Signal};
@@ -48,11 +49,18 @@ pub(crate) fn single(address: u64, length: usize) -> [IoVec; 1] {
     [IoVec { address, length: length.min(MAX_TRANSFER) }]
 }
 
-/// The one range of `read(2)` or `write(2)`. Unlike that of [`single`] it keeps a length that is negative as
-/// `ssize_t`, which the transfer refuses once it knows that the file allows it.
+/// The one range of `read(2)` or `write(2)`. Unlike that of [`single`] it keeps what cannot be a range, which the transfer
+/// refuses once it knows that the file allows it.
 pub(crate) fn whole(address: u64, length: usize) -> [IoVec; 1] {
-    let length = if is_negative(length) { length } else { length.min(MAX_TRANSFER) };
+    let range = IoVec { address, length };
+    let length = if can_be_users(&range) { length.min(MAX_TRANSFER) } else { length };
     [IoVec { address, length }]
+}
+
+/// Whether a range lies in the half of the addresses that is not the kernel's.
+fn can_be_users(range: &IoVec) -> bool {
+    let end = range.address.checked_add(range.length as u64);
+    !is_negative(range.length) && end.is_some_and(|end| end <= TASK_SIZE_MAX)
 }
 
 fn is_negative(length: usize) -> bool {
@@ -60,8 +68,8 @@ fn is_negative(length: usize) -> bool {
 }
 
 /// `EFAULT` for a range that cannot lie in the guest's half of the addresses.
-fn check_lengths(ranges: &[IoVec]) -> Result<(), Errno> {
-    if ranges.iter().any(|range| is_negative(range.length)) { Err(Errno::EFAULT) } else { Ok(()) }
+fn check_ranges(ranges: &[IoVec]) -> Result<(), Errno> {
+    if ranges.iter().all(can_be_users) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 fn total(ranges: &[IoVec]) -> usize {
@@ -103,7 +111,7 @@ pub(crate) fn read_file(
 ) -> SysResult {
     check_position(file, position)?;
     file.check_readable()?;
-    check_lengths(ranges)?;
+    check_ranges(ranges)?;
     file.ops.admit(current, file, false)?;
     if socket_of(file).is_ok() {
         if total(ranges) == 0 {
@@ -148,7 +156,7 @@ pub(crate) fn write_file(
 ) -> SysResult {
     check_position(file, position)?;
     file.check_writable()?;
-    check_lengths(ranges)?;
+    check_ranges(ranges)?;
     if socket_of(file).is_ok() {
         return crate::send::send(current, file, ranges, message_flags(flags));
     }
