@@ -95,7 +95,7 @@ fn wait_unless<T>(
 }
 
 /// `ESPIPE` if there is a position and the file has none, however it is open.
-fn check_position(file: &OpenFile, position: Position) -> Result<(), Errno> {
+pub(crate) fn check_position(file: &OpenFile, position: Position) -> Result<(), Errno> {
     let is_path = file.open_flags().contains(OpenFlags::PATH);
     let is_wrong = position != Position::Current && !file.ops.is_seekable() && !is_path;
     if is_wrong { Err(Errno::ESPIPE) } else { Ok(()) }
