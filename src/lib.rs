@@ -28,7 +28,9 @@ mod run;
 pub mod sandbox;
 pub mod spec;
 pub mod status;
+mod usage;
 pub mod values;
 
 pub use entry::main;
+pub use usage::usage;
 pub use usk_syscalls::syscall_number;

@@ -86,7 +86,11 @@ fn an_overlay_over_an_export_reads_below_and_writes_above() {
         assert_eq!(read(&file), b"ABOVE and longer");
         let after = stat(names, "other").unwrap();
         assert_eq!((after.inode, after.links, after.size), (before.inode, 2, 16));
-        let renamed = names.rename((&names.cwd, b"usr"), (&names.cwd, b"moved"), RenameFlags::empty());
+        let renamed = names.rename(
+            (&names.cwd, b"usr"),
+            || Ok((names.cwd.clone(), b"moved".into())),
+            RenameFlags::empty(),
+        );
         assert_eq!(renamed, Ok(()));
         assert_eq!(list(names, "moved/lib/deep"), ["file"]);
         assert_eq!(stat(names, "lib/deep").err(), Some(Errno::ENOENT));
@@ -116,7 +120,11 @@ fn a_writable_export_changes_the_host() {
             assert_eq!(stat(names, "dir/file").unwrap().links, 2);
             names.make_symlink(cwd, b"link", b"dir/file").unwrap();
             assert_eq!(read(&open(names, "link", OpenFlags::empty()).unwrap()), b"one");
-            let renamed = names.rename((cwd, b"linked"), (cwd, b"dir/renamed"), RenameFlags::empty());
+            let renamed = names.rename(
+                (cwd, b"linked"),
+                || Ok((cwd.clone(), b"dir/renamed".into())),
+                RenameFlags::empty(),
+            );
             assert_eq!(renamed, Ok(()));
             assert_eq!(list(names, "dir"), ["file", "renamed"]);
             names.unlink(cwd, b"dir/renamed").unwrap();
@@ -214,7 +222,11 @@ fn what_an_exclusive_export_has_listed_is_not_asked_for_again() {
         assert!(stat(names, &new).is_ok());
         let (from, to) = (format!("{name}/f1"), format!("{name}/moved"));
         let rename = |from: &str, to: &str| {
-            names.rename((&names.cwd, from.as_bytes()), (&names.cwd, to.as_bytes()), RenameFlags::empty())
+            names.rename(
+                (&names.cwd, from.as_bytes()),
+                || Ok((names.cwd.clone(), to.into())),
+                RenameFlags::empty(),
+            )
         };
         assert_eq!(rename(&from, &to), Ok(()));
         names.unlink(&names.cwd, format!("{name}/f0").as_bytes()).unwrap();

@@ -52,6 +52,31 @@ pub struct ElfHeader {
     pub e_shstrndx: u16,
 }
 
+impl ElfHeader {
+    /// Of an executable for this machine: `segments` program headers follow, and there are no sections.
+    pub fn of_executable(entry: u64, segments: u16) -> Self {
+        let mut e_ident = [0; 16];
+        e_ident[..4].copy_from_slice(&ELF_MAGIC);
+        e_ident[4..7].copy_from_slice(&[ELFCLASS64, ELFDATA2LSB, 1]);
+        ElfHeader {
+            e_ident,
+            e_type: ET_EXEC,
+            e_machine: EM_X86_64,
+            e_version: 1,
+            e_entry: entry,
+            e_phoff: size_of::<ElfHeader>() as u64,
+            e_shoff: 0,
+            e_flags: 0,
+            e_ehsize: size_of::<ElfHeader>() as u16,
+            e_phentsize: size_of::<ProgramHeader>() as u16,
+            e_phnum: segments,
+            e_shentsize: 64,
+            e_shnum: 0,
+            e_shstrndx: 0,
+        }
+    }
+}
+
 /// `Elf64_Phdr`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -6,6 +6,9 @@ use bitflags::bitflags;
 /// Bytes in a page.
 pub const PAGE_SIZE: u64 = 4096;
 
+/// First address that no user range reaches (`TASK_SIZE_MAX`).
+pub const TASK_SIZE_MAX: u64 = 0x7fff_ffff_f000;
+
 /// `vm.max_map_count`: most mappings that an address space may have.
 pub const DEFAULT_MAX_MAP_COUNT: usize = 65530;
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use clap::error::ErrorKind;
 
 use crate::command_line::{CommandLine, Global, Rootless, Verb};
 use crate::log;
@@ -30,7 +29,7 @@ pub(crate) struct Settings {
 pub fn main() -> i32 {
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
-        Err(error) => return usage(&error),
+        Err(error) => return usk::usage(&error, "usk-oci", "usk-oci --help", FAILURE),
     };
     let CommandLine { global, verb } = command_line;
     let Some(verb) = verb else {
@@ -98,29 +97,5 @@ fn carry_out(settings: &Settings, verb: Verb) -> Result<i32> {
         Verb::Features => verbs::features(),
         Verb::Checkpoint(_) => verbs::later("checkpoint"),
         Verb::Restore(_) => verbs::later("restore"),
-    }
-}
-
-/// Prints what clap has to say: help in full on standard output, errors in one line.
-fn usage(error: &clap::Error) -> i32 {
-    match error.kind() {
-        ErrorKind::DisplayHelp => {
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            0
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            FAILURE
-        }
-        _ => {
-            let text = error.to_string();
-            let paragraph = text.split("\n\n").next().unwrap_or_default();
-            let line: Vec<&str> = paragraph.split_whitespace().collect();
-            let line = line.join(" ");
-            let line = line.strip_prefix("error: ").unwrap_or(&line);
-            eprintln!("usk-oci: {line}; see 'usk-oci --help'");
-            FAILURE
-        }
     }
 }

@@ -29,12 +29,16 @@ fn act(arguments: &ImageArguments) -> Result<()> {
         ImageVerb::List => list(&cache)?,
         ImageVerb::Prune => {
             let (roots, layers) = cache.prune()?;
-            format!("removed {roots} roots and {layers} layers\n")
+            format!("removed {} and {}\n", counted(roots, "root"), counted(layers, "layer"))
         }
     };
     // A reader that has seen enough is no reason to fail.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn list(cache: &Cache) -> Result<String> {

@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use fake::{FakeThread, layout};
 use parking_lot::Mutex;
 use usk_abi::Errno;
-use usk_abi::elf::{ELF_MAGIC, EM_X86_64, ET_EXEC, ElfHeader, PF_R, PF_X, PT_LOAD, ProgramHeader};
+use usk_abi::elf::{ElfHeader, PF_R, PF_X, PT_LOAD, ProgramHeader};
 use usk_abi::fs::{OpenFlags, ResolveFlags};
 use usk_abi::signal::SignalSet;
 use usk_platform::arch::Registers;
@@ -195,25 +195,7 @@ impl GuestThread for Guest {
 /// A program of one page, which is never executed.
 fn program() -> Vec<u8> {
     const LENGTH: u64 = 4096;
-    let mut ident = [0; 16];
-    ident[..4].copy_from_slice(&ELF_MAGIC);
-    ident[4..7].copy_from_slice(&[2, 1, 1]);
-    let header = ElfHeader {
-        e_ident: ident,
-        e_type: ET_EXEC,
-        e_machine: EM_X86_64,
-        e_version: 1,
-        e_entry: 0x40_0100,
-        e_phoff: 64,
-        e_shoff: 0,
-        e_flags: 0,
-        e_ehsize: 64,
-        e_phentsize: 56,
-        e_phnum: 1,
-        e_shentsize: 64,
-        e_shnum: 0,
-        e_shstrndx: 0,
-    };
+    let header = ElfHeader::of_executable(0x40_0100, 1);
     let text = ProgramHeader {
         p_type: PT_LOAD,
         p_flags: PF_R | PF_X,

@@ -7,7 +7,7 @@ use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{FileType, Link};
 use usk_sentry::{SysResult, UserPtr};
 
-use crate::place::{Names, at_flags, locate, read_path, start};
+use crate::place::{Names, at_flags, locate, read_path, read_path_or_nothing, start};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -59,9 +59,6 @@ fn sys_symlinkat(current: &mut Current, arguments: SyscallArguments) -> SysResul
 
 fn symlink(current: &Current, target: UserPtr<u8>, at: At) -> SysResult {
     let target = read_path(current, target)?;
-    if target.is_empty() {
-        return Err(Errno::ENOENT.into());
-    }
     let name = read_path(current, at.1)?;
     let names = Names::of(current);
     let start = start(current, &names.fs, at.0, &name)?;
@@ -85,7 +82,7 @@ fn read_link(current: &mut Current, at: At, buffer: u64, size: i32) -> SysResult
     let path = locate(current, &names, at.0, at.1, AtFlags::EMPTY_PATH, false)?;
     let inode = path.inode()?;
     if inode.file_type() != FileType::Symlink {
-        let by_descriptor = read_path(current, at.1)?.is_empty();
+        let by_descriptor = read_path_or_nothing(current, at.1)?.is_empty();
         return Err(if by_descriptor { Errno::ENOENT } else { Errno::EINVAL }.into());
     }
     let context = names.context();

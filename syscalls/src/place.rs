@@ -32,8 +32,14 @@ impl Names {
     }
 }
 
-/// Copies in a path name. `ENAMETOOLONG` if it is longer than `PATH_MAX`.
+/// Copies in a path name. `ENAMETOOLONG` if it is longer than `PATH_MAX`, `ENOENT` if it is empty.
 pub(crate) fn read_path(current: &Current, pointer: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
+    let name = read_path_or_nothing(current, pointer)?;
+    if name.is_empty() { Err(Errno::ENOENT) } else { Ok(name) }
+}
+
+/// Copies in a path name that may be empty.
+pub(crate) fn read_path_or_nothing(current: &Current, pointer: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
     current.copy_in_string(pointer.address(), PATH_MAX, Errno::ENAMETOOLONG)
 }
 
@@ -58,7 +64,7 @@ pub(crate) fn locate(
     let name = if pointer.is_null() && flags.contains(AtFlags::EMPTY_PATH) {
         Vec::new()
     } else {
-        read_path(current, pointer)?
+        read_path_or_nothing(current, pointer)?
     };
     let start = if name.is_empty() && !flags.contains(AtFlags::EMPTY_PATH) {
         return Err(Errno::ENOENT);

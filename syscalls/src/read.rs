@@ -6,7 +6,7 @@ use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 
 use crate::table::{Argument::*, Row};
-use crate::transfer::{Position, read_file, read_iovecs, whole};
+use crate::transfer::{Position, check_position, read_file, read_iovecs, whole};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::full(0, "read", &[Fd, OutBuffer, Uint], sys_read),
@@ -30,16 +30,12 @@ fn sys_pread64(current: &mut Current, arguments: SyscallArguments) -> SysResult 
 }
 
 fn sys_readv(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    let ranges = read_iovecs(current, arguments.pointer(1), arguments.u64(2))?;
-    read_file(current, &file, &ranges, Position::Current, RwFlags::empty())
+    read_vector(current, arguments, Position::Current, RwFlags::empty())
 }
 
 fn sys_preadv(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let position = Position::at(arguments.i64(3))?;
-    let file = current.task.files().get(arguments.i32(0))?;
-    let ranges = read_iovecs(current, arguments.pointer(1), arguments.u64(2))?;
-    read_file(current, &file, &ranges, position, RwFlags::empty())
+    read_vector(current, arguments, position, RwFlags::empty())
 }
 
 fn sys_preadv2(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -51,7 +47,19 @@ fn sys_preadv2(current: &mut Current, arguments: SyscallArguments) -> SysResult 
         -1 => Position::Current,
         offset => Position::at(offset)?,
     };
+    read_vector(current, arguments, position, flags)
+}
+
+fn read_vector(
+    current: &mut Current,
+    arguments: SyscallArguments,
+    position: Position,
+    flags: RwFlags,
+) -> SysResult {
     let file = current.task.files().get(arguments.i32(0))?;
+    // Before the vector, as Linux does since 6.8.
+    check_position(&file, position)?;
+    file.check_readable()?;
     let ranges = read_iovecs(current, arguments.pointer(1), arguments.u64(2))?;
     read_file(current, &file, &ranges, position, flags)
 }

@@ -42,11 +42,12 @@ fn sys_renameat2(current: &mut Current, arguments: SyscallArguments) -> SysResul
 }
 
 fn rename(current: &Current, old: At, new: At, flags: RenameFlags) -> SysResult {
-    let old_name = read_path(current, old.1)?;
-    let new_name = read_path(current, new.1)?;
     let names = Names::of(current);
-    let old_start = start(current, &names.fs, old.0, &old_name)?;
-    let new_start = start(current, &names.fs, new.0, &new_name)?;
-    names.context().rename((&old_start, &old_name), (&new_start, &new_name), flags)?;
+    let place = |(directory, name): At| {
+        let name = read_path(current, name)?;
+        Ok((start(current, &names.fs, directory, &name)?, name))
+    };
+    let (old_start, old_name) = place(old)?;
+    names.context().rename((&old_start, &old_name), || place(new), flags)?;
     Ok(0)
 }

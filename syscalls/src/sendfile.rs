@@ -55,12 +55,13 @@ fn sys_sendfile(current: &mut Current, arguments: SyscallArguments) -> SysResult
     let input = files.get(arguments.i32(1))?;
     input.check_readable()?;
     let is_device = input.ops.keeps_position() && input.inode().file_type() != FileType::Regular;
-    if !input.ops.is_seekable() || is_device {
-        return Err(if offset.is_some() { Errno::ESPIPE } else { Errno::EINVAL }.into());
+    let has_position = input.ops.is_seekable() && !is_device;
+    if !has_position && offset.is_some() {
+        return Err(Errno::ESPIPE.into());
     }
     let output = files.get(arguments.i32(0))?;
     output.check_writable()?;
-    if output.open_flags().contains(OpenFlags::APPEND) {
+    if !has_position || output.open_flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL.into());
     }
     let from = offset.map_or_else(|| position(&input), Ok)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use usk_abi::fs::{IOV_MAX, OpenFlags, RawIoVec, RwFlags};
 use usk_abi::inotify::InotifyMask;
+use usk_abi::mm::TASK_SIZE_MAX;
 use usk_abi::signal::SignalInfo;
 use usk_abi::socket::MessageFlags;
 use usk_abi::{Errno, PollEvents, Signal};
@@ -48,11 +49,18 @@ pub(crate) fn single(address: u64, length: usize) -> [IoVec; 1] {
     [IoVec { address, length: length.min(MAX_TRANSFER) }]
 }
 
-/// The one range of `read(2)` or `write(2)`. Unlike that of [`single`] it keeps a length that is negative as
-/// `ssize_t`, which the transfer refuses once it knows that the file allows it.
+/// The one range of `read(2)` or `write(2)`. Unlike that of [`single`] it keeps what cannot be a range, which the transfer
+/// refuses once it knows that the file allows it.
 pub(crate) fn whole(address: u64, length: usize) -> [IoVec; 1] {
-    let length = if is_negative(length) { length } else { length.min(MAX_TRANSFER) };
+    let range = IoVec { address, length };
+    let length = if can_be_users(&range) { length.min(MAX_TRANSFER) } else { length };
     [IoVec { address, length }]
+}
+
+/// Whether a range lies in the half of the addresses that is not the kernel's.
+fn can_be_users(range: &IoVec) -> bool {
+    let end = range.address.checked_add(range.length as u64);
+    !is_negative(range.length) && end.is_some_and(|end| end <= TASK_SIZE_MAX)
 }
 
 fn is_negative(length: usize) -> bool {
@@ -60,8 +68,8 @@ fn is_negative(length: usize) -> bool {
 }
 
 /// `EFAULT` for a range that cannot lie in the guest's half of the addresses.
-fn check_lengths(ranges: &[IoVec]) -> Result<(), Errno> {
-    if ranges.iter().any(|range| is_negative(range.length)) { Err(Errno::EFAULT) } else { Ok(()) }
+fn check_ranges(ranges: &[IoVec]) -> Result<(), Errno> {
+    if ranges.iter().all(can_be_users) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 fn total(ranges: &[IoVec]) -> usize {
@@ -86,6 +94,13 @@ fn wait_unless<T>(
     }
 }
 
+/// `ESPIPE` if there is a position and the file has none, however it is open.
+pub(crate) fn check_position(file: &OpenFile, position: Position) -> Result<(), Errno> {
+    let is_path = file.open_flags().contains(OpenFlags::PATH);
+    let is_wrong = position != Position::Current && !file.ops.is_seekable() && !is_path;
+    if is_wrong { Err(Errno::ESPIPE) } else { Ok(()) }
+}
+
 /// Reads into guest memory. Returns the bytes read.
 pub(crate) fn read_file(
     current: &mut Current,
@@ -94,11 +109,9 @@ pub(crate) fn read_file(
     position: Position,
     flags: RwFlags,
 ) -> SysResult {
+    check_position(file, position)?;
     file.check_readable()?;
-    if position != Position::Current && !file.ops.is_seekable() {
-        return Err(Errno::ESPIPE.into());
-    }
-    check_lengths(ranges)?;
+    check_ranges(ranges)?;
     file.ops.admit(current, file, false)?;
     if socket_of(file).is_ok() {
         if total(ranges) == 0 {
@@ -148,11 +161,9 @@ pub(crate) fn write_file(
     position: Position,
     flags: RwFlags,
 ) -> SysResult {
+    check_position(file, position)?;
     file.check_writable()?;
-    if position != Position::Current && !file.ops.is_seekable() {
-        return Err(Errno::ESPIPE.into());
-    }
-    check_lengths(ranges)?;
+    check_ranges(ranges)?;
     if socket_of(file).is_ok() {
         return crate::send::send(current, file, ranges, message_flags(flags));
     }
@@ -185,10 +196,8 @@ fn write_with(
     flags: RwFlags,
     mut with_source: impl FnMut(&mut Current, usize, usize, Act<'_>) -> Result<usize, Errno>,
 ) -> SysResult {
+    check_position(file, position)?;
     file.check_writable()?;
-    if position != Position::Current && !file.ops.is_seekable() {
-        return Err(Errno::ESPIPE.into());
-    }
     file.ops.admit(current, file, true)?;
     if total > 0 && file.ops.is_seekable() {
         drop_privileges(file.inode(), &current.task.credentials())?;

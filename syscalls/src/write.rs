@@ -6,7 +6,7 @@ use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 
 use crate::table::{Argument::*, Row};
-use crate::transfer::{Position, read_iovecs, whole, write_file};
+use crate::transfer::{Position, check_position, read_iovecs, whole, write_file};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::full(1, "write", &[Fd, InBuffer, Uint], sys_write),
@@ -30,16 +30,12 @@ fn sys_pwrite64(current: &mut Current, arguments: SyscallArguments) -> SysResult
 }
 
 fn sys_writev(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    let ranges = read_iovecs(current, arguments.pointer(1), arguments.u64(2))?;
-    write_file(current, &file, &ranges, Position::Current, RwFlags::empty())
+    write_vector(current, arguments, Position::Current, RwFlags::empty())
 }
 
 fn sys_pwritev(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let position = Position::at(arguments.i64(3))?;
-    let file = current.task.files().get(arguments.i32(0))?;
-    let ranges = read_iovecs(current, arguments.pointer(1), arguments.u64(2))?;
-    write_file(current, &file, &ranges, position, RwFlags::empty())
+    write_vector(current, arguments, position, RwFlags::empty())
 }
 
 fn sys_pwritev2(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -51,7 +47,19 @@ fn sys_pwritev2(current: &mut Current, arguments: SyscallArguments) -> SysResult
         -1 => Position::Current,
         offset => Position::at(offset)?,
     };
+    write_vector(current, arguments, position, flags)
+}
+
+fn write_vector(
+    current: &mut Current,
+    arguments: SyscallArguments,
+    position: Position,
+    flags: RwFlags,
+) -> SysResult {
     let file = current.task.files().get(arguments.i32(0))?;
+    // Before the vector, as Linux does since 6.8.
+    check_position(&file, position)?;
+    file.check_writable()?;
     let ranges = read_iovecs(current, arguments.pointer(1), arguments.u64(2))?;
     write_file(current, &file, &ranges, position, flags)
 }

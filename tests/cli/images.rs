@@ -513,7 +513,7 @@ fn images_are_listed_and_pruned_but_not_under_a_running_sandbox() {
         assert_eq!(rest, "lower\n");
         assert!(child.wait().expect("it ends").success());
         assert!(image("list").contains("no"), "{listed}");
-        assert_eq!(image("prune"), "removed 1 roots and 3 layers\n");
+        assert_eq!(image("prune"), "removed 1 root and 3 layers\n");
         assert_eq!(image("list").lines().count(), 1);
         assert!(run(caller, cache.path(), &oci(&layout), &[], &[]).succeeded().starts_with("from the image"));
     }

@@ -1,6 +1,6 @@
 //! Images as engines really write them: Docker's and Podman's, with storage of the test's own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::caller::{Caller, is_root};
 use crate::guest::{Outcome, text};
 use crate::image_maker::busybox;
+use crate::support::engines::{podman, start_dockerd};
 
 /// Longer than a daemon takes to start, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,24 +67,7 @@ fn what_docker_saves_runs() {
     let path = |name: &str| directory.path().join(name);
     context(&path("context"));
     fs::write(path("daemon.json"), "{}").expect("a file");
-    let log = File::create(path("log")).expect("a file");
-    let daemon = Command::new("/usr/sbin/dockerd")
-        .arg("--config-file")
-        .arg(path("daemon.json"))
-        .arg("--host")
-        .arg(format!("unix://{}", path("socket").display()))
-        .arg("--data-root")
-        .arg(path("data"))
-        .arg("--exec-root")
-        .arg(path("exec"))
-        .arg("--pidfile")
-        .arg(path("pid"))
-        .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a descriptor"))
-        .stderr(log)
-        .spawn()
-        .expect("dockerd is not installed: run tests/install-packages");
+    let daemon = start_dockerd(&mut Command::new("/usr/sbin/dockerd"), directory.path(), &[]);
     let _daemon = Daemon(daemon);
     let docker = |arguments: &[&str]| {
         let mut command = Command::new("/usr/bin/docker");
@@ -116,16 +100,7 @@ fn what_podman_saves_runs() {
     let path = |name: &str| directory.path().join(name);
     context(&path("context"));
     let podman = |arguments: &[&str]| {
-        let mut command = Command::new("/usr/bin/podman");
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", directory.path());
-        command
-            .arg("--root")
-            .arg(path("root"))
-            .arg("--runroot")
-            .arg(path("run"))
-            .arg("--tmpdir")
-            .arg(path("tmp"));
-        command.args(["--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--events-backend", "file"]);
+        let mut command = podman(directory.path());
         command.args(arguments);
         command
     };

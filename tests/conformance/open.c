@@ -37,6 +37,8 @@ CASE(open_of_a_directory_for_writing_returns_eisdir) {
     EXPECT_ERRNO(open("d", O_RDONLY | O_CREAT, 0600), EISDIR);
 }
 
+CASE(open_with_o_trunc_of_a_directory_returns_eisdir) { EXPECT_ERRNO(open(".", O_RDONLY | O_TRUNC), EISDIR); }
+
 CASE(open_creates_with_the_mode_less_the_umask) {
     umask(027);
     OK(close(OK(open("f", O_WRONLY | O_CREAT, 0666))));
@@ -214,6 +216,8 @@ CASE(openat_of_a_bad_descriptor_returns_ebadf) {
     EXPECT_ERRNO(openat(-1, "f", O_RDONLY), EBADF);
     EXPECT_ERRNO(openat(next_fd(), "f", O_RDONLY), EBADF);
 }
+
+CASE(openat_of_an_empty_name_returns_enoent_whatever_the_descriptor) { EXPECT_ERRNO(openat(-1, "", O_RDONLY), ENOENT); }
 
 CASE(openat_of_a_file_descriptor_returns_enotdir) {
     make_file("f", "");

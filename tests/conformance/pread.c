@@ -32,6 +32,14 @@ CASE(pread_of_a_pipe_returns_espipe) {
     EXPECT_ERRNO(pwrite(ends[1], "x", 1, 0), ESPIPE);
 }
 
+CASE(pread_of_a_pipe_returns_espipe_whichever_end_it_is) {
+    int ends[2];
+    char byte = 0;
+    OK(pipe(ends));
+    EXPECT_ERRNO(pread(ends[1], &byte, 1, 0), ESPIPE);
+    EXPECT_ERRNO(pwrite(ends[0], &byte, 1, 0), ESPIPE);
+}
+
 CASE(pread_of_a_directory_returns_eisdir) {
     int fd = OK(open(".", O_RDONLY));
     char byte;

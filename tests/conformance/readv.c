@@ -62,6 +62,14 @@ CASE(readv_of_a_negative_length_returns_einval) {
     EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 0);
 }
 
+CASE(readv_of_a_wrong_end_fails_before_it_looks_at_the_vector) {
+    int ends[2];
+    OK(pipe(ends));
+    EXPECT_ERRNO(readv(ends[1], NULL, -1), EBADF);
+    EXPECT_ERRNO(writev(ends[0], NULL, 2), EBADF);
+    EXPECT_ERRNO(preadv(ends[1], NULL, -1, 0), ESPIPE);
+}
+
 CASE(readv_with_a_bad_vector_returns_efault) {
     make_file("f", "hello");
     int fd = OK(open("f", O_RDWR));

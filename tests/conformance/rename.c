@@ -115,6 +115,14 @@ CASE(renameat_is_relative_to_the_directories) {
     EXPECT_ERRNO(renameat(-1, "f", two, "g"), EBADF);
 }
 
+CASE(renameat_walks_to_the_old_name_before_it_looks_at_the_new_one) {
+    close(OK(open("file", O_CREAT, 0600)));
+    EXPECT_ERRNO(rename("file/x", NULL), ENOTDIR);
+    EXPECT_ERRNO(renameat(AT_FDCWD, "missing/x", -1, "x"), ENOENT);
+    EXPECT_ERRNO(renameat(AT_FDCWD, "file", -1, "x"), EBADF);
+    EXPECT_ERRNO(renameat(-1, "x", AT_FDCWD, NULL), EBADF);
+}
+
 CASE(renameat2_noreplace_keeps_the_target) {
     make_file("f", "f");
     make_file("g", "g");

@@ -54,6 +54,13 @@ CASE(sendfile_with_bad_arguments_fails) {
     EXPECT_ERRNO(sendfile(ends[1], from, bad_page(), 1), EFAULT);
 }
 
+CASE(sendfile_to_a_read_only_descriptor_returns_ebadf_whatever_the_source) {
+    int ends[2], fd = OK(open("file", O_RDONLY | O_CREAT, 0600));
+    OK(pipe(ends));
+    EXPECT_ERRNO(sendfile(fd, ends[0], NULL, 1), EBADF);
+    EXPECT_ERRNO(sendfile(ends[1], ends[0], NULL, 1), EINVAL);
+}
+
 CASE(sendfile_of_a_large_file_copies_all_of_it) {
     int from = OK(open("f", O_RDWR | O_CREAT, 0600)), to = OK(open("g", O_RDWR | O_CREAT, 0600));
     size_t size = 1 << 20;

@@ -10,6 +10,8 @@ mod configuration;
 mod console;
 mod containerd;
 mod docker;
+#[path = "../support/engines.rs"]
+mod engines;
 mod exec;
 mod files;
 mod life_cycle;

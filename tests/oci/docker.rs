@@ -1,7 +1,7 @@
 //! Docker with usk as a runtime: a daemon of the test's own, with an image that it makes, in directories that are gone
 //! afterwards. A Docker that is there already is not touched.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::bundle::Bundle;
+use crate::engines::start_dockerd;
 use crate::runtime::wait_until;
 
 /// A running daemon, and the options to reach it.
@@ -53,25 +54,7 @@ impl Docker {
             "default-runtime": "usk",
         });
         fs::write(path("daemon.json"), runtimes.to_string()).expect("a file can be written");
-        let log = File::create(path("log")).expect("a file can be made");
-        let daemon = command
-            .arg("--config-file")
-            .arg(path("daemon.json"))
-            .arg("--host")
-            .arg(format!("unix://{}", path("socket").display()))
-            .arg("--data-root")
-            .arg(path("data"))
-            .arg("--exec-root")
-            .arg(path("exec"))
-            .arg("--pidfile")
-            .arg(path("pid"))
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .args(further)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a descriptor can be duplicated"))
-            .stderr(log)
-            .spawn()
-            .expect("dockerd is not installed: run tests/install-packages");
+        let daemon = start_dockerd(command, directory.path(), further);
         let docker = Docker { directory, daemon };
         wait_until("the daemon answers", || docker.run(&["version"]).status == 0);
         docker.import();

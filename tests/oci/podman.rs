@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::bundle::Bundle;
+use crate::engines::podman;
 
 struct Podman {
     directory: TempDir,
@@ -27,18 +28,8 @@ impl Podman {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let path = |name: &str| self.directory.path().join(name);
-        let mut command = Command::new("/usr/bin/podman");
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.directory.path());
-        command
-            .arg("--root")
-            .arg(path("root"))
-            .arg("--runroot")
-            .arg(path("run"))
-            .arg("--tmpdir")
-            .arg(path("tmp"));
-        command.args(["--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "--events-backend", "file"]);
-        command.args(["--runtime", env!("CARGO_BIN_EXE_usk-oci")]).args(arguments).stdin(Stdio::null());
+        let mut command = podman(self.directory.path());
+        command.args(["--runtime", env!("CARGO_BIN_EXE_usk-oci")]).args(arguments);
         command
     }
 

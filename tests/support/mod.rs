@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod caller;
+pub(crate) mod engines;
 pub(crate) mod expectations;
 pub(crate) mod runtime;
 pub(crate) mod sandbox;

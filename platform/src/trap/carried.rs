@@ -83,7 +83,8 @@ pub(super) fn is_copying(rip: u64) -> bool {
 impl Thread {
     /// See [`GuestThread::handed_over`](crate::GuestThread::handed_over).
     pub(super) fn read_handed_over(&self, address: u64, buffer: &mut [u8]) -> usize {
-        if self.patched.is_none() {
+        // The stub can read more than the guest's calls may name: its own slot.
+        if self.patched.is_none() || !self.is_guests(address, buffer.len()) {
             return 0;
         }
         let slot = self.slot();
@@ -103,10 +104,7 @@ impl Thread {
 
     /// See [`GuestThread::copy_on_return`](crate::GuestThread::copy_on_return).
     pub(super) fn leave_copy(&mut self, address: u64, data: &[u8]) -> bool {
-        let is_guests = address
-            .checked_add(data.len() as u64)
-            .is_some_and(|end| end <= self.space.sandbox().layout.guest_end);
-        if self.patched.is_none() || !is_guests || data.is_empty() {
+        if self.patched.is_none() || !self.is_guests(address, data.len()) || data.is_empty() {
             return false;
         }
         let Some(copy) = self.copies.add(address, data.len() as u64) else { return false };
@@ -118,6 +116,11 @@ impl Thread {
             self.slot().write(copy.offset + words.len() as u64, &word);
         }
         true
+    }
+
+    fn is_guests(&self, address: u64, length: usize) -> bool {
+        let end = address.checked_add(length as u64);
+        end.is_some_and(|end| end <= self.space.sandbox().layout.guest_end)
     }
 
     /// Writes the list of copies into the orders. Returns what to add to the answer.

@@ -56,27 +56,9 @@ pub(crate) fn open_bytes(bytes: &[u8]) -> Arc<OpenFile> {
 
 /// A well-formed executable: two segments, the second with memory beyond its file part.
 pub(crate) fn small_elf() -> Vec<u8> {
-    use usk_abi::elf::{ELF_MAGIC, EM_X86_64, ET_EXEC, ElfHeader, PF_R, PF_W, PF_X, PT_LOAD, ProgramHeader};
+    use usk_abi::elf::{ElfHeader, PF_R, PF_W, PF_X, PT_LOAD, ProgramHeader};
     use zerocopy::IntoBytes;
-    let mut ident = [0; 16];
-    ident[..4].copy_from_slice(&ELF_MAGIC);
-    ident[4..7].copy_from_slice(&[2, 1, 1]);
-    let header = ElfHeader {
-        e_ident: ident,
-        e_type: ET_EXEC,
-        e_machine: EM_X86_64,
-        e_version: 1,
-        e_entry: 0x40_0100,
-        e_phoff: 64,
-        e_shoff: 0,
-        e_flags: 0,
-        e_ehsize: 64,
-        e_phentsize: 56,
-        e_phnum: 2,
-        e_shentsize: 64,
-        e_shnum: 0,
-        e_shstrndx: 0,
-    };
+    let header = ElfHeader::of_executable(0x40_0100, 2);
     let text = ProgramHeader {
         p_type: PT_LOAD,
         p_flags: PF_R | PF_X,

@@ -8,6 +8,7 @@ use usk_abi::socket::{SHUT_RD, SHUT_RDWR, SHUT_WR};
 use usk_abi::{Errno, PollEvents};
 
 use crate::Source;
+use crate::net::budget::Budget;
 use crate::net::inbox::Inbox;
 use crate::net::options::SocketOptions;
 use crate::wait::WaitQueue;
@@ -31,9 +32,9 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// A fresh one with these options.
-    pub(super) fn with_options(options: SocketOptions) -> Self {
-        Endpoint { options: Mutex::new(options), ..Endpoint::default() }
+    /// A fresh one with these options, whose inbox holds what a budget allows.
+    pub(super) fn within(budget: &Arc<Budget>, options: SocketOptions) -> Self {
+        Endpoint { inbox: Inbox::within(budget), options: Mutex::new(options), ..Endpoint::default() }
     }
 
     pub(super) fn has_ended(&self, directions: u8) -> bool {

@@ -9,6 +9,7 @@ use usk_abi::{Errno, PollEvents};
 
 use crate::Sink;
 use crate::net::Incoming;
+use crate::net::budget::{Budget, Charge};
 use crate::net::message::{MESSAGE_OVERHEAD, Message, STREAM_PART};
 use crate::wait::WaitQueue;
 
@@ -33,7 +34,7 @@ struct State {
     /// Bytes that can be received.
     bytes: usize,
     /// Sum of the messages' costs.
-    cost: usize,
+    cost: Charge,
     is_closed: bool,
     /// The queues of senders that found it full, told once there is room again.
     waiting: Vec<Weak<WaitQueue>>,
@@ -43,7 +44,7 @@ impl State {
     fn is_writable(&self, bound: Bound) -> bool {
         match bound {
             // As on Linux: writable is when three quarters are free.
-            Bound::Bytes(limit) => self.cost * 4 <= limit,
+            Bound::Bytes(limit) => self.cost.bytes() * 4 <= limit && self.cost.room() > MESSAGE_OVERHEAD,
             Bound::Messages(limit) => self.messages.len() < limit,
         }
     }
@@ -58,7 +59,7 @@ impl State {
     fn remove_first(&mut self) -> Option<Message> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.rest().len();
-        self.cost -= message.cost();
+        self.cost.remove(message.cost());
         Some(message)
     }
 
@@ -76,6 +77,11 @@ fn tell(senders: Vec<Weak<WaitQueue>>) {
 }
 
 impl Inbox {
+    /// An empty one, of what a budget allows.
+    pub(super) fn within(budget: &Arc<Budget>) -> Self {
+        Inbox { state: Mutex::new(State { cost: Charge::of(budget), ..State::default() }) }
+    }
+
     /// How many bytes a sender may queue now; `EAGAIN` if none, and then the sender is told later. `ECONNREFUSED` if the
     /// inbox is closed.
     pub(super) fn room(&self, sender: &Arc<WaitQueue>, bound: Bound) -> Result<usize, Errno> {
@@ -84,7 +90,10 @@ impl Inbox {
             return Err(Errno::ECONNREFUSED);
         }
         let room = match bound {
-            Bound::Bytes(limit) => limit.saturating_sub(state.cost + MESSAGE_OVERHEAD),
+            Bound::Bytes(limit) => {
+                let own = limit.saturating_sub(state.cost.bytes());
+                own.min(state.cost.room()).saturating_sub(MESSAGE_OVERHEAD)
+            }
             Bound::Messages(_) => {
                 if state.is_writable(bound) {
                     usize::MAX
@@ -122,7 +131,7 @@ impl Inbox {
             return Err(message);
         }
         state.bytes += message.rest().len();
-        state.cost += message.cost();
+        state.cost.add(message.cost());
         state.messages.push_back(message);
         Ok(())
     }
@@ -136,24 +145,26 @@ impl Inbox {
         }
         let length = bytes.len();
         state.bytes += length;
-        state.cost += length;
+        state.cost.add(length);
         match state.messages.back_mut() {
             Some(last) if last.bytes.len() + length <= STREAM_PART => last.bytes.extend_from_slice(&bytes),
             _ => {
-                state.cost += MESSAGE_OVERHEAD;
+                state.cost.add(MESSAGE_OVERHEAD);
                 state.messages.push_back(Message { bytes, ..Message::default() });
             }
         }
         true
     }
 
-    /// Queues a datagram unless others are queued and that would make it more than `limit`; then, and if the inbox is
-    /// closed, it is lost.
+    /// Queues a datagram unless others are queued and that would make it more than `limit`, or all sockets together hold too
+    /// much; then, and if the inbox is closed, it is lost.
     pub(super) fn offer(&self, message: Message, limit: usize) {
         let mut state = self.state.lock();
-        if !state.is_closed && (state.messages.is_empty() || state.cost + message.cost() <= limit) {
+        let cost = message.cost();
+        let fits = state.messages.is_empty() || state.cost.bytes() + cost <= limit;
+        if !state.is_closed && fits && cost <= state.cost.room() {
             state.bytes += message.bytes.len();
-            state.cost += message.cost();
+            state.cost.add(cost);
             state.messages.push_back(message);
         }
     }
@@ -188,7 +199,8 @@ impl Inbox {
             let mut state = self.state.lock();
             state.is_closed |= closes;
             state.bytes = 0;
-            state.cost = 0;
+            let cost = state.cost.bytes();
+            state.cost.remove(cost);
             (std::mem::take(&mut state.messages), std::mem::take(&mut state.waiting))
         };
         tell(waiting);

@@ -14,7 +14,7 @@ use crate::net::unix::{Destination, UnixSocket};
 use crate::task::Current;
 use crate::time::Deadline;
 use crate::vfs::{FileOps, OpenFile};
-use crate::{IoVec, Restart, Sink, Source, SysError, SysResult};
+use crate::{IoVec, Restart, Sink, Source, SysError, SysResult, UserPtr};
 
 /// Where a message goes.
 #[derive(Clone)]
@@ -240,4 +240,11 @@ pub fn accept(current: &mut Current, file: &OpenFile, flags: u32) -> SysResult<(
 
 fn is_nonblocking(file: &OpenFile, flags: MessageFlags) -> bool {
     flags.contains(MessageFlags::DONTWAIT) || file.flags() & usk_abi::fcntl::O_NONBLOCK != 0
+}
+
+/// Answers `SIOCINQ` and `SIOCOUTQ`.
+pub(super) fn answer_bytes(current: &mut Current, argument: u64, bytes: usize) -> SysResult {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    UserPtr::<i32>::new(argument).write(current.space(), &bytes)?;
+    Ok(0)
 }

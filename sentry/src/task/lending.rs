@@ -215,7 +215,7 @@ impl Current {
         if !self.thread.can_lend() {
             return;
         }
-        let standing = self.task.standing.load(Ordering::SeqCst);
+        let standing = self.task.standing.now();
         // What has changed since the answers were left is seen the next time.
         let lends = self.standing == Some(standing)
             && self.lending.prepare(&self.task, &mut *self.thread, standing)
@@ -225,7 +225,7 @@ impl Current {
             self.lending.is_on = lends;
             self.lending.standing = Some(standing);
             // Withdrawn meanwhile: before it was set, perhaps.
-            if lends && self.task.standing.load(Ordering::SeqCst) != standing {
+            if lends && self.task.standing.now() != standing {
                 self.thread.set_lending(false);
             }
         }

@@ -3,7 +3,15 @@
 //! Each change says so ([`Task::withdraw_answers`]) before anybody can know of it, and the task's own sentry thread leaves the
 //! new answers before the task goes on. With them goes the mask of blocked signals ([`crate::signal::SignalMask`]).
 
-use std::sync::atomic::Ordering;
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
+}
+mod version;
+
+#[cfg(test)]
+mod model;
+
+pub(crate) use version::Version;
 
 use usk_platform::{HOST_CALLS_STAND, MAY_ASK_HOST};
 
@@ -53,11 +61,12 @@ impl Task {
     /// Something that stands has changed, or must be asked for from now on. For [`Standing::Parent`], to be called with the
     /// table of tasks locked; for filters of calls, with the group locked.
     pub(crate) fn withdraw_answers(&self) {
-        self.standing.fetch_add(1, Ordering::SeqCst);
-        self.signals.lock().mask.withdraw();
-        if let Some(runner) = &*self.runner.load() {
-            runner.kicker.withdraw_answers();
-        }
+        self.standing.withdraw(|| {
+            self.signals.lock().mask.withdraw();
+            if let Some(runner) = &*self.runner.load() {
+                runner.kicker.withdraw_answers();
+            }
+        });
     }
 }
 
@@ -65,13 +74,13 @@ impl Current {
     /// Leaves the answers that stand now, if they have changed.
     pub(crate) fn renew_answers(&mut self) {
         let task = &self.task;
-        if self.standing == Some(task.standing.load(Ordering::SeqCst)) {
+        if task.standing.stands(self.standing) {
             return;
         }
         // With both locked nothing is withdrawn between looking and leaving. Own credentials only the task itself changes.
         let table = task.kernel.tasks.lock();
         let group = task.group.state.lock();
-        self.standing = Some(task.standing.load(Ordering::SeqCst));
+        self.standing = Some(task.standing.now());
         let parent = table.process(task.tgid()).map(|process| process.parent);
         // A filter wants to see each call, unless it allows these in any case.
         {

@@ -17,6 +17,7 @@ use crate::mm::Mm;
 use crate::seccomp::Seccomp;
 use crate::signal::{PendingSignals, SignalMask};
 use crate::task::lending::Lent;
+use crate::task::standing::Version;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
 use crate::wait::{WaitQueue, Waiter};
@@ -122,7 +123,7 @@ pub struct Task {
     /// `seccomp(2)`.
     pub seccomp: Seccomp,
     /// Counts what has happened to the answers that stand.
-    pub(crate) standing: AtomicU32,
+    pub(crate) standing: Version,
     /// Whether its descriptors are lent.
     pub(crate) lent: Lent,
     /// `personality(2)`.
@@ -179,7 +180,7 @@ impl Task {
             timer_slack_ns: AtomicU64::new(50_000),
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
-            standing: AtomicU32::new(0),
+            standing: Version::new(),
             lent: Lent::default(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),

@@ -184,7 +184,7 @@ impl NameContext<'_> {
         let file_type = inode.file_type();
         let truncates = flags.contains(OpenFlags::TRUNC) && file_type == FileType::Regular && !is_new;
         if !is_new {
-            self.check_open(path, flags, truncates)?;
+            self.check_open(path, flags)?;
         }
         let kept = (flags & !TRANSIENT) | OpenFlags::LARGEFILE;
         let writes = file_type == FileType::Regular && flags.is_writable();
@@ -211,7 +211,7 @@ impl NameContext<'_> {
     }
 
     /// May the caller open this file so? (The kernel's `may_open`.)
-    fn check_open(&self, path: &Path, flags: OpenFlags, truncates: bool) -> Result<(), Errno> {
+    fn check_open(&self, path: &Path, flags: OpenFlags) -> Result<(), Errno> {
         let inode = path.inode()?;
         let mut wanted = Access::empty();
         match flags.bits() & OpenFlags::ACCESS_MODE {
@@ -220,7 +220,7 @@ impl NameContext<'_> {
             // 3 is for device control only, but wants both all the same.
             _ => wanted |= Access::READ | Access::WRITE,
         }
-        if truncates {
+        if flags.contains(OpenFlags::TRUNC) {
             wanted |= Access::WRITE;
         }
         match inode.file_type() {

@@ -174,7 +174,11 @@ impl Operation {
             Unlink(path) => names.unlink(base, path.as_bytes())?,
             RemoveDirectory(path) => names.remove_directory(base, path.as_bytes())?,
             Rename(old, new) => {
-                names.rename((base, old.as_bytes()), (base, new.as_bytes()), RenameFlags::empty())?;
+                names.rename(
+                    (base, old.as_bytes()),
+                    || Ok((base.clone(), new.clone().into())),
+                    RenameFlags::empty(),
+                )?;
             }
             Stat(path) => return stat(path, true),
             LinkStat(path) => return stat(path, false),

@@ -11,17 +11,18 @@ use crate::vfs::walk::{Last, Walk};
 use crate::vfs::{Access, Dentry, FileType, InodeRef, NameContext, Path, Rename, notify};
 
 impl NameContext<'_> {
-    /// Renames `name` (relative to `start`) to `new_name` (relative to `new_start`). The combination of flags has been
-    /// checked.
+    /// Renames `name` (relative to `start`) to what `new` says: a start and a name, for which it is asked when the way to the
+    /// old name is known. The combination of flags has been checked.
     pub fn rename(
         &self,
         (start, name): (&Path, &[u8]),
-        (new_start, new_name): (&Path, &[u8]),
+        new: impl FnOnce() -> Result<(Path, Vec<u8>), Errno>,
         flags: RenameFlags,
     ) -> Result<(), Errno> {
         let mut old_walk = Walk::new(self, start, name, ResolveFlags::empty())?;
         let old_last = old_walk.advance()?;
-        let mut new_walk = Walk::new(self, new_start, new_name, ResolveFlags::empty())?;
+        let (new_start, new_name) = new()?;
+        let mut new_walk = Walk::new(self, &new_start, &new_name, ResolveFlags::empty())?;
         let new_last = new_walk.advance()?;
         let (old_parent, new_parent) = (old_walk.path, new_walk.path);
         if !Arc::ptr_eq(&old_parent.mount, &new_parent.mount) {

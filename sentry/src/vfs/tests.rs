@@ -180,7 +180,9 @@ fn permission_is_checked_on_every_directory() {
 fn renames_follow_the_rules() {
     as_root(&context(), |names| {
         let cwd = &names.cwd;
-        let rename = |from: &[u8], to: &[u8], flags| names.rename((cwd, from), (cwd, to), flags);
+        let rename = |from: &[u8], to: &[u8], flags| {
+            names.rename((cwd, from), || Ok((cwd.clone(), to.to_vec())), flags)
+        };
         let plain = RenameFlags::empty();
         names.make_directory(cwd, b"a", 0o755).unwrap();
         names.make_directory(cwd, b"a/b", 0o755).unwrap();
@@ -216,7 +218,11 @@ fn hard_links_are_one_file() {
         assert_eq!(read(&file, 0, 1), b"x");
         assert_eq!(stat(names, "one").unwrap().links, 2);
         assert_eq!(stat(names, "one").unwrap().inode, stat(names, "two").unwrap().inode);
-        let renamed = names.rename((&names.cwd, b"one"), (&names.cwd, b"two"), RenameFlags::empty());
+        let renamed = names.rename(
+            (&names.cwd, b"one"),
+            || Ok((names.cwd.clone(), b"two".into())),
+            RenameFlags::empty(),
+        );
         assert_eq!(renamed, Ok(()));
         assert!(stat(names, "one").is_ok());
         names.unlink(&names.cwd, b"one").unwrap();
@@ -234,7 +240,7 @@ fn mounts_hide_what_is_below_and_cannot_be_removed() {
         let cwd = &names.cwd;
         create(names, "hidden");
         assert_eq!(names.remove_directory(cwd, b"mnt/deep"), Err(Errno::EBUSY));
-        let moved = names.rename((cwd, b"mnt/deep"), (cwd, b"x"), RenameFlags::empty());
+        let moved = names.rename((cwd, b"mnt/deep"), || Ok((cwd.clone(), b"x".into())), RenameFlags::empty());
         assert_eq!(moved, Err(Errno::EBUSY));
         assert_eq!(open(names, "mnt/deep/x", OpenFlags::CREAT).err(), Some(Errno::EROFS));
         assert_eq!(open(names, "mnt/deep/x", OpenFlags::empty()).err(), Some(Errno::ENOENT));

@@ -116,22 +116,25 @@ impl Site {
         if code.len() as u64 > CELL_SIZE {
             return None;
         }
-        let distance = displacement(plan.start + JUMP_LENGTH, cell)?.to_le_bytes();
-        if plan.boundary().is_some() && !NO_OPCODES.contains(&distance[1]) {
+        let site = Site::of(plan, original, cell, code, places)?;
+        if plan.boundary().is_some() && !NO_OPCODES.contains(&site.jump[2]) {
             return None;
         }
-        let [a, b, c, d] = distance;
-        Some(Site {
-            syscall: plan.syscall,
-            start: plan.start,
-            original,
-            jump: [0xe9, a, b, c, d],
-            cell,
-            code,
-            places,
-            boundary,
-            answer: None,
-        })
+        Some(Site { boundary, ..site })
+    }
+
+    /// A site whose trampoline at `cell` is `code`, with the jump that leads there.
+    fn of(
+        plan: &Plan,
+        original: [u8; JUMP_LENGTH as usize],
+        cell: u64,
+        code: Vec<u8>,
+        places: Vec<(u64, u64)>,
+    ) -> Option<Site> {
+        let [a, b, c, d] = displacement(plan.start + JUMP_LENGTH, cell)?.to_le_bytes();
+        let jump = [0xe9, a, b, c, d];
+        let (syscall, start) = (plan.syscall, plan.start);
+        Some(Site { syscall, start, original, jump, cell, code, places, boundary: None, answer: None })
     }
 
     /// Lays out the trampoline of a `cpuid`: after `code`, what the answer is and where it goes on.
@@ -155,18 +158,8 @@ impl Site {
         let back = displacement(cell + code.len() as u64 + JUMP_LENGTH, plan.resume)?;
         code.push(0xe9);
         code.extend(back.to_le_bytes());
-        let [a, b, c, d] = displacement(plan.start + JUMP_LENGTH, cell)?.to_le_bytes();
-        Some(Site {
-            syscall: plan.syscall,
-            start: plan.start,
-            original,
-            jump: [0xe9, a, b, c, d],
-            cell,
-            code,
-            places,
-            boundary: None,
-            answer: Some((begun, answer, plan.resume)),
-        })
+        let site = Site::of(plan, original, cell, code, places)?;
+        Some(Site { answer: Some((begun, answer, plan.resume)), ..site })
     }
 }
 

@@ -63,7 +63,7 @@ fn list(names: &NameContext<'_>, name: &str) -> Vec<String> {
 }
 
 fn rename(names: &NameContext<'_>, from: &str, to: &str, flags: RenameFlags) -> Result<(), Errno> {
-    names.rename((&names.cwd, from.as_bytes()), (&names.cwd, to.as_bytes()), flags)
+    names.rename((&names.cwd, from.as_bytes()), || Ok((names.cwd.clone(), to.into())), flags)
 }
 
 fn fixture() -> Fixture {

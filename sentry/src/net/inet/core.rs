@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 use usk_abi::socket::{AF_INET, AF_INET6, AF_UNSPEC, SO_REUSEADDR, SO_REUSEPORT};
 
+use crate::net::budget::Budget;
 use crate::net::endpoint::Endpoint;
 use crate::net::inet::address::{any, decode, encode, family_of, is_own, loopback_like};
 use crate::net::inet::options::ProtocolOptions;
@@ -26,6 +27,8 @@ const FIRST_UNPRIVILEGED: u16 = 1024;
 pub struct InetNamespace {
     pub(super) tcp: Arc<Ports>,
     pub(super) udp: Arc<Ports>,
+    /// What all sockets hold together.
+    pub(super) memory: Arc<Budget>,
     /// All sockets, by number.
     pub(super) sockets: Mutex<HashMap<u64, Weak<Core>>>,
 }
@@ -103,7 +106,7 @@ impl Core {
             uid,
             namespace: namespace.clone(),
             own: own.clone(),
-            endpoint: Endpoint::with_options(options),
+            endpoint: Endpoint::within(&namespace.memory, options),
             options: Mutex::new(protocol_options),
             state: Mutex::default(),
         });

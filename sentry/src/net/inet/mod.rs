@@ -23,11 +23,12 @@ pub use self::core::InetNamespace;
 use self::core::{Core, Role};
 use self::options::{ProtocolOptions, TCP_INFO, tcp_info};
 use crate::net::options::SocketOptions;
+use crate::net::socket::answer_bytes;
 use crate::net::{Incoming, Outgoing, Socket, interface};
 use crate::task::Current;
 use crate::vfs::{FileOps, OpenFile};
 use crate::wait::WaitQueue;
-use crate::{Sink, Source, SysResult, UserPtr};
+use crate::{Sink, Source, SysResult};
 
 const IPPROTO_IP: i32 = 0;
 const IPPROTO_TCP: i32 = 6;
@@ -224,9 +225,7 @@ impl FileOps for InetSocket {
             SIOCOUTQ => 0,
             _ => return Err(Errno::ENOTTY.into()),
         };
-        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
-        UserPtr::<i32>::new(argument).write(current.space(), &bytes)?;
-        Ok(0)
+        answer_bytes(current, argument, bytes)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -4,6 +4,7 @@ use usk_abi::socket::{SHUT_RD, SHUT_WR};
 
 use super::*;
 use crate::file::testing::{read, read_blocking, write, write_blocking};
+use crate::net::budget::Budget;
 
 fn address(text: &str) -> Vec<u8> {
     let address: SocketAddr = text.parse().unwrap();
@@ -160,4 +161,50 @@ fn no_wake_up_is_lost_through_a_connection() {
     }
     drop(sender.join().unwrap());
     assert_eq!(read_blocking(&server, 1).unwrap(), b"");
+}
+
+/// A namespace whose sockets hold so many bytes together.
+fn namespace_of(memory: usize) -> Arc<InetNamespace> {
+    Arc::new(InetNamespace { memory: Arc::new(Budget::new(memory)), ..InetNamespace::default() })
+}
+
+/// Sends until there is no room; returns how much.
+fn fill(file: &Arc<OpenFile>) -> usize {
+    std::iter::repeat_with(|| write(file, &[7; 10_000])).map_while(Result::ok).sum()
+}
+
+#[test]
+fn connections_that_nobody_accepts_hold_no_more_than_all_sockets_may() {
+    const MEMORY: usize = 1 << 20;
+    let namespace = namespace_of(MEMORY);
+    let server = listener(&namespace, 100);
+    let clients: Vec<_> = (0..100).map(|_| open(&namespace, AF_INET, SOCK_STREAM)).collect();
+    let connect = |client| socket(client).connect(&socket(&server).local_address().unwrap(), true);
+    assert!(clients.iter().all(|client| connect(client).is_ok()));
+    let sent: Vec<usize> = clients.iter().map(fill).collect();
+    // Each has the little that keeps it alive, and all together no more than that besides.
+    assert!(sent.iter().all(|&count| count > 2000));
+    assert!(namespace.memory.used() <= MEMORY + 100 * 4096 + 10_000);
+    // What has been read makes room, for the one that has been waiting for it too.
+    let poor = clients.last().unwrap();
+    assert!(!poor.ops.poll(poor).contains(PollEvents::OUT));
+    let accepted: Vec<_> = clients.iter().map(|_| socket(&server).accept(0).unwrap().0).collect();
+    while read(accepted.last().unwrap(), 65536).is_ok_and(|bytes| !bytes.is_empty()) {}
+    assert!(poor.ops.poll(poor).contains(PollEvents::OUT));
+    drop((clients, accepted));
+    assert_eq!(namespace.memory.used(), 0);
+}
+
+#[test]
+fn datagrams_are_lost_where_all_sockets_hold_enough() {
+    let namespace = namespace_of(50_000);
+    let receivers: Vec<_> = (0..4).map(|_| open(&namespace, AF_INET, SOCK_DGRAM)).collect();
+    for receiver in &receivers {
+        socket(receiver).bind(&address("127.0.0.1:0"), false).unwrap();
+        let sender = open(&namespace, AF_INET, SOCK_DGRAM);
+        socket(&sender).connect(&socket(receiver).local_address().unwrap(), true).unwrap();
+        (0..4).for_each(|_| assert_eq!(write(&sender, &[7; 8000]), Ok(8000)));
+    }
+    let queued = receivers.iter().map(|receiver| socket(receiver).core.endpoint.inbox.bytes());
+    assert_eq!(queued.collect::<Vec<_>>(), [32_000, 8000, 0, 0]);
 }

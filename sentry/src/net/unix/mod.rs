@@ -24,11 +24,12 @@ use crate::net::endpoint::{RECEIVE_ENDED, SEND_ENDED, take_bytes};
 use crate::net::inbox::Bound;
 use crate::net::message::{MESSAGE_OVERHEAD, Message, Rights, STREAM_PART};
 use crate::net::options::SocketOptions;
+use crate::net::socket::answer_bytes;
 use crate::net::{Incoming, Outgoing, Socket, Target, interface, next_number};
 use crate::task::Current;
 use crate::vfs::{FileOps, OpenFile};
 use crate::wait::WaitQueue;
-use crate::{Sink, Source, SysError, SysResult, UserPtr};
+use crate::{Sink, Source, SysError, SysResult};
 
 /// A socket that a name leads to: what the inode of a bound socket holds, and what a message is sent to.
 #[derive(Clone)]
@@ -406,9 +407,7 @@ impl FileOps for UnixSocket {
             SIOCOUTQ => self.core.peer().map_or(0, |peer| peer.endpoint.inbox.bytes()),
             _ => return Err(Errno::ENOTTY.into()),
         };
-        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
-        UserPtr::<i32>::new(argument).write(current.space(), &bytes)?;
-        Ok(0)
+        answer_bytes(current, argument, bytes)
     }
 
     fn as_any(&self) -> &dyn Any {
