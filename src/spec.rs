@@ -217,6 +217,8 @@ pub enum MountSource {
     },
     /// Empty, in the sentry's memory.
     Tmpfs(Tmpfs),
+    /// The sandbox's POSIX message queues (`mq_overview(7)`).
+    Queues,
     /// The kernel's own `proc(5)`.
     Proc,
     /// The kernel's own `sysfs(5)`.

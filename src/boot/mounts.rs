@@ -35,6 +35,13 @@ pub(super) fn build(
             }
             continue;
         }
+        // There already, and used by the calls whether it is mounted or not.
+        if mount.source == MountSource::Queues {
+            let (root, flags) = (kernel.ipc.queues.root(), flags(mount.restrictions));
+            let place = mount.destination.as_os_str().as_bytes();
+            namespace.bind(place, root, flags, source(mount)).with_context(describe)?;
+            continue;
+        }
         let destination = mount.destination.as_os_str().as_bytes();
         let file_system = make(kernel, gofer, mount)?;
         namespace
@@ -95,6 +102,7 @@ fn source(mount: &Mount) -> &'static str {
         MountSource::Proc => "proc",
         MountSource::Sys => "sysfs",
         MountSource::Cgroup => "cgroup2",
+        MountSource::Queues => "mqueue",
         MountSource::Dev => "devtmpfs",
     }
 }
@@ -135,6 +143,8 @@ fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result
         MountSource::Proc => proc::new(kernel),
         MountSource::Sys => sys::new(),
         MountSource::Cgroup => cgroup::new(kernel),
-        MountSource::Dev => return Err(anyhow!("the device files cannot be the root")),
+        MountSource::Queues | MountSource::Dev => {
+            return Err(anyhow!("message queues and device files cannot be the root"));
+        }
     })
 }

@@ -196,6 +196,7 @@ fn hide(path: &Path, mounts: &[Mount], exports: &mut [Export]) -> Result<()> {
         | MountSource::Proc
         | MountSource::Sys
         | MountSource::Cgroup
+        | MountSource::Queues
         | MountSource::Dev => Ok(()),
         MountSource::Export { .. } if inner == Path::new("") => {
             bail!("cannot hide {}: it is a mount; leave the mount out", path.display())
@@ -234,6 +235,7 @@ pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf>
         | MountSource::Proc
         | MountSource::Sys
         | MountSource::Cgroup
+        | MountSource::Queues
         | MountSource::Dev => inner == Path::new(""),
         MountSource::Export { export, .. } => {
             let export = &layout.exports[export];

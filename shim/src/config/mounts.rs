@@ -100,9 +100,7 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
         "cgroup" | "cgroup2" => {
             mount(MountSource::Cgroup, Restrictions { read_only: true, ..restrictions });
         }
-        "mqueue" => {
-            log::debug(&format!("{} is not mounted: usk has no {kind} file system", destination.display()));
-        }
+        "mqueue" => mount(MountSource::Queues, restrictions),
         "" => bail!("type: it is missing"),
         other => bail!("type: usk's kernel has no file system {other:?}"),
     }
