@@ -46,6 +46,8 @@ pub struct Current {
     pub keep_registers: bool,
     /// Set by `exit(2)`: the thread leaves before it returns to guest code.
     pub exit_code: Option<i32>,
+    /// What the call has brought along of guest memory is not what is there any more.
+    pub(crate) has_stale_copies: bool,
     pub(crate) pending_restart: Option<PendingRestart>,
     pub(crate) last_fault: LastFault,
     /// Which of the task's standing answers the guest thread has.
@@ -60,6 +62,7 @@ impl Current {
             restart_block: None,
             keep_registers: false,
             exit_code: None,
+            has_stale_copies: false,
             pending_restart: None,
             last_fault: LastFault::default(),
             standing: None,
