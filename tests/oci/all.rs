@@ -12,6 +12,7 @@ mod containerd;
 mod docker;
 mod exec;
 mod files;
+mod ipc;
 mod life_cycle;
 mod limits;
 mod podman;
