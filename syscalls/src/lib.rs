@@ -75,6 +75,7 @@ mod msgctl;
 mod msgget;
 mod msgop;
 mod msync;
+mod name_to_handle_at;
 mod names;
 mod nanosleep;
 mod open;

@@ -143,6 +143,7 @@ const FILES: &[&[Row]] = &[
     crate::msgget::ROWS,
     crate::msgop::ROWS,
     crate::msync::ROWS,
+    crate::name_to_handle_at::ROWS,
     crate::nanosleep::ROWS,
     crate::open::ROWS,
     crate::pidfd_getfd::ROWS,

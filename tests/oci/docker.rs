@@ -332,10 +332,12 @@ fn restrictions(docker: &Docker) {
         docker.usk(&["--device", "/dev/zero:/dev/nought", "box", "stat", "-c", "%t:%T", "/dev/nought"]);
     assert_eq!(done.output, "1:5\n", "{done:?}");
     // Every device of the host's is listed then; nothing leads to them.
-    let foreign = ["/dev/kmsg", "/dev/fuse", "/dev/vda", "/dev/sda", "/dev/net/tun", "/dev/kvm", "/dev/loop0"];
-    let foreign = foreign.into_iter().find(|path| Path::new(path).exists());
+    let foreign =
+        ["/dev/kmsg", "/dev/fuse", "/dev/vda", "/dev/sda", "/dev/net/tun", "/dev/kvm", "/dev/loop0"];
+    let foreign = foreign.into_iter().find(|path| std::path::Path::new(path).exists());
     let foreign = foreign.expect("the host has a device that the sandbox has not");
-    let script = format!("test -e {foreign} && cat {foreign} 2>&1; grep CapEff /proc/self/status; echo x > /dev/null");
+    let script =
+        format!("test -e {foreign} && cat {foreign} 2>&1; grep CapEff /proc/self/status; echo x > /dev/null");
     let done = docker.usk(&["--privileged", "box", "sh", "-c", &script]);
     let refused = format!("cat: can't open '{foreign}': No such device or address\n");
     assert_eq!(done.output, format!("{refused}CapEff:\t000001ffffffffff\n"), "{done:?}");

@@ -132,7 +132,8 @@ fn devices_that_the_kernel_has_not_are_there_and_cannot_be_opened() {
             { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 },
             { "path": "/dev/inner/disk", "type": "b", "major": 254, "minor": 0, "fileMode": 0o660, "gid": 6 },
         ]);
-        let script = "stat -c '%F %t:%T %a %u %g' /dev/fuse /dev/inner/disk; cat /dev/fuse; cat /dev/inner/disk";
+        let script =
+            "stat -c '%F %t:%T %a %u %g' /dev/fuse /dev/inner/disk; cat /dev/fuse; cat /dev/inner/disk";
         spec["process"]["args"] = json!(["sh", "-c", script]);
     });
     let outcome = run(&bundle);

@@ -23,7 +23,7 @@ fn message_queues_are_files_of_the_container() {
             "destination": "/dev/mqueue", "type": "mqueue", "source": "queues", "options": ["nosuid", "noexec", "nodev"],
         }));
         spec["linux"]["sysctl"] = json!({ "fs.mqueue.msg_max": "33" });
-        let script = "echo >> /dev/mqueue/one; ls /dev/mqueue; cat /dev/mqueue/one; mkdir /dev/mqueue/x; rm /dev/mqueue/one; \
+        let script = "touch /dev/mqueue/one; ls /dev/mqueue; cat /dev/mqueue/one; mkdir /dev/mqueue/x; rm /dev/mqueue/one; \
                       ls /dev/mqueue; cat /proc/sys/fs/mqueue/msg_max; grep mqueue /proc/mounts";
         spec["process"]["args"] = json!(["sh", "-c", script]);
     });
@@ -36,7 +36,9 @@ fn message_queues_are_files_of_the_container() {
 
 #[test]
 fn mounts_have_the_names_that_the_configuration_gives_them() {
-    let bundle = Bundle::of_script("grep -E ' /(dev|dev/shm|proc|sys) ' /proc/mounts | head -c -1 | cut -d ' ' -f 1-3");
+    let bundle = Bundle::of_script(
+        "grep -E ' /(dev|dev/shm|proc|sys) ' /proc/mounts | head -c -1 | cut -d ' ' -f 1-3",
+    );
     let outcome = run(&bundle);
     for line in ["tmpfs /dev tmpfs\n", "shm /dev/shm tmpfs\n", "proc /proc proc\n", "sysfs /sys sysfs\n"] {
         assert!(outcome.output.contains(line), "{line}: {outcome:?}");
@@ -72,8 +74,9 @@ fn what_joins_a_namespace_of_interprocess_communication_has_its_own_objects() {
     });
     let id = new_id();
     assert_eq!(runtime.background(&first, &["run", "-d", &id]).status, 0);
-    runtime.must(&first, &["exec", &id, "sh", "-c", "echo >> /dev/mqueue/first"]);
-    let state: Value = serde_json::from_str(&runtime.must(&first, &["state", &id])).expect("the state is JSON");
+    runtime.must(&first, &["exec", &id, "sh", "-c", "touch /dev/mqueue/first"]);
+    let state: Value =
+        serde_json::from_str(&runtime.must(&first, &["state", &id])).expect("the state is JSON");
     let path = format!("/proc/{}/ns/ipc", state["pid"]);
     // It is a namespace of its own, as engines look for it at the container's process.
     let own = std::fs::read_link("/proc/self/ns/ipc").expect("a link");

@@ -74,6 +74,7 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
                 ));
                 found.ipc = Origin::Joined(path.clone());
             }
+            (LinuxNamespaceType::Cgroup, None) => found.cgroup = Origin::New,
             (LinuxNamespaceType::Cgroup, Some(path)) => found.cgroup = Origin::Joined(path.clone()),
             (_, None) => {}
         }
