@@ -186,6 +186,8 @@ pub struct Mount {
     pub source: MountSource,
     /// What cannot be done through it.
     pub restrictions: Restrictions,
+    /// What `/proc/mounts` says it was mounted from; `None` is what the kernel calls it.
+    pub name: Option<String>,
 }
 
 /// What cannot be done through a mount.
@@ -219,6 +221,8 @@ pub enum MountSource {
     },
     /// Empty, in the sentry's memory.
     Tmpfs(Tmpfs),
+    /// The sandbox's POSIX message queues (`mq_overview(7)`).
+    Queues,
     /// The kernel's own `proc(5)`.
     Proc,
     /// The kernel's own `sysfs(5)`.
@@ -248,8 +252,10 @@ pub struct DeviceFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum DeviceKind {
-    /// A character device of the kernel's own.
+    /// A character device. One that the kernel has not cannot be opened.
     Character { major: u32, minor: u32 },
+    /// A block device, of which the kernel has none.
+    Block { major: u32, minor: u32 },
     /// `fifo(7)`
     Fifo,
 }

@@ -447,6 +447,7 @@ pub mod magic {
     pub const PROC: i64 = 0x9fa0;
     pub const SYSFS: i64 = 0x6265_6572;
     pub const DEVPTS: i64 = 0x1cd1;
+    pub const MQUEUE: i64 = 0x1980_0202;
     pub const PIPEFS: i64 = 0x5049_5045;
     pub const SOCKFS: i64 = 0x534f_434b;
     pub const ANON_INODE: i64 = 0x0904_1934;

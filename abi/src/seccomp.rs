@@ -70,6 +70,62 @@ pub struct SockProgram {
     pub filter: u64,
 }
 
+/// `struct seccomp_notif`: a call that is left to the listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SeccompNotif {
+    pub id: u64,
+    pub pid: u32,
+    pub flags: u32,
+    pub data: SeccompData,
+}
+
+/// `struct seccomp_notif_resp`: its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SeccompNotifResponse {
+    pub id: u64,
+    pub value: i64,
+    pub error: i32,
+    pub flags: u32,
+}
+
+/// `struct seccomp_notif_addfd`: a descriptor for the calling thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SeccompNotifAddFd {
+    pub id: u64,
+    pub flags: u32,
+    pub source_fd: u32,
+    pub new_fd: u32,
+    pub new_flags: u32,
+}
+
+/// `struct seccomp_notif_sizes`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SeccompNotifSizes {
+    pub notification: u16,
+    pub response: u16,
+    pub data: u16,
+}
+
+pub const SECCOMP_USER_NOTIF_FLAG_CONTINUE: u32 = 1;
+pub const SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP: u64 = 1;
+pub const SECCOMP_ADDFD_FLAG_SETFD: u32 = 1;
+pub const SECCOMP_ADDFD_FLAG_SEND: u32 = 2;
+
+pub const SECCOMP_IOCTL_NOTIF_RECV: u32 = 0xc050_2100;
+pub const SECCOMP_IOCTL_NOTIF_SEND: u32 = 0xc018_2101;
+pub const SECCOMP_IOCTL_NOTIF_ID_VALID: u32 = 0x4008_2102;
+pub const SECCOMP_IOCTL_NOTIF_ID_VALID_WRONG_DIR: u32 = 0x8008_2102;
+pub const SECCOMP_IOCTL_NOTIF_ADDFD: u32 = 0x4018_2103;
+pub const SECCOMP_IOCTL_NOTIF_SET_FLAGS: u32 = 0x4008_2104;
+/// Where the number of a command says how long its argument is (`_IOC_SIZE`).
+pub const IOCTL_SIZE_MASK: u32 = 0x3fff_0000;
+/// See [`IOCTL_SIZE_MASK`].
+pub const IOCTL_SIZE_SHIFT: u32 = 16;
+
 /// Instructions that a program has at most (`BPF_MAXINSNS`).
 pub const BPF_MAXINSNS: usize = 4096;
 /// Words of scratch memory.
@@ -120,6 +176,10 @@ mod tests {
         assert_eq!(size_of::<SeccompData>(), 64);
         assert_eq!(size_of::<SockFilter>(), size_of::<libc::sock_filter>());
         assert_eq!(size_of::<SockProgram>(), size_of::<libc::sock_fprog>());
+        assert_eq!(size_of::<SeccompNotif>(), size_of::<libc::seccomp_notif>());
+        assert_eq!(size_of::<SeccompNotifResponse>(), size_of::<libc::seccomp_notif_resp>());
+        assert_eq!(size_of::<SeccompNotifAddFd>(), size_of::<libc::seccomp_notif_addfd>());
+        assert_eq!(size_of::<SeccompNotifSizes>(), size_of::<libc::seccomp_notif_sizes>());
         assert_eq!(SECCOMP_RET_TRAP, libc::SECCOMP_RET_TRAP);
         assert_eq!(SECCOMP_RET_USER_NOTIF, libc::SECCOMP_RET_USER_NOTIF);
         assert_eq!(SECCOMP_RET_ALLOW, libc::SECCOMP_RET_ALLOW);

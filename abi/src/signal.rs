@@ -344,6 +344,11 @@ impl SignalInfo {
         Self::new(signal, code::SI_TIMER).put_u32(0, id as u32).put_u32(4, overrun as u32).put_u64(8, value)
     }
 
+    /// A message in a POSIX queue: who sent it, and the value that was asked for.
+    pub fn message(signal: Signal, pid: i32, uid: u32, value: u64) -> Self {
+        Self::user(signal, code::SI_MESGQ, pid, uid).put_u64(8, value)
+    }
+
     /// An input or output event: `si_band` and `si_fd`.
     pub fn io(signal: Signal, code: i32, band: u64, fd: i32) -> Self {
         Self::new(signal, code).put_u64(0, band).put_u32(8, fd as u32)

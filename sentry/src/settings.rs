@@ -14,6 +14,11 @@ pub struct Setting {
 
 /// All of them.
 pub const SETTINGS: &[Setting] = &[
+    Setting { name: "fs.mqueue.msg_default", numbers: &[|kernel| &kernel.ipc.limits.mq_msg_default] },
+    Setting { name: "fs.mqueue.msg_max", numbers: &[|kernel| &kernel.ipc.limits.mq_msg_max] },
+    Setting { name: "fs.mqueue.msgsize_default", numbers: &[|kernel| &kernel.ipc.limits.mq_msgsize_default] },
+    Setting { name: "fs.mqueue.msgsize_max", numbers: &[|kernel| &kernel.ipc.limits.mq_msgsize_max] },
+    Setting { name: "fs.mqueue.queues_max", numbers: &[|kernel| &kernel.ipc.limits.mq_queues_max] },
     Setting { name: "kernel.msgmax", numbers: &[|kernel| &kernel.ipc.limits.msgmax] },
     Setting { name: "kernel.msgmnb", numbers: &[|kernel| &kernel.ipc.limits.msgmnb] },
     Setting { name: "kernel.msgmni", numbers: &[|kernel| &kernel.ipc.limits.msgmni] },
@@ -55,7 +60,7 @@ impl Setting {
         let mut changes = Vec::with_capacity(words.len());
         for (place, word) in self.numbers.iter().zip(words) {
             let bound = place(kernel);
-            let value = word.parse::<u64>().ok().filter(|&value| value <= bound.most).ok_or(Errno::EINVAL)?;
+            let value = word.parse::<u64>().ok().filter(|&value| bound.allows(value)).ok_or(Errno::EINVAL)?;
             changes.push((bound, value));
         }
         changes.into_iter().for_each(|(bound, value)| bound.set(value));

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use usk_abi::Errno;
 use usk_abi::fs::make_device as make_device_number;
 use usk_sentry::Kernel;
@@ -23,22 +23,29 @@ pub(super) fn build(
     spec: &SandboxSpec,
 ) -> Result<Arc<MountNamespace>> {
     let (root, rest) = spec.mounts.split_first().ok_or_else(|| anyhow!("the sandbox has no root"))?;
-    let namespace = MountNamespace::new(make(kernel, gofer, root)?, flags(root.restrictions), source(root));
+    let namespace = MountNamespace::new(make(kernel, gofer, root)?, flags(root.restrictions), name(root));
     for mount in rest {
         let describe = || format!("cannot mount {}", mount.destination.display());
         // More than one file system: it mounts itself.
         if mount.source == MountSource::Dev {
-            dev::mount(kernel, &namespace).with_context(describe)?;
+            dev::mount(kernel, &namespace, name(mount)).with_context(describe)?;
             // At once, while there are no other files below than the kernel's own.
             for device in &spec.devices {
                 make_device(&namespace, device)?;
             }
             continue;
         }
+        // There already, and used by the calls whether it is mounted or not.
+        if mount.source == MountSource::Queues {
+            let (root, flags) = (kernel.ipc.queues.root(), flags(mount.restrictions));
+            let place = mount.destination.as_os_str().as_bytes();
+            namespace.bind(place, root, flags, name(mount)).with_context(describe)?;
+            continue;
+        }
         let destination = mount.destination.as_os_str().as_bytes();
         let file_system = make(kernel, gofer, mount)?;
         namespace
-            .mount_at(destination, file_system, flags(mount.restrictions), source(mount))
+            .mount_at(destination, file_system, flags(mount.restrictions), name(mount))
             .with_context(describe)?;
     }
     for path in &spec.masked {
@@ -53,21 +60,16 @@ pub(super) fn build(
     Ok(namespace)
 }
 
-/// What a device stands for must be something that this kernel has: nothing leads to the host's.
+/// The node of a device is there whatever it stands for. One that this kernel has not cannot be opened, as on Linux without a
+/// driver: nothing leads to the host's.
 fn make_device(namespace: &Arc<MountNamespace>, device: &DeviceFile) -> Result<()> {
     let &DeviceFile { ref path, kind, permissions, uid, gid } = device;
     let (file_type, number) = match kind {
         DeviceKind::Fifo => (FileType::Fifo, 0),
         DeviceKind::Character { major, minor } => {
-            if !namespace.special.knows(FileType::CharacterDevice, major, minor) {
-                bail!(
-                    "linux.devices: {}: usk's kernel has no character device {major}:{minor}, and the host's cannot be \
-                     shown",
-                    path.display()
-                );
-            }
             (FileType::CharacterDevice, make_device_number(major, minor))
         }
+        DeviceKind::Block { major, minor } => (FileType::BlockDevice, make_device_number(major, minor)),
     };
     namespace
         .make_special(path.as_os_str().as_bytes(), SpecialFile { file_type, number, permissions, uid, gid })
@@ -87,7 +89,10 @@ fn make_read_only(namespace: &Arc<MountNamespace>, path: &[u8]) -> Result<(), Er
 }
 
 /// What `/proc/mounts` shows as the device.
-fn source(mount: &Mount) -> &'static str {
+fn name(mount: &Mount) -> &str {
+    if let Some(name) = &mount.name {
+        return name;
+    }
     match mount.source {
         MountSource::Export { access: ExportAccess::Overlay, .. } => "overlay",
         MountSource::Export { .. } => "gofer",
@@ -95,6 +100,7 @@ fn source(mount: &Mount) -> &'static str {
         MountSource::Proc => "proc",
         MountSource::Sys => "sysfs",
         MountSource::Cgroup => "cgroup2",
+        MountSource::Queues => "mqueue",
         MountSource::Dev => "devtmpfs",
     }
 }
@@ -135,6 +141,8 @@ fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result
         MountSource::Proc => proc::new(kernel),
         MountSource::Sys => sys::new(),
         MountSource::Cgroup => cgroup::new(kernel),
-        MountSource::Dev => return Err(anyhow!("the device files cannot be the root")),
+        MountSource::Queues | MountSource::Dev => {
+            return Err(anyhow!("message queues and device files cannot be the root"));
+        }
     })
 }

@@ -59,7 +59,7 @@ pub(super) fn layout(
         _ => Restrictions { read_only: true, ..Restrictions::FOREIGN },
     };
     let source = MountSource::Export { export: 0, access };
-    let mut mounts = vec![Mount { destination: "/".into(), source, restrictions }];
+    let mut mounts = vec![Mount { destination: "/".into(), source, restrictions, name: None }];
     let mut exports = vec![root];
     for volume in &arguments.volumes {
         let export = open_export(&volume.source, volume.writable)
@@ -67,7 +67,7 @@ pub(super) fn layout(
         let access = if volume.writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
         let source = MountSource::Export { export: exports.len(), access };
         let restrictions = Restrictions { read_only: !volume.writable, ..Restrictions::FOREIGN };
-        mounts.push(Mount { destination: volume.destination.clone(), source, restrictions });
+        mounts.push(Mount { destination: volume.destination.clone(), source, restrictions, name: None });
         exports.push(export);
     }
     if exports.len() > MAX_EXPORTS {
@@ -76,7 +76,7 @@ pub(super) fn layout(
     for tmpfs in &arguments.tmpfs {
         let source = MountSource::Tmpfs(Tmpfs::of_size(tmpfs.size));
         let destination = tmpfs.destination.clone();
-        mounts.push(Mount { destination, source, restrictions: Restrictions::FOREIGN });
+        mounts.push(Mount { destination, source, restrictions: Restrictions::FOREIGN, name: None });
     }
     for (index, mount) in mounts.iter().enumerate().skip(1) {
         if mount.destination == Path::new("/") {
@@ -123,7 +123,12 @@ fn add_volumes(image: &ImageRoot, mounts: &mut Vec<Mount>, exports: &mut Vec<Exp
             }
             _ => MountSource::Tmpfs(Tmpfs { permissions: 0o755, ..Tmpfs::of_size(None) }),
         };
-        mounts.push(Mount { destination: volume.clone(), source, restrictions: Restrictions::FOREIGN });
+        mounts.push(Mount {
+            destination: volume.clone(),
+            source,
+            restrictions: Restrictions::FOREIGN,
+            name: None,
+        });
     }
     if exports.len() > MAX_EXPORTS {
         bail!("too many volumes of the image's and others: at most {} fit", MAX_EXPORTS - 1);
@@ -138,6 +143,7 @@ pub fn kernel_mounts() -> [Mount; 3] {
         destination: destination.into(),
         source,
         restrictions,
+        name: None,
     };
     [
         mount("/proc", MountSource::Proc, nothing_special),
@@ -196,6 +202,7 @@ fn hide(path: &Path, mounts: &[Mount], exports: &mut [Export]) -> Result<()> {
         | MountSource::Proc
         | MountSource::Sys
         | MountSource::Cgroup
+        | MountSource::Queues
         | MountSource::Dev => Ok(()),
         MountSource::Export { .. } if inner == Path::new("") => {
             bail!("cannot hide {}: it is a mount; leave the mount out", path.display())
@@ -234,6 +241,7 @@ pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf>
         | MountSource::Proc
         | MountSource::Sys
         | MountSource::Cgroup
+        | MountSource::Queues
         | MountSource::Dev => inner == Path::new(""),
         MountSource::Export { export, .. } => {
             let export = &layout.exports[export];

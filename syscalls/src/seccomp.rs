@@ -3,10 +3,11 @@
 use usk_abi::Errno;
 use usk_abi::capability::CAP_SYS_ADMIN;
 use usk_abi::seccomp::*;
-use usk_sentry::seccomp::{Program, add_filter, set_strict};
+use usk_sentry::seccomp::{Notifier, Program, add_filter, set_strict};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::{SysResult, UserPtr};
 
+use crate::descriptor::install;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[Row::partial(
@@ -14,7 +15,7 @@ pub(crate) const ROWS: &[Row] = &[Row::partial(
     "seccomp",
     &[Uint, Flags, Pointer],
     sys_seccomp,
-    "no listeners: SECCOMP_FILTER_FLAG_NEW_LISTENER and SECCOMP_GET_NOTIF_SIZES are EINVAL; nothing is logged",
+    "no SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV; nothing is logged",
 )];
 
 fn sys_seccomp(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -25,6 +26,15 @@ fn sys_seccomp(current: &mut Current, arguments: SyscallArguments) -> SysResult 
             Ok(0)
         }
         SECCOMP_SET_MODE_FILTER => set_filter(current, flags, pointer),
+        SECCOMP_GET_NOTIF_SIZES if flags == 0 => {
+            let sizes = SeccompNotifSizes {
+                notification: size_of::<SeccompNotif>() as u16,
+                response: size_of::<SeccompNotifResponse>() as u16,
+                data: size_of::<SeccompData>() as u16,
+            };
+            UserPtr::new(pointer).write(current.space(), &sizes)?;
+            Ok(0)
+        }
         SECCOMP_GET_ACTION_AVAIL if flags == 0 => is_available(current, UserPtr::new(pointer)),
         _ => Err(Errno::EINVAL.into()),
     }
@@ -33,7 +43,12 @@ fn sys_seccomp(current: &mut Current, arguments: SyscallArguments) -> SysResult 
 /// Lays the filter that the `struct sock_fprog` at `pointer` describes on the caller.
 pub(crate) fn set_filter(current: &Current, flags: u32, pointer: u64) -> SysResult {
     let flags = SeccompFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if flags.intersects(SeccompFlags::NEW_LISTENER | SeccompFlags::WAIT_KILLABLE_RECV) {
+    let (listens, all_threads) =
+        (flags.contains(SeccompFlags::NEW_LISTENER), flags.contains(SeccompFlags::TSYNC));
+    if flags.contains(SeccompFlags::WAIT_KILLABLE_RECV)
+        // A thread's number and a descriptor cannot be told apart.
+        || (listens && all_threads && !flags.contains(SeccompFlags::TSYNC_ESRCH))
+    {
         return Err(Errno::EINVAL.into());
     }
     let description: SockProgram = UserPtr::new(pointer).read(current.space())?;
@@ -47,8 +62,19 @@ pub(crate) fn set_filter(current: &Current, flags: u32, pointer: u64) -> SysResu
     }
     let instructions = UserPtr::<SockFilter>::new(description.filter).read_array(current.space(), length)?;
     let program = Program::new(instructions)?;
-    match add_filter(&current.task, program, flags.contains(SeccompFlags::TSYNC)) {
-        Ok(()) => Ok(0),
+    // The descriptor first: a filter cannot be taken back.
+    let (notifier, fd) = if listens {
+        let (notifier, file) = Notifier::open()?;
+        (Some(notifier), Some(install(current, file, true)?))
+    } else {
+        (None, None)
+    };
+    let added = add_filter(&current.task, program, all_threads, notifier);
+    if let (Err(_), Some(fd)) = (&added, fd) {
+        let _ = current.task.files().close(fd);
+    }
+    match added {
+        Ok(()) => Ok(fd.map_or(0, |fd| u64::from(fd.unsigned_abs()))),
         Err(Err(errno)) => Err(errno.into()),
         Err(Ok(_)) if flags.contains(SeccompFlags::TSYNC_ESRCH) => Err(Errno::ESRCH.into()),
         Err(Ok(tid)) => Ok(u64::from(tid.unsigned_abs())),
@@ -62,6 +88,7 @@ fn is_available(current: &Current, pointer: UserPtr<u32>) -> SysResult {
         | SECCOMP_RET_TRAP
         | SECCOMP_RET_ERRNO
         | SECCOMP_RET_TRACE
+        | SECCOMP_RET_USER_NOTIF
         | SECCOMP_RET_LOG
         | SECCOMP_RET_ALLOW => Ok(0),
         _ => Err(Errno::EOPNOTSUPP.into()),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use usk_abi::sigevent::*;
 use usk_abi::time::{Itimerspec, TIMER_ABSTIME, Timespec};
 use usk_abi::{Errno, Signal};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::time::{TimerAction, TimerSetting};
 use usk_sentry::{SysResult, UserPtr};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::clock_gettime::guest_clock;
 use crate::table::{Argument::*, Row};
@@ -19,22 +19,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row::full(225, "timer_getoverrun", &[Int], sys_timer_getoverrun),
     Row::full(226, "timer_delete", &[Int], sys_timer_delete),
 ];
-
-/// `struct sigevent`.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct SignalEvent {
-    value: u64,
-    signal: i32,
-    notify: i32,
-    thread: i32,
-    padding: [i32; 11],
-}
-
-const SIGEV_SIGNAL: i32 = 0;
-const SIGEV_NONE: i32 = 1;
-const SIGEV_THREAD: i32 = 2;
-const SIGEV_THREAD_ID: i32 = 4;
 
 fn sys_timer_create(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let clock = guest_clock(&current.task, arguments.i32(0))?.for_timer(&current.task);

@@ -365,3 +365,27 @@ HELPER(recurse) {
 }
 
 CASE(execve_of_proc_self_exe_again_and_again_works) { EXPECT_EXIT(run_helper("recurse", "50", NULL), 77); }
+
+/* Touches `depth` pages of stack. */
+static int __attribute__((noinline)) descend(int depth) {
+    volatile char page[PAGE_SIZE];
+    page[0] = (char)depth;
+    return depth == 0 ? 0 : descend(depth - 1) + (page[0] == (char)depth ? 0 : 1);
+}
+
+HELPER(use_much_stack) {
+    (void)argc, (void)argv;
+    /* 40 MiB: more than any program begins with. */
+    return descend(10240);
+}
+
+CASE(room_for_a_stack_is_taken_as_it_is_used) {
+    pid_t child = IN_CHILD({
+        struct rlimit stack = {4L << 30, 4L << 30}, space = {1L << 30, 1L << 30};
+        OK(setrlimit(RLIMIT_STACK, &stack));
+        OK(setrlimit(RLIMIT_AS, &space));
+        char *arguments[] = {program_path, "--helper", "use_much_stack", NULL};
+        OK(execv(program_path, arguments));
+    });
+    EXPECT_EXIT(child, 0);
+}

@@ -314,6 +314,16 @@ fn restrictions(docker: &Docker) {
     let done =
         docker.usk(&["--device", "/dev/zero:/dev/nought", "box", "stat", "-c", "%t:%T", "/dev/nought"]);
     assert_eq!(done.output, "1:5\n", "{done:?}");
+    // Every device of the host's is listed then; nothing leads to them.
+    let foreign =
+        ["/dev/kmsg", "/dev/fuse", "/dev/vda", "/dev/sda", "/dev/net/tun", "/dev/kvm", "/dev/loop0"];
+    let foreign = foreign.into_iter().find(|path| std::path::Path::new(path).exists());
+    let foreign = foreign.expect("the host has a device that the sandbox has not");
+    let script =
+        format!("test -e {foreign} && cat {foreign} 2>&1; grep -c 'CapEff.*fffffffff$' /proc/self/status");
+    let done = docker.usk(&["--privileged", "box", "sh", "-c", &script]);
+    let refused = format!("cat: can't open '{foreign}': No such device or address\n");
+    assert_eq!(done.output, format!("{refused}1\n"), "{done:?}");
     let done = docker.usk(&["--sysctl", "kernel.shmmax=4096", "box", "cat", "/proc/sys/kernel/shmmax"]);
     assert_eq!(done.output, "4096\n", "{done:?}");
 }

@@ -126,16 +126,32 @@ fn devices_that_the_kernel_has_are_where_they_shall_be() {
 }
 
 #[test]
-fn devices_of_the_host_are_refused() {
+fn devices_that_the_kernel_has_not_are_there_and_cannot_be_opened() {
+    let bundle = Bundle::with(|spec| {
+        spec["linux"]["devices"] = json!([
+            { "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666 },
+            { "path": "/dev/inner/disk", "type": "b", "major": 254, "minor": 0, "fileMode": 0o660, "gid": 6 },
+        ]);
+        let script =
+            "stat -c '%F %t:%T %a %u %g' /dev/fuse /dev/inner/disk; cat /dev/fuse; cat /dev/inner/disk";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    let outcome = run(&bundle);
+    assert_eq!(outcome.output, "character special file a:e5 666 0 0\nblock special file fe:0 660 0 6\n");
+    for name in ["/dev/fuse", "/dev/inner/disk"] {
+        let line = format!("cat: can't open '{name}': No such device or address\n");
+        assert!(outcome.error.contains(&line), "{outcome:?}");
+    }
+}
+
+#[test]
+fn devices_that_cannot_be_are_refused() {
     for (device, problem) in [
-        (
-            json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }),
-            "linux.devices: /dev/fuse: ",
-        ),
-        (json!({ "path": "/dev/vda", "type": "b", "major": 254, "minor": 0 }), "linux.devices[0]: type: "),
         (json!({ "path": "/etc/null", "type": "c", "major": 1, "minor": 3 }), "linux.devices[0]: path: "),
         (json!({ "path": "/dev/../etc/x", "type": "c", "major": 1, "minor": 3 }), "linux.devices[0]: path: "),
         (json!({ "path": "/dev/x", "type": "c", "major": -1, "minor": 3 }), "linux.devices[0]: major: "),
+        (json!({ "path": "/dev/x", "type": "b", "major": 8, "minor": -1 }), "linux.devices[0]: minor: "),
+        (json!({ "path": "/dev/x", "type": "a", "major": 8, "minor": 1 }), "linux.devices[0]: type: "),
     ] {
         let bundle = Bundle::with(|spec| spec["linux"]["devices"] = json!([device]));
         let outcome = run(&bundle);

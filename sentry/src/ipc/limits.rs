@@ -1,19 +1,27 @@
-//! Bounds on System V objects (`proc_sys_kernel(5)`), which whoever runs the sandbox, or root in it, can change.
+//! Bounds on System V objects and on POSIX message queues (`proc_sys_kernel(5)`, `mq_overview(7)`), which whoever runs the sandbox, or root in it, can change.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use usk_abi::ipc::{MSGMAX, MSGMNB, MSGMNI, SEMMNI, SEMMNS, SEMMSL, SEMOPM, SHMALL, SHMMAX, SHMMNI};
+use usk_abi::mqueue::{HARD_MSGMAX, HARD_MSGSIZEMAX, MIN_MSGSIZEMAX};
 
 /// One bound.
 pub struct Bound {
     value: AtomicU64,
+    /// The least that it can be set to.
+    pub least: u64,
     /// The most that it can be set to.
     pub most: u64,
 }
 
 impl Bound {
     pub(crate) const fn new(value: u64, most: u64) -> Bound {
-        Bound { value: AtomicU64::new(value), most }
+        Bound { value: AtomicU64::new(value), least: 0, most }
+    }
+
+    /// One that cannot be set to less than `least`.
+    const fn from(self, least: u64) -> Bound {
+        Bound { least, ..self }
     }
 
     /// What it is now.
@@ -31,9 +39,14 @@ impl Bound {
         i32::try_from(self.get()).unwrap_or(i32::MAX)
     }
 
-    /// Changes it. The caller has looked at [`Bound::most`].
+    /// Whether it can be set to this.
+    pub(crate) fn allows(&self, value: u64) -> bool {
+        (self.least..=self.most).contains(&value)
+    }
+
+    /// Changes it, as far as that is [allowed](Bound::allows).
     pub(crate) fn set(&self, value: u64) {
-        self.value.store(value.min(self.most), Ordering::Relaxed);
+        self.value.store(value.clamp(self.least, self.most), Ordering::Relaxed);
     }
 }
 
@@ -59,6 +72,11 @@ pub struct IpcLimits {
     pub shmmni: Bound,
     /// 1 if segments do not outlive their use.
     pub shm_rmid_forced: Bound,
+    pub mq_msg_default: Bound,
+    pub mq_msg_max: Bound,
+    pub mq_msgsize_default: Bound,
+    pub mq_msgsize_max: Bound,
+    pub mq_queues_max: Bound,
 }
 
 impl Default for IpcLimits {
@@ -75,6 +93,11 @@ impl Default for IpcLimits {
             shmmax: Bound::new(SHMMAX, u64::MAX),
             shmmni: Bound::new(SHMMNI as u64, MAX_OBJECTS),
             shm_rmid_forced: Bound::new(0, 1),
+            mq_msg_default: Bound::new(10, HARD_MSGMAX).from(1),
+            mq_msg_max: Bound::new(10, HARD_MSGMAX).from(1),
+            mq_msgsize_default: Bound::new(8192, HARD_MSGSIZEMAX).from(MIN_MSGSIZEMAX),
+            mq_msgsize_max: Bound::new(8192, HARD_MSGSIZEMAX).from(MIN_MSGSIZEMAX),
+            mq_queues_max: Bound::new(256, MAX_OBJECTS),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! System V interprocess communication: shared memory, semaphores and message queues (`sysvipc(7)`).
+//! System V interprocess communication: shared memory, semaphores and message queues (`sysvipc(7)`); the bounds on POSIX
+//! message queues, which are [files](crate::fs::mqueue).
 //!
 //! Each kind is a table of objects that a key or an identifier finds ([`identifiers`]). The objects belong to the sandbox and
 //! stay until they are removed.
@@ -10,6 +11,8 @@ mod semaphores;
 mod shared_memory;
 
 use std::sync::Arc;
+
+use crate::fs::mqueue::PosixQueues;
 
 pub use identifiers::{GetRequest, IpcObject, IpcPerm};
 pub use limits::{Bound, IpcLimits};
@@ -27,6 +30,8 @@ pub struct Ipc {
     pub semaphores: SemaphoreSets,
     /// Message queues.
     pub messages: MessageQueues,
+    /// POSIX message queues.
+    pub queues: PosixQueues,
 }
 
 impl Default for Ipc {
@@ -36,6 +41,7 @@ impl Default for Ipc {
             segments: Segments::new(limits.clone()),
             semaphores: SemaphoreSets::new(limits.clone()),
             messages: MessageQueues::new(limits.clone()),
+            queues: PosixQueues::new(limits.clone()),
             limits,
         }
     }

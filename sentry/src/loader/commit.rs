@@ -17,9 +17,10 @@ use crate::mm::{
     ALL_ACCESS, Backing, Executable, ImageRanges, KnownCode, Mm, NewImage, Placement, Vma, VmaFlags, VmaTree,
 };
 
-/// Least and most that is mapped for a stack, whatever `RLIMIT_STACK` says.
+/// Least and most that is mapped for a stack, whatever `RLIMIT_STACK` says. Where that permits more, the stack grows as it is used:
+/// what nobody uses must not count against `RLIMIT_AS`.
 const LEAST_STACK: u64 = 256 << 10;
-const MOST_STACK: u64 = 1 << 30;
+const MOST_STACK: u64 = 8 << 20;
 /// Room below the initial contents of a stack that a program can count on.
 const STACK_HEADROOM: u64 = 128 << 10;
 /// Interrupts on, and the bit that is always one.

@@ -218,6 +218,14 @@ impl NetlinkSocket {
         if port != 0 || groups != 0 { Err(Errno::ECONNREFUSED) } else { Ok(()) }
     }
 
+    /// Puts a message of the kernel's into its inbox, unless that is full.
+    pub(crate) fn deliver(&self, bytes: Vec<u8>) {
+        let limit = self.endpoint.options.lock().receive_buffer as usize;
+        let source = Some(encode((0, 0)));
+        self.endpoint.inbox.offer(Message { bytes, source, ..Message::default() }, limit);
+        self.endpoint.notify_readable();
+    }
+
     /// The port, which is given to it now if it has none.
     fn port(&self) -> u32 {
         self.address.lock().get_or_insert((self.number as u32, 0)).0

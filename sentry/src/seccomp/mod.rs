@@ -1,10 +1,12 @@
 //! Filters that guests lay on their own system calls (`seccomp(2)`, `kernel/seccomp.c`).
 //!
 //! They have nothing to do with the filters that keep a guest in its sandbox, which are the host's. [`Program`] checks and runs
-//! one program; [`Filters`] is what a thread has, each program laid over those before; [`Seccomp`] is a thread's mode.
+//! one program; [`Filters`] is what a thread has, each program laid over those before; [`Seccomp`] is a thread's mode. A program
+//! can leave calls to another process: [`listener`].
 //! A container's own profile is one more program, which its processes start with.
 
 mod cache;
+mod listener;
 mod program;
 
 use std::sync::Arc;
@@ -17,9 +19,12 @@ use usk_abi::{Errno, Signal};
 
 use crate::signal::force_signal;
 use crate::task::{Current, ExitStatus, SyscallArguments, Task};
+use crate::{Restart, SysError};
 
 use cache::AlwaysAllowed;
+use listener::{Answer, Watched};
 
+pub use listener::{Listener, Notifier};
 pub use program::Program;
 
 /// Instructions of all filters of a thread at most, with a penalty for each filter (`MAX_INSNS_PER_PATH`).
@@ -32,10 +37,16 @@ const STRICT_CALLS: [u64; 4] = [0, 1, 60, 15];
 /// Bytes of a `syscall` instruction.
 const INSTRUCTION_LENGTH: u64 = 2;
 
+/// A program on threads, and who listens to it.
+struct Layer {
+    program: Program,
+    watched: Option<Watched>,
+}
+
 /// The filters of a thread, the oldest first.
 #[derive(Clone, Default)]
 pub struct Filters {
-    programs: Vec<Arc<Program>>,
+    layers: Vec<Arc<Layer>>,
     always_allowed: AlwaysAllowed,
 }
 
@@ -43,35 +54,41 @@ impl Filters {
     /// One program.
     pub fn of(program: Program) -> Arc<Filters> {
         let always_allowed = AlwaysAllowed::default().and(&program);
-        Arc::new(Filters { programs: vec![Arc::new(program)], always_allowed })
+        let layer = Layer { program, watched: None };
+        Arc::new(Filters { layers: vec![Arc::new(layer)], always_allowed })
     }
 
     /// These with another on top. `ENOMEM` if they become too long.
-    fn with(&self, program: Arc<Program>) -> Result<Arc<Filters>, Errno> {
-        let earlier: usize = self.programs.iter().map(|known| known.length() + FILTER_PENALTY).sum();
-        if earlier + program.length() > MAX_INSTRUCTIONS {
+    fn with(&self, layer: Layer) -> Result<Arc<Filters>, Errno> {
+        let earlier: usize = self.layers.iter().map(|known| known.program.length() + FILTER_PENALTY).sum();
+        if earlier + layer.program.length() > MAX_INSTRUCTIONS {
             return Err(Errno::ENOMEM);
         }
-        let mut programs = self.programs.clone();
-        let always_allowed = self.always_allowed.and(&program);
-        programs.push(program);
-        Ok(Arc::new(Filters { programs, always_allowed }))
+        let mut layers = self.layers.clone();
+        let always_allowed = self.always_allowed.and(&layer.program);
+        layers.push(Arc::new(layer));
+        Ok(Arc::new(Filters { layers, always_allowed }))
+    }
+
+    /// Whether somebody listens to one of them.
+    fn has_listener(&self) -> bool {
+        self.layers.iter().filter_map(|layer| layer.watched.as_ref()).any(|watched| watched.0.is_open())
     }
 
     /// True if these are `other` with more on top, or the same: what is on a thread may be replaced by these.
     fn extends(&self, other: &Filters) -> bool {
-        self.programs.len() >= other.programs.len()
-            && self.programs.iter().zip(&other.programs).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
+        self.layers.len() >= other.layers.len()
+            && self.layers.iter().zip(&other.layers).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
     }
 
-    /// Runs all filters. The strictest action counts, and of equal ones that of the newest filter.
-    fn run(&self, data: &SeccompData) -> u32 {
-        let mut strictest = SECCOMP_RET_ALLOW;
-        for program in self.programs.iter().rev() {
-            let returned = program.run(data);
+    /// Runs all filters. The strictest action counts, and of equal ones that of the newest filter, whose listener is returned.
+    fn run(&self, data: &SeccompData) -> (u32, Option<&Arc<Notifier>>) {
+        let mut strictest = (SECCOMP_RET_ALLOW, None);
+        for layer in self.layers.iter().rev() {
+            let returned = layer.program.run(data);
             let rank = |value: u32| (value & SECCOMP_RET_ACTION_FULL).cast_signed();
-            if rank(returned) < rank(strictest) {
-                strictest = returned;
+            if rank(returned) < rank(strictest.0) {
+                strictest = (returned, layer.watched.as_ref().map(|watched| &watched.0));
             }
         }
         strictest
@@ -104,13 +121,18 @@ impl Seccomp {
 
     /// Count of filters.
     pub fn filter_count(&self) -> usize {
-        self.filters.load().as_ref().map_or(0, |filters| filters.programs.len())
+        self.filters.load().as_ref().map_or(0, |filters| filters.layers.len())
     }
 
     /// Makes this the same as `other`.
     pub(crate) fn copy_from(&self, other: &Seccomp) {
         self.filters.store(other.filters.load_full());
         self.mode.store(other.mode(), Ordering::Relaxed);
+    }
+
+    /// The thread ends: who listens to a filter that no thread has any more is told.
+    pub(crate) fn release(&self) {
+        self.filters.store(None);
     }
 
     fn current_filters(&self) -> Arc<Filters> {
@@ -136,8 +158,13 @@ pub fn set_strict(task: &Task) -> Result<(), Errno> {
 }
 
 /// Lays `program` on the calling thread, or, with `all_threads`, on all of its group. `Err(Ok(tid))` is a thread whose filters are not
-/// among the caller's, so that the group cannot be brought together.
-pub fn add_filter(task: &Arc<Task>, program: Program, all_threads: bool) -> Result<(), Result<i32, Errno>> {
+/// among the caller's, so that the group cannot be brought together. `EBUSY` if there is a `notifier` and there was one.
+pub fn add_filter(
+    task: &Arc<Task>,
+    program: Program,
+    all_threads: bool,
+    notifier: Option<Arc<Notifier>>,
+) -> Result<(), Result<i32, Errno>> {
     // Under this lock, threads come and go with the filters of whoever makes them.
     let group = task.group.state.lock();
     if task.seccomp.mode() == SECCOMP_MODE_STRICT {
@@ -152,7 +179,10 @@ pub fn add_filter(task: &Arc<Task>, program: Program, all_threads: bool) -> Resu
             return Err(Ok(stray.tid()));
         }
     }
-    let filters = own.with(Arc::new(program)).map_err(Err)?;
+    if notifier.is_some() && own.has_listener() {
+        return Err(Err(Errno::EBUSY));
+    }
+    let filters = own.with(Layer { program, watched: notifier.map(Watched) }).map_err(Err)?;
     if all_threads {
         let no_new_privs = task.credentials().no_new_privs;
         for thread in &group.threads {
@@ -177,6 +207,8 @@ pub(crate) enum Verdict {
     Allow,
     /// It returns this instead.
     Return(u64),
+    /// It was interrupted while another process was asked about it.
+    Interrupted(Restart),
     /// It returns nothing: a signal comes instead, or the end.
     Skip,
 }
@@ -194,7 +226,7 @@ pub(crate) fn judge(
         SECCOMP_MODE_STRICT => return kill(current, Signal::SIGKILL, false),
         _ => {}
     }
-    let filters = current.task.seccomp.filters.load();
+    let filters = current.task.seccomp.filters.load_full();
     let Some(filters) = filters.as_deref() else { return Verdict::Allow };
     // The kernel's system-call numbers are the lower half of the register.
     let number = number as u32;
@@ -205,7 +237,7 @@ pub(crate) fn judge(
     let instruction_pointer = instruction.wrapping_add(INSTRUCTION_LENGTH);
     let architecture = AUDIT_ARCH_X86_64;
     let data = SeccompData { number, architecture, instruction_pointer, arguments: arguments.0 };
-    let returned = filters.run(&data);
+    let (returned, notifier) = filters.run(&data);
     let detail = returned & SECCOMP_RET_DATA;
     match returned & SECCOMP_RET_ACTION_FULL {
         SECCOMP_RET_ALLOW | SECCOMP_RET_LOG => Verdict::Allow,
@@ -215,10 +247,25 @@ pub(crate) fn judge(
             force_signal(&current.task, info);
             Verdict::Skip
         }
+        SECCOMP_RET_USER_NOTIF if let Some(notifier) = notifier.cloned() => ask(current, &notifier, data),
         // Nobody listens and nobody traces.
         SECCOMP_RET_TRACE | SECCOMP_RET_USER_NOTIF => Verdict::Return(Errno::ENOSYS.as_return_value()),
         SECCOMP_RET_KILL_THREAD => kill(current, Signal::SIGSYS, false),
         _ => kill(current, Signal::SIGSYS, true),
+    }
+}
+
+/// Leaves the call to whoever listens.
+fn ask(current: &mut Current, notifier: &Arc<Notifier>, data: SeccompData) -> Verdict {
+    match notifier.ask(current, data) {
+        Ok(Answer::Continue) => {
+            // Whoever was asked may have changed the caller's memory meanwhile.
+            current.has_stale_copies = true;
+            Verdict::Allow
+        }
+        Ok(Answer::Return(value)) => Verdict::Return(value),
+        Err(SysError::Errno(errno)) => Verdict::Return(errno.as_return_value()),
+        Err(SysError::Restart(restart)) => Verdict::Interrupted(restart),
     }
 }
 

@@ -21,6 +21,11 @@ const SHORT_NAME: usize = 256;
 const SMALL: usize = 4096;
 
 impl Current {
+    /// What the call has brought along of the memory at `address`: how many bytes.
+    fn handed_over(&self, address: u64, buffer: &mut [u8]) -> usize {
+        if self.has_stale_copies { 0 } else { self.thread.handed_over(address, buffer) }
+    }
+
     /// Copies a value in; `EFAULT` if any of its bytes is not readable.
     pub fn copy_in<T>(&self, from: UserPtr<T>) -> Result<T, Errno>
     where
@@ -28,7 +33,7 @@ impl Current {
     {
         let mut value = T::new_zeroed();
         let bytes = value.as_mut_bytes();
-        if self.thread.handed_over(from.address(), bytes) == bytes.len() {
+        if self.handed_over(from.address(), bytes) == bytes.len() {
             return Ok(value);
         }
         from.read(self.space())
@@ -41,7 +46,7 @@ impl Current {
     {
         let mut values = vec![T::new_zeroed(); count];
         let bytes = values.as_mut_slice().as_mut_bytes();
-        if self.thread.handed_over(from.address(), bytes) == bytes.len() {
+        if self.handed_over(from.address(), bytes) == bytes.len() {
             return Ok(values);
         }
         from.read_array(self.space(), count)
@@ -50,7 +55,7 @@ impl Current {
     /// Copies in a string, as [`read_c_string`] does.
     pub fn copy_in_string(&self, address: u64, limit: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
         let mut start = [0; SHORT_NAME];
-        let count = self.thread.handed_over(address, &mut start);
+        let count = self.handed_over(address, &mut start);
         match start[..count.min(limit)].iter().position(|&byte| byte == 0) {
             Some(end) => Ok(start[..end].to_vec()),
             None => read_c_string(self.space(), address, limit, too_long),
@@ -63,7 +68,7 @@ impl Current {
             return None;
         }
         let mut bytes = vec![0; length];
-        (self.thread.handed_over(address, &mut bytes) == length).then_some(bytes)
+        (self.handed_over(address, &mut bytes) == length).then_some(bytes)
     }
 
     /// Copies a value out by the time that the call returns; `EFAULT` if any of its bytes is not writable (some may have

@@ -48,6 +48,8 @@ pub struct Current {
     pub keep_registers: bool,
     /// Set by `exit(2)`: the thread leaves before it returns to guest code.
     pub exit_code: Option<i32>,
+    /// What the call has brought along of guest memory is not what is there any more.
+    pub(crate) has_stale_copies: bool,
     pub(crate) pending_restart: Option<PendingRestart>,
     /// A handler's frame may be on its way: if it cannot be written, that is a fault of the task's.
     pub(crate) is_entering_handler: bool,
@@ -68,6 +70,7 @@ impl Current {
             restart_block: None,
             keep_registers: false,
             exit_code: None,
+            has_stale_copies: false,
             pending_restart: None,
             is_entering_handler: false,
             last_fault: LastFault::default(),

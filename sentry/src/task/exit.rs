@@ -24,6 +24,7 @@ pub(crate) fn leave(current: Current) {
     complete_vfork(&current.task);
     // The files first: what closing them wakes may run while the rest is taken down.
     drop(current.task.release_files());
+    current.task.seccomp.release();
     crate::file::async_io::send_due();
     let Current { task, thread, .. } = current;
     task.runner.store(None);

@@ -167,10 +167,16 @@ fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
     let registers = current.thread.registers();
     let number = registers.syscall_number();
     let arguments = SyscallArguments(registers.syscall_arguments());
+    current.has_stale_copies = false;
     match seccomp::judge(current, number, arguments, instruction) {
         Verdict::Allow => {}
         Verdict::Return(value) => {
             current.thread.registers_mut().set_return_value(value);
+            return;
+        }
+        Verdict::Interrupted(restart) => {
+            current.pending_restart = Some(PendingRestart { restart, instruction, number });
+            current.thread.registers_mut().set_return_value(Errno::EINTR.as_return_value());
             return;
         }
         Verdict::Skip => return,

@@ -75,12 +75,47 @@ impl NameContext<'_> {
         Ok(Path { mount: parent.mount.clone(), dentry })
     }
 
+    /// The file of this name in a directory; if there is none and permissions for one are given, `create` makes one. True if
+    /// it is new. `name` is one component, and none of dots.
+    pub(crate) fn find_or_create(
+        &self,
+        directory: &Path,
+        name: &[u8],
+        mode: Option<u32>,
+        create: &dyn Fn(&NewNode<'_>) -> Result<InodeRef, Errno>,
+    ) -> Result<(Path, bool), Errno> {
+        check_inode(directory.inode()?, self.caller.credentials, Access::EXECUTE)?;
+        let _changes = directory.dentry.entries.write();
+        let child = directory.dentry.child_locked(name)?;
+        let place = |dentry| Path { mount: directory.mount.clone(), dentry };
+        if child.inode().is_some() {
+            return Ok((place(child), false));
+        }
+        let permissions = mode.ok_or(Errno::ENOENT)? & 0o7777 & !self.umask;
+        let file = NewFile { file_type: FileType::Regular, permissions, special_device: 0, target: b"" };
+        let made = self.create_with(directory, name, &file, create)?;
+        notify::on_name(&directory.dentry, name, InotifyMask::CREATE, false, 0);
+        Ok((place(made), true))
+    }
+
     /// Creates a file whose name is free. The caller holds the directory's entries whole.
     pub(super) fn create_locked(
         &self,
         directory: &Path,
         name: &[u8],
         file: &NewFile<'_>,
+    ) -> Result<Arc<Dentry>, Errno> {
+        let parent = directory.inode()?;
+        self.create_with(directory, name, file, &|node| parent.create(name, node))
+    }
+
+    /// [`NameContext::create_locked`] by something else than [`Inode::create`](super::Inode::create).
+    fn create_with(
+        &self,
+        directory: &Path,
+        name: &[u8],
+        file: &NewFile<'_>,
+        create: &dyn Fn(&NewNode<'_>) -> Result<InodeRef, Errno>,
     ) -> Result<Arc<Dentry>, Errno> {
         if directory.dentry.is_deleted() {
             return Err(Errno::ENOENT);
@@ -89,7 +124,7 @@ impl NameContext<'_> {
         let parent = directory.inode()?;
         check_inode(parent, self.caller.credentials, Access::WRITE | Access::EXECUTE)?;
         let node = self.new_node(parent, file)?;
-        match parent.create(name, &node) {
+        match create(&node) {
             Ok(inode) => Ok(directory.dentry.attach(name, inode)),
             Err(error) => {
                 if error == Errno::EEXIST {

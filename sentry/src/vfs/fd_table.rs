@@ -289,7 +289,7 @@ impl FdTable {
 
     /// A descriptor of `file` has been closed: the process's record locks on it end, whatever other descriptors it has.
     fn closed(&self, file: &Arc<OpenFile>) -> Result<(), Errno> {
-        let result = file.ops.flush(file);
+        let result = file.ops.flush(file, self.id);
         if let Some(locks) = file.inode().common().locks_if_any() {
             locks.release(LockOwner::Table(self.id));
         }

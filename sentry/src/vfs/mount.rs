@@ -89,6 +89,12 @@ impl Mount {
         &MOUNT
     }
 
+    /// A file system that the kernel uses by itself, wherever else it is mounted.
+    pub(crate) fn internal(file_system: Arc<dyn FileSystem>) -> Path {
+        let root = SuperBlock::mount_root(file_system);
+        Path { dentry: root.clone(), mount: Mount::new(root, None, MountFlags::empty(), "none") }
+    }
+
     /// The file system whose tree shows.
     pub fn file_system(&self) -> &Arc<dyn FileSystem> {
         &self.root.block().file_system

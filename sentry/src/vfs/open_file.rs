@@ -169,9 +169,9 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
-    /// A descriptor of this open file has been closed (there may be others): Linux's `flush`.
-    fn flush(&self, file: &OpenFile) -> Result<(), Errno> {
-        let _ = file;
+    /// A descriptor of this open file in the table of this number has been closed (there may be others): Linux's `flush`.
+    fn flush(&self, file: &OpenFile, table: u64) -> Result<(), Errno> {
+        let _ = (file, table);
         Ok(())
     }
 

@@ -53,11 +53,6 @@ impl SpecialFiles {
         self.devices.write().insert((file_type, major, minor), device);
     }
 
-    /// Whether a device number means anything.
-    pub fn knows(&self, file_type: FileType, major: u32, minor: u32) -> bool {
-        self.find(file_type, major, minor).is_some()
-    }
-
     fn find(&self, file_type: FileType, major: u32, minor: u32) -> Option<Arc<dyn Device>> {
         let devices = self.devices.read();
         let exact = devices.get(&(file_type, major, Some(minor)));

@@ -1,5 +1,5 @@
 //! `linux.devices`: device files besides those that every container has. Only what the sandbox's own kernel has can be
-//! there, which says so if it has not; nothing leads to the host's devices.
+//! opened; nothing leads to the host's devices.
 
 use std::path::Path;
 
@@ -31,15 +31,11 @@ fn device(listed: &LinuxDevice) -> Result<DeviceFile> {
     let number = |value: i64, field: &str| {
         u32::try_from(value).with_context(|| format!("{field}: {value} is no number of a device"))
     };
+    let (major, minor) = (number(listed.major(), "major"), number(listed.minor(), "minor"));
     let kind = match listed.typ() {
-        LinuxDeviceType::C | LinuxDeviceType::U => DeviceKind::Character {
-            major: number(listed.major(), "major")?,
-            minor: number(listed.minor(), "minor")?,
-        },
+        LinuxDeviceType::C | LinuxDeviceType::U => DeviceKind::Character { major: major?, minor: minor? },
+        LinuxDeviceType::B => DeviceKind::Block { major: major?, minor: minor? },
         LinuxDeviceType::P => DeviceKind::Fifo,
-        LinuxDeviceType::B => {
-            bail!("type: usk's kernel has no block devices, and the host's cannot be shown")
-        }
         LinuxDeviceType::A => bail!("type: \"a\" is no type of a device"),
     };
     Ok(DeviceFile {

@@ -12,8 +12,6 @@ use oci_spec::runtime::{Mount as Wanted, Spec};
 use usk::plan::{kernel_mounts, open_export, open_in_root};
 use usk::spec::{Export, ExportAccess, Mount, MountSource, Restrictions, Tmpfs};
 
-use crate::log;
-
 /// What the gofer serves, and what is mounted where.
 pub(super) struct Layout {
     pub(super) exports: Vec<Export>,
@@ -30,8 +28,10 @@ pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path) -> Result<Layout
     let access = if read_only { ExportAccess::ReadOnly } else { ExportAccess::ReadWrite };
     let source = MountSource::Export { export: 0, access };
     let restrictions = Restrictions { read_only, no_devices: true, ..Restrictions::default() };
-    let mut layout =
-        Layout { mounts: vec![Mount { destination: "/".into(), source, restrictions }], exports: vec![root] };
+    let mut layout = Layout {
+        mounts: vec![Mount { destination: "/".into(), source, restrictions, name: None }],
+        exports: vec![root],
+    };
     for (index, wanted) in spec.mounts().iter().flatten().enumerate() {
         add(&mut layout, wanted, bundle).with_context(|| format!("mounts[{index}]"))?;
     }
@@ -71,10 +71,14 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
     let options = options(wanted)?;
     let kind = wanted.typ().as_deref().unwrap_or_default();
     let restrictions = options.restrictions;
+    let is_bind = options.is_bind || kind == "bind";
+    // Of the host's files nobody inside needs to know where they are.
+    let name = wanted.source().as_ref().filter(|_| !is_bind).map(|name| name.to_string_lossy().into_owned());
     let mut mount = |source, restrictions| {
-        layout.mounts.push(Mount { destination: destination.clone(), source, restrictions })
+        let (destination, name) = (destination.clone(), name.clone());
+        layout.mounts.push(Mount { destination, source, restrictions, name })
     };
-    if options.is_bind || kind == "bind" {
+    if is_bind {
         let source = wanted.source().as_ref().context("source: it is missing")?;
         let source = bundle.join(source);
         let writable = !restrictions.read_only;
@@ -100,9 +104,7 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
         "cgroup" | "cgroup2" => {
             mount(MountSource::Cgroup, Restrictions { read_only: true, ..restrictions });
         }
-        "mqueue" => {
-            log::debug(&format!("{} is not mounted: usk has no {kind} file system", destination.display()));
-        }
+        "mqueue" => mount(MountSource::Queues, restrictions),
         "" => bail!("type: it is missing"),
         other => bail!("type: usk's kernel has no file system {other:?}"),
     }

@@ -1,5 +1,6 @@
-//! Namespaces. The sandbox's kernel has its own of every kind. Of the host's two matter, as engines look for them at the
-//! container's process: the network, which they set up there, and the names, which other containers of a pod join.
+//! Namespaces. The sandbox's kernel has its own of every kind. Of the host's some matter, as engines look for them at the
+//! container's process: the network, which they set up there, the names, which other containers of a pod join, and for the same
+//! reason that of interprocess communication, although no object of the guests' is in it.
 
 use std::path::PathBuf;
 
@@ -26,10 +27,19 @@ pub struct Namespaces {
     pub network: Origin,
     /// Host and domain name.
     pub names: Origin,
+    /// System V objects and POSIX message queues: those of the host, which no guest reaches.
+    pub ipc: Origin,
+    /// What is seen of cgroups.
+    pub cgroup: Origin,
 }
 
 pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
-    let mut found = Namespaces { network: Origin::Callers, names: Origin::Callers };
+    let mut found = Namespaces {
+        network: Origin::Callers,
+        names: Origin::Callers,
+        ipc: Origin::Callers,
+        cgroup: Origin::Callers,
+    };
     let Some(linux) = spec.linux() else { return Ok(found) };
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let path = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty());
@@ -53,12 +63,19 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
                 "linux.namespaces[{index}].path: a sandbox has mounts, users, processes and clocks of its own, and cannot \
                  join the {kind} namespace of others"
             ),
-            // System V objects are the sandbox's own in any case: the containers of a pod, which engines let join one
-            // another, do not share them.
-            (kind, Some(path)) => log::debug(&format!(
-                "linux.namespaces[{index}]: {kind:?} {} is not joined: the guest's kernel is not the host's",
-                path.display()
-            )),
+            (LinuxNamespaceType::Ipc, None) => found.ipc = Origin::New,
+            // The objects are the sandbox's own in any case: the containers of a pod, which engines let join one another, do
+            // not share them.
+            (LinuxNamespaceType::Ipc, Some(path)) => {
+                log::debug(&format!(
+                    "linux.namespaces[{index}]: the container has its own System V objects and message queues, not those \
+                     of {}",
+                    path.display()
+                ));
+                found.ipc = Origin::Joined(path.clone());
+            }
+            (LinuxNamespaceType::Cgroup, None) => found.cgroup = Origin::New,
+            (LinuxNamespaceType::Cgroup, Some(path)) => found.cgroup = Origin::Joined(path.clone()),
             (_, None) => {}
         }
     }

@@ -10,8 +10,13 @@ use super::namespaces::Namespaces;
 use super::namespaces::Origin;
 use crate::log;
 
-/// Those of System V objects, which the kernel knows.
-const IPC: [&str; 8] = [
+/// Those of System V objects and of POSIX message queues, which the kernel knows.
+const IPC: [&str; 13] = [
+    "fs.mqueue.msg_default",
+    "fs.mqueue.msg_max",
+    "fs.mqueue.msgsize_default",
+    "fs.mqueue.msgsize_max",
+    "fs.mqueue.queues_max",
     "kernel.msgmax",
     "kernel.msgmnb",
     "kernel.msgmni",
@@ -60,8 +65,8 @@ fn add(
         if !has(LinuxNamespaceType::Ipc) {
             bail!("it is not allowed in the hosts ipc namespace");
         }
-        if is_queue {
-            bail!("usk's kernel has no POSIX message queues that it could be for");
+        if !IPC.contains(&name) {
+            bail!("usk's kernel has no setting of this name");
         }
         check_numbers(name, value)?;
     } else if name.starts_with("net.") {
@@ -141,7 +146,8 @@ mod tests {
             ("kernel.domainname", "x", &["ipc"], "not in a separate kernel namespace"),
             ("kernel.hostname", "x", &["uts"], "conflicts with the OCI \"hostname\" field"),
             ("vm.swappiness", "5", &["ipc"], "not in a separate kernel namespace"),
-            ("fs.mqueue.msg_max", "5", &["ipc"], "no POSIX message queues"),
+            ("fs.mqueue.msg_max", "5", &["uts"], "in the hosts ipc namespace"),
+            ("fs.mqueue.moon", "5", &["ipc"], "no setting of this name"),
             ("kernel.shmmax", "much", &["ipc"], "\"much\" is no value"),
             ("kernel.sem", "1 2 3 4 5", &["ipc"], "is no value"),
         ] {

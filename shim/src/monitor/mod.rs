@@ -133,9 +133,11 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     state.pid = i32::try_from(std::process::id()).context("a process id is too large")?;
     state.cgroups.enter()?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
-    let Namespaces { network, names } = &container.namespaces;
+    let Namespaces { network, names, ipc, cgroup } = &container.namespaces;
     enter(network, CloneFlags::CLONE_NEWNET)?;
     enter(names, CloneFlags::CLONE_NEWUTS)?;
+    enter(ipc, CloneFlags::CLONE_NEWIPC)?;
+    enter(cgroup, CloneFlags::CLONE_NEWCGROUP)?;
     settle_hostname(names, &mut container.plan.spec.hostname)?;
     let shown = for_hooks(&state, Status::Creating);
     hooks::run("prestart", &container.hooks.prestart, &shown)?;

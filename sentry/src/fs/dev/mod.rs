@@ -39,10 +39,10 @@ const LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// Mounts `/dev`, `/dev/pts` and `/dev/shm` in `namespace` and says what the device numbers mean.
-pub fn mount(kernel: &Arc<Kernel>, namespace: &Arc<MountNamespace>) -> Result<(), Errno> {
+/// Mounts `/dev`, `/dev/pts` and `/dev/shm` in `namespace` and says what the device numbers mean. `/dev` is mounted from `source`.
+pub fn mount(kernel: &Arc<Kernel>, namespace: &Arc<MountNamespace>, source: &str) -> Result<(), Errno> {
     let options = || TmpfsOptions { permissions: 0o755, ..TmpfsOptions::default() };
-    namespace.mount_at(b"/dev", Tmpfs::new(options()), MountFlags::NO_SUID, "devtmpfs")?;
+    namespace.mount_at(b"/dev", Tmpfs::new(options()), MountFlags::NO_SUID, source)?;
     namespace.with_names(|names| {
         for (name, major, minor) in DEVICES {
             let path = format!("/dev/{name}");

@@ -195,7 +195,9 @@ fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> I
         })
     };
     let kernel_names = changeable(kernel_names, "kernel.");
+    let queues = changeable(Names::default(), "fs.mqueue.");
     let core = changeable(Names::default(), "net.core.");
+    let fs = fs.with("mqueue", directory(device, number(), queues));
     let net = Names::default().with("core", directory(device, number(), core));
     let all = Names::default()
         .with("fs", directory(device, number(), fs))
