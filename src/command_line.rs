@@ -193,7 +193,7 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value = "trap", help_heading = "Kernel")]
     pub platform: PlatformChoice,
 
-    /// Leave the program's code as it is: call sites that trap often are not rewritten to jump to the kernel
+    /// Leave the program's code as it is: no call site is rewritten
     #[arg(long, help_heading = "Kernel")]
     pub no_patch: bool,
 
@@ -214,7 +214,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..), help_heading = "Kernel")]
     pub status_fd: Option<i32>,
 
-    /// Say on standard error, after the run, which system calls it made, who answered them, and what that cost
+    /// Say at the end what the run has cost
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Kernel")]
     pub report: Option<ReportFormat>,
 

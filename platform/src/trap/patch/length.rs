@@ -33,6 +33,7 @@ struct Prefixes {
     address_size: bool,
     /// `f2`
     repeat: bool,
+    lock: bool,
     /// REX.W
     wide: bool,
 }
@@ -48,7 +49,8 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
             0x66 => prefixes.operand_size = true,
             0x67 => prefixes.address_size = true,
             0xf2 => prefixes.repeat = true,
-            0xf0 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
+            0xf0 => prefixes.lock = true,
+            0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
             // The last prefix, or it counts for nothing.
             0x40..=0x4f => {
                 let next = *bytes.get(at)?;
@@ -93,8 +95,17 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
                 _ => modrm_and(4),
             }
         }
-        _ => first_map(opcode, bytes.get(at).copied(), prefixes)?,
+        _ => {
+            let shape = first_map(opcode, bytes.get(at).copied(), prefixes)?;
+            if shape.has_modrm && !is_there(opcode, *bytes.get(at)?) {
+                return None;
+            }
+            shape
+        }
     };
+    if prefixes.lock && !is_lockable(opcode, bytes, at) {
+        return None;
+    }
     if shape.has_modrm {
         at += address(bytes.get(at..)?)?;
     }
@@ -102,10 +113,58 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     (at <= bytes.len() && at <= MAX_INSTRUCTION).then_some(at)
 }
 
+/// Whether the instruction, whose ModRM byte is at `at`, may be locked: it reads, changes and writes memory.
+fn is_lockable(opcode: u8, bytes: &[u8], at: usize) -> bool {
+    let Some(&modrm) = bytes.get(at) else { return false };
+    let which = modrm >> 3 & 7;
+    let is_known = match opcode {
+        // Bits, comparing and exchanging, adding.
+        0x0f => true,
+        0x00..=0x37 => opcode & 7 <= 1,
+        0x80 | 0x81 | 0x83 => which != 7,
+        0x86 | 0x87 => true,
+        0xf6 | 0xf7 => matches!(which, 2 | 3),
+        0xfe | 0xff => which <= 1,
+        _ => false,
+    };
+    is_known && modrm < 0xc0
+}
+
+/// Whether there is an instruction of the first map with this ModRM byte.
+fn is_there(opcode: u8, modrm: u8) -> bool {
+    let (is_register, which) = (modrm >= 0xc0, modrm >> 3 & 7);
+    match opcode {
+        0x8c => which <= 5,
+        0x8d => !is_register,
+        0x8e => which <= 5 && which != 1,
+        0x8f => which == 0,
+        // `xabort` and `xbegin` besides `mov`.
+        0xc6 | 0xc7 => which == 0 || modrm == 0xf8,
+        0xfe => which <= 1,
+        0xff => which <= 6 && !(is_register && matches!(which, 3 | 5)),
+        0xd9 if is_register => !matches!(modrm, 0xd1..=0xd7 | 0xe2 | 0xe3 | 0xe6 | 0xe7 | 0xef),
+        0xd9 => which != 1,
+        0xda if is_register => modrm < 0xe0 || modrm == 0xe9,
+        0xdb if is_register => !matches!(modrm, 0xe5..=0xe7 | 0xf8..=0xff),
+        0xdb => !matches!(which, 4 | 6),
+        0xdd if is_register => modrm < 0xf0,
+        0xdd => which != 5,
+        0xde if is_register => !matches!(modrm, 0xd8 | 0xda..=0xdf),
+        0xdf if is_register => !matches!(modrm, 0xe1..=0xe7 | 0xf8..=0xff),
+        _ => true,
+    }
+}
+
 /// The length of the instruction that begins some bytes, if it is surely one that does the same wherever it lies: it goes on
 /// with the next one, and no operand is relative to it. Only what compilers write is known, without other prefixes than
 /// for the operands' size.
 pub(super) fn length_of_movable(bytes: &[u8]) -> Option<usize> {
+    if let [0xf3, 0x0f, 0xae, modrm, ..] | [0xf3, 0x48, 0x0f, 0xae, modrm, ..] = *bytes
+        && (0xc0..0xe0).contains(&modrm)
+    {
+        // `rdfsbase` and its kin.
+        return length(bytes);
+    }
     let at = usize::from(*bytes.first()? == 0x66);
     let at = at + usize::from(matches!(bytes.get(at)?, 0x40..=0x4f));
     let (opcode, next) = (*bytes.get(at)?, bytes.get(at + 1).copied());
@@ -282,6 +341,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_instruction_of_the_first_map_has_no_length() {
+        for prefix in [&[][..], &[0x48]] {
+            for (opcode, modrm) in (0..=255).flat_map(|opcode| (0..=255).map(move |modrm| (opcode, modrm))) {
+                // Prefixes, and what begins other maps.
+                if is_prefix(opcode) || matches!(opcode, 0x0f | 0x62 | 0x8f | 0xc4 | 0xc5) {
+                    continue;
+                }
+                let mut bytes = prefix.to_vec();
+                bytes.extend([opcode, modrm]);
+                bytes.resize(MAX_INSTRUCTION, 0x11);
+                let is_valid = !Decoder::with_ip(64, &bytes, 0, DecoderOptions::NONE).decode().is_invalid();
+                assert_eq!(length(&bytes).is_some(), is_valid, "{bytes:02x?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_follows_calls_in_libraries_can_be_moved() {
         for bytes in [
             // cmp rax, -4096; cmp eax, -4095; cmp rax, -1
@@ -297,6 +373,8 @@ mod tests {
             &[0x0f, 0x94, 0xc0],
             &[0x0f, 0xb6, 0xc0],
             &[0x48, 0x8d, 0x14, 0],
+            // rdgsbase rbx
+            &[0xf3, 0x48, 0x0f, 0xae, 0xcb],
         ] {
             check(bytes);
             assert_eq!(length_of_movable(bytes), Some(bytes.len()), "{bytes:02x?}");
@@ -333,6 +411,8 @@ mod tests {
             &[0x0f, 0xa2],
             &[0x48, 0x8b, 0x84, 0x24, 1, 2, 3, 4],
             &[0x66, 0x0f, 0x3a, 0x0f, 0xc1, 8],
+            &[0xf0, 0x0f, 0xb1, 0x0a],
+            &[0xf0, 0x48, 0xff, 0x07],
         ] {
             assert_eq!(length(whole), Some(whole.len()), "{whole:02x?}");
             for end in 0..whole.len() {
