@@ -401,7 +401,7 @@ static void forge_everything(void) {
 /* --- Lent descriptors ----------------------------------------------------------------------------------------------- */
 
 #define LOANS 0x200
-#define MOST_IDENTITIES 8
+#define MOST_IDENTITIES 10
 
 struct identity {
     uint64_t device, inode;
@@ -428,6 +428,9 @@ static void forge_loans(const void *argument) {
     struct stat status;
     int count = 0, ends[2];
     char buffer[300];
+    /* Not what the test reads: it would be written anywhere. */
+    int null = open("/dev/null", O_RDWR);
+    NEED(null > 2 && dup2(null, 0) == 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2);
     NEED(open("/proc/self/exe", O_RDONLY) >= 0 && open("/", O_RDONLY | O_DIRECTORY) >= 0 && pipe(ends) == 0);
     for (int fd = 0; fd < MOST_IDENTITIES; fd++)
         known[count++] = identify(fd);
@@ -458,10 +461,9 @@ static void forge_loans(const void *argument) {
             bool is_known = found.inode == 0;
             for (int i = 0; i < count; i++)
                 is_known |= found.device == known[i].device && found.inode == known[i].inode;
-            if (!is_known) {
-                fprintf(stderr, "descriptor %d has become another file\n", fd);
+            /* A descriptor has become another file. */
+            if (!is_known)
                 kill(getppid(), SIGABRT);
-            }
         }
     }
 }
