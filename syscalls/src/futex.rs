@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Row] = &[
         "futex",
         &[Pointer, Int, Uint, Pointer, Pointer, Uint],
         sys_futex,
-        "the owner of a priority-inheriting futex is not given its waiters' priority",
+        "the owner of a priority-inheriting futex is not given its waiters' priority; to wake waiters of one otherwise is no error if it is private",
     ),
     Row::full(218, "set_tid_address", &[Pointer], sys_set_tid_address),
     Row::full(273, "set_robust_list", &[Pointer, Uint], sys_set_robust_list),

@@ -105,8 +105,8 @@ impl Thread {
         if call.address >= GUEST_END || (has_second && call.second >= GUEST_END) {
             return HostCalled::Failed(Errno::EFAULT);
         }
-        if self.ended.is_some() || self.is_kicked || !self.handle().handover.begin() {
-            // What has come is for the next run.
+        // The caller looks for itself why it was kicked.
+        if self.ended.is_some() || std::mem::take(&mut self.is_kicked) || !self.handle().handover.begin() {
             return HostCalled::Interrupted;
         }
         let result = self.make_futex_call(call, has_second);
@@ -179,3 +179,6 @@ impl Thread {
         Ok(stage)
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -58,7 +58,7 @@ pub(super) fn wait(
 ) -> SysResult<()> {
     let call = FutexCall::new(FUTEX_WAIT_BITSET, address, expected, bitset);
     let deadline_ns = deadline.map(|deadline| deadline.0);
-    current.host_futex(&FutexCall { deadline_ns, ..call }).map(|_| ())
+    current.host_futex(&FutexCall { deadline_ns, ..call }, true).map(|_| ())
 }
 
 pub(super) fn wake(current: &mut Current, address: u64, count: u32, bitset: u32) -> SysResult<u32> {
@@ -70,7 +70,7 @@ pub(super) fn wake(current: &mut Current, address: u64, count: u32, bitset: u32)
         0 => Ok(woken),
         rest => {
             let call = FutexCall::new(FUTEX_WAKE_BITSET, address, rest, bitset);
-            Ok(woken + count_of(current.host_futex(&call)?))
+            Ok(woken + count_of(current.host_futex(&call, false)?))
         }
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn requeue(current: &mut Current, request: Requeue) -> SysResult<u32>
         second_count: requeue.saturating_sub(moved),
         ..FutexCall::new(operation, from, wake.saturating_sub(woken), expected.unwrap_or(0))
     };
-    Ok(woken + moved + count_of(current.host_futex(&call)?))
+    Ok(woken + moved + count_of(current.host_futex(&call, false)?))
 }
 
 pub(super) fn wake_op(
@@ -98,7 +98,9 @@ pub(super) fn wake_op(
 ) -> SysResult<u32> {
     if may_go_to_host(&current.task) {
         let call = FutexCall::new(FUTEX_WAKE_OP, first, wake_first, encoded);
-        return current.host_futex(&FutexCall { second, second_count: wake_second, ..call }).map(count_of);
+        return current
+            .host_futex(&FutexCall { second, second_count: wake_second, ..call }, false)
+            .map(count_of);
     }
     // Both words must be good before one is changed.
     key(&current.task, first, true)?;

@@ -143,19 +143,19 @@ impl Current {
         result
     }
 
-    /// Has the host carry out a private futex operation for the guest thread. A restart (`ERESTARTSYS`) when a signal wants
-    /// attention.
-    pub(crate) fn host_futex(&mut self, call: &FutexCall) -> SysResult<u64> {
+    /// Has the host carry out a private futex operation for the guest thread. If it `sleeps`, a restart (`ERESTARTSYS`) when a
+    /// signal wants attention; the others are over before one could.
+    pub(crate) fn host_futex(&mut self, call: &FutexCall, sleeps: bool) -> SysResult<u64> {
         let task = self.task.clone();
         loop {
             task.in_host_call.store(true, Ordering::SeqCst);
-            let called = (!task.waiter.is_interrupted()).then(|| self.thread.futex(call));
+            let called = (!sleeps || !task.waiter.is_interrupted()).then(|| self.thread.futex(call));
             task.in_host_call.store(false, Ordering::SeqCst);
             match called {
                 None => return Err(Restart::IfHandlerAllows.into()),
                 Some(HostCalled::Returned(value)) => return Ok(value),
                 Some(HostCalled::Failed(errno)) => return Err(errno.into()),
-                // Not by a signal: it goes on.
+                // Not by a signal that matters: again.
                 Some(HostCalled::Interrupted) if self.thread.kicker().is_alive() => {}
                 Some(HostCalled::Interrupted) => return Err(Errno::EINTR.into()),
             }
