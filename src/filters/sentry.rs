@@ -110,7 +110,6 @@ pub const SENTRY: &[HostCall] = &[
     call("clock_nanosleep", libc::SYS_clock_nanosleep, Always, Any, "sleeps until a moment"),
     // Time and identity.
     call("clock_gettime", libc::SYS_clock_gettime, Always, Any, "clocks that the vDSO does not answer: of processor time"),
-    call("clock_getres", libc::SYS_clock_getres, Always, Any, "how fine a clock is"),
     call("getrusage", libc::SYS_getrusage, Always, Any, "processor time and faults of ended stubs"),
     call("sysinfo", libc::SYS_sysinfo, Always, Any, "how much memory the host has"),
     call("getrandom", libc::SYS_getrandom, Always, Any, "random numbers for the guest and for hash tables"),

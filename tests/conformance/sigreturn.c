@@ -136,7 +136,10 @@ static void change_registers(int signal, siginfo_t *info, void *pointer) {
     (void)signal, (void)info;
     ucontext_t *context = pointer;
     greg_t *registers = context->uc_mcontext.gregs;
-    /* After the loop that waits for it. */
+    /* Leaves the loop that waits for it, if that has begun. */
+    static const unsigned char loop[] = {0xeb, 0xfe};
+    if (memcmp((void *)registers[REG_RIP], loop, sizeof loop) != 0)
+        return;
     registers[REG_RIP] += 2;
     registers[REG_R12] = 0x1234567890abcdef;
     registers[REG_EFL] |= 1 | 0x400;
@@ -148,14 +151,15 @@ static void change_registers(int signal, siginfo_t *info, void *pointer) {
 CASE(a_handler_can_change_the_registers_that_its_return_restores) {
     handle_info(SIGALRM, change_registers, 0);
     for (int i = 0; i < 100; i++) {
-        struct itimerval once = {{0, 0}, {0, 200}};
+        struct itimerval often = {{0, 500}, {0, 200}}, never = {{0, 0}, {0, 0}};
         uint64_t r12, vector, flags;
         wanted_vector = 0xfeed0000 + (uint64_t)i;
-        OK(setitimer(ITIMER_REAL, &once, NULL));
+        OK(setitimer(ITIMER_REAL, &often, NULL));
         __asm__ volatile("pxor %%xmm7, %%xmm7\n\txor %%r12d, %%r12d\n1:\tjmp 1b\n\tmov %%r12, %0\n\tmovq %%xmm7, %1\n\tpushf\n\tpop %2\n\tcld"
                          : "=&r"(r12), "=&r"(vector), "=&r"(flags)
                          :
                          : "r12", "xmm7", "cc", "memory");
+        OK(setitimer(ITIMER_REAL, &never, NULL));
         EXPECT_EQ(r12, 0x1234567890abcdefUL);
         EXPECT_EQ(vector, wanted_vector);
         EXPECT_EQ(flags & 0x401, 0x401UL);

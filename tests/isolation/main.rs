@@ -89,6 +89,7 @@ const TESTS: &[Test] = tests! {
         a_flood_of_doorbells_hurts_only_its_process,
         forged_frames_hurt_only_their_process,
         forged_masks_hurt_only_their_process,
+        forged_returns_hurt_only_their_process,
     }
     resources {
         too_much_of_everything_is_refused_as_on_linux,

@@ -10,6 +10,7 @@
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
  *     region masks     writes all masks of blocked signals, while others send it signals
+ *     region returns   writes the registers of threads that return from handlers
  *
  * Says "finished" and exits with REGION_STATUS.
  */
@@ -595,6 +596,45 @@ static void forge_masks(void) {
     }
 }
 
+/* Writes the registers of threads that return from handlers, on their way. */
+static void *scribble_returns(void *unused) {
+    for (uint64_t value = 1;; value = value * 6364136223846793005 + 1442695040888963407)
+        for (uint64_t slot = REGION_SLOTS; slot < REGION_SLOTS + 8 * REGION_SLOT_SIZE; slot += REGION_SLOT_SIZE)
+            for (uint64_t word = slot; word < slot + 256; word += 8)
+                *(volatile uint64_t *)word = value;
+    return unused;
+}
+
+static void return_all_the_time(void) {
+    pthread_t thread;
+    signal(SIGUSR1, pass_over);
+    NEED(pthread_create(&thread, NULL, scribble_returns, NULL) == 0);
+    for (;;) {
+        raise(SIGUSR1);
+        __atomic_fetch_add(rounds + 1, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static void forge_returns(void) {
+    for (int attack = 0; attack < 50; attack++) {
+        int status;
+        pid_t pid = fork();
+        NEED(pid != -1);
+        if (pid == 0)
+            return_all_the_time();
+        bool has_ended = false;
+        for (unsigned long seen = rounds[1]; !has_ended && rounds[1] < seen + 200;) {
+            has_ended = waitpid(pid, &status, WNOHANG) == pid;
+            /* It may have forged itself a wait. */
+            if (rounds[1] == seen && rounds[2]++ > 100000)
+                break;
+        }
+        rounds[2] = 0;
+        NEED(has_ended || (kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid));
+        NEED(WIFSIGNALED(status) || WIFEXITED(status));
+    }
+}
+
 int main(int argc, char **argv) {
     NEED(argc == 2 && is_inside());
     data = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -611,6 +651,7 @@ int main(int argc, char **argv) {
         {"flood", flood_everything},
         {"frames", return_through_everything},
         {"masks", forge_masks},
+        {"returns", forge_returns},
     };
     for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++)
         if (strcmp(argv[1], attacks[i].name) == 0)

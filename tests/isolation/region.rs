@@ -43,6 +43,10 @@ pub(crate) fn forged_frames_hurt_only_their_process(runtime: Runtime) {
     attack(runtime, "frames");
 }
 
+pub(crate) fn forged_returns_hurt_only_their_process(runtime: Runtime) {
+    attack(runtime, "returns");
+}
+
 pub(crate) fn forged_masks_hurt_only_their_process(runtime: Runtime) {
     attack(runtime, "masks");
 }

@@ -1,7 +1,8 @@
 //! The stub: the code that runs in a guest's address space on behalf of the sentry, and the shape of the memory that
 //! the two share.
 //!
-//! [`geometry`] says where things lie and what their fields mean; `stub.S` is the code; [`image`] is the code and its
+//! [`geometry`] says where things lie and what their fields mean; `stub.S` is the code, continued in
+//! `mask.S`, `return.S` and `clock.S`, which serve calls without the sentry; [`image`] is the code and its
 //! constants as bytes, ready to be mapped, with the addresses of its system-call instructions.
 
 pub(crate) mod geometry;

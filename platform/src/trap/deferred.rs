@@ -37,7 +37,7 @@ impl Deferred {
 }
 
 fn can_be_made_twice(kind: CallKind) -> bool {
-    matches!(kind, CallKind::MapAnonymous | CallKind::Unmap | CallKind::Protect)
+    matches!(kind, CallKind::MapAnonymous | CallKind::Unmap | CallKind::Protect | CallKind::Advise)
 }
 
 impl Thread {

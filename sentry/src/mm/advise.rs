@@ -58,7 +58,11 @@ impl Mm {
                     advice: host_advice,
                 })
                 .collect();
-            apply(thread, &operations)?;
+            // What changes nothing that is remembered needs no undoing.
+            match outcome.is_ok() && (effect.set | effect.clear).is_empty() {
+                true => self.apply_last_of_all(&mut state, thread, &operations)?,
+                false => apply(thread, &operations)?,
+            }
         }
         if !(effect.set | effect.clear).is_empty() {
             for (start, end) in ranges {

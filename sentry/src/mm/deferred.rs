@@ -39,15 +39,30 @@ impl Mm {
         if self.users() != 1 {
             return apply(thread, &[operation]);
         }
+        let undo = undo(state);
+        self.apply_last_of_all(state, thread, &[operation])?;
+        state.undo = Some(undo);
+        Ok(())
+    }
+
+    /// As [`Mm::apply_last`], for changes that the tree does not know of.
+    pub(in crate::mm) fn apply_last_of_all(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        operations: &[MemoryOp<'_>],
+    ) -> Result<(), Errno> {
+        // Others could have the memory used for something else by then.
+        if self.users() != 1 {
+            return apply(thread, operations);
+        }
         // An earlier one of the same call, if there is.
         if let Err(error) = thread.settle() {
             take_back(state, thread);
             return Err(error);
         }
-        let undo = undo(state);
-        thread.apply_on_return(&[operation]).map_err(|(_, error)| error)?;
-        state.undo = Some(undo);
-        Ok(())
+        state.undo = None;
+        thread.apply_on_return(operations).map_err(|(_, error)| error)
     }
 }
 

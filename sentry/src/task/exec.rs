@@ -139,6 +139,7 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     own_actions.reset_handlers();
     task.group.actions.store(own_actions);
     task.signals.lock().alternate_stack = AlternateStack::NONE;
+    current.thread.set_return_stack([0; 3]);
     task.group.timers.clear_posix();
     task.clear_child_tid.store(0, Ordering::Relaxed);
     task.robust_list.store(0, Ordering::Relaxed);
