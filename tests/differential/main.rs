@@ -38,7 +38,7 @@ use crate::support::runtime::Runtime;
 
 /// How long to look, in seconds, instead of [`USUAL_SECONDS`].
 const SECONDS_VARIABLE: &str = "USK_DIFFERENTIAL_SECONDS";
-/// Enough for more than a thousand sequences.
+/// Enough for some hundreds of sequences on a busy machine.
 const USUAL_SECONDS: u64 = 40;
 /// Where the random numbers begin, instead of 1.
 const SEED_VARIABLE: &str = "USK_DIFFERENTIAL_SEED";

@@ -9,7 +9,7 @@ mod atomic {
 mod version;
 
 #[cfg(test)]
-mod model;
+mod model_tests;
 
 pub(crate) use version::Version;
 
