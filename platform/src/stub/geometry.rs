@@ -148,7 +148,7 @@ pub(crate) const RETURN_STACK: u64 = STANDING - 40;
 /// In a guest thread's orders: an instruction pointer to return to, and where the code is that is to run there: elsewhere, if the
 /// place is patched.
 pub(crate) const RETURN_PLACE: u64 = RETURN_STACK + 24;
-/// In the constants: how a signal frame's extended state begins and ends, see [`ExtendedFormat`].
+/// In the constants: how a signal frame's extended state begins and ends, as `Format::frame_words` of `extended_state.rs` has it.
 pub(crate) const EXTENDED_FORMAT: u64 = CONSTANTS + 0x18;
 /// At the start of a slot, while the stub returns from a handler: the registers as a frame has them, up to the flags.
 pub(crate) const RETURNED: u64 = HANDED_OVER;
