@@ -8,6 +8,8 @@ use crate::stub::geometry;
 pub const GUEST_END: u64 = geometry::GUEST_END;
 /// The page of code that a guest can execute, on both platforms.
 pub const CODE: u64 = geometry::STUB_BASE;
+/// Size of the code; constants follow.
+pub const CODE_SIZE: u64 = geometry::CODE_SIZE;
 /// First address above the region, on both platforms.
 pub const END: u64 = geometry::REGION_END;
 /// On the trap platform: one slot for each guest thread, which guest and sentry both write.

@@ -440,6 +440,37 @@ CASE(fstat_shows_a_change_by_another_process_at_once) {
     EXPECT_EXIT(pid, 0);
 }
 
+CASE(fstat_shows_names_that_another_process_gives_and_takes_at_once) {
+    char name[PATH_MAX + 32];
+    snprintf(name, sizeof name, "%s.%d", program_path, (int)getpid());
+    if (link(program_path, name) == -1)
+        SKIP("the directory of the program cannot be written");
+    OK(unlink(name));
+    progress = map_shared(PAGE_SIZE);
+    look_at_file();
+    pid_t pid = OK(fork());
+    if (pid == 0) {
+        int fd = OK(open(program_path, O_RDONLY));
+        struct stat found;
+        for (int step = 1; step <= 4; step++) {
+            for (int round = 0; round < WARM; round++)
+                OK(fstat(fd, &found));
+            __atomic_store_n(progress, 2 * step - 1, __ATOMIC_SEQ_CST);
+            while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < 2 * step)
+                ;
+            OK(fstat(fd, &found));
+            EXPECT_EQ(found.st_nlink, status.st_nlink + step % 2);
+        }
+        _exit(0);
+    }
+    for (int step = 1; step <= 4; step++) {
+        await_progress(2 * step - 1);
+        OK(step % 2 ? link(program_path, name) : unlink(name));
+        __atomic_store_n(progress, 2 * step, __ATOMIC_SEQ_CST);
+    }
+    EXPECT_EXIT(pid, 0);
+}
+
 /* --- What a call must not be taken for -------------------------------------------------------------------------------- */
 
 CASE(reads_into_memory_that_is_not_there_move_nothing) {

@@ -22,9 +22,10 @@ const COMPILER_ARGUMENTS: &[&str] =
 const SANDBOX_NAME: &str = "usk-isolation";
 
 /// What the programs know about the platform's memory: as `REGION_NAME`.
-const REGION: [(&str, u64); 8] = [
+const REGION: [(&str, u64); 9] = [
     ("GUEST_END", region::GUEST_END),
     ("CODE", region::CODE),
+    ("CODE_SIZE", region::CODE_SIZE),
     ("END", region::END),
     ("SLOTS", region::SLOTS),
     ("SLOT_SIZE", region::SLOT_SIZE),

@@ -47,7 +47,7 @@ static uint64_t sum_of_code(void) {
     NEED(sigaction(SIGSEGV, &action, NULL) == 0);
     volatile uint64_t sum = 0;
     if (sigsetjmp(on_fault, 1) == 0)
-        for (const unsigned char *byte = (void *)REGION_CODE; byte < (unsigned char *)REGION_CODE + PAGE_SIZE; byte++)
+        for (const unsigned char *byte = (void *)REGION_CODE; byte < (unsigned char *)REGION_CODE + REGION_CODE_SIZE; byte++)
             sum = sum * 31 + *byte;
     else
         sum = 0;
@@ -59,7 +59,7 @@ static void find_sites(void) {
     const unsigned char *code = (void *)REGION_CODE;
     if (code_sum == 0)
         return;
-    for (size_t at = 0; at + 1 < PAGE_SIZE; at++)
+    for (size_t at = 0; at + 1 < REGION_CODE_SIZE; at++)
         if (code[at] == 0x0f && code[at + 1] == 0x05 && site_count < 256)
             sites[site_count++] = REGION_CODE + at;
 }
@@ -161,7 +161,7 @@ static const struct wish wishes[] = {
     {SYS_clone, CLONE_PARENT | CLONE_PIDFD, 0, REGION_SLOTS + REGION_MAILBOX + 8},
     {SYS_clone, CLONE_VM | SIGCHLD, 0x20000},
     {SYS_fork},
-    {SYS_seccomp, 1, 0x28, REGION_CODE + PAGE_SIZE},
+    {SYS_seccomp, 1, 0x28, REGION_CODE + REGION_CODE_SIZE},
     {SYS_dup2, 0, 2},
     {SYS_close, 0},
     {SYS_close_range, 0, UINT32_MAX},
@@ -179,7 +179,7 @@ static const struct wish wishes[] = {
     {SYS_restart_syscall},
     {SYS_sched_yield},
     {SYS_futex, REGION_SLOTS + REGION_MAILBOX, FUTEX_WAKE, INT32_MAX},
-    {SYS_rt_sigprocmask, SIG_SETMASK, REGION_CODE + PAGE_SIZE + 0x10, 0, 8},
+    {SYS_rt_sigprocmask, SIG_SETMASK, REGION_CODE + REGION_CODE_SIZE + 0x10, 0, 8},
     {SYS_rt_sigreturn},
     {SYS_exit_group, 0},
     {SYS_open, 0x10000, 0},
@@ -234,7 +234,7 @@ static void jump_everywhere(void) {
             spawn(jump, &argument);
         }
     /* Every part of the code that is no `syscall`: a few instructions of the platform's run with hostile registers. */
-    for (uint64_t at = REGION_CODE; site_count > 0 && at < REGION_CODE + PAGE_SIZE; at += 37) {
+    for (uint64_t at = REGION_CODE; site_count > 0 && at < REGION_CODE + REGION_CODE_SIZE; at += 37) {
         struct jump argument = {at, &wishes[at % (sizeof wishes / sizeof *wishes)], false};
         spawn(jump, &argument);
     }
@@ -338,7 +338,7 @@ static void name_in_a_call(const void *argument) {
 
 static void name_everywhere(void) {
     static const uint64_t places[] = {
-        REGION_CODE, REGION_CODE + PAGE_SIZE, REGION_SLOTS, REGION_SLOTS + REGION_SLOT_SIZE, REGION_SLOTS + 5 * REGION_SLOT_SIZE,
+        REGION_CODE, REGION_CODE + REGION_CODE_SIZE, REGION_SLOTS, REGION_SLOTS + REGION_SLOT_SIZE, REGION_SLOTS + 5 * REGION_SLOT_SIZE,
         REGION_ORDERS, REGION_ORDERS + PAGE_SIZE, REGION_SCRATCH, REGION_GUEST_END, REGION_END - PAGE_SIZE,
     };
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)

@@ -431,7 +431,8 @@ impl Lending {
             id: file.id(),
             file: Arc::downgrade(file),
             count,
-            position: *file.position.lock(),
+            // Another's read may be moving it.
+            position: if is_sole { *file.position.lock() } else { 0 },
             fixed_length,
             lent: LentFile {
                 flags: is_sole.then_some(flags.bits()),

@@ -301,6 +301,8 @@ impl FdTable {
 mod tests {
     use std::any::Any;
 
+    use usk_platform::{LENT_DESCRIPTORS, LENT_RECORDS};
+
     use super::*;
     use crate::vfs::FileOps;
 
@@ -339,6 +341,48 @@ mod tests {
         assert_eq!(table.install(file(), false, 1), Err(Errno::EMFILE));
         assert_eq!(table.install_at(5, file(), false, 5), Err(Errno::EBADF));
         assert!(table.get(20).is_ok());
+    }
+
+    fn taken(changes: &[(usize, LentDescriptor)]) -> TakenBack {
+        let mut taken = TakenBack {
+            changed: 0,
+            descriptors: [LentDescriptor::Withheld; LENT_DESCRIPTORS],
+            positions: [None; LENT_RECORDS],
+        };
+        for (number, descriptor) in changes {
+            taken.changed |= 1 << number;
+            taken.descriptors[*number] = *descriptor;
+        }
+        taken
+    }
+
+    fn open(file: u8, close_on_exec: bool) -> LentDescriptor {
+        LentDescriptor::Open { file, record: None, close_on_exec, closes_silently: false }
+    }
+
+    #[test]
+    fn what_a_guest_has_made_of_its_descriptors_is_what_calls_could_have_made() {
+        let table = FdTable::new();
+        let files = [file(), file()];
+        for file in &files {
+            table.install(file.clone(), false, 64).unwrap();
+        }
+        // Both have changed places, by way of a third number.
+        assert_eq!(table.take_back(&taken(&[(0, open(1, true)), (1, open(0, false))]), 64).len(), 2);
+        assert!(
+            Arc::ptr_eq(&table.get(0).unwrap(), &files[1]) && Arc::ptr_eq(&table.get(1).unwrap(), &files[0])
+        );
+        assert_eq!((table.is_close_on_exec(0), table.is_close_on_exec(1)), (Ok(true), Ok(false)));
+        // A file that is not there, a number above the limit, and nothing at all.
+        let forged = [(5, open(9, false)), (40, open(0, false)), (1, LentDescriptor::Withheld)];
+        assert!(table.take_back(&taken(&forged), 40).is_empty());
+        assert_eq!(table.descriptors().len(), 2);
+        let before = table.version();
+        let closed = table.take_back(&taken(&[(0, LentDescriptor::Free), (7, open(1, false))]), 40);
+        assert!(closed.len() == 1 && Arc::ptr_eq(&closed[0], &files[1]));
+        assert_ne!(table.version(), before);
+        assert_eq!(table.install(file(), false, 40), Ok(0));
+        assert!(Arc::ptr_eq(&table.get(7).unwrap(), &files[0]));
     }
 
     #[test]
