@@ -444,6 +444,8 @@ static void let_play(int actor) {
         if (state->turn == (uint32_t)actor && actor == ACTOR_CHILD && has_died()) {
             state->is_alive[actor] = false;
             state->turn = ACTOR_PROCESS;
+            /* It died in the call, unless another's killed it. */
+            state->position += next_call() != NULL && next_call()->actor == ACTOR_CHILD;
         }
     }
     siginfo_t info;
