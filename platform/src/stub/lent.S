@@ -40,7 +40,7 @@ usk_lent_begin:                     # ecx = which call
     je lent_close
     cmp r11d, {lends} + {lent_dup}
     je lent_dup
-    # The others look at the file's record: rcx; its number, from one, goes to r11, and which call to ch and back.
+    # The others are about the file's record; ecx = its number, from one.
     movzx ecx, ch
     and ecx, {lent_record} >> 8
     jz ring_patched

@@ -78,7 +78,7 @@ fn decode(word: u32) -> LentDescriptor {
     }
 }
 
-/// Words of the slot hold two descriptors.
+/// Where a descriptor's word is in the slot.
 fn place(descriptor: usize) -> u64 {
     LENT_WORDS + 4 * descriptor as u64
 }
