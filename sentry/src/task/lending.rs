@@ -311,13 +311,13 @@ impl Lending {
             if record.is_sole() != record.lent.flags.is_some() {
                 return false;
             }
-            let Some(flags) = record.lent.flags else { continue };
-            let Some(file) = record.file.upgrade() else { return false };
-            if file.flags() != flags {
-                return false;
+            // Flags that nobody else reaches only the task itself changes, and touches the table.
+            if !record.lent.seeks {
+                continue;
             }
+            let Some(file) = record.file.upgrade() else { return false };
             let position = *file.position.lock();
-            if record.lent.seeks && position != record.position {
+            if position != record.position {
                 record.position = position;
                 thread.lend_position(number, position);
             }
