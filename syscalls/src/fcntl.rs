@@ -115,6 +115,7 @@ fn set_flags(current: &Current, file: &OpenFile, fd: i32, flags: u32) -> SysResu
         set_async(file, fd, is_async);
     }
     file.set_flags(((before - OpenFlags::SETTABLE) | wanted).bits());
+    current.task.files().touch();
     Ok(0)
 }
 

@@ -48,6 +48,7 @@ fn sys_ioctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             }
             flags.set(flag, wanted != 0);
             file.set_flags(flags.bits());
+            files.touch();
         }
         FIONREAD if file_type == FileType::Regular => {
             let left = file.ops.length(&file)?.saturating_sub(*file.position.lock());
