@@ -42,6 +42,23 @@ static void join(struct waiter *waiter) {
     EXPECT_EQ(waiter->result, 0);
 }
 
+/* The number of requeued waiters travels in the place of the timeout. */
+#define COUNT(count) ((const struct timespec *)(uintptr_t)(count))
+
+static long move(volatile uint32_t *from, volatile uint32_t *to) {
+    return OK(futex(from, FUTEX_REQUEUE_PRIVATE, 0, COUNT(INT_MAX), to, 0));
+}
+
+/* Waits until `count` wait on `on`: moves them to a word that nobody else uses, and back. The kernel may wake who has just begun to
+   wait for reasons of its own, and then he waits where he did at first. */
+static void await_waiters(volatile uint32_t *on, int count) {
+    static volatile uint32_t lot;
+    for (long there = 0, back = 0; there != count || back != count; sched_yield()) {
+        there = move(on, &lot);
+        back = move(&lot, on);
+    }
+}
+
 static volatile uint32_t word, other;
 
 CASE(futex_wait_of_another_value_returns_eagain) {
@@ -156,15 +173,12 @@ CASE(futex_bitset_of_zero_returns_einval) {
     EXPECT_ERRNO(futex(&word, FUTEX_WAKE_BITSET, 1, NULL, NULL, 0), EINVAL);
 }
 
-/* The number of requeued waiters travels in the place of the timeout. */
-#define COUNT(count) ((const struct timespec *)(uintptr_t)(count))
-
 CASE(futex_requeue_moves_waiters_without_waking_them) {
     struct waiter waiters[3];
     for (int i = 0; i < 3; i++)
         start(&waiters[i], &word, FUTEX_WAIT_PRIVATE, 0);
-    for (int moved = 0; moved < 3; sched_yield())
-        moved += OK(futex(&word, FUTEX_REQUEUE_PRIVATE, 0, COUNT(3), &other, 0));
+    await_waiters(&word, 3);
+    EXPECT_EQ(move(&word, &other), 3);
     EXPECT_EQ(futex(&word, FUTEX_WAKE_PRIVATE, 10, NULL, NULL, 0), 0);
     EXPECT_EQ(futex(&other, FUTEX_WAKE_PRIVATE, 10, NULL, NULL, 0), 3);
     for (int i = 0; i < 3; i++)
@@ -182,16 +196,12 @@ CASE(futex_wake_op_changes_the_second_word_and_wakes_by_its_old_value) {
     struct waiter one, two;
     start(&one, &word, FUTEX_WAIT_PRIVATE, 0);
     start(&two, &other, FUTEX_WAIT_PRIVATE, 0);
-    /* Move both once to know that they wait, then back. */
-    volatile uint32_t parking1 = 0, parking2 = 0;
-    while (OK(futex(&word, FUTEX_REQUEUE_PRIVATE, 0, COUNT(1), &parking1, 0)) == 0)
-        sched_yield();
-    while (OK(futex(&other, FUTEX_REQUEUE_PRIVATE, 0, COUNT(1), &parking2, 0)) == 0)
-        sched_yield();
-    parking2 = 10;
+    await_waiters(&word, 1);
+    await_waiters(&other, 1);
+    other = 10;
     uint32_t operation = FUTEX_OP(FUTEX_OP_ADD, 5, FUTEX_OP_CMP_EQ, 10);
-    EXPECT_EQ(futex(&parking1, FUTEX_WAKE_OP_PRIVATE, 1, COUNT(1), &parking2, operation), 2);
-    EXPECT_EQ(parking2, 15);
+    EXPECT_EQ(futex(&word, FUTEX_WAKE_OP_PRIVATE, 1, COUNT(1), &other, operation), 2);
+    EXPECT_EQ(other, 15);
     join(&one);
     join(&two);
 }

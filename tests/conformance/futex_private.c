@@ -60,13 +60,22 @@ static void finish(struct sleeper *sleeper) {
     EXPECT_EQ(sleeper->result, 0);
 }
 
-/* Waits until `count` sleep on `on`: moves them to a word that nobody else uses, and back. */
-static void await_sleepers(volatile uint32_t *on, int count) {
-    static volatile uint32_t lot;
-    for (int moved = 0; moved < count; sched_yield())
-        moved += OK(futex(on, FUTEX_REQUEUE_PRIVATE, 0, COUNT(count), &lot, 0));
-    EXPECT_EQ(futex(&lot, FUTEX_REQUEUE_PRIVATE, 0, COUNT(count), on, 0), count);
+/* Moves who sleeps on `from` to `to`. */
+static long move(volatile uint32_t *from, volatile uint32_t *to, int flag) {
+    return OK(futex(from, FUTEX_REQUEUE | flag, 0, COUNT(INT_MAX), to, 0));
 }
+
+/* Waits until `count` sleep on `on`: moves them to a word that nobody else uses, and back. The kernel may wake who has just
+   fallen asleep for reasons of its own, and puts him to sleep again where he fell asleep first: then they are counted again. */
+static void await_sleepers_of(volatile uint32_t *on, int count, int flag) {
+    static volatile uint32_t lot;
+    for (long there = 0, back = 0; there != count || back != count; sched_yield()) {
+        there = move(on, &lot, flag);
+        back = move(&lot, on, flag);
+    }
+}
+
+static void await_sleepers(volatile uint32_t *on, int count) { await_sleepers_of(on, count, FUTEX_PRIVATE_FLAG); }
 
 CASE(futex_private_and_other_operations_do_not_meet) {
     struct sleeper private, other_one;
@@ -74,8 +83,8 @@ CASE(futex_private_and_other_operations_do_not_meet) {
     await_sleepers(&word, 1);
     EXPECT_EQ(futex(&word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0), 0);
     launch(&other_one, &word, FUTEX_WAIT, false);
-    while (OK(futex(&word, FUTEX_REQUEUE, 0, COUNT(1), &other, 0)) == 0)
-        sched_yield();
+    await_sleepers_of(&word, 1, 0);
+    EXPECT_EQ(move(&word, &other, 0), 1);
     EXPECT_EQ(futex(&other, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0), 0);
     EXPECT_EQ(futex(&word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0), 1);
     EXPECT_EQ(futex(&other, FUTEX_WAKE, INT_MAX, NULL, NULL, 0), 1);
@@ -85,9 +94,11 @@ CASE(futex_private_and_other_operations_do_not_meet) {
 
 CASE(futex_private_sleepers_wake_in_their_order_however_they_called) {
     struct sleeper sleepers[6];
+    static volatile uint32_t beds[6];
     for (int i = 0; i < 6; i++) {
-        launch(&sleepers[i], &word, i < 3 ? FUTEX_WAIT_PRIVATE : FUTEX_WAIT_BITSET_PRIVATE, i % 2);
-        await_sleepers(&word, i + 1);
+        launch(&sleepers[i], &beds[i], i < 3 ? FUTEX_WAIT_PRIVATE : FUTEX_WAIT_BITSET_PRIVATE, i % 2);
+        await_sleepers(&beds[i], 1);
+        EXPECT_EQ(move(&beds[i], &word, FUTEX_PRIVATE_FLAG), 1);
     }
     for (int i = 0; i < 6; i++) {
         long woken = i % 3 ? futex(&word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0)
