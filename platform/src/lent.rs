@@ -13,7 +13,7 @@ pub enum LentCall {
     Fcntl = 2,
     /// `fstat(2)`
     Fstat = 3,
-    /// `newfstatat(2)` without a name. Other calls hand over their name, [`Memory::Second`].
+    /// `newfstatat(2)` without a name. Other calls hand over their name, [`Memory::Second`](crate::Memory::Second).
     Fstatat = 4,
     /// `lseek(2)`
     Lseek = 5,
