@@ -39,7 +39,8 @@ const FAMILIES: [(Family, &[&str]); 11] = [
         "fchmodat", "fchmodat2", "fchown", "fchownat", "fgetxattr", "flistxattr", "fremovexattr", "fsetxattr",
         "fstat", "fstatfs", "futimesat", "getcwd", "getdents", "getdents64", "getxattr", "inotify_add_watch",
         "inotify_init", "inotify_init1", "inotify_rm_watch", "lchown", "lgetxattr", "link", "linkat", "listxattr",
-        "llistxattr", "lremovexattr", "lsetxattr", "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat",
+        "llistxattr", "lremovexattr", "lsetxattr", "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "name_to_handle_at",
+        "newfstatat",
         "open", "openat", "openat2", "readlink", "readlinkat", "removexattr", "rename", "renameat", "renameat2",
         "rmdir", "setxattr", "stat", "statfs", "statx", "symlink", "symlinkat", "umask", "unlink", "unlinkat",
         "utime", "utimensat", "utimes"
@@ -85,7 +86,8 @@ const FAMILIES: [(Family, &[&str]); 11] = [
     ]),
     (Family::Waiting, &[
         "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "futex",
-        "futex_requeue", "futex_wait", "futex_waitv", "futex_wake", "get_robust_list", "msgctl", "msgget", "msgrcv",
+        "futex_requeue", "futex_wait", "futex_waitv", "futex_wake", "get_robust_list", "mq_getsetattr", "mq_notify", "mq_open",
+        "mq_timedreceive", "mq_timedsend", "mq_unlink", "msgctl", "msgget", "msgrcv",
         "msgsnd", "poll", "ppoll", "pselect6", "select", "semctl", "semget", "semop", "semtimedop",
         "set_robust_list", "shmat", "shmctl", "shmdt", "shmget"
     ]),

@@ -113,7 +113,8 @@ const EXPECTED: &[(Control, &str, &[&str])] = &[
         "EINVAL",
         &["attach_shared_memory_by_number", "read_a_semaphore_by_number", "send_a_message_by_number"],
     ),
-    (Depends, "ENOSYS", &["open_a_posix_message_queue", "ask_for_the_session_keyring", "add_a_key"]),
+    (Depends, "ENOENT", &["open_a_posix_message_queue"]),
+    (Depends, "ENOSYS", &["ask_for_the_session_keyring", "add_a_key"]),
     // Devices and the kernel's files. A node can be made, as in every file system of a container, and stands for nothing.
     (Depends, "EACCES", &["make_and_open_a_character_device", "make_and_open_a_block_device"]),
     (

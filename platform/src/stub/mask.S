@@ -19,6 +19,14 @@
 usk_mask_begin:
     cmp r10, {signal_set_size}
     jne ask_for_mask
+    mov rcx, rsi                    # the platform's own memory is not the guest's
+    shr rcx, 32
+    cmp ecx, {guest_end_high}
+    ja ask_for_mask
+    mov rcx, rdx
+    shr rcx, 32
+    cmp ecx, {guest_end_high}
+    ja ask_for_mask
     load_orders r11, rcx
     cmp qword ptr [r11 + {quiet}], 0
     je ask_for_mask

@@ -26,7 +26,7 @@ guest_code!(calls_futex_all_the_time:
 );
 
 fn let_the_host(guest: &mut Guest) {
-    let mut answers = [None; 8];
+    let mut answers = [None; 9];
     answers[usize::from(HOST_CALLS_STAND)] = Some(0);
     guest.thread.set_answers(&answers);
 }
