@@ -6,14 +6,8 @@ usk_clock_begin:
     load_orders r11, rcx
     bt qword ptr [r11 + {host_clocks}], {answer_stands_bit}
     jnc ring_patched
-    mov rcx, rsi                    # what is written to
-    shr rcx, 32
-    cmp ecx, {guest_end_high}
-    ja ring_patched
-    mov rcx, rdi
-    shr rcx, 32
-    cmp ecx, {guest_end_high}
-    ja ring_patched
+    want_guests rsi, rcx, ring_patched      # what is written to
+    want_guests rdi, rcx, ring_patched
     cmp eax, {sys_clock_gettime}
     jne 1f
     cmp rdi, 31
@@ -40,10 +34,6 @@ usk_site_time_of_day:
     syscall
     .globl usk_site_cpu
 usk_site_cpu:
-4:  popfq                           # up to the last jump a signal makes the call start again
-    mov rcx, gs:[{entry_rip}]
-    mov r11, gs:[{entry_flags}]
-    mov rsp, gs:[{entry_rsp}]
-    jmp gs:[{entry_return}]
+4:  go_back                         # up to the last jump a signal makes the call start again
     .globl usk_clock_end
 usk_clock_end:

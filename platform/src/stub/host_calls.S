@@ -15,22 +15,15 @@ usk_host_call:
     # Say that a call is under way, and only then look whether it may be: see `made`.
     mov r11d, {host_call_guests}
     xchg dword ptr gs:[{entry_host_call}], r11d
-    rdgsbase rax
-    movabs r11, {slots_base}
-    sub rax, r11
-    shr rax, {slot_shift} - {order_shift}
-    movabs r11, {orders_base}
-    bt qword ptr [rax + r11 + {host_calls_stand}], {answer_stands_bit}
+    load_orders rax, r11
+    bt qword ptr [rax + {host_calls_stand}], {answer_stands_bit}
     jnc declined
     cmp ecx, {host_yield}
     je make_yield
     mov ecx, esi                    # the operation is an int, but the filter looks at all of the register
     cmp rcx, rsi
     jne declined
-    mov r11, rdi
-    shr r11, 32
-    cmp r11d, {guest_end_high}
-    ja declined
+    want_guests rdi, r11, declined
     cmp ecx, {futex_wait_bitset_realtime}
     je make_futex_one
     sub ecx, {futex_private_flag}
@@ -42,10 +35,7 @@ usk_host_call:
     mov r11d, {futex_two_words}
     bt r11d, ecx
     jnc declined
-    mov r11, r8
-    shr r11, 32
-    cmp r11d, {guest_end_high}
-    ja declined
+    want_guests r8, r11, declined
     jmp make_futex_two
 1:  test ecx, ecx                   # FUTEX_WAIT, whose timeout is relative
     jnz make_futex_one
@@ -91,18 +81,10 @@ host_call_made:
     # The sentry keeps this thread out of guest code by taking the permission away, and then takes it for asleep if a call is
     # under way: so first say that none is, then look.
     lock and dword ptr gs:[{entry_host_call}], 0
-    rdgsbase rcx
-    movabs r11, {slots_base}
-    sub rcx, r11
-    shr rcx, {slot_shift} - {order_shift}
-    movabs r11, {orders_base}
-    bt qword ptr [rcx + r11 + {host_calls_stand}], {answer_stands_bit}
+    load_orders rcx, r11
+    bt qword ptr [rcx + {host_calls_stand}], {answer_stands_bit}
     jnc 2f
-    popfq
-    mov rcx, gs:[{entry_rip}]
-    mov r11, gs:[{entry_flags}]
-    mov rsp, gs:[{entry_rsp}]
-    jmp gs:[{entry_return}]
+    go_back
 2:  mov gs:[{entry_rax}], rax       # the sentry is told that the call has returned
     mov dword ptr gs:[{entry_host_call}], {host_call_returned}
     jmp ring_patched

@@ -12,6 +12,7 @@ use crate::lent::{LentCall, STAT_SIZE};
 use super::geometry::*;
 
 global_asm!(
+    include_str!("macros.S"),
     include_str!("stub.S"),
     include_str!("mask.S"),
     include_str!("return.S"),

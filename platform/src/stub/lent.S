@@ -20,12 +20,7 @@ usk_lent_begin:                     # ecx = which call
     jne hands_over
     mov ecx, {lends} + {lent_fstatat}
 1:  mov r11d, ecx
-    rdgsbase rax
-    movabs rcx, {slots_base}
-    sub rax, rcx
-    shr rax, {slot_shift} - {order_shift}
-    movabs rcx, {orders_base}
-    add rax, rcx                    # its orders
+    load_orders rax, rcx
     bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
     jnc ring_patched
     cmp edi, {lent_descriptors}
@@ -67,10 +62,7 @@ usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
     cmp r11d, {lends} + {lent_fstatat}
     mov rdi, rsi
     cmove rdi, rdx
-    mov r8, rdi
-    shr r8, 32
-    cmp r8d, {guest_end_high}
-    ja lent_rings
+    want_guests rdi, r8, lent_rings
     lea rsi, [rcx + {record_stat}]
     mov ecx, {stat_size} / 8
     cld
@@ -256,10 +248,6 @@ lent_change:                        # rax = the result, r11d = the word of descr
     mov gs:[rcx * 4 + {lent_words}], r11d
     .globl usk_lent_done
 usk_lent_done:
-    popfq
-    mov rcx, gs:[{entry_rip}]
-    mov r11, gs:[{entry_flags}]
-    mov rsp, gs:[{entry_rsp}]
-    jmp gs:[{entry_return}]
+    go_back
     .globl usk_lent_end
 usk_lent_end:

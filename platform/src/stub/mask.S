@@ -5,28 +5,12 @@
 # pending that it lets through. The sentry makes a signal pending first and looks at the mask then. Whoever is second sees
 # what the other has done.
 
-# The address of the thread's orders.
-    .macro load_orders to, free
-    rdgsbase \to
-    movabs \free, {slots_base}
-    sub \to, \free
-    shr \to, {slot_shift} - {order_shift}
-    movabs \free, {orders_base}
-    add \to, \free
-    .endm
-
     .globl usk_mask_begin
 usk_mask_begin:
     cmp r10, {signal_set_size}
     jne ask_for_mask
-    mov rcx, rsi                    # the platform's own memory is not the guest's
-    shr rcx, 32
-    cmp ecx, {guest_end_high}
-    ja ask_for_mask
-    mov rcx, rdx
-    shr rcx, 32
-    cmp ecx, {guest_end_high}
-    ja ask_for_mask
+    want_guests rsi, rcx, ask_for_mask
+    want_guests rdx, rcx, ask_for_mask
     load_orders r11, rcx
     cmp qword ptr [r11 + {quiet}], 0
     je ask_for_mask
@@ -68,11 +52,7 @@ only_old_mask:
     mov [rdx], rax
     .globl usk_mask_done
 usk_mask_done:
-    popfq
-    mov eax, 0                      # as it changes no flags
-    mov rcx, gs:[{entry_rip}]
-    mov r11, gs:[{entry_flags}]
-    mov rsp, gs:[{entry_rsp}]
-    jmp gs:[{entry_return}]
+    xor eax, eax
+    go_back
     .globl usk_mask_end
 usk_mask_end:

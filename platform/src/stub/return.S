@@ -14,11 +14,8 @@ usk_return_begin:
     mov gs:[{entry_arguments} + 16], rdx
     .globl usk_return_reads
 usk_return_reads:                   # rdi, rsi and rdx are in the entry area; memory that is not there, or not right, makes an ordinary call
-    mov rdx, gs:[{entry_rsp}]       # the ucontext, which is not in the platform's own memory
-    mov rax, rdx
-    shr rax, 32
-    cmp eax, {guest_end_high}
-    ja usk_return_asks
+    mov rdx, gs:[{entry_rsp}]       # the ucontext
+    want_guests rdx, rax, usk_return_asks
     mov rax, [rdx + {context_stack}]
     cmp rax, [r11 + {return_stack}]
     jne usk_return_asks
@@ -39,10 +36,7 @@ usk_return_reads:                   # rdi, rsi and rdx are in the entry area; me
     btr rax, {sigstop_bit}
     mov gs:[{returned_mask}], rax
     mov rcx, [rdx + {context_extended}]
-    mov rax, rcx
-    shr rax, 32
-    cmp eax, {guest_end_high}
-    ja usk_return_asks
+    want_guests rcx, rax, usk_return_asks
     movabs rsi, {extended_format}
     mov rax, [rcx + {extended_software}]
     cmp rax, [rsi]                  # the first magic number, and the size with the last one

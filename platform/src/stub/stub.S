@@ -321,20 +321,11 @@ standing:
     cmp ecx, {host_calls}
     jae usk_host_call               # host_calls.S
     # Tier 0: the sentry has left the answer in the orders; if it stands, that is all.
-    rdgsbase rax
-    movabs r11, {slots_base}
-    sub rax, r11
-    shr rax, {slot_shift} - {order_shift}
-    movabs r11, {orders_base}
-    add rax, r11
+    load_orders rax, r11
     mov rax, [rax + rcx * 8 + {standing} - {stands} * 8]
     btr rax, {answer_stands_bit}
     jnc ring_patched
-    popfq                           # up to the last jump a signal makes the call start again
-    mov rcx, gs:[{entry_rip}]
-    mov r11, gs:[{entry_flags}]
-    mov rsp, gs:[{entry_rsp}]
-    jmp gs:[{entry_return}]
+    go_back                         # up to the last jump a signal makes the call start again
 
 ring_patched:
     mov gs:[{entry_preserved}], rbx
@@ -353,11 +344,7 @@ usk_site_patched:
     jnz patched_answered
 patched_return:
     mov rax, gs:[{entry_rax}]
-    popfq
-    mov rcx, gs:[{entry_rip}]
-    mov r11, gs:[{entry_flags}]
-    mov rsp, gs:[{entry_rsp}]
-    jmp gs:[{entry_return}]
+    go_back
 
 patched_answered:
     js usk_stub_die

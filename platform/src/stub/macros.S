@@ -1,0 +1,29 @@
+# What several parts of the stub have in common.
+
+# The address of the thread's orders, by its slot's, which is the GS base.
+    .macro load_orders to, free
+    rdgsbase \to
+    movabs \free, {slots_base}
+    sub \to, \free
+    shr \to, {slot_shift} - {order_shift}
+    movabs \free, {orders_base}
+    add \to, \free
+    .endm
+
+# Goes to `otherwise` if an address is in the platform's own memory, or above, which is not the guest's to name.
+    .macro want_guests address, free, otherwise
+    mov \free, \address
+    shr \free, 32
+    cmp \free, {guest_end_high}
+    ja \otherwise
+    .endm
+
+# Back to the guest, behind the call that a patched site has made. Up to the last jump a signal can come.
+    .macro go_back
+    popfq
+    mov rcx, gs:[{entry_rip}]
+    mov r11, gs:[{entry_flags}]
+    mov rsp, gs:[{entry_rsp}]
+    jmp gs:[{entry_return}]
+    .endm
+
