@@ -1,9 +1,13 @@
 //! A guest to run code in: one page of code, some data, a stack.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use usk_platform::arch::Registers;
-use usk_platform::{AddressSpace, GuestThread, MapFlags, MemoryOp, Platform, Protection, ThreadState, Trap};
+use usk_platform::{
+    AddressSpace, GuestThread, Kick, MapFlags, MemoryOp, Platform, Protection, ThreadState, Trap,
+};
 
 /// Where the code goes.
 pub(crate) const CODE: u64 = 0x40_0000;
@@ -17,6 +21,30 @@ pub(crate) const PAGE: u64 = 4096;
 pub(crate) const READ: Protection = Protection { read: true, write: false, execute: false };
 pub(crate) const READ_WRITE: Protection = Protection { read: true, write: true, execute: false };
 pub(crate) const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
+
+/// Kicks until `is_done`.
+pub(crate) fn kick_until(is_done: &AtomicBool, kicker: &dyn Kick) {
+    while !is_done.load(Ordering::Relaxed) {
+        kicker.kick();
+        (0..200).for_each(|_| std::hint::spin_loop());
+    }
+}
+
+/// Does `work` while another thread kicks all the time, until that is done or has failed.
+pub(crate) fn under_kicks(kicker: Arc<dyn Kick>, work: impl FnOnce()) {
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| kick_until(&is_done, &*kicker));
+        let _done = Done(&is_done);
+        work();
+    });
+}
 
 /// Defines a function that returns machine code.
 macro_rules! guest_code {

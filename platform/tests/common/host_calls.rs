@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_abi::Errno;
-use usk_platform::{FutexCall, HOST_CALLS_STAND, HostCalled, Kick, Platform, Trap, host};
+use usk_platform::{FutexCall, HOST_CALLS_STAND, HostCalled, Platform, Trap, host};
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, kick_until, under_kicks};
 use super::patching::patched;
 
 const FUTEX: u64 = 202;
@@ -124,14 +124,6 @@ pub(crate) fn other_futexes_reach_the_sentry_as_they_are(platform: &dyn Platform
     }
 }
 
-/// Kicks until `done`.
-fn kick_until(done: &AtomicBool, kicker: &dyn Kick) {
-    while !done.load(Ordering::Relaxed) {
-        kicker.kick();
-        (0..200).for_each(|_| std::hint::spin_loop());
-    }
-}
-
 pub(crate) fn a_kick_makes_a_call_of_a_wait(platform: &dyn Platform) {
     let mut guest = guest(platform, calls_futex());
     for round in 0..200 {
@@ -141,9 +133,7 @@ pub(crate) fn a_kick_makes_a_call_of_a_wait(platform: &dyn Platform) {
         let registers = guest.thread.registers_mut();
         [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = arguments;
         let before = *guest.thread.registers();
-        let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-        thread::scope(|scope| {
-            scope.spawn(|| kick_until(&done, &*kicker));
+        under_kicks(guest.thread.kicker(), || {
             loop {
                 match guest.thread.run() {
                     Trap::Interrupted => {}
@@ -155,7 +145,6 @@ pub(crate) fn a_kick_makes_a_call_of_a_wait(platform: &dyn Platform) {
                     trap => panic!("{trap:x?}"),
                 }
             }
-            done.store(true, Ordering::Relaxed);
         });
         let registers = guest.thread.registers();
         assert_eq!(registers.syscall_arguments(), arguments);
@@ -202,13 +191,10 @@ pub(crate) fn the_sentry_has_futex_calls_made(platform: &dyn Platform) {
         // A kick that has come, and one that comes.
         guest.thread.kicker().kick();
         assert_eq!(futex(&mut guest, wait), HostCalled::Interrupted);
-        let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-        thread::scope(|scope| {
-            scope.spawn(|| kick_until(&done, &*kicker));
+        under_kicks(guest.thread.kicker(), || {
             for _ in 0..20 {
                 assert_eq!(futex(&mut guest, wait), HostCalled::Interrupted);
             }
-            done.store(true, Ordering::Relaxed);
         });
         // One that is woken.
         let mut sibling = guest.sibling(&super::guest::start());
@@ -242,9 +228,7 @@ pub(crate) fn kicks_do_not_tear_host_calls(platform: &dyn Platform) {
     let arguments = [DATA, WAKE, 1, 3, 4, 5];
     [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = arguments;
     let_the_host(&mut guest);
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| kick_until(&done, &*kicker));
+    under_kicks(guest.thread.kicker(), || {
         for _ in 0..1000 {
             match guest.thread.run() {
                 Trap::Syscall { .. } => {
@@ -258,7 +242,6 @@ pub(crate) fn kicks_do_not_tear_host_calls(platform: &dyn Platform) {
             assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
             assert_eq!(registers.syscall_arguments(), arguments);
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(guest.thread.registers().r12 > 100, "the guest has come on");
 }

@@ -2,14 +2,12 @@
 //! and they must not be where the code is not what they were made for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use usk_abi::Errno;
 use usk_platform::trap::{Answers, CodeImage, KnownPatch};
 use usk_platform::{MemoryOp, PatchRequest, Platform, Protection, Trap};
 
-use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, guest_code, map};
+use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, guest_code, map, under_kicks};
 
 const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
 /// Where trampolines go: right before where the file's first byte would be.
@@ -159,20 +157,12 @@ pub(crate) fn kicks_never_tear_a_cpuid(platform: &dyn Platform) {
     (registers.rdi, registers.r12) = (0, vendor.eax.into());
     (registers.r8, registers.r9, registers.r10) = (vendor.ebx.into(), vendor.ecx.into(), vendor.edx.into());
     (registers.r13, registers.r14) = (features.ebx.into(), features.edx.into());
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.kick();
-                (0..200).for_each(|_| std::hint::spin_loop());
-            }
-        });
+    under_kicks(guest.thread.kicker(), || {
         for _ in 0..3000 {
             assert_eq!(guest.thread.run(), Trap::Interrupted, "{:x?}", guest.thread.registers());
             let rip = guest.thread.registers().rip;
             assert!((CODE..CODE + asks_and_checks().len() as u64).contains(&rip), "{rip:x}");
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(guest.thread.registers().rdi > 0, "nothing was tested");
 }

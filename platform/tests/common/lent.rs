@@ -10,7 +10,7 @@ use usk_platform::{
     Shortcut, TakenBack, Trap,
 };
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
 use super::patching::patched;
 
 const CLOSE: u64 = 0x110;
@@ -174,15 +174,8 @@ pub(crate) fn what_is_lent_is_served_and_told(platform: &dyn Platform) {
 }
 
 /// Runs the guest while it is kicked all the time; `look` is told what has been taken back each time.
-fn under_kicks(guest: &mut Guest, mut look: impl FnMut(&mut Guest, Option<TakenBack>)) {
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.kick();
-                (0..200).for_each(|_| std::hint::spin_loop());
-            }
-        });
+fn run_under_kicks(guest: &mut Guest, mut look: impl FnMut(&mut Guest, Option<TakenBack>)) {
+    under_kicks(guest.thread.kicker(), || {
         for _ in 0..500 {
             match guest.thread.run() {
                 Trap::Interrupted => {
@@ -196,7 +189,6 @@ fn under_kicks(guest: &mut Guest, mut look: impl FnMut(&mut Guest, Option<TakenB
                 trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(guest.thread.registers().r12 > 100, "the guest has come on");
 }
@@ -209,7 +201,7 @@ pub(crate) fn kicks_do_not_tear_calls_that_change_descriptors(platform: &dyn Pla
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rsp, registers.r8, registers.r12) = (CODE, STACK, 99, 0);
     let mut is_open = false;
-    under_kicks(&mut guest, |_, taken| {
+    run_under_kicks(&mut guest, |_, taken| {
         let Some(taken) = taken else { return };
         assert_eq!(taken.changed & !(1 << 5), 0);
         let before = is_open;
@@ -226,7 +218,7 @@ pub(crate) fn kicks_do_not_tear_reads_that_move_the_position(platform: &dyn Plat
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rsp, registers.rsi) = (CODE, STACK, DATA);
     (registers.r12, registers.r13) = (0, 0);
-    under_kicks(&mut guest, |guest, taken| {
+    run_under_kicks(&mut guest, |guest, taken| {
         let Some(position) = taken.and_then(|taken| taken.positions[0]) else { return };
         // The guest counts a little later.
         let counted = guest.thread.registers().r13;

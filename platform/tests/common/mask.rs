@@ -2,12 +2,11 @@
 //! kicks never tear a change; and the word that the guest can write is believed for what it is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_platform::{MaskWord, Platform, Trap};
 
-use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code};
+use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, under_kicks};
 use super::patching::patched;
 use super::shortcuts::CHANGES_MASK;
 
@@ -129,14 +128,7 @@ pub(crate) fn kicks_do_not_tear_a_change_of_the_mask(platform: &dyn Platform) {
     let code = changes_mask_all_the_time().len() as u64;
     let word = guest.thread.share_mask(0, u64::MAX);
     let mut mask = 0;
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.kick();
-                (0..200).for_each(|_| std::hint::spin_loop());
-            }
-        });
+    under_kicks(guest.thread.kicker(), || {
         for _ in 0..3000 {
             match guest.thread.run() {
                 Trap::Syscall { .. } => {
@@ -161,7 +153,6 @@ pub(crate) fn kicks_do_not_tear_a_change_of_the_mask(platform: &dyn Platform) {
                 trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(guest.thread.registers().r12 >> 20 > 1000, "the guest has come on");
 }

@@ -8,7 +8,9 @@ use usk_abi::Errno;
 use usk_platform::arch::Registers;
 use usk_platform::{MemoryOp, PatchRequest, Platform, ThreadState, Trap};
 
-use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, start};
+use super::guest::{
+    CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, start, under_kicks,
+};
 
 /// Where trampolines go.
 const AREA: u64 = CODE + 0x1_0000;
@@ -160,15 +162,8 @@ pub(crate) fn kicks_never_tear_a_patched_call(platform: &dyn Platform) {
         guest.thread.registers_mut().rdi = 0;
         guest.thread.registers_mut().rip = CODE;
         guest.write_u64(STACK - 8, 0);
-        let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
         let (mut calls, mut kicks) = (0, 0);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    kicker.kick();
-                    (0..200).for_each(|_| std::hint::spin_loop());
-                }
-            });
+        under_kicks(guest.thread.kicker(), || {
             while calls < 20_000 {
                 match guest.thread.run() {
                     Trap::Syscall { .. } => {
@@ -188,7 +183,6 @@ pub(crate) fn kicks_never_tear_a_patched_call(platform: &dyn Platform) {
                     trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
                 }
             }
-            done.store(true, Ordering::Relaxed);
         });
         assert!(kicks > 0, "nothing was tested");
     }
@@ -271,14 +265,7 @@ pub(crate) fn changes_left_for_the_way_back_are_made_or_refused(platform: &dyn P
 pub(crate) fn changes_left_for_the_way_back_are_made_whatever_kicks_the_thread(platform: &dyn Platform) {
     const PLACE: u64 = 0x70_0000;
     let mut guest = patched(platform, load_before());
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.kick();
-                (0..200).for_each(|_| std::hint::spin_loop());
-            }
-        });
+    under_kicks(guest.thread.kicker(), || {
         for round in 0..10_000u64 {
             let is_mapped = round.is_multiple_of(2);
             let change = match is_mapped {
@@ -295,7 +282,6 @@ pub(crate) fn changes_left_for_the_way_back_are_made_whatever_kicks_the_thread(p
             }
             assert_eq!(guest.space.read(PLACE, &mut [0]), usize::from(is_mapped));
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 
@@ -330,15 +316,8 @@ pub(crate) fn extended_state_follows_the_registers_of_a_patched_call_whatever_ki
     const SAVED: u64 = DATA + 0x1000;
     let mut guest = patched(platform, checked());
     let size = platform.layout().extended_state_size;
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
     let (mut images, mut kicks) = (0, 0);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.kick();
-                (0..200).for_each(|_| std::hint::spin_loop());
-            }
-        });
+    under_kicks(guest.thread.kicker(), || {
         let mut next = |guest: &mut Guest| {
             loop {
                 match guest.thread.run() {
@@ -377,7 +356,6 @@ pub(crate) fn extended_state_follows_the_registers_of_a_patched_call_whatever_ki
             assert_eq!(guest.thread.registers().r15, expected.r15);
             images += 1;
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(kicks > 0, "nothing was tested");
     assert_eq!(guest.thread.save_extended_state(STACK + 0x100_0000, false), Err(Errno::EFAULT));

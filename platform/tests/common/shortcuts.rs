@@ -1,13 +1,10 @@
 //! Shortcuts. Guest memory that travels with a call: what is handed over is what was there, what is given back is there
 //! afterwards, and memory that is not there makes no difference to either. Answers that stand: they are given while they do.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
 use usk_abi::Errno;
 use usk_platform::{HostCallKind, Memory, MemoryOp, Platform, Shortcut, Trap};
 
-use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map};
+use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, under_kicks};
 use super::patching::patched;
 
 /// What the tests' platforms may make cheaper.
@@ -168,14 +165,7 @@ pub(crate) fn what_travels_with_a_call_survives_kicks(platform: &dyn Platform) {
     let mut guest = patched(platform, counted());
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rdi, registers.rsi, registers.r12) = (CODE, DATA, DATA + 64, 0);
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.kick();
-                (0..200).for_each(|_| std::hint::spin_loop());
-            }
-        });
+    under_kicks(guest.thread.kicker(), || {
         let mut calls = 0u64;
         while calls < 10_000 {
             match guest.thread.run() {
@@ -195,7 +185,6 @@ pub(crate) fn what_travels_with_a_call_survives_kicks(platform: &dyn Platform) {
                 trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 
@@ -235,14 +224,7 @@ pub(crate) fn kicks_do_not_tear_what_is_answered_without_the_sentry(platform: &d
     (registers.rip, registers.rdi, registers.r12) = (CODE, 0, 4711);
     let code = asks_all_the_time().len() as u64;
     guest.thread.set_answers(&[None, None, None, Some(4711)]);
-    let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.kick();
-                (0..200).for_each(|_| std::hint::spin_loop());
-            }
-        });
+    under_kicks(guest.thread.kicker(), || {
         for _ in 0..2000 {
             match guest.thread.run() {
                 Trap::Syscall { .. } => guest.thread.registers_mut().set_return_value(4711),
@@ -254,7 +236,6 @@ pub(crate) fn kicks_do_not_tear_what_is_answered_without_the_sentry(platform: &d
                 trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(guest.thread.registers().rdi > 1000, "the guest has come on");
 }
