@@ -1,14 +1,15 @@
 //! The processes of a sandbox and how they are set up.
 //!
 //! The gofer and the sentry are forks of the monitor; nothing is executed. They are made by a process that gives them a session
-//! and ends ([`maker`]). Each is the first process of a PID namespace, so
-//! that what it makes dies with it, and each waits for [`ToSandbox::Go`](crate::control::ToSandbox::Go) while the
-//! monitor writes its identity map and puts it into the cgroup. Then it sets itself up, single-threaded, in an order
-//! that leaves nothing out: an error at any step ends the sandbox and says what to do.
+//! and ends ([`maker`]). Each is the first process of a PID namespace, so that what it makes dies with it, and each waits for
+//! [`ToSandbox::Go`](crate::control::ToSandbox::Go) while the monitor writes its identity map and puts it into the cgroup. Then
+//! it sets itself up, single-threaded, in an order that leaves nothing out: an error at any step ends the sandbox and says what to
+//! do.
 //!
 //! ```text
 //! usk run          monitor   waits for signals, both children, the control socket
-//!  ├─ usk-gofer              user (ordinary caller), PID, mount, IPC, UTS, network namespaces; root: the exports
+//!  ├─ usk-gofer              PID, mount namespaces; the sentry's IPC, UTS, network, or, where it has users of its own
+//!  │                         (an ordinary caller's, mapped users), user, IPC, UTS, network; root: the exports
 //!  └─ usk-sentry             user, PID, mount, IPC, UTS, network namespaces; root: empty, read-only
 //!      └─ stubs              made by the platform, in the sentry's namespaces
 //! ```
