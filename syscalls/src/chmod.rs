@@ -1,10 +1,10 @@
 //! `chmod(2)`, `fchmod(2)`, `fchmodat(2)`, `fchmodat2(2)`, `umask(2)`.
 
-use usk_abi::Errno;
-use usk_abi::fs::{AT_FDCWD, AtFlags, OpenFlags};
+use usk_abi::fs::{AT_FDCWD, AtFlags};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::{SysResult, UserPtr};
 
+use crate::descriptor::file_of;
 use crate::place::{Names, at_flags, locate};
 use crate::table::{Argument::*, Row};
 
@@ -21,10 +21,7 @@ fn sys_chmod(current: &mut Current, arguments: SyscallArguments) -> SysResult {
 }
 
 fn sys_fchmod(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, arguments.i32(0))?;
     Names::of(current).context().change_permissions(file.path(), arguments.u16(1).into())?;
     Ok(0)
 }

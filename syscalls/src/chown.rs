@@ -1,10 +1,10 @@
 //! `chown(2)`, `fchown(2)`, `lchown(2)`, `fchownat(2)`.
 
-use usk_abi::Errno;
-use usk_abi::fs::{AT_FDCWD, AtFlags, OpenFlags};
+use usk_abi::fs::{AT_FDCWD, AtFlags};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::{SysResult, UserPtr};
 
+use crate::descriptor::file_of;
 use crate::place::{Names, at_flags, locate};
 use crate::table::{Argument::*, Row};
 
@@ -32,10 +32,7 @@ fn sys_lchown(current: &mut Current, arguments: SyscallArguments) -> SysResult {
 }
 
 fn sys_fchown(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, arguments.i32(0))?;
     let (uid, gid) = owner(arguments, 1);
     Names::of(current).context().change_owner(file.path(), uid, gid)?;
     Ok(0)

@@ -1,11 +1,11 @@
 //! `flock(2)`.
 
 use usk_abi::Errno;
-use usk_abi::fs::OpenFlags;
 use usk_abi::fs::lock::{LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN};
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 
+use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[Row::full(73, "flock", &[Fd, Flags], sys_flock)];
@@ -18,10 +18,7 @@ fn sys_flock(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         LOCK_UN => None,
         _ => return Err(Errno::EINVAL.into()),
     };
-    let file = current.task.files().get(arguments.i32(0))?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, arguments.i32(0))?;
     let locks = file.inode().common().locks();
     current.task.files().touch();
     match exclusive {

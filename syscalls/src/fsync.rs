@@ -6,6 +6,7 @@ use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::FileType;
 
+use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -22,10 +23,7 @@ const ADVICE_LAST: i32 = 5;
 const SYNC_FILE_RANGE_ALL: u32 = 7;
 
 fn sync(current: &Current, fd: i32, data_only: bool) -> SysResult {
-    let file = current.task.files().get(fd)?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, fd)?;
     file.ops.sync(&file, data_only)?;
     Ok(0)
 }
@@ -47,10 +45,7 @@ fn sys_sync(current: &mut Current, _: SyscallArguments) -> SysResult {
 }
 
 fn sys_syncfs(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, arguments.i32(0))?;
     file.path().mount.file_system().sync()?;
     Ok(0)
 }
@@ -77,10 +72,7 @@ fn sys_sync_file_range(current: &mut Current, arguments: SyscallArguments) -> Sy
 }
 
 fn sys_fadvise64(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, arguments.i32(0))?;
     if file.inode().file_type() == FileType::Fifo {
         return Err(Errno::ESPIPE.into());
     }

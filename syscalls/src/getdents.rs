@@ -1,12 +1,12 @@
 //! `getdents(2)`, `getdents64(2)`.
 
 use usk_abi::Errno;
-use usk_abi::fs::OpenFlags;
 use usk_abi::inotify::InotifyMask;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::DirectoryEntry;
 
+use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -53,10 +53,7 @@ fn read_entries(
     arguments: SyscallArguments,
     push: impl Fn(&mut Vec<u8>, &DirectoryEntry<'_>, u64),
 ) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, arguments.i32(0))?;
     let room = usize::try_from(arguments.u32(2)).unwrap_or(MAX_BYTES).min(MAX_BYTES);
     let mut bytes = Vec::new();
     let mut lacks_room = false;

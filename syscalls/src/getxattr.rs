@@ -2,11 +2,12 @@
 
 use usk_abi::Errno;
 use usk_abi::fs::{
-    AT_FDCWD, AtFlags, OpenFlags, XATTR_CREATE, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_REPLACE, XATTR_SIZE_MAX,
+    AT_FDCWD, AtFlags, XATTR_CREATE, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_REPLACE, XATTR_SIZE_MAX,
 };
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::{SysResult, UserPtr, read_c_string, vfs};
 
+use crate::descriptor::file_of;
 use crate::place::{Names, locate};
 use crate::table::{Argument::*, Row};
 
@@ -38,10 +39,7 @@ fn place(current: &Current, names: &Names, arguments: SyscallArguments, by: By) 
             locate(current, names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), follow)
         }
         By::Descriptor => {
-            let file = current.task.files().get(arguments.i32(0))?;
-            if file.open_flags().contains(OpenFlags::PATH) {
-                return Err(Errno::EBADF);
-            }
+            let file = file_of(current, arguments.i32(0))?;
             Ok(file.path().clone())
         }
     }

@@ -8,6 +8,7 @@ use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::FileType;
 use usk_sentry::{SysResult, UserPtr};
 
+use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[Row::partial(
@@ -27,10 +28,7 @@ const FIGETBSZ: u32 = 2;
 fn sys_ioctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (fd, command) = (arguments.i32(0), arguments.u32(1));
     let files = current.task.files();
-    let file = files.get(fd)?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, fd)?;
     let file_type = file.inode().file_type();
     match command {
         FIOCLEX => files.set_close_on_exec(fd, true)?,

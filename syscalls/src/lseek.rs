@@ -1,21 +1,18 @@
 //! `lseek(2)`.
 
 use usk_abi::Errno;
-use usk_abi::fs::OpenFlags;
 use usk_abi::fs::seek::{SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 
+use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[Row::full(8, "lseek", &[Fd, Int, Uint], sys_lseek)];
 
 fn sys_lseek(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
+    let file = file_of(current, arguments.i32(0))?;
     let (offset, whence) = (arguments.i64(1), arguments.u32(2));
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
     if whence > SEEK_HOLE {
         return Err(Errno::EINVAL.into());
     }

@@ -1,15 +1,12 @@
 //! `mmap(2)`, `munmap(2)`.
 
-use std::sync::Arc;
-
 use usk_abi::Errno;
-use usk_abi::fs::OpenFlags;
 use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot};
 use usk_sentry::SysResult;
 use usk_sentry::mm::{MapRequest, MemoryLimits};
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::OpenFile;
 
+use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -24,7 +21,7 @@ fn sys_mmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     }
     let flags = MmapFlags::from_bits_retain(arguments.u64(3));
     let is_anonymous = flags.contains(MmapFlags::ANONYMOUS);
-    let file = if is_anonymous { None } else { Some(mappable(current, arguments.i32(4))?) };
+    let file = if is_anonymous { None } else { Some(file_of(current, arguments.i32(4))?) };
     let request = MapRequest {
         address: arguments.u64(0),
         length: arguments.u64(1),
@@ -46,12 +43,6 @@ fn sys_mmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         );
     }
     Ok(address)
-}
-
-/// The open file of a descriptor. `EBADF` for one that only names a file (`O_PATH`).
-fn mappable(current: &Current, fd: i32) -> Result<Arc<OpenFile>, Errno> {
-    let file = current.task.files().get(fd)?;
-    if file.open_flags().contains(OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
 }
 
 fn sys_munmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {

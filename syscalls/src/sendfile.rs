@@ -59,14 +59,14 @@ fn sys_sendfile(current: &mut Current, arguments: SyscallArguments) -> SysResult
     if !has_position && offset.is_some() {
         return Err(Errno::ESPIPE.into());
     }
+    let count = isize::try_from(arguments.usize(3)).map_err(|_| Errno::EINVAL)?.unsigned_abs();
     let output = files.get(arguments.i32(0))?;
     output.check_writable()?;
     if !has_position || output.open_flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL.into());
     }
     let from = offset.map_or_else(|| position(&input), Ok)?;
-    let count = arguments.usize(3).min(MAX_TRANSFER);
-    let result = copy(current, &input, from, &output, Position::Current, count);
+    let result = copy(current, &input, from, &output, Position::Current, count.min(MAX_TRANSFER));
     let copied = *result.as_ref().unwrap_or(&0);
     if copied > 0 || result.is_ok() {
         write_offset(current, pointer, &input, from + copied)?;

@@ -1,12 +1,13 @@
 //! `truncate(2)`, `ftruncate(2)`, `fallocate(2)`.
 
 use usk_abi::Errno;
-use usk_abi::fs::{AT_FDCWD, AtFlags, FallocateMode, OpenFlags};
+use usk_abi::fs::{AT_FDCWD, AtFlags, FallocateMode};
 use usk_abi::inotify::InotifyMask;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{FileType, drop_privileges};
 
+use crate::descriptor::file_of;
 use crate::place::{Names, locate};
 use crate::table::{Argument::*, Row};
 use crate::transfer::check_size_limit;
@@ -36,10 +37,7 @@ fn sys_truncate(current: &mut Current, arguments: SyscallArguments) -> SysResult
 
 fn sys_ftruncate(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let length = u64::try_from(arguments.i64(1)).map_err(|_| Errno::EINVAL)?;
-    let file = current.task.files().get(arguments.i32(0))?;
-    if file.open_flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
+    let file = file_of(current, arguments.i32(0))?;
     if !file.open_flags().is_writable() || file.inode().file_type() != FileType::Regular {
         return Err(Errno::EINVAL.into());
     }
@@ -49,10 +47,10 @@ fn sys_ftruncate(current: &mut Current, arguments: SyscallArguments) -> SysResul
 }
 
 fn sys_fallocate(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let file = current.task.files().get(arguments.i32(0))?;
-    let mode = FallocateMode::from_bits(arguments.u32(1)).ok_or(Errno::EOPNOTSUPP)?;
+    let file = file_of(current, arguments.i32(0))?;
     let offset = u64::try_from(arguments.i64(2)).map_err(|_| Errno::EINVAL)?;
     let length = u64::try_from(arguments.i64(3)).ok().filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
+    let mode = FallocateMode::from_bits(arguments.u32(1)).ok_or(Errno::EOPNOTSUPP)?;
     if mode.contains(FallocateMode::PUNCH_HOLE) && !mode.contains(FallocateMode::KEEP_SIZE) {
         return Err(Errno::EOPNOTSUPP.into());
     }

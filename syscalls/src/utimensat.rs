@@ -1,12 +1,13 @@
 //! `utimensat(2)`, `utime(2)`, `utimes(2)`, `futimesat(2)`.
 
 use usk_abi::Errno;
-use usk_abi::fs::{AT_FDCWD, AtFlags, OpenFlags, UTIME_NOW, UTIME_OMIT, Utimbuf};
+use usk_abi::fs::{AT_FDCWD, AtFlags, UTIME_NOW, UTIME_OMIT, Utimbuf};
 use usk_abi::time::{Timespec, Timeval};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{TimeChange, Timestamp};
 use usk_sentry::{SysResult, UserPtr};
 
+use crate::descriptor::file_of;
 use crate::place::{Names, at_flags, locate};
 use crate::table::{Argument::*, Row};
 
@@ -100,10 +101,7 @@ fn change(
         if flags.contains(AtFlags::SYMLINK_NOFOLLOW) {
             return Err(Errno::EINVAL.into());
         }
-        let file = current.task.files().get(directory)?;
-        if file.open_flags().contains(OpenFlags::PATH) {
-            return Err(Errno::EBADF.into());
-        }
+        let file = file_of(current, directory)?;
         file.path().clone()
     } else {
         let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);

@@ -56,3 +56,30 @@ CASE(linkat_cannot_revive_an_unlinked_file) {
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     EXPECT_ERRNO(linkat(AT_FDCWD, name, AT_FDCWD, "g", AT_SYMLINK_FOLLOW), ENOENT);
 }
+
+CASE(link_of_anothers_file_fails_where_hard_links_are_protected) {
+    NEEDS_ROOT();
+    bool is_protected = file_content("/proc/sys/fs/protected_hardlinks")[0] == '1';
+    make_file("safe", "");
+    make_file("readable", "");
+    make_file("privileged", "");
+    OK(chmod("safe", 0666));
+    OK(chmod("readable", 0644));
+    OK(chmod("privileged", 04666));
+    OK(chmod(".", 0777));
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+        OK(link("safe", "a"));
+        if (is_protected) {
+            EXPECT_ERRNO(link("readable", "b"), EPERM);
+            EXPECT_ERRNO(link("privileged", "c"), EPERM);
+        } else {
+            OK(link("readable", "b"));
+            OK(link("privileged", "c"));
+        }
+        make_file("own", "");
+        OK(chmod("own", 0));
+        OK(link("own", "d"));
+    });
+    EXPECT_EXIT(pid, 0);
+}

@@ -194,3 +194,11 @@ CASE(pipe_wakes_each_of_several_readers) {
     for (int i = 0; i < 4; i++)
         EXPECT_EQ(pthread_join(threads[i], NULL), 0);
 }
+
+CASE(pipe_ends_are_one_file) {
+    PIPE(ends);
+    OK(fchmod(ends[1], 0640));
+    struct stat status;
+    OK(fstat(ends[0], &status));
+    EXPECT_EQ(status.st_mode, S_IFIFO | 0640);
+}

@@ -157,3 +157,11 @@ CASE(readv_access_modes_are_checked) {
     EXPECT_ERRNO(writev(reader, &vector, 1), EBADF);
     EXPECT_ERRNO(readv(-1, &vector, 1), EBADF);
 }
+
+CASE(readv_of_nothing_from_a_directory_returns_zero) {
+    int fd = OK(open(".", O_RDONLY | O_DIRECTORY));
+    struct iovec nothing = {.iov_base = &fd};
+    EXPECT_EQ(readv(fd, &nothing, 0), 0);
+    EXPECT_EQ(readv(fd, &nothing, 1), 0);
+    EXPECT_ERRNO(read(fd, &fd, 0), EISDIR);
+}

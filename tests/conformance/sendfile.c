@@ -118,3 +118,8 @@ CASE(copy_file_range_with_bad_arguments_fails) {
     EXPECT_ERRNO(copy_file_range(from, NULL, OK(open("g", O_WRONLY | O_APPEND)), NULL, 1, 0), EBADF);
     EXPECT_ERRNO(copy_file_range(OK(open(".", O_RDONLY)), NULL, to, NULL, 1, 0), EISDIR);
 }
+
+CASE(sendfile_of_a_negative_count_fails_before_the_output_is_looked_at) {
+    make_file("f", "hello");
+    EXPECT_ERRNO(sendfile(-1, OK(open("f", O_RDONLY)), NULL, -1), EINVAL);
+}

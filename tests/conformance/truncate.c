@@ -106,4 +106,6 @@ CASE(fallocate_with_bad_arguments_fails) {
     EXPECT_ERRNO(fallocate(OK(open("f", O_RDONLY)), 0, 0, 10), EBADF);
     EXPECT_ERRNO(fallocate(ends[1], 0, 0, 10), ESPIPE);
     EXPECT_ERRNO(fallocate(fd, 0x4000, 0, 10), EOPNOTSUPP);
+    EXPECT_ERRNO(fallocate(fd, 0x4000, 0, 0), EINVAL);
+    EXPECT_ERRNO(fallocate(OK(open("f", O_PATH)), FALLOC_FL_PUNCH_HOLE, 0, 10), EBADF);
 }

@@ -232,6 +232,11 @@ static long normalize(const struct call *call, long result) {
 
 /* --- Calls --- */
 
+/* The kernel looks at the lower half of a descriptor only. */
+static uint32_t descriptor_of(const struct call *call) {
+    return (uint32_t)call->arguments[0];
+}
+
 /* Remembers which descriptors are directories: their positions are their file system's own affair. */
 static void learn(const struct call *call, long result) {
     bool *is_directory = state->is_directory[self_process];
@@ -247,15 +252,15 @@ static void learn(const struct call *call, long result) {
             return;
         /* fall through */
     case SYS_dup: case SYS_dup2: case SYS_dup3:
-        if (call->arguments[0] < DESCRIPTORS)
-            is_directory[result] = is_directory[call->arguments[0]];
+        if (descriptor_of(call) < DESCRIPTORS)
+            is_directory[result] = is_directory[descriptor_of(call)];
         return;
     }
 }
 
 /* Whether the call is about a position in a directory. */
 static bool is_left_out(const struct call *call) {
-    uint64_t fd = call->arguments[0];
+    uint32_t fd = descriptor_of(call);
     if (fd >= DESCRIPTORS || !state->is_directory[self_process][fd])
         return false;
     if (call->number == SYS_lseek || call->number == SYS_getdents64) {

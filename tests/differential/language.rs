@@ -134,7 +134,7 @@ pub(crate) const CALLS: &[Call] = &[
     call(6, "getcwd", 79, &[RESULTS, NAME_SIZE]).but(Treatment::Directory(0)),
     call(5, "umask", 95, &[MODE]),
     call(10, "pipe2", 293, &[BUFFERS, PIPE_FLAGS]),
-    call(6, "socketpair", 53, &[FAMILY, SOCKET_FLAGS, ZERO, BUFFERS]),
+    call(6, "socketpair", 53, &[FAMILY, SOCKET_FLAGS, ZERO, RESULTS]),
     call(10, "eventfd2", 290, &[INITIAL, EVENT_FLAGS]),
     call(5, "memfd_create", 319, &[NAME, MEMORY_FILE_FLAGS]),
     call(15, "poll", 7, &[POLLED, POLLED_COUNT, ZERO]),

@@ -117,7 +117,7 @@ pub(crate) const BUFFERS: Values = &[
     ("REGION", Number(0x7fff_1000_0000)),
 ];
 
-/// For calls whose results are changed before they are compared: all of it is in the buffer, or nothing.
+/// For calls whose results are changed before they are compared, or not written as one: all of it is in the buffer, or nothing.
 pub(crate) const RESULTS: Values =
     &[("BUFFER", Number(BUFFER)), ("HOLE", Number(HOLE)), ("SEALED", Number(SEALED)), ("NULL", Number(0))];
 
@@ -499,12 +499,9 @@ pub(crate) const MAP_FLAGS: Values = &[
 pub(crate) const MAP_OFFSET: Values =
     &[("0", Number(0)), ("1 page", Number(PAGE)), ("8 pages", Number(8 * PAGE)), ("1", Number(1))];
 
-pub(crate) const MOVE_FLAGS: Values = &[
-    ("MREMAP_MAYMOVE | MREMAP_FIXED", Number(3)),
-    ("0", Number(0)),
-    ("MREMAP_FIXED", Number(2)),
-    ("MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP", Number(7)),
-];
+/// Not MREMAP_DONTUNMAP: whether its lengths are rounded up before they are compared depends on the version.
+pub(crate) const MOVE_FLAGS: Values =
+    &[("MREMAP_MAYMOVE | MREMAP_FIXED", Number(3)), ("0", Number(0)), ("MREMAP_FIXED", Number(2))];
 
 /// Never where it was, which Linux finds out before or after it looks for a mapping, depending on the version.
 pub(crate) const MOVED_TO: Values = &[("MAPS + 8 pages", Number(MAPS + 8 * PAGE))];

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 use usk_abi::fcntl::{O_ACCMODE, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY};
@@ -14,7 +14,7 @@ use usk_abi::{Errno, PollEvents};
 
 use crate::file::ring::ByteRing;
 use crate::task::Current;
-use crate::vfs::{FileOps, OpenFile};
+use crate::vfs::{AnonymousInode, FileOps, OpenFile};
 use crate::wait::WaitQueue;
 use crate::{BytesSink, Sink, Source, SysError, SysResult, UserPtr};
 
@@ -39,6 +39,8 @@ pub struct Pipe {
     consumer: Mutex<()>,
     state: Mutex<State>,
     queue: WaitQueue,
+    /// What both ends of a pipe without a name are files of, once somebody has asked.
+    inode: Mutex<Weak<AnonymousInode>>,
 }
 
 struct State {
@@ -140,6 +142,16 @@ impl State {
 }
 
 impl Pipe {
+    /// The inode of a pipe that no directory names: one for both ends.
+    pub(crate) fn inode(&self, make: impl FnOnce() -> Arc<AnonymousInode>) -> Arc<AnonymousInode> {
+        let mut known = self.inode.lock();
+        known.upgrade().unwrap_or_else(|| {
+            let made = make();
+            *known = Arc::downgrade(&made);
+            made
+        })
+    }
+
     /// An empty pipe without ends: what a FIFO's inode holds.
     pub fn new() -> Arc<Self> {
         Arc::default()

@@ -75,7 +75,10 @@ impl AnonymousInode {
         let number = label.split(['[', ']']).nth(1).and_then(|number| number.parse().ok());
         let mut inode = Self::numbered(kind, permissions, number.unwrap_or(1));
         if let Some(end) = ops.as_any().downcast_ref::<PipeEnd>() {
-            *inode.common.special.lock() = Some(end.pipe().clone());
+            return end.pipe().inode(|| {
+                *inode.common.special.lock() = Some(end.pipe().clone());
+                Arc::new(inode)
+            });
         }
         inode.reopened = ops.can_be_reopened().then(|| ops.clone());
         Arc::new(inode)

@@ -7,7 +7,7 @@ use usk_abi::capability::{CAP_FSETID, CAP_MKNOD};
 use usk_abi::fs::{ResolveFlags, S_ISGID, S_ISVTX};
 use usk_abi::inotify::InotifyMask;
 
-use crate::vfs::permission::check_inode;
+use crate::vfs::permission::{check_inode, check_link};
 use crate::vfs::walk::{Last, Walk};
 use crate::vfs::{Access, Dentry, FileType, InodeRef, NameContext, NewNode, Path, notify};
 
@@ -183,6 +183,7 @@ impl NameContext<'_> {
             return Err(Errno::EXDEV);
         }
         let inode = target.inode()?;
+        check_link(inode, self.caller.credentials)?;
         if inode.file_type() == FileType::Directory {
             return Err(Errno::EPERM);
         }

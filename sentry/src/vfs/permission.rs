@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 use usk_abi::Errno;
 use usk_abi::capability::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER};
-use usk_abi::fs::S_ISVTX;
+use usk_abi::fs::{S_ISGID, S_ISUID, S_ISVTX};
 
 use crate::task::Credentials;
 use crate::vfs::{Attributes, FileType, InodeRef, MountFlags, Path};
@@ -73,6 +73,21 @@ pub fn check_path(path: &Path, credentials: &Credentials, wanted: Access) -> Res
 /// True if the caller may act as the file's owner.
 pub fn is_owner(attributes: &Attributes, credentials: &Credentials) -> bool {
     credentials.fsuid == attributes.uid || credentials.has_capability(CAP_FOWNER)
+}
+
+/// May the caller give a file another name? Its owner may; others only if it is a regular file that they may read and write,
+/// and that runs as nobody else (`/proc/sys/fs/protected_hardlinks`).
+pub(super) fn check_link(inode: &InodeRef, credentials: &Credentials) -> Result<(), Errno> {
+    let attributes = inode.attributes()?;
+    if is_owner(&attributes, credentials) {
+        return Ok(());
+    }
+    let runs_as_another =
+        attributes.mode & S_ISUID != 0 || attributes.mode & (S_ISGID | 0o010) == S_ISGID | 0o010;
+    let is_safe = inode.file_type() == FileType::Regular
+        && !runs_as_another
+        && check_inode(inode, credentials, Access::READ | Access::WRITE).is_ok();
+    if is_safe { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// May `child` be taken out of `directory` (unlink, rmdir, rename)? The directory's sticky bit restricts that.

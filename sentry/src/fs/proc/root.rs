@@ -165,6 +165,7 @@ fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> I
         ("file-max", "9223372036854775807"),
         ("nr_open", "1048576"),
         ("pipe-max-size", "1048576"),
+        ("protected_hardlinks", "1"),
         ("suid_dumpable", "0"),
     ];
     let mut fill = |names: &[(&str, &'static str)]| {
