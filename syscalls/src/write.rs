@@ -61,5 +61,16 @@ fn write_vector(
     check_position(&file, position)?;
     file.check_writable()?;
     let ranges = read_iovecs(current, arguments.pointer(1), arguments.u64(2))?;
-    write_file(current, &file, &ranges, position, flags)
+    if !file.ops.takes_ranges_apart() {
+        return write_file(current, &file, &ranges, position, flags);
+    }
+    let mut written = 0;
+    for range in ranges.iter().filter(|range| range.length > 0) {
+        match write_file(current, &file, std::slice::from_ref(range), position, flags) {
+            Ok(part) => written += part,
+            Err(error) if written == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(written)
 }

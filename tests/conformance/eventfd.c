@@ -168,3 +168,15 @@ CASE(eventfd_loses_no_count_between_threads) {
         add(fd, 1);
     EXPECT_EQ(pthread_join(thread, NULL), 0);
 }
+
+CASE(eventfd_takes_the_ranges_of_a_vector_one_by_one) {
+    int fd = OK(eventfd(0, EFD_NONBLOCK));
+    uint64_t one = 1, two = 2, sum;
+    struct iovec whole[] = {{&one, 8}, {NULL, 0}, {&two, 8}}, halves[] = {{&one, 4}, {&two, 4}};
+    struct iovec cut[] = {{&one, 8}, {&two, 4}};
+    EXPECT_EQ(writev(fd, whole, 3), 16);
+    EXPECT_ERRNO(writev(fd, halves, 2), EINVAL);
+    EXPECT_EQ(writev(fd, cut, 2), 8);
+    EXPECT_EQ(read(fd, &sum, 8), 8);
+    EXPECT_EQ(sum, 4);
+}

@@ -75,6 +75,10 @@ CASE(rename_of_impossible_names_fails) {
     EXPECT_ERRNO(rename("f", "g/"), ENOTDIR);
     EXPECT_ERRNO(rename(".", "g"), EBUSY);
     EXPECT_ERRNO(rename("f", ".."), EBUSY);
+    char name[300] = {0};
+    memset(name, 'x', 256);
+    EXPECT_ERRNO(rename(name, "g"), ENAMETOOLONG);
+    EXPECT_ERRNO(rename(name, "."), EBUSY);
     EXPECT_ERRNO(rename("", "g"), ENOENT);
 }
 

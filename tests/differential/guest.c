@@ -213,7 +213,8 @@ static long normalize(const struct call *call, long result) {
         for (int i = 0; i < 4; i++)
             if (result == known[i])
                 return 1000000 + i;
-        return result;
+        /* A child before this one. */
+        return result > 0 ? 1000004 : result;
     }
     case TREAT_DIRECTORY:
         if (is_in_buffer(address, result)) {
@@ -258,13 +259,16 @@ static void learn(const struct call *call, long result) {
     }
 }
 
-/* Whether the call is about a position in a directory. */
+/* Whether the call is about a position in a directory, or about the permissions of a file without a type, which can be changed or
+ * not, depending on the version. */
 static bool is_left_out(const struct call *call) {
     uint32_t fd = descriptor_of(call);
+    struct stat stat;
+    if (call->number == SYS_fchmod)
+        return fstat(fd, &stat) == 0 && (stat.st_mode & S_IFMT) == 0;
     if (fd >= DESCRIPTORS || !state->is_directory[self_process][fd])
         return false;
     if (call->number == SYS_lseek || call->number == SYS_getdents64) {
-        struct stat stat;
         bool is_directory = fstat(fd, &stat) == 0 && S_ISDIR(stat.st_mode);
         if (is_directory && call->number == SYS_getdents64)
             lseek(fd, 0, SEEK_SET);

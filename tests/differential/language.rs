@@ -146,7 +146,7 @@ pub(crate) const CALLS: &[Call] = &[
     call(8, "mprotect", 10, &[MAP_PLACE, MAP_LENGTH, PROTECTION]),
     call(4, "mremap", 25, &[MAP_PLACE, MOVED_LENGTH, MOVED_LENGTH, MOVE_FLAGS, MOVED_TO]),
     call(4, "msync", 26, &[MAP_PLACE, MAP_LENGTH, SYNC_FLAGS]),
-    call(5, "madvise", 28, &[MAP_PLACE, MAP_LENGTH, ADVICE]),
+    call(5, "madvise", 28, &[MAP_PLACE, ADVISED_LENGTH, ADVICE]),
     call(10, "futex", 202, &[FUTEX_WORD, FUTEX_OPERATION, FUTEX_VALUE, SOON, NULL, BITSET]),
     call(
         6,

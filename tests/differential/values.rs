@@ -475,6 +475,16 @@ pub(crate) const MAP_LENGTH: Values = &[
     ("1 << 62", Number(1 << 62)),
 ];
 
+/// Not so long that it would be about what the guest itself needs.
+pub(crate) const ADVISED_LENGTH: Values = &[
+    ("1 page", Number(PAGE)),
+    ("2 pages", Number(2 * PAGE)),
+    ("4 pages", Number(4 * PAGE)),
+    ("1", Number(1)),
+    ("0", Number(0)),
+    ("-1", negative(-1)),
+];
+
 /// Without the huge one, which Linux before 6.17 refuses later than the host of the tests may do.
 pub(crate) const MOVED_LENGTH: Values = MAP_LENGTH.split_at(MAP_LENGTH.len() - 1).0;
 

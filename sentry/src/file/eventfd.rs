@@ -48,6 +48,10 @@ impl FileOps for EventFd {
         destination.put(&value.to_ne_bytes())
     }
 
+    fn takes_ranges_apart(&self) -> bool {
+        true
+    }
+
     fn write(&self, _file: &OpenFile, source: &mut dyn Source, _offset: u64) -> Result<usize, Errno> {
         // Exactly eight bytes, since Linux 6.9.
         if source.remaining() != WIDTH {

@@ -22,6 +22,7 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
+use usk_abi::fs::NAME_MAX;
 
 use crate::vfs::{Caching, FileSystem, FileType, InodeRef};
 
@@ -259,6 +260,9 @@ impl Dentry {
 
     fn look_up(self: &Arc<Self>, names: &[&[u8]], opens: bool) -> Result<Arc<Dentry>, Errno> {
         let Some(name) = names.first() else { return Err(Errno::ENOENT) };
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
         if let Some(child) = self.children.lock().get(*name)
             && (self.block.caching == Caching::Forever || child.inode.is_some())
         {

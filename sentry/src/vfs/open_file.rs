@@ -117,6 +117,11 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
+    /// True if `writev(2)` is as many writes as it has ranges.
+    fn takes_ranges_apart(&self) -> bool {
+        false
+    }
+
     /// True if the file has a position, so that `lseek`, `pread` and `pwrite` work; else they fail with `ESPIPE`.
     fn is_seekable(&self) -> bool {
         false

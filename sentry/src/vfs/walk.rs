@@ -190,11 +190,11 @@ impl<'a, 'c> Walk<'a, 'c> {
                 b"." => {}
                 b".." if is_last => return Ok(Last::DotDot),
                 b".." => self.up()?,
-                name if name.len() > NAME_MAX => return Err(Errno::ENAMETOOLONG),
                 name if is_last => {
                     let directory = self.pending.iter().any(|pending| !pending.rest().is_empty());
                     return Ok(Last::Name { name: name.into(), directory });
                 }
+                name if name.len() > NAME_MAX => return Err(Errno::ENAMETOOLONG),
                 name => {
                     // The common case, found in the cache, needs no list of what comes after.
                     let child = match self.path.dentry.cached_child(name) {
