@@ -326,7 +326,7 @@ pub(crate) enum CallKind {
     Advise = 5,
     /// `close`
     Close = 6,
-    /// As [`CallKind::MapFile`], where no signal can come between: then it need not be compared with its order.
+    /// As [`CallKind::MapFile`], where nobody can change the registers on the way: then it need not be compared with its order.
     MapFileUnasked = 7,
 }
 /// Count of [`CallKind`]s.

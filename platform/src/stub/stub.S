@@ -173,7 +173,7 @@ call_map_file:
     .globl usk_site_map_file
 usk_site_map_file:
     jmp called
-call_map_file_unasked:              # with all signals blocked, so that nobody gets in between
+call_map_file_unasked:              # where nobody gets in between
     mov eax, {sys_mmap}
     syscall
     .globl usk_site_map_file_unasked

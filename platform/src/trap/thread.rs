@@ -264,7 +264,8 @@ impl Thread {
                 return Ok(None);
             }
         }
-        Ok(Some(answer | self.write_copies() | self.write_deferred()))
+        let answer = answer | self.write_copies();
+        Ok(Some(self.write_deferred(answer)))
     }
 
     /// The last trap's site needs no patch any more.
@@ -390,7 +391,9 @@ impl Thread {
             let Some(answer) = self.prepare_return()? else {
                 return Ok(self.refusal().unwrap_or(Trap::Interrupted));
             };
-            self.answer(answer)?;
+            if !self.answer_with_file(answer)? {
+                continue;
+            }
             self.trapped_site = None;
             match self.await_ring()? {
                 Ring::Patched(arguments) => {
@@ -406,7 +409,10 @@ impl Thread {
                     (registers.fs_base, registers.gs_base) = (bases.0, self.guest_gs_base(bases.1));
                     let place = self.locate(signal, registers);
                     match is_on_way_back(registers.rip) {
-                        true => self.run_errand(),
+                        true => {
+                            self.run_errand();
+                            self.close_deferred_file()?;
+                        }
                         false => {
                             self.errand = Errand::default();
                             self.deferred.clear();
@@ -428,7 +434,7 @@ impl Thread {
                     }
                 }
                 Ring::CallsEnded { done, result } => {
-                    return self.refuse(done, result).ok_or_else(|| self.execute());
+                    return self.refuse(done, result)?.ok_or_else(|| self.execute());
                 }
                 Ring::Maps(_) | Ring::HostCalled(_) => return Err(self.execute()),
             }
