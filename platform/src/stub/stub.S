@@ -316,6 +316,9 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {brings_state}
+    je usk_state_begin              # state.S
+    ja usk_left_begin               # left.S
     cmp ecx, {lends}
     jae usk_lent_begin              # lent.S
     cmp ecx, {host_calls}

@@ -1,7 +1,6 @@
 //! The end of a task, and of a process (`kernel/exit.c`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{PollEvents, Signal};
@@ -49,7 +48,7 @@ pub(crate) fn leave(current: Current) {
 
 /// Writes zero to the address that `set_tid_address(2)` named and wakes a waiter there.
 fn clear_child_tid(current: &Current) {
-    let address = current.task.clear_child_tid.swap(0, Ordering::Relaxed);
+    let address = current.task.tid_address();
     if address == 0 || current.task.mm().users() < 2 {
         return;
     }
