@@ -1,6 +1,5 @@
 //! `futex(2)`, `set_robust_list(2)`, `get_robust_list(2)`, `set_tid_address(2)`.
 
-
 use usk_abi::Errno;
 use usk_abi::time::Timespec;
 use usk_platform::host::{self, Clock};

@@ -126,7 +126,7 @@ impl Window {
     /// Makes its slots zero. The few windows that are used again and again keep their memory: to give it back and to get it again
     /// takes some ten microseconds.
     fn empty_slots(&self, length: usize) -> Result<(), Errno> {
-        const FEW_WINDOWS: u64 = 4;
+        const FEW_WINDOWS: u64 = 12;
         const FEW: usize = 2 * SLOT_SIZE as usize;
         let (slots, offset) = (&self.windows.slots, self.slots_offset() as usize);
         if self.index >= FEW_WINDOWS || length > FEW {
