@@ -215,6 +215,14 @@ pub trait GuestThread: Send {
     /// by such frames by itself ([`Shortcut::ReturnsFromHandler`]). All zero, and at first: by none.
     fn set_return_stack(&mut self, _stack: [u64; 3]) {}
 
+    /// What it has left for its end ([`Shortcut::SetsRobustList`]).
+    fn left(&self) -> Left {
+        Left::default()
+    }
+
+    /// Forgets that.
+    fn forget_left(&mut self) {}
+
     /// Has data copied to guest memory on the way back to the guest, where nobody can look at it before this thread goes
     /// on, and where the guest can write by all that is known. If it cannot, the next [`GuestThread::run`] returns
     /// [`Trap::Unwritable`]. False if the platform has no room or no way to do so: nothing has happened.
@@ -327,7 +335,26 @@ pub enum Shortcut {
     /// The host carries it out where the guest calls, in the forms that are the guest's own affair, while
     /// [`HOST_CALLS_STAND`] stands. A kick that interrupts it makes it an ordinary call.
     HostCall(HostCallKind),
+    /// It makes a thread or a process, and may bring the extended state along, for which [`GuestThread::extended_state`] would ask.
+    BringsState,
+    /// It is `set_robust_list(2)`, which needs nobody until the thread ends ([`Left`]), while answer number [`THREAD_STANDS`] stands.
+    SetsRobustList,
+    /// It is `set_tid_address(2)`: the same.
+    SetsTidAddress,
 }
+
+/// What is to be done when a guest thread ends, as far as it has said so without asking. All of it is the guest's to forge, as it could
+/// name any address by the calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// What it has told `set_tid_address(2)`.
+    pub tid_address: Option<u64>,
+    /// What it has told `set_robust_list(2)`.
+    pub robust_list: Option<u64>,
+}
+
+/// The number of the answer to `gettid(2)` (see [`GuestThread::set_answers`]).
+pub const THREAD_STANDS: u8 = 1;
 
 /// Calls that the host may carry out for the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -433,6 +460,11 @@ pub trait Kick: Send + Sync {
     /// make believe that it is there, to its own harm.
     fn is_in_host_call(&self) -> bool {
         false
+    }
+
+    /// What the thread has left for its end ([`Shortcut::SetsRobustList`]).
+    fn left(&self) -> Left {
+        Left::default()
     }
 
     /// False once the host process has ended.

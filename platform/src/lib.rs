@@ -22,8 +22,8 @@ pub mod trap;
 
 pub use interface::{
     AddressSpace, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind, HostCalled, Kick,
-    Layout, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest, Platform, Protection, Shortcut,
-    ThreadState, Trap,
+    Layout, Left, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest, Platform, Protection,
+    Shortcut, THREAD_STANDS, ThreadState, Trap,
 };
 pub use lent::{
     LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentWindow, STAT_SIZE,

@@ -428,7 +428,7 @@ pub(crate) fn release_mutexes(current: &Current, goes_on: bool) {
 }
 
 fn release_robust_list(current: &Current) {
-    let head = current.task.robust_list.swap(0, std::sync::atomic::Ordering::Relaxed);
+    let head = current.task.robust_list();
     if head == 0 {
         return;
     }

@@ -17,6 +17,10 @@ pub trait Notify: Send + Sync {
     /// `events` have become true on the queue where `key` was registered. Called with the queue's lock held: must not
     /// touch that queue, nor the object that owns it.
     fn notify(&self, key: u64, events: PollEvents);
+
+    /// Wakes who sleeps until then. Called after `notify`, as a rule when the lock has been let go: a sleeper leaves the queue first
+    /// thing, and would find it locked by somebody who has just lost the processor to it. It may come when the registration has ended.
+    fn wake_sleeper(&self) {}
 }
 
 struct Entry {
@@ -84,7 +88,9 @@ impl WaitQueue {
         if self.length.load(Ordering::SeqCst) == 0 {
             return;
         }
-        for entry in &self.entries.lock().list {
+        let mut first: Option<Arc<dyn Notify>> = None;
+        let entries = self.entries.lock();
+        for entry in &entries.list {
             if !entry.interest.intersects(events) {
                 continue;
             }
@@ -95,6 +101,14 @@ impl WaitQueue {
                 exclusive_wakes -= 1;
             }
             entry.target.notify(entry.key, events);
+            match first {
+                None => first = Some(Arc::clone(&entry.target)),
+                Some(_) => entry.target.wake_sleeper(),
+            }
+        }
+        drop(entries);
+        if let Some(first) = first {
+            first.wake_sleeper();
         }
     }
 }
@@ -131,8 +145,7 @@ impl Waiter {
 
     /// Wakes the sleeper, or keeps the next sleep from beginning.
     pub fn wake(&self) {
-        let mut notified = self.notified.lock();
-        *notified = true;
+        *self.notified.lock() = true;
         self.condition.notify_all();
     }
 
@@ -177,6 +190,10 @@ impl Waiter {
 
 impl Notify for Waiter {
     fn notify(&self, _key: u64, _events: PollEvents) {
-        self.wake();
+        *self.notified.lock() = true;
+    }
+
+    fn wake_sleeper(&self) {
+        self.condition.notify_all();
     }
 }

@@ -26,10 +26,8 @@ pub(crate) fn read_versioned(
     if size > PAGE_SIZE {
         return Err(Errno::E2BIG);
     }
-    let mut bytes = vec![0; size.max(last)];
-    if current.space().read(address, &mut bytes[..size]) != size {
-        return Err(Errno::EFAULT);
-    }
+    let mut bytes = current.copy_in_array(UserPtr::<u8>::new(address), size)?;
+    bytes.resize(size.max(last), 0);
     if bytes[last..].iter().any(|byte| *byte != 0) {
         return Err(Errno::E2BIG);
     }

@@ -1,7 +1,5 @@
 //! `futex(2)`, `set_robust_list(2)`, `get_robust_list(2)`, `set_tid_address(2)`.
 
-use std::sync::atomic::Ordering;
-
 use usk_abi::Errno;
 use usk_abi::time::Timespec;
 use usk_platform::host::{self, Clock};
@@ -178,7 +176,7 @@ pub(crate) fn wait_relative(
 }
 
 fn sys_set_tid_address(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    current.task.clear_child_tid.store(arguments.u64(0), Ordering::Relaxed);
+    current.set_tid_address(arguments.u64(0));
     Ok(current.task.tid() as u64)
 }
 
@@ -186,20 +184,20 @@ fn sys_set_robust_list(current: &mut Current, arguments: SyscallArguments) -> Sy
     if arguments.usize(1) != ROBUST_LIST_HEAD_SIZE {
         return Err(Errno::EINVAL.into());
     }
-    current.task.robust_list.store(arguments.u64(0), Ordering::Relaxed);
+    current.set_robust_list(arguments.u64(0));
     Ok(0)
 }
 
 fn sys_get_robust_list(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let head = match arguments.i32(0) {
-        0 => current.task.robust_list.load(Ordering::Relaxed),
+        0 => current.task.robust_list(),
         tid => {
             let task = current.task.kernel.find_task(tid)?;
             let own = current.task.credentials();
             if own.euid != 0 && own.euid != task.credentials().uid {
                 return Err(Errno::EPERM.into());
             }
-            task.robust_list.load(Ordering::Relaxed)
+            task.robust_list()
         }
     };
     UserPtr::<u64>::new(arguments.u64(2)).write(current.space(), &(ROBUST_LIST_HEAD_SIZE as u64))?;

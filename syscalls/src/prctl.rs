@@ -147,7 +147,7 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         }
         PR_GET_NO_NEW_PRIVS if value == 0 && rest_is_zero => Ok(task.credentials().no_new_privs.into()),
         PR_GET_TID_ADDRESS => {
-            let address = task.clear_child_tid.load(Ordering::Relaxed);
+            let address = task.tid_address();
             UserPtr::new(value).write(current.space(), &address)?;
             Ok(0)
         }

@@ -45,6 +45,9 @@ const ASKING_HOST: [&str; 3] = ["clock_gettime", "gettimeofday", "getcpu"];
 const HOST_CALLS: [(&str, HostCallKind); 2] =
     [("futex", HostCallKind::Futex), ("sched_yield", HostCallKind::Yield)];
 
+/// Calls that make a thread or a process.
+const MAKING: [&str; 4] = ["clone", "fork", "vfork", "clone3"];
+
 /// How to make call `number` cheaper. `all_tiers` says that the sentry need not see each call.
 pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
@@ -53,6 +56,14 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     }
     if row.name == "rt_sigprocmask" {
         return if all_tiers { Shortcut::ChangesMask } else { Shortcut::HandsOver(Memory::Second) };
+    }
+    if MAKING.contains(&row.name) && all_tiers {
+        return Shortcut::BringsState;
+    }
+    match row.name {
+        "set_robust_list" if all_tiers => return Shortcut::SetsRobustList,
+        "set_tid_address" if all_tiers => return Shortcut::SetsTidAddress,
+        _ => {}
     }
     if row.name == "rt_sigreturn" && all_tiers {
         return Shortcut::ReturnsFromHandler;
@@ -79,7 +90,7 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
 
 /// Whether the sentry may not hear of call `number`, because it is answered where the program runs.
 pub fn is_answered_outside(table: &Table, number: u64) -> bool {
-    !matches!(shortcut(table, number, true), Shortcut::None | Shortcut::HandsOver(_))
+    !matches!(shortcut(table, number, true), Shortcut::None | Shortcut::HandsOver(_) | Shortcut::BringsState)
 }
 
 #[cfg(test)]
@@ -100,6 +111,11 @@ mod tests {
         assert_eq!(of("getdents64"), both(Shortcut::None));
         assert_eq!(of("rt_sigprocmask"), [Shortcut::ChangesMask, Shortcut::HandsOver(Memory::Second)]);
         assert_eq!(of("rt_sigreturn"), [Shortcut::ReturnsFromHandler, Shortcut::None]);
+        for name in MAKING {
+            assert_eq!(of(name), [Shortcut::BringsState, Shortcut::None], "{name}");
+        }
+        assert_eq!(of("set_robust_list"), [Shortcut::SetsRobustList, Shortcut::None]);
+        assert_eq!(of("set_tid_address"), [Shortcut::SetsTidAddress, Shortcut::None]);
         for name in ASKING_HOST {
             assert_eq!(of(name), [Shortcut::AsksHost, Shortcut::None], "{name}");
         }

@@ -455,6 +455,183 @@ CASE(get_robust_list_returns_what_was_set) {
     EXPECT_ERRNO(syscall(SYS_get_robust_list, 0, bad_page(), &length), EFAULT);
 }
 
+/* Often enough that the call is made as it is in a program that makes it all the time. */
+static void set_robust_list(struct robust_list_head *head) {
+    for (int i = 0; i < 40; i++)
+        OK(syscall(SYS_set_robust_list, i % 2 ? head : NULL, sizeof *head));
+}
+
+CASE(get_robust_list_returns_what_was_set_last) {
+    struct robust_list_head heads[2], *got;
+    size_t length;
+    for (int i = 0; i < 100; i++) {
+        struct robust_list_head *head = i % 3 ? &heads[i % 2] : NULL;
+        OK(syscall(SYS_set_robust_list, head, sizeof *head));
+        OK(syscall(SYS_get_robust_list, i % 2 ? 0 : gettid(), &got, &length));
+        EXPECT(got == head);
+        EXPECT_ERRNO(syscall(SYS_set_robust_list, &heads[0], sizeof *head + 1), EINVAL);
+    }
+}
+
+struct list_owner {
+    struct robust_list_head head;
+    volatile int tid;
+    int ends[2], done[2];
+};
+
+static void *have_a_list(void *argument) {
+    struct list_owner *owner = argument;
+    owner->head.list.next = &owner->head.list;
+    set_robust_list(&owner->head);
+    owner->tid = gettid();
+    announce(owner->ends[1]);
+    await(owner->done[0]);
+    return NULL;
+}
+
+CASE(get_robust_list_returns_that_of_another_thread) {
+    struct list_owner owner = {0};
+    OK(pipe(owner.ends));
+    OK(pipe(owner.done));
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, have_a_list, &owner), 0);
+    await(owner.ends[0]);
+    struct robust_list_head *got;
+    size_t length;
+    OK(syscall(SYS_get_robust_list, owner.tid, &got, &length));
+    EXPECT(got == &owner.head);
+    announce(owner.done[1]);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+}
+
+CASE(a_new_process_has_no_robust_list) {
+    struct robust_list_head head = {.list = {&head.list}}, *got;
+    size_t length;
+    set_robust_list(&head);
+    /* Not by the C library, which sets one. */
+    pid_t pid = OK(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+    if (pid == 0) {
+        OK(syscall(SYS_get_robust_list, 0, &got, &length));
+        _exit(got == NULL ? 0 : 1);
+    }
+    EXPECT_EXIT(pid, 0);
+}
+
+/* A list of one entry, whose futex word lies behind it. */
+struct held {
+    struct robust_list_head head;
+    struct robust_list entry;
+    volatile uint32_t word;
+};
+
+static void hold(struct held *held) {
+    held->entry.next = &held->head.list;
+    held->head.list.next = &held->entry;
+    held->head.futex_offset = offsetof(struct held, word) - offsetof(struct held, entry);
+    held->head.list_op_pending = NULL;
+    held->word = gettid() | FUTEX_WAITERS;
+    set_robust_list(&held->head);
+}
+
+static void expect_marked(struct held *held, pid_t pid) {
+    while (futex(&held->word, FUTEX_WAIT, pid | FUTEX_WAITERS, NULL, NULL, 0) != 0 && errno == EINTR)
+        continue;
+    EXPECT_EQ(held->word, FUTEX_WAITERS | FUTEX_OWNER_DIED);
+}
+
+CASE(robust_list_of_a_process_that_exits_is_marked) {
+    struct held *held = map_shared(PAGE_SIZE);
+    PIPE(ends);
+    pid_t pid = IN_CHILD({
+        hold(held);
+        announce(ends[1]);
+    });
+    await(ends[0]);
+    expect_marked(held, pid);
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(robust_list_of_a_killed_process_is_marked) {
+    struct held *held = map_shared(PAGE_SIZE);
+    PIPE(ends);
+    pid_t pid = IN_CHILD({
+        hold(held);
+        announce(ends[1]);
+        sleep_forever();
+    });
+    await(ends[0]);
+    OK(kill(pid, SIGKILL));
+    expect_marked(held, pid);
+    EXPECT_KILLED(pid, SIGKILL);
+}
+
+HELPER(has_another_robust_list) {
+    struct robust_list_head *got;
+    size_t length;
+    OK(syscall(SYS_get_robust_list, 0, &got, &length));
+    /* The C library of the new program has set its own. */
+    return argc == 1 && (uintptr_t)got != strtoull(argv[0], NULL, 16) ? 0 : 1;
+}
+
+CASE(robust_list_of_a_process_that_executes_is_marked) {
+    struct held *held = map_shared(PAGE_SIZE);
+    PIPE(ends);
+    pid_t pid = IN_CHILD({
+        hold(held);
+        announce(ends[1]);
+        char address[32];
+        snprintf(address, sizeof address, "%lx", (unsigned long)&held->head);
+        OK(execl(program_path, program_path, "--helper", "has_another_robust_list", address, NULL));
+    });
+    await(ends[0]);
+    expect_marked(held, pid);
+    EXPECT_EXIT(pid, 0);
+}
+
+/* A process whose list is `head` ends, and its neighbours live on. */
+static void expect_end(struct robust_list_head *head) {
+    pid_t pid = IN_CHILD({ set_robust_list(head); });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(robust_list_that_is_circular_or_nowhere_does_not_keep_its_process) {
+    struct robust_list_head head = {.futex_offset = 16};
+    struct robust_list entries[2];
+    head.list.next = &entries[0];
+    entries[0].next = &entries[1];
+    entries[1].next = &entries[0];
+    expect_end(&head);
+    head.list.next = (struct robust_list *)bad_page();
+    expect_end(&head);
+    head.list.next = &head.list;
+    head.list_op_pending = (struct robust_list *)bad_page();
+    expect_end(&head);
+    head.list_op_pending = (struct robust_list *)8;
+    expect_end(&head);
+    expect_end((struct robust_list_head *)bad_page());
+    expect_end((struct robust_list_head *)1);
+    expect_end((struct robust_list_head *)0x7fff10000000);
+    expect_end((struct robust_list_head *)0x800000000000);
+    expect_end((struct robust_list_head *)-1L);
+}
+
+static void *name_another_word(void *word) {
+    for (int i = 0; i < 40; i++)
+        EXPECT_EQ(syscall(SYS_set_tid_address, i % 2 ? word : NULL), gettid());
+    return NULL;
+}
+
+CASE(set_tid_address_names_the_word_that_the_end_of_a_thread_clears) {
+    volatile uint32_t word = 1;
+    pthread_attr_t detached;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, &detached, name_another_word, (void *)&word), 0);
+    while (word != 0)
+        futex(&word, FUTEX_WAIT, 1, NULL, NULL, 0);
+}
+
 CASE(set_tid_address_returns_the_tid) {
     volatile int *shared = map_shared(PAGE_SIZE);
     *shared = 1;

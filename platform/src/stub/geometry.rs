@@ -306,6 +306,31 @@ const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == 
 const _: () = assert!(RECORDS + RECORD_SIZE * MAX_RECORDS as u64 <= ORDER_SIZE);
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
 
+// --- Beginnings and ends of threads (`state.S`, `left.S`) ---
+
+/// In the table of shortcuts: a call that makes a thread or a process, and brings the extended state along. All values from here
+/// on have to do with threads.
+pub(crate) const BRINGS_STATE: u8 = 0x38;
+/// In the table of shortcuts: `set_robust_list`.
+pub(crate) const SETS_ROBUST_LIST: u8 = 0x39;
+/// In the table of shortcuts: `set_tid_address`.
+pub(crate) const SETS_TID_ADDRESS: u8 = 0x3a;
+/// In the constants, `u64`: where in a slot the extended state is saved.
+pub(crate) const STATE_PLACE: u64 = EXTENDED_FORMAT + 24;
+/// In a guest thread's orders: the answer to `gettid`, while it stands.
+pub(crate) const THREAD_STANDS: u64 = STANDING + 8 * crate::interface::THREAD_STANDS as u64;
+/// In a slot, `u64`: the address that `set_tid_address` has named, unless it is [`NOTHING_LEFT`].
+pub(crate) const LEFT_TID_ADDRESS: u64 = LENT - 16;
+/// In a slot, `u64`: the head that `set_robust_list` has named, unless it is [`NOTHING_LEFT`].
+pub(crate) const LEFT_ROBUST_LIST: u64 = LENT - 8;
+/// What no address of a guest's is.
+pub(crate) const NOTHING_LEFT: u64 = u64::MAX;
+/// Bytes of `struct robust_list_head`.
+pub(crate) const ROBUST_LIST_HEAD_SIZE: u64 = 24;
+
+const _: () = assert!(STATE_PLACE + 8 <= THREAD_FILTER_CODE);
+const _: () = assert!(LENDS + crate::lent::LentCall::Pread as u8 <= BRINGS_STATE);
+
 // --- The list of calls ---
 
 /// A host call that a list may ask for; the number is an index into the stub's table.
@@ -326,7 +351,7 @@ pub(crate) enum CallKind {
     Advise = 5,
     /// `close`
     Close = 6,
-    /// As [`CallKind::MapFile`], where no signal can come between: then it need not be compared with its order.
+    /// As [`CallKind::MapFile`], where nobody can change the registers on the way: then it need not be compared with its order.
     MapFileUnasked = 7,
 }
 /// Count of [`CallKind`]s.

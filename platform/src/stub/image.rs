@@ -19,7 +19,17 @@ global_asm!(
     include_str!("clock.S"),
     include_str!("host_calls.S"),
     include_str!("lent.S"),
+    include_str!("state.S"),
+    include_str!("left.S"),
     include_str!("end.S"),
+    brings_state = const BRINGS_STATE,
+    sets_robust_list = const SETS_ROBUST_LIST,
+    state_place = const STATE_PLACE,
+    thread_stands = const THREAD_STANDS,
+    left_tid_address = const LEFT_TID_ADDRESS,
+    left_robust_list = const LEFT_ROBUST_LIST,
+    robust_list_head_size = const ROBUST_LIST_HEAD_SIZE,
+    sys_clone3 = const libc::SYS_clone3,
     windows_end = const WINDOWS_END,
     first_guest_slot = const SLOTS_BASE + SLOT_SIZE,
     slots_base = const SLOTS_BASE,
@@ -324,6 +334,32 @@ pub(crate) mod mask {
     }
 }
 
+/// Addresses in the code that brings the extended state along.
+pub(crate) mod state {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_state_begin;
+        /// `rdx` is in the entry area.
+        saves = usk_state_saves;
+        /// It has ended.
+        end = usk_state_end;
+    }
+}
+
+/// Addresses in the code that leaves words for the end of the thread.
+pub(crate) mod left {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_left_begin;
+        /// It has ended.
+        end = usk_left_end;
+    }
+}
+
 /// Addresses in the code that asks the host for the time.
 pub(crate) mod clock {
     use super::*;
@@ -463,8 +499,9 @@ pub(crate) mod site {
 }
 
 /// Code and constants, [`IMAGE_SIZE`] bytes to be mapped at [`STUB_BASE`]. The thread filter is part of it, because a
-/// newborn thread installs it from there, and so is what `shortcut` says of each call.
-pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -> Vec<u8> {
+/// newborn thread installs it from there, and so is what `shortcut` says of each call. `state_place` is where in a slot the
+/// extended state is saved.
+pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u64) -> Shortcut) -> Vec<u8> {
     let mut image = vec![0; IMAGE_SIZE as usize];
     let code = code();
     assert!(code.len() as u64 <= CODE_SIZE, "the stub has outgrown its page");
@@ -481,6 +518,7 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
         put(THREAD_FILTER_CODE + 8 * index as u64, &instruction.to_le_bytes());
     }
     put(EXTENDED_FORMAT, &FORMAT.frame_words());
+    put(STATE_PLACE, &state_place.to_le_bytes());
     for number in 0..SHORTCUT_COUNT {
         let kind = match shortcut(number) {
             Shortcut::None => HANDS_OVER_NOTHING,
@@ -498,6 +536,9 @@ pub(crate) fn build(thread_filter: &[u64], shortcut: impl Fn(u64) -> Shortcut) -
             Shortcut::Lends(call) => LENDS + call as u8,
             Shortcut::HostCall(HostCallKind::Futex) => HOST_FUTEX,
             Shortcut::HostCall(HostCallKind::Yield) => HOST_YIELD,
+            Shortcut::BringsState => BRINGS_STATE,
+            Shortcut::SetsRobustList => SETS_ROBUST_LIST,
+            Shortcut::SetsTidAddress => SETS_TID_ADDRESS,
         };
         put(SHORTCUTS + number, &[kind]);
     }

@@ -173,7 +173,7 @@ call_map_file:
     .globl usk_site_map_file
 usk_site_map_file:
     jmp called
-call_map_file_unasked:              # with all signals blocked, so that nobody gets in between
+call_map_file_unasked:              # where nobody gets in between
     mov eax, {sys_mmap}
     syscall
     .globl usk_site_map_file_unasked
@@ -316,6 +316,9 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {brings_state}
+    je usk_state_begin              # state.S
+    ja usk_left_begin               # left.S
     cmp ecx, {lends}
     jae usk_lent_begin              # lent.S
     cmp ecx, {host_calls}

@@ -30,6 +30,12 @@ impl Call {
         }
     }
 
+    /// The call that maps a file, with its descriptor.
+    pub(super) fn with_file(mut self, descriptor: u32) -> Call {
+        self.arguments[4] = u64::from(descriptor);
+        self
+    }
+
     /// The call that closes a descriptor.
     pub(super) fn close(descriptor: u32) -> Call {
         Call { kind: CallKind::Close, arguments: [u64::from(descriptor), 0, 0, 0, 0, 0] }

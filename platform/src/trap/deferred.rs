@@ -3,6 +3,12 @@
 //!
 //! Only such are left for then as can be made twice. A kick may come between, and a thread that was interrupted on its way
 //! back starts it again.
+//!
+//! A file is mapped so only where nobody can change the call on the way ([`Thread::is_alone`]). It is installed under the number
+//! that is the answer itself, so that one step does both; the list ends with closing it. A thread that is interrupted before
+//! that still has it: then it is closed before any guest code runs.
+
+use std::os::fd::{AsFd, OwnedFd};
 
 use usk_abi::Errno;
 
@@ -10,12 +16,17 @@ use crate::interface::{ExitReason, GuestThread, MemoryOp, Trap};
 use crate::stub::geometry::*;
 
 use super::calls::{Call, translate};
+use super::lists::FIRST_FILE;
 use super::thread::Thread;
 
 /// What is left for the way back.
 #[derive(Default)]
 pub(super) struct Deferred {
     calls: Vec<Call>,
+    /// The file that one of them maps.
+    file: Option<OwnedFd>,
+    /// The number under which the thread has, or had, it.
+    installed: Option<u32>,
     /// One of them has failed, which the next run tells.
     refused: Option<Errno>,
 }
@@ -24,6 +35,17 @@ impl Deferred {
     /// The guest has gone on, so they have been made.
     pub(super) fn clear(&mut self) {
         self.calls.clear();
+        (self.file, self.installed) = (None, None);
+    }
+
+    /// The list, with the file under this number.
+    fn list(&self, number: u32) -> Vec<Call> {
+        let with_file = |call: &Call| match call.kind {
+            CallKind::MapFile => call.with_file(number),
+            _ => *call,
+        };
+        let closing = self.file.as_ref().map(|_| Call::close(number));
+        self.calls.iter().map(with_file).chain(closing).collect()
     }
 
     /// The trap for what has failed, once.
@@ -37,7 +59,10 @@ impl Deferred {
 }
 
 fn can_be_made_twice(kind: CallKind) -> bool {
-    matches!(kind, CallKind::MapAnonymous | CallKind::Unmap | CallKind::Protect | CallKind::Advise)
+    matches!(
+        kind,
+        CallKind::MapAnonymous | CallKind::MapFile | CallKind::Unmap | CallKind::Protect | CallKind::Advise
+    )
 }
 
 impl Thread {
@@ -46,16 +71,24 @@ impl Thread {
         let layout = &self.space.sandbox().layout;
         let translated: Result<Vec<_>, Errno> =
             operations.iter().map(|operation| translate(operation, layout)).collect();
-        let calls: Vec<Call> = translated.into_iter().flatten().map(|(call, _)| call).collect();
-        let is_short = self.deferred.calls.is_empty() && calls.len() < MAX_CALLS;
+        let (calls, files): (Vec<Call>, Vec<_>) = translated.into_iter().flatten().unzip();
+        let files: Vec<_> = files.into_iter().flatten().collect();
+        let is_short = self.deferred.calls.is_empty() && calls.len() + 1 < MAX_CALLS;
         let is_simple = calls.len() == operations.len()
             && calls.iter().all(|call| can_be_made_twice(call.kind))
             && !operations.iter().any(|operation| matches!(operation, MemoryOp::UnmapAll));
-        if !is_short || !is_simple {
-            return self.apply(operations);
+        let file = match files[..] {
+            [] => Ok(None),
+            [file] if self.is_alone() => file.try_clone_to_owned().map(Some),
+            _ => return self.apply(operations),
+        };
+        match file {
+            Ok(file) if is_short && is_simple => {
+                (self.deferred.calls, self.deferred.file) = (calls, file);
+                Ok(())
+            }
+            _ => self.apply(operations),
         }
-        self.deferred.calls = calls;
-        Ok(())
     }
 
     /// Leaves one more call for the way back, one that cannot fail.
@@ -67,38 +100,66 @@ impl Thread {
         self.deferred.calls.push(call);
     }
 
-    /// Writes the list into the orders. Returns what to add to the answer.
-    pub(super) fn write_deferred(&self) -> u32 {
+    /// Writes the list into the orders. Returns the answer, which was to be `answer`, with what says so.
+    pub(super) fn write_deferred(&self, answer: u32) -> u32 {
         if self.deferred.calls.is_empty() {
-            return 0;
+            return answer;
         }
-        let slot = self.slot();
-        for (index, call) in self.deferred.calls.iter().enumerate() {
-            call.write(slot, index);
+        let answer = answer | ANSWER_CALLS | ANSWER_RETURN;
+        self.write_list(&self.deferred.list(answer));
+        answer
+    }
+
+    /// Answers the doorbell with what [`Thread::prepare_return`] has returned. False if the host does not install the file: then what
+    /// was left has been carried out, or refused, and the answer has to be prepared anew.
+    pub(super) fn answer_with_file(&mut self, answer: u32) -> Result<bool, ExitReason> {
+        let Some(file) = &self.deferred.file else { return self.answer(answer).map(|()| true) };
+        match self.listener.install(self.waiting, file.as_fd(), answer, true) {
+            Ok(()) => {
+                self.deferred.installed = Some(answer);
+                Ok(true)
+            }
+            Err(Errno::ENOENT | Errno::ESRCH) => Err(self.reap()),
+            Err(_) => {
+                // What the answer was to set is not set.
+                self.bases = (u64::MAX, u64::MAX);
+                self.carry_out_deferred().map(|()| false)
+            }
         }
-        slot.write_order(CALL_COUNT, self.deferred.calls.len() as u64);
-        ANSWER_CALLS | ANSWER_RETURN
+    }
+
+    /// The thread has been interrupted on its way back, and may still have a file.
+    pub(super) fn close_deferred_file(&mut self) -> Result<(), ExitReason> {
+        let Some(number) = self.deferred.installed.take() else { return Ok(()) };
+        // It fails if the list had come that far.
+        self.carry_out(&[Call::close(number)], &[]).map(drop)
     }
 
     /// Carries out what was left for the way back now, because something needs it or the stub is needed for something else.
     /// A failure is kept for the next run.
     pub(super) fn carry_out_deferred(&mut self) -> Result<(), ExitReason> {
-        let calls = std::mem::take(&mut self.deferred.calls);
-        if calls.is_empty() {
+        let list = self.deferred.list(FIRST_FILE);
+        self.deferred.calls.clear();
+        let file = self.deferred.file.take();
+        if list.is_empty() {
             return Ok(());
         }
-        let (done, error) = self.carry_out(&calls, &[])?;
-        if done < calls.len() {
+        let files: Vec<_> = file.iter().map(AsFd::as_fd).collect();
+        let (done, error) = self.carry_out(&list, &files)?;
+        if done < list.len() {
             self.deferred.refused = Some(error);
+            self.close_files(files.len());
         }
         Ok(())
     }
 
     /// The list has ended on the way back, which it tells only if a call has failed. `None` if that cannot be.
-    pub(super) fn refuse(&mut self, done: usize, result: u64) -> Option<Trap> {
-        let calls = std::mem::take(&mut self.deferred.calls);
+    pub(super) fn refuse(&mut self, done: usize, result: u64) -> Result<Option<Trap>, ExitReason> {
+        let list = self.deferred.list(FIRST_FILE);
+        self.close_deferred_file()?;
+        self.deferred.clear();
         let errno = i32::try_from(result.wrapping_neg()).unwrap_or(0);
-        (done < calls.len() && errno > 0).then(|| Trap::Refused(Errno::from_raw(errno)))
+        Ok((done < list.len() && errno > 0).then(|| Trap::Refused(Errno::from_raw(errno))))
     }
 
     /// See [`GuestThread::settle`].

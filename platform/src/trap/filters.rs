@@ -156,7 +156,7 @@ pub(super) fn base_rules() -> Vec<Rule> {
             site::map_file_unasked(),
             libc::SYS_mmap,
             &[InGuest(0, 1), Only(2, PROTECTION), Flags(3, PRIVATE_FILE, MAP_OPTIONS | SHARED)],
-            "the same with all signals blocked; a guest that comes here has no descriptor to map",
+            "the same where nobody can change it on the way; a guest that comes here has no descriptor to map",
         ),
         rule(site::unmap(), libc::SYS_munmap, &[InGuest(0, 1)], "take memory from the guest"),
         rule(

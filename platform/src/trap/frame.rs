@@ -47,8 +47,8 @@ fn extended_size() -> u64 {
     (FORMAT.image_size() as u64).next_multiple_of(8)
 }
 
-/// Where the kernel, and we, put the extended state in a slot.
-fn extended_place() -> u64 {
+/// Where the kernel, and we, and the stub, put the extended state in a slot.
+pub(super) fn extended_place() -> u64 {
     (MAILBOX - extended_size()) & !63
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::host::pidfd::ProcessDescriptor;
 use crate::host::{Pid, process_cpu_time};
-use crate::interface::Kick;
+use crate::interface::{Kick, Left};
 use crate::stub::geometry::*;
 
 use super::handover::Handover;
@@ -45,6 +45,10 @@ impl Kick for Handle {
 
     fn is_in_host_call(&self) -> bool {
         self.orders.slot_word(ENTRY_HOST_CALL) == HOST_CALL_GUESTS
+    }
+
+    fn left(&self) -> Left {
+        self.read_left()
     }
 
     fn is_alive(&self) -> bool {

@@ -42,9 +42,9 @@ impl<'a> Batch<'a> {
                     break;
                 }
                 Ok((call, None)) => batch.calls.push(call),
-                Ok((mut call, Some(file))) => {
-                    call.arguments[4] = u64::from(batch.number_of(file));
-                    batch.calls.push(call);
+                Ok((call, Some(file))) => {
+                    let number = batch.number_of(file);
+                    batch.calls.push(call.with_file(number));
                 }
             }
             batch.owners.push(batch.next);
@@ -111,17 +111,8 @@ impl Thread {
         list: &[Call],
         files: &[BorrowedFd<'_>],
     ) -> Result<(usize, Errno), ExitReason> {
-        let slot = self.slot();
-        // A thread that has come by a signal has all of them blocked: nobody can change its registers on the way.
-        let is_alone = self.patched.is_none();
-        for (index, call) in list.iter().enumerate() {
-            let kind = match call.kind {
-                CallKind::MapFile if is_alone => CallKind::MapFileUnasked,
-                kind => kind,
-            };
-            Call { kind, ..*call }.write(slot, index);
-        }
-        slot.write_order(CALL_COUNT, list.len() as u64);
+        let is_alone = self.is_alone();
+        self.write_list(list);
         // The first file last: installing it answers the doorbell.
         for (index, file) in files.iter().enumerate().rev() {
             let number = FIRST_FILE + index as u32;
@@ -161,6 +152,25 @@ impl Thread {
                 _ => return Err(self.execute()),
             }
         }
+    }
+
+    /// Whether nobody can change the thread's registers while it carries out a list: one that has come by a signal has all of them
+    /// blocked, and where there never was another thread nobody writes to the frame of a signal that comes between.
+    pub(super) fn is_alone(&self) -> bool {
+        self.patched.is_none() || self.space.window().has_one_thread()
+    }
+
+    /// Writes a list into the orders.
+    pub(super) fn write_list(&self, list: &[Call]) {
+        let (slot, is_alone) = (self.slot(), self.is_alone());
+        for (index, call) in list.iter().enumerate() {
+            let kind = match call.kind {
+                CallKind::MapFile if is_alone => CallKind::MapFileUnasked,
+                kind => kind,
+            };
+            Call { kind, ..*call }.write(slot, index);
+        }
+        slot.write_order(CALL_COUNT, list.len() as u64);
     }
 
     /// Closes the files of a list that has stopped in the middle. Those that are closed already fail, and are no loss.

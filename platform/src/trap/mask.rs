@@ -4,6 +4,7 @@
 
 use crate::arch::Registers;
 use crate::interface::{MaskWord, Trap};
+use crate::stub::geometry::MASK;
 use crate::stub::image::mask;
 
 use super::kick::Handle;
@@ -12,11 +13,11 @@ use super::thread::Thread;
 
 impl MaskWord for Handle {
     fn mask(&self) -> u64 {
-        self.orders.mask()
+        self.orders.slot_u64(MASK)
     }
 
     fn set_mask(&self, mask: u64) {
-        self.orders.set_mask(mask);
+        self.orders.set_slot_u64(MASK, mask);
     }
 
     fn set_quiet(&self, quiet: u64) {

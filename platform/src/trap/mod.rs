@@ -21,6 +21,7 @@
 //! | [`host_calls`] | calls that the host carries out for the guest: private futexes |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
+//! | [`left`] | what is to be done at the end of a guest thread, as it says without asking |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`clock`] | clocks that the stub reads by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
@@ -43,6 +44,7 @@ mod graveyard;
 mod handover;
 mod host_calls;
 mod kick;
+mod left;
 mod lent;
 mod lists;
 mod mask;

@@ -126,7 +126,7 @@ impl TrapPlatform {
         let plan = Plan {
             slots: slots.as_fd(),
             orders: orders.as_fd(),
-            image: &image::build(&thread_filter(), &shortcut),
+            image: &image::build(&thread_filter(), frame::extended_place(), &shortcut),
             base_filter: &base_filter(),
             moves: &moves,
         };
@@ -146,6 +146,9 @@ impl TrapPlatform {
             patches: offer.patching,
             lends,
             changes_masks: (0..SHORTCUT_COUNT).any(|number| shortcut(number) == Shortcut::ChangesMask),
+            state_calls: (0..SHORTCUT_COUNT)
+                .filter(|&number| shortcut(number) == Shortcut::BringsState)
+                .collect(),
             has_host_calls: offer.patching && shortcut(libc::SYS_futex as u64) == HOST_FUTEX_CALL,
         });
         let spawner = Spawner::new(window.spawner_slot(), None);

@@ -41,6 +41,8 @@ pub(super) struct Sandbox {
     pub(super) lends: bool,
     /// Guest threads change their masks of blocked signals by themselves.
     pub(super) changes_masks: bool,
+    /// Numbers of the calls that bring the extended state along.
+    pub(super) state_calls: Vec<u64>,
     /// The host carries out calls for guests: see [`Shortcut::HostCall`](crate::Shortcut::HostCall).
     pub(super) has_host_calls: bool,
 }

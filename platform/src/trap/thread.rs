@@ -13,8 +13,8 @@ use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin};
 use crate::interface::{
-    AddressSpace, ExitReason, FutexCall, GuestThread, HostCalled, Kick, MaskWord, MemoryOp, PatchRequest,
-    ThreadState, Trap,
+    AddressSpace, ExitReason, FutexCall, GuestThread, HostCalled, Kick, Left, MaskWord, MemoryOp,
+    PatchRequest, ThreadState, Trap,
 };
 use crate::lent::{LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::*;
@@ -145,6 +145,7 @@ impl Thread {
         };
         // What the slot's last thread was told is not for this one.
         handle.withdraw();
+        handle.clear_left();
         (0..5).for_each(|word| slot.write_order(RETURN_STACK + 8 * word, 0));
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         // The spawner's bases, which the newborn has inherited, are nobody's: set both.
@@ -183,6 +184,7 @@ impl Thread {
         let handle = Arc::new(parked.next_handle());
         let Parked { listener, slot, frame, waiting, bases, patched, .. } = parked;
         slot.store(ENTRY_HOST_CALL, 0);
+        handle.clear_left();
         let mut thread = Box::new(Thread {
             space,
             as_dyn,
@@ -264,7 +266,8 @@ impl Thread {
                 return Ok(None);
             }
         }
-        Ok(Some(answer | self.write_copies() | self.write_deferred()))
+        let answer = answer | self.write_copies();
+        Ok(Some(self.write_deferred(answer)))
     }
 
     /// The last trap's site needs no patch any more.
@@ -390,7 +393,9 @@ impl Thread {
             let Some(answer) = self.prepare_return()? else {
                 return Ok(self.refusal().unwrap_or(Trap::Interrupted));
             };
-            self.answer(answer)?;
+            if !self.answer_with_file(answer)? {
+                continue;
+            }
             self.trapped_site = None;
             match self.await_ring()? {
                 Ring::Patched(arguments) => {
@@ -406,7 +411,10 @@ impl Thread {
                     (registers.fs_base, registers.gs_base) = (bases.0, self.guest_gs_base(bases.1));
                     let place = self.locate(signal, registers);
                     match is_on_way_back(registers.rip) {
-                        true => self.run_errand(),
+                        true => {
+                            self.run_errand();
+                            self.close_deferred_file()?;
+                        }
                         false => {
                             self.errand = Errand::default();
                             self.deferred.clear();
@@ -428,7 +436,7 @@ impl Thread {
                     }
                 }
                 Ring::CallsEnded { done, result } => {
-                    return self.refuse(done, result).ok_or_else(|| self.execute());
+                    return self.refuse(done, result)?.ok_or_else(|| self.execute());
                 }
                 Ring::Maps(_) | Ring::HostCalled(_) => return Err(self.execute()),
             }
@@ -625,6 +633,14 @@ impl GuestThread for Thread {
         self.handle.set_mask(mask);
         self.handle.set_quiet(quiet);
         Some(Arc::clone(&self.handle) as Arc<dyn MaskWord>)
+    }
+
+    fn left(&self) -> Left {
+        self.handle.read_left()
+    }
+
+    fn forget_left(&mut self) {
+        self.handle.clear_left();
     }
 
     fn has_host_futexes(&self) -> bool {

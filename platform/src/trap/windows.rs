@@ -126,7 +126,7 @@ impl Window {
     /// Makes its slots zero. The few windows that are used again and again keep their memory: to give it back and to get it again
     /// takes some ten microseconds.
     fn empty_slots(&self, length: usize) -> Result<(), Errno> {
-        const FEW_WINDOWS: u64 = 4;
+        const FEW_WINDOWS: u64 = 12;
         const FEW: usize = 2 * SLOT_SIZE as usize;
         let (slots, offset) = (&self.windows.slots, self.slots_offset() as usize);
         if self.index >= FEW_WINDOWS || length > FEW {
@@ -261,15 +261,15 @@ impl Orders {
         }
     }
 
-    /// The thread's mask of blocked signals, by its slot.
-    pub(super) fn mask(&self) -> u64 {
-        let place = self.window.slots_offset() + self.number * SLOT_SIZE + MASK;
+    /// Eight bytes of the slot.
+    pub(super) fn slot_u64(&self, offset: u64) -> u64 {
+        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
         self.window.windows.slots.read_u64(place as usize)
     }
 
-    pub(super) fn set_mask(&self, mask: u64) {
-        let place = self.window.slots_offset() + self.number * SLOT_SIZE + MASK;
-        self.window.windows.slots.write_u64(place as usize, mask);
+    pub(super) fn set_slot_u64(&self, offset: u64, value: u64) {
+        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
+        self.window.windows.slots.write_u64(place as usize, value);
     }
 
     /// Says which signals are not pending. What the thread has done to its mask without knowing can be seen after this.

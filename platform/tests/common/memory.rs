@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_platform::{MapFlags, MemoryOp, Platform, Protection, Trap};
 
-use super::guest::{CODE, DATA, DATA_SIZE, Guest, PAGE, READ, READ_WRITE, guest_code, map, start};
+use super::guest::{
+    CODE, DATA, DATA_SIZE, Guest, PAGE, READ, READ_WRITE, guest_code, map, start, under_kicks,
+};
+use super::patching::patched;
 
 guest_code!(store: "mov qword ptr [rsi], rdx", "mov rbx, [rsi]", "mov eax, 1", "syscall", "jmp usk_guest_store");
 
@@ -149,6 +152,45 @@ pub(crate) fn a_shared_file_mapping_changes_the_file(platform: &dyn Platform) {
         file.write_all_at(&[5; 8], PAGE).expect("the file");
         assert_eq!(guest.read(PLACE), [5; 8]);
     }
+}
+
+guest_code!(looks: "2:", "mov eax, 39", "syscall", "mov rbx, [rsi]", "jmp 2b");
+
+/// Whether any process of this one's has the file open.
+fn is_open_in_a_child(file: &File) -> bool {
+    let name = |path: std::path::PathBuf| std::fs::read_link(path).unwrap_or_default();
+    let own = name(format!("/proc/self/fd/{}", file.as_raw_fd()).into());
+    super::children().into_iter().any(|child| {
+        let descriptors = std::fs::read_dir(format!("/proc/{child}/fd")).into_iter().flatten().flatten();
+        descriptors.map(|descriptor| name(descriptor.path())).any(|path| path == own)
+    })
+}
+
+pub(crate) fn a_file_is_mapped_on_the_way_back_and_not_kept(platform: &dyn Platform) {
+    let mut file = file(&[0x11; PAGE as usize]);
+    file.write_all(&[0x22; PAGE as usize]).expect("memory");
+    let mut guest = patched(platform, looks());
+    guest.apply(&[map(PLACE, PAGE, READ_WRITE)]);
+    guest.thread.registers_mut().rsi = PLACE;
+    let kicks = guest.thread.kicker();
+    under_kicks(kicks, || {
+        for round in 0..1000u64 {
+            let page = round % 2;
+            guest.thread.apply_on_return(&[map_file(&file, false, page * PAGE)]).expect("it can be mapped");
+            // Kicks may come before it is mapped, and between that and the call.
+            while guest.thread.run() == Trap::Interrupted {}
+            assert_eq!(guest.thread.registers().rbx, 0x1111_1111_1111_1111 * (page + 1));
+        }
+    });
+    assert!(!is_open_in_a_child(&file));
+    // One that the host refuses is not kept either.
+    let unwritable = File::open("/proc/self/exe").expect("this program");
+    match guest.thread.apply_on_return(&[map_file(&unwritable, true, 0)]) {
+        Ok(()) => assert_eq!(guest.thread.run(), Trap::Refused(Errno::EACCES)),
+        refused => assert_eq!(refused, Err((0, Errno::EACCES))),
+    }
+    assert!(!is_open_in_a_child(&unwritable));
+    assert_eq!(guest.syscall(), 39);
 }
 
 pub(crate) fn protection_can_be_changed(platform: &dyn Platform) {

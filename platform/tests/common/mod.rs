@@ -7,6 +7,7 @@ mod host_calls;
 mod hostile;
 mod known;
 mod lent;
+mod lives;
 mod mask;
 pub(crate) mod memory;
 mod patching;
@@ -59,6 +60,12 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,
+    lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
+    lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
+    lives::a_thread_leaves_what_is_to_be_done_at_its_end,
+    lives::another_thread_begins_with_nothing_left,
+    lives::kicks_do_not_tear_what_a_thread_leaves,
+    lives::forged_last_words_are_only_addresses,
     mask::a_mask_is_changed_without_a_call_while_nothing_is_in_the_way,
     mask::whatever_is_in_the_way_of_a_change_makes_a_call,
     mask::another_thread_begins_without_the_mask_of_the_one_before,
@@ -99,6 +106,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     memory::reads_and_writes_stop_at_the_first_inaccessible_page,
     memory::compare_exchange_works_and_faults,
     memory::operations_outside_the_guests_range_are_refused,
+    memory::a_file_is_mapped_on_the_way_back_and_not_kept,
     memory::a_private_file_mapping_does_not_change_the_file,
     memory::a_shared_file_mapping_changes_the_file,
     memory::protection_can_be_changed,

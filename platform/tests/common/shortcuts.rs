@@ -16,6 +16,9 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         FOURTH => Shortcut::HandsOver(Memory::Fourth),
         STANDING => Shortcut::Stands(3),
         CHANGES_MASK => Shortcut::ChangesMask,
+        0x107 => Shortcut::BringsState,
+        SETS_TID_ADDRESS => Shortcut::SetsTidAddress,
+        SETS_ROBUST_LIST => Shortcut::SetsRobustList,
         202 => Shortcut::HostCall(HostCallKind::Futex),
         24 => Shortcut::HostCall(HostCallKind::Yield),
         _ => super::lent::lends(number).unwrap_or_default(),
@@ -30,6 +33,8 @@ const BUFFER: u64 = 0x103;
 const FOURTH: u64 = 0x104;
 const STANDING: u64 = 0x105;
 pub(crate) const CHANGES_MASK: u64 = 0x106;
+pub(crate) const SETS_TID_ADDRESS: u64 = 0x108;
+pub(crate) const SETS_ROBUST_LIST: u64 = 0x109;
 
 guest_code!(any_call: "2:", "mov eax, ebx", "syscall", "cmp rax, -4096", "jmp 2b");
 guest_code!(counted:

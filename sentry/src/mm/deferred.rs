@@ -21,6 +21,13 @@ pub(in crate::mm) enum Undo {
         /// First address after it.
         end: u64,
     },
+    /// A mapping where others were, which are gone in any case.
+    Replace {
+        /// First address.
+        start: u64,
+        /// First address after it.
+        end: u64,
+    },
     /// Mappings that were removed. They are private and anonymous: others would keep files from being let go.
     Unmap(Vec<Vma>),
     /// Ranges whose access was changed, and the access that they had.
@@ -71,6 +78,7 @@ pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) 
     match state.undo.take() {
         None => {}
         Some(Undo::Map { start, end }) => _ = state.tree.remove(start, end),
+        Some(Undo::Replace { start, end }) => remove_replacement(state, thread, start, end),
         Some(Undo::Unmap(vmas)) => vmas.into_iter().for_each(|vma| state.tree.insert(vma)),
         Some(Undo::Protect(ranges)) => {
             for (address, end, protection) in ranges {
@@ -82,6 +90,18 @@ pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) 
                 state.tree.change(address, end, |changed| changed.protection = protection);
             }
         }
+    }
+}
+
+/// A mapping could not replace others. Hosts differ in whether what was there has been removed: makes it certain.
+pub(in crate::mm) fn remove_replacement(
+    state: &mut State,
+    thread: &mut dyn GuestThread,
+    start: u64,
+    end: u64,
+) {
+    if apply(thread, &[MemoryOp::Unmap { address: start, length: end - start }]).is_ok() {
+        state.tree.remove(start, end);
     }
 }
 

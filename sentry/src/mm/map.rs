@@ -8,7 +8,7 @@ use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot};
 use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
 
 use crate::mm::SharedMemory;
-use crate::mm::deferred::Undo;
+use crate::mm::deferred::{Undo, remove_replacement};
 use crate::mm::mm::{MemoryLimits, Mm, State, apply, is_page_aligned, page_align};
 use crate::mm::vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags};
 use crate::vfs::{FileClaim, Mapping, MountFlags, OpenFile};
@@ -75,15 +75,13 @@ impl Mm {
             || vma.flags.contains(VmaFlags::LOCKED) && !vma.flags.contains(VmaFlags::LOCK_ON_FAULT);
         let options = MapFlags { populate, no_reserve: vma.flags.contains(VmaFlags::NORESERVE) };
         let operation = vma.host_mapping(options);
-        let applied = if replaced == 0 {
-            self.apply_last(&mut state, thread, operation, |_| Undo::Map { start: address, end })
-        } else {
-            apply(thread, &[operation])
+        let undo = |_: &State| match replaced {
+            0 => Undo::Map { start: address, end },
+            _ => Undo::Replace { start: address, end },
         };
-        if let Err(error) = applied {
-            if replaced > 0 && apply(thread, &[MemoryOp::Unmap { address, length }]).is_ok() {
-                // Hosts differ in whether a failed replacement has removed what was there: make it certain.
-                state.tree.remove(address, end);
+        if let Err(error) = self.apply_last(&mut state, thread, operation, undo) {
+            if replaced > 0 {
+                remove_replacement(&mut state, thread, address, end);
             }
             return Err(error);
         }

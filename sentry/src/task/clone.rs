@@ -196,7 +196,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     });
     inherit_attributes(&parent, &task);
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
-        task.clear_child_tid.store(arguments.child_tid, Ordering::Relaxed);
+        task.last_words.set_tid_address(arguments.child_tid);
     }
     let completion = flags.contains(CloneFlags::VFORK).then(|| Arc::new(Completion::default()));
     *task.vfork_done.lock() = completion.clone();

@@ -134,6 +134,7 @@ fn end_other_threads(current: &mut Current) -> SysResult<()> {
 
 /// What a new program does not inherit.
 fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
+    current.forget_last_words();
     let task = &current.task;
     let own_actions = Arc::new(task.group.actions.load().duplicate());
     own_actions.reset_handlers();
@@ -141,8 +142,6 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     task.signals.lock().alternate_stack = AlternateStack::NONE;
     current.thread.set_return_stack([0; 3]);
     task.group.timers.clear_posix();
-    task.clear_child_tid.store(0, Ordering::Relaxed);
-    task.robust_list.store(0, Ordering::Relaxed);
     task.dumpable.store(1, Ordering::Relaxed);
     task.set_command_name(&request.command_name());
     task.set_credentials(request.credentials.clone());

@@ -1,7 +1,6 @@
 //! The end of a task, and of a process (`kernel/exit.c`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{PollEvents, Signal};
@@ -49,7 +48,7 @@ pub(crate) fn leave(current: Current) {
 
 /// Writes zero to the address that `set_tid_address(2)` named and wakes a waiter there.
 fn clear_child_tid(current: &Current) {
-    let address = current.task.clear_child_tid.swap(0, Ordering::Relaxed);
+    let address = current.task.tid_address();
     if address == 0 || current.task.mm().users() < 2 {
         return;
     }
@@ -94,28 +93,31 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
         }
     };
     kernel.notify_parent_death(&table, task);
-    if let Some(status) = group_status {
-        end_process(&kernel, &mut table, &group, status, task.credentials().uid);
+    let parent = group_status
+        .and_then(|status| end_process(&kernel, &mut table, &group, status, task.credentials().uid));
+    drop(table);
+    // Whoever waits looks at the table first thing: woken earlier it would find it locked, and this thread would go on to take
+    // down the address space before it.
+    if let Some(parent) = parent {
+        parent.child_events.notify(PollEvents::IN);
     }
 }
 
+/// Makes the process a zombie. Returns the parent, who is to be woken.
 fn end_process(
     kernel: &Kernel,
     table: &mut TaskTable,
     group: &Arc<ThreadGroup>,
     status: ExitStatus,
     uid: u32,
-) {
+) -> Option<Arc<ThreadGroup>> {
     let pid = group.tgid;
     group.timers.clear();
     kernel.ipc.segments.process_exited(pid);
     kernel.ipc.semaphores.process_exited(pid, host::clock_ns(host::Clock::Realtime) as i64 / 1_000_000_000);
     let usage = group.state.lock().past_usage;
-    let Some((process_group, session)) =
-        table.process(pid).map(|process| (process.process_group, process.session))
-    else {
-        return;
-    };
+    let (process_group, session) =
+        table.process(pid).map(|process| (process.process_group, process.session))?;
     // Children first, so that a parent that reaps this process sees its own grandchildren adopted.
     let reaper = table.reaper_of(pid);
     let groups_of_children: Vec<i32> = table
@@ -136,8 +138,10 @@ fn end_process(
         process.event = None;
     }
     for child in adopted {
-        if table.process(child).is_some_and(|process| process.zombie.is_some()) {
-            notify_parent_of_end(kernel, table, child);
+        if table.process(child).is_some_and(|process| process.zombie.is_some())
+            && let Some(reaper) = notify_parent_of_end(kernel, table, child)
+        {
+            reaper.child_events.notify(PollEvents::IN);
         }
     }
     // Process groups that lost their last link to the session's shell and hold stopped members are hung up (POSIX, exit(3)).
@@ -150,12 +154,13 @@ fn end_process(
         }
     }
     kernel.terminals_of_ended_session(table, pid, session);
-    notify_parent_of_end(kernel, table, pid);
+    let parent = notify_parent_of_end(kernel, table, pid);
     group.exited.notify(PollEvents::IN);
     kernel.tell_exit(pid, status);
     if pid == kernel.main_pid() {
         kernel.finish(status);
     }
+    parent
 }
 
 /// Sends SIGHUP and SIGCONT to a process group that is orphaned and has stopped members.
@@ -175,11 +180,12 @@ fn hang_up_if_orphaned(table: &TaskTable, process_group: i32, leaving: i32) {
     }
 }
 
-/// Tells the parent of a zombie; if the parent does not care, the zombie goes at once.
-fn notify_parent_of_end(kernel: &Kernel, table: &mut TaskTable, pid: i32) {
-    let Some(process) = table.process(pid) else { return };
-    let Some(zombie) = process.zombie else { return };
-    let Some(parent) = table.process(process.parent) else { return };
+/// Sends the parent of a zombie its signal; if the parent does not care, the zombie goes at once. Returns the parent, who may
+/// wait for it.
+fn notify_parent_of_end(kernel: &Kernel, table: &mut TaskTable, pid: i32) -> Option<Arc<ThreadGroup>> {
+    let process = table.process(pid)?;
+    let zombie = process.zombie?;
+    let parent = table.process(process.parent)?;
     let is_sandboxs = process.parent == table.own();
     let parent_group = parent.group.clone();
     let reaps_itself =
@@ -206,7 +212,7 @@ fn notify_parent_of_end(kernel: &Kernel, table: &mut TaskTable, pid: i32) {
     if is_sandboxs || reaps_itself {
         kernel.forget_process(table, pid);
     }
-    parent_group.child_events.notify(PollEvents::IN);
+    Some(parent_group)
 }
 
 /// Clock ticks (`USER_HZ` is 100) of a duration.

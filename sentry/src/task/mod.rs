@@ -10,6 +10,7 @@ mod current;
 mod exec;
 mod exit;
 mod group;
+mod last_words;
 mod lending;
 mod limits;
 mod lost;

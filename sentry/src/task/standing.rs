@@ -13,7 +13,7 @@ mod model_tests;
 
 pub(crate) use version::Version;
 
-use usk_platform::{HOST_CALLS_STAND, MAY_ASK_HOST};
+use usk_platform::{HOST_CALLS_STAND, MAY_ASK_HOST, THREAD_STANDS};
 
 use super::{Current, Task};
 use crate::futex;
@@ -26,7 +26,7 @@ pub enum Standing {
     /// `getpid(2)`
     Process = 0,
     /// `gettid(2)`
-    Thread = 1,
+    Thread = THREAD_STANDS,
     /// `getppid(2)`
     Parent = 2,
     /// `getuid(2)`
@@ -41,8 +41,8 @@ pub enum Standing {
     Host = MAY_ASK_HOST,
 }
 
-/// The numbers of these calls.
-const CALLS: [u32; 10] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309];
+/// The numbers of these calls, and of `set_tid_address(2)` and `set_robust_list(2)`, which need nobody either.
+const CALLS: [u32; 12] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309, 218, 273];
 
 /// The numbers of `rt_sigprocmask(2)` and `rt_sigreturn(2)`.
 const MASK_CALLS: [u32; 2] = [14, 15];

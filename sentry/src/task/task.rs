@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::seccomp::Seccomp;
 use crate::signal::{PendingSignals, SignalMask};
+use crate::task::last_words::LastWords;
 use crate::task::lending::Lent;
 use crate::task::standing::Version;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
@@ -104,10 +105,8 @@ pub struct Task {
     /// True while the guest thread makes a host call by order of its sentry thread, from which it does not get to guest code.
     pub(crate) in_host_call: AtomicBool,
     pub(crate) runner: ArcSwapOption<Runner>,
-    /// Guest address that is zeroed and woken when the task ends (`set_tid_address(2)`); 0 is none.
-    pub clear_child_tid: AtomicU64,
-    /// Head of the robust futex list; 0 is none.
-    pub robust_list: AtomicU64,
+    /// What is to be done at its end, unless the guest thread says otherwise.
+    pub(crate) last_words: LastWords,
     /// Whether anybody waits for a priority-inheriting futex of the task's.
     pub pi_owner: OwnerState,
     /// Signal sent when the parent thread ends (`PR_SET_PDEATHSIG`); 0 is none.
@@ -171,8 +170,7 @@ impl Task {
             in_guest: AtomicBool::new(false),
             in_host_call: AtomicBool::new(false),
             runner: ArcSwapOption::empty(),
-            clear_child_tid: AtomicU64::new(0),
-            robust_list: AtomicU64::new(0),
+            last_words: LastWords::default(),
             pi_owner: OwnerState::default(),
             parent_death_signal: AtomicI32::new(0),
             nice: AtomicI32::new(0),

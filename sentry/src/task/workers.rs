@@ -5,8 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
-use crossbeam::channel::{Sender, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use usk_abi::Errno;
 
 /// Stack of a sentry thread in bytes. Handlers keep large buffers on the heap.
@@ -17,10 +16,48 @@ const MAX_IDLE: usize = 8;
 /// What a sentry thread does: the life of one task.
 type Work = Box<dyn FnOnce() + Send>;
 
+/// What a thread that has nothing to do is told next.
+#[derive(Default)]
+enum Next {
+    /// Nothing yet.
+    #[default]
+    Wait,
+    Do(Work),
+    /// The pool is gone.
+    End,
+}
+
+/// Where a thread that has nothing to do sleeps. A channel's receiver would spin first, on the processor that the one who
+/// waits for the end of the last task is about to use.
+#[derive(Default)]
+struct Desk {
+    next: Mutex<Next>,
+    changed: Condvar,
+}
+
+impl Desk {
+    fn put(&self, next: Next) {
+        *self.next.lock() = next;
+        self.changed.notify_one();
+    }
+
+    /// Sleeps until there is work. `None` if there is no more.
+    fn take(&self) -> Option<Work> {
+        let mut next = self.next.lock();
+        loop {
+            match std::mem::take(&mut *next) {
+                Next::Wait => self.changed.wait(&mut next),
+                Next::Do(work) => return Some(work),
+                Next::End => return None,
+            }
+        }
+    }
+}
+
 /// The threads that have nothing to do.
 #[derive(Default)]
 pub(crate) struct Workers {
-    idle: Mutex<Vec<Sender<Work>>>,
+    idle: Mutex<Vec<Arc<Desk>>>,
 }
 
 impl Workers {
@@ -31,15 +68,12 @@ impl Workers {
 
     /// Has a thread do `work`. `EAGAIN` if the host gives no thread.
     pub(crate) fn start(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
-        let mut work: Work = Box::new(work);
+        let work: Work = Box::new(work);
         // A bound statement, so that the lock is not held during the hand-over.
         let idle = self.idle.lock().pop();
-        if let Some(worker) = idle {
-            match worker.send(work) {
-                Ok(()) => return Ok(()),
-                // It has gone, which it does only at the end of everything.
-                Err(error) => work = error.into_inner(),
-            }
+        if let Some(desk) = idle {
+            desk.put(Next::Do(work));
+            return Ok(());
         }
         let workers = Arc::downgrade(self);
         let builder = std::thread::Builder::new().name("task".into()).stack_size(STACK_SIZE);
@@ -47,29 +81,29 @@ impl Workers {
     }
 }
 
-/// The life of a thread.
-fn serve(mut work: Work, workers: &Weak<Workers>) {
-    loop {
-        work();
-        let (sender, receiver) = bounded(1);
-        if !offer(workers, sender) {
-            return;
-        }
-        // The pool has the only sender: when it is dropped with the pool, the wait ends.
-        match receiver.recv() {
-            Ok(next) => work = next,
-            Err(_) => return,
-        }
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.idle.get_mut().drain(..).for_each(|desk| desk.put(Next::End));
     }
 }
 
-/// Lets the pool have a thread that waits at the other end; false if it has enough.
-fn offer(workers: &Weak<Workers>, sender: Sender<Work>) -> bool {
+/// The life of a thread.
+fn serve(work: Work, workers: &Weak<Workers>) {
+    let desk = Arc::default();
+    let mut next = Some(work);
+    while let Some(work) = next {
+        work();
+        next = if offer(workers, &desk) { desk.take() } else { None };
+    }
+}
+
+/// Lets the pool have a thread that waits at its desk; false if it has enough.
+fn offer(workers: &Weak<Workers>, desk: &Arc<Desk>) -> bool {
     let Some(workers) = workers.upgrade() else { return false };
     let mut idle = workers.idle.lock();
     let has_room = idle.len() < MAX_IDLE;
     if has_room {
-        idle.push(sender);
+        idle.push(Arc::clone(desk));
     }
     has_room
 }
@@ -77,6 +111,7 @@ fn offer(workers: &Weak<Workers>, sender: Sender<Work>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::mpsc::{SyncSender, sync_channel};
     use std::thread::ThreadId;
 
     use super::*;
@@ -84,7 +119,7 @@ mod tests {
     #[test]
     fn work_that_follows_is_done_by_threads_that_wait() {
         let workers = Workers::new();
-        let (sender, receiver) = bounded::<ThreadId>(1);
+        let (sender, receiver) = sync_channel::<ThreadId>(1);
         let mut threads = HashSet::new();
         for _ in 0..200 {
             let sender = sender.clone();
@@ -109,8 +144,8 @@ mod tests {
     #[test]
     fn waiting_threads_end_with_the_pool() {
         let workers = Workers::new();
-        let (sender, receiver) = bounded::<()>(0);
-        struct Hold(#[allow(dead_code)] Sender<()>);
+        let (sender, receiver) = sync_channel::<()>(0);
+        struct Hold(#[allow(dead_code)] SyncSender<()>);
         thread_local!(static HELD: std::cell::RefCell<Option<Hold>> = const { std::cell::RefCell::new(None) });
         workers.start(move || HELD.with(|held| *held.borrow_mut() = Some(Hold(sender)))).expect("a thread");
         drop(workers);
