@@ -100,7 +100,7 @@ fn step_over(registers: Registers) -> Place {
 impl Thread {
     /// A thread has rung from a patched site.
     pub(super) fn begin_patched_call(&mut self, arguments: [u64; 6]) -> Trap {
-        let generation = self.space.patches().read().generation();
+        let generation = self.space.patches().generation();
         let slot = self.slot();
         let entry = |offset| slot.read_u64(offset);
         let preserved = |index: u64| entry(ENTRY_PRESERVED + 8 * index);
@@ -146,7 +146,7 @@ impl Thread {
         }
         let Registers { rax, fs_base, .. } = self.registers;
         let is_simple = self.registers == Registers { rax, fs_base, ..call.registers }
-            && self.space.patches().read().generation() == call.generation;
+            && self.space.patches().generation() == call.generation;
         if is_simple {
             self.slot().write_u64(ENTRY_RAX, rax);
         }
@@ -353,7 +353,7 @@ impl Thread {
         if !is_written {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.space.patches().write().insert(site);
+        self.space.patches().change(|table| _ = table.insert(site));
         self.forget_trapped_site();
         Ok(())
     }
@@ -387,7 +387,7 @@ impl Thread {
             image.originals().for_each(|(offset, page)| _ = self.space.write(base + offset, page));
             return Err(Errno::EFAULT);
         }
-        self.space.patches().write().insert_image(CodeImage::distance(base), Arc::clone(image));
+        self.space.patches().change(|table| table.insert_image(CodeImage::distance(base), Arc::clone(image)));
         Ok(())
     }
 
@@ -401,7 +401,7 @@ impl Thread {
             }
             self.make_executable(site)?;
         }
-        self.space.patches().write().remove(&sites);
+        self.space.patches().change(|table| table.remove(&sites));
         Ok(())
     }
 
