@@ -316,6 +316,8 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {maps}
+    je usk_memory_begin             # memory.S
     cmp ecx, {lends}
     jae usk_lent_begin              # lent.S
     cmp ecx, {host_calls}

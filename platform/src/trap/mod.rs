@@ -46,6 +46,7 @@ mod kick;
 mod lent;
 mod lists;
 mod mask;
+mod memory;
 mod parked;
 mod patch;
 mod patched;

@@ -18,6 +18,7 @@ use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
 use super::host_calls::is_in_host_call;
 use super::lent::{has_saved, is_serving};
 use super::mask::is_in_mask_code;
+use super::memory::{is_in_memory_code, undo_mapping};
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
 use super::returned::{is_in_return_code, is_reading_frame};
 use super::thread::{Ring, Thread};
@@ -77,6 +78,7 @@ fn is_on_way_in(rip: u64) -> bool {
         || is_in_clock_code(rip)
         || is_in_mask_code(rip)
         || is_in_return_code(rip)
+        || is_in_memory_code(rip)
 }
 
 /// On the way in, where memory that is not there makes an ordinary call.
@@ -254,6 +256,7 @@ impl Thread {
                 return Place::Settled(Registers { rip, rcx: rip, r11, ..registers }, Trap::Interrupted);
             }
             return match rewound {
+                Some(registers) if is_kick && is_in_memory_code(raw.rip) => step_over(registers),
                 Some(registers) if is_kick => self
                     .after_mask_call(raw.rip, &registers)
                     .or_else(|| self.after_return(&raw))
@@ -322,6 +325,7 @@ impl Thread {
         if has_saved(raw.rip) {
             self.restore_saved(&mut registers);
         }
+        undo_mapping(raw.rip, &mut registers);
         Some(registers)
     }
 
