@@ -9,7 +9,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
-use crate::lent::{LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, TakenBack};
+use crate::lent::{LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, TakenBack};
 use crate::trap::CodeImage;
 
 /// Makes address spaces. One platform serves one sandbox.
@@ -210,6 +210,13 @@ pub trait GuestThread: Send {
         None
     }
 
+    /// Has the platform map, unmap and advise about private anonymous memory in a range by itself ([`Shortcut::MapsMemory`]) from
+    /// the next [`GuestThread::run`] on, until [`MemoryWord::withdraw_memory`] or [`GuestThread::set_answers`]. `None` if the platform has
+    /// no way to do so. Only one range is lent at a time.
+    fn lend_memory(&mut self, _memory: &LentMemory) -> Option<Arc<dyn MemoryWord>> {
+        None
+    }
+
     /// The thread's alternate signal stack, as `uc_stack` of a frame that does not change it (address, flags without
     /// `SS_ONSTACK`, size): where the thread also has its mask ([`GuestThread::share_mask`]) the platform may return from handlers
     /// by such frames by itself ([`Shortcut::ReturnsFromHandler`]). All zero, and at first: by none.
@@ -328,6 +335,9 @@ pub enum Shortcut {
     /// It is `clock_gettime(2)`, `gettimeofday(2)` or `getcpu(2)`, which the platform may have the host answer while answer number
     /// [`MAY_ASK_HOST`] stands.
     AsksHost,
+    /// It is `mmap(2)`, `munmap(2)` or `madvise(2)`, which needs nobody where it is about lent memory alone (see
+    /// [`GuestThread::lend_memory`]).
+    MapsMemory,
     /// It has no arguments, and is answered by answer number N while that stands (see [`GuestThread::set_answers`]).
     Stands(u8),
     /// It may be served by what is lent (see [`GuestThread::lend_descriptors`]).

@@ -83,6 +83,35 @@ pub struct LentWindow {
     pub address: u64,
 }
 
+/// A range of addresses that a guest thread maps and unmaps by itself: from the bottom of what is mapped down, and from there up.
+/// What is mapped is private, anonymous, readable and writable. Page aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentMemory {
+    /// First address.
+    pub low: u64,
+    /// Where what is mapped begins.
+    pub bottom: u64,
+    /// First address after it: what is mapped ends here.
+    pub top: u64,
+    /// Bytes of the shortest mapping that belongs there.
+    pub shortest: u64,
+    /// Bytes of the longest.
+    pub longest: u64,
+}
+
+/// Where what is mapped of lent memory begins, as the guest may change it at any time: to whatever it likes, and without
+/// asking.
+pub trait MemoryWord: Send + Sync {
+    /// Where it begins at the moment.
+    fn bottom(&self) -> u64;
+
+    /// The lowest place where it has begun since it was lent.
+    fn lowest(&self) -> u64;
+
+    /// From now on the thread calls. One that is being served may still change the bottom.
+    fn withdraw_memory(&self);
+}
+
 /// What a guest has done with what it was lent.
 #[derive(Clone, Copy, Debug)]
 pub struct TakenBack {

@@ -26,6 +26,6 @@ pub use interface::{
     Shortcut, THREAD_STANDS, ThreadState, Trap,
 };
 pub use lent::{
-    LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentWindow, STAT_SIZE,
-    TakenBack, WINDOW_SIZE,
+    LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentMemory, LentWindow,
+    MemoryWord, STAT_SIZE, TakenBack, WINDOW_SIZE,
 };

@@ -44,6 +44,11 @@ fn set(current: &Current, group: &Arc<ThreadGroup>, index: usize, new: Limit) ->
         let threads = group.state.lock().threads.clone();
         threads.iter().for_each(|task| task.borrow_files().touch());
     }
+    if [Resource::AddressSpace as usize, Resource::Data as usize].contains(&index) {
+        // Memory may be lent up to the old limit.
+        let threads = group.state.lock().threads.clone();
+        threads.iter().for_each(|task| task.mm().withdraw_memory());
+    }
     if index == Resource::Cpu as usize {
         group.timers.watch_processor_limit(&current.task.kernel, group)?;
     }

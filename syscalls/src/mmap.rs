@@ -32,7 +32,7 @@ fn sys_mmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     };
     let limits = MemoryLimits::of(&current.task);
     let is_code = request.file.is_some() && request.protection.contains(Prot::EXEC);
-    let length = request.length;
+    let (length, is_plain) = (request.length, request.is_plain());
     let mm = current.task.mm();
     let address = mm.map(&mut *current.thread, request, &limits)?;
     if is_code {
@@ -41,6 +41,9 @@ fn sys_mmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             &current.task.kernel,
             address..address.saturating_add(length),
         );
+    }
+    if is_plain {
+        current.lend_memory(address);
     }
     Ok(address)
 }

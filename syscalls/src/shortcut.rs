@@ -41,6 +41,9 @@ const LENT: [(&str, LentCall); 8] = [
 /// Calls that the host answers for a guest as for anybody.
 const ASKING_HOST: [&str; 3] = ["clock_gettime", "gettimeofday", "getcpu"];
 
+/// Calls that may be served by what is lent of an address space.
+const MAPPING: [&str; 3] = ["mmap", "munmap", "madvise"];
+
 /// Calls that the host may carry out.
 const HOST_CALLS: [(&str, HostCallKind); 2] =
     [("futex", HostCallKind::Futex), ("sched_yield", HostCallKind::Yield)];
@@ -70,6 +73,9 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     }
     if ASKING_HOST.contains(&row.name) && all_tiers {
         return Shortcut::AsksHost;
+    }
+    if MAPPING.contains(&row.name) && all_tiers {
+        return Shortcut::MapsMemory;
     }
     if let Some((_, answer)) = STANDING.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Stands(answer.number());
@@ -118,6 +124,9 @@ mod tests {
         assert_eq!(of("set_tid_address"), [Shortcut::SetsTidAddress, Shortcut::None]);
         for name in ASKING_HOST {
             assert_eq!(of(name), [Shortcut::AsksHost, Shortcut::None], "{name}");
+        }
+        for name in MAPPING {
+            assert_eq!(of(name), [Shortcut::MapsMemory, Shortcut::None], "{name}");
         }
         for (name, memory) in STRUCTURES {
             assert_eq!(of(name), both(Shortcut::HandsOver(memory)), "{name}");

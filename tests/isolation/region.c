@@ -7,6 +7,7 @@
  *     region calls     names the region in system calls
  *     region forge     writes all of the region that can be written, while other threads make calls
  *     region loans     writes over the descriptors that its thread was lent, and uses them
+ *     region memory    writes over what it says of the memory that its thread was lent, and uses that
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
  *     region masks     writes all masks of blocked signals, while others send it signals
@@ -493,6 +494,48 @@ static void forge_loans_everywhere(void) {
         spawn(forge_loans, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
+/* Where a slot says how much of the lent memory is mapped, from its end. */
+#define MEMORY_WORDS 0x20
+
+/* Whatever is written there, the map stays one that can be read, copied and used up, and what it says is of the range. */
+static void forge_memory(const void *argument) {
+    uint64_t seed = *(const uint64_t *)argument;
+    char *own = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    NEED(own != MAP_FAILED);
+    for (uint64_t round = 0;; round++) {
+        uint64_t slot = own_slot();
+        volatile uint64_t *words = (uint64_t *)(slot + REGION_SLOT_SIZE - MEMORY_WORDS);
+        char *memory = mmap(NULL, (1 + (seed >> 60)) * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+        if (round > 300 && slot >= REGION_SLOTS && slot < REGION_ORDERS)
+            words[seed >> 40 & 1] = seed & 1   ? (uint64_t)memory + ((int64_t)seed >> 44) * (long)PAGE_SIZE
+                                    : seed & 2 ? (uint64_t)own
+                                    : seed & 4 ? REGION_CODE + (seed >> 40) * PAGE_SIZE
+                                               : seed * 0x9e3779b97f4a7c15UL;
+        if (memory != MAP_FAILED && seed & 8)
+            munmap(memory, PAGE_SIZE << (seed >> 50 & 3));
+        if (seed >> 33 & 1)
+            madvise(memory, PAGE_SIZE, seed & 16 ? MADV_DONTNEED : MADV_FREE);
+        char text[4096];
+        int fd = round % 16 == 0 ? open("/proc/self/maps", O_RDONLY) : -1;
+        if (fd >= 0) {
+            while (read(fd, text, sizeof text) > 0)
+                ;
+            close(fd);
+        }
+        pid_t child = round % 64 == 0 ? fork() : -1;
+        if (child == 0)
+            _exit(0);
+        if (child > 0)
+            waitpid(child, NULL, 0);
+    }
+}
+
+static void forge_memory_everywhere(void) {
+    for (uint64_t seed = 1; seed <= 48; seed++)
+        spawn(forge_memory, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 /* --- Doorbells and frames ------------------------------------------------------------------------------------------- */
 
 struct ring {
@@ -667,6 +710,7 @@ int main(int argc, char **argv) {
         {"calls", name_everywhere},
         {"forge", forge_everything},
         {"loans", forge_loans_everywhere},
+        {"memory", forge_memory_everywhere},
         {"flood", flood_everything},
         {"frames", return_through_everything},
         {"masks", forge_masks},

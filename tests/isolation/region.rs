@@ -35,6 +35,10 @@ pub(crate) fn forged_loans_give_no_file(runtime: Runtime) {
     attack(runtime, "loans");
 }
 
+pub(crate) fn forged_words_of_lent_memory_hurt_only_their_process(runtime: Runtime) {
+    attack(runtime, "memory");
+}
+
 pub(crate) fn a_flood_of_doorbells_hurts_only_its_process(runtime: Runtime) {
     attack(runtime, "flood");
 }

@@ -213,11 +213,11 @@ pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
 pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
-pub(crate) const MAX_CALLS: usize = ((RETURN_STACK - CALLS) / CALL_SIZE) as usize;
+pub(crate) const MAX_CALLS: usize = ((MEMORY - CALLS) / CALL_SIZE) as usize;
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
-pub(crate) const STANDING: u64 = 0xef0;
+pub(crate) const STANDING: u64 = COPIES - 8 * MAX_STANDING as u64;
 /// Answers that fit.
-pub(crate) const MAX_STANDING: usize = 10;
+pub(crate) const MAX_STANDING: usize = 15;
 /// An answer stands.
 pub(crate) const ANSWER_STANDS: u64 = 1 << 32;
 /// In a guest thread's orders: the list of copies to guest memory: address there, offset in the slot, bytes.
@@ -301,7 +301,7 @@ pub(crate) const LENT_ANSWER: usize = 9;
 /// [`LentCall`](crate::lent::LentCall) is added.
 pub(crate) const LENDS: u8 = 0x20;
 
-const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= SLOT_SIZE - 0x10);
+const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= MEMORY_BOTTOM);
 const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
 const _: () = assert!(RECORDS + RECORD_SIZE * MAX_RECORDS as u64 <= ORDER_SIZE);
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
@@ -330,6 +330,34 @@ pub(crate) const ROBUST_LIST_HEAD_SIZE: u64 = 24;
 
 const _: () = assert!(STATE_PLACE + 8 <= THREAD_FILTER_CODE);
 const _: () = assert!(LENDS + crate::lent::LentCall::Pread as u8 <= BRINGS_STATE);
+// --- Lent memory (see `trap/memory.rs`) ---
+
+/// In a slot, `u64`: where what is mapped of the lent range begins. The guest's to forge, as is the next one.
+pub(crate) const MEMORY_BOTTOM: u64 = SLOT_SIZE - 0x20;
+/// In a slot, `u64`: the lowest value that the former has had since the range was lent.
+pub(crate) const MEMORY_LOWEST: u64 = SLOT_SIZE - 0x18;
+/// In a guest thread's orders: the lent range, four `u64`. Its first address.
+pub(crate) const MEMORY: u64 = RETURN_STACK - 32;
+/// In a guest thread's orders, `u64`: the first address after the lent range.
+pub(crate) const MEMORY_TOP: u64 = MEMORY + 8;
+/// In a guest thread's orders, `u64`: the shortest mapping that goes there.
+pub(crate) const MEMORY_SHORTEST: u64 = MEMORY + 16;
+/// In a guest thread's orders, `u64`: the longest.
+pub(crate) const MEMORY_LONGEST: u64 = MEMORY + 24;
+/// The number of the answer that stands while memory is lent.
+pub(crate) const MEMORY_ANSWER: usize = 13;
+/// In the table of shortcuts: the call may be served by the lent range.
+pub(crate) const MAPS: u8 = 0x3c;
+/// How it maps there, but for [`PRIVATE_ANONYMOUS_FIXED`]'s last flag, as the guest has asked for.
+pub(crate) const PRIVATE_ANONYMOUS: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
+/// How it maps there.
+pub(crate) const PRIVATE_ANONYMOUS_FIXED: u32 = PRIVATE_ANONYMOUS | libc::MAP_FIXED as u32;
+/// With which access.
+pub(crate) const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
+/// What of `madvise(2)` it passes on.
+pub(crate) const MEMORY_ADVICE: [u32; 2] = [libc::MADV_DONTNEED as u32, libc::MADV_FREE as u32];
+
+const _: () = assert!(MEMORY_LOWEST + 8 <= MASK && MEMORY_ANSWER < MAX_STANDING);
 
 // --- The list of calls ---
 
@@ -451,7 +479,7 @@ pub(crate) const fn commands(operations: &[u32]) -> u32 {
     set
 }
 
-const _: () = assert!(STANDS + MAX_STANDING as u8 <= HOST_CALLS && HOST_YIELD < LENDS);
+const _: () = assert!(STANDS + LENT_ANSWER as u8 <= HOST_CALLS && HOST_YIELD < LENDS);
 const _: () = assert!(HOST_CALLS_STAND < STANDING + 8 * MAX_STANDING as u64);
 const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 

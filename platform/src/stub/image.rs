@@ -21,6 +21,7 @@ global_asm!(
     include_str!("lent.S"),
     include_str!("state.S"),
     include_str!("left.S"),
+    include_str!("memory.S"),
     include_str!("end.S"),
     brings_state = const BRINGS_STATE,
     sets_robust_list = const SETS_ROBUST_LIST,
@@ -165,6 +166,19 @@ global_asm!(
     f_getfl = const libc::F_GETFL,
     fd_cloexec = const libc::FD_CLOEXEC,
     ebadf = const libc::EBADF,
+    maps = const MAPS,
+    memory_answer = const STANDING + 8 * MEMORY_ANSWER as u64,
+    memory_low = const MEMORY,
+    memory_top = const MEMORY_TOP,
+    memory_shortest = const MEMORY_SHORTEST,
+    memory_longest = const MEMORY_LONGEST,
+    memory_bottom = const MEMORY_BOTTOM,
+    memory_lowest = const MEMORY_LOWEST,
+    private_anonymous = const PRIVATE_ANONYMOUS,
+    private_anonymous_fixed = const PRIVATE_ANONYMOUS_FIXED,
+    madv_dontneed = const MEMORY_ADVICE[0],
+    madv_free = const MEMORY_ADVICE[1],
+    page_size = const 4096,
     mask = const MASK,
     quiet = const QUIET,
     changes_mask = const CHANGES_MASK,
@@ -207,7 +221,7 @@ global_asm!(
     pr_set_pdeathsig = const libc::PR_SET_PDEATHSIG,
     seccomp_set_mode_filter = const libc::SECCOMP_SET_MODE_FILTER,
     prot_read = const libc::PROT_READ,
-    prot_read_write = const libc::PROT_READ | libc::PROT_WRITE,
+    prot_read_write = const READ_WRITE,
     map_shared_fixed = const libc::MAP_SHARED | libc::MAP_FIXED,
     sys_clone = const libc::SYS_clone,
     sys_close = const libc::SYS_close,
@@ -313,6 +327,26 @@ pub(crate) mod lent {
         done = usk_lent_done;
         /// The code ends.
         end = usk_lent_end;
+    }
+}
+
+/// Addresses in the code that maps and unmaps lent memory.
+pub(crate) mod memory {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_memory_begin;
+        /// Two registers are changed: memory is mapped.
+        maps = usk_memory_maps;
+        /// They are as they were.
+        mapped = usk_memory_mapped;
+        /// The call is over.
+        set = usk_memory_set;
+        /// The end of this.
+        gone = usk_memory_gone;
+        /// The code ends.
+        end = usk_memory_end;
     }
 }
 
@@ -441,6 +475,12 @@ pub(crate) mod site {
         futex_two = usk_site_futex_two;
         /// `sched_yield`
         yields = usk_site_yield;
+        /// Mapping lent memory.
+        memory_map = usk_site_memory_map;
+        /// Unmapping it.
+        memory_unmap = usk_site_memory_unmap;
+        /// Advice about it.
+        memory_advise = usk_site_memory_advise;
         /// The first doorbell of a thread.
         birth = usk_site_birth;
         /// Back to the guest.
@@ -529,6 +569,7 @@ pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u
             Shortcut::ChangesMask => CHANGES_MASK,
             Shortcut::ReturnsFromHandler => RETURNS,
             Shortcut::AsksHost => ASKS_HOST,
+            Shortcut::MapsMemory => MAPS,
             Shortcut::Stands(answer) => {
                 assert!(usize::from(answer) < LENT_ANSWER, "there is no answer {answer}");
                 STANDS + answer
@@ -565,6 +606,9 @@ mod tests {
             site::futex_one(),
             site::futex_two(),
             site::yields(),
+            site::memory_map(),
+            site::memory_unmap(),
+            site::memory_advise(),
             site::birth(),
             site::sigreturn(),
             site::exit(),

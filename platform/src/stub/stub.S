@@ -316,6 +316,8 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {maps}
+    je usk_memory_begin             # memory.S
     cmp ecx, {brings_state}
     je usk_state_begin              # state.S
     ja usk_left_begin               # left.S

@@ -132,6 +132,24 @@ pub(super) fn base_rules() -> Vec<Rule> {
             "move waiters, and wake by a second word, in the guest's own address space",
         ),
         rule(site::doorbell(), doorbell, &[], "call the sentry"),
+        rule(
+            site::memory_map(),
+            libc::SYS_mmap,
+            &[InGuest(0, 1), Is(2, READ_WRITE as u64), Is(3, PRIVATE_ANONYMOUS_FIXED as u64)],
+            "map memory of the guest's own where the sentry has lent room: elsewhere it harms nobody else",
+        ),
+        rule(
+            site::memory_unmap(),
+            libc::SYS_munmap,
+            &[InGuest(0, 1)],
+            "unmap such memory, or, if it insists, any of its own",
+        ),
+        rule(
+            site::memory_advise(),
+            libc::SYS_madvise,
+            &[InGuest(0, 1), OneOf(2, &MEMORY_ADVICE)],
+            "let go of what such memory holds",
+        ),
         rule(site::yields(), libc::SYS_sched_yield, &[], "let other threads run"),
         rule(
             site::host_called(),

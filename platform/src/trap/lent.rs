@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use crate::arch::Registers;
 use crate::lent::{LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::lent;
+use crate::stub::image::{lent, memory};
 
 use super::calls::Call;
 use super::lists::FIRST_FILE;
@@ -37,7 +37,9 @@ pub(super) fn is_serving(rip: u64) -> bool {
 
 /// The call is over, but for the way back.
 fn has_served(rip: u64) -> bool {
-    (lent::done()..lent::end()).contains(&rip) || (lent::moved()..lent::going()).contains(&rip)
+    (lent::done()..lent::end()).contains(&rip)
+        || (lent::moved()..lent::going()).contains(&rip)
+        || (memory::set()..memory::gone()).contains(&rip)
 }
 
 /// Four registers are in the entry area.

@@ -9,6 +9,7 @@ use crate::stub::geometry::*;
 use crate::stub::image::site;
 
 use super::calls::{Call, translate};
+use super::patch::PatchTable;
 use super::thread::{Ring, Thread};
 
 /// Descriptors that one list of calls may use at the same time. They get the numbers from [`FIRST_FILE`] on.
@@ -82,7 +83,7 @@ impl Thread {
         if operations.iter().any(|operation| matches!(operation, MemoryOp::UnmapAll)) {
             // A new program comes: no thread of the old one may write into it.
             self.space.sandbox().graveyard.settle(self.space.window());
-            self.space.patches().write().clear();
+            self.space.patches().change(PatchTable::clear);
         }
         self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;
         let mut start = 0;

@@ -48,6 +48,7 @@ mod left;
 mod lent;
 mod lists;
 mod mask;
+mod memory;
 mod parked;
 mod patch;
 mod patched;

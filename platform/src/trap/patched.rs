@@ -19,6 +19,7 @@ use super::host_calls::is_in_host_call;
 use super::left::is_leaving;
 use super::lent::{has_saved, is_serving};
 use super::mask::is_in_mask_code;
+use super::memory::{is_in_memory_code, undo_mapping};
 use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
 use super::returned::{is_in_return_code, is_reading_frame};
 use super::thread::{Ring, Thread};
@@ -82,6 +83,7 @@ fn is_on_way_in(rip: u64) -> bool {
         || is_in_return_code(rip)
         || is_leaving(rip)
         || (state::begin()..state::end()).contains(&rip)
+        || is_in_memory_code(rip)
 }
 
 /// On the way in, where memory that is not there makes an ordinary call.
@@ -105,7 +107,7 @@ fn step_over(registers: Registers) -> Place {
 impl Thread {
     /// A thread has rung from a patched site.
     pub(super) fn begin_patched_call(&mut self, arguments: [u64; 6]) -> Trap {
-        let generation = self.space.patches().read().generation();
+        let generation = self.space.patches().generation();
         let slot = self.slot();
         let entry = |offset| slot.read_u64(offset);
         let preserved = |index: u64| entry(ENTRY_PRESERVED + 8 * index);
@@ -153,7 +155,7 @@ impl Thread {
         }
         let Registers { rax, fs_base, .. } = self.registers;
         let is_simple = self.registers == Registers { rax, fs_base, ..call.registers }
-            && self.space.patches().read().generation() == call.generation;
+            && self.space.patches().generation() == call.generation;
         if is_simple {
             self.slot().write_u64(ENTRY_RAX, rax);
         }
@@ -264,6 +266,7 @@ impl Thread {
                 return Place::Settled(Registers { rip, rcx: rip, r11, ..registers }, Trap::Interrupted);
             }
             return match rewound {
+                Some(registers) if is_kick && is_in_memory_code(raw.rip) => step_over(registers),
                 Some(registers) if is_kick => self
                     .after_mask_call(raw.rip, &registers)
                     .or_else(|| self.after_return(&raw))
@@ -332,6 +335,7 @@ impl Thread {
         if has_saved(raw.rip) {
             self.restore_saved(&mut registers);
         }
+        undo_mapping(raw.rip, &mut registers);
         Some(registers)
     }
 
@@ -363,7 +367,7 @@ impl Thread {
         if !is_written {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.space.patches().write().insert(site);
+        self.space.patches().change(|table| _ = table.insert(site));
         self.forget_trapped_site();
         Ok(())
     }
@@ -397,7 +401,7 @@ impl Thread {
             image.originals().for_each(|(offset, page)| _ = self.space.write(base + offset, page));
             return Err(Errno::EFAULT);
         }
-        self.space.patches().write().insert_image(CodeImage::distance(base), Arc::clone(image));
+        self.space.patches().change(|table| table.insert_image(CodeImage::distance(base), Arc::clone(image)));
         Ok(())
     }
 
@@ -411,7 +415,7 @@ impl Thread {
             }
             self.make_executable(site)?;
         }
-        self.space.patches().write().remove(&sites);
+        self.space.patches().change(|table| table.remove(&sites));
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl Thread {
     /// Where patched code is may have changed: then the thread goes to no place but the one it returns to.
     pub(super) fn forget_old_return_place(&mut self) {
         let Some(generation) = self.return_generation else { return };
-        if self.space.patches().read().generation() != generation {
+        if self.space.patches().generation() != generation {
             self.return_generation = None;
             let slot = self.slot();
             slot.write_order(RETURN_PLACE, 0);

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
@@ -16,7 +16,7 @@ use crate::stub::geometry::BIRTH;
 use super::frame::Frame;
 use super::graveyard::Graveyard;
 use super::parked::{Parked, Parking};
-use super::patch::PatchTable;
+use super::patch::Patches;
 use super::spare::{Spare, Spares, bury};
 use super::spawner::{Order, Spawner, has_identity};
 use super::thread::Thread;
@@ -65,7 +65,7 @@ pub(super) struct Space {
     /// Its number, once the memory has confirmed it.
     pid: OnceLock<Pid>,
     spawner: Mutex<Spawner>,
-    patches: RwLock<PatchTable>,
+    patches: Patches,
     parking: Parking,
     /// The first guest thread of a copy, which its spawner makes without being asked again.
     unborn: Mutex<Option<Unborn>>,
@@ -109,7 +109,7 @@ impl Space {
             pid_hint,
             pid: OnceLock::new(),
             spawner,
-            patches: RwLock::default(),
+            patches: Patches::default(),
             parking: Parking::default(),
             unborn: Mutex::default(),
         };
@@ -130,7 +130,7 @@ impl Space {
             pid_hint: pid,
             pid: OnceLock::from(pid),
             spawner: Mutex::new(spawner),
-            patches: RwLock::default(),
+            patches: Patches::default(),
             parking,
             unborn: Mutex::default(),
         })
@@ -153,7 +153,7 @@ impl Space {
     }
 
     /// The patched call sites in its code.
-    pub(super) fn patches(&self) -> &RwLock<PatchTable> {
+    pub(super) fn patches(&self) -> &Patches {
         &self.patches
     }
 
@@ -241,7 +241,7 @@ impl Space {
         drop(spawner);
         let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, copied)?;
         *copy.unborn.lock() = Some(unborn);
-        copy.patches.write().clone_from(&self.patches.read());
+        copy.patches.change(|table| table.clone_from(&self.patches.read()));
         Ok(copy)
     }
 

@@ -16,7 +16,7 @@ use crate::interface::{
     AddressSpace, ExitReason, FutexCall, GuestThread, HostCalled, Kick, Left, MaskWord, MemoryOp,
     PatchRequest, ThreadState, Trap,
 };
-use crate::lent::{LentDescriptor, LentFile, TakenBack};
+use crate::lent::{LentDescriptor, LentFile, LentMemory, MemoryWord, TakenBack};
 use crate::stub::geometry::*;
 use crate::stub::image::site;
 
@@ -221,7 +221,7 @@ impl Thread {
         }
     }
 
-    pub(super) fn handle(&self) -> &Handle {
+    pub(super) fn handle(&self) -> &Arc<Handle> {
         &self.handle
     }
 
@@ -615,11 +615,15 @@ impl GuestThread for Thread {
     }
 
     fn set_lending(&mut self, lends: bool) {
-        self.handle.orders.set_lending(lends);
+        self.handle.orders.set_leave(LENT_ANSWER, lends);
     }
 
     fn take_back(&mut self) -> Option<TakenBack> {
         self.read_lent()
+    }
+
+    fn lend_memory(&mut self, memory: &LentMemory) -> Option<Arc<dyn MemoryWord>> {
+        self.write_memory(memory)
     }
 
     fn set_return_stack(&mut self, stack: [u64; 3]) {

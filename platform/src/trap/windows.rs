@@ -281,12 +281,17 @@ impl Orders {
 }
 
 impl Orders {
-    /// Writes whether descriptors are lent, which is an answer that stands as well.
-    pub(super) fn set_lending(&self, lends: bool) {
-        let place =
-            self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * LENT_ANSWER as u64;
-        let answer = if lends { ANSWER_STANDS } else { 0 };
+    /// Writes whether one of the answers stands, one that says no more than that it does.
+    pub(super) fn set_leave(&self, number: usize, stands: bool) {
+        let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * number as u64;
+        let answer = if stands { ANSWER_STANDS } else { 0 };
         self.window.windows.orders.write_u64(place as usize, answer);
+    }
+
+    /// Two words of the slot as one.
+    pub(super) fn slot_u64(&self, offset: u64) -> u64 {
+        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
+        self.window.windows.slots.read_u64(place as usize)
     }
 
     /// A word of the slot.

@@ -42,7 +42,8 @@ impl Mm {
         if end == address {
             return Ok(());
         }
-        let mut state = self.state.lock();
+        // What changes nothing that is remembered leaves what is lent as it is.
+        let mut state = if (effect.set | effect.clear).is_empty() { self.look() } else { self.change() };
         self.clear_patches(&mut state, thread, address..end)?;
         if advice == madvise::REMOVE {
             return punch_holes(&state, address, end);

@@ -33,7 +33,7 @@ impl Mm {
         limits: &MemoryLimits,
     ) -> Result<u64, Errno> {
         let AttachRequest { memory, length, address, replace, protection } = request;
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let address = match address {
             Some(address) => {
                 let end = address.checked_add(length).filter(|&end| end <= self.layout.guest_end);
@@ -76,7 +76,7 @@ impl Mm {
     /// Unmaps the segment that was attached at `address`, whatever of it is still there, and returns it. `EINVAL` if there is
     /// none.
     pub fn detach(&self, thread: &mut dyn GuestThread, address: u64) -> Result<Arc<SharedMemory>, Errno> {
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let mut memory: Option<Arc<SharedMemory>> = None;
         let mut parts = Vec::new();
         for vma in state.tree.overlapping(address, self.layout.guest_end) {

@@ -24,12 +24,12 @@ bitflags! {
 impl Mm {
     /// Registers the process for a kind of barrier.
     pub fn register_barrier(&self, kind: BarrierKinds) {
-        self.state.lock().barriers |= kind;
+        self.look().barriers |= kind;
     }
 
     /// What the process has registered for.
     pub fn registered_barriers(&self) -> BarrierKinds {
-        self.state.lock().barriers
+        self.look().barriers
     }
 
     /// Has all running threads of this address space (and others) pass a barrier. `EPERM` if the process has not registered

@@ -11,7 +11,7 @@ impl Mm {
     /// Moves the end of the heap to `address` if that is possible, and returns where the end is then: like the system call it
     /// reports failure by not moving.
     pub fn set_brk(&self, thread: &mut dyn GuestThread, address: u64, limits: &MemoryLimits) -> u64 {
-        let mut state = self.state.lock();
+        let mut state = self.change();
         if self.move_brk(&mut state, thread, address, limits).is_some() {
             state.brk = address;
         }

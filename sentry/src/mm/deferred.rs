@@ -108,6 +108,6 @@ pub(in crate::mm) fn remove_replacement(
 /// The host has refused what the last call has left for the way back: the call fails after all.
 pub(crate) fn fail_last_call(current: &mut Current, error: Errno) {
     let mm = current.task.mm();
-    take_back(&mut mm.state.lock(), &mut *current.thread);
+    take_back(&mut mm.change(), &mut *current.thread);
     current.thread.registers_mut().set_return_value(error.as_return_value());
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use usk_abi::Errno;
 use usk_platform::arch::Registers;
-use usk_platform::{AddressSpace, GuestThread, Kick, Layout, MemoryOp, Protection, ThreadState, Trap};
+use usk_platform::{
+    AddressSpace, GuestThread, Kick, Layout, LentMemory, MemoryOp, MemoryWord, Protection, ThreadState, Trap,
+};
 
 pub(crate) const PAGE: u64 = 4096;
 
@@ -54,7 +56,12 @@ pub(crate) struct FakeThread {
     /// Counts down with each operation; the one that reaches zero fails with `ENOMEM`.
     pub(crate) fail_after: Option<usize>,
     pub(crate) operations: usize,
+    /// What it does when memory is lent to it.
+    pub(crate) lends: Option<Lends>,
 }
+
+/// See [`GuestThread::lend_memory`].
+type Lends = Box<dyn Fn(&LentMemory) -> Arc<dyn MemoryWord> + Send>;
 
 /// A small layout with a vDSO above the guest's range.
 pub(crate) fn layout() -> Layout {
@@ -77,6 +84,7 @@ impl FakeThread {
             layout: layout(),
             fail_after: None,
             operations: 0,
+            lends: None,
         }
     }
 
@@ -203,6 +211,10 @@ impl GuestThread for FakeThread {
             self.apply_one(operation).map_err(|error| (index, error))?;
         }
         Ok(())
+    }
+
+    fn lend_memory(&mut self, memory: &LentMemory) -> Option<Arc<dyn MemoryWord>> {
+        self.lends.as_ref().map(|lends| lends(memory))
     }
 
     fn space(&self) -> &Arc<dyn AddressSpace> {

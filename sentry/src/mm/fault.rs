@@ -37,7 +37,7 @@ impl Mm {
         if signal != Signal::SIGSEGV.number() || (code != SEGV_MAPERR && code != SEGV_ACCERR) {
             return Some(code);
         }
-        if self.state.lock().tree.find(address).is_some() {
+        if self.look().tree.find(address).is_some() {
             return Some(code);
         }
         // What the platform mapped for itself must look unmapped.
@@ -52,7 +52,7 @@ impl Mm {
         stack_limit: u64,
         limits: &MemoryLimits,
     ) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let start = address & !(PAGE_SIZE - 1);
         let Some(vma) = state.tree.find_from(start) else { return false };
         if !vma.flags.contains(VmaFlags::GROWSDOWN) || !matches!(vma.backing, Backing::Anonymous) {

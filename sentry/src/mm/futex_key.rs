@@ -44,7 +44,7 @@ impl Mm {
             return Ok(FutexKey::Private { mm: self.id(), address });
         }
         let own = FutexKey::Unshared { mm: self.id(), address };
-        let state = self.state.lock();
+        let state = self.look();
         let vma = state.tree.find(address).ok_or(Errno::EFAULT)?;
         if !vma.protection.read || (!vma.shared && !vma.protection.write) {
             return Err(Errno::EFAULT);

@@ -21,7 +21,7 @@ impl Mm {
     ) -> Result<(), Errno> {
         limits.check_may_lock()?;
         let (start, end) = whole_pages(address, length)?;
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let already: u64 = state
             .tree
             .overlapping(start, end)
@@ -42,7 +42,7 @@ impl Mm {
     /// Unlocks a range. Errors as in `munlock(2)`.
     pub fn unlock(&self, address: u64, length: u64) -> Result<(), Errno> {
         let (start, end) = whole_pages(address, length)?;
-        set_lock_flags(&mut self.state.lock(), start, end, VmaFlags::empty())
+        set_lock_flags(&mut self.change(), start, end, VmaFlags::empty())
     }
 
     /// Locks everything that is mapped, or will be. Errors as in `mlockall(2)`.
@@ -56,7 +56,7 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         limits.check_may_lock()?;
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let current = flags.contains(MlockallFlags::CURRENT);
         if current && !limits.permits_locked(state.tree.totals().total) {
             return Err(Errno::ENOMEM);
@@ -75,7 +75,7 @@ impl Mm {
 
     /// Unlocks everything, and what will be mapped (`munlockall(2)`).
     pub fn unlock_all(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.change();
         state.future_flags = VmaFlags::empty();
         state.tree.change(0, u64::MAX, |vma| vma.flags -= LOCK_FLAGS);
     }

@@ -14,7 +14,7 @@ use crate::mm::vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags};
 use crate::vfs::{FileClaim, Mapping, MountFlags, OpenFile};
 
 /// Bytes of a huge page: larger anonymous mappings are aligned to it, so that the host can use them.
-const HUGE_PAGE: u64 = 2 << 20;
+pub(in crate::mm) const HUGE_PAGE: u64 = 2 << 20;
 /// Where mappings with `MAP_32BIT` lie.
 const LOW_RANGE: (u64, u64) = (0x4000_0000, 0x8000_0000);
 /// `O_ACCMODE` and its values.
@@ -38,6 +38,16 @@ pub struct MapRequest {
     pub offset: u64,
 }
 
+impl MapRequest {
+    /// Whether it asks for private anonymous memory wherever there is room, as the like of `malloc(3)` do.
+    pub fn is_plain(&self) -> bool {
+        self.address == 0
+            && self.length < HUGE_PAGE
+            && self.protection == Prot::READ | Prot::WRITE
+            && self.flags == MmapFlags::PRIVATE | MmapFlags::ANONYMOUS
+    }
+}
+
 impl Mm {
     /// Maps memory and returns its address. Errors as in `mmap(2)`.
     pub fn map(
@@ -55,7 +65,7 @@ impl Mm {
         }
         request.offset.checked_add(length).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EOVERFLOW)?;
 
-        let mut state = self.state.lock();
+        let mut state = self.change();
         state.check_map_count(1)?;
         let address = self.place(&mut state, &request, length)?;
         let end = address + length;
@@ -94,7 +104,7 @@ impl Mm {
     /// Removes all mappings in a range. Errors as in `munmap(2)`.
     pub fn unmap(&self, thread: &mut dyn GuestThread, address: u64, length: u64) -> Result<(), Errno> {
         let length = self.check_range(address, length)?;
-        let mut state = self.state.lock();
+        let mut state = self.change();
         self.remove_mappings(&mut state, thread, address, length, true)
     }
 

@@ -145,7 +145,7 @@ impl DisplayState {
 
 impl Mm {
     fn for_display(&self) -> (Vec<Vma>, DisplayState) {
-        let state: &State = &self.state.lock();
+        let state: &State = &self.look();
         let shown =
             DisplayState { brk_start: state.image.brk_start, brk: state.brk, stack: state.image.stack_start };
         (state.tree.iter().filter(|vma| !vma.is_hidden()).cloned().collect(), shown)

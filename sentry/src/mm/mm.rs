@@ -12,6 +12,7 @@ use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
 use crate::mm::barrier::BarrierKinds;
 use crate::mm::deferred::Undo;
 use crate::mm::known_code::KnownCode;
+use crate::mm::lent::Lent;
 use crate::mm::patching::KnownText;
 use crate::mm::placement::Placement;
 use crate::mm::slow_sites::SlowSites;
@@ -60,6 +61,8 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) barriers: BarrierKinds,
     /// How to take back the last change, if the host refuses it on the way back to the guest.
     pub(in crate::mm) undo: Option<Undo>,
+    /// What the only task maps and unmaps by itself.
+    pub(in crate::mm) lent: Option<Lent>,
     /// Areas of trampolines, which are also in the tree.
     pub(in crate::mm) trampolines: Vec<Range<u64>>,
     auxiliary_vector: Arc<[u8]>,
@@ -206,6 +209,7 @@ impl Mm {
             peak: 0,
             barriers: BarrierKinds::empty(),
             undo: None,
+            lent: None,
             trampolines: Vec::new(),
             auxiliary_vector: Arc::default(),
             executable: None,
@@ -215,10 +219,15 @@ impl Mm {
 
     /// A copy-on-write duplicate (`fork(2)`): mappings marked `MADV_DONTFORK` are left out, locks are not inherited.
     pub fn fork(&self) -> Result<Arc<Mm>, Errno> {
-        let state = self.state.lock();
+        let state = self.look();
         let space = self.space.fork()?;
-        let mut child =
-            State { tree: VmaTree::new(), future_flags: VmaFlags::empty(), undo: None, ..state.clone() };
+        let mut child = State {
+            tree: VmaTree::new(),
+            future_flags: VmaFlags::empty(),
+            undo: None,
+            lent: None,
+            ..state.clone()
+        };
         for vma in state.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
             let flags = vma.flags - (VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
             child.tree.insert(Vma { flags, ..vma.clone() });
@@ -265,6 +274,8 @@ impl Mm {
     /// A task begins to use it.
     pub(crate) fn enter(&self, task: &Arc<Task>) {
         self.tasks.lock().push(Arc::downgrade(task));
+        // Who shares memory is lent none; the only one to have been is making the call by which the other comes.
+        drop(self.change());
     }
 
     /// A task uses it no more.
@@ -278,6 +289,8 @@ impl Mm {
         if is_unused {
             // What it mapped is free for others now, however long somebody keeps this object.
             let mut state = self.state.lock();
+            // Its thread is no more.
+            state.lent = None;
             let mapped = (state.executable.take(), std::mem::take(&mut state.tree));
             drop(state);
             drop(mapped);
@@ -286,13 +299,13 @@ impl Mm {
 
     /// True if all of a range is mapped.
     pub fn is_mapped(&self, start: u64, end: u64) -> bool {
-        self.state.lock().tree.first_hole(start, end) >= end
+        self.look().tree.first_hole(start, end) >= end
     }
 
     /// True if all of a range lies in one mapping that the guest may write to, and that no file's end can cut short.
     pub(crate) fn is_writable(&self, address: u64, length: u64) -> bool {
         let Some(end) = address.checked_add(length) else { return false };
-        self.state.lock().tree.find(address).is_some_and(|vma| {
+        self.look().tree.find(address).is_some_and(|vma| {
             end <= vma.end && vma.protection.write && !matches!(vma.backing, Backing::File(_))
         })
     }
@@ -309,27 +322,27 @@ impl Mm {
 
     /// Where the program's parts are.
     pub fn image(&self) -> ImageRanges {
-        self.state.lock().image
+        self.look().image
     }
 
     /// Replaces what [`Mm::image`] returns (`prctl(PR_SET_MM)`).
     pub fn set_image(&self, image: ImageRanges) {
-        self.state.lock().image = image;
+        self.change().image = image;
     }
 
     /// The auxiliary vector that the program was started with, for `/proc/PID/auxv`.
     pub fn auxiliary_vector(&self) -> Arc<[u8]> {
-        self.state.lock().auxiliary_vector.clone()
+        self.look().auxiliary_vector.clone()
     }
 
     /// The program's file, for `/proc/PID/exe`.
     pub fn executable(&self) -> Option<Arc<OpenFile>> {
-        self.state.lock().executable.as_ref().map(|executable| executable.file.clone())
+        self.look().executable.as_ref().map(|executable| executable.file.clone())
     }
 
     /// Memory in use.
     pub fn memory_use(&self) -> MemoryUse {
-        let state = self.state.lock();
+        let state = self.look();
         let mut resident = 0;
         let mut resident_shared = 0;
         for vma in state.tree.iter().filter(|vma| !vma.is_hidden()) {
@@ -349,7 +362,7 @@ impl Mm {
 
     /// A copy of every mapping that the guest may know of, lowest first.
     pub fn snapshot(&self) -> Vec<Vma> {
-        self.state.lock().tree.iter().filter(|vma| !vma.is_hidden()).cloned().collect()
+        self.look().tree.iter().filter(|vma| !vma.is_hidden()).cloned().collect()
     }
 
     /// Replaces everything by a new program: empties the guest's range on the host, carries out `operations`, and records
@@ -362,7 +375,7 @@ impl Mm {
         placement: Placement,
         image: NewImage<'_>,
     ) -> Result<(), Errno> {
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let mut tree = state.tree.clone();
         tree.remove(self.layout.guest_start, self.layout.guest_end);
         for vma in areas {
@@ -395,7 +408,7 @@ impl Mm {
 
     /// Records the auxiliary vector.
     pub(crate) fn set_auxiliary_vector(&self, vector: &[u8]) {
-        self.state.lock().auxiliary_vector = vector.into();
+        self.change().auxiliary_vector = vector.into();
     }
 }
 

@@ -19,6 +19,7 @@ mod deferred;
 mod fault;
 mod futex_key;
 mod known_code;
+mod lent;
 mod lock;
 mod map;
 mod maps;

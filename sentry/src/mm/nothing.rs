@@ -49,7 +49,7 @@ impl Mm {
     /// The memory map of all tasks that have ended.
     pub(crate) fn nothing(layout: &Layout) -> Result<Arc<Mm>, Errno> {
         let mm = Mm::new(Arc::new(Nothing), layout, 0, false)?;
-        mm.state.lock().tree = VmaTree::new();
+        mm.change().tree = VmaTree::new();
         Ok(mm)
     }
 }

@@ -43,7 +43,7 @@ impl Mm {
     /// changed then, and will not if it is tried again.
     pub(crate) fn patch(&self, thread: &mut dyn GuestThread) -> Result<(), Errno> {
         let site = thread.patchable_site().ok_or(Errno::EOPNOTSUPP)?;
-        let mut state = self.state.lock();
+        let mut state = self.look();
         let vma = state.tree.find(site).ok_or(Errno::EOPNOTSUPP)?;
         if !is_patchable(vma) {
             return Err(Errno::EOPNOTSUPP);
@@ -67,7 +67,7 @@ impl Mm {
         if !thread.patches_code() {
             return;
         }
-        let mut state = self.state.lock();
+        let mut state = self.look();
         let known = &kernel.known_code;
         let texts = self.known_texts(&state.tree, known, range);
         let opening: Vec<_> = texts.iter().flat_map(KnownText::opening).collect();
@@ -149,7 +149,7 @@ impl Mm {
         if calls.is_empty() {
             return;
         }
-        let state = self.state.lock();
+        let state = self.look();
         let mut by_file: BTreeMap<(u64, u64), (&FileBacking, Vec<(u64, SlowCalls, &Vma)>)> = BTreeMap::new();
         for (site, calls) in calls {
             let Some(vma) = state.tree.find(site).filter(|vma| is_patchable(vma)) else { continue };
@@ -177,6 +177,9 @@ impl Mm {
                 let _stopped = self.stop_threads();
                 thread.unpatch(range.clone())?;
             }
+        }
+        if !areas.is_empty() {
+            state.end_lending();
         }
         for area in areas {
             let (address, length) = (area.start, area.end - area.start);
@@ -290,6 +293,7 @@ fn protect(range: &Range<u64>, protection: Protection) -> MemoryOp<'static> {
 impl State {
     /// Records an area that has been mapped.
     fn record_area(&mut self, area: &Range<u64>) {
+        self.end_lending();
         self.tree.insert(Vma {
             start: area.start,
             end: area.end,

@@ -34,17 +34,17 @@ impl Mm {
         if !(Prot::READ | Prot::WRITE | Prot::EXEC | Prot::SEM).contains(prot - grows) {
             return Err(Errno::EINVAL);
         }
-        let mut state = self.state.lock();
+        let mut state = self.change();
         self.clear_patches(&mut state, thread, address..end)?;
         let start = first_address(&state, address, end, grows)?;
         let (permitted_end, outcome) = permitted(&state, start, end, prot, limits);
         if permitted_end > start {
-            self.change(&mut state, thread, start, permitted_end, prot)?;
+            self.set_protection(&mut state, thread, start, permitted_end, prot)?;
         }
         outcome
     }
 
-    fn change(
+    fn set_protection(
         &self,
         state: &mut State,
         thread: &mut dyn GuestThread,
@@ -81,7 +81,7 @@ impl Mm {
         if end == address {
             return Ok(());
         }
-        let mut state = self.state.lock();
+        let mut state = self.change();
         if state.tree.first_hole(address, end) < end {
             return Err(Errno::ENOMEM);
         }

@@ -45,7 +45,7 @@ impl Mm {
         let new_length = page_align(new_length).filter(|&length| length > 0).ok_or(Errno::EINVAL)?;
         let request = Request { address, old_length, new_length, flags };
 
-        let mut state = self.state.lock();
+        let mut state = self.change();
         let end = address.checked_add(old_length).ok_or(Errno::EINVAL)?;
         self.clear_patches(&mut state, thread, address..end.max(address.saturating_add(PAGE_SIZE)))?;
         if state.tree.find(address).is_none() {

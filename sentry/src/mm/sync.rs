@@ -19,7 +19,7 @@ impl Mm {
         let mut files: Vec<Arc<OpenFile>> = Vec::new();
         let mut outcome = Ok(());
         {
-            let state = self.state.lock();
+            let state = self.look();
             let mut at = address;
             for vma in state.tree.overlapping(address, end) {
                 if vma.start > at {
@@ -54,7 +54,7 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         let end = page_align(length).and_then(|length| address.checked_add(length)).ok_or(Errno::ENOMEM)?;
-        let state = self.state.lock();
+        let state = self.look();
         if state.tree.first_hole(address, end) < end {
             return Err(Errno::ENOMEM);
         }

@@ -202,6 +202,16 @@ impl VmaTree {
         Some(found)
     }
 
+    /// Of the gap that ends at `address`, where the last search from `high` has put something: its first address, and how long the
+    /// longest gap further up is at most.
+    pub fn gap_below(&self, address: u64, high: u64) -> Option<(u64, u64)> {
+        if self.hint.high != high || self.hint.from < address {
+            return None;
+        }
+        let below = self.areas.range(..address).next_back();
+        Some((below.map_or(0, |(_, vma)| vma.end), self.hint.largest))
+    }
+
     /// The lowest address where `length` free bytes fit between `low` and `high`.
     pub fn gap_from_bottom(&self, length: u64, low: u64, high: u64) -> Option<u64> {
         let mut gap_start = low;

@@ -195,6 +195,9 @@ impl Vma {
     }
 }
 
+/// What memory for data has.
+pub(in crate::mm) const READ_WRITE: Protection = Protection { read: true, write: true, execute: false };
+
 /// Protection that permits everything.
 pub const ALL_ACCESS: Protection = Protection { read: true, write: true, execute: true };
 

@@ -51,6 +51,8 @@ pub(crate) struct Lent {
     is_lent: AtomicBool,
     /// Others that look into the table.
     borrowers: AtomicU32,
+    /// The table has been handed out since it was looked at: whatever is lent of it may have changed.
+    is_touched: AtomicBool,
     lock: Mutex<()>,
     has_ended: Condvar,
 }
@@ -59,12 +61,23 @@ impl Lent {
     /// The guest is about to run with what it is lent. False if it must not.
     fn begin(&self) -> bool {
         self.is_lent.store(true, Ordering::SeqCst);
-        // After it: a borrower sees the one or is seen here.
-        let may = self.borrowers.load(Ordering::SeqCst) == 0;
+        // After it: a borrower sees the one or is seen here, if only by what it has touched.
+        let may = self.borrowers.load(Ordering::SeqCst) == 0 && !self.is_touched.load(Ordering::SeqCst);
         if !may {
             self.end();
         }
         may
+    }
+
+    /// Somebody gets hold of the table. Nothing of it, nor of its files, changes otherwise, but for references that go.
+    pub(super) fn touch(&self) {
+        self.is_touched.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody has since the last time, which is this one then.
+    fn take_touch(&self) -> bool {
+        // What has not been touched, as after most calls, costs no write that others wait for.
+        self.is_touched.load(Ordering::Relaxed) && self.is_touched.swap(false, Ordering::AcqRel)
     }
 
     /// All is taken back.
@@ -93,6 +106,7 @@ impl Deref for BorrowedFiles<'_> {
 
 impl Drop for BorrowedFiles<'_> {
     fn drop(&mut self) {
+        self.task.lent.touch();
         self.task.lent.borrowers.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -254,20 +268,24 @@ impl Lending {
 
     /// Sees to it that what is lent is true. False if nothing may be lent.
     fn prepare(&mut self, task: &Arc<Task>, thread: &mut dyn GuestThread, standing: u32) -> bool {
+        let is_outdated = self.standing != Some(standing);
+        let is_watched = notify::is_active();
+        let is_touched = task.lent.take_touch();
+        if self.is_on && !is_touched && !is_outdated && is_watched == self.is_watched {
+            return true;
+        }
         let files = task.lendable_files();
         let Some(files) = &*files else { return false };
         // One reference is the task's.
         if Arc::strong_count(files) != 1 {
             return false;
         }
-        let is_outdated = self.standing != Some(standing);
         if is_outdated {
             self.is_allowed = task.seccomp.always_allows(&CALLS);
         }
         if !self.is_allowed {
             return false;
         }
-        let is_watched = notify::is_active();
         let is_same = !is_outdated
             && is_watched == self.is_watched
             && self.table == Some((files.id(), files.version()));

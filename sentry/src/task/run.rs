@@ -41,6 +41,8 @@ pub(crate) fn start(task: Arc<Task>, thread: Box<dyn GuestThread>) -> Result<(),
 fn run(current: &mut Current) {
     let kernel = Arc::clone(&current.task.kernel);
     let (dispatcher, meter) = (kernel.dispatcher(), kernel.meter());
+    let task = Arc::clone(&current.task);
+    let mut mm = task.watch_mm();
     loop {
         if current.exit_code.is_some() {
             return;
@@ -57,7 +59,7 @@ fn run(current: &mut Current) {
                 return;
             }
         }
-        if !enter_guest(&current.task) {
+        if !enter_guest(&task, mm.load()) {
             continue;
         }
         current.renew_answers();
@@ -65,7 +67,7 @@ fn run(current: &mut Current) {
         let left_ns = meter.map(|_| meter::now());
         let trap = current.thread.run();
         current.take_back_files();
-        leave_guest(&current.task);
+        leave_guest(&task, mm.load());
         if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
             current.is_entering_handler = false;
         }
@@ -121,27 +123,25 @@ fn fail_last_copy(current: &mut Current, error: Errno) {
 }
 
 /// The task's thread is about to be in guest code. False if it must not: it has something else to do first, or had to wait.
-fn enter_guest(task: &Task) -> bool {
+fn enter_guest(task: &Task, mm: &Mm) -> bool {
     task.in_guest.store(true, Ordering::SeqCst);
-    let must_stop = task.borrow_mm(Mm::is_stopping);
+    let must_stop = mm.is_stopping();
     if !task.waiter.is_interrupted() && !must_stop {
         return true;
     }
-    leave_guest(task);
+    leave_guest(task, mm);
     if must_stop {
-        task.mm().await_start();
+        mm.await_start();
     }
     false
 }
 
 /// The task's thread is not in guest code any more.
-fn leave_guest(task: &Task) {
+fn leave_guest(task: &Task, mm: &Mm) {
     task.in_guest.store(false, Ordering::SeqCst);
-    task.borrow_mm(|mm| {
-        if mm.is_stopping() {
-            mm.note_stopped();
-        }
-    });
+    if mm.is_stopping() {
+        mm.note_stopped();
+    }
 }
 
 /// As [`serve`], counting what it costs.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 use parking_lot::Mutex;
 use usk_abi::Signal;
 use usk_abi::signal::code::SI_TIMER;
@@ -80,6 +80,9 @@ impl SentryThread {
         host::thread_cpu_time(self.thread).saturating_sub(self.before)
     }
 }
+
+/// A task's memory map: to look at it costs a comparison.
+pub(super) type MmWatch<'a> = Cache<&'a ArcSwap<Mm>, Arc<Mm>>;
 
 /// A guest thread as the kernel sees it. The parts that threads may share are reference counted, so that `clone(2)` shares or
 /// copies each by its flag.
@@ -226,6 +229,11 @@ impl Task {
         look(&self.mm.load())
     }
 
+    /// Its memory map, for its own sentry thread to look at again and again.
+    pub(super) fn watch_mm(&self) -> MmWatch<'_> {
+        Cache::new(&self.mm)
+    }
+
     pub(crate) fn set_mm(&self, mm: Arc<Mm>) {
         self.mm.store(mm);
     }
@@ -237,12 +245,14 @@ impl Task {
 
     /// Its descriptor table, for itself; others get it by [`Task::borrow_files`]. A task that is ending has an empty one.
     pub fn files(&self) -> Arc<FdTable> {
+        self.lent.touch();
         self.files.load_full().unwrap_or_default()
     }
 
     /// Replaces the descriptor table (`unshare(2)`, `execve(2)`).
     pub fn set_files(&self, files: Arc<FdTable>) {
         self.files.store(Some(files));
+        self.lent.touch();
     }
 
     /// Gives the task a descriptor table of its own if it shares one (`unshare(CLONE_FILES)`, `execve(2)`).

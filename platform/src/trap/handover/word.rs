@@ -27,7 +27,7 @@ impl Handover {
 
     /// The guest thread has trapped. A kick that came while it ran has been, or will be, followed by its signal.
     pub(in crate::trap) fn end(&self) {
-        self.0.swap(PARKED, Ordering::AcqRel);
+        self.0.store(PARKED, Ordering::Release);
     }
 
     /// Somebody kicks. True if the caller must send the signal.

@@ -20,9 +20,11 @@ mod image;
 mod known;
 mod length;
 mod plan;
+mod shared;
 mod table;
 
 pub use image::CodeImage;
 pub use known::{Answers, KnownPatch};
 pub(super) use plan::{Code, MAX_REACH, Plan};
+pub(super) use shared::Patches;
 pub(super) use table::{PatchTable, Site};
