@@ -316,6 +316,8 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {name_calls}
+    jae usk_names_begin             # names.S
     cmp ecx, {lends}
     jae usk_lent_begin              # lent.S
     cmp ecx, {host_calls}

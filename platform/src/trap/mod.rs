@@ -21,6 +21,7 @@
 //! | [`host_calls`] | calls that the host carries out for the guest: private futexes |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
+//! | [`names`] | the table of names from which the stub answers calls about them |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`clock`] | clocks that the stub reads by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
@@ -46,6 +47,7 @@ mod kick;
 mod lent;
 mod lists;
 mod mask;
+mod names;
 mod parked;
 mod patch;
 mod patched;

@@ -17,6 +17,7 @@ use crate::interface::{
     ThreadState, Trap,
 };
 use crate::lent::{LentDescriptor, LentFile, TakenBack};
+use crate::names::KnownName;
 use crate::stub::geometry::*;
 use crate::stub::image::site;
 
@@ -612,6 +613,15 @@ impl GuestThread for Thread {
 
     fn take_back(&mut self) -> Option<TakenBack> {
         self.read_lent()
+    }
+
+    fn leave_name(&mut self, known: &KnownName<'_>) -> bool {
+        self.write_name(known)
+    }
+
+    fn forget_names(&mut self) {
+        self.handle.orders.withdraw_names();
+        self.slot().erase_names();
     }
 
     fn set_return_stack(&mut self, stack: [u64; 3]) {

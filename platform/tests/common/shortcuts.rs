@@ -18,7 +18,7 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         CHANGES_MASK => Shortcut::ChangesMask,
         202 => Shortcut::HostCall(HostCallKind::Futex),
         24 => Shortcut::HostCall(HostCallKind::Yield),
-        _ => super::lent::lends(number).unwrap_or_default(),
+        _ => super::lent::lends(number).or_else(|| super::names::knows(number)).unwrap_or_default(),
     }
 }
 

@@ -441,6 +441,7 @@ impl Lending {
             position: if is_sole { *file.position.lock() } else { 0 },
             fixed_length,
             lent: LentFile {
+                identity: file.id(),
                 flags: is_sole.then_some(flags.bits()),
                 attributes: fixed.map(|(attributes, _)| attributes),
                 length,
