@@ -10,6 +10,7 @@ use usk_abi::Errno;
 
 use crate::arch::Registers;
 use crate::lent::{LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, TakenBack};
+use crate::names::{KnownName, NameCall};
 use crate::trap::CodeImage;
 
 /// Makes address spaces. One platform serves one sandbox.
@@ -197,6 +198,16 @@ pub trait GuestThread: Send {
     /// From the next [`GuestThread::run`] on serves calls from what is lent, or not. [`Kick::withdraw_answers`] ends it as well.
     fn set_lending(&mut self, _lends: bool) {}
 
+    /// Leaves what a name means: from the next [`GuestThread::run`] on the platform may answer calls about it by itself
+    /// ([`Shortcut::Knows`]), as the thread asks it, until [`Kick::withdraw_names`], [`Kick::withdraw_answers`] or
+    /// [`GuestThread::set_answers`]. True if no name stood before this one. Names may be forgotten at any time.
+    fn leave_name(&mut self, _known: &KnownName<'_>) -> bool {
+        false
+    }
+
+    /// Erases what was left of names.
+    fn forget_names(&mut self) {}
+
     /// What has become of the descriptors that were lent, if the guest has changed any: the guest may have forged
     /// everything, within the types. What is told is told once.
     fn take_back(&mut self) -> Option<TakenBack> {
@@ -342,6 +353,8 @@ pub enum Shortcut {
     Stands(u8),
     /// It may be served by what is lent (see [`GuestThread::lend_descriptors`]).
     Lends(LentCall),
+    /// It may be answered by what is known of names (see [`GuestThread::leave_name`]); otherwise it brings its name along.
+    Knows(NameCall),
     /// The host carries it out where the guest calls, in the forms that are the guest's own affair, while
     /// [`HOST_CALLS_STAND`] stands. A kick that interrupts it makes it an ordinary call.
     HostCall(HostCallKind),
@@ -464,6 +477,9 @@ pub trait Kick: Send + Sync {
 
     /// Makes the answers that were left for the thread stand no more. Once this returns it gives none of them.
     fn withdraw_answers(&self) {}
+
+    /// Makes what was left of names for the thread stand no more. Once this returns it answers from none of them.
+    fn withdraw_names(&self) {}
 
     /// Whether the thread is in a host call of its own, and may sleep there. If the permission for these calls
     /// ([`HOST_CALLS_STAND`]) was withdrawn before, it does not go on in guest code: its [`GuestThread::run`] returns. A guest can

@@ -58,6 +58,8 @@ pub enum LentDescriptor {
 /// What the platform may do with a lent file by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LentFile {
+    /// A number that no other open file has, by which a [`KnownName`](crate::KnownName) starts there; 0 for none.
+    pub identity: u64,
     /// `F_GETFL`: the flags.
     pub flags: Option<u32>,
     /// `fstat(2)`: `struct stat`.

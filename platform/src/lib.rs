@@ -15,6 +15,7 @@ mod deaths;
 pub mod host;
 mod interface;
 mod lent;
+mod names;
 pub mod ptrace;
 pub mod region;
 mod stub;
@@ -29,3 +30,4 @@ pub use lent::{
     LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentMemory, LentWindow,
     MemoryWord, STAT_SIZE, TakenBack, WINDOW_SIZE,
 };
+pub use names::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning};

@@ -6,7 +6,7 @@ use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::Access;
 use usk_sentry::{SysResult, UserPtr};
 
-use crate::place::{Names, at_flags, locate};
+use crate::place::{Names, at_flags, locate_and_ask};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -29,14 +29,17 @@ fn sys_faccessat2(current: &mut Current, arguments: SyscallArguments) -> SysResu
     check(current, arguments.i32(0), arguments.pointer(1), arguments.u32(2), flags)
 }
 
-fn check(current: &Current, directory: i32, name: UserPtr<u8>, mode: u32, flags: AtFlags) -> SysResult {
+fn check(current: &mut Current, directory: i32, name: UserPtr<u8>, mode: u32, flags: AtFlags) -> SysResult {
     let wanted = Access::from_bits(mode).ok_or(Errno::EINVAL)?;
     let names =
         if flags.contains(AtFlags::EACCESS) { Names::of(current) } else { Names::of_real_user(current) };
     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-    let path = locate(current, &names, directory, name, flags, follow)?;
+    let (path, question) = locate_and_ask(current, &names, directory, name, flags, follow)?;
     if !wanted.is_empty() {
         names.context().check_access(&path, wanted)?;
+    }
+    if let Some(question) = question {
+        current.leave_file(&question, path.inode()?, wanted);
     }
     Ok(0)
 }

@@ -4,11 +4,11 @@ use usk_abi::Errno;
 use usk_abi::fs::{AT_FDCWD, OpenFlags, OpenHow as RawOpenHow, ResolveFlags};
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::OpenHow;
-use usk_sentry::{SysResult, UserPtr};
+use usk_sentry::{SysError, SysResult, UserPtr};
 use zerocopy::FromBytes;
 
 use crate::copy::read_versioned;
-use crate::place::{Names, descriptor_limit, read_path, start};
+use crate::place::{Names, descriptor_limit, leave_if_missing, read_path, start};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -84,7 +84,12 @@ fn open(current: &mut Current, directory: i32, name: UserPtr<u8>, how: OpenHow) 
     // Where the directory is the root, an absolute name starts there too.
     let is_own_root = how.resolve.contains(ResolveFlags::IN_ROOT);
     let start = start(current, &names.fs, directory, if is_own_root { b"" } else { &name })?;
-    let file = names.context().open(&start, &name, how, Some(current))?;
+    let opened = names.context().open(&start, &name, how, Some(current));
+    let may_create = flags.intersects(OpenFlags::CREAT | OpenFlags::TMPFILE_BIT);
+    if matches!(opened, Err(SysError::Errno(Errno::ENOENT))) && !may_create && how.resolve.is_empty() {
+        leave_if_missing(current, &names, directory, name, !flags.contains(OpenFlags::NOFOLLOW));
+    }
+    let file = opened?;
     let fd = files.install(file, flags.contains(OpenFlags::CLOEXEC), limit)?;
     Ok(u64::from(fd.unsigned_abs()))
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use usk_abi::Errno;
 use usk_abi::fs::{AT_FDCWD, AtFlags, PATH_MAX};
 use usk_sentry::UserPtr;
-use usk_sentry::task::{Credentials, Current, Resource, Task};
-use usk_sentry::vfs::{FsContext, NameContext, Path, WalkOptions, real_credentials};
+use usk_sentry::task::{Credentials, Current, NameQuestion, Resource, Task};
+use usk_sentry::vfs::{FsContext, NameContext, NamesAsOf, Path, WalkOptions, real_credentials};
 
 /// What the calling task knows about names, kept alive for one call.
 pub(crate) struct Names {
@@ -45,10 +45,21 @@ pub(crate) fn read_path_or_nothing(current: &Current, pointer: UserPtr<u8>) -> R
 
 /// Where a relative `name` starts. A descriptor that an absolute name makes irrelevant is not looked at.
 pub(crate) fn start(current: &Current, fs: &FsContext, directory: i32, name: &[u8]) -> Result<Path, Errno> {
+    start_and_number(current, fs, directory, name).map(|(path, _)| path)
+}
+
+/// The same, and the number of the open file that it is, or 0.
+pub(crate) fn start_and_number(
+    current: &Current,
+    fs: &FsContext,
+    directory: i32,
+    name: &[u8],
+) -> Result<(Path, u64), Errno> {
     if directory == AT_FDCWD || name.first() == Some(&b'/') {
-        return Ok(fs.cwd());
+        return Ok((fs.cwd(), 0));
     }
-    Ok(current.task.files().get(directory)?.path().clone())
+    let file = current.task.files().get(directory)?;
+    Ok((file.path().clone(), file.id()))
 }
 
 /// Finds what a directory descriptor and a name mean together. With `AT_EMPTY_PATH` an empty name means the descriptor's own
@@ -61,20 +72,75 @@ pub(crate) fn locate(
     flags: AtFlags,
     follow: bool,
 ) -> Result<Path, Errno> {
-    let name = if pointer.is_null() && flags.contains(AtFlags::EMPTY_PATH) {
-        Vec::new()
-    } else {
-        read_path_or_nothing(current, pointer)?
-    };
-    let start = if name.is_empty() && !flags.contains(AtFlags::EMPTY_PATH) {
-        return Err(Errno::ENOENT);
-    } else {
-        start(current, &names.fs, directory, &name)?
-    };
+    let name = read_name(current, pointer, flags)?;
+    let start = start(current, &names.fs, directory, &name)?;
     if name.is_empty() {
         return Ok(start);
     }
     names.context().resolve(&start, &name, WalkOptions::following(follow))
+}
+
+/// As [`locate`], for calls whose answers may be left with the guest: that there is no such file is left here, and for a file the
+/// question is returned, if its answer lasts.
+pub(crate) fn locate_and_ask(
+    current: &mut Current,
+    names: &Names,
+    directory: i32,
+    pointer: UserPtr<u8>,
+    flags: AtFlags,
+    follow: bool,
+) -> Result<(Path, Option<NameQuestion>), Errno> {
+    let name = read_name(current, pointer, flags)?;
+    if name.is_empty() {
+        return Ok((start(current, &names.fs, directory, &name)?, None));
+    }
+    match current.names_as_of_now() {
+        Some(as_of) => ask(current, names, as_of, directory, name, follow),
+        None => {
+            let start = start(current, &names.fs, directory, &name)?;
+            Ok((names.context().resolve(&start, &name, WalkOptions::following(follow))?, None))
+        }
+    }
+}
+
+/// Leaves with the guest that there is no such file, if that is so.
+pub(crate) fn leave_if_missing(
+    current: &mut Current,
+    names: &Names,
+    directory: i32,
+    name: Vec<u8>,
+    follow: bool,
+) {
+    if let Some(as_of) = current.names_as_of_now() {
+        let _: Result<_, Errno> = ask(current, names, as_of, directory, name, follow);
+    }
+}
+
+/// Walks after `as_of`. See [`locate_and_ask`].
+fn ask(
+    current: &mut Current,
+    names: &Names,
+    as_of: NamesAsOf,
+    directory: i32,
+    name: Vec<u8>,
+    follows: bool,
+) -> Result<(Path, Option<NameQuestion>), Errno> {
+    let (start, number) = start_and_number(current, &names.fs, directory, &name)?;
+    let (found, lasts) = names.context().resolve_lastingly(&start, &name, WalkOptions::following(follows));
+    let question = lasts.then_some(NameQuestion { as_of, start: number, follows, name });
+    if let (Err(Errno::ENOENT), Some(question)) = (&found, &question) {
+        current.leave_missing(question);
+    }
+    Ok((found?, question))
+}
+
+/// Copies in a name. `ENOENT` if it is empty, unless `AT_EMPTY_PATH` allows that, which allows a null pointer, too.
+fn read_name(current: &Current, pointer: UserPtr<u8>, flags: AtFlags) -> Result<Vec<u8>, Errno> {
+    match flags.contains(AtFlags::EMPTY_PATH) {
+        true if pointer.is_null() => Ok(Vec::new()),
+        true => read_path_or_nothing(current, pointer),
+        false => read_path(current, pointer),
+    }
 }
 
 /// Decodes `AT_*` flags of which only `allowed` may be set.

@@ -1,7 +1,7 @@
 //! How calls are made cheaper: what their handlers read anyway comes along ([`usk_platform::GuestThread::handed_over`]), and who
-//! somebody is, is answered without the sentry ([`usk_sentry::task::Standing`]), and what is the host's to do is left to it.
+//! somebody is, or what a name means, is answered without the sentry ([`usk_sentry::task::Standing`], [`usk_platform::NameCall`]), and what is the host's to do is left to it.
 
-use usk_platform::{HostCallKind, LentCall, Memory, Shortcut};
+use usk_platform::{HostCallKind, LentCall, Memory, NameCall, Shortcut};
 use usk_sentry::task::Standing;
 
 use crate::table::{Argument, Table};
@@ -38,6 +38,16 @@ const LENT: [(&str, LentCall); 8] = [
     ("pread64", LentCall::Pread),
 ];
 
+/// Calls that may be answered by what is known of names; `newfstatat` is one of the above.
+const KNOWN: [(&str, NameCall); 6] = [
+    ("stat", NameCall::Stat),
+    ("lstat", NameCall::Lstat),
+    ("access", NameCall::Access),
+    ("open", NameCall::Open),
+    ("faccessat", NameCall::AccessAt),
+    ("openat", NameCall::OpenAt),
+];
+
 /// Calls that the host answers for a guest as for anybody.
 const ASKING_HOST: [&str; 3] = ["clock_gettime", "gettimeofday", "getcpu"];
 
@@ -56,6 +66,9 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     let Some(row) = table.row(number) else { return Shortcut::None };
     if let Some((_, call)) = LENT.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Lends(*call);
+    }
+    if let Some((_, call)) = KNOWN.iter().find(|(name, _)| all_tiers && *name == row.name) {
+        return Shortcut::Knows(*call);
     }
     if row.name == "rt_sigprocmask" {
         return if all_tiers { Shortcut::ChangesMask } else { Shortcut::HandsOver(Memory::Second) };
@@ -111,8 +124,13 @@ mod tests {
             [true, false].map(|all_tiers| shortcut(&table, number.unwrap(), all_tiers))
         };
         let both = |shortcut| [shortcut, shortcut];
-        assert_eq!(of("open"), both(Shortcut::HandsOver(Memory::First)));
-        assert_eq!(of("openat"), both(Shortcut::HandsOver(Memory::Second)));
+        assert_eq!(of("unlink"), both(Shortcut::HandsOver(Memory::First)));
+        assert_eq!(of("unlinkat"), both(Shortcut::HandsOver(Memory::Second)));
+        for (name, call) in KNOWN {
+            let is_at = matches!(call, NameCall::AccessAt | NameCall::OpenAt);
+            let memory = if is_at { Memory::Second } else { Memory::First };
+            assert_eq!(of(name), [Shortcut::Knows(call), Shortcut::HandsOver(memory)], "{name}");
+        }
         assert_eq!(of("write"), both(Shortcut::HandsOver(Memory::Buffer)));
         assert_eq!(of("getdents64"), both(Shortcut::None));
         assert_eq!(of("rt_sigprocmask"), [Shortcut::ChangesMask, Shortcut::HandsOver(Memory::Second)]);

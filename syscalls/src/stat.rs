@@ -1,12 +1,14 @@
 //! `stat(2)`, `lstat(2)`, `fstat(2)`, `newfstatat(2)`, `statx(2)`.
 
 use usk_abi::Errno;
-use usk_abi::fs::{AT_FDCWD, AtFlags, STATX_ATTR_MOUNT_ROOT, Statx, StatxMask, StatxTimestamp, split_device};
-use usk_sentry::SysResult;
+use usk_abi::fs::{
+    AT_FDCWD, AtFlags, STATX_ATTR_MOUNT_ROOT, Stat, Statx, StatxMask, StatxTimestamp, split_device,
+};
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::{Attributes, Timestamp};
+use usk_sentry::vfs::{Access, Attributes, Timestamp};
+use usk_sentry::{SysResult, UserPtr};
 
-use crate::place::{Names, at_flags, locate};
+use crate::place::{Names, at_flags, locate, locate_and_ask};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -18,17 +20,11 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 fn sys_stat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let names = Names::of(current);
-    let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), true)?;
-    current.copy_out(arguments.pointer(1), &path.inode()?.attributes()?.to_stat())?;
-    Ok(0)
+    stat(current, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), arguments.pointer(1))
 }
 
 fn sys_lstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let names = Names::of(current);
-    let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), false)?;
-    current.copy_out(arguments.pointer(1), &path.inode()?.attributes()?.to_stat())?;
-    Ok(0)
+    stat(current, AT_FDCWD, arguments.pointer(0), AtFlags::SYMLINK_NOFOLLOW, arguments.pointer(1))
 }
 
 fn sys_fstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -40,10 +36,24 @@ fn sys_fstat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
 fn sys_newfstatat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let allowed = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     let flags = at_flags(arguments.u32(3), allowed)?;
+    stat(current, arguments.i32(0), arguments.pointer(1), flags, arguments.pointer(2))
+}
+
+fn stat(
+    current: &mut Current,
+    directory: i32,
+    name: UserPtr<u8>,
+    flags: AtFlags,
+    buffer: UserPtr<Stat>,
+) -> SysResult {
     let names = Names::of(current);
     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-    let path = locate(current, &names, arguments.i32(0), arguments.pointer(1), flags, follow)?;
-    current.copy_out(arguments.pointer(2), &path.inode()?.attributes()?.to_stat())?;
+    let (path, question) = locate_and_ask(current, &names, directory, name, flags, follow)?;
+    let inode = path.inode()?;
+    current.copy_out(buffer, &inode.attributes()?.to_stat())?;
+    if let Some(question) = question {
+        current.leave_file(&question, inode, Access::empty());
+    }
     Ok(0)
 }
 

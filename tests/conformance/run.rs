@@ -1,12 +1,19 @@
 //! One run of a family on one runtime, done when the first of its cases is asked for.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use crate::family::Family;
 use crate::support::runtime::{self, Runtime};
 use crate::support::watched;
+
+/// Names to a program where the [`given_files`] are.
+const GIVEN: &str = "GIVEN";
 
 /// A program that reports no case for this long hangs. Its own watchdog ends a case after 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -58,7 +65,13 @@ impl FamilyRun {
             Ok(scratch) => scratch,
             Err(error) => return format!("no scratch directory: {error}"),
         };
-        let mut command = self.runtime.command(&self.family.program, scratch.path(), &[]);
+        let given = match given_files() {
+            Ok(given) => given,
+            Err(error) => return format!("no given files: {error}"),
+        };
+        let variable = format!("{GIVEN}={}", given.path().display());
+        let mut command = self.runtime.command(&self.family.program, scratch.path(), &["-e", &variable]);
+        command.env(GIVEN, given.path());
         if let Some(only) = &self.only {
             command.args(["--case", only]);
         } else if let Some(after) = after {
@@ -74,6 +87,26 @@ impl FamilyRun {
             Err(error) => format!("it does not start: {error}"),
         }
     }
+}
+
+/// Files of the host's for cases that are about what was there before the sandbox: twelve directories that have the same. They go
+/// when the result is dropped.
+fn given_files() -> std::io::Result<TempDir> {
+    let all = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    for number in 1..=12 {
+        let directory = all.path().join(number.to_string());
+        fs::create_dir_all(directory.join("directory"))?;
+        for file in ["file", "directory/file"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain((0..7).map(|n| format!("file{n}")))
+        {
+            fs::write(directory.join(file), "given\n")?;
+        }
+        symlink("directory", directory.join("link"))?;
+    }
+    fs::set_permissions(all.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(all)
 }
 
 /// Reads `ok CASE` (with an optional ` # skip REASON`) or `not ok CASE: MESSAGE`.

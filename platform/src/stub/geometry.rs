@@ -44,11 +44,11 @@ pub(crate) const SLOT_COUNT: u64 = 0x4000;
 /// Size of all slots of an address space.
 pub(crate) const SLOTS_SIZE: u64 = SLOT_SIZE * SLOT_COUNT;
 
-/// Orders: memory that the sentry writes and the guest may read. Two pages per guest thread, as with slots; the second is
-/// for the records of lent files.
+/// Orders: memory that the sentry writes and the guest may read. For each guest thread, as with slots, a page, one for the records
+/// of lent files, and room for a table of names ([`NAMES`]).
 pub(crate) const ORDERS_BASE: u64 = 0x7fff_2000_0000;
 /// Size of one thread's orders.
-pub(crate) const ORDER_SIZE: u64 = 0x2000;
+pub(crate) const ORDER_SIZE: u64 = 0x10000;
 /// Size of all orders of an address space.
 pub(crate) const ORDERS_SIZE: u64 = ORDER_SIZE * SLOT_COUNT;
 
@@ -213,7 +213,7 @@ pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
 pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
-pub(crate) const MAX_CALLS: usize = ((MEMORY - CALLS) / CALL_SIZE) as usize;
+pub(crate) const MAX_CALLS: usize = ((NAMES_STAND - CALLS) / CALL_SIZE) as usize;
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
 pub(crate) const STANDING: u64 = COPIES - 8 * MAX_STANDING as u64;
 /// Answers that fit.
@@ -259,6 +259,8 @@ pub(crate) const RECORDS: u64 = 0x1000;
 pub(crate) const RECORD_SIZE: u64 = 0x100;
 /// Records that fit.
 pub(crate) const MAX_RECORDS: usize = crate::lent::LENT_RECORDS;
+/// First address after the records.
+pub(crate) const RECORDS_END: u64 = RECORDS + RECORD_SIZE * MAX_RECORDS as u64;
 /// In a record, `u64`: what the stub may do by itself: `RECORD_*` bits.
 pub(crate) const RECORD_MODE: u64 = 0;
 /// In a record's mode: return its flags.
@@ -281,6 +283,8 @@ pub(crate) const RECORD_WINDOW_START: u64 = 0x18;
 pub(crate) const RECORD_WINDOW_LENGTH: u64 = 0x20;
 /// In a record, `u64`: the window's address.
 pub(crate) const RECORD_WINDOW: u64 = 0x28;
+/// In a record, `u64`: a number that no other open file has; 0 is none.
+pub(crate) const RECORD_FILE: u64 = 0x30;
 /// In a record: `struct stat`.
 pub(crate) const RECORD_STAT: u64 = 0x40;
 /// Windows on files, in each address space, above what guest mappings may use: lists of calls may map files there, as in the
@@ -303,7 +307,7 @@ pub(crate) const LENDS: u8 = 0x20;
 
 const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= MEMORY_BOTTOM);
 const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
-const _: () = assert!(RECORDS + RECORD_SIZE * MAX_RECORDS as u64 <= ORDER_SIZE);
+const _: () = assert!(RECORDS_END <= NAMES);
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
 
 // --- Beginnings and ends of threads (`state.S`, `left.S`) ---
@@ -358,6 +362,58 @@ pub(crate) const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 pub(crate) const MEMORY_ADVICE: [u32; 2] = [libc::MADV_DONTNEED as u32, libc::MADV_FREE as u32];
 
 const _: () = assert!(MEMORY_LOWEST + 8 <= MASK && MEMORY_ANSWER < MAX_STANDING);
+// --- Known names (see `trap/names.rs`) ---
+
+/// The first of the values in the table of shortcuts that say that a call is about a name: [`NameCall`](crate::names::NameCall) is
+/// added.
+pub(crate) const NAME_CALLS: u8 = 0x30;
+/// In such a value: which call it is, leaving aside where the name starts.
+pub(crate) const NAME_KINDS: u32 = 3;
+/// In such a value: the name is the second argument, and the first a descriptor where it starts.
+pub(crate) const NAME_AT: u32 = 4;
+/// In a guest thread's orders, `u64`: which generation of its table of names stands; 0: none.
+pub(crate) const NAMES_STAND: u64 = MEMORY - 8;
+/// In a guest thread's orders: the table of names, [`NAME_SETS`] pairs of entries.
+pub(crate) const NAMES: u64 = 0x8000;
+/// Size of an entry.
+pub(crate) const NAME_SIZE: u64 = 0x100;
+/// Pairs of entries.
+pub(crate) const NAME_SETS: u32 = 64;
+/// Size of the table.
+pub(crate) const NAMES_SIZE: u64 = 2 * NAME_SETS as u64 * NAME_SIZE;
+/// In an entry, `u64`: the generation that it is of.
+pub(crate) const NAME_GENERATION: u64 = 0;
+/// In an entry, `u64`: where the name starts: [`RECORD_FILE`] of an open file, or 0.
+pub(crate) const NAME_START: u64 = 0x08;
+/// In an entry, `u32`: the name's length, [`NAME_NOFOLLOW`], and [`NAME_KEY_HASH`] of its hash.
+pub(crate) const NAME_KEY: u64 = 0x10;
+/// In an entry, `u32`: what the name means: [`NAME_MISSING`], or which access is allowed.
+pub(crate) const NAME_ANSWER: u64 = 0x14;
+/// In an entry: `struct stat`.
+pub(crate) const NAME_STAT: u64 = 0x18;
+/// In an entry: the name, and NUL.
+pub(crate) const NAME_TEXT: u64 = NAME_STAT + crate::lent::STAT_SIZE as u64;
+/// Bytes of a name that the stub looks at: the longest, and NUL.
+pub(crate) const NAME_ROOM: u64 = crate::names::MAX_KNOWN_NAME as u64 + 1;
+/// In a key, and in the value of a call that is being served: a link at the end is not followed.
+pub(crate) const NAME_NOFOLLOW: u32 = 0x80;
+/// In a key: these bits are the hash's.
+pub(crate) const NAME_KEY_HASH: u32 = 0xffff_ff00;
+/// In a key: which of the two entries of its set gives way to it.
+pub(crate) const NAME_ANY_WAY: u32 = 0x100;
+/// What an entry says: there is no such file.
+pub(crate) const NAME_MISSING: u32 = 8;
+/// What `access(2)` knows: read, write, execute.
+pub(crate) const ACCESS_ALL: u32 = (libc::R_OK | libc::W_OK | libc::X_OK) as u32;
+/// The hash of a name takes a byte in and multiplies by this, for each (FNV-1a).
+pub(crate) const NAME_PRIME: u32 = 0x0100_0193;
+/// The set of a name is its hash, folded by this many bits.
+pub(crate) const NAME_FOLD: u32 = 15;
+
+const _: () = assert!(CALLS + CALL_SIZE * MAX_CALLS as u64 <= NAMES_STAND);
+const _: () = assert!(NAMES.is_multiple_of(2 * NAME_SIZE) && NAMES + NAMES_SIZE <= ORDER_SIZE);
+const _: () = assert!(NAME_TEXT + NAME_ROOM <= NAME_SIZE && NAME_ROOM <= NAME_NOFOLLOW as u64);
+const _: () = assert!(ORDER_SIZE >= SLOT_SIZE && ORDERS_SIZE <= u32::MAX as u64);
 
 // --- The list of calls ---
 

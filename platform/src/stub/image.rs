@@ -8,6 +8,7 @@ use usk_abi::signal::{SignalContext, UserContext};
 use crate::arch::extended_state::FORMAT;
 use crate::interface::{HostCallKind, Memory, Shortcut};
 use crate::lent::{LentCall, STAT_SIZE};
+use crate::names::NameCall;
 
 use super::geometry::*;
 
@@ -22,6 +23,7 @@ global_asm!(
     include_str!("state.S"),
     include_str!("left.S"),
     include_str!("memory.S"),
+    include_str!("names.S"),
     include_str!("end.S"),
     brings_state = const BRINGS_STATE,
     sets_robust_list = const SETS_ROBUST_LIST,
@@ -150,6 +152,7 @@ global_asm!(
     record_window_start = const RECORD_WINDOW_START,
     record_window_length = const RECORD_WINDOW_LENGTH,
     record_window = const RECORD_WINDOW,
+    record_file = const RECORD_FILE,
     record_stat = const RECORD_STAT,
     record_has_flags = const RECORD_HAS_FLAGS,
     record_has_stat = const RECORD_HAS_STAT,
@@ -157,6 +160,34 @@ global_asm!(
     record_seeks = const RECORD_SEEKS,
     record_reads_on = const RECORD_READS_ON,
     stat_size = const STAT_SIZE,
+    names = const NAMES,
+    names_stand = const NAMES_STAND,
+    name_calls = const NAME_CALLS,
+    name_kinds = const NAME_KINDS,
+    name_at = const NAME_AT,
+    name_access = const NameCall::Access as u8,
+    name_open = const NameCall::Open as u8,
+    name_size = const NAME_SIZE,
+    name_shift = const NAME_SIZE.trailing_zeros(),
+    name_sets = const NAME_SETS,
+    name_room = const NAME_ROOM,
+    name_generation = const NAME_GENERATION,
+    name_start = const NAME_START,
+    name_key = const NAME_KEY,
+    name_answer = const NAME_ANSWER,
+    name_stat = const NAME_STAT,
+    name_text = const NAME_TEXT,
+    name_nofollow = const NAME_NOFOLLOW,
+    name_key_hash = const NAME_KEY_HASH,
+    name_missing = const NAME_MISSING,
+    name_prime = const NAME_PRIME,
+    name_fold = const NAME_FOLD,
+    access_all = const ACCESS_ALL,
+    at_fdcwd = const libc::AT_FDCWD,
+    at_symlink_nofollow = const libc::AT_SYMLINK_NOFOLLOW,
+    o_creates = const libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY),
+    o_nofollow = const libc::O_NOFOLLOW,
+    enoent = const libc::ENOENT,
     at_empty_path = const libc::AT_EMPTY_PATH,
     at_harmless = const libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW,
     f_dupfd = const libc::F_DUPFD,
@@ -347,6 +378,22 @@ pub(crate) mod memory {
         gone = usk_memory_gone;
         /// The code ends.
         end = usk_memory_end;
+    }
+}
+
+/// Addresses in the code that answers calls about names.
+pub(crate) mod names {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_names_begin;
+        /// `rdi`, `rsi`, `r8` and `r9` are in the entry area, too.
+        saved = usk_names_saved;
+        /// They are not any more.
+        restored = usk_names_restored;
+        /// The code ends.
+        end = usk_names_end;
     }
 }
 
@@ -575,6 +622,7 @@ pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u
                 STANDS + answer
             }
             Shortcut::Lends(call) => LENDS + call as u8,
+            Shortcut::Knows(call) => NAME_CALLS + call as u8,
             Shortcut::HostCall(HostCallKind::Futex) => HOST_FUTEX,
             Shortcut::HostCall(HostCallKind::Yield) => HOST_YIELD,
             Shortcut::BringsState => BRINGS_STATE,

@@ -10,14 +10,14 @@
 usk_lent_begin:                     # ecx = which call
     cmp ecx, {lends} + {lent_fstatat}
     jne 1f
-    # Only fstat by another name: an empty one. Other names are handed over, as ever.
-    mov ecx, {hands_over_second}
+    # Only fstat by another name: an empty one.
+    mov ecx, {name_calls} + {name_at}
     test r10d, {at_empty_path}
-    jz hands_over
+    jz usk_names_begin              # names.S
     test r10d, ~({at_empty_path} | {at_harmless})
-    jnz hands_over
+    jnz usk_names_begin
     cmp byte ptr [rsi], 0
-    jne hands_over
+    jne usk_names_begin
     mov ecx, {lends} + {lent_fstatat}
 1:  mov r11d, ecx
     load_orders rax, rcx
@@ -41,10 +41,7 @@ usk_lent_begin:                     # ecx = which call
     jz ring_patched
     cmp r11d, {lends} + {lent_lseek}
     je lent_lseek
-    mov gs:[{entry_arguments}], rdi
-    mov gs:[{entry_arguments} + 8], rsi
-    mov gs:[{entry_arguments} + 32], r8
-    mov gs:[{entry_arguments} + 40], r9
+    save_arguments
     .globl usk_lent_saved
 usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
     mov r9d, ecx
@@ -116,26 +113,17 @@ lent_answers:                       # rcx = the result, if all of it still stand
     bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
     jnc lent_rings
     mov rax, rcx
-    mov rdi, gs:[{entry_arguments}]
-    mov rsi, gs:[{entry_arguments} + 8]
-    mov r8, gs:[{entry_arguments} + 32]
-    mov r9, gs:[{entry_arguments} + 40]
+    load_arguments
     jmp usk_lent_done
 lent_moves:                         # rcx = the result, r11 = the position of record r9
     bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
     jnc lent_rings
     mov rax, rcx
     mov ecx, r9d
-    mov rdi, gs:[{entry_arguments}]
-    mov rsi, gs:[{entry_arguments} + 8]
-    mov r8, gs:[{entry_arguments} + 32]
-    mov r9, gs:[{entry_arguments} + 40]
+    load_arguments
     jmp lent_move
 lent_rings:
-    mov rdi, gs:[{entry_arguments}]
-    mov rsi, gs:[{entry_arguments} + 8]
-    mov r8, gs:[{entry_arguments} + 32]
-    mov r9, gs:[{entry_arguments} + 40]
+    load_arguments
     jmp ring_patched
     .globl usk_lent_restored
 usk_lent_restored:

@@ -5,9 +5,23 @@
     rdgsbase \to
     movabs \free, {slots_base}
     sub \to, \free
-    shr \to, {slot_shift} - {order_shift}
+    shl \to, {order_shift} - {slot_shift}
     movabs \free, {orders_base}
     add \to, \free
+    .endm
+
+# Keeps four registers in the entry area, so that string instructions have theirs, and puts them back.
+    .macro save_arguments
+    mov gs:[{entry_arguments}], rdi
+    mov gs:[{entry_arguments} + 8], rsi
+    mov gs:[{entry_arguments} + 32], r8
+    mov gs:[{entry_arguments} + 40], r9
+    .endm
+    .macro load_arguments
+    mov rdi, gs:[{entry_arguments}]
+    mov rsi, gs:[{entry_arguments} + 8]
+    mov r8, gs:[{entry_arguments} + 32]
+    mov r9, gs:[{entry_arguments} + 40]
     .endm
 
 # Goes to `otherwise` if an address is in the platform's own memory, or above, which is not the guest's to name.

@@ -321,6 +321,8 @@ standing:
     cmp ecx, {brings_state}
     je usk_state_begin              # state.S
     ja usk_left_begin               # left.S
+    cmp ecx, {name_calls}
+    jae usk_names_begin             # names.S
     cmp ecx, {lends}
     jae usk_lent_begin              # lent.S
     cmp ecx, {host_calls}

@@ -43,6 +43,11 @@ impl Kick for Handle {
         fence(Ordering::SeqCst);
     }
 
+    fn withdraw_names(&self) {
+        self.orders.withdraw_names();
+        fence(Ordering::SeqCst);
+    }
+
     fn is_in_host_call(&self) -> bool {
         self.orders.slot_word(ENTRY_HOST_CALL) == HOST_CALL_GUESTS
     }

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use crate::arch::Registers;
 use crate::lent::{LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::{lent, memory};
+use crate::stub::image::{lent, memory, names};
 
 use super::calls::Call;
 use super::lists::FIRST_FILE;
@@ -30,9 +30,9 @@ impl Default for Lent {
     }
 }
 
-/// In the code that serves calls about lent descriptors.
+/// In the code that serves calls about lent descriptors, or known names.
 pub(super) fn is_serving(rip: u64) -> bool {
-    (lent::begin()..lent::end()).contains(&rip)
+    (lent::begin()..lent::end()).contains(&rip) || (names::begin()..names::end()).contains(&rip)
 }
 
 /// The call is over, but for the way back.
@@ -44,7 +44,7 @@ fn has_served(rip: u64) -> bool {
 
 /// Four registers are in the entry area.
 pub(super) fn has_saved(rip: u64) -> bool {
-    (lent::saved()..lent::restored()).contains(&rip)
+    (lent::saved()..lent::restored()).contains(&rip) || (names::saved()..names::restored()).contains(&rip)
 }
 
 fn encode(descriptor: LentDescriptor) -> u32 {
@@ -138,6 +138,7 @@ impl Thread {
             (RECORD_WINDOW_START, start),
             (RECORD_WINDOW_LENGTH, length),
             (RECORD_WINDOW, address),
+            (RECORD_FILE, file.identity),
         ] {
             slot.write_order(at + offset, value);
         }

@@ -22,6 +22,7 @@
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
 //! | [`left`] | what is to be done at the end of a guest thread, as it says without asking |
+//! | [`names`] | the table of names from which the stub answers calls about them |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`clock`] | clocks that the stub reads by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
@@ -49,6 +50,7 @@ mod lent;
 mod lists;
 mod mask;
 mod memory;
+mod names;
 mod parked;
 mod patch;
 mod patched;

@@ -17,6 +17,7 @@ use crate::interface::{
     PatchRequest, ThreadState, Trap,
 };
 use crate::lent::{LentDescriptor, LentFile, LentMemory, MemoryWord, TakenBack};
+use crate::names::KnownName;
 use crate::stub::geometry::*;
 use crate::stub::image::site;
 
@@ -624,6 +625,15 @@ impl GuestThread for Thread {
 
     fn lend_memory(&mut self, memory: &LentMemory) -> Option<Arc<dyn MemoryWord>> {
         self.write_memory(memory)
+    }
+
+    fn leave_name(&mut self, known: &KnownName<'_>) -> bool {
+        self.write_name(known)
+    }
+
+    fn forget_names(&mut self) {
+        self.handle.orders.withdraw_names();
+        self.slot().erase_names();
     }
 
     fn set_return_stack(&mut self, stack: [u64; 3]) {

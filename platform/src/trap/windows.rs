@@ -29,6 +29,8 @@ pub(super) struct Windows {
     orders: SharedMapping,
     free: Mutex<FreeNumbers>,
     next_identity: AtomicU64,
+    /// Of tables of names.
+    next_generation: AtomicU64,
 }
 
 impl Windows {
@@ -44,6 +46,7 @@ impl Windows {
             orders: SharedMapping::new(orders, Windows::ORDERS_FILE_SIZE as usize)?,
             free: Mutex::new(FreeNumbers::new(0, WINDOW_COUNT)),
             next_identity: AtomicU64::new(1),
+            next_generation: AtomicU64::new(1),
         }))
     }
 
@@ -52,8 +55,8 @@ impl Windows {
         let index = self.free.lock().take().ok_or(Errno::EAGAIN)?;
         let identity = self.next_identity.fetch_add(1, Ordering::Relaxed);
         let slots = Mutex::new(FreeNumbers::new(1, SLOT_COUNT));
-        let has_records = AtomicBool::new(false);
-        let window = Window { windows: Arc::clone(self), index, identity, slots, has_records };
+        let (has_records, has_names) = (AtomicBool::new(false), AtomicBool::new(false));
+        let window = Window { windows: Arc::clone(self), index, identity, slots, has_records, has_names };
         let place = window.orders_offset() as usize + SPACE_IDENTITY as usize;
         self.orders.write_u64(place, identity);
         Ok(Arc::new(window))
@@ -68,6 +71,8 @@ pub(super) struct Window {
     slots: Mutex<FreeNumbers>,
     /// A thread has had records of lent files: the second page of its orders has been written.
     has_records: AtomicBool,
+    /// A thread has had a table of names.
+    has_names: AtomicBool,
 }
 
 impl Window {
@@ -110,15 +115,18 @@ impl Window {
     fn empty_orders(&self, length: usize) -> Result<(), Errno> {
         const FEW: usize = 4 * ORDER_SIZE as usize;
         let (orders, offset) = (&self.windows.orders, self.orders_offset() as usize);
-        if length > FEW {
+        if length > FEW || self.has_names.load(Ordering::Relaxed) {
             return orders.discard(offset, length);
         }
-        let has_records = self.has_records.load(Ordering::Relaxed);
-        let written = if has_records { ORDER_SIZE } else { RECORDS } as usize;
         for start in (0..length).step_by(ORDER_SIZE as usize) {
-            orders.write(offset + start, &[0; ORDER_SIZE as usize][..written]);
+            orders.write(offset + start, &[0; RECORDS_END as usize][..self.written()]);
         }
         Ok(())
+    }
+
+    /// Bytes of a thread's orders that may have been written, but for its table of names.
+    fn written(&self) -> usize {
+        (if self.has_records.load(Ordering::Relaxed) { RECORDS_END } else { RECORDS }) as usize
     }
 }
 
@@ -222,8 +230,35 @@ impl Slot {
     /// Makes the slot and its orders zero.
     pub(super) fn scrub(&self) {
         self.write(0, &[0; SLOT_SIZE as usize]);
-        let written = if self.window.has_records.load(Ordering::Relaxed) { ORDER_SIZE } else { RECORDS };
-        self.window.windows.orders.write(self.order(0), &[0; ORDER_SIZE as usize][..written as usize]);
+        self.write_orders(0, &[0; RECORDS_END as usize][..self.window.written()]);
+        self.erase_names();
+    }
+
+    /// Makes its table of names zero, if it may have one. The word that says which stands is left.
+    pub(super) fn erase_names(&self) {
+        if !self.window.has_names.load(Ordering::Relaxed) {
+            return;
+        }
+        let place = self.order(NAMES);
+        if self.window.windows.orders.discard(place, NAMES_SIZE as usize).is_err() {
+            self.write_orders(NAMES, &[0; NAMES_SIZE as usize]);
+        }
+    }
+
+    /// A table of names is about to be begun: its generation.
+    pub(super) fn begin_names(&self) -> u64 {
+        self.window.has_names.store(true, Ordering::Relaxed);
+        self.window.windows.next_generation.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn read_order(&self, offset: u64) -> u64 {
+        self.window.windows.orders.read_u64(self.order(offset))
+    }
+
+    /// Writes a range of the orders; offset and length are multiples of eight, and the range lies inside.
+    pub(super) fn write_orders(&self, offset: u64, data: &[u8]) {
+        assert!(data.len() as u64 <= ORDER_SIZE - offset, "range outside the orders");
+        self.window.windows.orders.write(self.order(offset), data);
     }
 
     pub(super) fn write_order(&self, offset: u64, value: u64) {
@@ -253,12 +288,19 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Writes the answers that stand, each 0 or with [`ANSWER_STANDS`].
+    /// Writes the answers that stand, each 0 or with [`ANSWER_STANDS`]. Names do not stand any more.
     pub(super) fn set_standing(&self, answers: [u64; MAX_STANDING]) {
         for (index, answer) in (0..).zip(answers) {
             let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * index;
             self.window.windows.orders.write_u64(place as usize, answer);
         }
+        self.withdraw_names();
+    }
+
+    /// Says that no name stands.
+    pub(super) fn withdraw_names(&self) {
+        let place = self.window.orders_offset() + self.number * ORDER_SIZE + NAMES_STAND;
+        self.window.windows.orders.write_u64(place as usize, 0);
     }
 
     /// Eight bytes of the slot.
@@ -286,12 +328,6 @@ impl Orders {
         let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * number as u64;
         let answer = if stands { ANSWER_STANDS } else { 0 };
         self.window.windows.orders.write_u64(place as usize, answer);
-    }
-
-    /// Two words of the slot as one.
-    pub(super) fn slot_u64(&self, offset: u64) -> u64 {
-        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
-        self.window.windows.slots.read_u64(place as usize)
     }
 
     /// A word of the slot.

@@ -59,7 +59,7 @@ macro_rules! guest_code {
                 ".popsection",
             );
         }
-        fn $name() -> &'static [u8] {
+        pub(crate) fn $name() -> &'static [u8] {
             unsafe extern "C" {
                 #[link_name = concat!("usk_guest_", stringify!($name))]
                 static START: u8;

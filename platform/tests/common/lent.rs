@@ -1,6 +1,7 @@
 //! Descriptors that are lent: calls about them are served while they are, and what has become of them is told truly, whenever the
 //! guest is interrupted. What the guest forges is told as something that could be.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -16,6 +17,7 @@ use super::patching::patched;
 const CLOSE: u64 = 0x110;
 const DUP: u64 = 0x111;
 const FSTAT: u64 = 0x113;
+pub(crate) const FSTATAT: u64 = 0x114;
 const LSEEK: u64 = 0x115;
 const READ: u64 = 0x116;
 const PREAD: u64 = 0x117;
@@ -26,6 +28,7 @@ pub(crate) fn lends(number: u64) -> Option<Shortcut> {
         CLOSE => LentCall::Close,
         DUP => LentCall::Dup,
         FSTAT => LentCall::Fstat,
+        FSTATAT => LentCall::Fstatat,
         LSEEK => LentCall::Lseek,
         READ => LentCall::Read,
         PREAD => LentCall::Pread,
@@ -81,9 +84,13 @@ fn descriptors() -> [LentDescriptor; LENT_DESCRIPTORS] {
     })
 }
 
+/// What the file is known by.
+pub(crate) const FILE: u64 = 0x1_2345_6789;
+
 /// A file of 64 bytes, each its own position, that lie in the guest's data.
 fn file() -> LentFile {
     LentFile {
+        identity: FILE,
         flags: Some(0o100000),
         attributes: Some([0x5a; STAT_SIZE]),
         length: Some(64),
@@ -93,7 +100,7 @@ fn file() -> LentFile {
     }
 }
 
-fn guest(platform: &dyn Platform, code: &[u8]) -> Guest {
+pub(crate) fn guest(platform: &dyn Platform, code: &[u8]) -> Guest {
     let mut guest = patched(platform, code);
     let content: Vec<u8> = (0..64).collect();
     assert_eq!(guest.space.write(DATA + 0x1000, &content), content.len());
@@ -101,7 +108,7 @@ fn guest(platform: &dyn Platform, code: &[u8]) -> Guest {
     guest
 }
 
-fn lend(guest: &mut Guest) {
+pub(crate) fn lend(guest: &mut Guest) {
     guest.thread.set_answers(&[]);
     guest.thread.lend_descriptors(&descriptors());
     guest.thread.lend_file(0, &file());
@@ -110,7 +117,7 @@ fn lend(guest: &mut Guest) {
 }
 
 /// Makes a call. Its result, if the platform has served it.
-fn call(guest: &mut Guest, number: u64, arguments: [u64; 4]) -> Option<i64> {
+pub(crate) fn call(guest: &mut Guest, number: u64, arguments: [u64; 4]) -> Option<i64> {
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rbx) = (CODE, number);
     [registers.rdi, registers.rsi, registers.rdx, registers.r10] = arguments;
@@ -226,22 +233,26 @@ pub(crate) fn kicks_do_not_tear_reads_that_move_the_position(platform: &dyn Plat
     });
 }
 
-pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Platform) {
-    let mut guest = guest(platform, any_calls());
-    if !guest.thread.can_lend() {
-        return;
-    }
-    // Another thread writes over all that the stub goes by.
+/// A thread that writes over a range for ever.
+pub(crate) fn scribbling_sibling(guest: &mut Guest, range: Range<u64>) -> Guest {
     let place = CODE + 0x10_0000;
     guest.apply(&[super::guest::map(place, 4096, super::guest::READ_WRITE)]);
     assert_eq!(guest.space.write(place, scribbler()), scribbler().len());
     let protection = super::guest::READ_EXECUTE;
     guest.apply(&[usk_platform::MemoryOp::Protect { address: place, length: 4096, protection }]);
     let mut state = super::guest::start();
-    let slot = SLOTS + SLOT_SIZE;
-    (state.registers.rip, state.registers.rdi) = (place, slot + SLOT_SIZE - 0x200);
-    state.registers.rsi = slot + SLOT_SIZE;
-    let mut forger = guest.sibling(&state);
+    (state.registers.rip, state.registers.rdi, state.registers.rsi) = (place, range.start, range.end);
+    guest.sibling(&state)
+}
+
+pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Platform) {
+    let mut guest = guest(platform, any_calls());
+    if !guest.thread.can_lend() {
+        return;
+    }
+    // Another thread writes over all that the stub goes by.
+    let slot_end = SLOTS + 2 * SLOT_SIZE;
+    let mut forger = scribbling_sibling(&mut guest, slot_end - 0x200..slot_end);
     let kicker = forger.thread.kicker();
     let own = guest.thread.kicker();
     let done = AtomicBool::new(false);

@@ -10,6 +10,7 @@ mod lent;
 mod lives;
 mod mask;
 pub(crate) mod memory;
+mod names;
 mod patching;
 mod shortcuts;
 mod state;
@@ -57,6 +58,10 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     shortcuts::an_answer_is_given_while_it_stands,
     shortcuts::kicks_do_not_tear_what_is_answered_without_the_sentry,
     lent::what_is_lent_is_served_and_told,
+    names::names_that_are_left_are_answered,
+    names::names_of_before_stand_no_more,
+    names::kicks_and_withdrawals_do_not_tear_answers,
+    names::forged_memory_gets_no_answer_that_was_not_left,
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,

@@ -64,6 +64,7 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     };
     // Windows on files go with the memory.
     (current.standing, current.lending) = (None, Lending::default());
+    current.thread.forget_names();
     mm.learn_slow_calls(&task.kernel);
     let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
     reset_attributes(current, &request);

@@ -204,6 +204,11 @@ pub(crate) struct Lending {
 }
 
 impl Current {
+    /// Whether the program is old enough, and its platform able, to be lent anything.
+    pub(super) fn is_lent_to(&self) -> bool {
+        self.lending.age >= YOUNG && self.thread.can_lend()
+    }
+
     /// A read of these bytes of a file has come to the sentry.
     pub fn note_read(&mut self, file: &OpenFile, start: u64, end: u64) {
         let mut records = self.lending.records.iter_mut().flatten();
@@ -231,7 +236,7 @@ impl Current {
 
     /// The guest is about to run: lends it what can be lent.
     pub(crate) fn lend_files(&mut self) {
-        if self.lending.age < YOUNG || !self.thread.can_lend() {
+        if !self.is_lent_to() {
             self.lending.age = self.lending.age.saturating_add(1).min(YOUNG);
             return;
         }
@@ -459,6 +464,7 @@ impl Lending {
             position: if is_sole { *file.position.lock() } else { 0 },
             fixed_length,
             lent: LentFile {
+                identity: file.id(),
                 flags: is_sole.then_some(flags.bits()),
                 attributes: fixed.map(|(attributes, _)| attributes),
                 length,

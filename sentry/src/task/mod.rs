@@ -10,6 +10,7 @@ mod current;
 mod exec;
 mod exit;
 mod group;
+mod known_names;
 mod last_words;
 mod lending;
 mod limits;
@@ -35,6 +36,7 @@ pub use exec::{ExecuteRequest, MainProcess, execute, reserve_main, spawn_beside,
 pub(crate) use exit::ticks;
 pub(crate) use group::begin_exit_locked;
 pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};
+pub use known_names::NameQuestion;
 pub use lending::{BorrowedFiles, WatchAnnounced};
 pub use limits::{Limit, RESOURCE_COUNT, Resource, ResourceLimits, UNLIMITED, Usage};
 pub use lost::watch as watch_for_lost;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::task::Task;
-use crate::vfs::Attributes;
+use crate::vfs::{Attributes, NameChange};
 
 /// The tasks that have a file's attributes.
 #[derive(Default)]
@@ -18,6 +18,7 @@ pub struct Recall<'a> {
     _nobody: MutexGuard<'a, Vec<Weak<Task>>>,
     /// Not to be dropped with the lock held.
     _tasks: Vec<Arc<Task>>,
+    _change: NameChange,
 }
 
 impl Borrowers {
@@ -32,13 +33,13 @@ impl Borrowers {
         Some(attributes)
     }
 
-    /// Before a change, which is made while the result is held: nobody shows the attributes any more.
+    /// Before a change, which is made while the result is held: nobody shows the attributes any more, nor are they known by a name.
     pub fn recall(&self) -> Recall<'_> {
         let mut nobody = self.tasks.lock();
         let tasks: Vec<_> = nobody.drain(..).filter_map(|task| task.upgrade()).collect();
         for task in &tasks {
             task.withdraw_answers();
         }
-        Recall { _nobody: nobody, _tasks: tasks }
+        Recall { _nobody: nobody, _tasks: tasks, _change: NameChange::begin() }
     }
 }

@@ -8,7 +8,8 @@ use usk_abi::inotify::InotifyMask;
 use crate::task::Credentials;
 use crate::vfs::permission::{check_path, is_owner};
 use crate::vfs::{
-    Access, Attributes, FileClaim, FileType, InodeRef, NameContext, Path, SetAttributes, Timestamp, notify,
+    Access, Attributes, FileClaim, FileType, InodeRef, NameChange, NameContext, Path, SetAttributes,
+    Timestamp, notify,
 };
 
 /// What `utimensat(2)` does with a time.
@@ -49,6 +50,7 @@ impl NameContext<'_> {
         if !credentials.in_group(attributes.gid) && !credentials.has_capability(CAP_FSETID) {
             permissions &= !S_ISGID;
         }
+        let _change = NameChange::begin();
         inode
             .set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })?;
         inode.common().set_plain(false);
@@ -73,6 +75,7 @@ impl NameContext<'_> {
         if inode.file_type() != FileType::Directory {
             change.permissions = without_privileges(&attributes, credentials);
         }
+        let _change = NameChange::begin();
         inode.set_attributes(&change)?;
         if uid.is_some() || gid.is_some() || change.permissions.is_some() {
             notify::on_file(&path.dentry, InotifyMask::ATTRIB);
@@ -172,6 +175,16 @@ fn without_privileges(attributes: &Attributes, credentials: &Credentials) -> Opt
 
 /// The credentials that `access(2)` checks with: the real identifiers, and capabilities only for a real user 0.
 pub fn real_credentials(credentials: &Credentials) -> Credentials {
-    let effective = if credentials.uid == 0 { credentials.permitted } else { 0 };
+    let effective = real_capabilities(credentials);
     Credentials { fsuid: credentials.uid, fsgid: credentials.gid, effective, ..credentials.clone() }
+}
+
+/// True if these are the credentials that `access(2)` checks with.
+pub fn is_real_user(credentials: &Credentials) -> bool {
+    let Credentials { uid, gid, fsuid, fsgid, effective, .. } = *credentials;
+    (fsuid, fsgid, effective) == (uid, gid, real_capabilities(credentials))
+}
+
+fn real_capabilities(credentials: &Credentials) -> u64 {
+    if credentials.uid == 0 { credentials.permitted } else { 0 }
 }

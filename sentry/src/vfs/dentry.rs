@@ -24,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
 use usk_abi::fs::NAME_MAX;
 
-use crate::vfs::{Caching, FileSystem, FileType, InodeRef};
+use crate::vfs::{Caching, FileSystem, FileType, InodeRef, NameChange};
 
 /// Dentries that a file system keeps although nobody uses them.
 const CACHE_CAPACITY: usize = 16384;
@@ -153,6 +153,11 @@ impl Dentry {
     /// The file system that it belongs to.
     pub fn block(&self) -> &Arc<SuperBlock> {
         &self.block
+    }
+
+    /// True if its file system's names change through the VFS only, which announces it.
+    pub(super) fn has_lasting_names(&self) -> bool {
+        self.block.caching == Caching::Forever
     }
 
     /// What it means; `None` if it is negative.
@@ -335,6 +340,7 @@ impl Dentry {
 
     /// Gives a new file its dentry. The caller holds [`Dentry::entries`] whole.
     pub(super) fn attach(self: &Arc<Self>, name: &[u8], inode: InodeRef) -> Arc<Dentry> {
+        let _change = NameChange::begin();
         let name: Arc<[u8]> = name.into();
         let dentry =
             Arc::new(Dentry::with(self.block.clone(), Some(self.clone()), name.clone(), Some(inode)));
@@ -345,6 +351,7 @@ impl Dentry {
 
     /// Notes that `child` has lost its name. The caller holds [`Dentry::entries`] of the directory whole.
     pub(super) fn detach(self: &Arc<Self>, name: &[u8], child: &Arc<Dentry>) {
+        let _change = NameChange::begin();
         child.deleted.store(true, Ordering::Release);
         self.children.lock().remove(name);
         // Children of a directory that is gone can only be negative; they hold their parent.
@@ -354,11 +361,13 @@ impl Dentry {
 
     /// Forgets what is cached of a name. The caller holds [`Dentry::entries`] whole.
     pub(super) fn forget(&self, name: &[u8]) {
+        let _change = NameChange::begin();
         self.children.lock().remove(name);
     }
 
     /// Moves a dentry to another name. The caller holds the rename lock and both directories' entries.
     pub(super) fn move_to(self: &Arc<Self>, directory: &Arc<Dentry>, name: &[u8]) {
+        let _change = NameChange::begin();
         let name: Arc<[u8]> = name.into();
         *self.position.write() = Position { parent: Some(directory.clone()), name: name.clone() };
         directory.children.lock().insert(name, self.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::task::{Credentials, Task};
-use crate::vfs::{Caller, MountNamespace, NameContext, Path};
+use crate::vfs::{Caller, MountNamespace, NameChange, NameContext, Path};
 
 #[derive(Clone)]
 struct State {
@@ -59,13 +59,17 @@ impl FsContext {
 
     /// Replaces the working directory.
     pub fn set_cwd(&self, cwd: Path) {
+        let change = NameChange::begin();
         let before = std::mem::replace(&mut self.state.write().cwd, cwd);
+        drop(change);
         drop(before);
     }
 
     /// Replaces the root directory.
     pub fn set_root(&self, root: Path) {
+        let change = NameChange::begin();
         let before = std::mem::replace(&mut self.state.write().root, root);
+        drop(change);
         drop(before);
     }
 

@@ -164,10 +164,14 @@ pub trait Inode: Send + Sync + Any {
     /// What `stat(2)` shows.
     fn attributes(&self) -> Result<Attributes, Errno>;
 
-    /// What `stat(2)` shows, if neither that nor the contents change before [`Borrowers::recall`] has withdrawn it from `task`.
-    fn lend_attributes(&self, task: &Arc<Task>) -> Option<Attributes> {
-        let _ = task;
+    /// What `stat(2)` shows, if neither that nor the contents change without [`Borrowers::recall`].
+    fn fixed_attributes(&self) -> Option<Attributes> {
         None
+    }
+
+    /// [`Inode::fixed_attributes`], which the next [`Borrowers::recall`] withdraws from `task`.
+    fn lend_attributes(&self, task: &Arc<Task>) -> Option<Attributes> {
+        self.common().borrowers().lend(task, || self.fixed_attributes())
     }
 
     /// Changes attributes. `EROFS` on a file system that cannot be written.

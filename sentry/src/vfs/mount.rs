@@ -10,7 +10,7 @@ use usk_abi::Errno;
 use usk_abi::fs::statfs_flags::{ST_NODEV, ST_NOEXEC, ST_NOSUID, ST_RDONLY, ST_RELATIME, ST_VALID};
 
 use crate::vfs::anonymous::AnonymousFileSystem;
-use crate::vfs::{Dentry, FileSystem, Path, SpecialFiles, SuperBlock};
+use crate::vfs::{Dentry, FileSystem, NameChange, Path, SpecialFiles, SuperBlock};
 
 bitflags! {
     /// Options of a mount (not of its file system).
@@ -158,6 +158,7 @@ impl MountNamespace {
         if mounts.by_place.contains_key(&place) {
             return Err(Errno::EBUSY);
         }
+        let _change = NameChange::begin();
         at.dentry.count_mount();
         let mount = Mount::new(root, Some(at), flags, source);
         mounts.by_place.insert(place, mount.clone());

@@ -57,30 +57,23 @@ impl NameContext<'_> {
     /// Walks to an existing file. `name` is relative to `start` unless it begins with a slash.
     pub fn resolve(&self, start: &Path, name: &[u8], options: WalkOptions) -> Result<Path, Errno> {
         let mut walk = Walk::new(self, start, name, options.resolve)?;
-        loop {
-            let directory = match walk.advance()? {
-                Last::Here { directory } => directory,
-                Last::Dot => true,
-                Last::DotDot => {
-                    walk.up()?;
-                    true
-                }
-                Last::Name { name, directory } => {
-                    let child = walk.child(&[&name])?;
-                    let inode = child.require()?;
-                    if inode.file_type() == FileType::Symlink && (options.follow || directory) {
-                        walk.follow(&child)?;
-                        continue;
-                    }
-                    walk.enter(child)?;
-                    directory
-                }
-            };
-            if (directory || options.directory) && !walk.path.dentry.is_directory() {
-                return Err(Errno::ENOTDIR);
-            }
-            return Ok(walk.path);
-        }
+        walk.finish(options)?;
+        Ok(walk.path)
+    }
+
+    /// As [`NameContext::resolve`], and whether the walk comes to the same until the next [`NameChange`](crate::vfs::NameChange).
+    pub fn resolve_lastingly(
+        &self,
+        start: &Path,
+        name: &[u8],
+        options: WalkOptions,
+    ) -> (Result<Path, Errno>, bool) {
+        let mut walk = match Walk::new(self, start, name, options.resolve) {
+            Ok(walk) => walk,
+            Err(error) => return (Err(error), false),
+        };
+        let finished = walk.finish(options);
+        (finished.map(|()| walk.path), walk.lasts)
     }
 }
 
@@ -122,6 +115,8 @@ pub(super) struct Walk<'a, 'c> {
     links: usize,
     /// What it leads to will be opened for reading: a hint.
     pub(super) opens: bool,
+    /// It has met only names that change through the VFS.
+    lasts: bool,
 }
 
 impl<'a, 'c> Walk<'a, 'c> {
@@ -144,6 +139,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             pending: SmallVec::new(),
             links: 0,
             opens: false,
+            lasts: start.dentry.has_lasting_names(),
         };
         if name[0] == b'/' {
             walk.go_to_root()?;
@@ -166,8 +162,37 @@ impl<'a, 'c> Walk<'a, 'c> {
         if self.resolve.contains(ResolveFlags::NO_XDEV) && !Arc::ptr_eq(&to.mount, &self.path.mount) {
             return Err(Errno::EXDEV);
         }
+        self.lasts &= to.dentry.has_lasting_names();
         self.path = to;
         Ok(())
+    }
+
+    /// Walks to an existing file, from the beginning.
+    fn finish(&mut self, options: WalkOptions) -> Result<(), Errno> {
+        loop {
+            let directory = match self.advance()? {
+                Last::Here { directory } => directory,
+                Last::Dot => true,
+                Last::DotDot => {
+                    self.up()?;
+                    true
+                }
+                Last::Name { name, directory } => {
+                    let child = self.child(&[&name])?;
+                    let inode = child.require()?;
+                    if inode.file_type() == FileType::Symlink && (options.follow || directory) {
+                        self.follow(&child)?;
+                        continue;
+                    }
+                    self.enter(child)?;
+                    directory
+                }
+            };
+            if (directory || options.directory) && !self.path.dentry.is_directory() {
+                return Err(Errno::ENOTDIR);
+            }
+            return Ok(());
+        }
     }
 
     /// Walks up to the last component and returns it.

@@ -14,7 +14,6 @@ use super::file::GoferFile;
 use super::listed::{Listed, listing};
 use super::{Tree, attributes};
 use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkStep, XattrMode, XattrName};
-use crate::task::Task;
 use crate::time::monotonic_now;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Rename,
@@ -306,7 +305,7 @@ impl Inode for GoferInode {
         Ok(known.attributes)
     }
 
-    fn lend_attributes(&self, _: &Arc<Task>) -> Option<Attributes> {
+    fn fixed_attributes(&self) -> Option<Attributes> {
         self.tree.is_fixed().then(|| self.attributes().ok())?
     }
 

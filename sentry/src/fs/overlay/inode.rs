@@ -12,7 +12,6 @@ use super::Layers;
 use super::copy_up::CopyUp;
 use super::directory::{Entries, Entry};
 use super::file::OverlayFile;
-use crate::task::Task;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode,
     Rename, SetAttributes,
@@ -260,13 +259,10 @@ impl Inode for OverlayInode {
         Ok(attributes)
     }
 
-    fn lend_attributes(&self, task: &Arc<Task>) -> Option<Attributes> {
-        let lower = self.lower.as_ref()?;
+    fn fixed_attributes(&self) -> Option<Attributes> {
         // Whatever changes is copied up first, but for the count of names.
-        self.common.borrowers().lend(task, || {
-            let is_unchanged = self.upper().is_none() && lower.lend_attributes(task).is_some();
-            if is_unchanged { self.attributes().ok() } else { None }
-        })
+        let is_unchanged = self.upper().is_none() && self.lower.as_ref()?.fixed_attributes().is_some();
+        if is_unchanged { self.attributes().ok() } else { None }
     }
 
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {

@@ -1,0 +1,52 @@
+//! What the sentry says of names, so that a guest thread's platform answers calls about them by itself.
+
+use crate::lent::STAT_SIZE;
+
+/// A call about a name that the platform may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum NameCall {
+    /// `stat(2)`
+    Stat = 0,
+    /// `lstat(2)`
+    Lstat = 1,
+    /// `access(2)`
+    Access = 2,
+    /// `open(2)`, as far as it fails.
+    Open = 3,
+    /// `faccessat(2)`
+    AccessAt = 6,
+    /// `openat(2)`, as far as it fails.
+    OpenAt = 7,
+}
+
+/// Longest name that can be left.
+pub const MAX_KNOWN_NAME: usize = 87;
+
+/// A name, as guests pass it, and what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownName<'a> {
+    /// Where a relative name starts: [`LentFile::identity`](crate::LentFile::identity) of an open directory, or 0 for the working
+    /// directory. 0 for an absolute name as well.
+    pub start: u64,
+    /// Whether a symbolic link at the end is followed.
+    pub follows: bool,
+    /// The name. One that is empty, or longer than [`MAX_KNOWN_NAME`], is not left.
+    pub name: &'a [u8],
+    /// What it means.
+    pub meaning: NameMeaning,
+}
+
+/// What a name means.
+#[derive(Clone, Copy, Debug)]
+pub enum NameMeaning {
+    /// There is no such file.
+    Missing,
+    /// A file.
+    File {
+        /// `struct stat`.
+        attributes: [u8; STAT_SIZE],
+        /// Which access is allowed, as far as that is known: bits of `access(2)`.
+        access: u8,
+    },
+}

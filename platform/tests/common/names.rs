@@ -1,0 +1,280 @@
+//! Names that are left: calls about them are answered as was said, as long as nobody says that it does not hold any more; and
+//! whatever else a guest asks, or forges, is an ordinary call.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use usk_platform::region::{ORDERS, SLOT_SIZE, SLOTS};
+use usk_platform::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning, Platform, STAT_SIZE, Shortcut, Trap};
+
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
+use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, scribbling_sibling};
+use super::patching::patched;
+
+const STAT: u64 = 0x120;
+const LSTAT: u64 = 0x121;
+const ACCESS: u64 = 0x122;
+const OPEN: u64 = 0x123;
+const ACCESS_AT: u64 = 0x126;
+const OPEN_AT: u64 = 0x127;
+
+/// What the tests' platforms know.
+pub(crate) fn knows(number: u64) -> Option<Shortcut> {
+    let call = match number {
+        STAT => NameCall::Stat,
+        LSTAT => NameCall::Lstat,
+        ACCESS => NameCall::Access,
+        OPEN => NameCall::Open,
+        ACCESS_AT => NameCall::AccessAt,
+        OPEN_AT => NameCall::OpenAt,
+        _ => return None,
+    };
+    Some(Shortcut::Knows(call))
+}
+
+const HERE: u64 = libc::AT_FDCWD as u64;
+const MISSING: Option<i64> = Some(-(libc::ENOENT as i64));
+/// Where the guest writes names, and where it wants attributes.
+const TEXT: u64 = DATA + 0x2000;
+const BUFFER: u64 = DATA + 0x3000;
+
+// Asks for the attributes at rsi of the name at rdi, for ever: r12 is how often it got some. All their words, and all registers,
+// must be right.
+guest_code!(asks_for_attributes:
+    "2:", "mov eax, 0x120", "syscall", "cmp rax, 0", "jne 2b",
+    "cmp rdi, r13", "jne 3f", "cmp rsi, r14", "jne 3f", "cmp r8, 99", "jne 3f", "cmp r9, 98", "jne 3f",
+    "mov rax, [rsi]", "cmp rax, [rsi + 136]", "jne 3f", "add r12, 1", "jmp 2b",
+    "3:", "ud2",
+);
+
+fn file(byte: u8, access: u8) -> NameMeaning {
+    NameMeaning::File { attributes: [byte; STAT_SIZE], access }
+}
+
+fn known(start: u64, name: &[u8], meaning: NameMeaning) -> KnownName<'_> {
+    KnownName { start, follows: true, name, meaning }
+}
+
+/// Makes a call about a name: its arguments follow, for calls that have the name first.
+fn ask(guest: &mut Guest, number: u64, name: &str, argument: u64) -> Option<i64> {
+    ask_at(guest, number, None, name, [argument, 0])
+}
+
+/// The same at a descriptor.
+fn ask_at(
+    guest: &mut Guest,
+    number: u64,
+    directory: Option<u64>,
+    name: &str,
+    [first, second]: [u64; 2],
+) -> Option<i64> {
+    let text = [name.as_bytes(), b"\0"].concat();
+    assert_eq!(guest.space.write(TEXT, &text), text.len());
+    assert_eq!(guest.space.write(BUFFER, &[0; STAT_SIZE]), STAT_SIZE);
+    match directory {
+        None => call(guest, number, [TEXT, first, second, 0]),
+        Some(directory) => call(guest, number, [directory, TEXT, first, second]),
+    }
+}
+
+fn attributes(guest: &Guest) -> [u8; STAT_SIZE] {
+    guest.read::<STAT_SIZE>(BUFFER)
+}
+
+pub(crate) fn names_that_are_left_are_answered(platform: &dyn Platform) {
+    let mut guest = guest(platform, one_call());
+    if !guest.thread.can_lend() {
+        assert!(!guest.thread.leave_name(&known(0, b"there", file(7, 0))));
+        assert_eq!(ask(&mut guest, STAT, "there", BUFFER), None);
+        return;
+    }
+    assert_eq!(ask(&mut guest, STAT, "there", BUFFER), None);
+    assert!(guest.thread.leave_name(&known(0, b"there", file(7, 5))));
+    assert!(!guest.thread.leave_name(&known(0, b"/a/b", NameMeaning::Missing)));
+    assert!(!guest.thread.leave_name(&known(FILE, b"below", file(9, 0))));
+    assert!(!guest.thread.leave_name(&KnownName { follows: false, ..known(0, b"link", file(8, 0)) }));
+    let longest = "x".repeat(MAX_KNOWN_NAME);
+    guest.thread.leave_name(&known(0, longest.as_bytes(), NameMeaning::Missing));
+
+    assert_eq!(ask(&mut guest, STAT, "there", BUFFER), Some(0));
+    assert_eq!(attributes(&guest), [7; STAT_SIZE]);
+    for (name, byte) in [("there", 7), ("below", 9)] {
+        let directory = if byte == 7 { HERE } else { 3 };
+        assert_eq!(ask_at(&mut guest, FSTATAT, Some(directory), name, [BUFFER, 0]), Some(0));
+        assert_eq!(attributes(&guest), [byte; STAT_SIZE]);
+    }
+    assert_eq!(ask(&mut guest, LSTAT, "link", BUFFER), Some(0));
+    let no_follow = libc::AT_SYMLINK_NOFOLLOW as u64;
+    assert_eq!(ask_at(&mut guest, FSTATAT, Some(HERE), "link", [BUFFER, no_follow]), Some(0));
+    assert_eq!(ask(&mut guest, STAT, &longest, BUFFER), MISSING);
+    assert_eq!(ask(&mut guest, STAT, "/a/b", BUFFER), MISSING);
+    assert_eq!(ask(&mut guest, STAT, "/a/b", 0), MISSING);
+    assert_eq!(ask(&mut guest, ACCESS, "/a/b", 4), MISSING);
+    assert_eq!(ask(&mut guest, OPEN, "/a/b", libc::O_RDWR as u64), MISSING);
+    // An absolute name starts at the root, whatever the descriptor.
+    assert_eq!(ask_at(&mut guest, OPEN_AT, Some(77), "/a/b", [0, 0]), MISSING);
+    assert_eq!(ask_at(&mut guest, ACCESS_AT, Some(77), "/a/b", [0, 0]), MISSING);
+    for mode in [0, 1, 4, 5] {
+        assert_eq!(ask(&mut guest, ACCESS, "there", mode), Some(0));
+        assert_eq!(ask_at(&mut guest, ACCESS_AT, Some(HERE), "there", [mode, 0]), Some(0));
+    }
+
+    // What was not said, or is said in another way, is not answered.
+    for name in [
+        "",
+        "ther",
+        "theree",
+        "There",
+        "/a/",
+        "/a/b/",
+        "/a",
+        "link",
+        "below",
+        &"x".repeat(MAX_KNOWN_NAME + 1),
+    ] {
+        assert_eq!(ask(&mut guest, STAT, name, BUFFER), None, "{name}");
+    }
+    assert_eq!(ask(&mut guest, LSTAT, "there", BUFFER), None);
+    for mode in [2, 7, 8, 1 << 31, 1 << 32 | 8] {
+        assert_eq!(ask(&mut guest, ACCESS, "there", mode), None);
+    }
+    assert_eq!(ask(&mut guest, OPEN, "there", 0), None);
+    for flags in [libc::O_CREAT, libc::O_TMPFILE, libc::O_NOFOLLOW] {
+        assert_eq!(ask(&mut guest, OPEN, "/a/b", flags as u64), None);
+    }
+    for flags in [libc::AT_SYMLINK_NOFOLLOW, 1, libc::AT_SYMLINK_FOLLOW] {
+        assert_eq!(ask_at(&mut guest, FSTATAT, Some(HERE), "there", [BUFFER, flags as u64]), None);
+    }
+    for directory in [0, 2, 4, 5, 63, 64, u64::from(u32::MAX)] {
+        assert_eq!(ask_at(&mut guest, FSTATAT, Some(directory), "below", [BUFFER, 0]), None);
+    }
+    // Memory that is not there, or not the guest's, is the sentry's matter.
+    for address in [0, 1, STACK, 0x7ffe_0000_0000, SLOTS, ORDERS, 0x8000_0000_0000, u64::MAX - 3] {
+        assert_eq!(call(&mut guest, STAT, [address, BUFFER, 0, 0]), None);
+        assert_eq!(ask(&mut guest, STAT, "there", address), None);
+    }
+}
+
+pub(crate) fn names_of_before_stand_no_more(platform: &dyn Platform) {
+    let mut guest = guest(platform, one_call());
+    if !guest.thread.can_lend() {
+        return;
+    }
+    for end in 0..4 {
+        assert!(guest.thread.leave_name(&known(0, b"name", file(1, 0))));
+        assert!(!guest.thread.leave_name(&known(FILE, b"name", NameMeaning::Missing)));
+        assert_eq!(ask(&mut guest, STAT, "name", BUFFER), Some(0));
+        match end {
+            0 => guest.thread.kicker().withdraw_names(),
+            1 => guest.thread.kicker().withdraw_answers(),
+            2 => guest.thread.set_answers(&[]),
+            _ => guest.thread.forget_names(),
+        }
+        assert_eq!(ask(&mut guest, STAT, "name", BUFFER), None);
+        // Nor do they when another stands.
+        assert!(guest.thread.leave_name(&known(0, b"other", NameMeaning::Missing)));
+        lend(&mut guest);
+        guest.thread.leave_name(&known(0, b"other", NameMeaning::Missing));
+        assert_eq!(ask(&mut guest, STAT, "other", BUFFER), MISSING);
+        assert_eq!(ask(&mut guest, STAT, "name", BUFFER), None);
+        assert_eq!(ask_at(&mut guest, FSTATAT, Some(3), "name", [BUFFER, 0]), None);
+        guest.thread.kicker().withdraw_names();
+    }
+    // More names than there is room for: each is answered rightly, or not at all.
+    let names: Vec<String> = (0..1000).map(|number| format!("/usr/lib/{number}")).collect();
+    for (name, byte) in names.iter().zip((0..=255).cycle()) {
+        guest.thread.leave_name(&known(0, name.as_bytes(), file(byte, 0)));
+        assert_eq!(ask(&mut guest, STAT, name, BUFFER), Some(0));
+    }
+    let answered = names.iter().zip((0..=255).cycle()).filter(|(name, byte)| {
+        let answer = ask(&mut guest, STAT, name, BUFFER);
+        assert!(answer.is_none() || attributes(&guest) == [*byte; STAT_SIZE]);
+        answer.is_some()
+    });
+    assert!((64..=128).contains(&answered.count()));
+}
+
+pub(crate) fn kicks_and_withdrawals_do_not_tear_answers(platform: &dyn Platform) {
+    let mut guest = patched(platform, asks_for_attributes());
+    if !guest.thread.can_lend() {
+        return;
+    }
+    assert_eq!(guest.space.write(TEXT, b"name\0"), 5);
+    let registers = guest.thread.registers_mut();
+    (registers.rip, registers.rsp, registers.r12) = (CODE, STACK, 0);
+    (registers.rdi, registers.r13) = (TEXT, TEXT);
+    (registers.rsi, registers.r14) = (BUFFER, BUFFER);
+    (registers.r8, registers.r9) = (99, 98);
+    let kicker = guest.thread.kicker();
+    let (done, mut versions) = (AtomicBool::new(false), 0u8);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                kicker.withdraw_names();
+                thread::yield_now();
+            }
+        });
+        under_kicks(guest.thread.kicker(), || {
+            for _ in 0..2000 {
+                match guest.thread.run() {
+                    Trap::Interrupted => {
+                        let registers = *guest.thread.registers();
+                        assert!((CODE..CODE + 4096).contains(&registers.rip), "{registers:x?}");
+                        assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
+                    }
+                    Trap::Syscall { .. } => {
+                        // It got nothing newer than what was said last.
+                        assert!(
+                            attributes(&guest) == [versions; STAT_SIZE]
+                                || guest.read::<1>(BUFFER) != [versions]
+                        );
+                        versions = versions.wrapping_add(1);
+                        guest.thread.leave_name(&known(0, b"name", file(versions, 0)));
+                        guest.thread.registers_mut().set_return_value(1);
+                    }
+                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+                }
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(guest.thread.registers().r12 > 100 && versions > 1, "the guest has come on");
+}
+
+pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Platform) {
+    let mut guest = guest(platform, super::lent::any_calls());
+    if !guest.thread.can_lend() {
+        return;
+    }
+    // Another thread writes over all that the stub goes by: what it keeps in the slot, and the names.
+    let mut forgers = [
+        scribbling_sibling(&mut guest, SLOTS + 2 * SLOT_SIZE - 0x200..SLOTS + 2 * SLOT_SIZE),
+        scribbling_sibling(&mut guest, TEXT..TEXT + 64),
+    ];
+    let kickers = forgers.each_ref().map(|forger| forger.thread.kicker());
+    thread::scope(|scope| {
+        for forger in &mut forgers {
+            scope.spawn(|| while !matches!(forger.thread.run(), Trap::Interrupted | Trap::Exited(_)) {});
+        }
+        let numbers = [STAT, LSTAT, ACCESS, OPEN, FSTATAT, ACCESS_AT, OPEN_AT];
+        for round in 0..600 {
+            lend(&mut guest);
+            guest.thread.leave_name(&known(0, b"name", file(1, 7)));
+            guest.thread.leave_name(&known(FILE, b"name", NameMeaning::Missing));
+            let registers = guest.thread.registers_mut();
+            let number = numbers[round % numbers.len()];
+            registers.rbx = number;
+            let is_at = matches!(number, FSTATAT | ACCESS_AT | OPEN_AT);
+            (registers.rdi, registers.rsi) = if is_at { (3, TEXT) } else { (TEXT, BUFFER) };
+            (registers.rdx, registers.r10) = (BUFFER, 0);
+            if matches!(guest.thread.run(), Trap::Exited(_)) {
+                break;
+            }
+            // Nothing but what was left for this very thread.
+            let found = attributes(&guest);
+            assert!(found == [0; STAT_SIZE] || found == [1; STAT_SIZE], "{found:?}");
+        }
+        kickers.iter().for_each(|kicker| kicker.kick());
+    });
+    assert_eq!(Guest::new(platform, super::lent::any_calls()).syscall(), 0);
+}
