@@ -37,7 +37,7 @@ pub struct Global {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
-    /// Take cgroupsPath as slice:prefix:name
+    /// Have systemd make the cgroups: cgroupsPath is slice:prefix:name
     #[arg(long)]
     pub systemd_cgroup: bool,
 

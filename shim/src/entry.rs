@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 
+use crate::cgroup::Keeper;
 use crate::command_line::{CommandLine, Global, Rootless, Verb};
 use crate::log;
 use crate::state::OCI_VERSION;
@@ -19,8 +20,8 @@ pub(crate) const EXEC_FAILURE: i32 = 255;
 pub(crate) struct Settings {
     /// Where containers' directories are.
     pub(crate) root: PathBuf,
-    /// Whether `cgroupsPath` is `slice:prefix:name`.
-    pub(crate) systemd_cgroup: bool,
+    /// Which systemd keeps the cgroups, if any does: `cgroupsPath` is `slice:prefix:name` then.
+    pub(crate) systemd: Option<Keeper>,
     /// Whether cgroups may be missing.
     pub(crate) lenient_cgroups: bool,
 }
@@ -63,7 +64,7 @@ fn settings(global: &Global) -> Result<Settings> {
     let root = global.root.clone().unwrap_or_else(own);
     Ok(Settings {
         root: std::path::absolute(&root)?,
-        systemd_cgroup: global.systemd_cgroup,
+        systemd: global.systemd_cgroup.then_some(if is_root { Keeper::System } else { Keeper::User }),
         lenient_cgroups: match global.rootless {
             Rootless::True => true,
             Rootless::False => false,

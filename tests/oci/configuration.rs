@@ -105,7 +105,7 @@ fn places(value: &Value) -> Vec<String> {
 fn understand(text: &[u8], bundle: &Path) -> Result<(), String> {
     let (spec, _) = usk_oci::config::parse_spec(text).map_err(|error| format!("{error:#}"))?;
     let container = usk_oci::config::container(&spec, bundle).map_err(|error| format!("{error:#}"))?;
-    usk_oci::cgroup::plan(&container.cgroups_path, "id", false).map_err(|error| format!("{error:#}"))?;
+    usk_oci::cgroup::plan(&container.cgroups_path, "id").map_err(|error| format!("{error:#}"))?;
     Ok(())
 }
 

@@ -23,6 +23,15 @@ pub struct Hierarchy {
     pub own: PathBuf,
 }
 
+impl Hierarchy {
+    /// Where a cgroup that is named relative to this process's own is made. With version 2 that is beside it: one that holds
+    /// processes has no children with limits (cgroups(7), "no internal processes"). So does runc.
+    pub(super) fn divisible(&self) -> &Path {
+        let is_root = !self.controllers.is_empty() || self.own == self.mount;
+        if is_root { &self.own } else { self.own.parent().unwrap_or(&self.own) }
+    }
+}
+
 impl Hierarchies {
     /// Looks at the host.
     pub fn current() -> Result<Hierarchies> {

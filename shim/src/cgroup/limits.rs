@@ -14,9 +14,9 @@ use oci_spec::runtime::{
 use super::Membership;
 
 /// Host tasks for each guest task, at most: a guest thread has a stub process, perhaps a spawner, and a sentry thread.
-const HOST_TASKS_FOR_EACH: i64 = 3;
+const HOST_TASKS_FOR_EACH: u64 = 3;
 /// Host tasks of a sandbox besides: monitor, gofer, timers.
-const HOST_TASKS_BESIDES: i64 = 64;
+const HOST_TASKS_BESIDES: u64 = 64;
 
 /// Whether nothing is limited.
 pub(super) fn is_nothing(resources: &LinuxResources) -> bool {
@@ -99,7 +99,7 @@ impl Writer<'_> {
 }
 
 /// Zero is as if nothing was said.
-fn meant<T: PartialEq + Default + Copy>(value: Option<T>) -> Option<T> {
+pub(super) fn meant<T: PartialEq + Default + Copy>(value: Option<T>) -> Option<T> {
     value.filter(|value| *value != T::default())
 }
 
@@ -132,18 +132,25 @@ fn memory_1(writer: &Writer<'_>, memory: &LinuxMemory) -> Result<()> {
 
 fn memory_2(writer: &Writer<'_>, memory: &LinuxMemory) -> Result<()> {
     let amount = |bytes: i64| if bytes < 0 { "max".to_owned() } else { bytes.to_string() };
-    let (limit, swap) = (meant(memory.limit()), meant(memory.swap()));
-    writer.number("linux.resources.memory.limit", "memory.max", limit.map(amount))?;
-    // The configuration means both together, the file swap alone.
-    if let Some(swap) = swap
+    writer.number("linux.resources.memory.limit", "memory.max", meant(memory.limit()).map(amount))?;
+    if let Some(swap) = swap_alone(memory)
         && writer.has("memory.swap.max")
     {
-        let alone = if swap < 0 { -1 } else { swap.saturating_sub(limit.unwrap_or(0)).max(0) };
-        writer.write("linux.resources.memory.swap", "memory.swap.max", &amount(alone))?;
+        writer.write("linux.resources.memory.swap", "memory.swap.max", &amount(swap))?;
     }
     let reservation = meant(memory.reservation()).map(amount);
     writer.number("linux.resources.memory.reservation", "memory.low", reservation)
 }
+
+/// What version 2 calls swap: the configuration means memory and swap together. Negative is no limit.
+pub(super) fn swap_alone(memory: &LinuxMemory) -> Option<i64> {
+    let swap = meant(memory.swap())?;
+    let limit = meant(memory.limit()).unwrap_or(0);
+    Some(if swap < 0 { -1 } else { swap.saturating_sub(limit).max(0) })
+}
+
+/// The period of a quota that comes without one, in microseconds.
+pub(super) const DEFAULT_PERIOD_US: u64 = 100_000;
 
 fn cpu_1(writer: &Writer<'_>, cpu: &LinuxCpu) -> Result<()> {
     writer.number("linux.resources.cpu.shares", "cpu.shares", meant(cpu.shares()))?;
@@ -154,7 +161,6 @@ fn cpu_1(writer: &Writer<'_>, cpu: &LinuxCpu) -> Result<()> {
 }
 
 fn cpu_2(writer: &Writer<'_>, cpu: &LinuxCpu) -> Result<()> {
-    const DEFAULT_PERIOD_US: u64 = 100_000;
     writer.number("linux.resources.cpu.shares", "cpu.weight", meant(cpu.shares()).map(weight_of_shares))?;
     let (quota, period) = (meant(cpu.quota()), meant(cpu.period()));
     if quota.is_some() || period.is_some() {
@@ -166,18 +172,21 @@ fn cpu_2(writer: &Writer<'_>, cpu: &LinuxCpu) -> Result<()> {
 }
 
 /// From 2..=262144 to 1..=10000, as everybody does it.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
 fn pids(writer: &Writer<'_>, pids: &LinuxPids) -> Result<()> {
-    let field = "linux.resources.pids.limit";
-    let value = match pids.limit() {
-        0 => return Ok(()),
-        limit if limit < 0 => "max".to_owned(),
-        limit => limit.saturating_mul(HOST_TASKS_FOR_EACH).saturating_add(HOST_TASKS_BESIDES).to_string(),
-    };
-    writer.write(field, "pids.max", &value)
+    let value = host_tasks(pids.limit())
+        .map(|tasks| if tasks == u64::MAX { "max".to_owned() } else { tasks.to_string() });
+    writer.number("linux.resources.pids.limit", "pids.max", value)
+}
+
+/// The host's limit on tasks for one on the guests': `None` where nothing is said, the highest number for none.
+pub(super) fn host_tasks(limit: i64) -> Option<u64> {
+    let limit = meant(Some(limit))?;
+    let tasks = |limit: u64| limit.saturating_mul(HOST_TASKS_FOR_EACH).saturating_add(HOST_TASKS_BESIDES);
+    Some(u64::try_from(limit).map_or(u64::MAX, tasks))
 }
 
 /// How a limit on one device looks in a file.
@@ -263,7 +272,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         fs::write(path.join("memory.swap.max"), "").unwrap();
-        let unified = Membership { places: vec![Place { controllers: Vec::new(), path: path.clone() }] };
+        let unified =
+            Membership { places: vec![Place { controllers: Vec::new(), path: path.clone() }], scope: None };
         set(&unified, &resources).unwrap();
         assert_eq!(
             (read(&path, "memory.max"), read(&path, "memory.swap.max")),
@@ -271,7 +281,7 @@ mod tests {
         );
         assert_eq!((read(&path, "cpu.max"), read(&path, "pids.max")), ("50000 100000".into(), "94".into()));
         let controllers = ["memory", "cpu", "pids"].map(String::from).to_vec();
-        let split = Membership { places: vec![Place { controllers, path: path.clone() }] };
+        let split = Membership { places: vec![Place { controllers, path: path.clone() }], scope: None };
         set(&split, &resources).unwrap();
         assert_eq!(
             (read(&path, "memory.limit_in_bytes"), read(&path, "cpu.shares")),

@@ -1,10 +1,13 @@
 //! The cgroups of a container: version 1, version 2, and hosts that have both. cgroups(7).
 //!
+//! Where systemd keeps the host's cgroups, it is asked for them ([`systemd`]).
+//!
 //! The container's process (the monitor) is a member, and so is what it makes. The sandbox's own processes are in a cgroup
 //! below, named [`SANDBOX`], in the hierarchy that freezes: a paused container's monitor still answers.
 
 mod hierarchies;
 mod limits;
+mod systemd;
 mod usage;
 
 use std::fs;
@@ -16,7 +19,10 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 use usk::cgroup::{Cgroup, Version};
 
+use crate::log;
+
 pub use hierarchies::{Hierarchies, Hierarchy};
+pub use systemd::{Keeper, Scope};
 pub use usage::{Usage, usage};
 
 /// Name of the cgroup of the sandbox's own processes.
@@ -27,6 +33,9 @@ const SANDBOX: &str = "usk-sandbox";
 pub struct Membership {
     /// One for each hierarchy; exactly one with version 2. Empty where the caller may make none.
     pub places: Vec<Place>,
+    /// systemd's unit for them, where it keeps them.
+    #[serde(default)]
+    pub scope: Option<Scope>,
 }
 
 /// The cgroup of a container in one hierarchy.
@@ -45,51 +54,43 @@ impl Place {
 }
 
 /// Where a container's cgroups shall be: `wanted` is its `cgroupsPath`.
-pub fn plan(wanted: &Path, id: &str, systemd: bool) -> Result<Membership> {
-    let relative = if systemd { slice(wanted, id)? } else { wanted.to_owned() };
+pub fn plan(wanted: &Path, id: &str) -> Result<Membership> {
     let hierarchies = Hierarchies::current()?;
-    let place = |hierarchy: &Hierarchy| Place {
-        controllers: hierarchy.controllers.clone(),
-        path: match relative.strip_prefix("/") {
-            Ok(absolute) => hierarchy.mount.join(absolute),
-            Err(_) if relative == Path::new("") => hierarchy.own.join(id),
-            Err(_) => hierarchy.own.join(&relative),
-        },
+    let path = |hierarchy: &Hierarchy| match wanted.strip_prefix("/") {
+        Ok(absolute) => hierarchy.mount.join(absolute),
+        Err(_) if wanted == Path::new("") => hierarchy.divisible().join(id),
+        Err(_) => hierarchy.divisible().join(wanted),
     };
-    let escapes = relative.components().any(|component| component == std::path::Component::ParentDir);
+    let escapes = wanted.components().any(|component| component == std::path::Component::ParentDir);
     if escapes || wanted.as_os_str().as_encoded_bytes().contains(&0) {
         bail!("linux.cgroupsPath: {wanted:?} is no path of a cgroup");
     }
-    Ok(Membership { places: hierarchies.0.iter().map(place).collect() })
+    Ok(Membership::at(&hierarchies, path))
 }
 
-/// The path that systemd gives to `slice:prefix:name`: `a-b.slice` lies in `a.slice`.
-fn slice(wanted: &Path, id: &str) -> Result<PathBuf> {
-    let text = wanted.to_str().unwrap_or_default();
-    let (slice, prefix, name) = match text.split(':').collect::<Vec<_>>()[..] {
-        [""] => ("system.slice", "usk-oci", id),
-        [slice, prefix, name] => (if slice.is_empty() { "system.slice" } else { slice }, prefix, name),
-        _ => bail!(
-            "linux.cgroupsPath: expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {text:?} instead"
-        ),
-    };
-    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
-    let mut path = PathBuf::from("/");
-    if stem != "-" {
-        for (end, _) in stem.match_indices('-') {
-            path.push(format!("{}.slice", &stem[..end]));
-        }
-        path.push(format!("{stem}.slice"));
-    }
-    let unit = if name.ends_with(".slice") { name.to_owned() } else { format!("{prefix}-{name}.scope") };
-    path.push(unit);
-    Ok(path)
+/// The same where systemd makes them.
+pub fn plan_scope(scope: Scope) -> Result<Membership> {
+    let hierarchies = Hierarchies::current()?;
+    let cgroup = scope.cgroup()?;
+    let membership = Membership::at(&hierarchies, |hierarchy| hierarchy.mount.join(&cgroup));
+    Ok(Membership { scope: Some(scope), ..membership })
 }
 
 impl Membership {
+    fn at(hierarchies: &Hierarchies, path: impl Fn(&Hierarchy) -> PathBuf) -> Membership {
+        let place = |hierarchy: &Hierarchy| Place {
+            controllers: hierarchy.controllers.clone(),
+            path: path(hierarchy),
+        };
+        Membership { places: hierarchies.0.iter().map(place).collect(), scope: None }
+    }
+
     /// Makes the cgroups and their limits. With `lenient`, none at all are made where the host refuses and no limit is
-    /// asked for: then the membership is empty.
+    /// asked for: then the membership is empty. Those of systemd are made when they are entered.
     pub fn make(&mut self, resources: Option<&LinuxResources>, lenient: bool) -> Result<()> {
+        if self.scope.is_some() {
+            return Ok(());
+        }
         match self.make_all() {
             Ok(()) => {}
             Err(_) if lenient && resources.is_none_or(limits::is_nothing) => {
@@ -99,7 +100,7 @@ impl Membership {
             }
             Err(error) => return Err(error),
         }
-        self.limit(resources)
+        self.write_limits(resources)
     }
 
     fn make_all(&self) -> Result<()> {
@@ -124,13 +125,26 @@ impl Membership {
         Ok(())
     }
 
-    /// Sets limits, and changes those that are there.
-    pub fn limit(&self, resources: Option<&LinuxResources>) -> Result<()> {
+    /// Changes limits.
+    pub fn limit(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(scope) = &self.scope {
+            scope.limit(resources, self.is_unified())?;
+        }
+        self.write_limits(Some(resources))
+    }
+
+    fn write_limits(&self, resources: Option<&LinuxResources>) -> Result<()> {
         resources.map_or(Ok(()), |resources| limits::set(self, resources))
     }
 
     /// Puts this process into the cgroups.
-    pub fn enter(&self) -> Result<()> {
+    pub fn enter(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        if let Some(scope) = &self.scope {
+            // systemd makes a scope around processes that are there.
+            scope.start(resources, self.is_unified())?;
+            self.make_all()?;
+            self.write_limits(resources)?;
+        }
         for place in &self.places {
             fs::write(place.path.join("cgroup.procs"), "0")
                 .with_context(|| format!("cannot enter the cgroup {}", place.path.display()))?;
@@ -232,6 +246,12 @@ impl Membership {
 
     /// Removes the cgroups. Their processes must be ending; the host takes a moment to notice.
     pub fn remove(&self) -> Result<()> {
+        if let Some(scope) = &self.scope
+            && let Err(error) = scope.stop()
+        {
+            // What is left of it is an error below.
+            log::warn(&format!("{error:#}"));
+        }
         for place in &self.places {
             for path in [place.path.join(SANDBOX), place.path.clone()] {
                 remove_directory(&path)?;
@@ -270,18 +290,4 @@ fn remove_directory(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slice_lies_in_the_slices_that_its_name_names() {
-        let path = slice(Path::new("machine-a-b.slice:libpod:x"), "id").unwrap();
-        assert_eq!(path, Path::new("/machine.slice/machine-a.slice/machine-a-b.slice/libpod-x.scope"));
-        assert_eq!(slice(Path::new(""), "id").unwrap(), Path::new("/system.slice/usk-oci-id.scope"));
-        assert_eq!(slice(Path::new("-.slice:p:n"), "id").unwrap(), Path::new("/p-n.scope"));
-        assert!(slice(Path::new("/a/b"), "id").is_err());
-    }
 }

@@ -131,7 +131,7 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
         console::enter(slave)?;
     }
     state.pid = i32::try_from(std::process::id()).context("a process id is too large")?;
-    state.cgroups.enter()?;
+    state.cgroups.enter(container.resources.as_ref())?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
     let Namespaces { network, names, ipc, cgroup } = &container.namespaces;
     enter(network, CloneFlags::CLONE_NEWNET)?;

@@ -1,5 +1,6 @@
 //! `usk-oci create`: everything that can fail, up to the command itself.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use nix::unistd::geteuid;
 use usk::spec::ProcessSpec;
 use usk_platform::host::descriptors;
 
-use crate::cgroup;
+use crate::cgroup::{self, Membership, Scope};
 use crate::command_line::CreateArguments;
 use crate::config;
 use crate::console;
@@ -54,7 +55,8 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
     sandbox.descriptors = passed_on(arguments.preserve_fds, &mut sandbox.process)?;
     let has_terminal = container.plan.spec.process.terminal;
     check_console(arguments.console_socket.as_deref(), has_terminal, from)?;
-    let cgroups = cgroup::plan(&container.cgroups_path, &arguments.id, settings.systemd_cgroup)?;
+    let annotations = spec.annotations().clone().unwrap_or_default().into_iter().collect();
+    let cgroups = plan_cgroups(settings, &container.cgroups_path, &arguments.id, &annotations)?;
     let mut state = State {
         oci_version: spec.version().clone(),
         id: arguments.id.clone(),
@@ -63,7 +65,7 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
         bundle,
         rootfs: container.rootfs.clone(),
         created: timestamp::now_precise(),
-        annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
+        annotations,
         owner: geteuid().as_raw(),
         cgroups,
         start_container: container.hooks.start_container.clone(),
@@ -80,6 +82,18 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
             let _ = directory.remove();
             Err(error)
         }
+    }
+}
+
+fn plan_cgroups(
+    settings: &Settings,
+    path: &Path,
+    id: &str,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Membership> {
+    match settings.systemd {
+        Some(keeper) => cgroup::plan_scope(Scope::of(path, id, keeper)?.with_properties(annotations)?),
+        None => cgroup::plan(path, id),
     }
 }
 

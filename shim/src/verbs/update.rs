@@ -20,7 +20,7 @@ pub(crate) fn update(settings: &Settings, arguments: UpdateArguments) -> Result<
         Some(path) => config::read_resources(path)?,
         None => from_options(&arguments)?,
     };
-    container.state.cgroups.limit(Some(&resources))?;
+    container.state.cgroups.limit(&resources)?;
     let NewLimits { memory, tasks, quota_us, period_us } = config::new_limits(&resources);
     let connection = container.connect()?.context(NOT_RUNNING)?;
     match connection.ask(Request::Limit { memory, tasks, quota_us, period_us }, None)? {
