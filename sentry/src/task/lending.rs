@@ -14,9 +14,19 @@
 //! Who wants to look into the table of another task has it taken back first ([`Task::borrow_files`]). Who changes a file whose
 //! attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
 
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    /// Between a write and a read that must not pass it: `SeqCst` accesses never do.
+    pub(super) fn order() {}
+}
+mod loan;
+
+#[cfg(test)]
+mod model_tests;
+
 use std::ops::Deref;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,6 +38,7 @@ use usk_platform::{
 };
 use zerocopy::IntoBytes;
 
+use self::loan::Loan;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
@@ -45,48 +56,35 @@ const PAGE: u64 = 4096;
 /// How often to repeat a kick.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Whether a task's descriptors are lent at the moment, and who does not want that.
+/// Whether a task's descriptors are lent at the moment, and who waits for their end.
 #[derive(Default)]
 pub(crate) struct Lent {
-    is_lent: AtomicBool,
-    /// Others that look into the table.
-    borrowers: AtomicU32,
-    /// The table has been handed out since it was looked at: whatever is lent of it may have changed.
-    is_touched: AtomicBool,
+    loan: Loan,
     lock: Mutex<()>,
     has_ended: Condvar,
 }
 
 impl Lent {
-    /// The guest is about to run with what it is lent. False if it must not.
+    /// See [`Loan::begin`].
     fn begin(&self) -> bool {
-        self.is_lent.store(true, Ordering::SeqCst);
-        // After it: a borrower sees the one or is seen here, if only by what it has touched.
-        let may = self.borrowers.load(Ordering::SeqCst) == 0 && !self.is_touched.load(Ordering::SeqCst);
+        let may = self.loan.begin();
         if !may {
             self.end();
         }
         may
     }
 
-    /// Somebody gets hold of the table. Nothing of it, nor of its files, changes otherwise, but for references that go.
-    pub(super) fn touch(&self) {
-        self.is_touched.store(true, Ordering::Release);
-    }
-
-    /// Whether somebody has since the last time, which is this one then.
-    fn take_touch(&self) -> bool {
-        // What has not been touched, as after most calls, costs no write that others wait for.
-        self.is_touched.load(Ordering::Relaxed) && self.is_touched.swap(false, Ordering::AcqRel)
-    }
-
     /// All is taken back.
     fn end(&self) {
-        self.is_lent.store(false, Ordering::SeqCst);
-        if self.borrowers.load(Ordering::SeqCst) > 0 {
+        if self.loan.end() {
             let _guard = self.lock.lock();
             self.has_ended.notify_all();
         }
+    }
+
+    /// See [`Loan::touch`].
+    pub(super) fn touch(&self) {
+        self.loan.touch();
     }
 }
 
@@ -106,8 +104,7 @@ impl Deref for BorrowedFiles<'_> {
 
 impl Drop for BorrowedFiles<'_> {
     fn drop(&mut self) {
-        self.task.lent.touch();
-        self.task.lent.borrowers.fetch_sub(1, Ordering::SeqCst);
+        self.task.lent.loan.give_back();
     }
 }
 
@@ -115,9 +112,9 @@ impl Task {
     /// The descriptor table, for whoever may be another task. No lock may be held that this task needs in guest code, or on its way
     /// out of it.
     pub fn borrow_files(&self) -> BorrowedFiles<'_> {
-        self.lent.borrowers.fetch_add(1, Ordering::SeqCst);
+        self.lent.loan.ask();
         let mut guard = self.lent.lock.lock();
-        while self.lent.is_lent.load(Ordering::SeqCst) {
+        while self.lent.loan.is_lent() {
             self.kick();
             self.lent.has_ended.wait_for(&mut guard, PATIENCE);
         }
@@ -275,7 +272,7 @@ impl Lending {
     fn prepare(&mut self, task: &Arc<Task>, thread: &mut dyn GuestThread, standing: u32) -> bool {
         let is_outdated = self.standing != Some(standing);
         let is_watched = notify::is_active();
-        let is_touched = task.lent.take_touch();
+        let is_touched = task.lent.loan.take_touch();
         if self.is_on && !is_touched && !is_outdated && is_watched == self.is_watched {
             return true;
         }
