@@ -21,6 +21,10 @@ pub enum LentCall {
     Read = 6,
     /// `pread64(2)`
     Pread = 7,
+    /// `fsync(2)`
+    Fsync = 8,
+    /// `fdatasync(2)`
+    Fdatasync = 9,
 }
 
 /// Descriptors that can be lent: those below this number.
@@ -70,6 +74,8 @@ pub struct LentFile {
     pub seeks: bool,
     /// `read(2)`, which moves the position. Only with a length.
     pub reads_on: bool,
+    /// `fsync(2)` has nothing to do.
+    pub is_volatile: bool,
     /// Where part of its contents is mapped.
     pub window: Option<LentWindow>,
 }

@@ -27,7 +27,7 @@ const STANDING: [(&str, Standing); 7] = [
 ];
 
 /// Calls that may be served by what is lent of a descriptor table.
-const LENT: [(&str, LentCall); 8] = [
+const LENT: [(&str, LentCall); 10] = [
     ("close", LentCall::Close),
     ("dup", LentCall::Dup),
     ("fcntl", LentCall::Fcntl),
@@ -36,6 +36,8 @@ const LENT: [(&str, LentCall); 8] = [
     ("lseek", LentCall::Lseek),
     ("read", LentCall::Read),
     ("pread64", LentCall::Pread),
+    ("fsync", LentCall::Fsync),
+    ("fdatasync", LentCall::Fdatasync),
 ];
 
 /// Calls that may be answered by what is known of names; `newfstatat` is one of the above.

@@ -493,6 +493,21 @@ CASE(reads_into_memory_that_is_not_there_move_nothing) {
     EXPECT_EQ(lseek(fd, 0, SEEK_CUR), before + 64);
 }
 
+CASE(fsync_of_whatever_is_open_returns_what_it_returned_at_first) {
+    PIPE(ends);
+    int file = OK(open("f", O_RDWR | O_CREAT, 0600)), place = OK(open("f", O_PATH));
+    for (int round = 0; round < WARM; round++) {
+        EXPECT_EQ(write(file, "x", 1), 1);
+        OK(fsync(file));
+        OK(fdatasync(file));
+        OK(fsync(OK(dup2(file, 30))));
+        EXPECT_ERRNO(fsync(ends[1]), EINVAL);
+        EXPECT_ERRNO(fdatasync(place), EBADF);
+        OK(close(30));
+        EXPECT_ERRNO(fsync(30), EBADF);
+    }
+}
+
 CASE(calls_about_descriptors_go_on_under_a_storm_of_signals) {
     look_at_file();
     int fd = OK(open(program_path, O_RDONLY));

@@ -111,6 +111,7 @@ pub(crate) const CALLS: &[Call] = &[
     call(5, "truncate", 76, &[PATH, LENGTH]),
     call(5, "fallocate", 285, &[DESCRIPTOR, ALLOCATION, LENGTH, LENGTH]),
     call(3, "fsync", 74, &[DESCRIPTOR]),
+    call(2, "fdatasync", 75, &[DESCRIPTOR]),
     call(3, "fadvise64", 221, &[DESCRIPTOR, OFFSET, LENGTH, ADVISED]),
     call(6, "sendfile", 40, &[DESCRIPTOR, DESCRIPTOR, NULL, SIZE]),
     call(6, "copy_file_range", 326, &[DESCRIPTOR, NULL, DESCRIPTOR, NULL, SIZE, ZERO]),

@@ -273,6 +273,8 @@ pub(crate) const RECORD_READS: u64 = 4;
 pub(crate) const RECORD_SEEKS: u64 = 8;
 /// In a record's mode: read at its position.
 pub(crate) const RECORD_READS_ON: u64 = 16;
+/// In a record's mode: nothing of it has to be written elsewhere.
+pub(crate) const RECORD_IS_VOLATILE: u64 = 32;
 /// In a record, `u64`: what F_GETFL returns.
 pub(crate) const RECORD_FLAGS: u64 = 0x08;
 /// In a record, `u64`: the file's length.
@@ -333,7 +335,7 @@ pub(crate) const NOTHING_LEFT: u64 = u64::MAX;
 pub(crate) const ROBUST_LIST_HEAD_SIZE: u64 = 24;
 
 const _: () = assert!(STATE_PLACE + 8 <= THREAD_FILTER_CODE);
-const _: () = assert!(LENDS + crate::lent::LentCall::Pread as u8 <= BRINGS_STATE);
+const _: () = assert!(LENDS + crate::lent::LentCall::Fdatasync as u8 <= BRINGS_STATE);
 // --- Lent memory (see `trap/memory.rs`) ---
 
 /// In a slot, `u64`: where what is mapped of the lent range begins. The guest's to forge, as is the next one.

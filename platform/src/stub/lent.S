@@ -41,6 +41,8 @@ usk_lent_begin:                     # ecx = which call
     jz ring_patched
     cmp r11d, {lends} + {lent_lseek}
     je lent_lseek
+    cmp r11d, {lends} + {lent_fsync} # or fdatasync
+    jae lent_fsync
     save_arguments
     .globl usk_lent_saved
 usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
@@ -160,6 +162,13 @@ usk_lent_moved:
     jmp usk_lent_done
     .globl usk_lent_going
 usk_lent_going:
+
+lent_fsync:                         # rcx = the record's number, from one
+    shl ecx, {record_shift}
+    test byte ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_is_volatile}
+    jz ring_patched
+    xor eax, eax
+    jmp usk_lent_done
 
 lent_fcntl:                         # ecx = the descriptor's word
     cmp esi, {f_getfd}

@@ -21,6 +21,8 @@ pub(crate) const FSTATAT: u64 = 0x114;
 const LSEEK: u64 = 0x115;
 const READ: u64 = 0x116;
 const PREAD: u64 = 0x117;
+const FSYNC: u64 = 0x118;
+const FDATASYNC: u64 = 0x119;
 
 /// What the tests' platforms lend.
 pub(crate) fn lends(number: u64) -> Option<Shortcut> {
@@ -32,6 +34,8 @@ pub(crate) fn lends(number: u64) -> Option<Shortcut> {
         LSEEK => LentCall::Lseek,
         READ => LentCall::Read,
         PREAD => LentCall::Pread,
+        FSYNC => LentCall::Fsync,
+        FDATASYNC => LentCall::Fdatasync,
         _ => return None,
     };
     Some(Shortcut::Lends(call))
@@ -96,6 +100,7 @@ fn file() -> LentFile {
         length: Some(64),
         seeks: true,
         reads_on: true,
+        is_volatile: true,
         window: Some(LentWindow { start: 0, length: 64, address: DATA + 0x1000 }),
     }
 }
@@ -149,6 +154,11 @@ pub(crate) fn what_is_lent_is_served_and_told(platform: &dyn Platform) {
     for fd in [0, 4, 63, 64, u64::from(u32::MAX)] {
         assert_eq!(call(&mut guest, CLOSE, [fd, 0, 0, 0]), None);
     }
+    for number in [FSYNC, FDATASYNC] {
+        assert_eq!(call(&mut guest, number, [3, 0, 0, 0]), Some(0));
+        assert_eq!(call(&mut guest, number, [5, 0, 0, 0]), Some(bad));
+        assert_eq!(call(&mut guest, number, [0, 0, 0, 0]), None);
+    }
     assert_eq!(call(&mut guest, FSTAT, [3, DATA, 0, 0]), Some(0));
     assert_eq!(guest.read::<STAT_SIZE>(DATA), [0x5a; STAT_SIZE]);
     assert_eq!(call(&mut guest, READ, [3, DATA, 10, 0]), Some(10));
@@ -175,7 +185,7 @@ pub(crate) fn what_is_lent_is_served_and_told(platform: &dyn Platform) {
     assert!(guest.thread.take_back().is_none());
     // None of it stands any more.
     guest.thread.kicker().withdraw_answers();
-    for number in [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD] {
+    for number in [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD, FSYNC, FDATASYNC] {
         assert_eq!(call(&mut guest, number, [3, DATA, 0, 0]), None);
     }
 }

@@ -44,7 +44,7 @@ use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 8] = [0, 3, 5, 8, 17, 32, 72, 262];
+const CALLS: [u32; 10] = [0, 3, 5, 8, 17, 32, 72, 74, 75, 262];
 
 /// Traps of a program before it is lent anything. Short programs are over by then, and do not pay for it: a hundred times
 /// `/bin/true` from a shell took five per cent more without this.
@@ -467,6 +467,7 @@ impl Lending {
                 length,
                 seeks: is_sole && length.is_some(),
                 reads_on: is_sole && length.is_some(),
+                is_volatile: file.ops.is_volatile(),
                 window: known.as_ref().and_then(|known| known.lent.window),
             },
             closes_silently,

@@ -174,6 +174,11 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// True if it has no backing store, and never gets one: [`FileOps::sync`] has nothing to do.
+    fn is_volatile(&self) -> bool {
+        false
+    }
+
     /// A descriptor of this open file in the table of this number has been closed (there may be others): Linux's `flush`.
     fn flush(&self, file: &OpenFile, table: u64) -> Result<(), Errno> {
         let _ = (file, table);

@@ -84,6 +84,10 @@ impl FileOps for OverlayFile {
         self.contents()?.sync(file, data_only)
     }
 
+    fn is_volatile(&self) -> bool {
+        self.contents().is_ok_and(|contents| contents.is_volatile())
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

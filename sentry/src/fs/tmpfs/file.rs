@@ -84,6 +84,10 @@ impl FileOps for TmpfsFile {
         Ok(())
     }
 
+    fn is_volatile(&self) -> bool {
+        true
+    }
+
     fn seals(&self) -> Result<Seals, Errno> {
         Ok(self.contents()?.read().seals)
     }
