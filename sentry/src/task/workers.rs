@@ -5,7 +5,8 @@
 
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Condvar, Mutex};
+use crossbeam::sync::{Parker, Unparker};
+use parking_lot::Mutex;
 use usk_abi::Errno;
 
 /// Stack of a sentry thread in bytes. Handlers keep large buffers on the heap.
@@ -27,26 +28,25 @@ enum Next {
     End,
 }
 
-/// Where a thread that has nothing to do sleeps. A channel's receiver would spin first, on the processor that the one who
-/// waits for the end of the last task is about to use.
-#[derive(Default)]
+/// Where a thread that has nothing to do finds what is next. It is parked meanwhile: a channel's receiver would spin first, on the
+/// processor that the one who waits for the end of the last task is about to use.
 struct Desk {
     next: Mutex<Next>,
-    changed: Condvar,
+    sleeper: Unparker,
 }
 
 impl Desk {
     fn put(&self, next: Next) {
         *self.next.lock() = next;
-        self.changed.notify_one();
+        self.sleeper.unpark();
     }
 
     /// Sleeps until there is work. `None` if there is no more.
-    fn take(&self) -> Option<Work> {
-        let mut next = self.next.lock();
+    fn take(&self, sleeper: &Parker) -> Option<Work> {
         loop {
-            match std::mem::take(&mut *next) {
-                Next::Wait => self.changed.wait(&mut next),
+            let next = std::mem::take(&mut *self.next.lock());
+            match next {
+                Next::Wait => sleeper.park(),
                 Next::Do(work) => return Some(work),
                 Next::End => return None,
             }
@@ -89,11 +89,12 @@ impl Drop for Workers {
 
 /// The life of a thread.
 fn serve(work: Work, workers: &Weak<Workers>) {
-    let desk = Arc::default();
+    let sleeper = Parker::new();
+    let desk = Arc::new(Desk { next: Mutex::default(), sleeper: sleeper.unparker().clone() });
     let mut next = Some(work);
     while let Some(work) = next {
         work();
-        next = if offer(workers, &desk) { desk.take() } else { None };
+        next = if offer(workers, &desk) { desk.take(&sleeper) } else { None };
     }
 }
 
