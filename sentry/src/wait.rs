@@ -197,3 +197,48 @@ impl Notify for Waiter {
         self.condition.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sleeper {
+        queue: Arc<WaitQueue>,
+        times: AtomicUsize,
+    }
+
+    impl Notify for Sleeper {
+        fn notify(&self, _key: u64, _events: PollEvents) {
+            assert!(self.queue.entries.try_lock().is_none(), "the queue is locked");
+        }
+
+        fn wake_sleeper(&self) {
+            assert!(self.queue.entries.try_lock().is_some(), "the queue is free");
+            self.times.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_when_the_queue_is_free() {
+        let queue = Arc::new(WaitQueue::new());
+        let sleeper = Arc::new(Sleeper { queue: Arc::clone(&queue), times: AtomicUsize::new(0) });
+        let token = queue.add(sleeper.clone(), 0, PollEvents::IN, false);
+        queue.notify(PollEvents::OUT);
+        assert_eq!(sleeper.times.load(Ordering::Relaxed), 0);
+        queue.notify(PollEvents::IN);
+        assert_eq!(sleeper.times.load(Ordering::Relaxed), 1);
+        queue.remove(token);
+        queue.notify(PollEvents::IN);
+        assert_eq!(sleeper.times.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_notification_before_the_sleep_is_kept() {
+        let queue = WaitQueue::new();
+        let waiter = Waiter::new();
+        waiter.arm();
+        queue.add(waiter.clone(), 0, PollEvents::IN, false);
+        queue.notify(PollEvents::IN);
+        assert_eq!(waiter.wait(None, true), Wake::Notified);
+    }
+}

@@ -300,6 +300,29 @@ CASE(mmap_and_signals_at_once_leave_memory_that_a_handler_can_use) {
     }
 }
 
+CASE(mmap_of_files_and_signals_at_once_map_what_was_asked_for) {
+    int fd = lettered_file(4 * PAGE_SIZE);
+    install(SIGALRM, SA_RESTART);
+    struct itimerval often = {{0, 500}, {0, 500}};
+    OK(setitimer(ITIMER_REAL, &often, NULL));
+    for (int i = 0; i < 200 || !handled; i++) {
+        int first = i % 3;
+        char *there = MAP(NULL, 2 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, first * PAGE_SIZE);
+        EXPECT_EQ(there[0], 'a' + first);
+        EXPECT_EQ(there[PAGE_SIZE], 'b' + first);
+        /* Another page of the file, and anonymous memory, over the first. */
+        MAP(there, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 3 * PAGE_SIZE);
+        EXPECT_EQ(there[0], 'd');
+        there[0] = 'x';
+        EXPECT_EQ(there[PAGE_SIZE], 'b' + first);
+        MAP(there, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0);
+        EXPECT_EQ(there[0], 0);
+        OK(munmap(there, 2 * PAGE_SIZE));
+        EXPECT(!readable(there));
+    }
+    stop_ticking();
+}
+
 CASE(munmap_removes_pages) {
     char *memory = map(3 * PAGE_SIZE);
     OK(munmap(memory + PAGE_SIZE, PAGE_SIZE));

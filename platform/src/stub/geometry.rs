@@ -178,6 +178,8 @@ pub(crate) const ORDER_NUMBER: u64 = 0;
 pub(crate) const ORDER_KIND: u64 = 4;
 /// In the spawner's orders: three arguments, `u64` each.
 pub(crate) const ORDER_ARGUMENTS: u64 = 8;
+/// In the spawner's orders, `u32`: which of [`CHILD_DESCRIPTORS`] what it makes has. It closes the other.
+pub(crate) const ORDER_CHILD: u64 = ORDER_ARGUMENTS + 24;
 /// In the spawner's orders, `u64`: a number that no other address space of the sandbox has.
 pub(crate) const SPACE_IDENTITY: u64 = 0x40;
 
@@ -187,8 +189,6 @@ pub(crate) const ORDER_NOTHING: u32 = 0;
 pub(crate) const ORDER_THREAD: u32 = 1;
 /// Duplicate the address space: offsets of its new slots and orders in their files.
 pub(crate) const ORDER_FORK: u32 = 2;
-/// Close the descriptor that a thread or fork order has made.
-pub(crate) const ORDER_CLOSE: u32 = 3;
 /// Compare and exchange a word of guest memory: address, current, new.
 pub(crate) const ORDER_COMPARE_EXCHANGE: u32 = 4;
 /// Have the host give the pages of a range: address, length.
@@ -545,8 +545,9 @@ const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 pub(crate) const SLOTS_DESCRIPTOR: u32 = 0;
 /// Descriptors of a spawner: the file of the orders, read only.
 pub(crate) const ORDERS_DESCRIPTOR: u32 = 1;
-/// Descriptors of a spawner: the process it has just made; or, if that failed, a duplicate of the slots' file.
-pub(crate) const CHILD_DESCRIPTOR: u32 = 2;
+/// Descriptors of a spawner: the process it has just made; or, if that failed, a duplicate of the slots' file. Each in turn, because
+/// it closes one only when it has made the next.
+pub(crate) const CHILD_DESCRIPTORS: [u32; 2] = [2, 3];
 /// The listener in a newborn's otherwise empty descriptor table.
 pub(crate) const LISTENER_DESCRIPTOR: u32 = 0;
 

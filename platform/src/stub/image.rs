@@ -71,7 +71,7 @@ global_asm!(
     order_arguments = const ORDER_ARGUMENTS,
     order_thread = const ORDER_THREAD,
     order_fork = const ORDER_FORK,
-    order_close = const ORDER_CLOSE,
+    order_child = const ORDER_CHILD,
     order_compare_exchange = const ORDER_COMPARE_EXCHANGE,
     order_populate = const ORDER_POPULATE,
     fs_base = const FS_BASE,
@@ -243,7 +243,6 @@ global_asm!(
     sigstop_bit = const UNBLOCKABLE[1] - 1,
     slots_descriptor = const SLOTS_DESCRIPTOR,
     orders_descriptor = const ORDERS_DESCRIPTOR,
-    child_descriptor = const CHILD_DESCRIPTOR,
     clone_thread_flags = const CLONE_THREAD_FLAGS,
     clone_fork_flags = const CLONE_FORK_FLAGS,
     listener_flags = const LISTENER_FLAGS,
@@ -556,12 +555,12 @@ pub(crate) mod site {
         wake = usk_site_wake;
         /// The spawner waits for an order.
         sleep = usk_site_sleep;
-        /// The spawner closes the descriptor of the process that it has made.
+        /// The spawner closes the descriptor of the process that it has made before.
         spawner_close = usk_site_spawner_close;
         /// The spawner duplicates the address space.
         clone_fork = usk_site_clone_fork;
-        /// The spawner tells that it could not.
-        fork_failed = usk_site_fork_failed;
+        /// The spawner tells that it could not make what it was asked for.
+        not_made = usk_site_not_made;
         /// The copy's spawner arranges to die with the sentry.
         forked_deathsig = usk_site_forked_deathsig;
         /// The copy's spawner maps its own slots.
@@ -570,8 +569,6 @@ pub(crate) mod site {
         map_orders = usk_site_map_orders;
         /// The spawner makes a guest thread.
         clone_thread = usk_site_clone_thread;
-        /// The spawner tells that it could not.
-        thread_failed = usk_site_thread_failed;
         /// A newborn thread closes what it has inherited.
         close_all = usk_site_close_all;
         /// A newborn thread arranges to die with the sentry.
@@ -674,12 +671,11 @@ mod tests {
             site::sleep(),
             site::spawner_close(),
             site::clone_fork(),
-            site::fork_failed(),
+            site::not_made(),
             site::forked_deathsig(),
             site::map_slots(),
             site::map_orders(),
             site::clone_thread(),
-            site::thread_failed(),
             site::close_all(),
             site::born_deathsig(),
             site::listen(),

@@ -425,20 +425,10 @@ spawner_order:
     je order_thread
     cmp eax, {order_fork}
     je order_fork
-    cmp eax, {order_close}
-    je order_close
     cmp eax, {order_compare_exchange}
     je order_compare_exchange
     cmp eax, {order_populate}
     je order_populate
-    jmp spawner_done
-
-order_close:
-    mov edi, {child_descriptor}
-    mov eax, {sys_close}
-    syscall
-    .globl usk_site_spawner_close
-usk_site_spawner_close:
     jmp spawner_done
 
 order_populate:                     # the sentry is about to write there; it looks for itself what comes of it
@@ -465,17 +455,34 @@ order_fork:
 usk_site_clone_fork:
     test rax, rax
     jz forked
+    xor r14d, r14d                  # nobody waits for a birth
+
+made:                               # or not: eax = the child's number, or an error; r14 = its birth word, or 0
+    mov ebx, eax
+    mov edi, [r13 + {order_child}]
+    xor edi, 1                      # what was made before has been taken, or there would be no new order
+    mov eax, {sys_close}
+    syscall
+    .globl usk_site_spawner_close
+usk_site_spawner_close:
     movabs rdi, {spawner_result}
-    mov [rdi], eax
+    mov [rdi], ebx
+    test ebx, ebx
     jns spawner_done
     # A failure is told by a descriptor that is no process: that cannot be forged.
     mov edi, {slots_descriptor}
-    mov esi, {child_descriptor}
+    mov esi, [r13 + {order_child}]
     mov eax, {sys_dup2}
     syscall
-    .globl usk_site_fork_failed
-usk_site_fork_failed:
-    jmp spawner_done
+    .globl usk_site_not_made
+usk_site_not_made:
+    test r14, r14
+    jz spawner_done
+    movabs rdi, {spawner_done}
+    mov [rdi], r12d
+    mov rdi, r14
+    mov dword ptr [rdi], {hint_failed}
+    jmp call_wake_spawner
 
 forked:                             # the spawner of the copy: its own windows over its parent's
     mov edi, {pr_set_pdeathsig}
@@ -529,18 +536,7 @@ order_thread:
 usk_site_clone_thread:
     test rax, rax
     jz born
-    jns spawner
-    movabs rdi, {spawner_result}
-    mov [rdi], eax
-    mov edi, {slots_descriptor}
-    mov esi, {child_descriptor}
-    mov eax, {sys_dup2}
-    syscall
-    .globl usk_site_thread_failed
-usk_site_thread_failed:
-    mov rdi, r14
-    mov dword ptr [rdi], {hint_failed}
-    jmp call_wake_spawner
+    jmp made
 
 # --- A newborn guest thread --------------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ pub(super) fn base_rules() -> Vec<Rule> {
     let death_signal =
         [Is(0, libc::PR_SET_PDEATHSIG as u64), Is(1, libc::SIGKILL as u64), Is(2, 0), Is(3, 0), Is(4, 0)];
     let wake = [InRegion(0), Is(1, libc::FUTEX_WAKE as u64), Is(2, 1)];
-    let duplicate = [Is(0, u64::from(SLOTS_DESCRIPTOR)), Is(1, u64::from(CHILD_DESCRIPTOR))];
+    let duplicate = [Is(0, u64::from(SLOTS_DESCRIPTOR)), OneOf(1, &CHILD_DESCRIPTORS)];
     vec![
         rule(site::patched(), doorbell, &[], "call the sentry from a patched site"),
         Rule {
@@ -239,8 +239,8 @@ pub(super) fn base_rules() -> Vec<Rule> {
         rule(
             site::spawner_close(),
             libc::SYS_close,
-            &[Is(0, u64::from(CHILD_DESCRIPTOR))],
-            "the spawner closes the descriptor of what it has made",
+            &[OneOf(0, &CHILD_DESCRIPTORS)],
+            "the spawner closes the descriptor of what it has made before",
         ),
         rule(
             site::close_all(),
@@ -277,18 +277,7 @@ pub(super) fn base_rules() -> Vec<Rule> {
             &window(ORDERS_BASE, ORDERS_SIZE, libc::PROT_READ, ORDERS_DESCRIPTOR),
             "a duplicate's spawner maps its own orders over its parent's",
         ),
-        rule(
-            site::fork_failed(),
-            libc::SYS_dup2,
-            &duplicate,
-            "the spawner reports a failed fork, unforgeably",
-        ),
-        rule(
-            site::thread_failed(),
-            libc::SYS_dup2,
-            &duplicate,
-            "the spawner reports a failed clone, unforgeably",
-        ),
+        rule(site::not_made(), libc::SYS_dup2, &duplicate, "the spawner reports a failed clone, unforgeably"),
         rule(
             site::unblock_faults(),
             libc::SYS_rt_sigprocmask,

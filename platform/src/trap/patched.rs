@@ -202,8 +202,8 @@ impl Thread {
         Some(answer)
     }
 
-    /// The extended state. If a call from a patched site has not brought it along, the stub saves it in the slot and rings again: a signal's frame
-    /// would cost some eight microseconds more.
+    /// The extended state. If a call from a patched site has not brought it along, the stub saves it in the slot and rings
+    /// again: a signal's frame would cost some eight microseconds more.
     pub(super) fn read_extended(&mut self) -> Result<Vec<u8>, ExitReason> {
         if let Some(image) = &self.errand.restore {
             return Ok(image.clone());

@@ -233,11 +233,10 @@ impl Space {
         self.sandbox.graveyard.make_room();
         let window = self.sandbox.windows.take()?;
         let unborn = Unborn::new(&window)?;
-        let mut copied = Spawner::with_thread(window.spawner_slot(), unborn.order());
         let stay = Stay::here();
         let mut spawner = self.spawner(&stay);
+        let copied = spawner.copy_with_thread(window.spawner_slot(), unborn.order());
         let (process, hint) = spawner.fork(self.process(), window.slots_offset(), window.orders_offset())?;
-        copied.set_cpu(spawner.cpu());
         drop(spawner);
         let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, copied)?;
         *copy.unborn.lock() = Some(unborn);

@@ -2,8 +2,9 @@
 //! its filters, and makes guest threads and copies of the address space on the sentry's order.
 //!
 //! Its orders lie in memory that the guest can read only. Its replies cannot be in shared memory, where the guest
-//! could forge them: what it has made is taken from its descriptor table, under [`CHILD_DESCRIPTOR`], and a failure
-//! is a descriptor there that is no process. Words in slots say when to look; a word that lies costs the guest time,
+//! could forge them: what it has made is taken from its descriptor table, under one of [`CHILD_DESCRIPTORS`], and a failure
+//! is a descriptor there that is no process. It keeps it until it has made the next, under the other number: to close it at once
+//! would take another order. Words in slots say when to look; a word that lies costs the guest time,
 //! and a word that no spawner can have written costs it the address space.
 
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ const HINT_PATIENCE: Duration = Duration::from_millis(20);
 /// How long a spawner may take. It only ever takes this long if its guest holds up the host.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So many orders may lie between the last one and the one that a spawner has said it is done with: one is given while
-/// the one before is only known to be done by its effect, and making a thread is not told at all.
+/// the one before is only known to be done by its effect.
 const MAX_LAG: u32 = 4;
 
 /// What a spawner is asked to do.
@@ -34,8 +35,6 @@ pub(super) enum Order {
     Thread { birth: u64, frame: u64, token: u64 },
     /// A copy, with its windows at these offsets.
     Fork { slots: u64, orders: u64 },
-    /// Close [`CHILD_DESCRIPTOR`].
-    Close,
     /// Compare and exchange a word.
     CompareExchange { address: u64, current: u32, new: u32 },
     /// Have the host give the pages of a range.
@@ -47,29 +46,26 @@ pub(super) struct Spawner {
     slot: Slot,
     /// Number of the last order.
     number: u32,
-    /// The CPU it is bound to.
+    /// The CPU that it, and what it makes, is bound to.
     cpu: Option<usize>,
-    /// It may still have what it made last.
-    is_child_open: bool,
+    /// Under which number it has what it made last.
+    child: Option<u32>,
+    /// What it made before that is surely closed.
+    is_settled: bool,
 }
 
 impl Spawner {
     /// The spawner that has this slot, and `cpu` from its maker.
     pub(super) fn new(slot: Slot, cpu: Option<usize>) -> Spawner {
-        Spawner { slot, number: 0, cpu, is_child_open: false }
+        Spawner { slot, number: 0, cpu, child: None, is_settled: true }
     }
 
-    /// The spawner that is about to be forked, and makes a thread as soon as it is there.
-    pub(super) fn with_thread(slot: Slot, thread: Order) -> Spawner {
-        let mut spawner = Spawner::new(slot, None);
-        spawner.give(thread);
-        spawner.is_child_open = true;
+    /// The spawner that is about to be forked by this one, and makes a thread as soon as it is there.
+    pub(super) fn copy_with_thread(&self, slot: Slot, thread: Order) -> Spawner {
+        // It has what this one has made up to now.
+        let mut spawner = Spawner { child: self.child, ..Spawner::new(slot, self.cpu) };
+        spawner.make(thread);
         spawner
-    }
-
-    /// It has been forked by one that is bound to this CPU.
-    pub(super) fn set_cpu(&mut self, cpu: Option<usize>) {
-        self.cpu = cpu;
     }
 
     /// Whether it has said that all it was asked for is done.
@@ -89,11 +85,6 @@ impl Spawner {
         self.slot.write(DONE + 4, &[0; (SLOT_SIZE - DONE - 4) as usize]);
     }
 
-    /// The CPU that it, and what it makes, is bound to.
-    pub(super) fn cpu(&self) -> Option<usize> {
-        self.cpu
-    }
-
     /// Brings it to the CPU of the caller.
     pub(super) fn move_to(&mut self, pid: Pid, stay: &Stay) {
         if self.cpu != Some(stay.cpu()) && pin(pid, stay.cpu()).is_ok() {
@@ -107,7 +98,6 @@ impl Spawner {
             Order::Nothing => (ORDER_NOTHING, [0; 3]),
             Order::Thread { birth, frame, token } => (ORDER_THREAD, [birth, frame, token]),
             Order::Fork { slots, orders } => (ORDER_FORK, [slots, orders, 0]),
-            Order::Close => (ORDER_CLOSE, [0; 3]),
             Order::CompareExchange { address, current, new } => {
                 (ORDER_COMPARE_EXCHANGE, [address, u64::from(current), u64::from(new)])
             }
@@ -120,6 +110,15 @@ impl Spawner {
         self.number = self.number.wrapping_add(1);
         self.slot.publish_order(ORDER_NUMBER, self.number);
         self.slot.wake_order(ORDER_NUMBER);
+    }
+
+    /// Orders something to be made. What was made before has been taken.
+    fn make(&mut self, order: Order) {
+        let [first, second] = CHILD_DESCRIPTORS;
+        let child = if self.child == Some(first) { second } else { first };
+        self.slot.write_order(ORDER_CHILD, child.into());
+        (self.child, self.is_settled) = (Some(child), false);
+        self.give(order);
     }
 
     /// Gives an order and waits until the spawner says that it is done (a hint).
@@ -137,8 +136,7 @@ impl Spawner {
         orders: u64,
     ) -> Result<(ProcessDescriptor, Pid), Errno> {
         self.settle(process)?;
-        self.give(Order::Fork { slots, orders });
-        self.is_child_open = true;
+        self.make(Order::Fork { slots, orders });
         // The child is there before its number is: on a busy host the spawner may be interrupted in between for longer
         // than a hint is waited for. Without the number nobody could read the child's memory.
         let waited = self.wait_done(process, |_| Ok(false));
@@ -148,15 +146,15 @@ impl Spawner {
         };
         let child = ProcessDescriptor::from_descriptor(child?).ok_or_else(|| self.failure());
         let hint = Pid::from_raw(self.slot.load(RESULT) as i32);
-        self.give(Order::Close);
         let child = child?;
         if let Err(error) = waited {
             // It may have made its first thread already.
-            if let Ok(Some(thread)) =
-                child.take_descriptor(CHILD_DESCRIPTOR).map(ProcessDescriptor::from_descriptor)
-            {
-                let _ = thread.signal(libc::SIGKILL);
-                let _ = thread.reap(true);
+            for number in CHILD_DESCRIPTORS {
+                let thread = child.take_descriptor(number).map(ProcessDescriptor::from_descriptor);
+                if let Ok(Some(thread)) = thread {
+                    let _ = thread.signal(libc::SIGKILL);
+                    let _ = thread.reap(true);
+                }
             }
             let _ = child.signal(libc::SIGKILL);
             let _ = child.reap(true);
@@ -176,8 +174,7 @@ impl Spawner {
     ) -> Result<(ProcessDescriptor, Listener), Errno> {
         self.settle(process)?;
         slot.store(BIRTH, 0);
-        self.give(Order::Thread { birth: slot.address() + BIRTH, frame, token });
-        self.is_child_open = true;
+        self.make(Order::Thread { birth: slot.address() + BIRTH, frame, token });
         self.await_thread(process, slot)
     }
 
@@ -199,26 +196,18 @@ impl Spawner {
                     None => None,
                     Some(child) => match ProcessDescriptor::from_descriptor(child) {
                         Some(child) => Some(child),
-                        None => {
-                            let error = self.failure();
-                            self.give(Order::Close);
-                            return Err(error);
-                        }
+                        None => return Err(self.failure()),
                     },
                 };
             }
             if let Some(child) = &born {
                 match child.take_descriptor(LISTENER_DESCRIPTOR).map(Listener::from_descriptor) {
-                    Ok(Some(listener)) => {
-                        self.give(Order::Close);
-                        return Ok((born.take().ok_or(Errno::ESRCH)?, listener));
-                    }
+                    Ok(Some(listener)) => return Ok((born.take().ok_or(Errno::ESRCH)?, listener)),
                     // Not that far yet.
                     Ok(None) | Err(Errno::EBADF) => {}
                     Err(error) => {
                         let _ = child.signal(libc::SIGKILL);
                         let _ = child.reap(true);
-                        self.give(Order::Close);
                         return Err(error);
                     }
                 }
@@ -252,33 +241,39 @@ impl Spawner {
         if self.slot.load(FAULTED) == 0 { Ok(self.slot.load(FOUND)) } else { Err(Errno::EFAULT) }
     }
 
-    /// Makes sure that what was made before is no longer in the spawner's table, where it would be mistaken for what
-    /// is made next. It was told to close it when it was taken.
+    /// Makes sure that what was made before the last is no longer in the spawner's table, where it would be mistaken for what
+    /// is made next. It closes it when it has made the last.
     fn settle(&mut self, process: &ProcessDescriptor) -> Result<(), Errno> {
-        if !self.is_child_open {
+        if self.is_settled {
             return Ok(());
         }
-        let mut is_closed = false;
-        self.wait_done(process, |spawner| {
-            is_closed = spawner.child(process)?.is_none();
-            Ok(is_closed)
-        })?;
-        if !is_closed {
-            let deadline = Instant::now() + PATIENCE;
-            while self.child(process)?.is_some() {
-                if Instant::now() > deadline {
-                    return Err(Errno::EAGAIN);
-                }
-                std::thread::sleep(Duration::from_millis(1));
+        let last = self.child;
+        let earlier = CHILD_DESCRIPTORS.into_iter().find(|&number| Some(number) != last);
+        let is_closed = |spawner: &Spawner| Ok(spawner.descriptor(process, earlier)?.is_none());
+        self.wait_done(process, is_closed)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !is_closed(self)? {
+            if Instant::now() > deadline {
+                return Err(Errno::EAGAIN);
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        self.is_child_open = false;
+        self.is_settled = true;
         Ok(())
     }
 
     /// What the spawner has made, if it has yet.
     fn child(&self, process: &ProcessDescriptor) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
-        match process.take_descriptor(CHILD_DESCRIPTOR) {
+        self.descriptor(process, self.child)
+    }
+
+    /// What the spawner has under this number.
+    fn descriptor(
+        &self,
+        process: &ProcessDescriptor,
+        number: Option<u32>,
+    ) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+        match process.take_descriptor(number.ok_or(Errno::ESRCH)?) {
             Ok(child) => Ok(Some(child)),
             Err(Errno::EBADF) => Ok(None),
             Err(error) => Err(error),
