@@ -62,7 +62,13 @@ fn sys_sendfile(current: &mut Current, arguments: SyscallArguments) -> SysResult
     let count = isize::try_from(arguments.usize(3)).map_err(|_| Errno::EINVAL)?.unsigned_abs();
     let output = files.get(arguments.i32(0))?;
     output.check_writable()?;
-    if !has_position || output.open_flags().contains(OpenFlags::APPEND) {
+    if output.open_flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL.into());
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    if !has_position {
         return Err(Errno::EINVAL.into());
     }
     let from = offset.map_or_else(|| position(&input), Ok)?;

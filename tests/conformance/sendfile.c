@@ -123,3 +123,11 @@ CASE(sendfile_of_a_negative_count_fails_before_the_output_is_looked_at) {
     make_file("f", "hello");
     EXPECT_ERRNO(sendfile(-1, OK(open("f", O_RDONLY)), NULL, -1), EINVAL);
 }
+
+CASE(sendfile_of_nothing_returns_zero_even_from_a_pipe) {
+    PIPE(from);
+    PIPE(to);
+    EXPECT_EQ(sendfile(to[1], from[0], NULL, 0), 0);
+    EXPECT_ERRNO(sendfile(to[1], from[0], NULL, 1), EINVAL);
+    EXPECT_ERRNO(sendfile(to[0], from[0], NULL, 0), EBADF);
+}

@@ -259,11 +259,32 @@ static void learn(const struct call *call, long result) {
     }
 }
 
+/* Whether a write beyond the end fails for its memory: the file has become longer all the same, or not, depending on the
+ * version. */
+static bool would_fail_beyond_the_end(const struct call *call) {
+    const uint64_t *a = call->arguments;
+    uint64_t memory = a[1];
+    bool has_offset = call->number == SYS_pwrite64 || call->number == SYS_pwritev || call->number == SYS_pwritev2;
+    if (call->number == SYS_writev || call->number == SYS_pwritev || call->number == SYS_pwritev2) {
+        if (touch((volatile uint8_t *)memory, -1) < 0)
+            return false;
+        memory = *(uint64_t *)memory;
+    } else if (call->number != SYS_write && call->number != SYS_pwrite64) {
+        return false;
+    }
+    struct stat stat;
+    if (touch((volatile uint8_t *)memory, -1) >= 0 || fstat(descriptor_of(call), &stat) != 0 || !S_ISREG(stat.st_mode))
+        return false;
+    return (has_offset ? (long)a[3] : lseek(descriptor_of(call), 0, SEEK_CUR)) > stat.st_size;
+}
+
 /* Whether the call is about a position in a directory, or about the permissions of a file without a type, which can be changed or
  * not, depending on the version. */
 static bool is_left_out(const struct call *call) {
     uint32_t fd = descriptor_of(call);
     struct stat stat;
+    if (would_fail_beyond_the_end(call))
+        return true;
     if (call->number == SYS_fchmod)
         return fstat(fd, &stat) == 0 && (stat.st_mode & S_IFMT) == 0;
     if (fd >= DESCRIPTORS || !state->is_directory[self_process][fd])
