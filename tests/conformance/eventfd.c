@@ -152,6 +152,8 @@ CASE(eventfd_is_shared_with_a_forked_child) {
 CASE(eventfd_read_to_a_bad_pointer_keeps_the_value_away) {
     int fd = OK(eventfd(5, EFD_NONBLOCK));
     EXPECT_ERRNO(read(fd, bad_page(), 8), EFAULT);
+    OK(write(fd, &(uint64_t){1}, 8));
+    EXPECT_ERRNO(read(fd, page_end() - 5, 8), EFAULT);
 }
 
 static void *drain(void *fd) {

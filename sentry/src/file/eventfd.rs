@@ -44,8 +44,8 @@ impl FileOps for EventFd {
         *count -= value;
         drop(count);
         self.queue.notify(PollEvents::OUT | PollEvents::WRNORM);
-        // As on Linux, the value is gone even if the copy fails.
-        destination.put(&value.to_ne_bytes())
+        // As on Linux, the value is gone even if the copy fails, or ends in the middle.
+        if destination.put(&value.to_ne_bytes())? < WIDTH { Err(Errno::EFAULT) } else { Ok(WIDTH) }
     }
 
     fn takes_ranges_apart(&self) -> bool {
