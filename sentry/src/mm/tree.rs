@@ -202,14 +202,15 @@ impl VmaTree {
         Some(found)
     }
 
-    /// Of the gap that ends at `address`, where the last search from `high` has put something: its first address, and how long the
-    /// longest gap further up is at most.
-    pub fn gap_below(&self, address: u64, high: u64) -> Option<(u64, u64)> {
-        if self.hint.high != high || self.hint.from < address {
-            return None;
-        }
-        let below = self.areas.range(..address).next_back();
-        Some((below.map_or(0, |(_, vma)| vma.end), self.hint.largest))
+    /// Where the gap ended in which the last search from `high` has put something, and how long the longest gap between that and
+    /// `high` is at most. `None` if the last search was another.
+    pub fn last_gap(&self, high: u64) -> Option<(u64, u64)> {
+        (self.hint.high == high).then_some((self.hint.from, self.hint.largest))
+    }
+
+    /// The end of the highest mapping that begins below `address`; 0 if there is none.
+    pub fn end_below(&self, address: u64) -> u64 {
+        self.areas.range(..address).next_back().map_or(0, |(_, vma)| vma.end)
     }
 
     /// The lowest address where `length` free bytes fit between `low` and `high`.
