@@ -54,13 +54,10 @@ impl Mm {
         }
     }
 
-    /// Lends the thread, which alone uses this memory and does not run, what can be lent, if nothing is yet. True if something
-    /// is lent anew.
+    /// Lends the thread, which alone uses this memory and does not run, what can be lent now. True if that is something. What was
+    /// lent before may have been withdrawn with all answers.
     fn lend(&self, thread: &mut dyn GuestThread, limits: impl FnOnce() -> MemoryLimits) -> bool {
-        let mut state = self.state.lock();
-        if state.lent.is_some() {
-            return false;
-        }
+        let mut state = self.change();
         // With the map locked: who lowers them withdraws what is lent.
         let limits = limits();
         state.lent = state
