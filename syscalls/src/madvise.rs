@@ -16,5 +16,6 @@ pub(crate) const ROWS: &[Row] = &[Row::partial(
 fn sys_madvise(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (address, length, advice) = (arguments.u64(0), arguments.u64(1), arguments.i32(2));
     current.task.mm().advise(&mut *current.thread, address, length, advice)?;
+    current.lend_memory();
     Ok(0)
 }

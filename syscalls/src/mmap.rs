@@ -43,12 +43,13 @@ fn sys_mmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         );
     }
     if is_plain {
-        current.lend_memory(address);
+        current.lend_memory();
     }
     Ok(address)
 }
 
 fn sys_munmap(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     current.task.mm().unmap(&mut *current.thread, arguments.u64(0), arguments.u64(1))?;
+    current.lend_memory();
     Ok(0)
 }

@@ -1,6 +1,7 @@
 //! Memory that the only task of an address space maps and unmaps without its sentry thread (tier 1).
 //!
-//! A range is lent to the guest thread: the free addresses below a private anonymous mapping, and that mapping. The guest
+//! A range is lent to the guest thread: the free addresses below a mapping, and that mapping if it is private, anonymous, readable and
+//! writable. The guest
 //! thread maps more below it and unmaps it from its lower end, by itself; where the mapping begins is a word that the guest
 //! writes. So there is no journal: whoever looks at the memory map, of whichever task, first brings it to what the word says
 //! ([`Mm::look`]). Whatever the guest forges it could have come to by calls.
@@ -53,27 +54,22 @@ impl Mm {
         }
     }
 
-    /// Lends the thread, which has just mapped `address` and alone uses this memory, what is below. True if it is lent now.
-    fn lend(
-        &self,
-        thread: &mut dyn GuestThread,
-        address: u64,
-        limits: impl FnOnce() -> MemoryLimits,
-    ) -> bool {
+    /// Lends the thread, which alone uses this memory and does not run, what can be lent now. True if that is something. What was
+    /// lent before may have been withdrawn with all answers.
+    fn lend(&self, thread: &mut dyn GuestThread, limits: impl FnOnce() -> MemoryLimits) -> bool {
         let mut state = self.change();
         // With the map locked: who lowers them withdraws what is lent.
         let limits = limits();
         state.lent = state
-            .lendable(address, self.layout.guest_start, &limits)
+            .lendable(self.layout.guest_start, &limits)
             .and_then(|range| Some(Lent { range, word: thread.lend_memory(&range)? }));
         state.lent.is_some()
     }
 }
 
 impl Current {
-    /// The task has mapped private anonymous memory where there was room, at `address`: lets it do the like by itself from now
-    /// on.
-    pub fn lend_memory(&mut self, address: u64) {
+    /// The task has made a call that it could have made by itself: lets it from now on.
+    pub fn lend_memory(&mut self) {
         let standing = self.task.standing.now();
         // What has changed since the answers were left is seen the next time.
         let mm = self.task.mm();
@@ -83,7 +79,7 @@ impl Current {
             && self.task.seccomp.always_allows(&CALLS);
         // Withdrawn meanwhile: before it was lent, perhaps.
         let limits = || MemoryLimits::of(&self.task);
-        if may && mm.lend(&mut *self.thread, address, limits) && self.task.standing.now() != standing {
+        if may && mm.lend(&mut *self.thread, limits) && self.task.standing.now() != standing {
             mm.withdraw_memory();
         }
     }
@@ -118,21 +114,26 @@ impl State {
         }
     }
 
-    /// What can be lent to the task that has just mapped `address` in the highest gap that fits.
-    fn lendable(&self, address: u64, guest_start: u64, limits: &MemoryLimits) -> Option<LentMemory> {
-        let vma = self.tree.find(address).filter(|vma| vma.start == address && is_plain(vma))?;
+    /// What can be lent: the gap that was found last, as far as nothing or plain mappings have been put there.
+    fn lendable(&self, guest_start: u64, limits: &MemoryLimits) -> Option<LentMemory> {
         let mmap_base = self.placement.mmap_base;
-        let (gap_start, largest_above) = self.tree.gap_below(address, mmap_base)?;
+        let (found, largest_above) = self.tree.last_gap(mmap_base)?;
+        let (bottom, end) = match self.tree.find(found.checked_sub(1)?) {
+            None => (found, found),
+            Some(vma) if is_plain(vma) => (vma.start, vma.end.min(mmap_base)),
+            Some(_) => return None,
+        };
+        let gap_start = self.tree.end_below(bottom);
+        // With nothing left of the mapping the gap must not have become a longer one.
+        let has_neighbour = end == mmap_base || !self.tree.is_free(end, end + PAGE_SIZE);
+        let top = if has_neighbour { end } else { end.saturating_sub(PAGE_SIZE) };
         let totals = self.tree.totals();
         let room =
             limits.address_space.saturating_sub(totals.total).min(limits.data.saturating_sub(totals.data));
-        let low = gap_start.max(guest_start).max(address.saturating_sub(room & !(PAGE_SIZE - 1)));
-        // With nothing left of the mapping the gap must not have become a longer one.
-        let has_neighbour = vma.end >= mmap_base || !self.tree.is_free(vma.end, vma.end + PAGE_SIZE);
-        let top = if has_neighbour { vma.end.min(mmap_base) } else { vma.end - PAGE_SIZE };
-        (self.future_flags.is_empty() && low <= address).then_some(LentMemory {
+        let low = gap_start.max(guest_start).max(bottom.saturating_sub(room & !(PAGE_SIZE - 1)));
+        (self.future_flags.is_empty() && low < top && bottom <= top).then_some(LentMemory {
             low,
-            bottom: address,
+            bottom,
             top,
             shortest: largest_above + PAGE_SIZE,
             longest: HUGE_PAGE - PAGE_SIZE,

@@ -81,6 +81,11 @@ impl Guest {
         let request = MapRequest { address: 0, length, protection, flags, file: None, offset: 0 };
         assert!(request.is_plain());
         let address = self.mm.map(&mut self.thread, request, &self.limits)?;
+        self.lend();
+        Ok(address)
+    }
+
+    fn lend(&mut self) {
         if self.lends {
             let words = Arc::clone(&self.words);
             self.thread.lends = Some(Box::new(move |range| {
@@ -90,9 +95,8 @@ impl Guest {
                 Arc::clone(&words) as Arc<dyn MemoryWord>
             }));
             let limits = self.limits;
-            self.mm.lend(&mut self.thread, address, || limits);
+            self.mm.lend(&mut self.thread, || limits);
         }
-        Ok(address)
     }
 
     fn unmap(&mut self, address: u64, length: u64) -> Result<(), Errno> {
@@ -104,7 +108,9 @@ impl Guest {
             self.set_bottom(address + length);
             return Ok(());
         }
-        self.mm.unmap(&mut self.thread, address, length)
+        self.mm.unmap(&mut self.thread, address, length)?;
+        self.lend();
+        Ok(())
     }
 
     /// What others can see of its memory.
@@ -165,7 +171,9 @@ fn carry_out(guest: &mut Guest, mapped: &[(u64, u64)], act: Act) -> Result<u64, 
         }
         Act::Advise(which) => {
             let (address, length) = of(which)?;
-            guest.mm.advise(thread, address, length, madvise::DONTDUMP).map(|()| 0)
+            guest.mm.advise(thread, address, length, madvise::DONTDUMP)?;
+            guest.lend();
+            Ok(0)
         }
         Act::Grow(which) => {
             let (address, length) = of(which)?;

@@ -42,6 +42,7 @@ pub struct Mm {
     pub(crate) slow_sites: Mutex<SlowSites>,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
+    /// Locked by [`Mm::look`] and [`Mm::change`].
     pub(in crate::mm) state: Mutex<State>,
 }
 

@@ -6,7 +6,8 @@
 //!
 //! An [`Mm`] has one lock. A change takes it, checks, has the host do it, and then updates the tree, which cannot fail; so
 //! the tree never says more than the host did (or, see [`deferred`], will have done before anybody can look). Where a change takes several host operations and a later one fails, the tree
-//! records exactly those that were done, or the earlier ones are undone.
+//! records exactly those that were done, or the earlier ones are undone. Part of it the guest thread may change by itself, so the lock is
+//! taken by way of `Mm::look` and `Mm::change` ([`lent`]).
 //!
 //! One file holds what belongs to one manual page: [`map`](Mm::map) and `unmap`, `protect`, `remap`, `brk`, `advise`,
 //! `lock`, `sync`.

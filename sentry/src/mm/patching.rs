@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use usk_abi::Errno;
-use usk_abi::mm::PAGE_SIZE;
 use usk_platform::trap::CodeImage;
 use usk_platform::{GuestThread, Layout, MapFlags, MemoryOp, PatchRequest, Protection};
 
@@ -274,7 +273,7 @@ fn area_near(state: &mut State, layout: &Layout, text: &Range<u64>) -> Result<Ar
     if state.trampolines.len() == MAX_AREAS || low >= text.start || high <= text.end {
         return Err(Errno::EOPNOTSUPP);
     }
-    let below = state.tree.gap_from_top(AREA_SIZE, PAGE_SIZE, low, text.start);
+    let below = state.tree.gap_below(AREA_SIZE, low, text.start);
     let start =
         below.or_else(|| state.tree.gap_from_bottom(AREA_SIZE, text.end, high)).ok_or(Errno::EOPNOTSUPP)?;
     state.check_map_count(1)?;

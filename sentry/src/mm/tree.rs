@@ -184,7 +184,27 @@ impl VmaTree {
     pub fn gap_from_top(&mut self, length: u64, alignment: u64, low: u64, high: u64) -> Option<u64> {
         let hint = self.hint;
         let may_skip = hint.high == high && length > hint.largest;
-        let (mut gap_end, mut largest) = if may_skip { (hint.from, hint.largest) } else { (high, 0) };
+        let from = if may_skip { hint } else { SearchHint { high, from: high, largest: 0 } };
+        let (found, hint) = self.search_down(length, alignment, low, from)?;
+        self.hint = hint;
+        Some(found)
+    }
+
+    /// As [`VmaTree::gap_from_top`], for something that does not belong among the mappings below `high`: what the last search for
+    /// one of those has found stays known.
+    pub fn gap_below(&self, length: u64, low: u64, high: u64) -> Option<u64> {
+        let from = SearchHint { high, from: high, largest: 0 };
+        self.search_down(length, 1, low, from).map(|(found, _)| found)
+    }
+
+    /// Searches from where an earlier search has ended. Returns also where this one has.
+    fn search_down(
+        &self,
+        length: u64,
+        alignment: u64,
+        low: u64,
+        SearchHint { high, from: mut gap_end, mut largest }: SearchHint,
+    ) -> Option<(u64, SearchHint)> {
         let mut found = None;
         for vma in self.areas.range(..gap_end).rev().map(|(_, vma)| vma) {
             if vma.end <= low {
@@ -198,18 +218,18 @@ impl VmaTree {
             gap_end = gap_end.min(vma.start);
         }
         let found = found.or_else(|| fit(low, gap_end, length, alignment))?;
-        self.hint = SearchHint { high, from: gap_end, largest };
-        Some(found)
+        Some((found, SearchHint { high, from: gap_end, largest }))
     }
 
-    /// Of the gap that ends at `address`, where the last search from `high` has put something: its first address, and how long the
-    /// longest gap further up is at most.
-    pub fn gap_below(&self, address: u64, high: u64) -> Option<(u64, u64)> {
-        if self.hint.high != high || self.hint.from < address {
-            return None;
-        }
-        let below = self.areas.range(..address).next_back();
-        Some((below.map_or(0, |(_, vma)| vma.end), self.hint.largest))
+    /// Where the gap ended in which the last search from `high` has put something, and how long the longest gap between that and
+    /// `high` is at most. `None` if the last search was another.
+    pub fn last_gap(&self, high: u64) -> Option<(u64, u64)> {
+        (self.hint.high == high).then_some((self.hint.from, self.hint.largest))
+    }
+
+    /// The end of the highest mapping that begins below `address`; 0 if there is none.
+    pub fn end_below(&self, address: u64) -> u64 {
+        self.areas.range(..address).next_back().map_or(0, |(_, vma)| vma.end)
     }
 
     /// The lowest address where `length` free bytes fit between `low` and `high`.

@@ -25,7 +25,8 @@ impl Handover {
         false
     }
 
-    /// The guest thread has trapped. A kick that came while it ran has been, or will be, followed by its signal.
+    /// The guest thread has trapped. A kick that came while it ran has been, or will be, followed by its signal: one that still
+    /// finds it running sends one that meets a later run.
     pub(in crate::trap) fn end(&self) {
         self.0.store(PARKED, Ordering::Release);
     }
