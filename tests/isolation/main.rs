@@ -86,6 +86,7 @@ const TESTS: &[Test] = tests! {
         calls_that_name_the_platforms_memory_fail,
         forged_platform_memory_hurts_only_its_process,
         forged_loans_give_no_file,
+        forged_names_give_no_others_attributes,
         a_flood_of_doorbells_hurts_only_its_process,
         forged_frames_hurt_only_their_process,
         forged_masks_hurt_only_their_process,

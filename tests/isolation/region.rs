@@ -35,6 +35,10 @@ pub(crate) fn forged_loans_give_no_file(runtime: Runtime) {
     attack(runtime, "loans");
 }
 
+pub(crate) fn forged_names_give_no_others_attributes(runtime: Runtime) {
+    attack(runtime, "names");
+}
+
 pub(crate) fn a_flood_of_doorbells_hurts_only_its_process(runtime: Runtime) {
     attack(runtime, "flood");
 }
