@@ -21,6 +21,8 @@ pub enum LentCall {
     Read = 6,
     /// `pread64(2)`
     Pread = 7,
+    /// `getdents64(2)` of a directory that has been read to its end.
+    Getdents = 8,
 }
 
 /// Descriptors that can be lent: those below this number.
@@ -70,6 +72,8 @@ pub struct LentFile {
     pub seeks: bool,
     /// `read(2)`, which moves the position. Only with a length.
     pub reads_on: bool,
+    /// `getdents64(2)`: there are no more entries, as long as the position is not moved.
+    pub is_listed: bool,
     /// Where part of its contents is mapped.
     pub window: Option<LentWindow>,
 }

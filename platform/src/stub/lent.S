@@ -39,6 +39,8 @@ usk_lent_begin:                     # ecx = which call
     movzx ecx, ch
     and ecx, {lent_record} >> 8
     jz ring_patched
+    cmp r11d, {lends} + {lent_getdents}
+    je lent_getdents
     cmp r11d, {lends} + {lent_lseek}
     je lent_lseek
     save_arguments
@@ -160,6 +162,13 @@ usk_lent_moved:
     jmp usk_lent_done
     .globl usk_lent_going
 usk_lent_going:
+
+lent_getdents:                      # rcx = the record's number, from one
+    shl ecx, {record_shift}
+    test byte ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_is_listed}
+    jz ring_patched
+    xor eax, eax
+    jmp usk_lent_done
 
 lent_fcntl:                         # ecx = the descriptor's word
     cmp esi, {f_getfd}

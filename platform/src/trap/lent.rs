@@ -126,7 +126,8 @@ impl Thread {
             | bit(file.attributes.is_some(), RECORD_HAS_STAT)
             | bit(has_length, RECORD_READS)
             | bit(has_length && file.seeks, RECORD_SEEKS)
-            | bit(has_length && file.reads_on, RECORD_READS_ON);
+            | bit(has_length && file.reads_on, RECORD_READS_ON)
+            | bit(file.is_listed, RECORD_IS_LISTED);
         let (start, length, address) =
             file.window.map_or((0, 0, 0), |window| (window.start, window.length, window.address));
         for (offset, value) in [
