@@ -21,10 +21,12 @@ pub enum LentCall {
     Read = 6,
     /// `pread64(2)`
     Pread = 7,
+    /// `getdents64(2)` of a directory that has been read to its end.
+    Getdents = 8,
     /// `fsync(2)`
-    Fsync = 8,
+    Fsync = 9,
     /// `fdatasync(2)`
-    Fdatasync = 9,
+    Fdatasync = 10,
 }
 
 /// Descriptors that can be lent: those below this number.
@@ -74,6 +76,8 @@ pub struct LentFile {
     pub seeks: bool,
     /// `read(2)`, which moves the position. Only with a length.
     pub reads_on: bool,
+    /// `getdents64(2)`: there are no more entries, as long as the position is not moved.
+    pub is_listed: bool,
     /// `fsync(2)` has nothing to do.
     pub is_volatile: bool,
     /// Where part of its contents is mapped.

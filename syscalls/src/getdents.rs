@@ -75,5 +75,6 @@ fn read_entries(
     *position = at;
     drop(position);
     file.happened(InotifyMask::ACCESS);
+    current.note_listed(&file, !lacks_room);
     Ok(bytes.len() as u64)
 }

@@ -33,5 +33,7 @@ fn sys_lseek(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     *position = target;
+    drop(position);
+    current.note_listed(&file, false);
     Ok(target)
 }

@@ -27,7 +27,7 @@ const STANDING: [(&str, Standing); 7] = [
 ];
 
 /// Calls that may be served by what is lent of a descriptor table.
-const LENT: [(&str, LentCall); 10] = [
+const LENT: [(&str, LentCall); 11] = [
     ("close", LentCall::Close),
     ("dup", LentCall::Dup),
     ("fcntl", LentCall::Fcntl),
@@ -36,6 +36,7 @@ const LENT: [(&str, LentCall); 10] = [
     ("lseek", LentCall::Lseek),
     ("read", LentCall::Read),
     ("pread64", LentCall::Pread),
+    ("getdents64", LentCall::Getdents),
     ("fsync", LentCall::Fsync),
     ("fdatasync", LentCall::Fdatasync),
 ];
@@ -134,7 +135,7 @@ mod tests {
             assert_eq!(of(name), [Shortcut::Knows(call), Shortcut::HandsOver(memory)], "{name}");
         }
         assert_eq!(of("write"), both(Shortcut::HandsOver(Memory::Buffer)));
-        assert_eq!(of("getdents64"), both(Shortcut::None));
+        assert_eq!(of("getdents"), both(Shortcut::None));
         assert_eq!(of("rt_sigprocmask"), [Shortcut::ChangesMask, Shortcut::HandsOver(Memory::Second)]);
         assert_eq!(of("rt_sigreturn"), [Shortcut::ReturnsFromHandler, Shortcut::None]);
         for name in MAKING {

@@ -134,6 +134,69 @@ CASE(getdents64_of_a_removed_directory_returns_enoent) {
     EXPECT_ERRNO(syscall(SYS_getdents64, fd, buffer, sizeof buffer), ENOENT);
 }
 
+/* A directory that was there before the runtime was, and has these names: file, file0 to file6, directory, link, and dots. */
+static int open_given(int number) {
+    char path[PATH_MAX];
+    EXPECT(getenv("GIVEN") != NULL);
+    snprintf(path, sizeof path, "%s/%d", getenv("GIVEN"), number);
+    OK(chdir(path));
+    return OK(open(".", O_RDONLY | O_DIRECTORY));
+}
+
+/* How many names a directory still has, asked three times at its end. */
+static int count_rest(int fd) {
+    int names = 0, ends = 0;
+    char buffer[512] __attribute__((aligned(8)));
+    while (ends < 3) {
+        long count = OK(syscall(SYS_getdents64, fd, buffer, sizeof buffer));
+        ends += count == 0;
+        for (long at = 0; at < count; at += ((struct entry *)(buffer + at))->length)
+            names++;
+    }
+    return names;
+}
+
+CASE(getdents64_at_the_end_finds_nothing_until_the_position_is_moved) {
+    enum { NAMES = 12 };
+    int fd = open_given(9);
+    for (int times = 0; times < 20; times++) {
+        EXPECT_EQ(count_rest(fd), times == 0 ? NAMES : 0);
+        OK(lseek(fd, 0, SEEK_SET));
+        EXPECT_EQ(count_rest(fd), NAMES);
+    }
+    int other = OK(dup(fd));
+    OK(lseek(other, 0, SEEK_SET));
+    EXPECT_EQ(count_rest(fd), NAMES);
+    EXPECT_EQ(count_rest(other), 0);
+    pid_t pid = IN_CHILD({ OK(lseek(fd, 0, SEEK_SET)); });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(count_rest(fd), NAMES);
+    make_file("new", "");
+    EXPECT_EQ(count_rest(fd), 0);
+    OK(lseek(fd, 0, SEEK_SET));
+    EXPECT_EQ(count_rest(fd), NAMES + 1);
+    EXPECT_ERRNO(syscall(SYS_getdents64, 1000, NULL, 0), EBADF);
+}
+
+CASE(getdents64_at_the_end_of_a_given_directory_that_is_removed_returns_enoent) {
+    close(open_given(10));
+    for (int times = 0; times < 60; times++)
+        EXPECT(access("..", F_OK) == 0 && umask(022) == 022);
+    OK(unlink("directory/file"));
+    OK(rmdir("directory"));
+    int fd = open_given(11);
+    int inner = OK(open("directory", O_RDONLY | O_DIRECTORY));
+    EXPECT_EQ(count_rest(fd), 12);
+    EXPECT_EQ(count_rest(inner), 3);
+    OK(unlink("directory/file"));
+    EXPECT_EQ(count_rest(inner), 0);
+    OK(rmdir("directory"));
+    for (int times = 0; times < 3; times++) {
+        char buffer[512];
+        EXPECT_ERRNO(syscall(SYS_getdents64, inner, buffer, sizeof buffer), ENOENT);
+    }
+}
+
 CASE(getdents_puts_the_type_behind_the_name) {
     OK(mkdir("directory", 0700));
     int fd = OK(open("directory", O_RDONLY));

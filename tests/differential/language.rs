@@ -107,6 +107,7 @@ pub(crate) const CALLS: &[Call] = &[
     call(6, "lstat", 6, &[PATH, RESULTS]).but(Treatment::Stat(1)),
     call(15, "newfstatat", 262, &[DIRECTORY, PATH, RESULTS, AT_FLAGS]).but(Treatment::Stat(2)),
     call(10, "access", 21, &[PATH, ACCESS_MODE]),
+    call(6, "faccessat", 269, &[DIRECTORY, PATH, ACCESS_MODE]),
     call(10, "ftruncate", 77, &[DESCRIPTOR, LENGTH]),
     call(5, "truncate", 76, &[PATH, LENGTH]),
     call(5, "fallocate", 285, &[DESCRIPTOR, ALLOCATION, LENGTH, LENGTH]),

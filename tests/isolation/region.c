@@ -8,6 +8,7 @@
  *     region forge     writes all of the region that can be written, while other threads make calls
  *     region loans     writes over the descriptors that its thread was lent, and uses them
  *     region memory    writes over what it says of the memory that its thread was lent, and uses that
+ *     region names     the same while it asks for names, which it changes as they are read
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
  *     region masks     writes all masks of blocked signals, while others send it signals
@@ -536,6 +537,59 @@ static void forge_memory_everywhere(void) {
         spawn(forge_memory, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
+static volatile char *changing_name;
+
+static void *change_name(void *unused) {
+    static const char *const names[] = {"/etc", "/usr", "etc", "usr", "bin", "/no such file"};
+    for (unsigned long round = 0;; round++) {
+        const char *name = names[round % (sizeof names / sizeof *names)];
+        size_t length = strlen(name) + 1;
+        for (size_t i = 0; i < length; i++)
+            changing_name[i] = name[i];
+    }
+    return unused;
+}
+
+/* Whatever is written there, a name has no other attributes than those of a file that the process can ask for. */
+static void forge_names(const void *argument) {
+    uint64_t seed = *(const uint64_t *)argument;
+    static const char *const reached[] = {"/etc", "/usr", "/bin", "/usr/bin", "/usr/etc", "/usr/usr"};
+    ino_t known[sizeof reached / sizeof *reached];
+    struct stat status;
+    for (size_t i = 0; i < sizeof reached / sizeof *reached; i++)
+        known[i] = lstat(reached[i], &status) == 0 ? status.st_ino : 0;
+    int directories[] = {open("/", O_RDONLY | O_DIRECTORY), open("/usr", O_RDONLY | O_DIRECTORY)};
+    NEED(directories[0] >= 0 && directories[1] >= 0);
+    changing_name = data;
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, change_name, NULL) == 0);
+    const char *name = data;
+    for (uint64_t round = 0;; round++) {
+        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_SLOT_SIZE - LOANS);
+        seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+        if (round > 200 && slot >= REGION_SLOTS && slot < REGION_ORDERS)
+            loans[(seed >> 20) % (LOANS / 8)] = seed & 4 ? seed * 0x9e3779b97f4a7c15UL : (seed >> 33 & 0x1f1f1f1f) | 0x1000000010000;
+        int directory = directories[seed >> 62 & 1], result = -1;
+        status.st_ino = 0;
+        switch (seed >> 56 & 3) {
+        case 0: result = stat(name, &status); break;
+        case 1: result = fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW); break;
+        case 2: result = fstatat(directory, name, &status, 0); break;
+        default: faccessat(directory, name, R_OK, 0); break;
+        }
+        bool is_known = result != 0;
+        for (size_t i = 0; i < sizeof reached / sizeof *reached; i++)
+            is_known |= status.st_ino == known[i];
+        if (!is_known || access("/no such file", F_OK) == 0)
+            kill(getppid(), SIGABRT);
+    }
+}
+
+static void forge_names_everywhere(void) {
+    for (uint64_t seed = 1; seed <= 16; seed++)
+        spawn(forge_names, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 /* --- Doorbells and frames ------------------------------------------------------------------------------------------- */
 
 struct ring {
@@ -711,6 +765,7 @@ int main(int argc, char **argv) {
         {"forge", forge_everything},
         {"loans", forge_loans_everywhere},
         {"memory", forge_memory_everywhere},
+        {"names", forge_names_everywhere},
         {"flood", flood_everything},
         {"frames", return_through_everything},
         {"masks", forge_masks},

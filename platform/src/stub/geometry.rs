@@ -273,8 +273,10 @@ pub(crate) const RECORD_READS: u64 = 4;
 pub(crate) const RECORD_SEEKS: u64 = 8;
 /// In a record's mode: read at its position.
 pub(crate) const RECORD_READS_ON: u64 = 16;
+/// In a record's mode: it is a directory without further entries.
+pub(crate) const RECORD_IS_LISTED: u64 = 32;
 /// In a record's mode: nothing of it has to be written elsewhere.
-pub(crate) const RECORD_IS_VOLATILE: u64 = 32;
+pub(crate) const RECORD_IS_VOLATILE: u64 = 64;
 /// In a record, `u64`: what F_GETFL returns.
 pub(crate) const RECORD_FLAGS: u64 = 0x08;
 /// In a record, `u64`: the file's length.

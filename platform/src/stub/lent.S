@@ -39,6 +39,8 @@ usk_lent_begin:                     # ecx = which call
     movzx ecx, ch
     and ecx, {lent_record} >> 8
     jz ring_patched
+    cmp r11d, {lends} + {lent_getdents}
+    je lent_getdents
     cmp r11d, {lends} + {lent_lseek}
     je lent_lseek
     cmp r11d, {lends} + {lent_fsync} # or fdatasync
@@ -163,9 +165,13 @@ usk_lent_moved:
     .globl usk_lent_going
 usk_lent_going:
 
-lent_fsync:                         # rcx = the record's number, from one
-    shl ecx, {record_shift}
-    test byte ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_is_volatile}
+lent_getdents:                      # rcx = the record's number, from one
+    mov r11d, {record_is_listed}
+    jmp 1f
+lent_fsync:                         # the same
+    mov r11d, {record_is_volatile}
+1:  shl ecx, {record_shift}
+    test [rax + rcx + {records} - {record_size} + {record_mode}], r11d
     jz ring_patched
     xor eax, eax
     jmp usk_lent_done

@@ -129,6 +129,7 @@ impl Thread {
             | bit(has_length, RECORD_READS)
             | bit(has_length && file.seeks, RECORD_SEEKS)
             | bit(has_length && file.reads_on, RECORD_READS_ON)
+            | bit(file.is_listed, RECORD_IS_LISTED)
             | bit(file.is_volatile, RECORD_IS_VOLATILE);
         let (start, length, address) =
             file.window.map_or((0, 0, 0), |window| (window.start, window.length, window.address));

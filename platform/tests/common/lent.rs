@@ -21,8 +21,9 @@ pub(crate) const FSTATAT: u64 = 0x114;
 const LSEEK: u64 = 0x115;
 const READ: u64 = 0x116;
 const PREAD: u64 = 0x117;
-const FSYNC: u64 = 0x118;
-const FDATASYNC: u64 = 0x119;
+const GETDENTS: u64 = 0x118;
+const FSYNC: u64 = 0x119;
+const FDATASYNC: u64 = 0x11a;
 
 /// What the tests' platforms lend.
 pub(crate) fn lends(number: u64) -> Option<Shortcut> {
@@ -36,6 +37,7 @@ pub(crate) fn lends(number: u64) -> Option<Shortcut> {
         PREAD => LentCall::Pread,
         FSYNC => LentCall::Fsync,
         FDATASYNC => LentCall::Fdatasync,
+        GETDENTS => LentCall::Getdents,
         _ => return None,
     };
     Some(Shortcut::Lends(call))
@@ -101,6 +103,7 @@ fn file() -> LentFile {
         seeks: true,
         reads_on: true,
         is_volatile: true,
+        is_listed: false,
         window: Some(LentWindow { start: 0, length: 64, address: DATA + 0x1000 }),
     }
 }
@@ -170,6 +173,11 @@ pub(crate) fn what_is_lent_is_served_and_told(platform: &dyn Platform) {
     assert_eq!(call(&mut guest, LSEEK, [3, i64::MAX as u64, 1, 0]), None);
     assert_eq!(call(&mut guest, LSEEK, [3, 2, 2, 0]), Some(66));
     assert_eq!(call(&mut guest, READ, [6, DATA, 10, 0]), Some(0));
+    // A directory's end is known when it has been reached.
+    assert_eq!(call(&mut guest, GETDENTS, [3, DATA, 100, 0]), None);
+    assert_eq!(call(&mut guest, GETDENTS, [40, DATA, 100, 0]), Some(bad));
+    guest.thread.lend_file(0, &LentFile { is_listed: true, ..file() });
+    assert_eq!(call(&mut guest, GETDENTS, [3, DATA, 100, 0]), Some(0));
     // Memory that is not there is the sentry's matter.
     for address in [1, STACK, 0x7ffe_0000_0000, SLOTS, 0x8000_0000_0000, u64::MAX - 3] {
         assert_eq!(call(&mut guest, PREAD, [3, address, 10, 0]), None);
@@ -185,7 +193,7 @@ pub(crate) fn what_is_lent_is_served_and_told(platform: &dyn Platform) {
     assert!(guest.thread.take_back().is_none());
     // None of it stands any more.
     guest.thread.kicker().withdraw_answers();
-    for number in [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD, FSYNC, FDATASYNC] {
+    for number in [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD, GETDENTS, FSYNC, FDATASYNC] {
         assert_eq!(call(&mut guest, number, [3, DATA, 0, 0]), None);
     }
 }

@@ -44,7 +44,7 @@ use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 10] = [0, 3, 5, 8, 17, 32, 72, 74, 75, 262];
+const CALLS: [u32; 11] = [0, 3, 5, 8, 17, 32, 72, 74, 75, 217, 262];
 
 /// Traps of a program before it is lent anything. Short programs are over by then, and do not pay for it: a hundred times
 /// `/bin/true` from a shell took five per cent more without this.
@@ -211,6 +211,20 @@ impl Current {
         let mut records = self.lending.records.iter_mut().flatten();
         if let Some(record) = records.find(|record| record.id == file.id()) {
             record.note_read(start, end);
+        }
+    }
+
+    /// The position of a file has been moved here: behind its last entry, if it is a directory that `is_listed`.
+    pub fn note_listed(&mut self, file: &OpenFile, is_listed: bool) {
+        let mut records = self.lending.records.iter_mut().enumerate();
+        let found = records.find_map(|(number, record)| {
+            Some((number, record.as_mut()?)).filter(|(_, record)| record.id == file.id())
+        });
+        let Some((number, record)) = found else { return };
+        let is_listed = is_listed && record.closes_silently;
+        if record.lent.is_listed != is_listed {
+            record.lent.is_listed = is_listed;
+            self.thread.lend_file(number, &record.lent);
         }
     }
 
@@ -452,6 +466,7 @@ impl Lending {
             && !flags.is_writable()
             && !self.is_watched
             && file.inode().common().locks_if_any().is_none();
+        let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
         let known = known.filter(|known| length.is_some() && known.lent.length == length);
         Some(Record {
             id: file.id(),
@@ -468,6 +483,7 @@ impl Lending {
                 seeks: is_sole && length.is_some(),
                 reads_on: is_sole && length.is_some(),
                 is_volatile: file.ops.is_volatile(),
+                is_listed: closes_silently && was_listed,
                 window: known.as_ref().and_then(|known| known.lent.window),
             },
             closes_silently,

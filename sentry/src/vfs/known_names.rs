@@ -66,3 +66,78 @@ impl NamesAsOf {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Counts how often its names are withdrawn.
+    #[derive(Default)]
+    struct Thread(AtomicU32);
+
+    impl Kick for Thread {
+        fn kick(&self) {}
+
+        fn kill(&self) {}
+
+        fn withdraw_names(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn is_alive(&self) -> bool {
+            true
+        }
+
+        fn cpu_time(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    /// Whether something that was found out at `as_of` is told.
+    fn is_told(as_of: NamesAsOf, thread: &Arc<Thread>) -> bool {
+        let mut is_told = false;
+        as_of.tell(
+            || thread.clone(),
+            || {
+                is_told = true;
+                true
+            },
+        );
+        is_told
+    }
+
+    /// The next moment without a change: other tests make some, too.
+    fn now() -> NamesAsOf {
+        loop {
+            if let Some(now) = NamesAsOf::now() {
+                return now;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_was_found_out_before_a_change_is_not_told_after_it_began() {
+        let thread = Arc::new(Thread::default());
+        let before = now();
+        let change = NameChange::begin();
+        assert!(!is_told(before, &thread));
+        assert!(NamesAsOf::now().is_none());
+        drop(change);
+        assert!(!is_told(before, &thread));
+        while !is_told(now(), &thread) {}
+    }
+
+    #[test]
+    fn a_change_withdraws_what_was_told_before_it_is_made() {
+        let thread = Arc::new(Thread::default());
+        while !is_told(now(), &thread) {}
+        let change = NameChange::begin();
+        assert_eq!(thread.0.load(Ordering::Relaxed), 1);
+        drop((change, NameChange::begin()));
+        assert_eq!(thread.0.load(Ordering::Relaxed), 1);
+    }
+}
