@@ -86,7 +86,8 @@ impl Bus {
         let stream = UnixStream::connect(path)?;
         let mut bus =
             Bus { stream, deadline: Instant::now() + PATIENCE, last_serial: 0, signals: VecDeque::new() };
-        bus.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\n")?;
+        // All at once, as systemd's own clients do: its server does not see a call that comes right behind the last line.
+        bus.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         loop {
             let line = bus.read_line()?;
             match line.split(' ').next() {
@@ -95,7 +96,6 @@ impl Bus {
                 _ => bail!("it refuses the caller: {line:?}"),
             }
         }
-        bus.stream.write_all(b"BEGIN\r\n")?;
         Ok(bus)
     }
 
