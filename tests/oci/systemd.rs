@@ -87,7 +87,10 @@ impl Host {
 
     /// A command of that host.
     fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("nsenter");
+        // From a cgroup of its own: what is outside a namespace of cgroups may be kept from moving into it.
+        let processes = self.cgroup.join("init.scope/cgroup.procs");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 0 > \"$0\" && exec nsenter \"$@\""]).arg(processes);
         command.args(["--target", &self.systemd.to_string(), "--mount", "--pid", "--cgroup", "--net"]);
         command.args(["--uts", "--ipc", "--root", "--"]).arg(program).stdin(Stdio::null());
         command

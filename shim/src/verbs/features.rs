@@ -89,7 +89,7 @@ pub(crate) fn features() -> Result<i32> {
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
         },
         "annotations": { "dev.usk.version": env!("CARGO_PKG_VERSION") },
     });
