@@ -309,6 +309,8 @@ pub struct Export {
     pub source: PathBuf,
     /// The same, opened with `O_PATH` before any process was made.
     pub descriptor: OwnedFd,
+    /// Whether that is a mount of its own already, which translates owners.
+    pub translated: bool,
     /// Whether it is a directory.
     pub directory: bool,
     /// Whether the gofer may change it.

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use usk_platform::host::credentials::Identity;
+use usk_platform::host::mounts;
+use usk_platform::host::namespaces::IdentityMap;
+use usk_platform::host::user_namespace::user_namespace;
 
 use super::secrets::secrets;
 use crate::command_line::RunArguments;
@@ -167,11 +170,25 @@ pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
         source,
         directory,
         descriptor: file.into(),
+        translated: false,
         writable,
         exclusive: false,
         hidden: Vec::new(),
         owners: None,
     })
+}
+
+/// Has the host's kernel show an export's files with other owners: `map` leads from those that the file system has to those
+/// that are seen. With `recursive`, also those of mounts below it. The caller must have one thread.
+pub fn translate_owners(export: &mut Export, map: &IdentityMap, recursive: bool) -> Result<()> {
+    let namespace = user_namespace(map).context("cannot make a user namespace of its owners")?;
+    let tree = mounts::clone_tree_at(export.descriptor.as_fd())
+        .context("its mounts cannot be copied: only root can have owners mapped")?;
+    mounts::translate_owners(tree.as_fd(), namespace.as_fd(), recursive)
+        .context("its file system cannot show mapped owners")?;
+    export.descriptor = tree;
+    export.translated = true;
+    Ok(())
 }
 
 /// Hides what holds credentials, and the host's own virtual file systems, in every export that shows them. An export

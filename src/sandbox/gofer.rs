@@ -180,6 +180,13 @@ fn enter_exports(exports: Vec<Export>, trees: Vec<OwnedFd>) -> Result<Vec<usk_go
 
 /// A copy of the mounts below an export's source, with what it may not do taken away.
 fn copy_tree(export: &Export) -> Result<OwnedFd> {
+    let tree = if export.translated { export.descriptor.try_clone()? } else { clone_source(export)? };
+    let attributes = MountAttributes { read_only: !export.writable, no_execute: false };
+    mounts::restrict(tree.as_fd(), attributes, true).context("its mounts cannot be restricted")?;
+    Ok(tree)
+}
+
+fn clone_source(export: &Export) -> Result<OwnedFd> {
     let path = CString::new(export.source.as_os_str().as_bytes()).context("its path has a zero byte")?;
     let tree =
         mounts::clone_tree(&path).context("its mounts cannot be copied: usk needs Linux 5.12 or newer")?;
@@ -187,8 +194,6 @@ fn copy_tree(export: &Export) -> Result<OwnedFd> {
     if file_identity(&tree)? != file_identity(&export.descriptor)? {
         bail!("it was replaced meanwhile: try again");
     }
-    let attributes = MountAttributes { read_only: !export.writable, no_execute: false };
-    mounts::restrict(tree.as_fd(), attributes, true).context("its mounts cannot be restricted")?;
     Ok(tree)
 }
 

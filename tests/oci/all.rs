@@ -23,4 +23,5 @@ mod runtime;
 mod seccomp;
 mod start_up;
 mod sudden_death;
+mod systemd;
 mod users;

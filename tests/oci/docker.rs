@@ -1,6 +1,8 @@
 //! Docker with usk as a runtime: a daemon of the test's own, with an image that it makes, in directories that are gone
 //! afterwards. A Docker that is there already is not touched.
 
+mod options;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,6 +140,9 @@ const CHECKS: &[(&str, fn(&Docker))] = &[
     ("what is used is told", usage),
     ("attach brings in and out what it should", attach),
     ("a file of services is brought up and down", compose),
+    ("options that change what is seen inside do", options::options),
+    ("what was written is compared, kept and taken out", options::keep),
+    ("a network is shared, and what cannot be is refused in one sentence", options::share),
     ("health is checked", health),
     ("what fails is restarted", restart),
     ("an init of Docker's own is process 1", init),
@@ -382,6 +387,10 @@ fn out_of_memory(docker: &Docker) {
     let container = docker.background(&[&run[..], &greedy].concat());
     assert_eq!(docker.must(&["wait", &container]), "137");
     wait_until("it is known", || docker.inspect(&container, "{{.State.OOMKilled}}") == "true");
+    let now = docker.must(&["info", "--format", "{{.SystemTime}}"]);
+    let filter = format!("container={container}");
+    let events = ["events", "--since", "1h", "--until", &now, "--filter", &filter, "--filter", "event=oom"];
+    assert_eq!(docker.must(&events).lines().count(), 1);
     docker.must(&["rm", &container]);
     // Another process than the container's first: the others go on.
     let script = format!("{}; echo $?; echo alive", greedy.join(" "));

@@ -1,6 +1,7 @@
 //! The root and the mounts.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 
 use serde_json::json;
 
@@ -92,13 +93,43 @@ fn masked_paths_are_empty_and_read_only_ones_refuse_writes() {
 }
 
 #[test]
+fn a_bind_mount_can_show_other_owners_than_its_files_have() {
+    const OWNER: u32 = 1234;
+    let bundle = Bundle::of_command(&["true"]);
+    let source = bundle.file("shared");
+    fs::create_dir(&source).expect("a directory can be made");
+    for (name, owner) in [("roots", OWNER), ("nobodys", OWNER + 1)] {
+        fs::write(source.join(name), "").expect("a file can be written");
+        chown(source.join(name), Some(owner), Some(owner)).expect("it can be given away");
+    }
+    chown(&source, Some(OWNER), Some(OWNER)).expect("it can be given away");
+    let map = json!([{ "containerID": OWNER, "hostID": 0, "size": 1 }]);
+    bundle.configure(|spec| {
+        let script = "stat -c %u:%g /x/roots /x/nobodys; touch /x/made && stat -c %u:%g /x/made";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+        let mount = json!({
+            "destination": "/x", "type": "bind", "source": source, "options": ["rbind", "ridmap"],
+            "uidMappings": map, "gidMappings": map,
+        });
+        add_mount(spec, mount);
+    });
+    let outcome = run(&bundle);
+    assert_eq!(outcome.output, "0:0\n65534:65534\n0:0\n", "{outcome:?}");
+    assert_eq!(fs::metadata(source.join("made")).expect("a file").uid(), OWNER);
+}
+
+#[test]
 fn what_cannot_be_mounted_is_named() {
     for (mount, field) in [
         (json!({ "destination": "/x", "type": "ext4", "source": "/dev/vda" }), "mounts[5]: type:"),
         (json!({ "destination": "/x", "type": "bind", "source": "/not/there" }), "mounts[5]: source:"),
         (json!({ "destination": "/x", "type": "bind" }), "mounts[5]: source:"),
         (json!({ "destination": "/x", "type": "tmpfs", "options": ["size=moon"] }), "mounts[5]: options:"),
-        (json!({ "destination": "/x", "type": "tmpfs", "options": ["idmap"] }), "mounts[5]: options[0]:"),
+        (json!({ "destination": "/x", "type": "tmpfs", "options": ["idmap"] }), "mounts[5]: options:"),
+        (
+            json!({ "destination": "/x", "type": "tmpfs", "uidMappings": [{ "containerID": 0, "hostID": 5, "size": 1 }] }),
+            "mounts[5]: uidMappings, gid",
+        ),
     ] {
         let bundle = Bundle::with(|spec| add_mount(spec, mount));
         let outcome = run(&bundle);

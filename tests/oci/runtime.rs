@@ -93,7 +93,8 @@ impl Runtime {
     }
 }
 
-fn outcome(output: Output) -> Outcome {
+/// What a program that has ended did.
+pub(crate) fn outcome(output: Output) -> Outcome {
     Outcome {
         status: output.status.code().unwrap_or(-1),
         output: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -35,6 +35,7 @@ pub mod terminal;
 mod terminal_control;
 mod thread;
 pub mod timeline;
+pub mod user_namespace;
 pub(crate) mod vdso;
 pub mod wait;
 

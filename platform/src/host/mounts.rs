@@ -90,9 +90,25 @@ pub fn clone_mount(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
+/// As [`clone_mount`], with all mounts below the place.
+pub fn clone_tree_at(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_EMPTY_PATH | raw::AT_RECURSIVE;
+    // SAFETY: the path is a C string; the rest are numbers.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
+}
+
+/// Has a mount that is nowhere yet and, with `recursive`, all below it show other owners of files than their file systems
+/// have: those that the user namespace `users` maps them to. Needs CAP_SYS_ADMIN where the file system was mounted, and
+/// one that can be shown so. mount_setattr(2), "ID-mapped mounts".
+pub fn translate_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    let namespace = u64::try_from(users.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    let set = u64::from(raw::MOUNT_ATTR_IDMAP);
+    set_attributes(mount, recursive, raw::mount_attr { attr_set: set, userns_fd: namespace, ..NO_CHANGE })
+}
+
 /// Adds properties to a mount and, with `recursive`, to all below it; takes none away. mount_setattr(2).
 pub fn restrict(mount: BorrowedFd<'_>, attributes: MountAttributes, recursive: bool) -> Result<(), Errno> {
-    set_attributes(mount, recursive, attributes.bits(), 0)
+    set_attributes(mount, recursive, raw::mount_attr { attr_set: attributes.bits(), ..NO_CHANGE })
 }
 
 /// Cuts all mounts of this namespace off from its ancestors: nothing that is mounted later comes in or goes out.
@@ -103,8 +119,9 @@ pub fn make_all_private() -> Result<(), Errno> {
     mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).map_err(from_nix)
 }
 
-fn set_attributes(mount: BorrowedFd<'_>, recursive: bool, set: u64, propagation: u64) -> Result<(), Errno> {
-    let attributes = raw::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+const NO_CHANGE: raw::mount_attr = raw::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+
+fn set_attributes(mount: BorrowedFd<'_>, recursive: bool, attributes: raw::mount_attr) -> Result<(), Errno> {
     let flags = raw::AT_EMPTY_PATH | if recursive { raw::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string, the structure is what the size says.
     check(unsafe {

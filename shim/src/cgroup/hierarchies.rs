@@ -27,8 +27,8 @@ impl Hierarchy {
     /// Where a cgroup that is named relative to this process's own is made. With version 2 that is beside it: one that holds
     /// processes has no children with limits (cgroups(7), "no internal processes"). So does runc.
     pub(super) fn divisible(&self) -> &Path {
-        let is_root = !self.controllers.is_empty() || self.own == self.mount;
-        if is_root { &self.own } else { self.own.parent().unwrap_or(&self.own) }
+        let is_dividing = !self.controllers.is_empty() || self.own == self.mount;
+        self.own.parent().filter(|_| !is_dividing).unwrap_or(&self.own)
     }
 }
 
@@ -150,6 +150,7 @@ mod tests {
         let names: Vec<_> = found.0.iter().map(|hierarchy| hierarchy.controllers.join(",")).collect();
         assert_eq!(names, ["cpu,cpuacct", "memory", "name=systemd"]);
         assert_eq!(found.0[1].own, Path::new("/sys/fs/cgroup/memory/a/b"));
+        assert_eq!(found.0[1].divisible(), found.0[1].own);
     }
 
     #[test]
@@ -159,6 +160,9 @@ mod tests {
         assert_eq!(found.0.len(), 1);
         assert_eq!(found.0[0].own, Path::new("/sys/fs/cgroup/user.slice"));
         assert!(found.0[0].controllers.is_empty());
+        // Who asks is in it.
+        assert_eq!(found.0[0].divisible(), Path::new("/sys/fs/cgroup"));
+        assert_eq!(find(mounts, "0::/\n").0[0].divisible(), Path::new("/sys/fs/cgroup"));
     }
 
     #[test]

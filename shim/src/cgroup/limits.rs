@@ -150,7 +150,7 @@ pub(super) fn swap_alone(memory: &LinuxMemory) -> Option<i64> {
 }
 
 /// The period of a quota that comes without one, in microseconds.
-pub(super) const DEFAULT_PERIOD_US: u64 = 100_000;
+pub(crate) const DEFAULT_PERIOD_US: u64 = 100_000;
 
 fn cpu_1(writer: &Writer<'_>, cpu: &LinuxCpu) -> Result<()> {
     writer.number("linux.resources.cpu.shares", "cpu.shares", meant(cpu.shares()))?;

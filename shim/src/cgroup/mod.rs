@@ -22,6 +22,7 @@ use usk::cgroup::{Cgroup, Version};
 use crate::log;
 
 pub use hierarchies::{Hierarchies, Hierarchy};
+pub(crate) use limits::DEFAULT_PERIOD_US;
 pub use systemd::{Keeper, Scope};
 pub use usage::{Usage, usage};
 

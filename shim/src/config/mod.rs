@@ -25,6 +25,7 @@ pub use namespaces::{Namespaces, Origin};
 pub use process::{WindowSize, check_capability, process};
 pub use read::{parse_spec, read, read_process, read_resources};
 
+use crate::cgroup::DEFAULT_PERIOD_US;
 use crate::hooks::Hook;
 use crate::log;
 
@@ -157,7 +158,6 @@ fn limits(resources: Option<&LinuxResources>) -> Limits {
 
 /// Microseconds of processor time in each period, and the period.
 fn processor(cpu: &LinuxCpu) -> Option<(u64, u64)> {
-    const DEFAULT_PERIOD_US: u64 = 100_000;
     let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota > 0)?;
     Some((quota, cpu.period().filter(|&period| period > 0).unwrap_or(DEFAULT_PERIOD_US)))
 }

@@ -9,8 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Mount as Wanted, Spec};
-use usk::plan::{kernel_mounts, open_export, open_in_root};
+use usk::plan::{kernel_mounts, open_export, open_in_root, translate_owners};
 use usk::spec::{Export, ExportAccess, Mount, MountSource, Restrictions, Tmpfs};
+use usk_platform::host::namespaces::IdentityMap;
+
+use super::users;
 
 /// What the gofer serves, and what is mounted where.
 pub(super) struct Layout {
@@ -50,11 +53,24 @@ pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path) -> Result<Layout
     Ok(layout)
 }
 
+/// Which of its mounts have mapped owners, if there is a map.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Mapping {
+    /// The one that is named, and nothing is said about it.
+    #[default]
+    Implied,
+    /// The one that is named.
+    One,
+    /// It and those below it.
+    Recursive,
+}
+
 /// What the options of a mount say.
 #[derive(Default)]
 struct Options {
     restrictions: Restrictions,
     is_bind: bool,
+    mapping: Mapping,
     /// Options of the file system, `K=V` or `K`.
     data: Vec<String>,
 }
@@ -62,13 +78,8 @@ struct Options {
 fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
     let destination = clean(&Path::new("/").join(wanted.destination()))
         .with_context(|| format!("destination: {:?} is no path", wanted.destination()))?;
-    for (field, mappings) in [("uidMappings", wanted.uid_mappings()), ("gidMappings", wanted.gid_mappings())]
-    {
-        if mappings.as_ref().is_some_and(|mappings| !mappings.is_empty()) {
-            bail!("{field}: mounts with mapped owners are not there yet");
-        }
-    }
     let options = options(wanted)?;
+    let owners = owners(wanted, options.mapping)?;
     let kind = wanted.typ().as_deref().unwrap_or_default();
     let restrictions = options.restrictions;
     let is_bind = options.is_bind || kind == "bind";
@@ -82,14 +93,21 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
         let source = wanted.source().as_ref().context("source: it is missing")?;
         let source = bundle.join(source);
         let writable = !restrictions.read_only;
-        let export = open_export(&source, writable)
-            .with_context(|| format!("source: cannot show {}", source.display()))?;
+        let describe = || format!("source: cannot show {}", source.display());
+        let mut export = open_export(&source, writable).with_context(describe)?;
+        if let Some(owners) = owners {
+            translate_owners(&mut export, &owners, options.mapping == Mapping::Recursive)
+                .with_context(describe)?;
+        }
         let access = if writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
         // Device files of the host are never opened.
         let restrictions = Restrictions { no_devices: true, ..restrictions };
         mount(MountSource::Export { export: layout.exports.len(), access }, restrictions);
         layout.exports.push(export);
         return Ok(());
+    }
+    if owners.is_some() {
+        bail!("uidMappings: only a bind mount can have mapped owners");
     }
     match kind {
         "proc" => mount(MountSource::Proc, restrictions),
@@ -126,7 +144,8 @@ fn options(wanted: &Wanted) -> Result<Options> {
             "exec" | "rexec" => restrictions.no_execute = false,
             "defaults" => *restrictions = Restrictions::default(),
             "bind" | "rbind" => options.is_bind = true,
-            "idmap" | "ridmap" => bail!("options[{index}]: mounts with mapped owners are not there yet"),
+            "idmap" => options.mapping = Mapping::One,
+            "ridmap" => options.mapping = Mapping::Recursive,
             // Times of access, how writing is ordered, and what other mount namespaces of the host see: not of this kernel's.
             "acl" | "noacl" | "async" | "sync" | "dirsync" | "atime" | "noatime" | "ratime" | "rnoatime"
             | "diratime" | "nodiratime" | "rdiratime" | "rnodiratime" | "relatime" | "norelatime"
@@ -142,6 +161,19 @@ fn options(wanted: &Wanted) -> Result<Options> {
         }
     }
     Ok(options)
+}
+
+/// Whose the files of a mount are: `containerID` is what the file system says, `hostID` what is seen of it.
+fn owners(wanted: &Wanted, mapping: Mapping) -> Result<Option<IdentityMap>> {
+    let users = users::ranges(wanted.uid_mappings().as_deref().unwrap_or_default()).context("uidMappings")?;
+    let groups =
+        users::ranges(wanted.gid_mappings().as_deref().unwrap_or_default()).context("gidMappings")?;
+    match (users.is_empty(), groups.is_empty()) {
+        (true, true) if mapping == Mapping::Implied => Ok(None),
+        (true, true) => bail!("options: an 'idmap' without uidMappings and gidMappings is not there yet"),
+        (false, false) => Ok(Some(IdentityMap { users, groups, may_set_groups: true })),
+        _ => bail!("uidMappings, gidMappings: one is missing beside the other"),
+    }
 }
 
 /// The options of tmpfs(5) that say something here.

@@ -27,12 +27,21 @@ pub(super) fn users(spec: &Spec) -> Result<Option<UserMap>> {
         (true, false, true) => bail!("linux.uidMappings: they are missing beside linux.gidMappings"),
         (true, true, true) => {}
     }
-    let users = ranges(linux.uid_mappings().as_deref().unwrap_or_default()).context("linux.uidMappings")?;
-    let groups = ranges(linux.gid_mappings().as_deref().unwrap_or_default()).context("linux.gidMappings")?;
+    let users = ranges_with_root(linux.uid_mappings()).context("linux.uidMappings")?;
+    let groups = ranges_with_root(linux.gid_mappings()).context("linux.gidMappings")?;
     Ok(Some(UserMap { users, groups }))
 }
 
-fn ranges(mappings: &[LinuxIdMapping]) -> Result<Vec<IdRange>> {
+fn ranges_with_root(mappings: &Option<Vec<LinuxIdMapping>>) -> Result<Vec<IdRange>> {
+    let ranges = ranges(mappings.as_deref().unwrap_or_default())?;
+    if !ranges.iter().any(|range| range.inner == 0) {
+        bail!("the container's id 0 is in none of them");
+    }
+    Ok(ranges)
+}
+
+/// The lines of a map.
+pub(super) fn ranges(mappings: &[LinuxIdMapping]) -> Result<Vec<IdRange>> {
     if mappings.len() > MAX_RANGES {
         bail!("more than {MAX_RANGES}");
     }
@@ -58,9 +67,6 @@ fn ranges(mappings: &[LinuxIdMapping]) -> Result<Vec<IdRange>> {
             bail!("[{index}]: it overlaps an earlier one");
         }
         ranges.push(range);
-    }
-    if !ranges.iter().any(|range| range.inner == 0) {
-        bail!("the container's id 0 is in none of them");
     }
     Ok(ranges)
 }

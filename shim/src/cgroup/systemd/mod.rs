@@ -20,9 +20,8 @@ use properties::Property;
 /// There where systemd is process 1 (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
 
-const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: Object = Object {
-    name: SYSTEMD,
+    name: "org.freedesktop.systemd1",
     path: "/org/freedesktop/systemd1",
     interface: "org.freedesktop.systemd1.Manager",
 };

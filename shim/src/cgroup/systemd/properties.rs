@@ -22,7 +22,7 @@ fn property(name: &str, value: impl Into<Variant<'static>>) -> Property {
 /// What every container's unit has.
 pub(super) fn of_scope(name: &str, slice: &str, pid: u32) -> Vec<Property> {
     vec![
-        property("Description", format!("usk container {name}")),
+        property("Description", format!("usk container {}", name.trim_end_matches(".scope"))),
         property("Slice", slice.to_owned()),
         property("PIDs", vec![pid]),
         // What is below is usk's.
