@@ -45,9 +45,11 @@ const FORWARDED: [Signal; 9] = [
 
 /// Blocks the forwarded signals and receives them. Those that the caller ignores stay ignored.
 pub(crate) fn forwarded_signals() -> Result<SignalReceiver> {
-    let ignored = signals::ignored();
-    let numbers: Vec<i32> =
-        FORWARDED.iter().map(|&signal| signal as i32).filter(|&signal| !ignored.contains(signal)).collect();
+    let numbers: Vec<i32> = FORWARDED
+        .iter()
+        .map(|&signal| signal as i32)
+        .filter(|&signal| !signals::is_ignored(signal))
+        .collect();
     SignalReceiver::new(&numbers).context("cannot receive signals")
 }
 
