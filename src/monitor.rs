@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use usk_abi::Errno;
 use usk_platform::host::child::{self, Exit};
+use usk_platform::host::own_memory;
 use usk_platform::host::signals::{self, SignalReceiver};
 use usk_platform::host::terminal::{self, TerminalSettings};
 
@@ -237,6 +238,7 @@ impl Monitor<'_> {
                 | ToMonitor::Left { .. } => {}
                 ToMonitor::Started => {
                     self.heard.started();
+                    own_memory::let_go_of_code();
                     self.reporter.event(&Event::Started {
                         monitor: std::process::id(),
                         sentry: self.sandbox.sentry.pid(),

@@ -20,7 +20,7 @@ use usk_platform::host::credentials::{Capabilities, become_user, has_capability,
 use usk_platform::host::mounts::{self, MountAttributes};
 use usk_platform::host::namespaces::{self, Namespaces};
 use usk_platform::host::timeline::{self, Steps};
-use usk_platform::host::{child, descriptors, rlimit, signals};
+use usk_platform::host::{child, descriptors, own_memory, rlimit, signals};
 
 use super::sentry::{CANNOT_PIVOT, die_with_monitor, wait_for_go};
 use crate::control::SandboxControl;
@@ -86,6 +86,7 @@ pub(super) fn main(
 ) -> Result<i32> {
     let mut steps = Steps::begin();
     child::set_name(c"usk-gofer").context("cannot name the gofer")?;
+    own_memory::use_one_arena();
     let error = std::io::stderr();
     let mut kept = vec![error.as_fd(), control.0.as_fd()];
     kept.extend(lanes.iter().map(AsFd::as_fd));
@@ -124,6 +125,7 @@ pub(super) fn main(
     rlimit::forbid_core_files().context("cannot forbid core files")?;
     steps.done("give up privileges");
     timeline::leave();
+    own_memory::let_go_of_code();
     usk_gofer::serve(lanes, exports, own_descriptors).context("the gofer failed")?;
     Ok(0)
 }

@@ -165,8 +165,8 @@ pub fn enter_root(new_root: BorrowedFd<'_>) -> Result<(), Errno> {
     nix::unistd::chdir(c"/").map_err(from_nix)
 }
 
-/// As [`enter_root`], but the old root, with everything below it, comes to lie on a directory of the new one. That takes the
-/// host a tenth of the time: it need not wait until nobody looks at what it lets go of.
+/// As [`enter_root`], but the old root, with everything below it, comes to lie on a directory of the new one. Nothing is let go of,
+/// which is what the host waits for otherwise, until none of its processors can look at it any more.
 pub fn exchange_root(new_root: BorrowedFd<'_>, place: &CStr) -> Result<(), Errno> {
     pivot(new_root, place)?;
     nix::unistd::chdir(c"/").map_err(from_nix)
