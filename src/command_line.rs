@@ -28,8 +28,9 @@ pub struct CommandLine {
     pub verb: Verb,
 }
 
-/// What to do.
+/// What to do. Only the verb that is asked for learns its options: to describe all takes as long as to carry out `--version`.
 #[derive(Subcommand, Debug)]
+#[command(defer = true)]
 pub enum Verb {
     /// Run a command in a sandbox
     Run(Box<RunArguments>),

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use usk_abi::Errno;
 use usk_platform::host::child::{self, Exit};
+use usk_platform::host::own_memory;
 use usk_platform::host::signals::{self, SignalReceiver};
 use usk_platform::host::terminal::{self, TerminalSettings};
 
@@ -45,9 +46,11 @@ const FORWARDED: [Signal; 9] = [
 
 /// Blocks the forwarded signals and receives them. Those that the caller ignores stay ignored.
 pub(crate) fn forwarded_signals() -> Result<SignalReceiver> {
-    let ignored = signals::ignored();
-    let numbers: Vec<i32> =
-        FORWARDED.iter().map(|&signal| signal as i32).filter(|&signal| !ignored.contains(signal)).collect();
+    let numbers: Vec<i32> = FORWARDED
+        .iter()
+        .map(|&signal| signal as i32)
+        .filter(|&signal| !signals::is_ignored(signal))
+        .collect();
     SignalReceiver::new(&numbers).context("cannot receive signals")
 }
 
@@ -235,6 +238,7 @@ impl Monitor<'_> {
                 | ToMonitor::Left { .. } => {}
                 ToMonitor::Started => {
                     self.heard.started();
+                    own_memory::let_go_of_code();
                     self.reporter.event(&Event::Started {
                         monitor: std::process::id(),
                         sentry: self.sandbox.sentry.pid(),

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, CommandFactory};
-use usk::command_line::CommandLine;
+use clap::{Arg, Args, Command};
+use usk::command_line::RunArguments;
 
 const BEGIN: &str = "<!-- options of run: from src/command_line.rs by tests/documents.rs -->\n";
 const END: &str = "<!-- end of options -->\n";
@@ -35,8 +35,7 @@ fn readme_lists_the_options_of_run() {
 
 /// The rows of the table, in the order of `usk run --help`.
 fn options() -> String {
-    let command = CommandLine::command();
-    let run = command.find_subcommand("run").expect("there is a verb run");
+    let run = RunArguments::augment_args(Command::new("run"));
     let shown = run.get_arguments().filter(|option| !option.is_hide_set() && !option.is_positional());
     format!("| option | |\n| --- | --- |\n{}", shown.map(row).collect::<String>())
 }

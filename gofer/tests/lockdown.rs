@@ -125,8 +125,10 @@ fn serving_process() {
     // A lane that is closed from the beginning: its thread ends under the filter.
     let (_, closed) = socket_pair();
     let exports = vec![export(Path::new(&root), mode)];
-    let result = usk_gofer::serve(vec![lane, closed], exports, SelfDescriptors::open().unwrap());
-    std::process::exit(i32::from(result.is_err()));
+    let serve = || usk_gofer::serve(vec![lane, closed], exports, SelfDescriptors::open().unwrap());
+    // The calling thread is a worker, as those that it makes.
+    let serving = std::thread::Builder::new().name("lane".into()).spawn(serve).unwrap();
+    std::process::exit(i32::from(serving.join().unwrap().is_err()));
 }
 
 /// Makes one host call deadly from now on.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use usk_abi::Signal;
 use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
-use usk_platform::host::timeline;
+use usk_platform::host::{own_memory, timeline};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main, watch_for_lost};
@@ -80,6 +80,8 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
             control.send(&ToMonitor::Failed { status, message }).context("the monitor is gone")?;
             child::exit(status.into());
         }
+        // The command runs already; what it needs comes back.
+        own_memory::let_go_of_code();
         // What the monitor has said meanwhile lies in the socket, and a stub that has been ended is found now.
         if let Some(hear) = hear {
             hear()?;

@@ -3,12 +3,13 @@
 //! Each export is a copy of the host's mounts below its source, read-only unless it was asked for as writable, without
 //! devices and set-user-id bits, and with empty directories and files mounted over what must not be seen. The gofer's
 //! root holds these copies and nothing else, so what the server's own checks refuse, the host's kernel would refuse
-//! again.
+//! again. A mount namespace begins as a copy of all the host's mounts; if the whole host is exported, that is the copy.
 
 use std::ffi::{CStr, CString};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
@@ -19,7 +20,7 @@ use usk_platform::host::credentials::{Capabilities, become_user, has_capability,
 use usk_platform::host::mounts::{self, MountAttributes};
 use usk_platform::host::namespaces::{self, Namespaces};
 use usk_platform::host::timeline::{self, Steps};
-use usk_platform::host::{child, descriptors, rlimit, signals};
+use usk_platform::host::{child, descriptors, own_memory, rlimit, signals};
 
 use super::sentry::{CANNOT_PIVOT, die_with_monitor, wait_for_go};
 use crate::control::SandboxControl;
@@ -85,6 +86,7 @@ pub(super) fn main(
 ) -> Result<i32> {
     let mut steps = Steps::begin();
     child::set_name(c"usk-gofer").context("cannot name the gofer")?;
+    own_memory::use_one_arena();
     let error = std::io::stderr();
     let mut kept = vec![error.as_fd(), control.0.as_fd()];
     kept.extend(lanes.iter().map(AsFd::as_fd));
@@ -101,7 +103,7 @@ pub(super) fn main(
     let Rights { privileged, may_set_groups } = rights;
     mounts::make_all_private().context("cannot separate the gofer's mounts from the host's")?;
     // Still as the caller, who could reach the sources: a user of the sandbox's may not be let that far.
-    let trees = copy_trees(&exports)?;
+    let trees = take_trees(&exports)?;
     steps.done("trees");
     if privileged {
         become_user(0, 0, may_set_groups).context("cannot give up the caller's groups")?;
@@ -123,6 +125,7 @@ pub(super) fn main(
     rlimit::forbid_core_files().context("cannot forbid core files")?;
     steps.done("give up privileges");
     timeline::leave();
+    own_memory::let_go_of_code();
     usk_gofer::serve(lanes, exports, own_descriptors).context("the gofer failed")?;
     Ok(0)
 }
@@ -146,12 +149,20 @@ fn own_descriptors() -> Result<SelfDescriptors> {
     Ok(SelfDescriptors::from_directory(alone))
 }
 
-/// Copies the mounts of each export.
-fn copy_trees(exports: &[Export]) -> Result<Vec<OwnedFd>> {
-    let copy = |export: &Export| {
-        copy_tree(export).with_context(|| format!("cannot export {}", export.source.display()))
+/// Which export is the whole host, with its own owners: the namespace's own root becomes it, instead of being copied once more and
+/// let go of.
+fn whole_host(exports: &[Export]) -> Option<usize> {
+    exports.iter().position(|export| export.source == Path::new("/") && !export.translated)
+}
+
+/// The mounts of each export, copied, and restricted to what the export may do; the whole host's as they are.
+fn take_trees(exports: &[Export]) -> Result<Vec<OwnedFd>> {
+    let whole_host = whole_host(exports);
+    let take = |(index, export): (usize, &Export)| {
+        let take = if Some(index) == whole_host { own_root } else { copy_tree };
+        take(export).with_context(|| format!("cannot export {}", export.source.display()))
     };
-    exports.iter().map(copy).collect()
+    exports.iter().enumerate().map(take).collect()
 }
 
 /// Builds the gofer's root out of the exports and enters it. Returns what the server needs to know about each. The
@@ -162,27 +173,47 @@ fn enter_exports(exports: Vec<Export>, trees: Vec<OwnedFd>) -> Result<Vec<usk_go
     let root = mounts::new_tmpfs(&options, attributes).context("cannot make the gofer's root")?;
     mounts::cover_root(root.as_fd()).context("cannot mount the gofer's root")?;
     let covers = Covers::make(root.as_fd()).context("cannot make what hides files")?;
+    let whole_host = whole_host(&exports);
     for (index, (export, tree)) in exports.iter().zip(&trees).enumerate() {
-        let name = CString::new(index.to_string()).context("a number has no zero byte")?;
-        let place =
-            make_place(root.as_fd(), &name, export.directory).context("cannot make a place for an export")?;
-        mounts::attach(tree.as_fd(), place.as_fd())
-            .with_context(|| format!("cannot attach {}", export.source.display()))?;
+        let place = make_place(root.as_fd(), &place_name(index)?, export.directory)
+            .context("cannot make a place for an export")?;
+        if Some(index) != whole_host {
+            mounts::attach(tree.as_fd(), place.as_fd())
+                .with_context(|| format!("cannot attach {}", export.source.display()))?;
+        }
         for hidden in &export.hidden {
             covers.hide(tree, hidden).with_context(|| format!("cannot hide {}", hidden.path.display()))?;
         }
     }
     let attributes = MountAttributes { read_only: true, no_execute: true };
     mounts::restrict(root.as_fd(), attributes, false).context("cannot make the gofer's root read-only")?;
-    mounts::enter_root(root.as_fd()).context(CANNOT_PIVOT)?;
+    match whole_host {
+        None => mounts::enter_root(root.as_fd()).context(CANNOT_PIVOT)?,
+        Some(index) => {
+            mounts::exchange_root(root.as_fd(), &place_name(index)?).context(CANNOT_PIVOT)?;
+            // Not before: what it restricts is what lies below, and until now that was the gofer's root as well.
+            exports.iter().zip(&trees).nth(index).map_or(Ok(()), |(export, tree)| restrict(export, tree))?;
+        }
+    }
     Ok(exports.iter().zip(trees).map(|(export, root)| describe(export, root)).collect())
+}
+
+/// Where in the gofer's root an export lies.
+fn place_name(index: usize) -> Result<CString> {
+    CString::new(index.to_string()).context("a number has no zero byte")
+}
+
+/// The root of this namespace, which has all the host's mounts.
+fn own_root(export: &Export) -> Result<OwnedFd> {
+    let root = descriptors::open_directory(c"/").context("it cannot be opened")?;
+    check_identity(export, &root)?;
+    Ok(root)
 }
 
 /// A copy of the mounts below an export's source, with what it may not do taken away.
 fn copy_tree(export: &Export) -> Result<OwnedFd> {
     let tree = if export.translated { export.descriptor.try_clone()? } else { clone_source(export)? };
-    let attributes = MountAttributes { read_only: !export.writable, no_execute: false };
-    mounts::restrict(tree.as_fd(), attributes, true).context("its mounts cannot be restricted")?;
+    restrict(export, &tree)?;
     Ok(tree)
 }
 
@@ -190,11 +221,21 @@ fn clone_source(export: &Export) -> Result<OwnedFd> {
     let path = CString::new(export.source.as_os_str().as_bytes()).context("its path has a zero byte")?;
     let tree =
         mounts::clone_tree(&path).context("its mounts cannot be copied: usk needs Linux 5.12 or newer")?;
-    // The path was resolved a second time, since mounts of the caller's namespace cannot be copied in this one.
-    if file_identity(&tree)? != file_identity(&export.descriptor)? {
+    check_identity(export, &tree)?;
+    Ok(tree)
+}
+
+/// The path was resolved a second time, since mounts of the caller's namespace cannot be used in this one.
+fn check_identity(export: &Export, tree: &OwnedFd) -> Result<()> {
+    if file_identity(tree)? != file_identity(&export.descriptor)? {
         bail!("it was replaced meanwhile: try again");
     }
-    Ok(tree)
+    Ok(())
+}
+
+fn restrict(export: &Export, tree: &OwnedFd) -> Result<()> {
+    let attributes = MountAttributes { read_only: !export.writable, no_execute: false };
+    mounts::restrict(tree.as_fd(), attributes, true).context("its mounts cannot be restricted")
 }
 
 /// An empty directory and an empty file, to mount over others.

@@ -194,7 +194,7 @@ pub(crate) const TABLE_LENGTH: usize = 467;
 
 /// The rows by number.
 pub struct Table {
-    rows: Vec<Option<Row>>,
+    rows: Vec<Option<&'static Row>>,
 }
 
 impl Table {
@@ -202,14 +202,14 @@ impl Table {
     pub fn new() -> Self {
         let mut rows = vec![None; TABLE_LENGTH];
         for row in FILES.iter().copied().flatten() {
-            rows[row.number] = Some(*row);
+            rows[row.number] = Some(row);
         }
         Table { rows }
     }
 
     /// The row of a call, if it is implemented.
-    pub fn row(&self, number: u64) -> Option<&Row> {
-        self.rows.get(usize::try_from(number).ok()?)?.as_ref()
+    pub fn row(&self, number: u64) -> Option<&'static Row> {
+        *self.rows.get(usize::try_from(number).ok()?)?
     }
 }
 

@@ -19,6 +19,7 @@ mod memfd;
 pub mod message_socket;
 pub mod mounts;
 pub mod namespaces;
+pub mod own_memory;
 pub mod pidfd;
 mod process;
 mod process_vm;

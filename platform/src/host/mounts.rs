@@ -176,10 +176,20 @@ pub fn cover_root(mount: BorrowedFd<'_>) -> Result<(), Errno> {
 /// system, which cannot be left. pivot_root(2).
 pub fn enter_root(new_root: BorrowedFd<'_>) -> Result<(), Errno> {
     use nix::mount::{MntFlags, umount2};
-    use nix::unistd::{chdir, fchdir, pivot_root};
-    fchdir(new_root).map_err(from_nix)?;
     // With the same directory for both, the old root comes to lie on top of the new one, and is what "." finds.
-    pivot_root(c".", c".").map_err(from_nix)?;
+    pivot(new_root, c".")?;
     umount2(c".", MntFlags::MNT_DETACH).map_err(from_nix)?;
-    chdir(c"/").map_err(from_nix)
+    nix::unistd::chdir(c"/").map_err(from_nix)
+}
+
+/// As [`enter_root`], but the old root, with everything below it, comes to lie on a directory of the new one. Nothing is let go of,
+/// which is what the host waits for otherwise, until none of its processors can look at it any more.
+pub fn exchange_root(new_root: BorrowedFd<'_>, place: &CStr) -> Result<(), Errno> {
+    pivot(new_root, place)?;
+    nix::unistd::chdir(c"/").map_err(from_nix)
+}
+
+fn pivot(new_root: BorrowedFd<'_>, place: &CStr) -> Result<(), Errno> {
+    nix::unistd::fchdir(new_root).map_err(from_nix)?;
+    nix::unistd::pivot_root(c".", place).map_err(from_nix)
 }

@@ -16,13 +16,6 @@ const LAST_SIGNAL: i32 = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SignalSet(pub u64);
 
-impl SignalSet {
-    /// Whether `signal` is in the set.
-    pub const fn contains(self, signal: i32) -> bool {
-        signal >= 1 && signal <= LAST_SIGNAL && self.0 & (1 << (signal - 1)) != 0
-    }
-}
-
 /// Receives signals, which stay blocked for this thread from then on.
 pub struct SignalReceiver {
     descriptor: SignalFd,
@@ -60,24 +53,23 @@ impl AsFd for SignalReceiver {
 /// The signals that this process was started with as ignored (`nohup`, background jobs of plain shells): a program
 /// inherits them.
 pub fn ignored() -> SignalSet {
-    let mut set = 0;
-    for signal in 1..=LAST_SIGNAL {
-        // SAFETY: an all-zero `sigaction` is valid, and a null new action leaves the disposition alone.
-        let handler = unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            if libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0 {
-                action.sa_sigaction
-            } else {
-                0
-            }
-        };
-        // The language's runtime ignores this one by itself.
-        let is_ignored = if signal == libc::SIGPIPE { pipe_was_ignored() } else { handler == libc::SIG_IGN };
-        if is_ignored {
-            set |= 1 << (signal - 1);
-        }
+    SignalSet(
+        (1..=LAST_SIGNAL).filter(|&signal| is_ignored(signal)).fold(0, |set, signal| set | 1 << (signal - 1)),
+    )
+}
+
+/// Whether this process was started with this signal as ignored.
+pub fn is_ignored(signal: i32) -> bool {
+    // The language's runtime ignores this one by itself.
+    if signal == libc::SIGPIPE {
+        return pipe_was_ignored();
     }
-    SignalSet(set)
+    // SAFETY: an all-zero `sigaction` is valid, and a null new action leaves the disposition alone.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Lets every signal through again, for a child of a process that has a [`SignalReceiver`].

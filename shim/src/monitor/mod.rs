@@ -16,7 +16,7 @@ use usk::sandbox::{self, Sandbox};
 use usk_platform::host::child::{self, ChildProcess, Exit, Spawned};
 use usk_platform::host::namespaces::Namespaces as Isolation;
 use usk_platform::host::signals::SignalReceiver;
-use usk_platform::host::{descriptors, message_socket_pair, receive_packet, send_packet};
+use usk_platform::host::{descriptors, message_socket_pair, own_memory, receive_packet, send_packet};
 
 use crate::config::{Container, Namespaces, Origin};
 use crate::console;
@@ -115,6 +115,7 @@ fn main(task: Task, directory: &Directory, birth: &OwnedFd) -> i32 {
         keeper.sandbox.end();
         return FAILURE;
     }
+    own_memory::let_go_of_code();
     keeper.serve()
 }
 
