@@ -40,6 +40,7 @@
 //!       FileOwner (signals on readiness: what is due is sent with no lock held)
 //!       WaitQueue
 //!         Waiter, epoll ready list
+//! What threads were told of names (`vfs::known_names`): inside of everything, and nothing is locked inside of it
 //! ```
 //!
 //! Depends on `platform`, `gofer/protocol` and `abi`; never on `syscalls` nor on the gofer's server.

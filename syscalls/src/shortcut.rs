@@ -1,5 +1,6 @@
-//! How calls are made cheaper: what their handlers read anyway comes along ([`usk_platform::GuestThread::handed_over`]), and who
-//! somebody is, or what a name means, is answered without the sentry ([`usk_sentry::task::Standing`], [`usk_platform::NameCall`]), and what is the host's to do is left to it.
+//! How calls are made cheaper: what their handlers read anyway comes along ([`usk_platform::GuestThread::handed_over`]), who
+//! somebody is, or what a name means, is answered without the sentry ([`usk_sentry::task::Standing`], [`NameCall`]), and what is the
+//! host's to do is left to it.
 
 use usk_platform::{HostCallKind, LentCall, Memory, NameCall, Shortcut};
 use usk_sentry::task::Standing;

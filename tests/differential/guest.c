@@ -148,10 +148,12 @@ static void fill_arena(void) {
         ((uint64_t *)BUFFER)[i] = 0x0101010101010101 * (i * 7 % 251) + state->position;
 }
 
-/* A call site that has trapped often is patched: so that the sequence's own calls are. */
+/* A call site that has trapped often is patched, and a program that has trapped often is lent what it has: so that the sequence's own
+ * calls are, and it is. */
 static void warm_up(void) {
+    long mask = syscall(SYS_umask, 0);
     for (int i = 0; i < WARM_UP_CALLS; i++)
-        syscall(SYS_getppid);
+        syscall(SYS_umask, mask);
 }
 
 /* --- What is not written down --- */
