@@ -28,8 +28,9 @@ pub struct CommandLine {
     pub verb: Verb,
 }
 
-/// What to do. Only the verb that is asked for learns its options: to describe all takes as long as to carry out `--version`.
+/// What to do.
 #[derive(Subcommand, Debug)]
+// Only the verb that is asked for learns its options: to describe all takes a tenth of a millisecond more.
 #[command(defer = true)]
 pub enum Verb {
     /// Run a command in a sandbox

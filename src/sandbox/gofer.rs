@@ -181,9 +181,6 @@ fn enter_exports(exports: Vec<Export>, trees: Vec<OwnedFd>) -> Result<Vec<usk_go
             mounts::attach(tree.as_fd(), place.as_fd())
                 .with_context(|| format!("cannot attach {}", export.source.display()))?;
         }
-        for hidden in &export.hidden {
-            covers.hide(tree, hidden).with_context(|| format!("cannot hide {}", hidden.path.display()))?;
-        }
     }
     let attributes = MountAttributes { read_only: true, no_execute: true };
     mounts::restrict(root.as_fd(), attributes, false).context("cannot make the gofer's root read-only")?;
@@ -193,6 +190,12 @@ fn enter_exports(exports: Vec<Export>, trees: Vec<OwnedFd>) -> Result<Vec<usk_go
             mounts::exchange_root(root.as_fd(), &place_name(index)?).context(CANNOT_PIVOT)?;
             // Not before: what it restricts is what lies below, and until now that was the gofer's root as well.
             exports.iter().zip(&trees).nth(index).map_or(Ok(()), |(export, tree)| restrict(export, tree))?;
+        }
+    }
+    // Not before: while something lies on a tree's root, a link that climbs above the root ends there.
+    for (export, tree) in exports.iter().zip(&trees) {
+        for hidden in &export.hidden {
+            covers.hide(tree, hidden).with_context(|| format!("cannot hide {}", hidden.path.display()))?;
         }
     }
     Ok(exports.iter().zip(trees).map(|(export, root)| describe(export, root)).collect())

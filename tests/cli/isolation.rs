@@ -200,6 +200,23 @@ fn the_gofers_descriptors_lead_nowhere_else() {
 }
 
 #[test]
+fn what_is_hidden_by_a_link_that_climbs_above_the_root_appears_empty() {
+    let [links, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for directory in [&links, &elsewhere] {
+        fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    fs::write(elsewhere.path().join("key"), b"secret").unwrap();
+    let below_root = elsewhere.path().strip_prefix("/").unwrap();
+    let link = links.path().join("link");
+    std::os::unix::fs::symlink(Path::new(&"../".repeat(20)).join(below_root), &link).unwrap();
+    for (caller, platform) in everybody() {
+        let held = Held::start(caller, platform, &["--hide", link.to_str().unwrap()]);
+        let shown = PathBuf::from(format!("/proc/{}/root/0", held.gofer)).join(below_root);
+        assert_eq!(fs::read_dir(shown).unwrap().count(), 0, "{caller:?}");
+    }
+}
+
+#[test]
 fn secrets_and_the_hosts_kernel_interfaces_appear_empty() {
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).unwrap();

@@ -90,6 +90,9 @@ fn after_exec(old: &Credentials, program: &Path) -> Result<(Credentials, bool), 
     let is_root = old.securebits & SECBIT_NOROOT == 0;
     let file_sets = if is_root && (new.uid == 0 || new.euid == 0) { u64::MAX } else { 0 };
     new.permitted = (old.inheritable & file_sets) | (old.bounding & file_sets) | new.ambient;
+    if old.no_new_privs {
+        new.permitted &= old.permitted;
+    }
     new.effective = if is_root && new.euid == 0 { new.permitted } else { new.ambient };
     let is_secure = new.uid != new.euid || new.gid != new.egid;
     Ok((new, is_secure))
