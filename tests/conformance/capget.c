@@ -108,3 +108,34 @@ CASE(proc_status_shows_the_capabilities) {
     snprintf(line, sizeof line, "CapEff:\t%08x%08x\n", data[1].effective, data[0].effective);
     EXPECT(strstr(file_content("/proc/self/status"), line) != NULL);
 }
+
+HELPER(has_chown) {
+    (void)argc, (void)argv;
+    bool has = get(0) == 0 && data[0].permitted & BIT(CAP_CHOWN) && data[0].effective & BIT(CAP_CHOWN);
+    bool is_root = geteuid() == 0;
+    return (has ? 1 : 0) | (is_root ? 2 : 0);
+}
+
+/* Executes a program that looks, without CAP_CHOWN. */
+static pid_t look_without_chown(bool no_new_privs, uid_t real) {
+    return IN_CHILD({
+        OK(syscall(SYS_setresuid, real, 0, 0));
+        OK(get(0));
+        data[0].effective &= ~BIT(CAP_CHOWN);
+        data[0].permitted &= ~BIT(CAP_CHOWN);
+        data[0].inheritable = 0;
+        OK(set());
+        if (no_new_privs)
+            OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+        char *arguments[] = {(char *)program_path, "--helper", "has_chown", NULL};
+        execv(program_path, arguments);
+    });
+}
+
+CASE(execve_gives_root_back_what_it_has_dropped_unless_it_has_no_new_privileges) {
+    NEEDS_ROOT();
+    EXPECT_EXIT(look_without_chown(false, 0), 1 | 2);
+    EXPECT_EXIT(look_without_chown(true, 0), 2);
+    /* Who would gain becomes the real user, too. */
+    EXPECT_EXIT(look_without_chown(true, 1234), 0);
+}

@@ -80,20 +80,22 @@ fn after_exec(old: &Credentials, program: &Path) -> Result<(Credentials, bool), 
     if may_gain && attributes.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP {
         new.egid = attributes.gid;
     }
-    let gains = new.euid != old.euid || new.egid != old.egid;
-    (new.suid, new.fsuid) = (new.euid, new.euid);
-    (new.sgid, new.fsgid) = (new.egid, new.egid);
-    new.securebits &= !SECBIT_KEEP_CAPS;
-    if gains {
+    if new.euid != old.euid || new.egid != old.egid {
         new.ambient = 0;
     }
+    new.securebits &= !SECBIT_KEEP_CAPS;
     let is_root = old.securebits & SECBIT_NOROOT == 0;
+    let is_effective = is_root && new.euid == 0;
     let file_sets = if is_root && (new.uid == 0 || new.euid == 0) { u64::MAX } else { 0 };
     new.permitted = (old.inheritable & file_sets) | (old.bounding & file_sets) | new.ambient;
-    if old.no_new_privs {
+    // What root has given up it does not get back either.
+    if old.no_new_privs && new.permitted & !old.permitted != 0 {
+        (new.euid, new.egid) = (new.uid, new.gid);
         new.permitted &= old.permitted;
     }
-    new.effective = if is_root && new.euid == 0 { new.permitted } else { new.ambient };
+    new.effective = if is_effective { new.permitted } else { new.ambient };
+    (new.suid, new.fsuid) = (new.euid, new.euid);
+    (new.sgid, new.fsgid) = (new.egid, new.egid);
     let is_secure = new.uid != new.euid || new.gid != new.egid;
     Ok((new, is_secure))
 }
