@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use usk_abi::signal::{SignalInfo, code};
 use usk_abi::socket::SOMAXCONN;
 use usk_abi::{Errno, PollEvents, Signal};
@@ -259,9 +260,12 @@ impl Kernel {
         self.finish_signal.notify_all();
     }
 
-    /// Waits until the main process has ended.
-    pub fn wait_until_finished(&self) -> Report {
+    /// Waits until the main process has ended. If that takes longer than `settled`, calls `on_settled` once, then.
+    pub fn wait_until_finished(&self, settled: Duration, on_settled: impl FnOnce()) -> Report {
         let mut finished = self.finished.lock();
+        if finished.is_none() && self.finish_signal.wait_for(&mut finished, settled).timed_out() {
+            MutexGuard::unlocked(&mut finished, on_settled);
+        }
         let status = loop {
             match *finished {
                 Some(status) => break status,

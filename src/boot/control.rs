@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use usk_abi::Signal;
@@ -25,6 +26,8 @@ use crate::spec::ProcessSpec;
 
 /// Exit status of a sentry that lost its gofer or its monitor.
 const LOST: i32 = 1;
+/// How long a command runs before the sentry sees to what it keeps in memory: short ones do not pay for it.
+const SETTLED: Duration = Duration::from_millis(250);
 /// Most bytes of a description of a process that joins.
 const MAX_PROCESS: u64 = 16 << 20;
 /// Stack of the thread that hears the monitor, and prepares what joins, in bytes.
@@ -80,8 +83,6 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
             control.send(&ToMonitor::Failed { status, message }).context("the monitor is gone")?;
             child::exit(status.into());
         }
-        // The command runs already; what it needs comes back.
-        own_memory::let_go_of_code();
         // What the monitor has said meanwhile lies in the socket, and a stub that has been ended is found now.
         if let Some(hear) = hear {
             hear()?;
@@ -90,7 +91,8 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
         control.send(&ToMonitor::Started).context("the monitor is gone")?;
         // The end may be sudden.
         timeline::flush();
-        let report = kernel.wait_until_finished();
+        // What starting took is not needed any more; what serving needs comes back.
+        let report = kernel.wait_until_finished(SETTLED, own_memory::let_go_of_code);
         timeline::resume("the command");
         for failure in lists.failures() {
             control.send(&ToMonitor::Log(failure)).context("the monitor is gone")?;

@@ -200,7 +200,7 @@ const SIGNATURE: u8 = 8;
 /// The value of a field that is sent.
 enum Field<'a> {
     Value(Variant<'a>),
-    /// Of the body: several types in a row, which a [`Variant`] would put into parentheses.
+    /// Of the body: several types in a row, which a `Variant` would put into parentheses.
     Signature(&'a Signature),
 }
 
