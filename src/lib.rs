@@ -22,6 +22,7 @@ pub mod filters;
 pub mod image;
 mod install;
 mod monitor;
+mod personality;
 pub mod plan;
 mod receipt;
 mod run;
@@ -32,5 +33,6 @@ mod usage;
 pub mod values;
 
 pub use entry::main;
+pub use personality::randomize_addresses;
 pub use usage::usage;
 pub use usk_syscalls::syscall_number;

@@ -28,6 +28,7 @@ pub(crate) struct Settings {
 
 /// Does what the process's arguments ask for and returns the exit status.
 pub fn main() -> i32 {
+    usk::randomize_addresses();
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => return usk::usage(&error, "usk-oci", "usk-oci --help", FAILURE),

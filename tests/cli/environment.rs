@@ -90,3 +90,19 @@ fn the_directory_is_the_callers_where_it_exists_or_what_was_asked_for() {
         assert!(line.contains("/no/such/place") && line.contains("--workdir"), "{line}");
     }
 }
+
+#[test]
+fn whoever_switches_randomised_addresses_off_does_so_for_himself() {
+    for platform in PLATFORMS {
+        let usk = usk_run(
+            Caller::Myself,
+            platform,
+            &[],
+            &["sh", "-c", "echo $0 $*; cat /proc/self/personality", "a", "b c"],
+        );
+        let mut setarch = std::process::Command::new("setarch");
+        setarch.arg("-R").arg(usk.get_program()).args(usk.get_args()).current_dir("/");
+        let output = crate::guest::Outcome::from(setarch.output().unwrap()).succeeded();
+        assert_eq!(output.trim_end(), "a b c\n00000000", "{platform}");
+    }
+}
