@@ -217,7 +217,7 @@ pub(crate) const MAX_CALLS: usize = ((NAMES_STAND - CALLS) / CALL_SIZE) as usize
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
 pub(crate) const STANDING: u64 = COPIES - 8 * MAX_STANDING as u64;
 /// Answers that fit.
-pub(crate) const MAX_STANDING: usize = 15;
+pub(crate) const MAX_STANDING: usize = 11;
 /// An answer stands.
 pub(crate) const ANSWER_STANDS: u64 = 1 << 32;
 /// In a guest thread's orders: the list of copies to guest memory: address there, offset in the slot, bytes.
@@ -337,7 +337,6 @@ pub(crate) const NOTHING_LEFT: u64 = u64::MAX;
 pub(crate) const ROBUST_LIST_HEAD_SIZE: u64 = 24;
 
 const _: () = assert!(STATE_PLACE + 8 <= THREAD_FILTER_CODE);
-const _: () = assert!(LENDS + crate::lent::LentCall::Fdatasync as u8 <= BRINGS_STATE);
 // --- Lent memory (see `trap/memory.rs`) ---
 
 /// In a slot, `u64`: where what is mapped of the lent range begins. The guest's to forge, as is the next one.
@@ -353,9 +352,9 @@ pub(crate) const MEMORY_SHORTEST: u64 = MEMORY + 16;
 /// In a guest thread's orders, `u64`: the longest.
 pub(crate) const MEMORY_LONGEST: u64 = MEMORY + 24;
 /// The number of the answer that stands while memory is lent.
-pub(crate) const MEMORY_ANSWER: usize = 13;
+pub(crate) const MEMORY_ANSWER: usize = LENT_ANSWER + 1;
 /// In the table of shortcuts: the call may be served by the lent range.
-pub(crate) const MAPS: u8 = 0x3c;
+pub(crate) const MAPS: u8 = 0x2f;
 /// How it maps there, but for [`PRIVATE_ANONYMOUS_FIXED`]'s last flag, as the guest has asked for.
 pub(crate) const PRIVATE_ANONYMOUS: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
 /// How it maps there.
@@ -539,7 +538,10 @@ pub(crate) const fn commands(operations: &[u32]) -> u32 {
     set
 }
 
+// The stub tells the values of shortcuts apart from the highest down.
 const _: () = assert!(STANDS + LENT_ANSWER as u8 <= HOST_CALLS && HOST_YIELD < LENDS);
+const _: () = assert!(LENDS + (crate::lent::LentCall::Fdatasync as u8) < MAPS && MAPS < NAME_CALLS);
+const _: () = assert!(NAME_CALLS + (crate::names::NameCall::OpenAt as u8) < BRINGS_STATE);
 const _: () = assert!(HOST_CALLS_STAND < STANDING + 8 * MAX_STANDING as u64);
 const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 

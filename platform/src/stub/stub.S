@@ -316,13 +316,13 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
-    cmp ecx, {maps}
-    je usk_memory_begin             # memory.S
     cmp ecx, {brings_state}
     je usk_state_begin              # state.S
     ja usk_left_begin               # left.S
     cmp ecx, {name_calls}
     jae usk_names_begin             # names.S
+    cmp ecx, {maps}
+    je usk_memory_begin             # memory.S
     cmp ecx, {lends}
     jae usk_lent_begin              # lent.S
     cmp ecx, {host_calls}
