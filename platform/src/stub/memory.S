@@ -8,6 +8,17 @@
 #
 # rsi, rdx, r8 and r9 stay as they are; rdi and r10 are changed only where they are known.
 
+# rcx = the end of rdi and rsi, a range that is not empty and not beyond the top.
+    .macro want_below_top
+    test rsi, rsi
+    jz ring_patched
+    mov rcx, rdi
+    add rcx, rsi
+    jc ring_patched
+    cmp rcx, [r11 + {memory_top}]
+    ja ring_patched
+    .endm
+
     .globl usk_memory_begin
 usk_memory_begin:
     load_orders r11, rcx
@@ -64,15 +75,9 @@ usk_memory_gone:
 memory_unmap:                       # from the bottom up
     cmp rdi, gs:[{memory_bottom}]
     jne ring_patched
-    test rsi, rsi
-    jz ring_patched
     test esi, {page_size} - 1
     jnz ring_patched
-    mov rcx, rdi
-    add rcx, rsi
-    jc ring_patched
-    cmp rcx, [r11 + {memory_top}]
-    ja ring_patched
+    want_below_top
     syscall
     .globl usk_site_memory_unmap
 usk_site_memory_unmap:
@@ -93,13 +98,7 @@ memory_advise:                      # nothing that is remembered changes: it can
     jb ring_patched
     test edi, {page_size} - 1
     jnz ring_patched
-    test rsi, rsi
-    jz ring_patched
-    mov rcx, rdi
-    add rcx, rsi
-    jc ring_patched
-    cmp rcx, [r11 + {memory_top}]
-    ja ring_patched
+    want_below_top
     syscall
     .globl usk_site_memory_advise
 usk_site_memory_advise:
