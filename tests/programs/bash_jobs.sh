@@ -5,8 +5,9 @@ for i in 1 2 3; do (read -r _ < /dev/null; exit $i) & done
 sum=0; for i in 1 2 3; do wait -n; sum=$((sum + $?)); done; echo "sum $sum"
 wait -n; echo "nothing left: $?"
 (cat gate > received) & echo "through a fifo" > gate; wait; cat received
+# By their places from the end: a job that is over before it is waited for keeps its number for a while.
 sleep 100 & sleep 100 & jobs -r | wc -l
-kill %1 %2; wait 2>/dev/null
+kill %+ %-; wait 2>/dev/null
 for i in $(seq 50); do (exit $((i % 2))) & pids[i]=$!; done
 ones=0; for pid in "${pids[@]}"; do wait "$pid" || ones=$((ones + 1)); done; echo "ones $ones"
 set -m
