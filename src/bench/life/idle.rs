@@ -19,6 +19,8 @@ pub(super) const MEMORY_TOGETHER: Measured =
 pub(super) const PROCESSOR: Measured = ("idle_cpu", "processor time of an idle sandbox", "ms/s");
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What a runtime still has to do once its program runs, it has done after this time: usk lets go of memory then.
+const SETTLING: Duration = Duration::from_millis(500);
 /// How long an idle sandbox is watched.
 const WATCH: Duration = Duration::from_secs(10);
 const WATCH_QUICK: Duration = Duration::from_secs(1);
@@ -81,6 +83,7 @@ fn one(session: &Session, runtime: &Runtime) -> Result<[f64; 3]> {
 fn look(session: &Session, running: &Running<'_>) -> Result<[f64; 3]> {
     let watch = if session.quick { WATCH_QUICK } else { WATCH };
     let processes = of_sandbox(running);
+    thread::sleep(SETTLING);
     let used = |processes: &[u32]| processes.iter().map(|&pid| processor_ns(pid)).sum::<u64>();
     let (begun, before) = (Instant::now(), used(&processes));
     // What is measured is that time passes and nothing happens.
@@ -103,6 +106,7 @@ fn memory_of_many(session: &Session, runtime: &Runtime, many: usize) -> Result<f
             }
         }
     }
+    thread::sleep(SETTLING);
     let memory = outcome.and_then(|()| memory_mib(&all.iter().flat_map(of_sandbox).collect::<Vec<_>>()));
     all.into_iter().for_each(Running::end);
     Ok(memory? / many as f64)
