@@ -274,9 +274,15 @@ impl Mm {
 
     /// A task begins to use it.
     pub(crate) fn enter(&self, task: &Arc<Task>) {
-        self.tasks.lock().push(Arc::downgrade(task));
-        // Who shares memory is lent none; the only one to have been is making the call by which the other comes.
-        drop(self.change());
+        let mut tasks = self.tasks.lock();
+        tasks.push(Arc::downgrade(task));
+        let is_second = tasks.len() == 2;
+        drop(tasks);
+        // Who shares memory is lent none; the only one to have been is making the call by which the second comes. With more, the
+        // map may be locked by one who waits for others to stop, who wait for the table of tasks, which the caller has locked.
+        if is_second {
+            drop(self.change());
+        }
     }
 
     /// A task uses it no more.
