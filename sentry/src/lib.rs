@@ -22,7 +22,7 @@
 //! Kernel::tasks (the process tree: parents, children, groups, sessions, identifiers)
 //!   Task::signals, ThreadGroup::signals (pending sets, actions)
 //!     Task wake-ups (Waiter)
-//! Mm::state (the VMA tree)
+//! Mm::state (the VMA tree). Held while threads are waited for to leave guest code: whoever counts as in it takes none of these.
 //!   futex buckets
 //!     who waits for which owner of a priority-inheriting futex
 //! FdTable

@@ -2,6 +2,7 @@
 #include "case.h"
 
 #include <pthread.h>
+#include <sys/sysinfo.h>
 #include <ucontext.h>
 
 /* Sites in a page of their own: a number that is loaded, a comparison that follows, and a branch that follows. */
@@ -129,10 +130,28 @@ static void *call_until_done(void *unused) {
     return NULL;
 }
 
-CASE(syscall_code_can_change_while_other_threads_call) {
+static void *count_memory_until_done(void *unused) {
+    struct sysinfo info;
+    while (!is_done) OK(sysinfo(&info));
+    return unused;
+}
+
+static void *nothing(void *unused) { return unused; }
+
+static void *make_threads_until_done(void *unused) {
+    pthread_t thread;
+    while (!is_done) {
+        EXPECT_EQ(pthread_create(&thread, NULL, nothing, NULL), 0);
+        pthread_join(thread, NULL);
+    }
+    return unused;
+}
+
+/* Changes code again and again while threads do something. */
+static void change_code_while(void *(*const work[])(void *), int count) {
     read_original();
-    pthread_t threads[3];
-    for (int i = 0; i < 3; i++) EXPECT_EQ(pthread_create(&threads[i], NULL, call_until_done, NULL), 0);
+    pthread_t threads[4];
+    for (int i = 0; i < count; i++) EXPECT_EQ(pthread_create(&threads[i], NULL, work[i], NULL), 0);
     for (int round = 0; round < 100; round++) {
         OK(mprotect(sites, PAGE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC));
         expect_original();
@@ -140,7 +159,22 @@ CASE(syscall_code_can_change_while_other_threads_call) {
         call_often();
     }
     is_done = true;
-    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
+}
+
+CASE(syscall_code_can_change_while_other_threads_call) {
+    void *(*const work[])(void *) = {call_until_done, call_until_done, call_until_done};
+    change_code_while(work, 3);
+}
+
+CASE(syscall_code_can_change_while_threads_are_made) {
+    void *(*const work[])(void *) = {call_until_done, make_threads_until_done, make_threads_until_done};
+    change_code_while(work, 3);
+}
+
+CASE(syscall_code_can_change_while_memory_is_counted) {
+    void *(*const work[])(void *) = {call_until_done, count_memory_until_done, count_memory_until_done};
+    change_code_while(work, 3);
 }
 
 CASE(syscall_code_is_each_processs_own) {

@@ -278,8 +278,7 @@ impl Mm {
         tasks.push(Arc::downgrade(task));
         let is_second = tasks.len() == 2;
         drop(tasks);
-        // Who shares memory is lent none; the only one to have been is making the call by which the second comes. With more, the
-        // map may be locked by one who waits for others to stop, who wait for the table of tasks, which the caller has locked.
+        // Who shares memory is lent none; the only one to have been is making the call by which the second comes.
         if is_second {
             drop(self.change());
         }

@@ -94,7 +94,8 @@ impl Current {
         let Some(parent) = parent else { return self.thread.set_answers(&[]) };
         let who = task.credentials();
         let mut answers = [None; 9];
-        let may_call_host = futex::may_go_to_host(task) && !task.borrow_mm(Mm::is_stopping);
+        let is_stopping = task.borrow_mm(Mm::is_stopping);
+        let may_call_host = futex::may_go_to_host(task) && !is_stopping;
         if may_call_host && task.seccomp.always_allows(&HOST_CALLS) {
             answers[usize::from(HOST_CALLS_STAND)] = Some(0);
         }
@@ -112,6 +113,10 @@ impl Current {
             answers[usize::from(answer.number())] = stands.then_some(value);
         }
         self.thread.set_answers(&answers);
+        if is_stopping {
+            // They may be left out for a while only.
+            self.standing = None;
+        }
         drop((group, table));
     }
 }
