@@ -337,6 +337,7 @@ pub(crate) const NOTHING_LEFT: u64 = u64::MAX;
 pub(crate) const ROBUST_LIST_HEAD_SIZE: u64 = 24;
 
 const _: () = assert!(STATE_PLACE + 8 <= THREAD_FILTER_CODE);
+
 // --- Lent memory (see `trap/memory.rs`) ---
 
 /// In a slot, `u64`: where what is mapped of the lent range begins. The guest's to forge, as is the next one.
@@ -365,6 +366,7 @@ pub(crate) const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 pub(crate) const MEMORY_ADVICE: [u32; 2] = [libc::MADV_DONTNEED as u32, libc::MADV_FREE as u32];
 
 const _: () = assert!(MEMORY_LOWEST + 8 <= MASK && MEMORY_ANSWER < MAX_STANDING);
+
 // --- Known names (see `trap/names.rs`) ---
 
 /// The first of the values in the table of shortcuts that say that a call is about a name: [`NameCall`](crate::names::NameCall) is

@@ -21,12 +21,7 @@ usk_lent_begin:                     # ecx = which call
     mov ecx, {lends} + {lent_fstatat}
 1:  mov r11d, ecx
     load_orders rax, rcx
-    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
-    jnc ring_patched
-    cmp edi, {lent_descriptors}
-    jae ring_patched
-    mov ecx, edi
-    mov ecx, gs:[rcx * 4 + {lent_words}]
+    load_lent_word ring_patched
     bt ecx, {lent_open_bit}
     jnc lent_not_open
     cmp r11d, {lends} + {lent_fcntl}

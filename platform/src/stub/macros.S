@@ -32,6 +32,16 @@
     ja \otherwise
     .endm
 
+# ecx = the word of descriptor edi, by the orders in rax, if it is lent at all.
+    .macro load_lent_word otherwise
+    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
+    jnc \otherwise
+    cmp edi, {lent_descriptors}
+    jae \otherwise
+    mov ecx, edi
+    mov ecx, gs:[rcx * 4 + {lent_words}]
+    .endm
+
 # Back to the guest, behind the call that a patched site has made. Up to the last jump a signal can come.
     .macro go_back
     popfq

@@ -26,12 +26,7 @@ usk_names_saved:                    # rdi, rsi, r8 and r9 are in the entry area
     je 2f
     cmp edi, {at_fdcwd}
     je 2f
-    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
-    jnc names_ring
-    cmp edi, {lent_descriptors}
-    jae names_ring
-    mov edi, edi
-    mov ecx, gs:[rdi * 4 + {lent_words}]
+    load_lent_word names_ring
     bt ecx, {lent_open_bit}
     jnc names_ring
     movzx ecx, ch

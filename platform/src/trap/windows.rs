@@ -288,52 +288,56 @@ pub(super) struct Orders {
 }
 
 impl Orders {
+    /// Where a word of the orders is.
+    fn order(&self, offset: u64) -> usize {
+        (self.window.orders_offset() + self.number * ORDER_SIZE + offset) as usize
+    }
+
+    /// Where a word of the slot is.
+    fn slot(&self, offset: u64) -> usize {
+        (self.window.slots_offset() + self.number * SLOT_SIZE + offset) as usize
+    }
+
+    fn write_order(&self, offset: u64, value: u64) {
+        self.window.windows.orders.write_u64(self.order(offset), value);
+    }
+
     /// Writes the answers that stand, each 0 or with [`ANSWER_STANDS`]. Names do not stand any more.
     pub(super) fn set_standing(&self, answers: [u64; MAX_STANDING]) {
-        for (index, answer) in (0..).zip(answers) {
-            let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * index;
-            self.window.windows.orders.write_u64(place as usize, answer);
+        for (number, answer) in (0..).zip(answers) {
+            self.write_order(STANDING + 8 * number, answer);
         }
         self.withdraw_names();
     }
 
+    /// Writes whether one of the answers stands, one that says no more than that it does.
+    pub(super) fn set_leave(&self, number: usize, stands: bool) {
+        self.write_order(STANDING + 8 * number as u64, if stands { ANSWER_STANDS } else { 0 });
+    }
+
     /// Says that no name stands.
     pub(super) fn withdraw_names(&self) {
-        let place = self.window.orders_offset() + self.number * ORDER_SIZE + NAMES_STAND;
-        self.window.windows.orders.write_u64(place as usize, 0);
-    }
-
-    /// Eight bytes of the slot.
-    pub(super) fn slot_u64(&self, offset: u64) -> u64 {
-        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
-        self.window.windows.slots.read_u64(place as usize)
-    }
-
-    pub(super) fn set_slot_u64(&self, offset: u64, value: u64) {
-        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
-        self.window.windows.slots.write_u64(place as usize, value);
+        self.write_order(NAMES_STAND, 0);
     }
 
     /// Says which signals are not pending. What the thread has done to its mask without knowing can be seen after this.
     pub(super) fn set_quiet(&self, quiet: u64) {
-        let place = self.window.orders_offset() + self.number * ORDER_SIZE + QUIET;
-        self.window.windows.orders.write_u64(place as usize, quiet);
+        self.write_order(QUIET, quiet);
         fence(Ordering::SeqCst);
-    }
-}
-
-impl Orders {
-    /// Writes whether one of the answers stands, one that says no more than that it does.
-    pub(super) fn set_leave(&self, number: usize, stands: bool) {
-        let place = self.window.orders_offset() + self.number * ORDER_SIZE + STANDING + 8 * number as u64;
-        let answer = if stands { ANSWER_STANDS } else { 0 };
-        self.window.windows.orders.write_u64(place as usize, answer);
     }
 
     /// A word of the slot.
     pub(super) fn slot_word(&self, offset: u64) -> u32 {
-        let place = self.window.slots_offset() + self.number * SLOT_SIZE + offset;
-        self.window.windows.slots.load_u32(place as usize)
+        self.window.windows.slots.load_u32(self.slot(offset))
+    }
+
+    /// Eight bytes of the slot.
+    pub(super) fn slot_u64(&self, offset: u64) -> u64 {
+        self.window.windows.slots.read_u64(self.slot(offset))
+    }
+
+    pub(super) fn set_slot_u64(&self, offset: u64, value: u64) {
+        self.window.windows.slots.write_u64(self.slot(offset), value);
     }
 }
 

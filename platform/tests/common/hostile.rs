@@ -268,7 +268,8 @@ pub(crate) fn an_address_space_holds_nothing_of_the_one_before(platform: &dyn Pl
         let thread = Arc::clone(&space).create_thread(&start()).expect("a thread");
         let mut next = Guest { space, thread };
         if platform.name() == "trap" {
-            assert_eq!(super::children(), before, "an address space is used again");
+            let made: Vec<i32> = super::children().into_iter().filter(|pid| !before.contains(pid)).collect();
+            assert_eq!(made, [], "an address space is used again");
         }
         for address in [CODE, DATA, STACK - 8] {
             assert_eq!(next.space.read(address, &mut [0]), 0);

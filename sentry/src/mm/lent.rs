@@ -1,10 +1,9 @@
 //! Memory that the only task of an address space maps and unmaps without its sentry thread (tier 1).
 //!
 //! A range is lent to the guest thread: the free addresses below a mapping, and that mapping if it is private, anonymous, readable and
-//! writable. The guest
-//! thread maps more below it and unmaps it from its lower end, by itself; where the mapping begins is a word that the guest
-//! writes. So there is no journal: whoever looks at the memory map, of whichever task, first brings it to what the word says
-//! ([`Mm::look`]). Whatever the guest forges it could have come to by calls.
+//! writable. The guest thread maps more below it and unmaps it from its lower end, by itself; where the mapping begins is a word
+//! that the guest writes. So there is no journal: whoever looks at the memory map, of whichever task, first brings it to what the word
+//! says ([`Mm::look`]). Whatever the guest forges it could have come to by calls.
 //!
 //! Only such mappings are made there as would have been placed there: smaller than what is aligned, larger than all gaps further
 //! up, within the limits. Every change of the map by a call ends the lending ([`Mm::change`]), for it may change what fits; the next
