@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aio;
 pub mod auxv;
 pub mod capability;
 pub mod elf;

@@ -11,6 +11,7 @@ use usk_abi::socket::SOMAXCONN;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
 
+use crate::aio::AioLimit;
 use crate::gofer::GoferClient;
 use crate::ipc::{Bound, Ipc};
 use crate::limits::{Limits, SandboxLimits};
@@ -101,6 +102,8 @@ pub struct Kernel {
     pub limits: Limits,
     /// System V shared memory, semaphores and messages.
     pub ipc: Ipc,
+    /// How much asynchronous input and output there may be.
+    pub aio: Arc<AioLimit>,
     /// Longest backlog of `listen(2)`.
     pub somaxconn: Bound,
     /// Host and domain name.
@@ -148,6 +151,7 @@ impl Kernel {
             timers,
             limits: Limits::new(limits),
             ipc: Ipc::default(),
+            aio: AioLimit::new(),
             somaxconn: Bound::new(SOMAXCONN.into(), i32::MAX as u64),
             uts: Mutex::new(UtsNames { host: host_name.to_vec(), domain: b"(none)".to_vec() }),
             identity_maps: OnceLock::new(),

@@ -8,7 +8,7 @@
 //! - [`mm`]: the memory map of an address space. [`loader`]: from an executable file to a running image.
 //! - [`vfs`]: mounts, dentries, inodes, open files, descriptor tables. [`fs`]: the file systems. [`mod@file`]: objects that are
 //!   files without a name. [`net`]: sockets.
-//! - [`time`]: clocks and timers. [`gofer`]: the client of the file broker.
+//! - [`aio`]: asynchronous input and output. [`time`]: clocks and timers. [`gofer`]: the client of the file broker.
 //!
 //! A system call arrives in [`task`], is decoded by the table in the `syscalls` crate (which this crate knows only as a
 //! [`task::Dispatcher`]) and acts on these objects. Each guest thread has a sentry thread of its own, so code that blocks
@@ -47,6 +47,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aio;
 mod error;
 pub mod file;
 pub mod fs;

@@ -14,6 +14,7 @@ pub struct Setting {
 
 /// All of them.
 pub const SETTINGS: &[Setting] = &[
+    Setting { name: "fs.aio-max-nr", numbers: &[|kernel| &kernel.aio.most] },
     Setting { name: "fs.mqueue.msg_default", numbers: &[|kernel| &kernel.ipc.limits.mq_msg_default] },
     Setting { name: "fs.mqueue.msg_max", numbers: &[|kernel| &kernel.ipc.limits.mq_msg_max] },
     Setting { name: "fs.mqueue.msgsize_default", numbers: &[|kernel| &kernel.ipc.limits.mq_msgsize_default] },

@@ -46,7 +46,8 @@ const FAMILIES: [(Family, &[&str]); 11] = [
         "utime", "utimensat", "utimes"
     ]),
     (Family::Data, &[
-        "copy_file_range", "fadvise64", "fallocate", "fdatasync", "fsync", "ftruncate", "lseek", "pread64",
+        "copy_file_range", "fadvise64", "fallocate", "fdatasync", "fsync", "ftruncate", "io_cancel",
+        "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit", "lseek", "pread64",
         "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readv", "sendfile", "splice",
         "sync", "sync_file_range", "syncfs", "tee", "truncate", "vmsplice", "write", "writev"
     ]),

@@ -68,7 +68,7 @@ fn is_negative(length: usize) -> bool {
 }
 
 /// `EFAULT` for a range that cannot lie in the guest's half of the addresses.
-fn check_ranges(ranges: &[IoVec]) -> Result<(), Errno> {
+pub(crate) fn check_ranges(ranges: &[IoVec]) -> Result<(), Errno> {
     if ranges.iter().all(can_be_users) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 

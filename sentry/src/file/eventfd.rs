@@ -31,6 +31,21 @@ impl EventFd {
     }
 }
 
+impl EventFd {
+    /// The counter behind an open file, if it is one.
+    pub fn of(file: &OpenFile) -> Option<&EventFd> {
+        file.ops.as_any().downcast_ref()
+    }
+
+    /// Counts an event of the kernel's (`eventfd_signal`).
+    pub fn signal(&self) {
+        let mut count = self.count.lock();
+        *count = count.saturating_add(1);
+        drop(count);
+        self.queue.notify(PollEvents::IN | PollEvents::RDNORM);
+    }
+}
+
 impl FileOps for EventFd {
     fn read(&self, _file: &OpenFile, destination: &mut dyn Sink, _offset: u64) -> Result<usize, Errno> {
         if destination.remaining() < WIDTH {

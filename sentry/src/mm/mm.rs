@@ -9,6 +9,7 @@ use usk_abi::Errno;
 use usk_abi::mm::{DEFAULT_MAX_MAP_COUNT, PAGE_SIZE};
 use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
 
+use crate::aio::AioContexts;
 use crate::mm::barrier::BarrierKinds;
 use crate::mm::deferred::Undo;
 use crate::mm::known_code::KnownCode;
@@ -40,6 +41,8 @@ pub struct Mm {
     pub(in crate::mm) has_stopped: Condvar,
     /// How often call sites have trapped: which of them to patch.
     pub(crate) slow_sites: Mutex<SlowSites>,
+    /// Operations that were submitted.
+    pub aio: AioContexts,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
     /// Locked by [`Mm::look`] and [`Mm::change`].
@@ -247,6 +250,7 @@ impl Mm {
             stopping: Mutex::default(),
             has_stopped: Condvar::new(),
             slow_sites: Mutex::default(),
+            aio: AioContexts::default(),
             layout,
             state: Mutex::new(state),
         })

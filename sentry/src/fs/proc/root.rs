@@ -161,7 +161,6 @@ fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> I
         ("swappiness", "60"),
     ];
     const FS: &[(&str, &str)] = &[
-        ("aio-max-nr", "65536"),
         ("file-max", "9223372036854775807"),
         ("nr_open", "1048576"),
         ("pipe-max-size", "1048576"),
@@ -188,17 +187,20 @@ fn sys(kernel: &Arc<Kernel>, device: u64, number: &mut impl FnMut() -> u64) -> I
         .with("random", directory(device, number(), random));
     let mut changeable = |names: Names, prefix: &str| {
         settings::SETTINGS.iter().fold(names, |all, setting| match setting.name.strip_prefix(prefix) {
-            Some(name) => {
+            Some(name) if !name.contains('.') => {
                 let text = Changeable { kernel: kernel.clone(), setting };
                 all.with(name, SyntheticInode::text(device, number(), 0o644, text).into_ref())
             }
-            None => all,
+            _ => all,
         })
     };
     let kernel_names = changeable(kernel_names, "kernel.");
     let queues = changeable(Names::default(), "fs.mqueue.");
+    let fs = changeable(fs, "fs.");
     let core = changeable(Names::default(), "net.core.");
-    let fs = fs.with("mqueue", directory(device, number(), queues));
+    let fs = fs
+        .with("aio-nr", text(device, number(), kernel, system_text::aio_nr))
+        .with("mqueue", directory(device, number(), queues));
     let net = Names::default().with("core", directory(device, number(), core));
     let all = Names::default()
         .with("fs", directory(device, number(), fs))

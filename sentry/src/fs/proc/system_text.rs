@@ -196,3 +196,8 @@ pub(super) fn domainname(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
 pub(super) fn threads_max(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
     Ok(format!("{}\n", kernel.limits.most_tasks()).into_bytes())
 }
+
+/// `/proc/sys/fs/aio-nr`.
+pub(super) fn aio_nr(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{}\n", kernel.aio.used()).into_bytes())
+}
