@@ -1,7 +1,9 @@
 //! `capget(2)`, `capset(2)`.
 
+use std::sync::Arc;
+
 use usk_abi::Errno;
-use usk_sentry::task::{ALL_CAPABILITIES, Credentials, Current, SyscallArguments};
+use usk_sentry::task::{ALL_CAPABILITIES, Credentials, Current, INIT_PID, SyscallArguments};
 use usk_sentry::{SysResult, UserPtr};
 
 use crate::table::{Argument::*, Row};
@@ -35,6 +37,20 @@ fn half(set: u64, index: usize) -> u32 {
     (set >> (32 * index)) as u32
 }
 
+/// Whose capabilities are asked for; 0 is the caller. `ESRCH` if there is nobody.
+fn credentials_of(current: &Current, pid: i32) -> Result<Arc<Credentials>, Errno> {
+    let kernel = &current.task.kernel;
+    match pid {
+        0 => Ok(current.task.credentials()),
+        // It may be the sandbox's own, which has no thread.
+        INIT_PID => match kernel.find_task(INIT_PID) {
+            Ok(init) => Ok(init.credentials()),
+            Err(_) => kernel.find_group(INIT_PID).map(|_| Arc::new(Credentials::user(0, 0))),
+        },
+        pid => Ok(kernel.find_task(pid)?.credentials()),
+    }
+}
+
 fn sys_capget(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let data = arguments.pointer::<[u32; 3]>(1);
     let (halves, pid) = match header(current, arguments.u64(0)) {
@@ -45,10 +61,7 @@ fn sys_capget(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     if pid < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let credentials: std::sync::Arc<Credentials> = match pid {
-        0 => current.task.credentials(),
-        pid => current.task.kernel.find_task(pid)?.credentials(),
-    };
+    let credentials = credentials_of(current, pid)?;
     if data.is_null() {
         return Ok(0);
     }

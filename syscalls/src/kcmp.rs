@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use usk_abi::Errno;
 use usk_sentry::SysResult;
-use usk_sentry::task::{AccessAs, Current, SyscallArguments, may_access};
+use usk_sentry::task::{AccessAs, Current, SyscallArguments, Task, may_access};
 
 use crate::table::{Argument::*, Row};
 
@@ -20,6 +20,9 @@ const KCMP_FS: i32 = 3;
 const KCMP_SIGHAND: i32 = 4;
 const KCMP_IO: i32 = 5;
 const KCMP_SYSVSEM: i32 = 6;
+
+/// The identity of what a process has only when it needs it.
+const NO_LIST: u64 = 0;
 
 /// Objects are compared by their addresses, made unrecognisable.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -52,7 +55,13 @@ fn sys_kcmp(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         }
         // Tasks share no state of input and output, and adjustments of semaphores go by process.
         KCMP_IO => (0, 0),
-        KCMP_SYSVSEM => (identity(&one.group), identity(&other.group)),
+        KCMP_SYSVSEM => {
+            let list = |task: &Task| match kernel.ipc.semaphores.would_undo(task.tgid()) {
+                true => identity(&task.group),
+                false => NO_LIST,
+            };
+            (list(&one), list(&other))
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
     Ok(match first.cmp(&second) {

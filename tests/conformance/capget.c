@@ -139,3 +139,9 @@ CASE(execve_gives_root_back_what_it_has_dropped_unless_it_has_no_new_privileges)
     /* Who would gain becomes the real user, too. */
     EXPECT_EXIT(look_without_chown(true, 1234), 0);
 }
+
+CASE(capget_answers_for_the_first_process) {
+    struct __user_cap_header_struct of = {_LINUX_CAPABILITY_VERSION_3, 1};
+    struct __user_cap_data_struct its[2];
+    OK(syscall(SYS_capget, &of, its));
+}

@@ -337,11 +337,17 @@ CASE(munmap_of_a_hole_succeeds) {
     OK(munmap(memory, PAGE_SIZE));
 }
 
+CASE(munmap_of_everything_succeeds) {
+    pid_t pid = IN_CHILD({ munmap(NULL, 0x7ffffffff000); });
+    EXPECT_KILLED(pid, SIGSEGV);
+}
+
 CASE(munmap_with_bad_arguments_returns_einval) {
     char *memory = map(PAGE_SIZE);
     EXPECT_ERRNO(munmap(memory + 1, PAGE_SIZE), EINVAL);
     EXPECT_ERRNO(munmap(memory, 0), EINVAL);
     EXPECT_ERRNO(munmap((void *)0xffff800000000000, PAGE_SIZE), EINVAL);
+    EXPECT_ERRNO(munmap(NULL, 0x7ffffffff001), EINVAL);
 }
 
 CASE(munmap_makes_access_fault) {

@@ -338,6 +338,11 @@ impl SemaphoreSets {
         (all.len() as i32, semaphores as i32, self.table.highest_index())
     }
 
+    /// Whether the exit of a process would undo anything.
+    pub fn would_undo(&self, pid: i32) -> bool {
+        self.table.all().iter().any(|(_, set)| set.state.lock().undo.contains_key(&pid))
+    }
+
     /// A process has exited: its operations with `SEM_UNDO` are undone, as far as values permit.
     pub fn process_exited(&self, pid: i32, now: i64) {
         for (_, set) in self.table.all() {

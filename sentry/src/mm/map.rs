@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_abi::fs::Seals;
-use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot};
+use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot, TASK_SIZE_MAX};
 use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
 
 use crate::mm::SharedMemory;
@@ -103,19 +103,14 @@ impl Mm {
 
     /// Removes all mappings in a range. Errors as in `munmap(2)`.
     pub fn unmap(&self, thread: &mut dyn GuestThread, address: u64, length: u64) -> Result<(), Errno> {
-        let length = self.check_range(address, length)?;
+        let end = address.checked_add(length).filter(|&end| end <= TASK_SIZE_MAX).and_then(page_align);
+        let is_valid = is_page_aligned(address) && length > 0 && address < self.layout.guest_end;
+        let end = end.filter(|_| is_valid).ok_or(Errno::EINVAL)?;
+        // Whoever unmaps more than the guest's range has all of that unmapped; the vDSO above it stays.
+        let (start, end) = (address.max(self.layout.guest_start), end.min(self.layout.guest_end));
+        let Some(length) = end.checked_sub(start).filter(|&length| length > 0) else { return Ok(()) };
         let mut state = self.change();
-        self.remove_mappings(&mut state, thread, address, length, true)
-    }
-
-    /// The length of a range of the guest's, rounded up to pages; `EINVAL` if it is empty, reaches out of the guest's
-    /// range, or does not begin on a page.
-    pub(in crate::mm) fn check_range(&self, address: u64, length: u64) -> Result<u64, Errno> {
-        let guest_end = self.layout.guest_end;
-        if !is_page_aligned(address) || address > guest_end || length > guest_end - address {
-            return Err(Errno::EINVAL);
-        }
-        page_align(length).filter(|&length| length > 0).ok_or(Errno::EINVAL)
+        self.remove_mappings(&mut state, thread, start, length, true)
     }
 
     pub(in crate::mm) fn unmap_locked(
