@@ -75,6 +75,46 @@ pub struct Itimerspec {
     pub value: Timespec,
 }
 
+/// `struct timex`: how the system's clock is disciplined (`adjtimex(2)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Timex {
+    /// `ADJ_*`: what to change.
+    pub modes: u32,
+    pub padding1: u32,
+    pub offset: i64,
+    pub frequency: i64,
+    /// Microseconds.
+    pub most_error: i64,
+    pub estimated_error: i64,
+    /// `STA_*`
+    pub status: i32,
+    pub padding2: u32,
+    pub constant: i64,
+    /// Microseconds.
+    pub precision: i64,
+    pub tolerance: i64,
+    pub time: Timeval,
+    /// Microseconds between ticks.
+    pub tick: i64,
+    /// About a signal each second, which there is none of.
+    pub pulses: [i64; 8],
+    /// Seconds between International Atomic Time and UTC.
+    pub tai: i32,
+    pub padding3: [u32; 11],
+}
+
+/// Change the clock by and by, as `adjtime(3)` does.
+pub const ADJ_ADJTIME: u32 = 0x8000;
+/// With [`ADJ_ADJTIME`]: the change, once.
+pub const ADJ_OFFSET_SINGLESHOT: u32 = 0x0001;
+/// With [`ADJ_ADJTIME`]: only look how much is left of it.
+pub const ADJ_OFFSET_READONLY: u32 = 0x2000;
+/// The clock is not disciplined.
+pub const STA_UNSYNC: i32 = 0x0040;
+/// The state of a clock that is not disciplined.
+pub const TIME_ERROR: u64 = 5;
+
 #[cfg(test)]
 mod tests {
     use super::*;

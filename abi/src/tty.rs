@@ -29,6 +29,55 @@ pub struct Termios2 {
     pub output_speed: u32,
 }
 
+/// Control characters of [`Termio`].
+const NCC: usize = 8;
+
+/// `struct termio`: the settings as System V had them, of which the low halves are left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Termio {
+    pub input: u16,
+    pub output: u16,
+    pub control: u16,
+    pub local: u16,
+    pub line: u8,
+    pub characters: [u8; NCC],
+    /// Makes the size even.
+    pub padding: u8,
+}
+
+impl Termio {
+    /// The part of `settings` that it has room for.
+    pub fn of(settings: &Termios) -> Self {
+        let mut characters = [0; NCC];
+        characters.copy_from_slice(&settings.characters[..NCC]);
+        Termio {
+            input: settings.input as u16,
+            output: settings.output as u16,
+            control: settings.control as u16,
+            local: settings.local as u16,
+            line: settings.line,
+            characters,
+            padding: 0,
+        }
+    }
+
+    /// `settings` with that part of them changed.
+    pub fn applied_to(self, settings: Termios) -> Termios {
+        let low = |old: u32, new: u16| old & !0xffff | u32::from(new);
+        let mut characters = settings.characters;
+        characters[..NCC].copy_from_slice(&self.characters);
+        Termios {
+            input: low(settings.input, self.input),
+            output: low(settings.output, self.output),
+            control: low(settings.control, self.control),
+            local: low(settings.local, self.local),
+            line: self.line,
+            characters,
+        }
+    }
+}
+
 /// `struct winsize`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -129,6 +178,9 @@ pub const TCSETS: u32 = 0x5402;
 pub const TCSETSW: u32 = 0x5403;
 pub const TCSETSF: u32 = 0x5404;
 pub const TCGETA: u32 = 0x5405;
+pub const TCSETA: u32 = 0x5406;
+pub const TCSETAW: u32 = 0x5407;
+pub const TCSETAF: u32 = 0x5408;
 pub const TCSBRK: u32 = 0x5409;
 pub const TCXONC: u32 = 0x540a;
 pub const TCFLSH: u32 = 0x540b;
@@ -193,6 +245,7 @@ mod tests {
         assert_eq!(size_of::<Termios>(), size_of::<linux_raw_sys::general::termios>());
         assert_eq!(size_of::<Termios2>(), size_of::<linux_raw_sys::general::termios2>());
         assert_eq!(size_of::<Winsize>(), size_of::<libc::winsize>());
+        assert_eq!(size_of::<Termio>(), size_of::<linux_raw_sys::general::termio>());
         assert_eq!(NCCS, linux_raw_sys::general::NCCS as usize);
     }
 

@@ -1,4 +1,4 @@
-//! `clock_gettime(2)`, `clock_getres(2)`, `clock_settime(2)`, `clock_adjtime(2)`, `gettimeofday(2)`, `settimeofday(2)`, `time(2)`.
+//! `clock_gettime(2)`, `clock_getres(2)`, `clock_settime(2)`, `gettimeofday(2)`, `settimeofday(2)`, `time(2)`.
 
 use std::sync::Arc;
 use std::time::Duration;

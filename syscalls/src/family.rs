@@ -81,7 +81,7 @@ const FAMILIES: [(Family, &[&str]); 11] = [
         "tgkill", "tkill"
     ]),
     (Family::Time, &[
-        "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "clock_settime", "getitimer", "gettimeofday",
+        "adjtimex", "alarm", "clock_adjtime", "clock_getres", "clock_gettime", "clock_nanosleep", "clock_settime", "getitimer", "gettimeofday",
         "nanosleep", "setitimer", "settimeofday", "time", "timer_create", "timer_delete", "timer_getoverrun",
         "timer_gettime", "timer_settime"
     ]),

@@ -11,6 +11,7 @@
 mod accept;
 mod access;
 mod address;
+mod adjtimex;
 mod bind;
 mod brk;
 mod capget;

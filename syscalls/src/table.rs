@@ -82,6 +82,7 @@ impl Row {
 const FILES: &[&[Row]] = &[
     crate::accept::ROWS,
     crate::access::ROWS,
+    crate::adjtimex::ROWS,
     crate::bind::ROWS,
     crate::brk::ROWS,
     crate::capget::ROWS,

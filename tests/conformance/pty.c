@@ -570,3 +570,22 @@ CASE(pty_packet_mode_marks_data) {
     EXPECT_EQ(buffer[0], TIOCPKT_DATA);
     EXPECT_EQ(buffer[1], 'x');
 }
+
+CASE(pty_settings_in_the_form_of_system_v_are_the_low_halves) {
+    struct terminal terminal = open_terminal();
+    struct termios all;
+    OK(tcgetattr(terminal.slave, &all));
+    struct termio some;
+    OK(ioctl(terminal.slave, TCGETA, &some));
+    EXPECT_EQ(some.c_lflag, all.c_lflag & 0xffff);
+    EXPECT_EQ(some.c_cc[VINTR], all.c_cc[VINTR]);
+    some.c_lflag &= ~ECHO;
+    some.c_cc[VINTR] = 'x';
+    OK(ioctl(terminal.slave, TCSETA, &some));
+    struct termios after;
+    OK(tcgetattr(terminal.slave, &after));
+    EXPECT_EQ(after.c_lflag, all.c_lflag & ~ECHO);
+    EXPECT_EQ(after.c_cc[VINTR], 'x');
+    EXPECT_EQ(after.c_cc[VSUSP], all.c_cc[VSUSP]);
+    EXPECT_ERRNO(ioctl(terminal.slave, TCSETAF, NULL), EFAULT);
+}

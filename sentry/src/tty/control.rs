@@ -76,6 +76,9 @@ pub(super) fn control<T: Controlled + 'static>(
             | TCSETS2
             | TCSETSW2
             | TCSETSF2
+            | TCSETA
+            | TCSETAW
+            | TCSETAF
             | TCSBRK
             | TCSBRKP
             | TCXONC
@@ -96,6 +99,13 @@ pub(super) fn control<T: Controlled + 'static>(
         }
         TCSETS2 | TCSETSW2 | TCSETSF2 => {
             terminal.change_settings(&read(current, argument)?, effect(command, TCSETS2))?;
+            Ok(0)
+        }
+        TCGETA => write(current, argument, &Termio::of(&terminal.get_settings()?.settings)),
+        TCSETA | TCSETAW | TCSETAF => {
+            let mut settings = terminal.get_settings()?;
+            settings.settings = read::<Termio>(current, argument)?.applied_to(settings.settings);
+            terminal.change_settings(&settings, effect(command, TCSETA))?;
             Ok(0)
         }
         TIOCGWINSZ => write(current, argument, &terminal.window()?),
