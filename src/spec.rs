@@ -285,8 +285,11 @@ impl Tmpfs {
 pub enum ExportAccess {
     /// They are refused (`EROFS`).
     ReadOnly,
-    /// They go to a layer in the sentry and are gone at the end.
-    Overlay,
+    /// They go to a layer in the sentry, of so many bytes at most, and are gone at the end.
+    Overlay {
+        /// The bound; without one it is that of the sandbox's memory.
+        size: Option<u64>,
+    },
     /// They change the host's files.
     ReadWrite,
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use usk_platform::host::Pid;
+use usk_platform::host::pidfd::ProcessDescriptor;
 
 use crate::protocol::{Connection, NOT_RUNNING, Reply, Request, Status};
 use crate::state::{Directory, State, start_time};
@@ -32,6 +34,13 @@ impl Container {
             Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
             Err(error) => Err(error).context("cannot reach the container's monitor"),
         }
+    }
+
+    /// The monitor's process, unless it has ended; its number may be another's by now.
+    pub(crate) fn process(&self) -> Option<ProcessDescriptor> {
+        let pid = self.state.pid;
+        let process = ProcessDescriptor::open(Pid::from_raw(pid)).ok()?;
+        (start_time(pid) == Some(self.state.start_time)).then_some(process)
     }
 
     /// How it is now.

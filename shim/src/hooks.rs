@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use usk_platform::host::Pid;
 use usk_platform::host::pidfd::ProcessDescriptor;
 
+use crate::log;
+
 /// Most bytes of a hook's output that an error repeats.
 const MAX_OUTPUT: u64 = 4096;
 
@@ -34,10 +36,22 @@ pub struct Hook {
 
 /// Runs hooks in order; the first that fails ends it. `state` is what they read.
 pub fn run(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
-    for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, state).with_context(|| format!("error running {kind} hook #{index}"))?;
+    each(kind, hooks, state).collect()
+}
+
+/// Runs hooks in order. One that fails is noted, and the container's life goes on as if it had not: the specification wants
+/// it so of those that are run after the command's start, and after its end.
+pub fn run_all(kind: &str, hooks: &[Hook], state: &[u8]) {
+    for error in each(kind, hooks, state).filter_map(Result::err) {
+        log::warn(&format!("{error:#}"));
     }
-    Ok(())
+}
+
+fn each(kind: &str, hooks: &[Hook], state: &[u8]) -> impl Iterator<Item = Result<()>> {
+    let run = move |(index, hook)| {
+        run_one(hook, state).with_context(|| format!("error running {kind} hook #{index}"))
+    };
+    hooks.iter().enumerate().map(run)
 }
 
 fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {

@@ -19,6 +19,7 @@ mod entry;
 pub mod hooks;
 pub mod log;
 mod monitor;
+mod output;
 mod protocol;
 mod signals;
 pub mod state;

@@ -34,16 +34,19 @@ use crate::spec::{SandboxSpec, UserMap};
 /// `self` is this process; it is closed when this returns.
 pub fn create_platform(spec: &SandboxSpec, proc: OwnedFd) -> Result<Arc<dyn Platform>> {
     // When memory runs out, the host shall end a guest's process and not the kernel that serves them all: what the
-    // platform forks now keeps the highest score, this process takes its own back.
+    // platform forks now keeps a score that is higher by the whole memory, this process takes its own back.
     let score =
         read_text_at(proc.as_fd(), OUT_OF_MEMORY_SCORE).context("cannot read the out-of-memory score")?;
-    set_score(proc.as_fd(), "1000")?;
+    let own: i32 = score.trim().parse().context("cannot understand the out-of-memory score")?;
+    set_score(proc.as_fd(), &own.saturating_add(HIGHEST_SCORE).min(HIGHEST_SCORE).to_string())?;
     let platform = create(spec, proc.as_fd());
     set_score(proc.as_fd(), score.trim())?;
     platform
 }
 
 const OUT_OF_MEMORY_SCORE: &std::ffi::CStr = c"self/oom_score_adj";
+/// `OOM_SCORE_ADJ_MAX`
+const HIGHEST_SCORE: i32 = 1000;
 
 fn set_score(proc: BorrowedFd<'_>, score: &str) -> Result<()> {
     write_text_at(proc, OUT_OF_MEMORY_SCORE, score).context("cannot set the out-of-memory score")

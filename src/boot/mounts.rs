@@ -94,7 +94,7 @@ fn name(mount: &Mount) -> &str {
         return name;
     }
     match mount.source {
-        MountSource::Export { access: ExportAccess::Overlay, .. } => "overlay",
+        MountSource::Export { access: ExportAccess::Overlay { .. }, .. } => "overlay",
         MountSource::Export { .. } => "gofer",
         MountSource::Tmpfs(_) => "tmpfs",
         MountSource::Proc => "proc",
@@ -123,8 +123,8 @@ fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result
             })?;
             match access {
                 ExportAccess::ReadOnly | ExportAccess::ReadWrite => export,
-                ExportAccess::Overlay => {
-                    Overlay::new(export, None, None).context("cannot make the root writable")?
+                ExportAccess::Overlay { size } => {
+                    Overlay::new(export, size, None).context("cannot make it writable")?
                 }
             }
         }

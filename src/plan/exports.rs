@@ -55,10 +55,11 @@ pub(super) fn layout(
     root.exclusive = true;
     root.owners = image.map(|image| image.owners.clone());
     let host_root = host_root || root.source == Path::new("/");
-    let access = if arguments.read_only { ExportAccess::ReadOnly } else { ExportAccess::Overlay };
+    let access =
+        if arguments.read_only { ExportAccess::ReadOnly } else { ExportAccess::Overlay { size: None } };
     let restrictions = match access {
         // Set-user-ID programs of the root may act: whom they become is inside the sandbox as well.
-        ExportAccess::Overlay => Restrictions { no_suid: false, ..Restrictions::FOREIGN },
+        ExportAccess::Overlay { .. } => Restrictions { no_suid: false, ..Restrictions::FOREIGN },
         _ => Restrictions { read_only: true, ..Restrictions::FOREIGN },
     };
     let source = MountSource::Export { export: 0, access };
@@ -111,20 +112,18 @@ fn add_volumes(image: &ImageRoot, mounts: &mut Vec<Mount>, exports: &mut Vec<Exp
             continue;
         }
         let describe = || format!("cannot use the image's volume {}", volume.display());
-        let inner = volume.strip_prefix("/").unwrap_or(volume);
-        let descriptor = exports.first().map(|root| &root.descriptor);
-        let found = descriptor.map(|root| open_in_root(root, inner, true));
-        let source = match found {
-            Some(Ok(place)) if place.metadata().with_context(describe)?.is_dir() => {
-                // Where links in the image led, they were followed inside of it; this path has none.
-                let place = std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()));
-                let mut export = open_export(&place.with_context(describe)?, false).with_context(describe)?;
-                export.exclusive = true;
-                export.owners = Some(image.owners.clone());
-                exports.push(export);
-                MountSource::Export { export: exports.len() - 1, access: ExportAccess::Overlay }
+        let inner = match exports.first() {
+            Some(root) => open_inner(&root.descriptor, volume).with_context(describe)?,
+            None => None,
+        };
+        let source = match inner {
+            Some(export) => {
+                let owners = Some(image.owners.clone());
+                exports.push(Export { exclusive: true, owners, ..export });
+                let access = ExportAccess::Overlay { size: None };
+                MountSource::Export { export: exports.len() - 1, access }
             }
-            _ => MountSource::Tmpfs(Tmpfs { permissions: 0o755, ..Tmpfs::of_size(None) }),
+            None => MountSource::Tmpfs(Tmpfs { permissions: 0o755, ..Tmpfs::of_size(None) }),
         };
         mounts.push(Mount {
             destination: volume.clone(),
@@ -176,6 +175,17 @@ pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
         hidden: Vec::new(),
         owners: None,
     })
+}
+
+/// Opens the directory of a root at an absolute path as an export of its own; `None` if there is no directory.
+pub fn open_inner(root: &OwnedFd, path: &Path) -> Result<Option<Export>> {
+    let Ok(place) = open_in_root(root, path.strip_prefix("/").unwrap_or(path), true) else { return Ok(None) };
+    if !place.metadata().context("its type cannot be read")?.is_dir() {
+        return Ok(None);
+    }
+    // Where links in the root led, they were followed inside of it; this path has none.
+    let place = std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    open_export(&place.context("its path cannot be read")?, false).map(Some)
 }
 
 /// Has the host's kernel show an export's files with other owners: `map` leads from those that the file system has to those

@@ -16,7 +16,7 @@ use nix::fcntl::Flock;
 use usk_platform::host::{credentials, signals};
 
 pub(crate) use exports::file_identity;
-pub use exports::{Layout, kernel_mounts, open_export, open_in_root, translate_owners};
+pub use exports::{Layout, kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
 pub use users::home;
 
 use crate::command_line::RunArguments;

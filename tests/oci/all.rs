@@ -14,6 +14,7 @@ mod docker;
 mod engines;
 mod exec;
 mod files;
+mod hooks;
 mod ipc;
 mod life_cycle;
 mod limits;

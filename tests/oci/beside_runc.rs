@@ -172,3 +172,89 @@ fn the_log_has_the_same_form() {
     };
     assert_eq!(line(&Runtime::usk()), line(&Runtime::runc()));
 }
+
+#[test]
+fn tables_have_the_same_columns() {
+    let columns = |runtime: &Runtime| {
+        let (bundle, id) = (Bundle::of_command(&["sleep", "1000"]), new_id());
+        assert_eq!(runtime.background(&bundle, &["create", &id]).status, 0);
+        let list = runtime.must(&bundle, &["list"]);
+        let ps = runtime.must(&bundle, &["ps", &id, "-o", "pid,comm"]);
+        runtime.must(&bundle, &["delete", "--force", &id]);
+        let header = list.lines().next().expect("a header").to_owned();
+        let row = list.lines().nth(1).expect("a row");
+        // Each value begins below its name.
+        for name in header.split_whitespace() {
+            let at = header.find(name).expect("it is there");
+            let begins = row
+                .get(..=at)
+                .is_some_and(|before| !before.ends_with(' ') && (at == 0 || before[..at].ends_with(' ')));
+            assert!(begins, "{name}: {list}");
+        }
+        let names: Vec<String> = header.split_whitespace().map(String::from).collect();
+        (names, ps.lines().next().expect("a header").to_owned(), ps.lines().count() > 1)
+    };
+    assert_eq!(columns(&Runtime::usk()), columns(&Runtime::runc()));
+}
+
+#[test]
+fn the_configuration_to_begin_with_is_the_same_but_for_what_usk_has_more() {
+    let spec = |runtime: &Runtime| -> Value {
+        let bundle = Bundle::of_command(&["true"]);
+        let text = |name: &str| std::fs::read_to_string(bundle.file(name)).expect("it is written");
+        assert_eq!(runtime.verb(&bundle, &["spec"]).status, 1, "what is there stays");
+        std::fs::remove_file(bundle.file("config.json")).expect("it is there");
+        runtime.must(&bundle, &["spec"]);
+        serde_json::from_str(&text("config.json")).expect("JSON")
+    };
+    let (mut ours, mut theirs) = (spec(&Runtime::usk()), spec(&Runtime::runc()));
+    for spec in [&mut ours, &mut theirs] {
+        // The names of the versions, of the host, and a namespace that runc has on some hosts only.
+        spec["ociVersion"] = Value::Null;
+        spec["hostname"] = Value::Null;
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        let mounts = spec["mounts"].as_array_mut().expect("a list");
+        // No options are an empty list as well.
+        mounts
+            .iter_mut()
+            .filter(|mount| mount["options"].is_null())
+            .for_each(|mount| mount["options"] = json!([]));
+    }
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn the_features_have_the_same_members_and_all_that_is_said_to_be_there() {
+    let features = |runtime: &Runtime| -> Value {
+        serde_json::from_str(&runtime.must(&Bundle::of_command(&["true"]), &["features"])).expect("JSON")
+    };
+    let (ours, theirs) = (features(&Runtime::usk()), features(&Runtime::runc()));
+    for place in [
+        "/ociVersionMin",
+        "/linux/cgroup/v1",
+        "/linux/cgroup/v2",
+        "/linux/cgroup/systemd",
+        "/linux/seccomp/enabled",
+        "/hooks",
+    ] {
+        assert_eq!(ours.pointer(place), theirs.pointer(place), "{place}");
+    }
+    for place in ["/linux/namespaces", "/linux/capabilities", "/linux/seccomp/operators", "/mountOptions"] {
+        let list =
+            |features: &Value| features.pointer(place).and_then(Value::as_array).expect("a list").clone();
+        let ours = list(&ours);
+        let missing: Vec<Value> = list(&theirs).into_iter().filter(|name| !ours.contains(name)).collect();
+        assert_eq!(missing, Vec::<Value>::new(), "{place}");
+    }
+}
+
+#[test]
+fn checkpoints_are_said_not_to_be_there_yet() {
+    let (usk, bundle) = (Runtime::usk(), Bundle::of_command(&["true"]));
+    for verb in ["checkpoint", "restore"] {
+        let outcome = usk.verb(&bundle, &[verb, "--image-path", "image", "id"]);
+        let said = format!("{verb}: usk-oci cannot do this yet");
+        assert!(outcome.status == 1 && outcome.error.contains(&said), "{outcome:?}");
+    }
+}

@@ -68,6 +68,34 @@ fn options_change_the_process() {
 }
 
 #[test]
+fn a_process_that_joins_can_be_kept_from_gaining_privileges() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|spec| {
+        spec["process"]["noNewPrivileges"] = json!(false);
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    for (option, wanted) in [(&[][..], "NoNewPrivs:\t0\n"), (&["--no-new-privs"], "NoNewPrivs:\t1\n")] {
+        let arguments = [&["exec"], option, &[&id[..], "grep", "NoNewPrivs", "/proc/self/status"]].concat();
+        assert_eq!(usk.must(&bundle, &arguments), wanted);
+    }
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn a_process_that_joins_is_passed_descriptors_where_asked() {
+    let sleeper = Sleeper::new();
+    // A shell numbers the descriptor.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec 3>passed; \"$@\"", "sh", env!("CARGO_BIN_EXE_usk-oci"), "--root"]);
+    command.arg(sleeper.usk.root()).args(["exec", "--preserve-fds", "1", &sleeper.id]);
+    command.args(["sh", "-c", "echo of the process >&3"]).current_dir(sleeper.bundle.path());
+    assert!(command.status().expect("it runs").success());
+    let passed = fs::read_to_string(sleeper.bundle.file("passed")).expect("text");
+    assert_eq!(passed, "of the process\n");
+}
+
+#[test]
 fn a_process_can_be_described_in_a_file() {
     let sleeper = Sleeper::new();
     let process = json!({ "args": ["sh", "-c", "id -u; pwd; exit 6"], "cwd": "/tmp", "env": ["PATH=/bin"], "user": { "uid": 1000, "gid": 1000 } });

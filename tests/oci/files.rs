@@ -60,11 +60,12 @@ fn binds_are_writable_unless_they_say_otherwise() {
 #[test]
 fn a_bind_without_execution_executes_nothing() {
     let bundle = Bundle::with(|spec| {
-        let bind = json!({ "destination": "/no", "type": "bind", "source": "rootfs/bin", "options": ["bind", "noexec"] });
+        let bind = json!({ "destination": "/no", "type": "bind", "source": "rootfs/bin", "options": ["bind", "nosuid", "nodev", "noexec"] });
         add_mount(spec, bind);
-        spec["process"]["args"] = json!(["sh", "-c", "/no/busybox true || echo refused"]);
+        let script = "/no/busybox true || echo refused; grep -o ' /no .*' /proc/mounts";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
     });
-    assert_eq!(run(&bundle).output, "refused\n");
+    assert_eq!(run(&bundle).output, "refused\n /no usk rw,nosuid,nodev,noexec,relatime 0 0\n");
 }
 
 #[test]
@@ -79,6 +80,31 @@ fn a_tmpfs_has_the_size_mode_and_owner_that_it_says() {
         spec["process"]["args"] = json!(["sh", "-c", script]);
     });
     assert_eq!(run(&bundle).output, "750 5 6\nfull\n");
+}
+
+#[test]
+fn a_tmpfs_begins_with_what_it_covers_where_asked_and_keeps_its_size() {
+    let bundle = Bundle::with(|spec| {
+        for (destination, options) in [
+            ("/etc", json!(["tmpcopyup", "size=1m"])),
+            ("/new", json!(["tmpcopyup", "mode=700"])),
+            ("/root", json!([])),
+        ] {
+            add_mount(
+                spec,
+                json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options }),
+            );
+        }
+        let script = "ls /etc /root; echo more >> /etc/passwd; tail -n1 /etc/passwd; stat -c %a /new; \
+                      dd if=/dev/zero of=/etc/x bs=2M count=1 2>/dev/null || echo full";
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    fs::write(bundle.rootfs().join("root/hidden"), "").expect("a file can be written");
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/tail")).expect("a link can be made");
+    let outcome = run(&bundle);
+    assert_eq!(outcome.output, "/etc:\npasswd\n\n/root:\nmore\n700\nfull\n", "{outcome:?}");
+    let below = fs::read_to_string(bundle.rootfs().join("etc/passwd")).expect("a file");
+    assert!(!below.contains("more"));
 }
 
 #[test]

@@ -116,51 +116,25 @@ fn a_bundle_that_vanished_and_a_broken_state_can_be_deleted() {
 }
 
 #[test]
-fn hooks_are_run_in_order_with_the_state() {
+fn a_state_of_before_the_hosts_crash_is_that_of_a_container_that_has_stopped() {
     let (usk, id) = (Runtime::usk(), new_id());
-    let bundle = Bundle::with(|_| ());
-    let log = bundle.file("hooks");
-    let hook = |name: &str| {
-        let script = format!("echo {name} $(cat | grep -o '\"status\":\"[a-z]*\"') >> {}", log.display());
-        serde_json::json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }])
-    };
-    bundle.configure(|spec| {
-        spec["hooks"] = serde_json::json!({
-            "prestart": hook("prestart"), "createRuntime": hook("createRuntime"),
-            "createContainer": hook("createContainer"), "poststart": hook("poststart"),
-            "startContainer": [{
-                "path": "/bin/sh", "env": ["PATH=/bin", "A=b"],
-                "args": ["sh", "-c", "grep -o created > /tmp/inside; echo $A >> /tmp/inside"],
-            }],
-            "poststop": hook("poststop"),
-        });
-        spec["process"]["args"] = serde_json::json!(["cat", "/tmp/inside"]);
-    });
-    assert_eq!(usk.must(&bundle, &["run", &id]), "created\nb\n");
-    let lines = fs::read_to_string(&log).expect("hooks were run");
-    let expected = [
-        ("prestart", "creating"),
-        ("createRuntime", "creating"),
-        ("createContainer", "creating"),
-        ("poststart", "running"),
-        ("poststop", "stopped"),
-    ];
-    let expected: String =
-        expected.iter().map(|(name, status)| format!("{name} \"status\":\"{status}\"\n")).collect();
-    assert_eq!(lines, expected);
-}
-
-#[test]
-fn a_hook_that_fails_keeps_the_container_from_being_made() {
-    let (usk, id) = (Runtime::usk(), new_id());
-    let bundle = Bundle::with(|spec| {
-        spec["hooks"] = serde_json::json!({ "createRuntime": [{ "path": "/bin/false" }] });
-    });
-    let outcome = usk.background(&bundle, &["create", &id]);
-    assert_eq!(outcome.status, 1);
-    assert!(outcome.error.contains("createRuntime hook #0"), "{outcome:?}");
-    assert_eq!(usk.verb(&bundle, &["state", &id]).status, 1);
-    assert!(cgroups_named(&id).is_empty());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    assert_eq!(usk.background(&bundle, &["create", &id]).status, 0);
+    let file = usk.root().join(&id).join("state.json");
+    let mut state: serde_json::Value =
+        serde_json::from_slice(&fs::read(&file).expect("there is a state")).expect("JSON");
+    usk.must(&bundle, &["delete", "--force", &id]);
+    // Nobody has the number any more, or another process has it.
+    for pid in [state["pid"].clone(), std::process::id().into()] {
+        state["pid"] = pid;
+        fs::create_dir(usk.root().join(&id)).expect("a directory can be made");
+        fs::write(&file, state.to_string()).expect("a file can be written");
+        assert_eq!(usk.status(&bundle, &id), "stopped");
+        assert!(usk.verb(&bundle, &["start", &id]).error.contains("that has stopped"));
+        assert!(usk.verb(&bundle, &["kill", &id]).error.contains("container not running"));
+        usk.must(&bundle, &["delete", &id]);
+        assert!(!usk.root().join(&id).exists());
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Resources, and what is done to a running container.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use serde_json::json;
 
@@ -130,5 +132,111 @@ fn the_containers_cgroup_can_be_looked_at_and_follows_updates() {
     assert!(inside("grep ' /sys/fs/cgroup ' /proc/mounts").contains(" cgroup2 ro"));
     usk.must(&bundle, &["update", "--memory", "209715200", "--memory-swap", "-1", "--cpu-quota", "-1", &id]);
     assert_eq!(inside("cat memory.max cpu.max"), "209715200\nmax 100000\n");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn each_limit_can_be_changed_on_its_own() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    for (option, value, files) in [
+        ("--cpu-share", "512", [("cpu.shares", "512"), ("cpu.weight", "20")]),
+        ("--cpu-period", "50000", [("cpu.cfs_period_us", "50000"), ("cpu.max", "max 50000")]),
+        ("--cpu-quota", "20000", [("cpu.cfs_quota_us", "20000"), ("cpu.max", "20000 100000")]),
+        ("--cpuset-cpus", "0", [("cpuset.cpus", "0"), ("cpuset.cpus", "0")]),
+        ("--cpuset-mems", "0", [("cpuset.mems", "0"), ("cpuset.mems", "0")]),
+        ("--blkio-weight", "100", [("blkio.bfq.weight", "100"), ("io.bfq.weight", "default 100")]),
+        ("--memory", "104857600", [("memory.limit_in_bytes", "104857600"), ("memory.max", "104857600")]),
+        (
+            "--memory-reservation",
+            "52428800",
+            [("memory.soft_limit_in_bytes", "52428800"), ("memory.low", "52428800")],
+        ),
+        // Three of the host's tasks for each of the guests', and some besides.
+        ("--pids-limit", "100", [("pids.max", "364"), ("pids.max", "364")]),
+    ] {
+        let found = files.map(|(file, wanted)| cgroup_file(&id, file).map(|_| (file, wanted)));
+        let Some((file, wanted)) = found.into_iter().flatten().next() else {
+            let refused = usk.verb(&bundle, &["update", option, value, &id]);
+            assert!(refused.error.contains("linux.resources."), "{option}: {refused:?}");
+            continue;
+        };
+        usk.must(&bundle, &["update", option, value, &id]);
+        assert_eq!(cgroup_file(&id, file).expect("it is there").trim(), wanted, "{option}");
+    }
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn all_processes_of_a_container_are_in_its_cgroups() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script("sleep 1000 & wait");
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    usk.must(&bundle, &["exec", &id, "true"]);
+    // The monitor's descendants, whoever says what they belong to.
+    let mut processes = usk.processes(&bundle, &id);
+    processes.sort_unstable();
+    let first = processes[0];
+    let mut descendants = vec![first];
+    for index in 0.. {
+        let Some(pid) = descendants.get(index) else { break };
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        descendants.extend(children.split_whitespace().map(|pid| pid.parse::<i32>().expect("a number")));
+    }
+    descendants.sort_unstable();
+    assert!(descendants.len() >= 5, "{descendants:?}");
+    assert_eq!(descendants, processes);
+    for pid in processes {
+        let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("there is a process");
+        for controller in ["memory", "cpu", "pids", "cpuset", "blkio", "freezer"] {
+            let line = memberships.lines().find(|line| line.split([':', ',']).any(|word| word == controller));
+            let line = line.or(memberships.lines().find(|line| line.starts_with("0::"))).expect("a cgroup");
+            assert!(line.contains(&id), "{pid}: {line}");
+        }
+    }
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn events_tell_what_is_used_and_who_ran_out_of_memory_until_the_end() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|spec| {
+        spec["linux"]["resources"]["memory"] = json!({ "limit": 67_108_864, "swap": 67_108_864 });
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let mut command = usk.command(&bundle, &["events", "--interval", "100ms", &id]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || -> Option<serde_json::Value> {
+        let line = lines.next()?.expect("text");
+        Some(serde_json::from_str(&line).expect("a line is JSON"))
+    };
+    for _ in 0..2 {
+        let event = next().expect("an event");
+        assert_eq!((&event["type"], &event["id"]), (&"stats".into(), &id.as_str().into()));
+        assert_eq!(event["data"]["memory"]["usage"]["limit"], 67_108_864);
+    }
+    let greedy =
+        usk.verb(&bundle, &["exec", &id, "dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]);
+    assert_eq!(greedy.status, 137, "{greedy:?}");
+    while next().expect("an event")["type"] != "oom" {}
+    usk.must(&bundle, &["kill", &id, "KILL"]);
+    while next().is_some() {}
+    assert!(child.wait().expect("it ends with the container").success());
+    usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn events_that_nobody_reads_any_more_end_without_a_word() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let mut command = usk.command(&bundle, &["events", "--interval", "10ms", &id]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr), (Some(141), Vec::new()));
     usk.must(&bundle, &["delete", "--force", &id]);
 }

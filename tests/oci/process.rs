@@ -80,6 +80,84 @@ fn the_containers_process_is_in_a_network_namespace_of_its_own() {
 }
 
 #[test]
+fn a_network_namespace_can_be_joined_by_its_path() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let mut other =
+        std::process::Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().expect("it runs");
+    let own = std::fs::read_link("/proc/self/ns/net").expect("a link");
+    let path = format!("/proc/{}/ns/net", other.id());
+    let namespace = |path: &str| std::fs::read_link(path).expect("there is a process");
+    crate::runtime::wait_until("it is in its namespace", || namespace(&path) != own);
+    let bundle = Bundle::with(|spec| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "network");
+        namespaces.push(json!({ "type": "network", "path": path }));
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    let pid = std::fs::read_to_string(bundle.file("pid")).expect("a pid file");
+    assert_eq!(namespace(&format!("/proc/{pid}/ns/net")), namespace(&path));
+    usk.must(&bundle, &["delete", "--force", &id]);
+    other.kill().and_then(|()| other.wait()).expect("it ends");
+}
+
+#[test]
+fn what_means_less_on_another_kernel_is_told_at_debug_level_only() {
+    let bundle = Bundle::with(|spec| {
+        spec["process"]["apparmorProfile"] = json!("profile");
+        spec["process"]["selinuxLabel"] = json!("label");
+        spec["linux"]["mountLabel"] = json!("label");
+        spec["linux"]["intelRdt"] = json!({ "closID": "class" });
+        spec["linux"]["rootfsPropagation"] = json!("shared");
+    });
+    let log = |options: &[&str]| {
+        let id = new_id();
+        let outcome = Runtime::usk().verb(&bundle, &[options, &["--log", "log", "run", &id]].concat());
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        std::fs::read_to_string(bundle.file("log")).expect("there is a log")
+    };
+    assert_eq!(log(&[]), "");
+    let told = log(&["--debug"]);
+    for field in ["apparmorProfile", "selinuxLabel", "mountLabel", "intelRdt", "rootfsPropagation"] {
+        assert!(told.contains(&format!("{field} has no effect")), "{field}: {told}");
+    }
+    assert!(told.lines().all(|line| line.contains("level=debug")), "{told}");
+}
+
+#[test]
+fn the_host_chooses_whom_to_end_without_memory_by_the_containers_score() {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let (usk, id) = (Runtime::usk(), new_id());
+    let status = std::fs::read_to_string("/proc/self/status").expect("it is there");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).expect("a line");
+    let may_lower = u64::from_str_radix(effective, 16).expect("a number") & CAP_SYS_RESOURCE != 0;
+    for score in [-500, 300] {
+        let bundle = Bundle::with(|spec| {
+            spec["process"]["oomScoreAdj"] = json!(score);
+            spec["process"]["args"] = json!(["sleep", "1000"]);
+        });
+        assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+        let mut scores: Vec<i32> = usk
+            .processes(&bundle, &id)
+            .iter()
+            .map(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("there is a process")
+            })
+            .map(|text| text.trim().parse().expect("a number"))
+            .collect();
+        scores.sort_unstable();
+        let inside = usk.must(&bundle, &["exec", &id, "cat", "/proc/1/oom_score_adj"]);
+        assert_eq!(inside.trim(), score.to_string());
+        let own = if score < 0 && !may_lower { 0 } else { score };
+        // The monitor, the kernel and the gofer; then processes that hold guests, who go before their kernel does.
+        assert_eq!(scores[..3], [own; 3], "{scores:?}");
+        let guests = (own + 1000).min(1000);
+        assert!(scores.len() > 3 && scores[3..].iter().all(|score| *score == guests), "{scores:?}");
+        usk.must(&bundle, &["delete", "--force", &id]);
+    }
+}
+
+#[test]
 fn descriptors_beside_the_standard_ones_are_passed_on_where_asked() {
     let (usk, id) = (Runtime::usk(), new_id());
     let bundle = Bundle::of_script("echo of the command >&3");

@@ -87,6 +87,12 @@ impl Runtime {
         state["status"].as_str().expect("the state has a status").to_owned()
     }
 
+    /// The host's processes behind a container.
+    pub(crate) fn processes(&self, bundle: &Bundle, id: &str) -> Vec<i32> {
+        let list = self.must(bundle, &["ps", "--format", "json", id]);
+        serde_json::from_str(&list).expect("the processes are a list")
+    }
+
     /// Waits until a container has this status.
     pub(crate) fn wait_for_status(&self, bundle: &Bundle, id: &str, wanted: &str) {
         wait_until(&format!("{id} is {wanted}"), || self.status(bundle, id) == wanted);

@@ -18,22 +18,27 @@ fn processes_about(id: &str) -> usize {
     std::fs::read_dir("/proc").expect("/proc is there").flatten().filter(about).count()
 }
 
-/// Ends `create` or `run` at moments spread over the time that it takes; whatever is left, `delete --force` removes.
-fn try_moments(verb: &[&str]) {
+/// Ends a verb at moments spread over the time that it takes, after others that make what it finds; whatever is left,
+/// `delete --force` removes.
+fn try_moments(before: &[&[&str]], verb: &[&str]) {
     let (usk, bundle) = (Runtime::usk(), Bundle::of_command(&["sleep", "1000"]));
     let output = || File::create(bundle.file("output")).expect("a file can be made");
     let begin = |id: &str| {
+        for arguments in before {
+            assert_eq!(usk.background(&bundle, &[arguments, &[id][..]].concat()).status, 0);
+        }
         let mut command = usk.command(&bundle, &[verb, &[id]].concat());
-        command.stdout(output()).stderr(output()).spawn().expect("it runs")
+        (command.stdout(output()).stderr(output()).spawn().expect("it runs"), Instant::now())
     };
     let id = new_id();
-    let begun = Instant::now();
-    assert!(begin(&id).wait().expect("it ends").success());
+    let (mut child, begun) = begin(&id);
+    assert!(child.wait().expect("it ends").success());
     let whole = begun.elapsed();
+    assert!(whole < Duration::from_secs(30));
     usk.must(&bundle, &["delete", "--force", &id]);
     for moment in 0..MOMENTS {
         let id = new_id();
-        let mut child = begin(&id);
+        let (mut child, _) = begin(&id);
         // The moment is what is tried, not something to wait for.
         std::thread::sleep(whole * moment / MOMENTS);
         child.kill().expect("it is a child");
@@ -42,16 +47,25 @@ fn try_moments(verb: &[&str]) {
         wait_until("its processes end", || processes_about(&id) == 0);
         assert_eq!(cgroups_named(&id), Vec::<std::path::PathBuf>::new(), "moment {moment}");
         assert!(!usk.root().join(&id).exists(), "moment {moment}");
-        assert!(whole < Duration::from_secs(30));
     }
 }
 
 #[test]
 fn create_can_be_ended_at_any_moment() {
-    try_moments(&["create"]);
+    try_moments(&[], &["create"]);
 }
 
 #[test]
 fn run_can_be_ended_at_any_moment() {
-    try_moments(&["run", "-d"]);
+    try_moments(&[], &["run", "-d"]);
+}
+
+#[test]
+fn start_can_be_ended_at_any_moment() {
+    try_moments(&[&["create"]], &["start"]);
+}
+
+#[test]
+fn delete_can_be_ended_at_any_moment() {
+    try_moments(&[&["run", "-d"]], &["delete", "--force"]);
 }

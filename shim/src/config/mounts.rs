@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Mount as Wanted, Spec};
-use usk::plan::{kernel_mounts, open_export, open_in_root, translate_owners};
+use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
 use usk::spec::{Export, ExportAccess, Mount, MountSource, Restrictions, Tmpfs};
 use usk_platform::host::namespaces::IdentityMap;
 
@@ -70,6 +70,8 @@ enum Mapping {
 struct Options {
     restrictions: Restrictions,
     is_bind: bool,
+    /// A tmpfs begins with what is below it.
+    begins_full: bool,
     mapping: Mapping,
     /// Options of the file system, `K=V` or `K`.
     data: Vec<String>,
@@ -85,9 +87,11 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
     let is_bind = options.is_bind || kind == "bind";
     // Of the host's files nobody inside needs to know where they are.
     let name = wanted.source().as_ref().filter(|_| !is_bind).map(|name| name.to_string_lossy().into_owned());
+    let below = if options.begins_full { inner(layout, &destination)? } else { None };
+    let Layout { exports, mounts } = layout;
     let mut mount = |source, restrictions| {
         let (destination, name) = (destination.clone(), name.clone());
-        layout.mounts.push(Mount { destination, source, restrictions, name })
+        mounts.push(Mount { destination, source, restrictions, name })
     };
     if is_bind {
         let source = wanted.source().as_ref().context("source: it is missing")?;
@@ -102,8 +106,8 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
         let access = if writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
         // Device files of the host are never opened.
         let restrictions = Restrictions { no_devices: true, ..restrictions };
-        mount(MountSource::Export { export: layout.exports.len(), access }, restrictions);
-        layout.exports.push(export);
+        mount(MountSource::Export { export: exports.len(), access }, restrictions);
+        exports.push(export);
         return Ok(());
     }
     if owners.is_some() {
@@ -117,7 +121,20 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
             mount(MountSource::Dev, Restrictions { no_devices: false, ..options.restrictions });
         }
         "devpts" if destination == Path::new("/dev/pts") => {}
-        "tmpfs" => mount(MountSource::Tmpfs(tmpfs(&options.data)?), restrictions),
+        "tmpfs" => {
+            let tmpfs = tmpfs(&options.data)?;
+            match below {
+                Some(export) => {
+                    let source = MountSource::Export {
+                        export: exports.len(),
+                        access: ExportAccess::Overlay { size: tmpfs.size },
+                    };
+                    mount(source, Restrictions { no_devices: true, ..restrictions });
+                    exports.push(export);
+                }
+                None => mount(MountSource::Tmpfs(tmpfs), restrictions),
+            }
+        }
         // Of version 2 whatever the host has, and only to look at.
         "cgroup" | "cgroup2" => {
             mount(MountSource::Cgroup, Restrictions { read_only: true, ..restrictions });
@@ -127,6 +144,12 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
         other => bail!("type: usk's kernel has no file system {other:?}"),
     }
     Ok(())
+}
+
+/// What the root has at a place that is covered.
+fn inner(layout: &Layout, destination: &Path) -> Result<Option<Export>> {
+    let root = &layout.exports.first().context("root: it is missing")?.descriptor;
+    open_inner(root, destination).context("options: 'tmpcopyup' cannot begin with what is there")
 }
 
 fn options(wanted: &Wanted) -> Result<Options> {
@@ -144,6 +167,7 @@ fn options(wanted: &Wanted) -> Result<Options> {
             "exec" | "rexec" => restrictions.no_execute = false,
             "defaults" => *restrictions = Restrictions::default(),
             "bind" | "rbind" => options.is_bind = true,
+            "tmpcopyup" => options.begins_full = true,
             "idmap" => options.mapping = Mapping::One,
             "ridmap" => options.mapping = Mapping::Recursive,
             // Times of access, how writing is ordered, and what other mount namespaces of the host see: not of this kernel's.
@@ -153,7 +177,7 @@ fn options(wanted: &Wanted) -> Result<Options> {
             | "rnostrictatime" | "lazytime" | "nolazytime" | "iversion" | "noiversion" | "mand"
             | "nomand" | "loud" | "silent" | "remount" | "symfollow" | "nosymfollow" | "rsymfollow"
             | "rnosymfollow" | "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave"
-            | "unbindable" | "runbindable" | "tmpcopyup" => {}
+            | "unbindable" | "runbindable" => {}
             other if options.is_bind || wanted.typ().as_deref() == Some("bind") => {
                 bail!("options[{index}]: a bind mount has no option {other:?}")
             }

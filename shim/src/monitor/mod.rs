@@ -132,6 +132,7 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
         console::enter(slave)?;
     }
     state.pid = i32::try_from(std::process::id()).context("a process id is too large")?;
+    settle_score(container.plan.spec.process.oom_score_adj)?;
     state.cgroups.enter(container.resources.as_ref())?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
     let Namespaces { network, names, ipc, cgroup } = &container.namespaces;
@@ -173,6 +174,21 @@ fn close_strangers(
     kept.extend(terminal.map(AsFd::as_fd));
     kept.extend(log::descriptor());
     descriptors::close_all_except(&kept).context("cannot close the caller's descriptors")
+}
+
+/// The score by which the host chooses whom to end when memory runs out: of this process, and with it of all that it makes.
+fn settle_score(score: i32) -> Result<()> {
+    if score == 0 {
+        return Ok(());
+    }
+    match std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        // Lower than the caller's it becomes only with CAP_SYS_RESOURCE.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && score < 0 => {
+            log::warn(&format!("process.oomScoreAdj: {score} is shown inside only: the host refuses it"));
+            Ok(())
+        }
+        written => written.context("process.oomScoreAdj: cannot set it"),
+    }
 }
 
 /// Makes or joins a namespace of this process's.

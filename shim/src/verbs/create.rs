@@ -9,10 +9,12 @@ use nix::unistd::geteuid;
 use usk::spec::ProcessSpec;
 use usk_platform::host::descriptors;
 
+use super::delete::remove;
 use crate::cgroup::{self, Membership, Scope};
 use crate::command_line::CreateArguments;
 use crate::config;
 use crate::console;
+use crate::container::Container;
 use crate::entry::Settings;
 use crate::monitor::{self, Newborn, Task};
 use crate::state::{Directory, State, start_time};
@@ -78,8 +80,7 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
         Ok(newborn) => Ok(Created { directory, state, newborn, has_terminal }),
         Err(error) => {
             // The failure is what counts, not that something is left.
-            let _ = state.cgroups.remove();
-            let _ = directory.remove();
+            let _ = remove(Container { directory, state });
             Err(error)
         }
     }

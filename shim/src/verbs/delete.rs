@@ -3,16 +3,13 @@
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
-use usk_platform::host::Pid;
-use usk_platform::host::pidfd::ProcessDescriptor;
 
 use crate::command_line::DeleteArguments;
 use crate::container::{Container, for_hooks};
 use crate::entry::Settings;
 use crate::hooks;
-use crate::log;
 use crate::protocol::Status;
-use crate::state::{Directory, start_time};
+use crate::state::Directory;
 
 /// How long a container may take to end, in milliseconds.
 const PATIENCE_MS: u16 = 10_000;
@@ -49,11 +46,7 @@ fn delete_one(settings: &Settings, id: &str, force: bool) -> Result<()> {
 
 /// Ends a container by ending its monitor, and waits until it has gone.
 fn end(container: &Container) -> Result<()> {
-    let pid = container.state.pid;
-    let process = match ProcessDescriptor::open(Pid::from_raw(pid)) {
-        Ok(process) if start_time(pid) == Some(container.state.start_time) => process,
-        _ => return Ok(()),
-    };
+    let Some(process) = container.process() else { return Ok(()) };
     let _ = process.signal(libc::SIGKILL);
     // What is stopped cannot end.
     if container.state.cgroups.is_frozen() {
@@ -61,7 +54,7 @@ fn end(container: &Container) -> Result<()> {
     }
     let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     if poll(&mut polled, PollTimeout::from(PATIENCE_MS)).context("cannot wait for the container")? == 0 {
-        bail!("the container's process {pid} does not end");
+        bail!("the container's process {} does not end", container.state.pid);
     }
     Ok(())
 }
@@ -70,11 +63,7 @@ fn end(container: &Container) -> Result<()> {
 pub(super) fn remove(container: Container) -> Result<()> {
     let Container { directory, state } = container;
     state.cgroups.remove()?;
-    let shown = for_hooks(&state, Status::Stopped);
     directory.remove()?;
-    // A failure is noted, and the container is gone all the same: the specification wants it so.
-    if let Err(error) = hooks::run("poststop", &state.poststop, &shown) {
-        log::warn(&format!("{error:#}"));
-    }
+    hooks::run_all("poststop", &state.poststop, &for_hooks(&state, Status::Stopped));
     Ok(())
 }

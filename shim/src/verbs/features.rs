@@ -1,48 +1,19 @@
 //! `usk-oci features`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use usk_abi::capability;
 
+use crate::output;
 use crate::state::OCI_VERSION;
 
-/// Options of mounts that say something here, or may be there without effect.
-const MOUNT_OPTIONS: [&str; 34] = [
-    "async",
-    "atime",
-    "bind",
-    "defaults",
-    "dev",
-    "diratime",
-    "dirsync",
-    "exec",
-    "lazytime",
-    "loud",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "private",
-    "rbind",
-    "relatime",
-    "remount",
-    "ro",
-    "rprivate",
-    "rro",
-    "rshared",
-    "rslave",
-    "runbindable",
-    "rw",
-    "shared",
-    "silent",
-    "slave",
-    "strictatime",
-    "suid",
-    "sync",
-];
+/// Options of mounts that say something here, or may be there without effect, separated by spaces.
+const MOUNT_OPTIONS: &str = "acl async atime bind defaults dev diratime dirsync exec idmap iversion \
+     lazytime loud mand noacl noatime nodev nodiratime noexec noiversion nolazytime nomand \
+     norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime relatime remount \
+     rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro \
+     rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw \
+     shared silent slave strictatime suid symfollow sync tmpcopyup unbindable";
 
 /// What a profile may do to a call. `SCMP_ACT_NOTIFY` is refused.
 const SECCOMP_ACTIONS: [&str; 8] = [
@@ -73,7 +44,7 @@ pub(crate) fn features() -> Result<i32> {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
-        "mountOptions": MOUNT_OPTIONS.as_slice(),
+        "mountOptions": MOUNT_OPTIONS.split_whitespace().collect::<Vec<_>>(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
             "capabilities": capability::NAMES.as_slice(),
@@ -93,6 +64,6 @@ pub(crate) fn features() -> Result<i32> {
         },
         "annotations": { "dev.usk.version": env!("CARGO_PKG_VERSION") },
     });
-    println!("{}", serde_json::to_string_pretty(&features).context("cannot write the features")?);
+    output::pretty(&features)?;
     Ok(0)
 }

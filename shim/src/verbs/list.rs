@@ -1,12 +1,13 @@
 //! `usk-oci list`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::state::{Shown, shown};
 use crate::command_line::{ListArguments, ListFormat};
 use crate::container::Container;
 use crate::entry::Settings;
 use crate::log;
+use crate::output;
 use crate::protocol::Status;
 use crate::state::Directory;
 
@@ -22,7 +23,7 @@ pub(crate) fn list(settings: &Settings, arguments: &ListArguments) -> Result<i32
     }
     if arguments.quiet {
         for (container, _) in &containers {
-            println!("{}", container.state.id);
+            output::line(&container.state.id)?;
         }
         return Ok(0);
     }
@@ -30,16 +31,14 @@ pub(crate) fn list(settings: &Settings, arguments: &ListArguments) -> Result<i32
         ListFormat::Json => {
             let all: Vec<Shown<'_>> =
                 containers.iter().map(|(container, status)| shown(container, *status)).collect();
-            // runc prints null for none.
-            let json = if all.is_empty() { Ok("null".into()) } else { serde_json::to_string(&all) };
-            println!("{}", json.context("cannot write the list")?);
+            output::list(&all)?;
         }
-        ListFormat::Table => print_table(&containers),
+        ListFormat::Table => print_table(&containers)?,
     }
     Ok(0)
 }
 
-fn print_table(containers: &[(Container, Status)]) {
+fn print_table(containers: &[(Container, Status)]) -> Result<()> {
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
     for (container, status) in containers {
         let state = &container.state;
@@ -62,6 +61,7 @@ fn print_table(containers: &[(Container, Status)]) {
         for (cell, width) in row.iter().zip(&widths).take(5) {
             line.push_str(&format!("{cell:width$}"));
         }
-        println!("{line}{}", row[5]);
+        output::line(&format!("{line}{}", row[5]))?;
     }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::command_line::{ListFormat, PsArguments};
 use crate::container::Container;
 use crate::entry::Settings;
+use crate::output;
 use crate::protocol::Status;
 
 pub(crate) fn ps(settings: &Settings, arguments: &PsArguments) -> Result<i32> {
@@ -16,9 +17,7 @@ pub(crate) fn ps(settings: &Settings, arguments: &PsArguments) -> Result<i32> {
         pids.push(container.state.pid);
     }
     if arguments.format == ListFormat::Json {
-        // runc prints null for none.
-        let json = if pids.is_empty() { Ok("null".into()) } else { serde_json::to_string(&pids) };
-        println!("{}", json.context("cannot write the list")?);
+        output::list(&pids)?;
         return Ok(0);
     }
     let defaults = ["-ef".to_owned()];
@@ -34,11 +33,11 @@ pub(crate) fn ps(settings: &Settings, arguments: &PsArguments) -> Result<i32> {
         .split_whitespace()
         .position(|name| name == "PID")
         .context("couldn't find PID field in ps output")?;
-    println!("{header}");
+    output::line(header)?;
     for line in lines {
         let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
         if pid.is_some_and(|pid: i32| pids.contains(&pid)) {
-            println!("{line}");
+            output::line(line)?;
         }
     }
     Ok(0)

@@ -15,7 +15,6 @@ use crate::config;
 use crate::container::{Container, for_hooks};
 use crate::entry::Settings;
 use crate::hooks::{self, Hook};
-use crate::log;
 use crate::protocol::{NOT_RUNNING, Reply, Request, Status};
 
 pub(crate) fn start(settings: &Settings, id: &str) -> Result<i32> {
@@ -28,8 +27,11 @@ pub(crate) fn start(settings: &Settings, id: &str) -> Result<i32> {
     };
     if container.status()? == Status::Created {
         for (index, hook) in container.state.start_container.iter().enumerate() {
-            run_inside(&container, hook)
-                .with_context(|| format!("error running startContainer hook #{index}"))?;
+            if let Err(error) = run_inside(&container, hook) {
+                // The specification has the container stopped; the error is the hook's in any case.
+                let _ = connection.ask(Request::Signal { signal: libc::SIGKILL, all: false }, None);
+                return Err(error.context(format!("error running startContainer hook #{index}")));
+            }
         }
     }
     match connection.ask(Request::Start, None)? {
@@ -38,10 +40,7 @@ pub(crate) fn start(settings: &Settings, id: &str) -> Result<i32> {
         other => bail!("the container's monitor answers {other:?}"),
     }
     let shown = for_hooks(&container.state, Status::Running);
-    // A failure is noted, and the container goes on: the specification wants it so.
-    if let Err(error) = hooks::run("poststart", &container.state.poststart, &shown) {
-        log::warn(&format!("{error:#}"));
-    }
+    hooks::run_all("poststart", &container.state.poststart, &shown);
     Ok(0)
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::container::Container;
 use crate::entry::Settings;
+use crate::output;
 use crate::protocol::Status;
 
 /// What `state` and `list` print, in runc's order.
@@ -55,6 +56,6 @@ pub(crate) fn state(settings: &Settings, id: &str) -> Result<i32> {
     let container = Container::open(&settings.root, id)?;
     let status = container.status()?;
     let shown = Shown { owner: String::new(), ..shown(&container, status) };
-    println!("{}", serde_json::to_string_pretty(&shown).context("cannot write the state")?);
+    output::pretty(&shown)?;
     Ok(0)
 }

@@ -1,0 +1,114 @@
+//! Hooks: when they are run, with what, and what becomes of a container where one fails.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
+use crate::runtime::{Runtime, cgroups_named, new_id};
+
+/// A hook that fails, and one that does so by taking too long.
+fn bad_hooks() -> [Value; 2] {
+    [
+        json!({ "path": "/bin/false" }),
+        json!({ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }),
+    ]
+}
+
+/// A hook that adds a line to the file `hooks` of a bundle: the word, and the status that it reads.
+fn noting(bundle: &Bundle, word: &str) -> Value {
+    let log = bundle.file("hooks");
+    let script = format!("echo {word} $(grep -o '\"status\":\"[a-z]*\"') >> {}", log.display());
+    json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] })
+}
+
+/// What such hooks have noted.
+fn noted(bundle: &Bundle) -> String {
+    fs::read_to_string(bundle.file("hooks")).unwrap_or_default()
+}
+
+#[test]
+fn hooks_are_run_in_order_with_the_state() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|_| ());
+    let hook = |name: &str| json!([noting(&bundle, name)]);
+    bundle.configure(|spec| {
+        spec["hooks"] = json!({
+            "prestart": hook("prestart"), "createRuntime": hook("createRuntime"),
+            "createContainer": hook("createContainer"), "poststart": hook("poststart"),
+            "startContainer": [{
+                "path": "/bin/sh", "env": ["PATH=/bin", "A=b"],
+                "args": ["sh", "-c", "grep -o created > /tmp/inside; echo $A >> /tmp/inside"],
+            }],
+            "poststop": hook("poststop"),
+        });
+        spec["process"]["args"] = json!(["cat", "/tmp/inside"]);
+    });
+    assert_eq!(usk.must(&bundle, &["run", &id]), "created\nb\n");
+    let expected = [
+        ("prestart", "creating"),
+        ("createRuntime", "creating"),
+        ("createContainer", "creating"),
+        ("poststart", "running"),
+        ("poststop", "stopped"),
+    ];
+    let expected: String =
+        expected.iter().map(|(name, status)| format!("{name} \"status\":\"{status}\"\n")).collect();
+    assert_eq!(noted(&bundle), expected);
+}
+
+#[test]
+fn a_hook_that_fails_before_the_container_is_there_undoes_it_and_has_the_last_ones_run() {
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        for bad in bad_hooks() {
+            let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["true"]));
+            bundle.configure(|spec| {
+                spec["hooks"] =
+                    json!({ kind: [noting(&bundle, kind), bad], "poststop": [noting(&bundle, "poststop")] });
+            });
+            let outcome = usk.background(&bundle, &["create", &id]);
+            assert_eq!(outcome.status, 1);
+            assert!(outcome.error.contains(&format!("{kind} hook #1: ")), "{outcome:?}");
+            let expected = format!("{kind} \"status\":\"creating\"\npoststop \"status\":\"stopped\"\n");
+            assert_eq!(noted(&bundle), expected);
+            assert_eq!(usk.verb(&bundle, &["state", &id]).status, 1);
+            assert!(cgroups_named(&id).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_hook_inside_that_fails_stops_the_container_before_its_command() {
+    for bad in bad_hooks() {
+        let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["true"]));
+        bundle.configure(|spec| {
+            spec["process"]["args"] = json!(["sh", "-c", "echo > /tmp/ran"]);
+            spec["hooks"] = json!({ "startContainer": [bad], "poststop": [noting(&bundle, "poststop")] });
+        });
+        assert_eq!(usk.background(&bundle, &["create", &id]).status, 0);
+        let outcome = usk.verb(&bundle, &["start", &id]);
+        assert!(outcome.status == 1 && outcome.error.contains("startContainer hook #0"), "{outcome:?}");
+        usk.wait_for_status(&bundle, &id, "stopped");
+        assert!(!bundle.rootfs().join("tmp/ran").exists());
+        usk.must(&bundle, &["delete", &id]);
+        assert_eq!(noted(&bundle), "poststop \"status\":\"stopped\"\n");
+    }
+}
+
+#[test]
+fn a_hook_that_fails_after_the_start_or_the_end_is_noted_and_the_others_are_run() {
+    let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["true"]));
+    let [bad, slow] = bad_hooks();
+    bundle.configure(|spec| {
+        spec["hooks"] = json!({
+            "poststart": [bad, noting(&bundle, "poststart")], "poststop": [slow, noting(&bundle, "poststop")],
+        });
+        spec["process"]["args"] = json!(["sh", "-c", "exit 3"]);
+    });
+    let outcome = usk.verb(&bundle, &["run", &id]);
+    assert_eq!(outcome.status, 3, "{outcome:?}");
+    for warning in ["poststart hook #0", "poststop hook #0: hook ran past specified timeout"] {
+        assert!(outcome.error.contains(warning), "{outcome:?}");
+    }
+    assert_eq!(noted(&bundle), "poststart \"status\":\"running\"\npoststop \"status\":\"stopped\"\n");
+}
