@@ -7,11 +7,15 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use usk_abi::epoll::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP, EpollEvent};
+use usk_abi::epoll::{
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP,
+    EpollEvent,
+};
 use usk_abi::fcntl::O_RDWR;
 use usk_abi::{Errno, PollEvents};
 
@@ -31,6 +35,9 @@ const EXCLUSIVE_COMPANIONS: u32 = EPOLLEXCLUSIVE
     | PollEvents::OUT.bits()
     | PollEvents::ERR.bits()
     | PollEvents::HUP.bits();
+
+/// The flags that stay when a one-shot item is spent (`EP_PRIVATE_BITS`).
+const PRIVATE: u32 = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE;
 
 /// Guards the shape of the graph of nested instances: two additions that each are fine must not make a loop together.
 static NESTING: Mutex<()> = Mutex::new(());
@@ -80,6 +87,15 @@ struct Interest {
     token: Option<WaitToken>,
 }
 
+impl Interest {
+    /// Leaves the file's queue.
+    fn stop_listening(&mut self, file: &OpenFile) {
+        if let (Some(queue), Some(token)) = (file.ops.wait_queue(), self.token.take()) {
+            queue.remove(token);
+        }
+    }
+}
+
 fn address_of(file: &OpenFile) -> usize {
     std::ptr::from_ref(file).addr()
 }
@@ -101,6 +117,29 @@ impl Epoll {
     /// The instance behind an open file, if it is one.
     pub fn of(file: &OpenFile) -> Option<&Epoll> {
         file.ops.as_any().downcast_ref()
+    }
+
+    /// What `epoll_ctl(2)` does with the instance behind an open file. `EINVAL` if it is none, or for an unknown operation; `EPERM` for
+    /// a file that is always ready.
+    pub fn control(
+        instance: &Arc<OpenFile>,
+        operation: i32,
+        descriptor: i32,
+        file: &Arc<OpenFile>,
+        event: EpollEvent,
+    ) -> Result<(), Errno> {
+        if file.ops.wait_queue().is_none() {
+            return Err(Errno::EPERM);
+        }
+        let epoll = Epoll::of(instance).filter(|_| !Arc::ptr_eq(instance, file)).ok_or(Errno::EINVAL)?;
+        // Nothing keeps a sandbox from being suspended: the flag is taken away, as from anybody without the capability.
+        let event = EpollEvent { events: event.events & !EPOLLWAKEUP, ..event };
+        match operation {
+            EPOLL_CTL_ADD => epoll.add(descriptor, file, event),
+            EPOLL_CTL_MOD => epoll.modify(descriptor, file, event),
+            EPOLL_CTL_DEL => epoll.remove(descriptor, file),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// `EPOLL_CTL_ADD`. `EEXIST` if the pair of descriptor and file is watched already, `EPERM` for a file that is
@@ -165,15 +204,6 @@ impl Epoll {
     pub fn queue(&self) -> &WaitQueue {
         &self.shared.queue
     }
-
-    /// The watched descriptors with their events and data, for `/proc/PID/fdinfo`.
-    pub fn watched(&self) -> Vec<(i32, EpollEvent)> {
-        let items: Vec<_> = self.shared.items.lock().by_key.values().cloned().collect();
-        let mut watched: Vec<_> =
-            items.iter().map(|item| (item.descriptor, item.interest.lock().event)).collect();
-        watched.sort_by_key(|(descriptor, _)| *descriptor);
-        watched
-    }
 }
 
 impl Shared {
@@ -206,15 +236,16 @@ impl Shared {
         let (Some(queue), Some(own)) = (file.ops.wait_queue(), self.own.upgrade()) else { return };
         {
             let mut interest = item.interest.lock();
-            if let Some(token) = interest.token.take() {
-                queue.remove(token);
-            }
             let events = PollEvents::from_bits_truncate(interest.event.events);
             let exclusive = interest.event.events & EPOLLEXCLUSIVE != 0;
-            interest.token = Some(queue.add(own, item.key, events, exclusive));
+            match interest.token {
+                Some(token) => queue.change(token, events),
+                None => interest.token = Some(queue.add(own, item.key, events, exclusive)),
+            }
         }
         if !item.ready_events(file).is_empty() {
-            self.notify(item.key, READABLE);
+            self.put_back(&[item.key]);
+            self.queue.notify(READABLE);
         }
     }
 
@@ -224,10 +255,7 @@ impl Shared {
             items.by_key.remove(&item.key);
             items.by_file.remove(&(item.descriptor, item.address));
         }
-        let token = item.interest.lock().token.take();
-        if let (Some(queue), Some(token)) = (file.ops.wait_queue(), token) {
-            queue.remove(token);
-        }
+        item.interest.lock().stop_listening(file);
         if let Some(inner) = Epoll::of(file) {
             let mut parents = inner.shared.parents.lock();
             if let Some(at) = parents.iter().position(|parent| parent.ptr_eq(&self.own)) {
@@ -252,6 +280,8 @@ impl Shared {
             events.push(EpollEvent { events: ready.bits(), data: interest.event.data });
             if interest.event.events & EPOLLONESHOT != 0 {
                 interest.is_spent = true;
+                // What happens until it is armed again gives it no place among the others.
+                interest.stop_listening(&file);
             } else if interest.event.events & EPOLLET == 0 {
                 again.push(item.key);
             }
@@ -356,11 +386,22 @@ impl Item {
         };
         file.ops.poll(file) & wanted
     }
+
+    /// Its events, as Linux keeps them, and its data.
+    fn shown(&self) -> (u32, u64) {
+        let interest = self.interest.lock();
+        let event = interest.event;
+        let kept = if interest.is_spent { PRIVATE } else { u32::MAX };
+        ((event.events | PollEvents::ERR.bits() | PollEvents::HUP.bits()) & kept, event.data)
+    }
 }
 
 impl Notify for Shared {
     fn notify(&self, key: u64, _events: PollEvents) {
         self.put_back(&[key]);
+    }
+
+    fn wake_sleeper(&self) {
         self.queue.notify(READABLE);
     }
 }
@@ -390,6 +431,25 @@ impl FileOps for Epoll {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.shared.queue)
+    }
+
+    /// `ep_show_fdinfo`, in the order of the descriptors.
+    fn information(&self) -> String {
+        let mut items: Vec<_> = self.shared.items.lock().by_key.values().cloned().collect();
+        items.sort_by_key(|item| item.descriptor);
+        let mut text = String::new();
+        for item in items {
+            let Some(file) = item.file.upgrade() else { continue };
+            let (inode, device) =
+                file.inode().attributes().map_or((0, 0), |known| (known.inode, known.device));
+            let (events, data) = item.shown();
+            let (descriptor, position) = (item.descriptor, *file.position.lock());
+            let _ = writeln!(
+                text,
+                "tfd: {descriptor:8} events: {events:8x} data: {data:16x}  pos:{position} ino:{inode:x} sdev:{device:x}"
+            );
+        }
+        text
     }
 
     fn as_any(&self) -> &dyn Any {
