@@ -19,5 +19,6 @@ fn sys_epoll_ctl(current: &mut Current, arguments: SyscallArguments) -> SysResul
     let instance = file_of(current, arguments.i32(0))?;
     let file = file_of(current, descriptor)?;
     Epoll::control(&instance, operation, descriptor, &file, event)?;
+    current.note_control(&instance, operation);
     Ok(0)
 }

@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::{HashMap, HashSet};
@@ -16,7 +17,7 @@ use usk_abi::epoll::{
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP,
     EpollEvent,
 };
-use usk_abi::fcntl::O_RDWR;
+use usk_abi::fcntl::{O_PATH, O_RDWR};
 use usk_abi::{Errno, PollEvents};
 
 use crate::vfs::{CloseWatcher, FileOps, OpenFile};
@@ -57,6 +58,18 @@ struct Shared {
     queue: WaitQueue,
     /// Instances that watch this one.
     parents: Mutex<Vec<Weak<Shared>>>,
+    /// Counts what is added and removed, here and above.
+    version: AtomicU64,
+}
+
+/// Of the first descriptors of a table, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watchable {
+    /// Those that can be added if they are not watched, and modified and removed if they are: nothing but the flags of the event
+    /// decides whether that succeeds.
+    pub(crate) watchable: u64,
+    /// Those that are watched.
+    pub(crate) watched: u64,
 }
 
 #[derive(Default)]
@@ -110,6 +123,7 @@ impl Epoll {
             ready: Mutex::default(),
             queue: WaitQueue::new(),
             parents: Mutex::default(),
+            version: AtomicU64::new(0),
         });
         OpenFile::anonymous(Arc::new(Epoll { shared }), O_RDWR, "anon_inode:[eventpoll]")
     }
@@ -165,6 +179,7 @@ impl Epoll {
         file.watch_close(self.shared.own.clone() as Weak<dyn CloseWatcher>);
         if let Some((_, inner)) = &nesting {
             inner.shared.parents.lock().push(self.shared.own.clone());
+            inner.shared.has_changed();
         }
         self.shared.listen(&item, file);
         Ok(())
@@ -195,6 +210,32 @@ impl Epoll {
         Ok(())
     }
 
+    /// A number that changes with what [`Epoll::watchable`] says, as long as the files stay the same.
+    pub(crate) fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::SeqCst)
+    }
+
+    /// What can be done with the files of the first descriptors. Nothing in an instance that others watch.
+    pub(crate) fn watchable<'a>(&self, files: impl Iterator<Item = (u8, &'a Arc<OpenFile>)>) -> Watchable {
+        let mut found = Watchable::default();
+        let items = self.shared.items.lock();
+        if !self.shared.parents.lock().is_empty() || items.by_key.len() + u64::BITS as usize > MAX_WATCHES {
+            return found;
+        }
+        for (descriptor, file) in files {
+            if file.ops.wait_queue().is_none() || file.flags() & O_PATH != 0 || Epoll::of(file).is_some() {
+                continue;
+            }
+            let key = items.by_file.get(&(descriptor.into(), address_of(file)));
+            let item = key.and_then(|key| items.by_key.get(key));
+            if item.is_none_or(|item| item.interest.lock().event.events & EPOLLEXCLUSIVE == 0) {
+                found.watchable |= 1 << descriptor;
+                found.watched |= u64::from(item.is_some()) << descriptor;
+            }
+        }
+        found
+    }
+
     /// Up to `most` events that are ready now; `EAGAIN` if there are none.
     pub fn collect(&self, most: usize) -> Result<Vec<EpollEvent>, Errno> {
         self.shared.collect(most)
@@ -207,6 +248,10 @@ impl Epoll {
 }
 
 impl Shared {
+    fn has_changed(&self) {
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn insert(&self, descriptor: i32, file: &Arc<OpenFile>, event: EpollEvent) -> Result<Arc<Item>, Errno> {
         let mut items = self.items.lock();
         let address = address_of(file);
@@ -222,6 +267,7 @@ impl Shared {
         let item = Arc::new(Item { key, descriptor, file: Arc::downgrade(file), address, interest });
         items.by_key.insert(key, item.clone());
         items.by_file.insert((descriptor, address), key);
+        self.has_changed();
         Ok(item)
     }
 
@@ -254,12 +300,14 @@ impl Shared {
             let mut items = self.items.lock();
             items.by_key.remove(&item.key);
             items.by_file.remove(&(item.descriptor, item.address));
+            self.has_changed();
         }
         item.interest.lock().stop_listening(file);
         if let Some(inner) = Epoll::of(file) {
             let mut parents = inner.shared.parents.lock();
             if let Some(at) = parents.iter().position(|parent| parent.ptr_eq(&self.own)) {
                 parents.swap_remove(at);
+                inner.shared.has_changed();
             }
         }
     }

@@ -77,6 +77,32 @@ fn control_reports_what_is_wrong() {
     assert_eq!(epoll.collect(8).unwrap().len(), 1);
 }
 
+fn watchable(instance: &Arc<OpenFile>, files: &[&Arc<OpenFile>]) -> Watchable {
+    epoll(instance).watchable((0..).zip(files.iter().copied()))
+}
+
+#[test]
+fn what_is_watchable_is_what_no_call_can_fail_for() {
+    let (instance, other) = (Epoll::open(), Epoll::open());
+    let [plain, exclusive, watched] = [(); 3].map(|()| EventFd::open(0, false, 0));
+    epoll(&instance).add(1, &exclusive, event(IN | EPOLLEXCLUSIVE, 0)).unwrap();
+    epoll(&instance).add(2, &watched, event(IN, 0)).unwrap();
+    let files = [&plain, &exclusive, &watched, &other];
+    assert_eq!(watchable(&instance, &files), Watchable { watchable: 0b101, watched: 0b100 });
+    let version = epoll(&instance).version();
+    epoll(&instance).modify(2, &watched, event(OUT, 0)).unwrap();
+    assert_eq!(epoll(&instance).version(), version);
+    // As long as another instance watches this one, its waiters see each change.
+    epoll(&other).add(9, &instance, event(IN, 0)).unwrap();
+    assert_eq!(watchable(&instance, &files), Watchable::default());
+    assert_ne!(epoll(&instance).version(), version);
+    let version = epoll(&instance).version();
+    epoll(&other).remove(9, &instance).unwrap();
+    epoll(&instance).remove(2, &watched).unwrap();
+    assert_eq!(watchable(&instance, &files), Watchable { watchable: 0b101, watched: 0 });
+    assert_ne!(epoll(&instance).version(), version);
+}
+
 #[test]
 fn a_closed_file_is_forgotten() {
     let instance = Epoll::open();
