@@ -325,7 +325,8 @@ impl Lending {
 
     /// Gives files the windows that they should have.
     fn open_windows(&mut self, thread: &mut dyn GuestThread) {
-        for place in 0..LENT_RECORDS {
+        let wants = |record: &Option<Record>| record.as_ref().is_some_and(|record| record.wanted.is_some());
+        while let Some(place) = self.records.iter().position(wants) {
             let used =
                 |number: &usize| self.records.iter().flatten().any(|other| other.window == Some(*number));
             let free = (0..LENT_WINDOWS).find(|number| !used(number));
