@@ -372,7 +372,7 @@ const _: () = assert!(MEMORY_LOWEST + 8 <= MASK && MEMORY_ANSWER < MAX_STANDING)
 /// In the table of shortcuts: `epoll_ctl`, which may be noted.
 pub(crate) const NOTES: u8 = 0x48;
 /// In a record, `u64`: a bit for each descriptor of which changes of this instance may be noted.
-pub(crate) const RECORD_WATCHABLE: u64 = 0x38;
+pub(crate) const RECORD_WATCHABLE: u64 = RECORD_STAT + crate::lent::STAT_SIZE as u64;
 /// In a slot, `u64`: a bit for each of these that is watched. The guest's to forge, as is all that follows.
 pub(crate) const NOTED_WATCHED: u64 = ENTRY_HOST_CALL + 4;
 /// In a slot, `u32`: how many changes are noted.
@@ -387,7 +387,7 @@ pub(crate) const MOST_NOTED: u32 = 15;
 pub(crate) const NOTED_NEVER: u32 = usk_abi::epoll::EPOLLEXCLUSIVE | usk_abi::epoll::EPOLLWAKEUP;
 
 const _: () = assert!(NOTED + NOTED_SIZE * MOST_NOTED as u64 <= LEFT_TID_ADDRESS);
-const _: () = assert!(SETS_TID_ADDRESS < NOTES && RECORD_WATCHABLE + 8 <= RECORD_STAT);
+const _: () = assert!(SETS_TID_ADDRESS < NOTES && RECORD_WATCHABLE + 8 <= RECORD_SIZE);
 const _: () = assert!(LENT_DESCRIPTORS <= u64::BITS as usize);
 
 // --- Known names (see `trap/names.rs`) ---
