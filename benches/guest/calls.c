@@ -76,6 +76,19 @@ static void epoll_now(struct meter *meter) {
     close(pipe_fds[0]), close(pipe_fds[1]), close(epoll);
 }
 
+/* Takes interest in writing, and loses it, as event loops do. */
+static void epoll_change(struct meter *meter) {
+    struct epoll_event event = {.events = EPOLLIN};
+    int pipe_fds[2], epoll = OK(epoll_create1(0));
+    OK(pipe(pipe_fds));
+    OK(epoll_ctl(epoll, EPOLL_CTL_ADD, pipe_fds[0], &event));
+    REPEAT(meter) {
+        event.events ^= EPOLLOUT;
+        OK(epoll_ctl(epoll, EPOLL_CTL_MOD, pipe_fds[0], &event));
+    }
+    close(pipe_fds[0]), close(pipe_fds[1]), close(epoll);
+}
+
 static void poll_now(struct meter *meter) {
     int pipe_fds[2];
     OK(pipe(pipe_fds));
@@ -182,6 +195,7 @@ const struct operation calls[] = {
     {"lseek", "lseek", do_lseek},
     {"fstat", "fstat", do_fstat},
     {"epoll_now", "epoll_wait(0)", epoll_now},
+    {"epoll_change", "epoll_ctl(MOD)", epoll_change},
     {"poll_now", "poll(0)", poll_now},
     {"futex_wake_nobody", "futex wake without waiter", futex_wake_nobody},
     {"sched_yield", "sched_yield", yield},

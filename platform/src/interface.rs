@@ -9,7 +9,9 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
-use crate::lent::{LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, TakenBack};
+use crate::lent::{
+    LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, NotedChange, TakenBack,
+};
 use crate::names::{KnownName, NameCall};
 use crate::trap::CodeImage;
 
@@ -214,6 +216,15 @@ pub trait GuestThread: Send {
         None
     }
 
+    /// Says which of the descriptors that are [watchable](LentFile::watchable) by an instance are watched. Nothing is noted so far.
+    fn lend_watched(&mut self, _watched: u64) {}
+
+    /// The changes of that instance that have been noted since ([`Shortcut::Notes`]), in their order: the guest may have forged
+    /// everything, within the types.
+    fn noted(&mut self) -> Vec<NotedChange> {
+        Vec::new()
+    }
+
     /// Has the platform answer `rt_sigprocmask(2)` by itself ([`Shortcut::ChangesMask`]) from the next [`GuestThread::run`] on,
     /// until [`MaskWord::withdraw`]: `mask` is the thread's now, `quiet` as of [`MaskWord::set_quiet`]. From then on the mask is in
     /// the returned word. `None` if the platform has no way to do so.
@@ -364,6 +375,9 @@ pub enum Shortcut {
     SetsRobustList,
     /// It is `set_tid_address(2)`: the same.
     SetsTidAddress,
+    /// It is `epoll_ctl(2)`, which may be noted if it is sure to succeed (see [`GuestThread::lend_watched`]); otherwise it brings
+    /// its event along.
+    Notes,
 }
 
 /// What is to be done when a guest thread ends, as far as it has said so without asking. All of it is the guest's to forge, as it could

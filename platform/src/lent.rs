@@ -1,6 +1,8 @@
 //! Descriptors that the sentry lends to a guest thread's platform, which serves calls about them by itself: what the two say to
 //! each other of them. The sentry's table stays what counts; see [`GuestThread::lend_descriptors`](crate::GuestThread).
 
+use usk_abi::epoll::EpollEvent;
+
 /// A call about a descriptor that the platform may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -82,6 +84,19 @@ pub struct LentFile {
     pub is_volatile: bool,
     /// Where part of its contents is mapped.
     pub window: Option<LentWindow>,
+    /// `epoll_ctl(2)` of this instance: a bit for each descriptor of which plain changes may be noted. One file at most has any.
+    pub watchable: u64,
+}
+
+/// A change of an epoll instance that the platform has noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotedChange {
+    /// Of which descriptor.
+    pub descriptor: u8,
+    /// `EPOLL_CTL_*`.
+    pub operation: i32,
+    /// What for, and the caller's own: nothing for a removal.
+    pub event: EpollEvent,
 }
 
 /// A part of a file that is mapped where the guest can read it.

@@ -28,6 +28,6 @@ pub use interface::{
 };
 pub use lent::{
     LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentMemory, LentWindow,
-    MemoryWord, STAT_SIZE, TakenBack, WINDOW_SIZE,
+    MemoryWord, NotedChange, STAT_SIZE, TakenBack, WINDOW_SIZE,
 };
 pub use names::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning};

@@ -67,6 +67,14 @@ impl WaitQueue {
         WaitToken(id)
     }
 
+    /// Changes what a registration is for.
+    pub fn change(&self, token: WaitToken, interest: PollEvents) {
+        let mut entries = self.entries.lock();
+        if let Some(entry) = entries.list.iter_mut().find(|entry| entry.id == token.0) {
+            entry.interest = interest | PollEvents::ERR | PollEvents::HUP;
+        }
+    }
+
     /// Ends a registration. After that its target is not called any more.
     pub fn remove(&self, token: WaitToken) {
         let mut entries = self.entries.lock();

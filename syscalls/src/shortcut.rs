@@ -83,6 +83,7 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     match row.name {
         "set_robust_list" if all_tiers => return Shortcut::SetsRobustList,
         "set_tid_address" if all_tiers => return Shortcut::SetsTidAddress,
+        "epoll_ctl" if all_tiers => return Shortcut::Notes,
         _ => {}
     }
     if row.name == "rt_sigreturn" && all_tiers {
@@ -150,7 +151,8 @@ mod tests {
         for name in MAPPING {
             assert_eq!(of(name), [Shortcut::MapsMemory, Shortcut::None], "{name}");
         }
-        for (name, memory) in STRUCTURES {
+        assert_eq!(of("epoll_ctl"), [Shortcut::Notes, Shortcut::HandsOver(Memory::Fourth)]);
+        for (name, memory) in STRUCTURES.into_iter().filter(|(name, _)| *name != "epoll_ctl") {
             assert_eq!(of(name), both(Shortcut::HandsOver(memory)), "{name}");
         }
         for (name, call) in HOST_CALLS {

@@ -284,6 +284,31 @@ pub(crate) const POLLED: Values = &[
 pub(crate) const POLLED_COUNT: Values =
     &[("2", Number(2)), ("1", Number(1)), ("0", Number(0)), ("-1", negative(-1))];
 
+pub(crate) const INSTANCE_FLAGS: Values =
+    &[("0", Number(0)), ("EPOLL_CLOEXEC", Number(0o2_000_000)), ("1", Number(1))];
+
+pub(crate) const CHANGE: Values = &[
+    ("EPOLL_CTL_ADD", Number(1)),
+    ("EPOLL_CTL_MOD", Number(3)),
+    ("EPOLL_CTL_DEL", Number(2)),
+    ("0", Number(0)),
+    ("257", Number(257)),
+];
+
+pub(crate) const EVENT: Values = &[
+    ("{IN 'a'}", Bytes(b"\x01\0\0\0aaaaaaaa")),
+    ("{OUT 'b'}", Bytes(b"\x04\0\0\0bbbbbbbb")),
+    ("{IN|OUT|ET 'c'}", Bytes(b"\x05\0\0\x80cccccccc")),
+    ("{OUT|ONESHOT 'd'}", Bytes(b"\x04\0\0\x40dddddddd")),
+    ("{IN|EXCLUSIVE 'e'}", Bytes(b"\x01\0\0\x10eeeeeeee")),
+    ("{0 'f'}", Bytes(b"\0\0\0\0ffffffff")),
+    ("HOLE - 5", Number(HOLE - 5)),
+    ("HOLE", Number(HOLE)),
+    ("NULL", Number(0)),
+];
+
+pub(crate) const EVENT_COUNT: Values = &[("8", Number(8)), ("1", Number(1)), ("0", Number(0))];
+
 pub(crate) const SET_HOW: Values = &[
     ("SIG_BLOCK", Number(0)),
     ("SIG_UNBLOCK", Number(1)),

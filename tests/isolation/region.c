@@ -8,6 +8,7 @@
  *     region forge     writes all of the region that can be written, while other threads make calls
  *     region loans     writes over the descriptors that its thread was lent, and uses them
  *     region memory    writes over what it says of the memory that its thread was lent, and uses that
+ *     region changes   writes over the changes of an epoll instance that its thread has noted, and makes some
  *     region names     the same while it asks for names, which it changes as they are read
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
@@ -19,6 +20,8 @@
 #include "guest.h"
 #include <linux/futex.h>
 #include <setjmp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -537,6 +540,47 @@ static void forge_memory_everywhere(void) {
         spawn(forge_memory, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
+/* Where a slot has the changes of an epoll instance that are noted, from its end, and how long that is. */
+#define CHANGES 0x310
+#define CHANGES_SIZE 0x100
+
+/* An instance that all of them have, and nobody changes. */
+static int common_instance;
+
+/* Whatever is written there, an instance watches files that the process has, and none changes but its own. */
+static void forge_changes(const void *argument) {
+    uint64_t seed = *(const uint64_t *)argument;
+    int instance = epoll_create1(0), ends[2];
+    NEED(instance >= 0 && pipe(ends) == 0);
+    struct epoll_event event = {EPOLLIN, {.fd = ends[0]}}, events[64];
+    NEED(epoll_ctl(instance, EPOLL_CTL_ADD, ends[0], &event) == 0);
+    for (uint64_t round = 0;; round++) {
+        uint64_t slot = own_slot(), *words = (uint64_t *)(slot + REGION_SLOT_SIZE - CHANGES);
+        for (int i = 0; round > 100 && slot >= REGION_SLOTS && slot < REGION_ORDERS && i < 8; i++) {
+            seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+            /* Wild, or what the platform would write: a descriptor and an operation, or a count. */
+            uint64_t word = (seed >> 40 & 0x3f) | (seed >> 50 & 3) << 8 | (seed >> 16 & 0xf) << 32;
+            words[(seed >> 20) % (CHANGES_SIZE / 8)] = seed & 4 ? seed * 0x9e3779b97f4a7c15UL : word;
+            words[1] = seed >> 36 & 0xf;
+        }
+        event.events = seed >> 32;
+        epoll_ctl(instance, 1 + (seed >> 40) % 3, seed >> 50 & 0x3f, &event);
+        epoll_ctl(instance, EPOLL_CTL_MOD, ends[0], &event);
+        NEED(epoll_wait(instance, events, 64, 0) <= 64);
+        if (round % 16 == 0 && (epoll_wait(common_instance, events, 64, 0) != 1 || events[0].data.fd != common_instance))
+            kill(getppid(), SIGABRT);
+    }
+}
+
+static void forge_changes_everywhere(void) {
+    int ready = eventfd(1, 0);
+    common_instance = epoll_create1(0);
+    struct epoll_event event = {EPOLLIN, {.fd = common_instance}};
+    NEED(ready >= 0 && epoll_ctl(common_instance, EPOLL_CTL_ADD, ready, &event) == 0);
+    for (uint64_t seed = 1; seed <= 48; seed++)
+        spawn(forge_changes, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 static volatile char *changing_name;
 
 static void *change_name(void *unused) {
@@ -765,6 +809,7 @@ int main(int argc, char **argv) {
         {"forge", forge_everything},
         {"loans", forge_loans_everywhere},
         {"memory", forge_memory_everywhere},
+        {"changes", forge_changes_everywhere},
         {"names", forge_names_everywhere},
         {"flood", flood_everything},
         {"frames", return_through_everything},

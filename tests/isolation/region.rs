@@ -39,6 +39,10 @@ pub(crate) fn forged_words_of_lent_memory_hurt_only_their_process(runtime: Runti
     attack(runtime, "memory");
 }
 
+pub(crate) fn forged_changes_of_an_epoll_instance_hurt_only_their_process(runtime: Runtime) {
+    attack(runtime, "changes");
+}
+
 pub(crate) fn forged_names_give_no_others_attributes(runtime: Runtime) {
     attack(runtime, "names");
 }

@@ -367,6 +367,29 @@ pub(crate) const MEMORY_ADVICE: [u32; 2] = [libc::MADV_DONTNEED as u32, libc::MA
 
 const _: () = assert!(MEMORY_LOWEST + 8 <= MASK && MEMORY_ANSWER < MAX_STANDING);
 
+// --- Noted changes of an epoll instance (see `trap/noted.rs`) ---
+
+/// In the table of shortcuts: `epoll_ctl`, which may be noted.
+pub(crate) const NOTES: u8 = 0x48;
+/// In a record, `u64`: a bit for each descriptor of which changes of this instance may be noted.
+pub(crate) const RECORD_WATCHABLE: u64 = RECORD_STAT + crate::lent::STAT_SIZE as u64;
+/// In a slot, `u64`: a bit for each of these that is watched. The guest's to forge, as is all that follows.
+pub(crate) const NOTED_WATCHED: u64 = ENTRY_HOST_CALL + 4;
+/// In a slot, `u32`: how many changes are noted.
+pub(crate) const NOTED_COUNT: u64 = NOTED_WATCHED + 8;
+/// In a slot: the changes: descriptor and operation, a byte each; at 4 and 8 `struct epoll_event`.
+pub(crate) const NOTED: u64 = NOTED_WATCHED + 16;
+/// Size of a change.
+pub(crate) const NOTED_SIZE: u64 = 16;
+/// Changes that fit.
+pub(crate) const MOST_NOTED: u32 = 15;
+/// Flags of an event that are never noted: the one makes an addition fail or not, the other is taken away.
+pub(crate) const NOTED_NEVER: u32 = usk_abi::epoll::EPOLLEXCLUSIVE | usk_abi::epoll::EPOLLWAKEUP;
+
+const _: () = assert!(NOTED + NOTED_SIZE * MOST_NOTED as u64 <= LEFT_TID_ADDRESS);
+const _: () = assert!(SETS_TID_ADDRESS < NOTES && RECORD_WATCHABLE + 8 <= RECORD_SIZE);
+const _: () = assert!(LENT_DESCRIPTORS <= u64::BITS as usize);
+
 // --- Known names (see `trap/names.rs`) ---
 
 /// The first of the values in the table of shortcuts that say that a call is about a name: [`NameCall`](crate::names::NameCall) is

@@ -3,6 +3,7 @@
 use std::arch::global_asm;
 use std::mem::offset_of;
 
+use usk_abi::epoll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD};
 use usk_abi::signal::{SignalContext, UserContext};
 
 use crate::arch::extended_state::FORMAT;
@@ -24,7 +25,19 @@ global_asm!(
     include_str!("left.S"),
     include_str!("memory.S"),
     include_str!("names.S"),
+    include_str!("noted.S"),
     include_str!("end.S"),
+    notes = const NOTES,
+    noted = const NOTED,
+    noted_count = const NOTED_COUNT,
+    noted_watched = const NOTED_WATCHED,
+    noted_shift = const NOTED_SIZE.trailing_zeros(),
+    noted_never = const NOTED_NEVER,
+    most_noted = const MOST_NOTED,
+    record_watchable = const RECORD_WATCHABLE,
+    epoll_ctl_add = const EPOLL_CTL_ADD,
+    epoll_ctl_del = const EPOLL_CTL_DEL,
+    epoll_ctl_mod = const EPOLL_CTL_MOD,
     brings_state = const BRINGS_STATE,
     sets_robust_list = const SETS_ROBUST_LIST,
     state_place = const STATE_PLACE,
@@ -400,6 +413,22 @@ pub(crate) mod names {
     }
 }
 
+/// Addresses in the code that notes changes of an epoll instance.
+pub(crate) mod noted {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_noted_begin;
+        /// The change is noted: the call is over.
+        done = usk_noted_done;
+        /// The end of this.
+        asks = usk_noted_asks;
+        /// The code ends.
+        end = usk_noted_end;
+    }
+}
+
 /// Addresses in the code that changes the mask of blocked signals.
 pub(crate) mod mask {
     use super::*;
@@ -629,6 +658,7 @@ pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u
             Shortcut::BringsState => BRINGS_STATE,
             Shortcut::SetsRobustList => SETS_ROBUST_LIST,
             Shortcut::SetsTidAddress => SETS_TID_ADDRESS,
+            Shortcut::Notes => NOTES,
         };
         put(SHORTCUTS + number, &[kind]);
     }

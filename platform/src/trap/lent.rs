@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use crate::arch::Registers;
 use crate::lent::{LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::{lent, memory, names};
+use crate::stub::image::{lent, memory, names, noted};
 
 use super::calls::Call;
 use super::lists::FIRST_FILE;
@@ -30,9 +30,11 @@ impl Default for Lent {
     }
 }
 
-/// In the code that serves calls about lent descriptors, or known names.
+/// In the code that serves calls about lent descriptors, or known names, or notes them.
 pub(super) fn is_serving(rip: u64) -> bool {
-    (lent::begin()..lent::end()).contains(&rip) || (names::begin()..names::end()).contains(&rip)
+    (lent::begin()..lent::end()).contains(&rip)
+        || (names::begin()..names::end()).contains(&rip)
+        || (noted::begin()..noted::end()).contains(&rip)
 }
 
 /// The call is over, but for the way back.
@@ -40,6 +42,7 @@ fn has_served(rip: u64) -> bool {
     (lent::done()..lent::end()).contains(&rip)
         || (lent::moved()..lent::going()).contains(&rip)
         || (memory::set()..memory::gone()).contains(&rip)
+        || (noted::done()..noted::asks()).contains(&rip)
 }
 
 /// Four registers are in the entry area.
@@ -141,6 +144,7 @@ impl Thread {
             (RECORD_WINDOW_LENGTH, length),
             (RECORD_WINDOW, address),
             (RECORD_FILE, file.identity),
+            (RECORD_WATCHABLE, file.watchable),
         ] {
             slot.write_order(at + offset, value);
         }

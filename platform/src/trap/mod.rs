@@ -51,6 +51,7 @@ mod lists;
 mod mask;
 mod memory;
 mod names;
+mod noted;
 mod parked;
 mod patch;
 mod patched;

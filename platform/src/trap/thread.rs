@@ -16,7 +16,7 @@ use crate::interface::{
     AddressSpace, ExitReason, FutexCall, GuestThread, HostCalled, Kick, Left, MaskWord, MemoryOp,
     PatchRequest, ThreadState, Trap,
 };
-use crate::lent::{LentDescriptor, LentFile, LentMemory, MemoryWord, TakenBack};
+use crate::lent::{LentDescriptor, LentFile, LentMemory, MemoryWord, NotedChange, TakenBack};
 use crate::names::KnownName;
 use crate::stub::geometry::*;
 use crate::stub::image::site;
@@ -621,6 +621,14 @@ impl GuestThread for Thread {
 
     fn take_back(&mut self) -> Option<TakenBack> {
         self.read_lent()
+    }
+
+    fn lend_watched(&mut self, watched: u64) {
+        self.write_watched(watched);
+    }
+
+    fn noted(&mut self) -> Vec<NotedChange> {
+        self.read_noted()
     }
 
     fn lend_memory(&mut self, memory: &LentMemory) -> Option<Arc<dyn MemoryWord>> {

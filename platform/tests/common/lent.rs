@@ -105,6 +105,7 @@ fn file() -> LentFile {
         is_volatile: true,
         is_listed: false,
         window: Some(LentWindow { start: 0, length: 64, address: DATA + 0x1000 }),
+        watchable: 0,
     }
 }
 

@@ -11,6 +11,7 @@ mod lives;
 mod mask;
 pub(crate) mod memory;
 mod names;
+mod noted;
 mod patching;
 mod shortcuts;
 mod state;
@@ -65,6 +66,9 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,
+    noted::changes_that_are_sure_to_succeed_are_noted_in_their_order,
+    noted::kicks_do_not_tear_changes_that_are_noted,
+    noted::forged_changes_are_told_as_changes_that_could_be,
     lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
     lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,

@@ -7,12 +7,17 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use usk_abi::epoll::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP, EpollEvent};
-use usk_abi::fcntl::O_RDWR;
+use usk_abi::epoll::{
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLWAKEUP,
+    EpollEvent,
+};
+use usk_abi::fcntl::{O_PATH, O_RDWR};
 use usk_abi::{Errno, PollEvents};
 
 use crate::vfs::{CloseWatcher, FileOps, OpenFile};
@@ -32,6 +37,9 @@ const EXCLUSIVE_COMPANIONS: u32 = EPOLLEXCLUSIVE
     | PollEvents::ERR.bits()
     | PollEvents::HUP.bits();
 
+/// The flags that stay when a one-shot item is spent (`EP_PRIVATE_BITS`).
+const PRIVATE: u32 = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE;
+
 /// Guards the shape of the graph of nested instances: two additions that each are fine must not make a loop together.
 static NESTING: Mutex<()> = Mutex::new(());
 
@@ -50,6 +58,18 @@ struct Shared {
     queue: WaitQueue,
     /// Instances that watch this one.
     parents: Mutex<Vec<Weak<Shared>>>,
+    /// Counts what is added and removed, here and above.
+    version: AtomicU64,
+}
+
+/// Of the first descriptors of a table, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watchable {
+    /// Those that can be added if they are not watched, and modified and removed if they are: nothing but the flags of the event
+    /// decides whether that succeeds.
+    pub(crate) watchable: u64,
+    /// Those that are watched.
+    pub(crate) watched: u64,
 }
 
 #[derive(Default)]
@@ -80,6 +100,15 @@ struct Interest {
     token: Option<WaitToken>,
 }
 
+impl Interest {
+    /// Leaves the file's queue.
+    fn stop_listening(&mut self, file: &OpenFile) {
+        if let (Some(queue), Some(token)) = (file.ops.wait_queue(), self.token.take()) {
+            queue.remove(token);
+        }
+    }
+}
+
 fn address_of(file: &OpenFile) -> usize {
     std::ptr::from_ref(file).addr()
 }
@@ -94,6 +123,7 @@ impl Epoll {
             ready: Mutex::default(),
             queue: WaitQueue::new(),
             parents: Mutex::default(),
+            version: AtomicU64::new(0),
         });
         OpenFile::anonymous(Arc::new(Epoll { shared }), O_RDWR, "anon_inode:[eventpoll]")
     }
@@ -101,6 +131,29 @@ impl Epoll {
     /// The instance behind an open file, if it is one.
     pub fn of(file: &OpenFile) -> Option<&Epoll> {
         file.ops.as_any().downcast_ref()
+    }
+
+    /// What `epoll_ctl(2)` does with the instance behind an open file. `EINVAL` if it is none, or for an unknown operation; `EPERM` for
+    /// a file that is always ready.
+    pub fn control(
+        instance: &Arc<OpenFile>,
+        operation: i32,
+        descriptor: i32,
+        file: &Arc<OpenFile>,
+        event: EpollEvent,
+    ) -> Result<(), Errno> {
+        if file.ops.wait_queue().is_none() {
+            return Err(Errno::EPERM);
+        }
+        let epoll = Epoll::of(instance).filter(|_| !Arc::ptr_eq(instance, file)).ok_or(Errno::EINVAL)?;
+        // Nothing keeps a sandbox from being suspended: the flag is taken away, as from anybody without the capability.
+        let event = EpollEvent { events: event.events & !EPOLLWAKEUP, ..event };
+        match operation {
+            EPOLL_CTL_ADD => epoll.add(descriptor, file, event),
+            EPOLL_CTL_MOD => epoll.modify(descriptor, file, event),
+            EPOLL_CTL_DEL => epoll.remove(descriptor, file),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// `EPOLL_CTL_ADD`. `EEXIST` if the pair of descriptor and file is watched already, `EPERM` for a file that is
@@ -126,6 +179,7 @@ impl Epoll {
         file.watch_close(self.shared.own.clone() as Weak<dyn CloseWatcher>);
         if let Some((_, inner)) = &nesting {
             inner.shared.parents.lock().push(self.shared.own.clone());
+            inner.shared.has_changed();
         }
         self.shared.listen(&item, file);
         Ok(())
@@ -156,6 +210,32 @@ impl Epoll {
         Ok(())
     }
 
+    /// A number that changes with what [`Epoll::watchable`] says, as long as the files stay the same.
+    pub(crate) fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::SeqCst)
+    }
+
+    /// What can be done with the files of the first descriptors. Nothing in an instance that others watch.
+    pub(crate) fn watchable<'a>(&self, files: impl Iterator<Item = (u8, &'a Arc<OpenFile>)>) -> Watchable {
+        let mut found = Watchable::default();
+        let items = self.shared.items.lock();
+        if !self.shared.parents.lock().is_empty() || items.by_key.len() + u64::BITS as usize > MAX_WATCHES {
+            return found;
+        }
+        for (descriptor, file) in files {
+            if file.ops.wait_queue().is_none() || file.flags() & O_PATH != 0 || Epoll::of(file).is_some() {
+                continue;
+            }
+            let key = items.by_file.get(&(descriptor.into(), address_of(file)));
+            let item = key.and_then(|key| items.by_key.get(key));
+            if item.is_none_or(|item| item.interest.lock().event.events & EPOLLEXCLUSIVE == 0) {
+                found.watchable |= 1 << descriptor;
+                found.watched |= u64::from(item.is_some()) << descriptor;
+            }
+        }
+        found
+    }
+
     /// Up to `most` events that are ready now; `EAGAIN` if there are none.
     pub fn collect(&self, most: usize) -> Result<Vec<EpollEvent>, Errno> {
         self.shared.collect(most)
@@ -165,18 +245,13 @@ impl Epoll {
     pub fn queue(&self) -> &WaitQueue {
         &self.shared.queue
     }
-
-    /// The watched descriptors with their events and data, for `/proc/PID/fdinfo`.
-    pub fn watched(&self) -> Vec<(i32, EpollEvent)> {
-        let items: Vec<_> = self.shared.items.lock().by_key.values().cloned().collect();
-        let mut watched: Vec<_> =
-            items.iter().map(|item| (item.descriptor, item.interest.lock().event)).collect();
-        watched.sort_by_key(|(descriptor, _)| *descriptor);
-        watched
-    }
 }
 
 impl Shared {
+    fn has_changed(&self) {
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn insert(&self, descriptor: i32, file: &Arc<OpenFile>, event: EpollEvent) -> Result<Arc<Item>, Errno> {
         let mut items = self.items.lock();
         let address = address_of(file);
@@ -192,6 +267,7 @@ impl Shared {
         let item = Arc::new(Item { key, descriptor, file: Arc::downgrade(file), address, interest });
         items.by_key.insert(key, item.clone());
         items.by_file.insert((descriptor, address), key);
+        self.has_changed();
         Ok(item)
     }
 
@@ -206,15 +282,16 @@ impl Shared {
         let (Some(queue), Some(own)) = (file.ops.wait_queue(), self.own.upgrade()) else { return };
         {
             let mut interest = item.interest.lock();
-            if let Some(token) = interest.token.take() {
-                queue.remove(token);
-            }
             let events = PollEvents::from_bits_truncate(interest.event.events);
             let exclusive = interest.event.events & EPOLLEXCLUSIVE != 0;
-            interest.token = Some(queue.add(own, item.key, events, exclusive));
+            match interest.token {
+                Some(token) => queue.change(token, events),
+                None => interest.token = Some(queue.add(own, item.key, events, exclusive)),
+            }
         }
         if !item.ready_events(file).is_empty() {
-            self.notify(item.key, READABLE);
+            self.put_back(&[item.key]);
+            self.queue.notify(READABLE);
         }
     }
 
@@ -223,15 +300,14 @@ impl Shared {
             let mut items = self.items.lock();
             items.by_key.remove(&item.key);
             items.by_file.remove(&(item.descriptor, item.address));
+            self.has_changed();
         }
-        let token = item.interest.lock().token.take();
-        if let (Some(queue), Some(token)) = (file.ops.wait_queue(), token) {
-            queue.remove(token);
-        }
+        item.interest.lock().stop_listening(file);
         if let Some(inner) = Epoll::of(file) {
             let mut parents = inner.shared.parents.lock();
             if let Some(at) = parents.iter().position(|parent| parent.ptr_eq(&self.own)) {
                 parents.swap_remove(at);
+                inner.shared.has_changed();
             }
         }
     }
@@ -252,6 +328,8 @@ impl Shared {
             events.push(EpollEvent { events: ready.bits(), data: interest.event.data });
             if interest.event.events & EPOLLONESHOT != 0 {
                 interest.is_spent = true;
+                // What happens until it is armed again gives it no place among the others.
+                interest.stop_listening(&file);
             } else if interest.event.events & EPOLLET == 0 {
                 again.push(item.key);
             }
@@ -356,11 +434,22 @@ impl Item {
         };
         file.ops.poll(file) & wanted
     }
+
+    /// Its events, as Linux keeps them, and its data.
+    fn shown(&self) -> (u32, u64) {
+        let interest = self.interest.lock();
+        let event = interest.event;
+        let kept = if interest.is_spent { PRIVATE } else { u32::MAX };
+        ((event.events | PollEvents::ERR.bits() | PollEvents::HUP.bits()) & kept, event.data)
+    }
 }
 
 impl Notify for Shared {
     fn notify(&self, key: u64, _events: PollEvents) {
         self.put_back(&[key]);
+    }
+
+    fn wake_sleeper(&self) {
         self.queue.notify(READABLE);
     }
 }
@@ -390,6 +479,25 @@ impl FileOps for Epoll {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.shared.queue)
+    }
+
+    /// `ep_show_fdinfo`, in the order of the descriptors.
+    fn information(&self) -> String {
+        let mut items: Vec<_> = self.shared.items.lock().by_key.values().cloned().collect();
+        items.sort_by_key(|item| item.descriptor);
+        let mut text = String::new();
+        for item in items {
+            let Some(file) = item.file.upgrade() else { continue };
+            let (inode, device) =
+                file.inode().attributes().map_or((0, 0), |known| (known.inode, known.device));
+            let (events, data) = item.shown();
+            let (descriptor, position) = (item.descriptor, *file.position.lock());
+            let _ = writeln!(
+                text,
+                "tfd: {descriptor:8} events: {events:8x} data: {data:16x}  pos:{position} ino:{inode:x} sdev:{device:x}"
+            );
+        }
+        text
     }
 
     fn as_any(&self) -> &dyn Any {

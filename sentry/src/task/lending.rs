@@ -8,6 +8,7 @@
 //!
 //! - a table that no other task shares;
 //! - of a file that is reached by this table alone, its flags and its position;
+//! - of an epoll instance that is reached by this table alone, changes that succeed ([`noted`]);
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
 //!   contents; and if it was opened for reading and has no locks, its end.
 //!
@@ -21,6 +22,7 @@ mod atomic {
     pub(super) fn order() {}
 }
 mod loan;
+mod noted;
 
 #[cfg(test)]
 mod model_tests;
@@ -39,12 +41,13 @@ use usk_platform::{
 use zerocopy::IntoBytes;
 
 use self::loan::Loan;
+use self::noted::Noted;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 11] = [0, 3, 5, 8, 17, 32, 72, 74, 75, 217, 262];
+const CALLS: [u32; 12] = [0, 3, 5, 8, 17, 32, 72, 74, 75, 217, 233, 262];
 
 /// Traps of a program before it is lent anything. Short programs are over by then, and do not pay for it: a hundred times
 /// `/bin/true` from a shell took five per cent more without this.
@@ -198,6 +201,7 @@ pub(crate) struct Lending {
     /// Files are watched.
     is_watched: bool,
     records: [Option<Record>; LENT_RECORDS],
+    noted: Noted,
 }
 
 impl Current {
@@ -233,6 +237,7 @@ impl Current {
         if !self.lending.is_on {
             return;
         }
+        self.lending.make_noted_changes(&self.task, &mut *self.thread);
         let closed = self.thread.take_back().map(|taken| {
             self.lending.take_positions(&taken);
             let limit = self.task.group.limits.lock().soft(Resource::Files);
@@ -313,13 +318,15 @@ impl Lending {
             }
             self.lend_table(task, files, thread, is_outdated);
         }
+        self.lend_instance(files, thread);
         self.open_windows(thread);
         true
     }
 
     /// Gives files the windows that they should have.
     fn open_windows(&mut self, thread: &mut dyn GuestThread) {
-        for place in 0..LENT_RECORDS {
+        let wants = |record: &Option<Record>| record.as_ref().is_some_and(|record| record.wanted.is_some());
+        while let Some(place) = self.records.iter().position(wants) {
             let used =
                 |number: &usize| self.records.iter().flatten().any(|other| other.window == Some(*number));
             let free = (0..LENT_WINDOWS).find(|number| !used(number));
@@ -485,6 +492,7 @@ impl Lending {
                 is_volatile: file.ops.is_volatile(),
                 is_listed: closes_silently && was_listed,
                 window: known.as_ref().and_then(|known| known.lent.window),
+                watchable: 0,
             },
             closes_silently,
             window: known.as_ref().and_then(|known| known.window),

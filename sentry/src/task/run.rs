@@ -67,8 +67,8 @@ fn run(current: &mut Current) {
         current.lend_files();
         let left_ns = meter.map(|_| meter::now());
         let trap = current.thread.run();
-        current.take_back_files();
         leave_guest(&task, mm.load());
+        current.take_back_files();
         if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
             current.is_entering_handler = false;
         }

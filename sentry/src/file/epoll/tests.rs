@@ -71,10 +71,36 @@ fn control_reports_what_is_wrong() {
     assert_eq!(epoll.modify(6, &file, event(IN, 0)), Err(Errno::EINVAL));
     assert_eq!(epoll.modify(5, &file, event(IN | EPOLLEXCLUSIVE, 0)), Err(Errno::EINVAL));
     assert_eq!(epoll.add(7, &file, event(IN | EPOLLEXCLUSIVE | EPOLLONESHOT, 0)), Err(Errno::EINVAL));
-    assert_eq!(epoll.watched().len(), 2);
+    assert_eq!(epoll.information().lines().count(), 2);
     epoll.remove(5, &file).unwrap();
     write(&file, &one()).unwrap();
     assert_eq!(epoll.collect(8).unwrap().len(), 1);
+}
+
+fn watchable(instance: &Arc<OpenFile>, files: &[&Arc<OpenFile>]) -> Watchable {
+    epoll(instance).watchable((0..).zip(files.iter().copied()))
+}
+
+#[test]
+fn what_is_watchable_is_what_no_call_can_fail_for() {
+    let (instance, other) = (Epoll::open(), Epoll::open());
+    let [plain, exclusive, watched] = [(); 3].map(|()| EventFd::open(0, false, 0));
+    epoll(&instance).add(1, &exclusive, event(IN | EPOLLEXCLUSIVE, 0)).unwrap();
+    epoll(&instance).add(2, &watched, event(IN, 0)).unwrap();
+    let files = [&plain, &exclusive, &watched, &other];
+    assert_eq!(watchable(&instance, &files), Watchable { watchable: 0b101, watched: 0b100 });
+    let version = epoll(&instance).version();
+    epoll(&instance).modify(2, &watched, event(OUT, 0)).unwrap();
+    assert_eq!(epoll(&instance).version(), version);
+    // As long as another instance watches this one, its waiters see each change.
+    epoll(&other).add(9, &instance, event(IN, 0)).unwrap();
+    assert_eq!(watchable(&instance, &files), Watchable::default());
+    assert_ne!(epoll(&instance).version(), version);
+    let version = epoll(&instance).version();
+    epoll(&other).remove(9, &instance).unwrap();
+    epoll(&instance).remove(2, &watched).unwrap();
+    assert_eq!(watchable(&instance, &files), Watchable { watchable: 0b101, watched: 0 });
+    assert_ne!(epoll(&instance).version(), version);
 }
 
 #[test]
@@ -85,7 +111,7 @@ fn a_closed_file_is_forgotten() {
     epoll(&instance).add(6, &writer, event(OUT, 0)).unwrap();
     write(&writer, b"x").unwrap();
     drop(reader);
-    assert_eq!(epoll(&instance).watched().len(), 1);
+    assert_eq!(epoll(&instance).information().lines().count(), 1);
     // The reader is gone for the writer too: the instance does not keep it.
     assert_eq!(epoll(&instance).collect(8).unwrap(), [event(OUT | PollEvents::ERR.bits(), 0)]);
 }
