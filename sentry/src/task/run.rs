@@ -69,6 +69,7 @@ fn run(current: &mut Current) {
         let trap = current.thread.run();
         current.take_back_files();
         leave_guest(&task, mm.load());
+        mm.load().let_go_of_files();
         if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
             current.is_entering_handler = false;
         }
