@@ -240,6 +240,10 @@ fn set_lock(
     let (owner, pid) = owner(current, file, of_description);
     let locks = file.inode().common().locks();
     current.task.files().touch();
+    if of_description {
+        // As in `flock(2)`.
+        current.task.mm().withdraw_memory();
+    }
     let exclusive = match flock.l_type {
         F_UNLCK => {
             locks.unlock(owner, start, end);

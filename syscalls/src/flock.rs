@@ -21,6 +21,8 @@ fn sys_flock(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let file = file_of(current, arguments.i32(0))?;
     let locks = file.inode().common().locks();
     current.task.files().touch();
+    // What it maps holds the lock, and is to be let go of at once.
+    current.task.mm().withdraw_memory();
     match exclusive {
         None => locks.unlock_whole(file.id()),
         Some(exclusive) if operation & LOCK_NB != 0 => locks.lock_whole(file.id(), exclusive)?,

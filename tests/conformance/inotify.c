@@ -135,6 +135,27 @@ CASE(inotify_reports_opening_reading_and_closing) {
     expect_event(fd, IN_CLOSE_NOWRITE, "f");
 }
 
+CASE(inotify_does_not_report_the_end_of_what_ended_before) {
+    make_file("f", "x");
+    for (int i = 0; i < 200; i++) {
+        int file = OK(open("f", O_RDONLY));
+        void *memory = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, file, 0);
+        EXPECT(memory != MAP_FAILED);
+        OK(close(file));
+        OK(munmap(memory, 1));
+    }
+    int fd = OK(inotify_init1(IN_NONBLOCK));
+    OK(inotify_add_watch(fd, "f", IN_ALL_EVENTS));
+    char buffer[4096];
+    EXPECT_ERRNO(read(fd, buffer, sizeof buffer), EAGAIN);
+    int file = OK(open("f", O_RDONLY));
+    void *memory = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, file, 0);
+    OK(close(file));
+    OK(munmap(memory, 1));
+    expect_event(fd, IN_OPEN, NULL);
+    expect_event(fd, IN_CLOSE_NOWRITE, NULL);
+}
+
 CASE(inotify_reports_changes_of_attributes) {
     make_file("f", "text");
     int fd = OK(inotify_init1(IN_NONBLOCK));

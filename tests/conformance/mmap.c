@@ -1,5 +1,6 @@
 /* mmap(2), munmap(2) */
 #include "case.h"
+#include <sys/file.h>
 
 /* Whether the byte at `address` can be read, without a fault if not. */
 static bool readable(const void *address) {
@@ -355,4 +356,69 @@ CASE(munmap_makes_access_fault) {
     OK(munmap((void *)memory, PAGE_SIZE));
     pid_t pid = IN_CHILD({ (void)memory[0]; });
     EXPECT_KILLED(pid, SIGSEGV);
+}
+
+/* Looks at a file that is closed before its end, so often that a mapping of it is not the first of its kind any more. */
+static void look_at_file_often(void) {
+    for (int i = 0; i < 200; i++) {
+        int fd = OK(open("f", O_RDONLY));
+        const char *memory = MAP(NULL, PAGE_SIZE + 1, PROT_READ, MAP_PRIVATE, fd, 0);
+        OK(close(fd));
+        EXPECT_EQ(memory[0], 'a');
+        EXPECT_EQ(memory[PAGE_SIZE], 'b');
+        OK(munmap((void *)memory, PAGE_SIZE + 1));
+    }
+}
+
+CASE(munmap_of_files_again_and_again_leaves_nothing_behind) {
+    close(lettered_file(2 * PAGE_SIZE));
+    look_at_file_often();
+    char *below = map(PAGE_SIZE);
+    int fd = OK(open("f", O_RDWR));
+    char *memory = MAP(NULL, 2 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    OK(munmap(memory, PAGE_SIZE));
+    EXPECT(!readable(memory));
+    EXPECT_EQ(memory[PAGE_SIZE], 'b');
+    EXPECT_EQ(pwrite(fd, "x", 1, PAGE_SIZE), 1);
+    EXPECT_EQ(memory[PAGE_SIZE], 'x');
+    OK(munmap(memory + PAGE_SIZE, 1));
+    OK(munmap(below, PAGE_SIZE));
+    static char maps[1 << 16];
+    int own = OK(open("/proc/self/maps", O_RDONLY));
+    for (size_t count = 0, got; (got = OK(read(own, maps + count, sizeof maps - 1 - count))) > 0; count += got)
+        ;
+    EXPECT(strstr(maps, "/f\n") == NULL);
+}
+
+CASE(munmap_lets_go_of_the_lock_of_a_closed_file_at_once) {
+    close(lettered_file(2 * PAGE_SIZE));
+    volatile bool *is_locked = map_shared(PAGE_SIZE);
+    PIPE(ready);
+    PIPE(begin);
+    pid_t child = OK(fork());
+    if (child == 0) {
+        int fd = OK(open("f", O_RDONLY));
+        announce(ready[1]);
+        await(begin[0]);
+        EXPECT_ERRNO(flock(fd, LOCK_EX | LOCK_NB), EWOULDBLOCK);
+        announce(ready[1]);
+        OK(flock(fd, LOCK_EX));
+        *is_locked = true;
+        _exit(0);
+    }
+    await(ready[0]);
+    look_at_file_often();
+    int fd = OK(open("f", O_RDONLY));
+    char *memory = MAP(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    OK(flock(fd, LOCK_EX));
+    OK(close(fd));
+    announce(begin[1]);
+    await(ready[0]);
+    OK(munmap(memory, PAGE_SIZE));
+    /* The clock is read without a call. */
+    int64_t end = now_ns(CLOCK_MONOTONIC) + 5000000000;
+    while (!*is_locked && now_ns(CLOCK_MONOTONIC) < end)
+        ;
+    EXPECT(*is_locked);
+    EXPECT_EXIT(child, 0);
 }

@@ -518,6 +518,12 @@ static void forge_memory(const void *argument) {
                                                : seed * 0x9e3779b97f4a7c15UL;
         if (memory != MAP_FAILED && seed & 8)
             munmap(memory, PAGE_SIZE << (seed >> 50 & 3));
+        int file = seed >> 34 & 1 ? open("/etc/passwd", O_RDONLY) : -1;
+        char *shown = file >= 0 ? mmap(NULL, 1 + (seed >> 52), PROT_READ, MAP_PRIVATE, file, 0) : MAP_FAILED;
+        if (file >= 0)
+            close(file);
+        if (shown != MAP_FAILED && seed >> 35 & 1)
+            munmap(shown, 1 + (seed >> 52));
         if (seed >> 33 & 1)
             madvise(memory, PAGE_SIZE, seed & 16 ? MADV_DONTNEED : MADV_FREE);
         char text[4096];

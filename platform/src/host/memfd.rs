@@ -15,7 +15,9 @@ use super::result::from_nix;
 pub fn create_memfd(name: &CStr, length: u64) -> Result<OwnedFd, Errno> {
     let length = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
     let file = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(from_nix)?;
-    nix::unistd::ftruncate(&file, length).map_err(from_nix)?;
+    if length > 0 {
+        nix::unistd::ftruncate(&file, length).map_err(from_nix)?;
+    }
     Ok(file)
 }
 

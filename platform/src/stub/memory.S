@@ -1,5 +1,6 @@
 # Memory that the thread maps and unmaps by itself (`trap/memory.rs`): `mmap`, `munmap` and `madvise` from patched sites, where the
-# sentry has lent a range for that. What is mapped of the range reaches from a word in the slot, its bottom, to the range's top.
+# sentry has lent a range for that. What is mapped of the range reaches from a word in the slot, its bottom, to the range's top; it
+# may be of a file.
 #
 # The host is asked first, and then one store says what has come of it (`usk_memory_set`). A signal up to that store makes an
 # ordinary call of it: the sentry does it again, as it would have done it, and so what the host has done already makes no difference.
@@ -8,12 +9,17 @@
 #
 # rsi, rdx, r8 and r9 stay as they are; rdi and r10 are changed only where they are known.
 
-# rcx = the end of rdi and rsi, a range that is not empty and not beyond the top.
+# rcx = the length rsi in whole pages; 0 if that is too much.
+    .macro round_length
+    lea rcx, [rsi + {page_size} - 1]
+    and rcx, -{page_size}
+    .endm
+
+# The pages of rdi and rsi are some, and not beyond the top.
     .macro want_below_top
-    test rsi, rsi
+    round_length
     jz ring_patched
-    mov rcx, rdi
-    add rcx, rsi
+    add rcx, rdi
     jc ring_patched
     cmp rcx, [r11 + {memory_top}]
     ja ring_patched
@@ -75,15 +81,14 @@ usk_memory_gone:
 memory_unmap:                       # from the bottom up
     cmp rdi, gs:[{memory_bottom}]
     jne ring_patched
-    test esi, {page_size} - 1
-    jnz ring_patched
     want_below_top
     syscall
     .globl usk_site_memory_unmap
 usk_site_memory_unmap:
     test rax, rax
     jnz ring_patched
-    lea rcx, [rdi + rsi]
+    round_length
+    add rcx, rdi
     jmp memory_set
 
 memory_advise:                      # nothing that is remembered changes: it can be done twice

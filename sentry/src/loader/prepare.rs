@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_abi::elf::ELF_MAGIC;
-use usk_platform::host;
 
 use crate::BytesSink;
 use crate::loader::arguments::Arguments;
 use crate::loader::elf::ElfImage;
-use crate::loader::script::{PROBE_SIZE, parse_script_line};
+use crate::loader::script::parse_script_line;
 use crate::mm::FileBacking;
 use crate::vfs::{FileClaim, Mapping, OpenFile};
 
 /// Most interpreters that a script may go through.
 const MAX_INTERPRETERS: usize = 5;
+/// How much of a file is read at first. All headers lie there, as a rule, and the name of the dynamic loader; a script's line does.
+const HEAD_SIZE: usize = 4096;
 /// Addresses below which segments must lie: 47 bits. The platform's range may be smaller, which shows when it is mapped.
 const ADDRESS_LIMIT: u64 = 1 << 47;
 
@@ -90,9 +91,9 @@ pub fn prepare(
     let mut script_path = path.clone();
     for _ in 0..=MAX_INTERPRETERS {
         let claim = FileClaim::execute(file.inode())?;
-        let probe = read_some(&file, 0, PROBE_SIZE)?;
-        let Some(line) = parse_script_line(&probe)? else {
-            let program = load(file, claim, &probe)?;
+        let head = read_some(&file, 0, HEAD_SIZE)?;
+        let Some(line) = parse_script_line(&head)? else {
+            let program = load(file, claim, &head)?;
             let interpreter = match &program.image.interpreter {
                 Some(interpreter) => Some(load_interpreter(open(interpreter)?)?),
                 None => None,
@@ -110,25 +111,33 @@ pub fn prepare(
     Err(Errno::ELOOP)
 }
 
-fn load(file: Arc<OpenFile>, claim: FileClaim, probe: &[u8]) -> Result<LoadableFile, Errno> {
-    if !probe.starts_with(&ELF_MAGIC) {
+fn load(file: Arc<OpenFile>, claim: FileClaim, head: &[u8]) -> Result<LoadableFile, Errno> {
+    if !head.starts_with(&ELF_MAGIC) {
         return Err(Errno::ENOEXEC);
     }
-    let image = ElfImage::parse(&|offset, length| read_exactly(&file, offset, length), ADDRESS_LIMIT)?;
+    let read = |offset, length| match part_of(head, offset, length) {
+        Some(part) => Ok(part.to_vec()),
+        None => read_exactly(&file, offset, length),
+    };
+    let image = ElfImage::parse(&read, ADDRESS_LIMIT)?;
     let Mapping::Host(host_file) = file.ops.mapping(&file, false).map_err(|_| Errno::ENOEXEC)? else {
         return Err(Errno::ENOEXEC);
     };
-    let identity = host::file_identity(&*host_file)?;
-    let backing = Arc::new(FileBacking { file, host: host_file, identity, claim: None });
+    let backing = FileBacking::new(file, host_file, None)?;
     Ok(LoadableFile { backing, image, claim: Arc::new(claim) })
 }
 
 /// What is wrong with an interpreter is reported as `ELIBBAD`.
 fn load_interpreter(file: Arc<OpenFile>) -> Result<LoadableFile, Errno> {
     let claim = FileClaim::execute(file.inode())?;
-    let probe = read_some(&file, 0, PROBE_SIZE)?;
+    let head = read_some(&file, 0, HEAD_SIZE)?;
     let bad = |error| if error == Errno::ENOEXEC { Errno::ELIBBAD } else { error };
-    load(file, claim, &probe).map_err(bad)
+    load(file, claim, &head).map_err(bad)
+}
+
+/// Bytes of a file that lie in its head.
+fn part_of(head: &[u8], offset: u64, length: usize) -> Option<&[u8]> {
+    head.get(usize::try_from(offset).ok()?..)?.get(..length)
 }
 
 fn read_some(file: &Arc<OpenFile>, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {

@@ -3,7 +3,7 @@
 use usk_abi::Errno;
 
 /// `BINPRM_BUF_SIZE`: how much of a file is looked at to find out what it is.
-pub(super) const PROBE_SIZE: usize = 256;
+const PROBE_SIZE: usize = 256;
 
 /// What a `#!` line names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,14 +21,14 @@ pub(in crate::mm) enum Undo {
         /// First address after it.
         end: u64,
     },
-    /// A mapping where others were, which are gone in any case.
-    Replace {
+    /// What was there, be it replaced or removed, is gone in any case: others would keep files from being let go.
+    Clear {
         /// First address.
         start: u64,
         /// First address after it.
         end: u64,
     },
-    /// Mappings that were removed. They are private and anonymous: others would keep files from being let go.
+    /// Mappings that were removed. They are private and anonymous.
     Unmap(Vec<Vma>),
     /// Ranges whose access was changed, and the access that they had.
     Protect(Vec<(u64, u64, Protection)>),
@@ -78,7 +78,7 @@ pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) 
     match state.undo.take() {
         None => {}
         Some(Undo::Map { start, end }) => _ = state.tree.remove(start, end),
-        Some(Undo::Replace { start, end }) => remove_replacement(state, thread, start, end),
+        Some(Undo::Clear { start, end }) => clear(state, thread, start, end),
         Some(Undo::Unmap(vmas)) => vmas.into_iter().for_each(|vma| state.tree.insert(vma)),
         Some(Undo::Protect(ranges)) => {
             for (address, end, protection) in ranges {
@@ -93,13 +93,8 @@ pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) 
     }
 }
 
-/// A mapping could not replace others. Hosts differ in whether what was there has been removed: makes it certain.
-pub(in crate::mm) fn remove_replacement(
-    state: &mut State,
-    thread: &mut dyn GuestThread,
-    start: u64,
-    end: u64,
-) {
+/// A range could not be mapped anew, or unmapped. Hosts differ in whether what was there has been removed: makes it certain.
+pub(in crate::mm) fn clear(state: &mut State, thread: &mut dyn GuestThread, start: u64, end: u64) {
     if apply(thread, &[MemoryOp::Unmap { address: start, length: end - start }]).is_ok() {
         state.tree.remove(start, end);
     }

@@ -8,9 +8,13 @@
 //! Only such mappings are made there as would have been placed there: smaller than what is aligned, larger than all gaps further
 //! up, within the limits. Every change of the map by a call ends the lending ([`Mm::change`]), for it may change what fits; the next
 //! mapping of the kind lends anew.
+//!
+//! The mapping may also be a private one of a file whose end nobody notices. It is unmapped in the same way, and nothing is mapped below
+//! it: what is unmapped and mapped again would be something else. The file is let go of at the next trap.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::MutexGuard;
 use usk_abi::mm::PAGE_SIZE;
@@ -18,7 +22,7 @@ use usk_platform::{GuestThread, LentMemory, MemoryWord};
 
 use crate::mm::map::HUGE_PAGE;
 use crate::mm::mm::{MemoryLimits, Mm, State, anonymous_vma, is_page_aligned};
-use crate::mm::vma::{READ_WRITE, Vma, VmaFlags};
+use crate::mm::vma::{Backing, READ_WRITE, Vma, VmaFlags};
 use crate::task::Current;
 
 /// The numbers of `mmap(2)`, `munmap(2)` and `madvise(2)`: a filter that looks at one of them wants to see them all.
@@ -29,6 +33,13 @@ const CALLS: [u32; 3] = [9, 11, 28];
 pub(in crate::mm) struct Lent {
     range: LentMemory,
     word: Arc<dyn MemoryWord>,
+}
+
+impl Lent {
+    /// It can only be unmapped.
+    fn is_of_file(&self) -> bool {
+        self.range.longest == 0
+    }
 }
 
 impl Mm {
@@ -53,6 +64,26 @@ impl Mm {
         }
     }
 
+    /// Lets go of files that the only task, which is not in guest code, has unmapped by itself.
+    pub(crate) fn let_go_of_files(&self) {
+        if self.has_lent_file.load(Relaxed) {
+            let state = self.look();
+            let is_there = |lent: &Lent| lent.is_of_file() && lent.range.bottom < lent.range.top;
+            self.has_lent_file.store(state.lent.as_ref().is_some_and(is_there), Relaxed);
+        }
+    }
+
+    /// Files are watched from now on: what the task has unmapped by itself is let go of before that can be seen, and it makes
+    /// calls for the rest.
+    pub(crate) fn recall_files(&self) {
+        let mut state = self.state.lock();
+        if state.lent.is_some() {
+            let _stopped = self.stop_threads();
+            state.catch_up();
+            state.end_lending();
+        }
+    }
+
     /// Lends the thread, which alone uses this memory and does not run, what can be lent now. True if that is something. What was
     /// lent before may have been withdrawn with all answers.
     fn lend(&self, thread: &mut dyn GuestThread, limits: impl FnOnce() -> MemoryLimits) -> bool {
@@ -62,6 +93,8 @@ impl Mm {
         state.lent = state
             .lendable(self.layout.guest_start, &limits)
             .and_then(|range| Some(Lent { range, word: thread.lend_memory(&range)? }));
+        let is_of_file = state.lent.as_ref().is_some_and(Lent::is_of_file);
+        self.has_lent_file.store(is_of_file, Relaxed);
         state.lent.is_some()
     }
 }
@@ -117,9 +150,11 @@ impl State {
     fn lendable(&self, guest_start: u64, limits: &MemoryLimits) -> Option<LentMemory> {
         let mmap_base = self.placement.mmap_base;
         let (found, largest_above) = self.tree.last_gap(mmap_base)?;
-        let (bottom, end) = match self.tree.find(found.checked_sub(1)?) {
+        let mapped = self.tree.find(found.checked_sub(1)?);
+        let is_file = mapped.is_some_and(ends_silently);
+        let (bottom, end) = match mapped {
             None => (found, found),
-            Some(vma) if is_plain(vma) => (vma.start, vma.end.min(mmap_base)),
+            Some(vma) if is_plain(vma) || is_file => (vma.start, vma.end.min(mmap_base)),
             Some(_) => return None,
         };
         let gap_start = self.tree.end_below(bottom);
@@ -135,7 +170,7 @@ impl State {
             bottom,
             top,
             shortest: largest_above + PAGE_SIZE,
-            longest: HUGE_PAGE - PAGE_SIZE,
+            longest: if is_file { 0 } else { HUGE_PAGE - PAGE_SIZE },
         })
     }
 }
@@ -148,6 +183,12 @@ fn is_plain(vma: &Vma) -> bool {
         && vma.max_protection == plain.max_protection
         && vma.flags == plain.flags
         && vma.offset == plain.offset
+}
+
+/// A private mapping of a file whose end nobody notices: the task may unmap it, and say so later.
+fn ends_silently(vma: &Vma) -> bool {
+    let Backing::File(backing) = &vma.backing else { return false };
+    !vma.shared && !vma.protection.execute && vma.flags.is_empty() && backing.file.ends_silently()
 }
 
 #[cfg(test)]

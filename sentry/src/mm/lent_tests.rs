@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use usk_abi::Errno;
+use usk_abi::fs::OpenFlags;
 use usk_abi::mm::{MmapFlags, MremapFlags, Prot, madvise};
 use usk_platform::{MapFlags, MemoryOp, Protection};
 
 use super::*;
+use crate::loader::testing::open_bytes;
 use crate::mm::fake::{FakeThread, PAGE, layout};
 use crate::mm::{MapRequest, MemoryUse};
 
@@ -79,6 +81,16 @@ impl Guest {
         let flags = MmapFlags::PRIVATE | MmapFlags::ANONYMOUS;
         let protection = Prot::READ | Prot::WRITE;
         let request = MapRequest { address: 0, length, protection, flags, file: None, offset: 0 };
+        self.map_by_call(request)
+    }
+
+    fn map_file(&mut self, length: u64) -> Result<u64, Errno> {
+        let (protection, flags) = (Prot::READ, MmapFlags::PRIVATE);
+        let file = Some(open_bytes(&[1; 9 * PAGE as usize]));
+        self.map_by_call(MapRequest { address: 0, length, protection, flags, file, offset: 0 })
+    }
+
+    fn map_by_call(&mut self, request: MapRequest) -> Result<u64, Errno> {
         assert!(request.is_plain());
         let address = self.mm.map(&mut self.thread, request, &self.limits)?;
         self.lend();
@@ -125,6 +137,7 @@ impl Guest {
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Map(u64),
+    MapFile(u64),
     UnmapLast,
     UnmapStart(usize, u64),
     UnmapAll(usize),
@@ -137,6 +150,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (1..9u64).prop_map(Act::Map),
+        3 => (1..9u64).prop_map(Act::MapFile),
         5 => Just(Act::UnmapLast),
         1 => (0..8usize, 1..4u64).prop_map(|(which, pages)| Act::UnmapStart(which, pages)),
         1 => (0..8usize).prop_map(Act::UnmapAll),
@@ -153,6 +167,7 @@ fn carry_out(guest: &mut Guest, mapped: &[(u64, u64)], act: Act) -> Result<u64, 
     let (thread, limits) = (&mut guest.thread, &guest.limits);
     match act {
         Act::Map(pages) => guest.map(pages * PAGE),
+        Act::MapFile(pages) => guest.map_file(pages * PAGE),
         Act::UnmapLast => {
             let (address, length) = mapped.last().copied().ok_or(Errno::ENOENT)?;
             guest.unmap(address, length).map(|()| 0)
@@ -193,7 +208,7 @@ proptest! {
             let told = carry_out(&mut lent, &mapped, act);
             prop_assert_eq!(told, carry_out(&mut calling, &mapped, act), "{:?}", act);
             match (act, told) {
-                (Act::Map(pages), Ok(address)) => mapped.push((address, pages * PAGE)),
+                (Act::Map(pages) | Act::MapFile(pages), Ok(address)) => mapped.push((address, pages * PAGE)),
                 (Act::UnmapLast, Ok(_)) => _ = mapped.pop(),
                 (Act::UnmapAll(which), Ok(_)) => _ = mapped.swap_remove(which % mapped.len()),
                 (Act::UnmapStart(which, pages), Ok(_)) => {
@@ -240,4 +255,34 @@ fn whoever_changes_the_map_ends_the_lending() {
     assert!(guest.range().is_none());
     guest.set_bottom(range.top);
     assert_eq!(guest.mm.snapshot()[0].start, range.bottom - PAGE);
+}
+
+#[test]
+fn a_file_that_was_unmapped_is_let_go_of_when_somebody_looks() {
+    let mut guest = Guest::new(true);
+    let file = open_bytes(&[1; PAGE as usize]);
+    let request = |file| {
+        let (protection, flags) = (Prot::READ, MmapFlags::PRIVATE);
+        MapRequest { address: 0, length: PAGE, protection, flags, file, offset: 0 }
+    };
+    let address = guest.map_by_call(request(Some(file.clone()))).expect("room");
+    assert!(guest.range().is_some_and(|range| range.bottom == address));
+    assert!(!file.is_only_mapped_beyond(0) && file.is_only_mapped_beyond(1));
+    guest.mm.let_go_of_files();
+    assert_eq!(Arc::strong_count(&file), 2);
+    guest.unmap(address, PAGE).expect("mapped");
+    guest.mm.let_go_of_files();
+    assert_eq!(Arc::strong_count(&file), 1);
+    assert!(!guest.mm.has_lent_file.load(Relaxed));
+}
+
+#[test]
+fn files_whose_end_is_noticed_are_not_lent() {
+    let mut guest = Guest::new(true);
+    let memory = std::fs::File::from(usk_platform::host::create_memfd(c"test", PAGE).expect("a memfd"));
+    let file = Some(crate::loader::testing::open_host(memory, OpenFlags::RDWR.bits()));
+    let (protection, flags) = (Prot::READ, MmapFlags::PRIVATE);
+    let request = MapRequest { address: 0, length: PAGE, protection, flags, file, offset: 0 };
+    guest.map_by_call(request).expect("room");
+    assert!(guest.range().is_none());
 }

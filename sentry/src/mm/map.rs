@@ -5,10 +5,10 @@ use std::sync::Arc;
 use usk_abi::Errno;
 use usk_abi::fs::Seals;
 use usk_abi::mm::{MmapFlags, PAGE_SIZE, Prot, TASK_SIZE_MAX};
-use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection, host};
+use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection};
 
 use crate::mm::SharedMemory;
-use crate::mm::deferred::{Undo, remove_replacement};
+use crate::mm::deferred::{Undo, clear};
 use crate::mm::mm::{MemoryLimits, Mm, State, apply, is_page_aligned, page_align};
 use crate::mm::vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags};
 use crate::vfs::{FileClaim, Mapping, MountFlags, OpenFile};
@@ -39,12 +39,18 @@ pub struct MapRequest {
 }
 
 impl MapRequest {
-    /// Whether it asks for private anonymous memory wherever there is room, as the like of `malloc(3)` do.
+    /// Whether it asks for something wherever there is room that the task can soon map or unmap by itself: private anonymous
+    /// memory, as the like of `malloc(3)` do, or a file to look at.
     pub fn is_plain(&self) -> bool {
-        self.address == 0
-            && self.length < HUGE_PAGE
-            && self.protection == Prot::READ | Prot::WRITE
-            && self.flags == MmapFlags::PRIVATE | MmapFlags::ANONYMOUS
+        let is_usual = match self.file {
+            None => {
+                self.length < HUGE_PAGE
+                    && self.protection == Prot::READ | Prot::WRITE
+                    && self.flags == MmapFlags::PRIVATE | MmapFlags::ANONYMOUS
+            }
+            Some(_) => !self.protection.contains(Prot::EXEC) && self.flags == MmapFlags::PRIVATE,
+        };
+        self.address == 0 && is_usual
     }
 }
 
@@ -87,11 +93,11 @@ impl Mm {
         let operation = vma.host_mapping(options);
         let undo = |_: &State| match replaced {
             0 => Undo::Map { start: address, end },
-            _ => Undo::Replace { start: address, end },
+            _ => Undo::Clear { start: address, end },
         };
         if let Err(error) = self.apply_last(&mut state, thread, operation, undo) {
             if replaced > 0 {
-                remove_replacement(&mut state, thread, address, end);
+                clear(&mut state, thread, address, end);
             }
             return Err(error);
         }
@@ -142,10 +148,13 @@ impl Mm {
             state.check_map_count(1)?;
         }
         let operation = MemoryOp::Unmap { address, length };
-        // Others hold files, which are to be let go as soon as they are unmapped.
+        // Others hold files, which are to be let go as soon as they are unmapped. What is not cut the host has no reason to keep.
         let can_come_back = state.tree.overlapping(address, end).all(Vma::is_private_anonymous);
-        if is_last && can_come_back {
-            let removed = |state: &State| Undo::Unmap(state.parts(address, end));
+        if is_last && (can_come_back || state.tree.splits(address, end) == 0) {
+            let removed = |state: &State| match can_come_back {
+                true => Undo::Unmap(state.parts(address, end)),
+                false => Undo::Clear { start: address, end },
+            };
             self.apply_last(state, thread, operation, removed)?;
         } else {
             apply(thread, &[operation])?;
@@ -312,9 +321,7 @@ fn describe(request: &MapRequest, start: u64, end: u64, flags: VmaFlags) -> Resu
     }
     match file.ops.mapping(file, vma.shared)? {
         Mapping::Host(host_file) => {
-            let identity = host::file_identity(&*host_file)?;
-            let backing = FileBacking { file: file.clone(), host: host_file, identity, claim };
-            vma.backing = Backing::File(Arc::new(backing));
+            vma.backing = Backing::File(FileBacking::new(file.clone(), host_file, claim)?);
             vma.offset = request.offset;
         }
         Mapping::Anonymous if vma.shared => {

@@ -34,6 +34,8 @@ pub struct Mm {
     pub(in crate::mm) tasks: Mutex<Vec<Weak<Task>>>,
     /// Threads must stay out of guest code: code is being rewritten (`patching`).
     pub(in crate::mm) is_stopping: AtomicBool,
+    /// The only task may unmap a file by itself ([`Mm::let_go_of_files`]).
+    pub(in crate::mm) has_lent_file: AtomicBool,
     /// Sleepers on private futexes that hang in the sentry although the host keeps such futexes.
     pub(crate) futex_sleepers: AtomicU32,
     /// Held while threads are counted that are still in guest code.
@@ -246,6 +248,7 @@ impl Mm {
             id: next_id(),
             tasks: Mutex::default(),
             is_stopping: AtomicBool::new(false),
+            has_lent_file: AtomicBool::new(false),
             futex_sleepers: AtomicU32::new(0),
             stopping: Mutex::default(),
             has_stopped: Condvar::new(),

@@ -191,7 +191,7 @@ impl Mm {
 
     /// Gets all threads of this address space out of guest code and keeps them out. The caller is not in guest code
     /// and holds the lock of the state, on which the others wait.
-    fn stop_threads(&self) -> Stopped<'_> {
+    pub(in crate::mm) fn stop_threads(&self) -> Stopped<'_> {
         self.is_stopping.store(true, Ordering::SeqCst);
         let stopped = Stopped(self);
         let mut guard = self.stopping.lock();
@@ -313,7 +313,7 @@ fn is_patchable(vma: &Vma) -> bool {
 }
 
 /// All threads of an address space are out of guest code, until this is dropped.
-struct Stopped<'a>(&'a Mm);
+pub(in crate::mm) struct Stopped<'a>(&'a Mm);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {

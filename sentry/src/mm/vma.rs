@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bitflags::bitflags;
-use usk_platform::{MapFlags, MemoryOp, Protection};
+use usk_abi::Errno;
+use usk_platform::{MapFlags, MemoryOp, Protection, host};
 
 use crate::mm::SharedMemory;
 use crate::vfs::{FileClaim, OpenFile};
@@ -86,7 +87,7 @@ pub enum Backing {
 
 /// A mapped file.
 pub struct FileBacking {
-    /// The open file; mapping keeps it open.
+    /// The open file; mapping keeps it open, and is counted there.
     pub file: Arc<OpenFile>,
     /// What the host maps.
     pub host: Arc<OwnedFd>,
@@ -94,6 +95,25 @@ pub struct FileBacking {
     pub identity: (u64, u64),
     /// That the file is mapped shared and may be written.
     pub claim: Option<FileClaim>,
+}
+
+impl FileBacking {
+    /// A mapping of `file`, for which the host maps `host`.
+    pub(crate) fn new(
+        file: Arc<OpenFile>,
+        host: Arc<OwnedFd>,
+        claim: Option<FileClaim>,
+    ) -> Result<Arc<FileBacking>, Errno> {
+        let identity = host::file_identity(&*host)?;
+        file.begin_mapping();
+        Ok(Arc::new(FileBacking { file, host, identity, claim }))
+    }
+}
+
+impl Drop for FileBacking {
+    fn drop(&mut self) {
+        self.file.end_mapping();
+    }
 }
 
 impl fmt::Debug for FileBacking {

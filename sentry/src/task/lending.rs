@@ -10,7 +10,8 @@
 //! - of a file that is reached by this table alone, its flags and its position;
 //! - of an epoll instance that is reached by this table alone, changes that succeed ([`noted`]);
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
-//!   contents; and if it was opened for reading and has no locks, its end.
+//!   contents; and if it was opened for reading and has no locks, its end, also where it is mapped;
+//! - of a small file in memory, its end in the same way.
 //!
 //! Who wants to look into the table of another task has it taken back first ([`Task::borrow_files`]). Who changes a file whose
 //! attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
@@ -138,7 +139,10 @@ impl WatchAnnounced {
         let (announced, is_first) = notify::announce();
         if is_first {
             let tasks: Vec<Arc<Task>> = kernel.tasks.lock().threads().cloned().collect();
-            tasks.iter().for_each(|task| drop(task.borrow_files()));
+            for task in tasks {
+                drop(task.borrow_files());
+                task.mm().recall_files();
+            }
         }
         WatchAnnounced { _announced: announced }
     }
@@ -167,6 +171,12 @@ impl Record {
     /// True if it is reached by this table alone.
     fn is_sole(&self) -> bool {
         self.file.strong_count() == self.count
+    }
+
+    /// True if it is reached by this table alone, but for mappings.
+    fn is_only_mapped_beyond(&self) -> bool {
+        // One reference is this one.
+        self.is_sole() || self.file.upgrade().is_some_and(|file| file.is_only_mapped_beyond(self.count + 1))
     }
 
     /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
@@ -349,7 +359,8 @@ impl Lending {
     fn renew_records(&mut self, thread: &mut dyn GuestThread) -> bool {
         for (number, record) in self.records.iter_mut().enumerate() {
             let Some(record) = record else { continue };
-            if record.is_sole() != record.lent.flags.is_some() {
+            let has_changed = record.is_sole() != record.lent.flags.is_some();
+            if has_changed || record.closes_silently && !record.is_only_mapped_beyond() {
                 return false;
             }
             // Flags that nobody else reaches only the task itself changes, and touches the table.
@@ -461,18 +472,16 @@ impl Lending {
             Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
             None => Self::fixed(task, file),
         };
-        if !is_sole && fixed.is_none() {
+        let closes_silently = (fixed.is_some() || file.ops.is_volatile())
+            && file.is_only_mapped_beyond(count)
+            && file.ends_silently();
+        if !is_sole && fixed.is_none() && !closes_silently {
             return None;
         }
         let flags = file.open_flags();
         let may_read = file.check_readable().is_ok() && !self.is_watched;
         let fixed_length = fixed.and_then(|(_, length)| length);
         let length = fixed_length.filter(|_| may_read);
-        let closes_silently = is_sole
-            && fixed.is_some()
-            && !flags.is_writable()
-            && !self.is_watched
-            && file.inode().common().locks_if_any().is_none();
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
         let known = known.filter(|known| length.is_some() && known.lent.length == length);
         Some(Record {

@@ -69,6 +69,7 @@ fn run(current: &mut Current) {
         let trap = current.thread.run();
         leave_guest(&task, mm.load());
         current.take_back_files();
+        mm.load().let_go_of_files();
         if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
             current.is_entering_handler = false;
         }

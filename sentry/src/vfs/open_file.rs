@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -20,6 +20,8 @@ use crate::{Sink, Source, SysResult};
 
 /// The offset that means "at your own position" to files that [keep it](FileOps::keeps_position).
 pub const OWN_POSITION: u64 = u64::MAX;
+/// Longest file in memory, in bytes, that may be kept for a while without a name.
+const MOST_KEPT: u64 = 64 << 10;
 
 /// What can be done with an open file. One object implements it for one kind of file.
 ///
@@ -231,6 +233,8 @@ pub struct OpenFile {
     owner: OnceLock<Arc<FileOwner>>,
     /// That it is open for writing, if it is a regular file and is.
     _claim: Option<FileClaim>,
+    /// How many of the references to it are mappings'.
+    mappings: AtomicUsize,
     /// Who wants to know when this open file is gone.
     close_watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
 }
@@ -286,6 +290,7 @@ impl OpenFile {
             place,
             owner: OnceLock::new(),
             _claim: claim,
+            mappings: AtomicUsize::new(0),
             close_watchers: Mutex::default(),
         })
     }
@@ -408,6 +413,32 @@ impl OpenFile {
     /// Replaces the flags.
     pub fn set_flags(&self, flags: u32) {
         self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// True if nobody notices when it ends a little late: it was opened for reading, has no locks, nothing is watched, and it is not a
+    /// large file in memory, which takes room until then once it has no name.
+    pub(crate) fn ends_silently(&self) -> bool {
+        let has_locks = |inode: &InodeRef| inode.common().locks_if_any().is_some();
+        let is_small = || self.ops.length(self).is_ok_and(|length| length <= MOST_KEPT);
+        !self.open_flags().is_writable()
+            && !notify::is_active()
+            && !self.inode_if_known().is_some_and(has_locks)
+            && (!self.ops.is_volatile() || is_small())
+    }
+
+    /// One who maps it has a reference.
+    pub(crate) fn begin_mapping(&self) {
+        self.mappings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One who maps it is about to drop its reference.
+    pub(crate) fn end_mapping(&self) {
+        self.mappings.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// True if all references to it but so many are mappings, which keep it open and do nothing with it.
+    pub(crate) fn is_only_mapped_beyond(self: &Arc<Self>, references: usize) -> bool {
+        self.mappings.load(Ordering::Relaxed) + references == Arc::strong_count(self)
     }
 
     /// Has `watcher` told when this open file is gone.

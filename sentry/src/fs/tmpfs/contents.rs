@@ -27,8 +27,9 @@ static MEMFDS: AtomicUsize = AtomicUsize::new(0);
 struct CountedFile(Arc<OwnedFd>);
 
 impl CountedFile {
-    fn new(length: u64) -> Result<Self, Errno> {
-        let file = host::create_memfd(c"usk-file", length)?;
+    /// An empty one.
+    fn new() -> Result<Self, Errno> {
+        let file = host::create_memfd(c"usk-file", 0)?;
         MEMFDS.fetch_add(1, Ordering::Relaxed);
         Ok(CountedFile(Arc::new(file)))
     }
@@ -247,7 +248,8 @@ impl Contents {
     /// Moves the bytes into a memfd.
     fn promote(&mut self) -> Result<(), Errno> {
         if let Store::Small(bytes) = &self.store {
-            let file = CountedFile::new(self.size)?;
+            // Writing gives it its length.
+            let file = CountedFile::new()?;
             let mut done = 0;
             while done < bytes.len() {
                 done += host::write_at(&*file.0, &bytes[done..], done as u64)?;
