@@ -9,6 +9,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
+use crate::ledger::NotedCall;
 use crate::lent::{LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, TakenBack};
 use crate::names::{KnownName, NameCall};
 use crate::trap::CodeImage;
@@ -195,6 +196,11 @@ pub trait GuestThread: Send {
     /// Unmaps a window before the guest goes on. No record refers to it.
     fn close_window(&mut self, _number: usize) {}
 
+    /// Sees to it that there is memory for the notes of [`LentFile::writes_end`] and [`LentFile::locks`]. False if there cannot be.
+    fn open_ledger(&mut self) -> bool {
+        false
+    }
+
     /// From the next [`GuestThread::run`] on serves calls from what is lent, or not. [`Kick::withdraw_answers`] ends it as well.
     fn set_lending(&mut self, _lends: bool) {}
 
@@ -353,6 +359,8 @@ pub enum Shortcut {
     Stands(u8),
     /// It may be served by what is lent (see [`GuestThread::lend_descriptors`]).
     Lends(LentCall),
+    /// It may be noted instead ([`LentFile::writes_end`]); otherwise it brings along what it writes.
+    Notes(NotedCall),
     /// It may be answered by what is known of names (see [`GuestThread::leave_name`]); otherwise it brings its name along.
     Knows(NameCall),
     /// The host carries it out where the guest calls, in the forms that are the guest's own affair, while

@@ -1,6 +1,8 @@
 //! Descriptors that the sentry lends to a guest thread's platform, which serves calls about them by itself: what the two say to
 //! each other of them. The sentry's table stays what counts; see [`GuestThread::lend_descriptors`](crate::GuestThread).
 
+use crate::ledger::Notes;
+
 /// A call about a descriptor that the platform may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -82,6 +84,10 @@ pub struct LentFile {
     pub is_volatile: bool,
     /// Where part of its contents is mapped.
     pub window: Option<LentWindow>,
+    /// `write(2)` and `pwrite64(2)` may be noted as far as this byte of the file: with a ledger, and if its position may be moved.
+    pub writes_end: Option<u64>,
+    /// `fcntl(F_SETLK)` may be noted: with a ledger.
+    pub locks: bool,
 }
 
 /// A part of a file that is mapped where the guest can read it.
@@ -125,7 +131,7 @@ pub trait MemoryWord: Send + Sync {
 }
 
 /// What a guest has done with what it was lent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TakenBack {
     /// The descriptors: those that have been changed, which a bit each says, as they are now.
     pub changed: u64,
@@ -133,4 +139,6 @@ pub struct TakenBack {
     pub descriptors: [LentDescriptor; LENT_DESCRIPTORS],
     /// The new positions of records that have moved.
     pub positions: [Option<u64>; LENT_RECORDS],
+    /// What it has noted, before anything of the above.
+    pub notes: Notes,
 }

@@ -240,6 +240,9 @@ fn set_lock(
     let (owner, pid) = owner(current, file, of_description);
     let locks = file.inode().common().locks();
     current.task.files().touch();
+    if !of_description {
+        current.note_missed(file);
+    }
     let exclusive = match flock.l_type {
         F_UNLCK => {
             locks.unlock(owner, start, end);

@@ -316,6 +316,8 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {ledger_write}
+    jae usk_ledger_begin            # ledger.S
     cmp ecx, {brings_state}
     je usk_state_begin              # state.S
     ja usk_left_begin               # left.S

@@ -6,6 +6,7 @@ pub(crate) mod guest;
 mod host_calls;
 mod hostile;
 mod known;
+mod ledger;
 mod lent;
 mod lives;
 mod mask;
@@ -65,6 +66,10 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,
+    ledger::what_is_noted_is_told,
+    ledger::what_is_not_to_be_noted_is_called,
+    ledger::kicks_do_not_tear_writes,
+    ledger::forged_ledgers_are_told_as_notes_or_not_at_all,
     lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
     lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,

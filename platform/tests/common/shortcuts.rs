@@ -21,7 +21,10 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         SETS_ROBUST_LIST => Shortcut::SetsRobustList,
         202 => Shortcut::HostCall(HostCallKind::Futex),
         24 => Shortcut::HostCall(HostCallKind::Yield),
-        _ => super::lent::lends(number).or_else(|| super::names::knows(number)).unwrap_or_default(),
+        _ => super::lent::lends(number)
+            .or_else(|| super::names::knows(number))
+            .or_else(|| super::ledger::notes(number))
+            .unwrap_or_default(),
     }
 }
 
