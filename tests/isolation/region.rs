@@ -39,6 +39,10 @@ pub(crate) fn forged_words_of_lent_memory_hurt_only_their_process(runtime: Runti
     attack(runtime, "memory");
 }
 
+pub(crate) fn forged_ledgers_write_and_lock_no_others_files(runtime: Runtime) {
+    attack(runtime, "ledger");
+}
+
 pub(crate) fn forged_names_give_no_others_attributes(runtime: Runtime) {
     attack(runtime, "names");
 }
