@@ -9,6 +9,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
+use crate::ledger::NotedCall;
 use crate::lent::{
     LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, NotedChange, TakenBack,
 };
@@ -197,6 +198,11 @@ pub trait GuestThread: Send {
     /// Unmaps a window before the guest goes on. No record refers to it.
     fn close_window(&mut self, _number: usize) {}
 
+    /// Sees to it that there is memory for the notes of [`LentFile::writes_end`] and [`LentFile::locks`]. False if there cannot be.
+    fn open_ledger(&mut self) -> bool {
+        false
+    }
+
     /// From the next [`GuestThread::run`] on serves calls from what is lent, or not. [`Kick::withdraw_answers`] ends it as well.
     fn set_lending(&mut self, _lends: bool) {}
 
@@ -219,7 +225,7 @@ pub trait GuestThread: Send {
     /// Says which of the descriptors that are [watchable](LentFile::watchable) by an instance are watched. Nothing is noted so far.
     fn lend_watched(&mut self, _watched: u64) {}
 
-    /// The changes of that instance that have been noted since ([`Shortcut::Notes`]), in their order: the guest may have forged
+    /// The changes of that instance that have been noted since ([`Shortcut::NotesChange`]), in their order: the guest may have forged
     /// everything, within the types.
     fn noted(&mut self) -> Vec<NotedChange> {
         Vec::new()
@@ -364,6 +370,8 @@ pub enum Shortcut {
     Stands(u8),
     /// It may be served by what is lent (see [`GuestThread::lend_descriptors`]).
     Lends(LentCall),
+    /// It may be noted instead ([`LentFile::writes_end`]); otherwise it brings along what it writes.
+    Notes(NotedCall),
     /// It may be answered by what is known of names (see [`GuestThread::leave_name`]); otherwise it brings its name along.
     Knows(NameCall),
     /// The host carries it out where the guest calls, in the forms that are the guest's own affair, while
@@ -377,7 +385,7 @@ pub enum Shortcut {
     SetsTidAddress,
     /// It is `epoll_ctl(2)`, which may be noted if it is sure to succeed (see [`GuestThread::lend_watched`]); otherwise it brings
     /// its event along.
-    Notes,
+    NotesChange,
 }
 
 /// What is to be done when a guest thread ends, as far as it has said so without asking. All of it is the guest's to forge, as it could

@@ -3,6 +3,8 @@
 
 use usk_abi::epoll::EpollEvent;
 
+use crate::ledger::Notes;
+
 /// A call about a descriptor that the platform may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -86,6 +88,10 @@ pub struct LentFile {
     pub window: Option<LentWindow>,
     /// `epoll_ctl(2)` of this instance: a bit for each descriptor of which plain changes may be noted. One file at most has any.
     pub watchable: u64,
+    /// `write(2)` and `pwrite64(2)` may be noted as far as this byte of the file: with a ledger, and if its position may be moved.
+    pub writes_end: Option<u64>,
+    /// `fcntl(F_SETLK)` may be noted: with a ledger.
+    pub locks: bool,
 }
 
 /// A change of an epoll instance that the platform has noted.
@@ -140,7 +146,7 @@ pub trait MemoryWord: Send + Sync {
 }
 
 /// What a guest has done with what it was lent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TakenBack {
     /// The descriptors: those that have been changed, which a bit each says, as they are now.
     pub changed: u64,
@@ -148,4 +154,6 @@ pub struct TakenBack {
     pub descriptors: [LentDescriptor; LENT_DESCRIPTORS],
     /// The new positions of records that have moved.
     pub positions: [Option<u64>; LENT_RECORDS],
+    /// What it has noted, before anything of the above.
+    pub notes: Notes,
 }

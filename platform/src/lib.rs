@@ -14,6 +14,7 @@ pub mod arch;
 mod deaths;
 pub mod host;
 mod interface;
+mod ledger;
 mod lent;
 mod names;
 pub mod ptrace;
@@ -26,6 +27,7 @@ pub use interface::{
     Layout, Left, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest, Platform, Protection,
     Shortcut, THREAD_STANDS, ThreadState, Trap,
 };
+pub use ledger::{Deed, Note, NotedCall, Notes};
 pub use lent::{
     LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentMemory, LentWindow,
     MemoryWord, NotedChange, STAT_SIZE, TakenBack, WINDOW_SIZE,

@@ -20,6 +20,10 @@ pub const SLOT_SIZE: u64 = geometry::SLOT_SIZE;
 pub const MAILBOX: u64 = geometry::MAILBOX;
 /// On the trap platform: a page of orders for each guest thread, which the guest can only read.
 pub const ORDERS: u64 = geometry::ORDERS_BASE;
+/// On the trap platform: a ledger for each guest thread that has one, as far apart as orders are, which guest and sentry both write.
+pub const LEDGERS: u64 = geometry::LEDGERS_BASE;
+/// Size of a ledger.
+pub const LEDGER_SIZE: u64 = geometry::LEDGER_SIZE;
 /// On the ptrace platform: the buffers of injected calls.
 pub const SCRATCH: u64 = geography::SCRATCH;
 

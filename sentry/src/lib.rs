@@ -30,6 +30,8 @@
 //!   FsContext
 //!   SuperBlock::renames (held whole by renames)
 //!     Dentry::entries (one directory's names; two by renames only, ancestor first). Held while the gofer is asked.
+//!       Holder (of one file). Held while its task is waited for to leave guest code, on whose way out FdTable, positions, contents and
+//!       FileLocks are taken: whoever looks at attributes or opens files has none of these.
 //!       overlay: OverlayInode::copying → Entries → place → Layers::linked, Layers::kept
 //!         tmpfs: contents or entries → state
 //!         gofer: writers; the others are held for no call

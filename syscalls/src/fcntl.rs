@@ -243,6 +243,8 @@ fn set_lock(
     if of_description {
         // As in `flock(2)`.
         current.task.mm().withdraw_memory();
+    } else {
+        current.note_missed(file);
     }
     let exclusive = match flock.l_type {
         F_UNLCK => {

@@ -39,8 +39,8 @@ fn set(current: &Current, group: &Arc<ThreadGroup>, index: usize, new: Limit) ->
         limits.0[index] = new;
         old
     };
-    if index == Resource::Files as usize {
-        // Numbers below the old limit may be lent.
+    if [Resource::Files as usize, Resource::FileSize as usize].contains(&index) {
+        // Numbers below the old limit may be lent, and writes to files in memory.
         let threads = group.state.lock().threads.clone();
         threads.iter().for_each(|task| task.borrow_files().touch());
     }

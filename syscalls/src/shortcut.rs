@@ -2,7 +2,7 @@
 //! somebody is, or what a name means, is answered without the sentry ([`usk_sentry::task::Standing`], [`NameCall`]), and what is the
 //! host's to do is left to it.
 
-use usk_platform::{HostCallKind, LentCall, Memory, NameCall, Shortcut};
+use usk_platform::{HostCallKind, LentCall, Memory, NameCall, NotedCall, Shortcut};
 use usk_sentry::task::Standing;
 
 use crate::table::{Argument, Table};
@@ -42,6 +42,9 @@ const LENT: [(&str, LentCall); 11] = [
     ("fdatasync", LentCall::Fdatasync),
 ];
 
+/// Calls that may be noted about files that only their caller can reach.
+const NOTED: [(&str, NotedCall); 2] = [("write", NotedCall::Write), ("pwrite64", NotedCall::Pwrite)];
+
 /// Calls that may be answered by what is known of names; `newfstatat` is one of the above.
 const KNOWN: [(&str, NameCall); 6] = [
     ("stat", NameCall::Stat),
@@ -71,6 +74,9 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     if let Some((_, call)) = LENT.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Lends(*call);
     }
+    if let Some((_, call)) = NOTED.iter().find(|(name, _)| all_tiers && *name == row.name) {
+        return Shortcut::Notes(*call);
+    }
     if let Some((_, call)) = KNOWN.iter().find(|(name, _)| all_tiers && *name == row.name) {
         return Shortcut::Knows(*call);
     }
@@ -83,7 +89,7 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     match row.name {
         "set_robust_list" if all_tiers => return Shortcut::SetsRobustList,
         "set_tid_address" if all_tiers => return Shortcut::SetsTidAddress,
-        "epoll_ctl" if all_tiers => return Shortcut::Notes,
+        "epoll_ctl" if all_tiers => return Shortcut::NotesChange,
         _ => {}
     }
     if row.name == "rt_sigreturn" && all_tiers {
@@ -136,7 +142,10 @@ mod tests {
             let memory = if is_at { Memory::Second } else { Memory::First };
             assert_eq!(of(name), [Shortcut::Knows(call), Shortcut::HandsOver(memory)], "{name}");
         }
-        assert_eq!(of("write"), both(Shortcut::HandsOver(Memory::Buffer)));
+        for (name, call) in NOTED {
+            assert_eq!(of(name), [Shortcut::Notes(call), Shortcut::HandsOver(Memory::Buffer)], "{name}");
+        }
+        assert_eq!(of("sendto"), both(Shortcut::HandsOver(Memory::Buffer)));
         assert_eq!(of("getdents"), both(Shortcut::None));
         assert_eq!(of("rt_sigprocmask"), [Shortcut::ChangesMask, Shortcut::HandsOver(Memory::Second)]);
         assert_eq!(of("rt_sigreturn"), [Shortcut::ReturnsFromHandler, Shortcut::None]);
@@ -151,7 +160,7 @@ mod tests {
         for name in MAPPING {
             assert_eq!(of(name), [Shortcut::MapsMemory, Shortcut::None], "{name}");
         }
-        assert_eq!(of("epoll_ctl"), [Shortcut::Notes, Shortcut::HandsOver(Memory::Fourth)]);
+        assert_eq!(of("epoll_ctl"), [Shortcut::NotesChange, Shortcut::HandsOver(Memory::Fourth)]);
         for (name, memory) in STRUCTURES.into_iter().filter(|(name, _)| *name != "epoll_ctl") {
             assert_eq!(of(name), both(Shortcut::HandsOver(memory)), "{name}");
         }

@@ -72,6 +72,17 @@ pub(crate) fn check_ranges(ranges: &[IoVec]) -> Result<(), Errno> {
     if ranges.iter().all(can_be_users) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
+/// `EINVAL` for a transfer that would end beyond the largest offset (the kernel's `rw_verify_area`).
+fn check_end(file: &OpenFile, ranges: &[IoVec], position: Position) -> Result<(), Errno> {
+    let start = match position {
+        Position::At(offset) => offset,
+        Position::Current if file.ops.is_seekable() && !file.ops.keeps_position() => *file.position.lock(),
+        Position::Current => return Ok(()),
+    };
+    let sum = ranges.iter().fold(start, |sum, range| sum.saturating_add(range.length as u64));
+    if i64::try_from(sum).is_ok() { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 fn total(ranges: &[IoVec]) -> usize {
     ranges.iter().fold(0usize, |sum, range| sum.saturating_add(range.length)).min(MAX_TRANSFER)
 }
@@ -112,6 +123,7 @@ pub(crate) fn read_file(
     check_position(file, position)?;
     file.check_readable()?;
     check_ranges(ranges)?;
+    check_end(file, ranges, position)?;
     file.ops.admit(current, file, false)?;
     if socket_of(file).is_ok() {
         if total(ranges) == 0 {
@@ -164,6 +176,7 @@ pub(crate) fn write_file(
     check_position(file, position)?;
     file.check_writable()?;
     check_ranges(ranges)?;
+    check_end(file, ranges, position)?;
     if socket_of(file).is_ok() {
         return crate::send::send(current, file, ranges, message_flags(flags));
     }
@@ -224,6 +237,7 @@ fn write_with(
     };
     if done > 0 {
         file.happened(InotifyMask::MODIFY);
+        current.note_missed(file);
     }
     match result {
         Err(SysError::Errno(Errno::EPIPE)) if done == 0 => {

@@ -308,6 +308,12 @@ __attribute__((noreturn, unused)) static void sleep_forever(void) {
         pause();
 }
 
+/* Waits until another process stores `value`, without any call. */
+static inline void await_value(const volatile int *word, int value) {
+    while (*word != value)
+        __builtin_ia32_pause();
+}
+
 /* `length` bytes of new private anonymous memory. */
 static inline void *map(size_t length) {
     void *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

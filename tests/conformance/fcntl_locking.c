@@ -244,3 +244,128 @@ CASE(flock_of_a_bad_operation_or_descriptor_fails) {
     EXPECT_ERRNO(flock(open_file(), 0x40), EINVAL);
     EXPECT_ERRNO(flock(-1, LOCK_EX), EBADF);
 }
+
+/* Locks and unlocks the file often, and leaves a write lock on bytes 5 to 9. */
+static void lock_often(int fd) {
+    for (int round = 0; round < 200; round++) {
+        OK(lock(fd, F_SETLK, F_RDLCK, round, 3));
+        OK(lock(fd, F_SETLK, F_WRLCK, 5, 10));
+        OK(lock(fd, F_SETLK, F_UNLCK, 0, 0));
+    }
+    OK(lock(fd, F_SETLK, F_WRLCK, 5, 10));
+    OK(lock(fd, F_SETLK, F_UNLCK, 10, 5));
+}
+
+CASE(fcntl_lock_is_seen_at_once_by_who_opens_the_file) {
+    volatile int *turn = map_shared(PAGE_SIZE);
+    pid_t holder = getpid();
+    pid_t pid = IN_CHILD({
+        for (int round = 1; round < 40; round += 2) {
+            await_value(turn, round);
+            int fd = open_file();
+            EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 0, 0), EAGAIN);
+            OK(lock(fd, F_SETLK, F_WRLCK, 10, 5));
+            struct flock found = range(F_RDLCK, 0, 100);
+            OK(fcntl(fd, F_GETLK, &found));
+            EXPECT_EQ(found.l_start, 5);
+            EXPECT_EQ(found.l_len, 5);
+            EXPECT_EQ(found.l_pid, holder);
+            OK(close(fd));
+            *turn = round + 1;
+        }
+    });
+    int fd = open_file();
+    for (int round = 1; round < 40; round += 2) {
+        lock_often(fd);
+        *turn = round;
+        await_value(turn, round + 1);
+    }
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_unlock_is_seen_at_once_by_who_opens_the_file) {
+    volatile int *turn = map_shared(PAGE_SIZE);
+    pid_t pid = IN_CHILD({
+        await_value(turn, 1);
+        int fd = open_file();
+        OK(lock(fd, F_SETLK, F_WRLCK, 0, 0));
+        *turn = 2;
+        await_value(turn, 3);
+    });
+    int fd = open_file();
+    lock_often(fd);
+    OK(lock(fd, F_SETLK, F_UNLCK, 0, 0));
+    *turn = 1;
+    await_value(turn, 2);
+    EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 3, 1), EAGAIN);
+    *turn = 3;
+    EXPECT_EXIT(pid, 0);
+    OK(lock(fd, F_SETLK, F_RDLCK, 3, 1));
+}
+
+CASE(fcntl_locks_of_a_busy_process_are_not_inherited_by_fork) {
+    int fd = open_file();
+    lock_often(fd);
+    pid_t pid = IN_CHILD({
+        EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 9, 1), EAGAIN);
+        OK(lock(fd, F_SETLK, F_RDLCK, 10, 1));
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_locks_of_a_busy_process_go_when_a_duplicate_is_closed) {
+    int fd = open_file();
+    lock_often(fd);
+    OK(close(OK(dup(fd))));
+    pid_t pid = IN_CHILD({ OK(lock(fd, F_SETLK, F_WRLCK, 0, 0)); });
+    EXPECT_EXIT(pid, 0);
+    lock_often(fd);
+    OK(close(open_file()));
+    pid = IN_CHILD({ OK(lock(fd, F_SETLK, F_WRLCK, 0, 0)); });
+    EXPECT_EXIT(pid, 0);
+}
+
+HELPER(locked) {
+    (void)argc;
+    int fd = atoi(argv[0]);
+    pid_t pid = IN_CHILD({ EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 0, 0), EAGAIN); });
+    EXPECT_EXIT(pid, 0);
+    return 0;
+}
+
+CASE(fcntl_locks_of_a_busy_process_survive_execve) {
+    pid_t pid = IN_CHILD({
+        int fd = open_file();
+        lock_often(fd);
+        char number[16];
+        snprintf(number, sizeof number, "%d", fd);
+        execl(program_path, program_path, "--helper", "locked", number, NULL);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(fcntl_lock_of_a_bad_range_fails_in_a_busy_process_too) {
+    int fd = open_file();
+    lock_often(fd);
+    EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, -1, 0), EINVAL);
+    EXPECT_ERRNO(lock(fd, F_SETLK, 77, 0, 0), EINVAL);
+    EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, INT64_MAX, INT64_MAX), EOVERFLOW);
+    EXPECT_ERRNO(fcntl(fd, F_SETLK, bad_page()), EFAULT);
+    OK(lock(fd, F_SETLK, F_RDLCK, INT64_MAX, 1));
+    struct flock before = {.l_type = F_WRLCK, .l_whence = SEEK_CUR, .l_start = 30, .l_len = -10};
+    OK(fcntl(fd, F_SETLK, &before));
+    pid_t pid = IN_CHILD({
+        OK(lock(fd, F_SETLK, F_RDLCK, 19, 1));
+        EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 20, 1), EAGAIN);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(ofd_lock_and_lock_of_the_same_busy_process_conflict) {
+    int fd = open_file();
+    lock_often(fd);
+    OK(lock(fd, F_SETLK, F_UNLCK, 0, 0));
+    OK(lock(fd, F_OFD_SETLK, F_WRLCK, 0, 5));
+    EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 0, 1), EAGAIN);
+    OK(lock(fd, F_SETLK, F_RDLCK, 5, 1));
+}

@@ -78,3 +78,12 @@ CASE(pread_into_a_bad_pointer_returns_efault) {
     EXPECT_ERRNO(pread(fd, bad_page(), 1, 0), EFAULT);
     EXPECT_ERRNO(pwrite(fd, bad_page(), 1, 0), EFAULT);
 }
+
+CASE(pread_and_pwrite_that_would_end_beyond_the_largest_offset_return_einval) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    char byte;
+    EXPECT_EQ(pread(fd, &byte, 1, INT64_MAX - 1), 0);
+    EXPECT_ERRNO(pread(fd, &byte, 2, INT64_MAX - 1), EINVAL);
+    EXPECT_ERRNO(pwrite(fd, "xy", 2, INT64_MAX - 1), EINVAL);
+    EXPECT_ERRNO(read(fd, bad_page(), SIZE_MAX), EFAULT);
+}

@@ -174,3 +174,166 @@ CASE(write_updates_the_modification_time) {
     OK(fstat(fd, &status));
     EXPECT(status.st_mtim.tv_sec > 1000000);
 }
+
+#define ROUNDS 300
+
+/* Writes `rounds` numbers, and then one more at each of them. */
+static void write_often(int fd, int rounds) {
+    for (int round = 0; round < rounds; round++)
+        EXPECT_EQ(write(fd, &round, sizeof round), sizeof round);
+    for (int round = 0; round < rounds; round++) {
+        int more = round + 1;
+        EXPECT_EQ(pwrite(fd, &more, sizeof more, round * sizeof more), sizeof more);
+    }
+}
+
+static int64_t nanoseconds(struct timespec time) { return time.tv_sec * 1000000000LL + time.tv_nsec; }
+
+static int64_t now(void) {
+    struct timespec time;
+    OK(clock_gettime(CLOCK_REALTIME, &time));
+    return nanoseconds(time);
+}
+
+/* The clock that files are dated by. */
+static int64_t tick_of_now(void) {
+    struct timespec time;
+    OK(clock_gettime(CLOCK_REALTIME_COARSE, &time));
+    return nanoseconds(time);
+}
+
+CASE(write_of_a_busy_process_is_seen_by_others_at_once) {
+    volatile int *turn = map_shared(PAGE_SIZE);
+    pid_t pid = IN_CHILD({
+        for (int round = 1; round < 20; round += 2) {
+            await_value(turn, round);
+            struct stat status;
+            OK(stat("f", &status));
+            EXPECT_EQ(status.st_size, ROUNDS * sizeof(int) + round);
+            *turn = round + 1;
+        }
+        await_value(turn, 21);
+        int numbers[ROUNDS];
+        EXPECT_EQ(read(OK(open("f", O_RDONLY)), numbers, sizeof numbers), sizeof numbers);
+        for (int i = 0; i < ROUNDS; i++)
+            EXPECT_EQ(numbers[i], i + 1);
+        *turn = 22;
+    });
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    write_often(fd, ROUNDS);
+    for (int round = 1; round < 22; round += 2) {
+        if (round < 20)
+            EXPECT_EQ(pwrite(fd, "x", 1, ROUNDS * sizeof(int) + round - 1), 1);
+        *turn = round;
+        await_value(turn, round + 1);
+    }
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(write_of_a_busy_process_is_dated_when_it_is_made) {
+    int early = OK(open("early", O_RDWR | O_CREAT, 0600)), late = OK(open("late", O_RDWR | O_CREAT, 0600));
+    write_often(early, ROUNDS);
+    write_often(late, ROUNDS);
+    int64_t before = tick_of_now();
+    EXPECT_EQ(pwrite(early, "x", 1, 0), 1);
+    int64_t after = now();
+    while (now() < after + 100000000)
+        ;
+    EXPECT_EQ(pwrite(late, "x", 1, 0), 1);
+    struct stat first, second;
+    OK(fstat(early, &first));
+    OK(fstat(late, &second));
+    EXPECT(nanoseconds(first.st_mtim) >= before);
+    EXPECT(nanoseconds(first.st_mtim) <= after);
+    EXPECT(nanoseconds(first.st_ctim) <= after);
+    EXPECT(nanoseconds(second.st_mtim) >= after + 90000000);
+}
+
+CASE(write_of_a_busy_process_and_lseek_agree_on_the_offset) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    write_often(fd, ROUNDS);
+    int other = OK(dup(fd));
+    EXPECT_EQ(write(other, "ab", 2), 2);
+    EXPECT_EQ(write(fd, "cd", 2), 2);
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), ROUNDS * sizeof(int) + 4);
+    EXPECT_EQ(lseek(fd, -3, SEEK_END), ROUNDS * sizeof(int) + 1);
+    EXPECT_EQ(write(other, "xy", 2), 2);
+    char end[8] = {0};
+    EXPECT_EQ(pread(fd, end, sizeof end, ROUNDS * sizeof(int)), 4);
+    EXPECT_STR(end, "axyd");
+    OK(fcntl(fd, F_SETFL, O_APPEND));
+    EXPECT_EQ(pwrite(fd, "!", 1, 0), 1);
+    EXPECT_EQ(pread(fd, end, sizeof end, ROUNDS * sizeof(int)), 5);
+    EXPECT_STR(end, "axyd!");
+}
+
+CASE(write_of_a_busy_process_stops_at_the_file_size_limit) {
+    handle(SIGXFSZ, count_signal, 0);
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    write_often(fd, ROUNDS);
+    OK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ROUNDS * sizeof(int) + 6, RLIM_INFINITY}));
+    for (int round = 0; round < 3; round++)
+        EXPECT_EQ(write(fd, "xy", 2), 2);
+    EXPECT_ERRNO(write(fd, "xy", 2), EFBIG);
+    EXPECT_EQ(signals_seen, 1);
+    EXPECT_EQ(pwrite(fd, "abcd", 4, ROUNDS * sizeof(int) + 4), 2);
+    EXPECT_EQ(lseek(fd, 0, SEEK_END), ROUNDS * sizeof(int) + 6);
+}
+
+CASE(write_of_a_busy_process_from_a_bad_pointer_returns_efault) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    write_often(fd, ROUNDS);
+    EXPECT_ERRNO(write(fd, bad_page(), 10), EFAULT);
+    EXPECT_ERRNO(pwrite(fd, "x", 1, -1), EINVAL);
+    EXPECT_ERRNO(pwrite(fd, "xy", 2, INT64_MAX), EINVAL);
+    EXPECT_EQ(write(fd, "", 0), 0);
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), ROUNDS * sizeof(int));
+    EXPECT_EQ(lseek(fd, 0, SEEK_END), ROUNDS * sizeof(int));
+}
+
+CASE(write_of_a_busy_process_lasts_when_it_is_killed) {
+    volatile int *turn = map_shared(PAGE_SIZE);
+    pid_t pid = IN_CHILD({
+        int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+        write_often(fd, ROUNDS);
+        EXPECT_EQ(write(fd, "the end", 7), 7);
+        *turn = 1;
+        for (;;)
+            __builtin_ia32_pause();
+    });
+    await_value(turn, 1);
+    OK(kill(pid, SIGKILL));
+    EXPECT_KILLED(pid, SIGKILL);
+    EXPECT_STR(file_content("f") + ROUNDS * sizeof(int), "the end");
+}
+
+CASE(write_of_a_busy_process_that_another_has_made_shorter_leaves_zeroes) {
+    volatile int *turn = map_shared(PAGE_SIZE);
+    pid_t pid = IN_CHILD({
+        await_value(turn, 1);
+        OK(truncate("f", 3));
+        *turn = 2;
+    });
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    write_often(fd, ROUNDS);
+    EXPECT_EQ(pwrite(fd, "abcdef", 6, 0), 6);
+    *turn = 1;
+    await_value(turn, 2);
+    EXPECT_EQ(pwrite(fd, "x", 1, 5), 1);
+    char content[16] = "................";
+    EXPECT_EQ(pread(fd, content, sizeof content, 0), 6);
+    EXPECT(memcmp(content, "abc\0\0x", 6) == 0);
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(write_of_a_busy_process_shows_in_a_mapping) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    write_often(fd, 1024);
+    char *memory = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT(memory != MAP_FAILED);
+    for (int round = 0; round < 300; round++) {
+        char byte = 'a' + round % 26;
+        EXPECT_EQ(pwrite(fd, &byte, 1, round), 1);
+        EXPECT_EQ(memory[round], byte);
+    }
+}

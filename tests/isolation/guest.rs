@@ -22,7 +22,7 @@ const COMPILER_ARGUMENTS: &[&str] =
 const SANDBOX_NAME: &str = "usk-isolation";
 
 /// What the programs know about the platform's memory: as `REGION_NAME`.
-const REGION: [(&str, u64); 9] = [
+const REGION: [(&str, u64); 11] = [
     ("GUEST_END", region::GUEST_END),
     ("CODE", region::CODE),
     ("CODE_SIZE", region::CODE_SIZE),
@@ -31,6 +31,8 @@ const REGION: [(&str, u64); 9] = [
     ("SLOT_SIZE", region::SLOT_SIZE),
     ("MAILBOX", region::MAILBOX),
     ("ORDERS", region::ORDERS),
+    ("LEDGERS", region::LEDGERS),
+    ("LEDGER_SIZE", region::LEDGER_SIZE),
     ("SCRATCH", region::SCRATCH),
 ];
 

@@ -9,6 +9,7 @@
  *     region loans     writes over the descriptors that its thread was lent, and uses them
  *     region memory    writes over what it says of the memory that its thread was lent, and uses that
  *     region changes   writes over the changes of an epoll instance that its thread has noted, and makes some
+ *     region ledger    writes over what it has noted about a file of its own, and how much that is
  *     region names     the same while it asks for names, which it changes as they are read
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
@@ -587,6 +588,55 @@ static void forge_changes_everywhere(void) {
         spawn(forge_changes, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
+/* Where a slot says how much of the ledger is used, from its end. */
+#define LEDGER_USED 0x70
+#define VICTIM "/tmp/victim"
+
+/* Fails if a file that it has open twice, so that nothing about it is noted, is another than it was, or locked. */
+static void expect_victim(const int fds[2]) {
+    char content[16];
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool is_whole = pread(fds[0], content, sizeof content, 0) == 7 && memcmp(content, "victim\n", 7) == 0;
+    if (!is_whole || fcntl(fds[1], F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK)
+        kill(getppid(), SIGABRT);
+}
+
+/* Whatever is written there, it is about files that the process may write and lock, and is open once. */
+static void forge_ledger(const void *argument) {
+    uint64_t seed = *(const uint64_t *)argument;
+    char name[32];
+    snprintf(name, sizeof name, "/tmp/%d", getpid());
+    const int victims[] = {open(VICTIM, O_RDWR), open(VICTIM, O_RDWR)};
+    int own = open(name, O_RDWR | O_CREAT, 0600), reader = open("/proc/self/exe", O_RDONLY);
+    NEED(victims[0] >= 0 && victims[1] >= 0 && own >= 0 && reader >= 0);
+    for (uint64_t round = 0;; round++) {
+        struct flock lock = {.l_type = seed >> 60 & 1, .l_whence = SEEK_SET, .l_start = seed >> 50 & 0xff, .l_len = 3};
+        pwrite(own, &seed, sizeof seed, seed >> 40 & 0xfff);
+        fcntl(own, F_SETLK, &lock);
+        uint64_t slot = own_slot();
+        if (round > 300 && slot >= REGION_SLOTS && slot < REGION_ORDERS) {
+            uint64_t *ledger = (uint64_t *)(REGION_LEDGERS + (slot - REGION_SLOTS) / REGION_SLOT_SIZE * REGION_LEDGER_SIZE);
+            for (int i = 0; i < 16; i++) {
+                seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+                /* Wild, or what the platform would write: what, about which record, and lengths. */
+                uint64_t small = (seed >> 33 & 15) | (seed >> 40 & 31) << 32, length = seed >> 33 & 0xff;
+                ledger[seed >> 52 & 63] = seed & 1 ? small : seed & 2 ? length : seed * 0x9e3779b97f4a7c15UL;
+            }
+            *(volatile uint64_t *)(slot + REGION_SLOT_SIZE - LEDGER_USED) = seed & 4 ? seed >> 48 & 0x7f8 : seed;
+        }
+        if (round % 16 == 0)
+            expect_victim(victims);
+        seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+    }
+}
+
+static void forge_ledgers_everywhere(void) {
+    int victim = open(VICTIM, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    NEED(victim >= 0 && write(victim, "victim\n", 7) == 7 && close(victim) == 0);
+    for (uint64_t seed = 1; seed <= 48; seed++)
+        spawn(forge_ledger, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 static volatile char *changing_name;
 
 static void *change_name(void *unused) {
@@ -816,6 +866,7 @@ int main(int argc, char **argv) {
         {"loans", forge_loans_everywhere},
         {"memory", forge_memory_everywhere},
         {"changes", forge_changes_everywhere},
+        {"ledger", forge_ledgers_everywhere},
         {"names", forge_names_everywhere},
         {"flood", flood_everything},
         {"frames", return_through_everything},

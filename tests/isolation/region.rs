@@ -43,6 +43,10 @@ pub(crate) fn forged_changes_of_an_epoll_instance_hurt_only_their_process(runtim
     attack(runtime, "changes");
 }
 
+pub(crate) fn forged_ledgers_write_and_lock_no_others_files(runtime: Runtime) {
+    attack(runtime, "ledger");
+}
+
 pub(crate) fn forged_names_give_no_others_attributes(runtime: Runtime) {
     attack(runtime, "names");
 }

@@ -5,5 +5,5 @@ mod processor;
 mod x86_64;
 
 pub use processor::{Processor, processor};
-pub(crate) use processor::{cpuid, has_bmi2};
+pub(crate) use processor::{cpuid, has_bmi2, time_stamp};
 pub use x86_64::Registers;

@@ -314,6 +314,35 @@ const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == 
 const _: () = assert!(RECORDS_END <= NAMES);
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
 
+// --- Ledgers (see `trap/ledger.rs`) ---
+
+/// Ledgers, above the windows and mapped in the same way: memory that the guest and the sentry both write.
+pub(crate) const LEDGERS_BASE: u64 = WINDOWS_BASE + THREADS_WITH_WINDOWS * MAX_WINDOWS as u64 * WINDOW_SIZE;
+/// Size of a thread's ledger. As far apart as its orders are, by which the stub finds it.
+pub(crate) const LEDGER_SIZE: u64 = ORDER_SIZE;
+/// Threads that have ledgers: those whose slot's number is below this.
+pub(crate) const THREADS_WITH_LEDGERS: u64 = (WINDOWS_END - LEDGERS_BASE) / LEDGER_SIZE;
+/// In a slot, `u64`: how much of the ledger is used. The guest's to forge, as is the ledger.
+pub(crate) const LEDGER_USED: u64 = LENT_WORDS + 4 * LENT_DESCRIPTORS as u64;
+/// Size of a note: what (`u32`: [`NOTE_WRITE`], or `l_type` of a lock), the record's number (`u32`), from which byte of the file on, how
+/// many bytes (`u64` each), and, of a write, the time stamp counter (`u64`). What is written follows, and fills eights up.
+pub(crate) const NOTE_SIZE: u64 = 32;
+/// A note about a write.
+pub(crate) const NOTE_WRITE: u32 = 8;
+/// More bytes are not noted: to copy them twice takes as long as to call.
+pub(crate) const LONGEST_WRITE: u64 = 0x2000;
+/// In a record's mode: record locks are noted.
+pub(crate) const RECORD_LOCKS: u64 = 128;
+/// In a record, `u64`: the first byte of the file that writes are not noted for.
+pub(crate) const RECORD_WRITES_END: u64 = 0x38;
+/// In the table of shortcuts: `write`, which may be noted. From here on all values are about ledgers, but for [`NOTES`].
+pub(crate) const LEDGER_WRITE: u8 = 0x40;
+/// In the table of shortcuts: `pwrite64`.
+pub(crate) const LEDGER_PWRITE: u8 = 0x41;
+
+const _: () = assert!(LEDGER_USED + 8 <= MEMORY_BOTTOM && RECORD_WRITES_END + 8 <= RECORD_STAT);
+const _: () = assert!(SETS_TID_ADDRESS < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);
+
 // --- Beginnings and ends of threads (`state.S`, `left.S`) ---
 
 /// In the table of shortcuts: a call that makes a thread or a process, and brings the extended state along. All values from here

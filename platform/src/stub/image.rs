@@ -8,6 +8,7 @@ use usk_abi::signal::{SignalContext, UserContext};
 
 use crate::arch::extended_state::FORMAT;
 use crate::interface::{HostCallKind, Memory, Shortcut};
+use crate::ledger::NotedCall;
 use crate::lent::{LentCall, STAT_SIZE};
 use crate::names::NameCall;
 
@@ -21,6 +22,7 @@ global_asm!(
     include_str!("clock.S"),
     include_str!("host_calls.S"),
     include_str!("lent.S"),
+    include_str!("ledger.S"),
     include_str!("state.S"),
     include_str!("left.S"),
     include_str!("memory.S"),
@@ -176,6 +178,18 @@ global_asm!(
     record_is_listed = const RECORD_IS_LISTED,
     record_reads_on = const RECORD_READS_ON,
     record_is_volatile = const RECORD_IS_VOLATILE,
+    ledger_write = const LEDGER_WRITE,
+    ledger_pwrite = const LEDGER_PWRITE,
+    ledger_used = const LEDGER_USED,
+    ledger_size = const LEDGER_SIZE,
+    ledgers_from_orders = const LEDGERS_BASE.wrapping_sub(ORDERS_BASE),
+    longest_write = const LONGEST_WRITE,
+    note_size = const NOTE_SIZE,
+    note_write = const NOTE_WRITE,
+    record_writes_end = const RECORD_WRITES_END,
+    record_locks = const RECORD_LOCKS,
+    f_setlk = const libc::F_SETLK,
+    f_unlck = const libc::F_UNLCK,
     stat_size = const STAT_SIZE,
     names = const NAMES,
     names_stand = const NAMES_STAND,
@@ -374,6 +388,28 @@ pub(crate) mod lent {
         done = usk_lent_done;
         /// The code ends.
         end = usk_lent_end;
+    }
+}
+
+/// Addresses in the code that notes what is to be done.
+pub(crate) mod ledger {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_ledger_begin;
+        /// `rdi`, `rsi`, `rdx`, `r8` and `r9` are in the entry area, too.
+        saved = usk_ledger_saved;
+        /// They are not any more.
+        restored = usk_ledger_restored;
+        /// The note counts; a position may have to be moved.
+        noted = usk_ledger_noted;
+        /// The end of this.
+        going = usk_ledger_going;
+        /// The call is over.
+        done = usk_ledger_done;
+        /// The code ends.
+        end = usk_ledger_end;
     }
 }
 
@@ -652,13 +688,15 @@ pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u
                 STANDS + answer
             }
             Shortcut::Lends(call) => LENDS + call as u8,
+            Shortcut::Notes(NotedCall::Write) => LEDGER_WRITE,
+            Shortcut::Notes(NotedCall::Pwrite) => LEDGER_PWRITE,
             Shortcut::Knows(call) => NAME_CALLS + call as u8,
             Shortcut::HostCall(HostCallKind::Futex) => HOST_FUTEX,
             Shortcut::HostCall(HostCallKind::Yield) => HOST_YIELD,
             Shortcut::BringsState => BRINGS_STATE,
             Shortcut::SetsRobustList => SETS_ROBUST_LIST,
             Shortcut::SetsTidAddress => SETS_TID_ADDRESS,
-            Shortcut::Notes => NOTES,
+            Shortcut::NotesChange => NOTES,
         };
         put(SHORTCUTS + number, &[kind]);
     }

@@ -79,6 +79,9 @@ lent_read:
     jz lent_rings
     mov rdi, gs:[r9 * 8 + {lent_positions} - 8]
 1:  # rdi = where; no more than is there, and all of that in the window; the buffer as a whole below the region.
+    lea r8, [rdi + rdx]
+    test r8, r8                     # it would end beyond the largest offset
+    js lent_rings
     mov r8, rsi
     add r8, rdx
     jc lent_rings
@@ -178,6 +181,8 @@ lent_fcntl:                         # ecx = the descriptor's word
     je lent_set_flag
     cmp esi, {f_getfl}
     je lent_get_flags
+    cmp esi, {f_setlk}
+    je ledger_lock                  # ledger.S
     mov r11d, edx
     cmp edx, {lent_descriptors}
     jae ring_patched

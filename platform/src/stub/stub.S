@@ -318,6 +318,8 @@ usk_patched_handed_over:
 standing:
     cmp ecx, {notes}
     je usk_noted_begin              # noted.S
+    cmp ecx, {ledger_write}
+    jae usk_ledger_begin            # ledger.S
     cmp ecx, {brings_state}
     je usk_state_begin              # state.S
     ja usk_left_begin               # left.S

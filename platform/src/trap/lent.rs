@@ -5,6 +5,7 @@
 //! which the guest can only read. While the thread runs nobody writes to either; that nothing of it stands any more, anybody
 //! may say at any time, by the answer that stands for it all.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use crate::arch::Registers;
@@ -13,6 +14,7 @@ use crate::stub::geometry::{self, *};
 use crate::stub::image::{lent, memory, names, noted};
 
 use super::calls::Call;
+use super::ledger::{self, has_done, has_noted, is_noting};
 use super::lists::FIRST_FILE;
 use super::thread::Thread;
 
@@ -35,6 +37,7 @@ pub(super) fn is_serving(rip: u64) -> bool {
     (lent::begin()..lent::end()).contains(&rip)
         || (names::begin()..names::end()).contains(&rip)
         || (noted::begin()..noted::end()).contains(&rip)
+        || is_noting(rip)
 }
 
 /// The call is over, but for the way back.
@@ -43,11 +46,14 @@ fn has_served(rip: u64) -> bool {
         || (lent::moved()..lent::going()).contains(&rip)
         || (memory::set()..memory::gone()).contains(&rip)
         || (noted::done()..noted::asks()).contains(&rip)
+        || has_done(rip)
 }
 
 /// Four registers are in the entry area.
 pub(super) fn has_saved(rip: u64) -> bool {
-    (lent::saved()..lent::restored()).contains(&rip) || (names::saved()..names::restored()).contains(&rip)
+    (lent::saved()..lent::restored()).contains(&rip)
+        || (names::saved()..names::restored()).contains(&rip)
+        || ledger::has_saved(rip)
 }
 
 fn encode(descriptor: LentDescriptor) -> u32 {
@@ -96,7 +102,8 @@ impl Thread {
         }
         let slot = self.slot();
         let (rip, rflags) = (slot.read_u64(ENTRY_RIP), slot.read_u64(ENTRY_FLAGS));
-        Some(Registers { rip, rcx: rip, rflags, r11: rflags, rsp: slot.read_u64(ENTRY_RSP), ..raw })
+        let rax = if has_noted(raw.rip) { self.finish_note(&raw) } else { raw.rax };
+        Some(Registers { rip, rax, rcx: rip, rflags, r11: rflags, rsp: slot.read_u64(ENTRY_RSP), ..raw })
     }
 
     /// Puts back what the stub has taken out of its way.
@@ -133,7 +140,8 @@ impl Thread {
             | bit(has_length && file.seeks, RECORD_SEEKS)
             | bit(has_length && file.reads_on, RECORD_READS_ON)
             | bit(file.is_listed, RECORD_IS_LISTED)
-            | bit(file.is_volatile, RECORD_IS_VOLATILE);
+            | bit(file.is_volatile, RECORD_IS_VOLATILE)
+            | bit(file.locks, RECORD_LOCKS);
         let (start, length, address) =
             file.window.map_or((0, 0, 0), |window| (window.start, window.length, window.address));
         for (offset, value) in [
@@ -145,6 +153,7 @@ impl Thread {
             (RECORD_WINDOW, address),
             (RECORD_FILE, file.identity),
             (RECORD_WATCHABLE, file.watchable),
+            (RECORD_WRITES_END, file.writes_end.unwrap_or(0)),
         ] {
             slot.write_order(at + offset, value);
         }
@@ -184,11 +193,28 @@ impl Thread {
             return None;
         }
         let size = length.next_multiple_of(PAGE);
-        let (protection, flags) = (libc::PROT_READ as u64, (libc::MAP_PRIVATE | libc::MAP_FIXED) as u64);
+        let room = address..address + WINDOW_SIZE;
+        self.map_file(room, size, libc::PROT_READ, libc::MAP_PRIVATE, file, offset)?;
+        Some(address)
+    }
+
+    /// Maps a file at the beginning of `room`, above the guest's range, instead of what is there. Copies of the address space have
+    /// nothing there.
+    pub(super) fn map_file(
+        &mut self,
+        room: Range<u64>,
+        size: u64,
+        protection: i32,
+        sharing: i32,
+        file: BorrowedFd<'_>,
+        offset: u64,
+    ) -> Option<()> {
+        let (address, room) = (room.start, room.end - room.start);
+        let (protection, flags) = (protection as u64, (sharing | libc::MAP_FIXED) as u64);
         let advice = libc::MADV_DONTFORK as u64;
         let descriptor = u64::from(FIRST_FILE);
         let list = [
-            Call { kind: CallKind::Unmap, arguments: [address, WINDOW_SIZE, 0, 0, 0, 0] },
+            Call { kind: CallKind::Unmap, arguments: [address, room, 0, 0, 0, 0] },
             Call {
                 kind: CallKind::MapFile,
                 arguments: [address, size, protection, flags, descriptor, offset],
@@ -203,7 +229,7 @@ impl Thread {
             self.close_files(1);
             return None;
         }
-        Some(address)
+        Some(())
     }
 
     /// See [`GuestThread::close_window`](crate::GuestThread::close_window).
@@ -218,7 +244,7 @@ impl Thread {
     pub(super) fn read_lent(&mut self) -> Option<TakenBack> {
         let slot = self.slot();
         let (changed, moved) = (slot.read_u64(LENT_CHANGED), slot.read_u64(LENT_MOVED));
-        if changed | moved == 0 {
+        if changed | moved == 0 && !self.has_notes() {
             return None;
         }
         slot.write_u64(LENT_CHANGED, 0);
@@ -228,9 +254,10 @@ impl Thread {
             changed,
             descriptors: [LentDescriptor::Withheld; LENT_DESCRIPTORS],
             positions: [None; LENT_RECORDS],
+            notes: self.read_notes(),
         };
         for number in (0..LENT_RECORDS).filter(|&number| has(moved, number)) {
-            taken.positions[number] = Some(slot.read_u64(LENT_POSITIONS + 8 * number as u64));
+            taken.positions[number] = Some(self.slot().read_u64(LENT_POSITIONS + 8 * number as u64));
         }
         for number in (0..LENT_DESCRIPTORS).filter(|&number| has(changed, number)) {
             let word = self.slot().load(place(number));

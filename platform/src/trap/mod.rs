@@ -45,6 +45,7 @@ mod graveyard;
 mod handover;
 mod host_calls;
 mod kick;
+mod ledger;
 mod left;
 mod lent;
 mod lists;

@@ -16,6 +16,7 @@ use super::carried::{is_copying, is_handing_over};
 use super::clock::is_in_clock_code;
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
 use super::host_calls::is_in_host_call;
+use super::ledger;
 use super::left::is_leaving;
 use super::lent::{has_saved, is_serving};
 use super::mask::is_in_mask_code;
@@ -325,7 +326,10 @@ impl Thread {
         if raw.rip >= patched::flags_saved() {
             registers.rflags = self.slot().read_u64(ENTRY_FLAGS);
         }
-        if is_reading_frame(raw.rip) || (state::saves()..state::end()).contains(&raw.rip) {
+        if is_reading_frame(raw.rip)
+            || (state::saves()..state::end()).contains(&raw.rip)
+            || ledger::has_saved(raw.rip)
+        {
             registers.rdx = self.slot().read_u64(ENTRY_ARGUMENTS + 16);
         }
         if is_handing_over(raw.rip) || is_reading_frame(raw.rip) {

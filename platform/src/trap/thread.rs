@@ -26,6 +26,7 @@ use super::deferred::Deferred;
 use super::frame::{Frame, is_fault};
 use super::handover::Handover;
 use super::kick::Handle;
+use super::ledger::Ledger;
 use super::lent::Lent;
 use super::parked::Parked;
 use super::patch::CodeImage;
@@ -72,6 +73,8 @@ pub(super) struct Thread {
     pub(super) copies: Copies,
     /// What of the descriptors is where the stub finds it.
     pub(super) lent: Lent,
+    /// Where it notes what it need not call for.
+    pub(super) ledger: Option<Ledger>,
     /// The `syscall` instruction of the last trap, if it was a signal.
     trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -167,6 +170,7 @@ impl Thread {
             deferred: Deferred::default(),
             copies: Copies::default(),
             lent: Lent::default(),
+            ledger: None,
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -202,6 +206,7 @@ impl Thread {
             deferred: Deferred::default(),
             copies: Copies::default(),
             lent: Lent::default(),
+            ledger: None,
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -531,6 +536,7 @@ impl GuestThread for Thread {
             return Trap::Interrupted;
         }
         self.pin_pair();
+        self.date_ledger();
         let result = self.run_until_trap();
         self.handle.handover.end();
         result.unwrap_or_else(Trap::Exited)
@@ -613,6 +619,10 @@ impl GuestThread for Thread {
 
     fn close_window(&mut self, number: usize) {
         self.unmap_window(number);
+    }
+
+    fn open_ledger(&mut self) -> bool {
+        self.map_ledger()
     }
 
     fn set_lending(&mut self, lends: bool) {

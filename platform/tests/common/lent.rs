@@ -16,6 +16,7 @@ use super::patching::patched;
 
 const CLOSE: u64 = 0x110;
 const DUP: u64 = 0x111;
+pub(crate) const FCNTL: u64 = 0x112;
 const FSTAT: u64 = 0x113;
 pub(crate) const FSTATAT: u64 = 0x114;
 const LSEEK: u64 = 0x115;
@@ -30,6 +31,7 @@ pub(crate) fn lends(number: u64) -> Option<Shortcut> {
     let call = match number {
         CLOSE => LentCall::Close,
         DUP => LentCall::Dup,
+        FCNTL => LentCall::Fcntl,
         FSTAT => LentCall::Fstat,
         FSTATAT => LentCall::Fstatat,
         LSEEK => LentCall::Lseek,
@@ -105,7 +107,7 @@ fn file() -> LentFile {
         is_volatile: true,
         is_listed: false,
         window: Some(LentWindow { start: 0, length: 64, address: DATA + 0x1000 }),
-        watchable: 0,
+        ..LentFile::default()
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod guest;
 mod host_calls;
 mod hostile;
 mod known;
+mod ledger;
 mod lent;
 mod lives;
 mod mask;
@@ -69,6 +70,10 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     noted::changes_that_are_sure_to_succeed_are_noted_in_their_order,
     noted::kicks_do_not_tear_changes_that_are_noted,
     noted::forged_changes_are_told_as_changes_that_could_be,
+    ledger::what_is_noted_is_told,
+    ledger::what_is_not_to_be_noted_is_called,
+    ledger::kicks_do_not_tear_writes,
+    ledger::forged_ledgers_are_told_as_notes_or_not_at_all,
     lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
     lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,

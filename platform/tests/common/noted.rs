@@ -26,7 +26,7 @@ const MOST: usize = 15;
 
 /// What the tests' platforms note.
 pub(crate) fn notes(number: u64) -> Option<Shortcut> {
-    (number == CONTROL).then_some(Shortcut::Notes)
+    (number == CONTROL).then_some(Shortcut::NotesChange)
 }
 
 // Removes and adds, for ever: r12 is how often. Registers must be right.

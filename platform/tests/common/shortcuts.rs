@@ -24,6 +24,7 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         _ => super::lent::lends(number)
             .or_else(|| super::names::knows(number))
             .or_else(|| super::noted::notes(number))
+            .or_else(|| super::ledger::notes(number))
             .unwrap_or_default(),
     }
 }

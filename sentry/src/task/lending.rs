@@ -12,6 +12,7 @@
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
 //!   contents; and if it was opened for reading and has no locks, its end, also where it is mapped;
 //! - of a small file in memory, its end in the same way.
+//! - of a file in memory that nobody else can reach ([`Holder`](crate::vfs::Holder)), that it is written and locked (`ledger.rs`).
 //!
 //! Who wants to look into the table of another task has it taken back first ([`Task::borrow_files`]). Who changes a file whose
 //! attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
@@ -22,6 +23,7 @@ mod atomic {
     /// Between a write and a read that must not pass it: `SeqCst` accesses never do.
     pub(super) fn order() {}
 }
+mod ledger;
 mod loan;
 mod noted;
 
@@ -41,6 +43,7 @@ use usk_platform::{
 };
 use zerocopy::IntoBytes;
 
+use self::ledger::Ledger;
 use self::loan::Loan;
 use self::noted::Noted;
 use super::{Current, Resource, Task};
@@ -125,6 +128,13 @@ impl Task {
         drop(guard);
         BorrowedFiles { task: self, files: self.files() }
     }
+
+    /// What is lent is taken back once before this returns. As [`Task::borrow_files`], for whoever does not need the table.
+    pub(crate) fn bring_in_files(&self) {
+        if self.lent.loan.is_lent() {
+            drop(self.borrow_files());
+        }
+    }
 }
 
 /// A watch for files is about to be added, which is told when files are read and closed: from now until this is dropped, and
@@ -179,6 +189,11 @@ impl Record {
         self.is_sole() || self.file.upgrade().is_some_and(|file| file.is_only_mapped_beyond(self.count + 1))
     }
 
+    /// True if the platform may move its position.
+    fn moves(&self) -> bool {
+        self.lent.seeks || self.is_held()
+    }
+
     /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
     /// much as three reads.
     fn note_read(&mut self, start: u64, end: u64) {
@@ -212,6 +227,7 @@ pub(crate) struct Lending {
     is_watched: bool,
     records: [Option<Record>; LENT_RECORDS],
     noted: Noted,
+    ledger: Ledger,
 }
 
 impl Current {
@@ -252,6 +268,7 @@ impl Current {
             self.lending.take_positions(&taken);
             let limit = self.task.group.limits.lock().soft(Resource::Files);
             let files = self.task.files();
+            self.lending.take_notes(&self.task, &files, &taken.notes);
             (files.take_back(&taken, limit), files)
         });
         self.task.lent.end();
@@ -287,7 +304,7 @@ impl Lending {
     fn take_positions(&mut self, taken: &TakenBack) {
         for (record, position) in self.records.iter_mut().zip(taken.positions) {
             if let (Some(record), Some(position)) = (record, position)
-                && record.lent.seeks
+                && record.moves()
                 && i64::try_from(position).is_ok()
                 && let Some(file) = record.file.upgrade()
             {
@@ -313,15 +330,17 @@ impl Lending {
         }
         if is_outdated {
             self.is_allowed = task.seccomp.always_allows(&CALLS);
+            self.ledger.is_allowed = task.seccomp.always_allows(&ledger::CALLS);
         }
         if !self.is_allowed {
             return false;
         }
-        let is_same = !is_outdated
+        let is_same = !self.ledger.is_opened(thread)
+            && !is_outdated
             && is_watched == self.is_watched
             && self.table == Some((files.id(), files.version()));
         self.is_watched = is_watched;
-        if !is_same || !self.renew_records(thread) {
+        if !is_same || !self.renew_records(task, thread) {
             if !self.is_on {
                 // What it says of the time before says nothing.
                 thread.take_back();
@@ -356,7 +375,7 @@ impl Lending {
 
     /// Looks whether files are still reached by this table alone, and brings their positions up to date. False if something has
     /// changed that the descriptors' words depend on.
-    fn renew_records(&mut self, thread: &mut dyn GuestThread) -> bool {
+    fn renew_records(&mut self, task: &Arc<Task>, thread: &mut dyn GuestThread) -> bool {
         for (number, record) in self.records.iter_mut().enumerate() {
             let Some(record) = record else { continue };
             let has_changed = record.is_sole() != record.lent.flags.is_some();
@@ -364,10 +383,13 @@ impl Lending {
                 return false;
             }
             // Flags that nobody else reaches only the task itself changes, and touches the table.
-            if !record.lent.seeks {
+            if !record.moves() {
                 continue;
             }
             let Some(file) = record.file.upgrade() else { return false };
+            if record.is_held() && !file.inode().common().holder().is(task) {
+                return false;
+            }
             let position = *file.position.lock();
             if position != record.position {
                 record.position = position;
@@ -468,6 +490,7 @@ impl Lending {
         is_outdated: bool,
     ) -> Option<Record> {
         let is_sole = Arc::strong_count(file) == count;
+        let held = if is_sole { self.hold(task, file) } else { None };
         let fixed = match known.as_ref().filter(|_| !is_outdated) {
             Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
             None => Self::fixed(task, file),
@@ -502,6 +525,8 @@ impl Lending {
                 is_listed: closes_silently && was_listed,
                 window: known.as_ref().and_then(|known| known.lent.window),
                 watchable: 0,
+                writes_end: held.as_ref().map(|held| held.writes_end),
+                locks: held.is_some_and(|held| held.locks),
             },
             closes_silently,
             window: known.as_ref().and_then(|known| known.window),

@@ -71,8 +71,12 @@ pub struct Timestamp {
 impl Timestamp {
     /// The current time.
     pub fn now() -> Self {
-        let now = host::clock_ns(host::Clock::Realtime);
-        Timestamp { seconds: (now / 1_000_000_000) as i64, nanoseconds: (now % 1_000_000_000) as u32 }
+        Self::at_ns(host::clock_ns(host::Clock::Realtime))
+    }
+
+    /// So many nanoseconds after the epoch.
+    pub fn at_ns(ns: u64) -> Self {
+        Timestamp { seconds: (ns / 1_000_000_000) as i64, nanoseconds: (ns % 1_000_000_000) as u32 }
     }
 }
 

@@ -301,7 +301,7 @@ impl FdTable {
 mod tests {
     use std::any::Any;
 
-    use usk_platform::{LENT_DESCRIPTORS, LENT_RECORDS};
+    use usk_platform::{LENT_DESCRIPTORS, LENT_RECORDS, Notes};
 
     use super::*;
     use crate::vfs::FileOps;
@@ -348,6 +348,7 @@ mod tests {
             changed: 0,
             descriptors: [LentDescriptor::Withheld; LENT_DESCRIPTORS],
             positions: [None; LENT_RECORDS],
+            notes: Notes::default(),
         };
         for (number, descriptor) in changes {
             taken.changed |= 1 << number;

@@ -11,7 +11,7 @@ use usk_abi::fs::{OpenFlags, RenameFlags, Statfs};
 use crate::task::{Credentials, Task};
 use crate::vfs::notify::Watches;
 use crate::vfs::{
-    Attributes, Borrowers, Exclusion, FileLocks, FileOps, FileType, Listing, Path, SetAttributes,
+    Attributes, Borrowers, Exclusion, FileLocks, FileOps, FileType, Holder, Listing, Path, SetAttributes,
 };
 
 /// A file, shared by all its names.
@@ -109,6 +109,7 @@ pub struct InodeCommon {
     has_no_capabilities: AtomicBool,
     watches: OnceLock<Box<Watches>>,
     borrowers: OnceLock<Box<Borrowers>>,
+    holder: Holder,
     /// Open files that name it.
     pub(super) opens: AtomicU32,
     /// It has lost its last name while it was watched.
@@ -124,6 +125,22 @@ impl InodeCommon {
     /// Those to whom its attributes are lent.
     pub fn borrowers(&self) -> &Borrowers {
         self.borrowers.get_or_init(Box::default)
+    }
+
+    /// The task that holds it.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Whether it is open once. Asked by whoever wants to hold it, with the holder locked.
+    pub(crate) fn is_open_once(&self) -> bool {
+        self.opens.load(Ordering::Relaxed) == 1
+    }
+
+    /// It is open once more: whoever held it has to ask from now on.
+    pub(super) fn opened(&self) {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+        drop(self.holder.release());
     }
 
     /// Those who watch it.

@@ -72,6 +72,12 @@ impl FileLocks {
         self.locks.lock().records.iter().find(|held| wanted.conflicts_with(held)).copied()
     }
 
+    /// Whether `owner` can have so many more locks, for nobody else has any.
+    pub(crate) fn are_only(&self, owner: LockOwner, more: usize) -> bool {
+        let records = &self.locks.lock().records;
+        records.len() + 2 * more <= MAX_RECORDS && records.iter().all(|held| held.owner == owner)
+    }
+
     /// Takes a record lock, replacing what its owner holds of the range. The conflicting lock if that cannot be done now.
     /// `ENOLCK` beyond the bound on locks.
     pub fn lock(&self, wanted: RecordLock) -> Result<Result<(), RecordLock>, Errno> {

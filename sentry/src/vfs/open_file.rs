@@ -14,7 +14,7 @@ use crate::file::async_io::{self, FileOwner};
 use crate::task::Current;
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
-use crate::vfs::{DirectoryEntry, FileClaim, InodeRef, Path, notify};
+use crate::vfs::{DirectoryEntry, FileClaim, InodeRef, Path, Timestamp, notify};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -70,6 +70,18 @@ pub trait FileOps: Send + Sync + Any {
     fn allocate(&self, file: &OpenFile, mode: FallocateMode, offset: u64, length: u64) -> Result<(), Errno> {
         let _ = (file, mode, offset, length);
         Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Up to which byte nothing but the file's holder can tell when it is written: no write fails there, and none changes anything but
+    /// the contents, the length and the times. `None` if there is no such file.
+    fn late_writes_end(&self) -> Option<u64> {
+        None
+    }
+
+    /// Writes what the file's holder has written at that time.
+    fn write_late(&self, file: &OpenFile, data: &[u8], offset: u64, when: Timestamp) -> Result<usize, Errno> {
+        let _ = (file, data, offset, when);
+        Err(Errno::EINVAL)
     }
 
     /// `ftruncate(2)`; the file is open for writing.
@@ -280,7 +292,7 @@ impl OpenFile {
         if let Place::Named(path) = &place
             && let Some(inode) = path.dentry.inode()
         {
-            inode.common().opens.fetch_add(1, Ordering::Relaxed);
+            inode.common().opened();
         }
         Arc::new(OpenFile {
             ops,
@@ -319,6 +331,8 @@ impl OpenFile {
 
     /// [`OpenFile::anonymous`], with an inode that exists already.
     pub fn unnamed(ops: Arc<dyn FileOps>, flags: u32, label: &str, inode: InodeRef) -> Arc<Self> {
+        // Open for good, so that nobody holds it who opens it by way of `/proc/PID/fd`.
+        inode.common().opened();
         let path = OnceLock::from(anonymous_path(label, inode));
         Self::with(ops, flags, Place::Anonymous { label: label.into(), path }, None)
     }

@@ -8,7 +8,7 @@ use usk_abi::fs::{FallocateMode, OpenFlags};
 
 use super::inode::OverlayInode;
 use crate::task::Credentials;
-use crate::vfs::{Caller, FileOps, Inode, Mapping, OpenFile, SetAttributes};
+use crate::vfs::{Caller, FileOps, Inode, Mapping, OpenFile, SetAttributes, Timestamp};
 use crate::{Sink, Source};
 
 /// An open regular file: the lower file's until the contents are copied up, the upper file's from then on.
@@ -54,6 +54,14 @@ impl FileOps for OverlayFile {
 
     fn append(&self, file: &OpenFile, source: &mut dyn Source) -> Result<(usize, u64), Errno> {
         self.contents()?.append(file, source)
+    }
+
+    fn late_writes_end(&self) -> Option<u64> {
+        self.contents().ok()?.late_writes_end()
+    }
+
+    fn write_late(&self, file: &OpenFile, data: &[u8], offset: u64, when: Timestamp) -> Result<usize, Errno> {
+        self.contents()?.write_late(file, data, offset, when)
     }
 
     fn is_seekable(&self) -> bool {

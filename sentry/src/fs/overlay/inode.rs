@@ -225,6 +225,7 @@ impl Inode for OverlayInode {
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {
+        self.common.holder().settle();
         let upper = self.upper();
         let below = || self.lower.as_ref().ok_or(Errno::EIO)?.attributes();
         let mut attributes = match &upper {
@@ -271,6 +272,7 @@ impl Inode for OverlayInode {
             Some(0) => CopyUp::Empty,
             Some(_) => CopyUp::Contents,
         };
+        let _released = self.common.holder().release();
         self.copy_up(extent)?.set_attributes(change)
     }
 

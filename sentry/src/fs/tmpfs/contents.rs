@@ -160,6 +160,15 @@ impl Contents {
         }
     }
 
+    /// Up to where writes do not fail, nor are cut short. Where the volume is bounded somebody else may take the room.
+    pub(super) fn late_writes_end(&self, volume: &Volume) -> Option<u64> {
+        let is_free = self.seals == Seals::SEAL && volume.free_pages().is_none();
+        is_free.then_some(match self.store {
+            Store::Small(_) => SMALL_IN_NEED,
+            Store::Host(_) => i64::MAX as u64,
+        })
+    }
+
     /// Puts bytes into a store that is prepared for them.
     fn put(&mut self, at: u64, data: &[u8]) -> Result<usize, Errno> {
         let put = match &mut self.store {

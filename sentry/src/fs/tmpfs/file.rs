@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use usk_abi::Errno;
-use usk_abi::fs::{FallocateMode, OpenFlags, Seals};
+use usk_abi::fs::{FallocateMode, OpenFlags, S_ISGID, S_ISUID, Seals};
 
 use super::contents::Contents;
 use super::inode::{Body, TmpfsInode};
-use crate::vfs::{FileOps, Inode, Mapping, OpenFile, SetAttributes};
-use crate::{Sink, Source};
+use crate::vfs::{FileOps, Inode, Mapping, OpenFile, SetAttributes, Timestamp};
+use crate::{BytesSource, Sink, Source};
 
 /// An open regular file.
 pub(super) struct TmpfsFile {
@@ -52,6 +52,19 @@ impl FileOps for TmpfsFile {
         drop(contents);
         self.inode.modified();
         Ok((written, end + written as u64))
+    }
+
+    fn late_writes_end(&self) -> Option<u64> {
+        let is_plain = self.inode.state.lock().attributes.mode & (S_ISUID | S_ISGID) == 0;
+        let contents = self.contents().ok()?.read();
+        contents.late_writes_end(&self.inode.volume).filter(|_| is_plain)
+    }
+
+    fn write_late(&self, _: &OpenFile, data: &[u8], offset: u64, when: Timestamp) -> Result<usize, Errno> {
+        let source = &mut BytesSource::new(data);
+        let written = self.contents()?.write().write(&self.inode.volume, source, offset)?;
+        self.inode.modified_at(when);
+        Ok(written)
     }
 
     fn is_seekable(&self) -> bool {

@@ -162,6 +162,13 @@ impl TmpfsInode {
         state.attributes.changed = now;
     }
 
+    /// Notes that the contents have changed at that time. Names may have come and gone since.
+    pub(super) fn modified_at(&self, when: Timestamp) {
+        let attributes = &mut self.state.lock().attributes;
+        attributes.modified = when;
+        attributes.changed = attributes.changed.max(when);
+    }
+
     fn make(&self, node: &NewNode<'_>) -> Result<Arc<TmpfsInode>, Errno> {
         let number = self.volume.add_file()?;
         Ok(TmpfsInode::new(&self.volume, number, node, false))
@@ -178,6 +185,7 @@ impl Inode for TmpfsInode {
     }
 
     fn attributes(&self) -> Result<Attributes, Errno> {
+        self.common.holder().settle();
         let measured = match &self.body {
             Body::Regular(contents) => {
                 let contents = contents.read();
@@ -199,6 +207,7 @@ impl Inode for TmpfsInode {
     }
 
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
+        let _released = self.common.holder().release();
         if let Some(size) = change.size {
             let Body::Regular(contents) = &self.body else { return Err(Errno::EINVAL) };
             contents.write().set_size(&self.volume, size)?;

@@ -1,0 +1,138 @@
+//! Writes and record locks that the platform only notes, of files that their task holds ([`Holder`](crate::vfs::Holder)).
+//!
+//! What is noted is done when the task is taken back what it was lent, before anything else, and whoever else looks at the file has that
+//! happen first. A note is what the guest could have called for: it is judged as the call would have been.
+
+use std::sync::Arc;
+
+use usk_abi::fs::OpenFlags;
+use usk_platform::{Deed, GuestThread, Notes};
+
+use super::{Lending, Record};
+use crate::task::{Current, Resource, Task};
+use crate::vfs::{FdTable, LockOwner, OpenFile, RecordLock, TO_THE_END, Timestamp};
+
+/// The calls that are noted, besides those about lent descriptors.
+pub(super) const CALLS: [u32; 2] = [1, 18];
+
+/// Calls that could have been noted after which there is a ledger: it costs as much as three of them.
+const PATIENCE: u32 = 8;
+/// Notes that fit into a ledger.
+const MOST_NOTES: usize = 2048;
+
+/// Whether a task has a ledger.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// No filter wants to see the calls.
+    pub(super) is_allowed: bool,
+    is_open: bool,
+    /// Calls that could have been noted.
+    missed: u32,
+}
+
+/// What a task may note of a file that it holds.
+pub(super) struct Held {
+    pub(super) writes_end: u64,
+    pub(super) locks: bool,
+}
+
+impl Ledger {
+    /// Opens it, if that has begun to pay. True if it was not open before.
+    pub(super) fn is_opened(&mut self, thread: &mut dyn GuestThread) -> bool {
+        if self.is_open || self.missed < PATIENCE {
+            return false;
+        }
+        self.missed = 0;
+        self.is_open = thread.open_ledger();
+        self.is_open
+    }
+}
+
+impl Record {
+    /// True if the task holds the file.
+    pub(super) fn is_held(&self) -> bool {
+        self.lent.writes_end.is_some()
+    }
+}
+
+impl Current {
+    /// A write to a file, or a record lock on it, has come to the sentry.
+    pub fn note_missed(&mut self, file: &OpenFile) {
+        let lending = &mut self.lending;
+        let is_candidate = |record: &Record| {
+            record.id == file.id() && record.lent.flags.is_some() && record.lent.is_volatile
+        };
+        if !lending.ledger.is_open && lending.records.iter().flatten().any(is_candidate) {
+            lending.ledger.missed = lending.ledger.missed.saturating_add(1);
+        }
+    }
+}
+
+impl Lending {
+    /// Has the task hold a file that it alone reaches, if nobody else has opened it, and there is a ledger.
+    pub(super) fn hold(&self, task: &Arc<Task>, file: &OpenFile) -> Option<Held> {
+        let flags = file.open_flags();
+        let is_good =
+            self.ledger.is_open && self.ledger.is_allowed && !self.is_watched && flags.is_writable();
+        if !is_good || flags.intersects(OpenFlags::APPEND | OpenFlags::DIRECT | OpenFlags::PATH) {
+            return None;
+        }
+        let common = file.inode_if_known()?.common();
+        let limit = task.group.limits.lock().soft(Resource::FileSize);
+        let owner = LockOwner::Table(task.lendable_files().as_ref()?.id());
+        common.holder().hold(task, || {
+            let writes_end = file.ops.late_writes_end().filter(|_| common.is_open_once())?.min(limit);
+            let has_room = common.locks_if_any().is_none_or(|locks| locks.are_only(owner, MOST_NOTES));
+            Some(Held { writes_end, locks: has_room && flags.is_readable() })
+        })
+    }
+
+    /// Does what has been noted.
+    pub(super) fn take_notes(&self, task: &Task, files: &FdTable, notes: &Notes) {
+        for note in notes.iter() {
+            let record = self.records.get(note.record).and_then(Option::as_ref);
+            let Some(record) = record.filter(|record| record.is_held()) else { continue };
+            let Some(file) = record.file.upgrade() else { continue };
+            match note.deed {
+                Deed::Write { position, data, when_ns } => record.write(&file, position, data, when_ns),
+                Deed::Lock { exclusive, start, length } if record.lent.locks => {
+                    lock(&file, files, task.tgid(), exclusive, (start, length));
+                }
+                Deed::Lock { .. } => {}
+            }
+        }
+    }
+}
+
+impl Record {
+    fn write(&self, file: &OpenFile, position: u64, data: &[u8], when_ns: u64) {
+        let end = position.checked_add(data.len() as u64);
+        if end.is_none() || end > self.lent.writes_end {
+            return;
+        }
+        let written = file.ops.write_late(file, data, position, Timestamp::at_ns(when_ns));
+        if written != Ok(data.len()) {
+            tracing::warn!(?written, "a file in memory could not take what was written to it");
+        }
+    }
+}
+
+/// `fcntl(F_SETLK)` of a range, `start` and length. Nobody else has a lock in its way, or else it is not granted.
+fn lock(file: &OpenFile, files: &FdTable, pid: i32, exclusive: Option<bool>, range: (u64, u64)) {
+    let (start, length) = range;
+    let end = match length {
+        0 => Some(TO_THE_END),
+        length => start.checked_add(length - 1),
+    };
+    let Some(end) = end.filter(|end| (start..=TO_THE_END).contains(end)) else { return };
+    let (locks, owner) = (file.inode().common().locks(), LockOwner::Table(files.id()));
+    match exclusive {
+        None => locks.unlock(owner, start, end),
+        Some(exclusive) => {
+            let taken = locks.lock(RecordLock { start, end, exclusive, owner, pid });
+            if taken != Ok(Ok(())) {
+                tracing::warn!(?taken, "a lock was noted that cannot be had");
+            }
+        }
+    }
+}
