@@ -27,7 +27,7 @@ pub use interface::{
     Shortcut, THREAD_STANDS, ThreadState, Trap,
 };
 pub use lent::{
-    LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile, LentMemory, LentWindow,
-    MemoryWord, STAT_SIZE, TakenBack, WINDOW_SIZE,
+    LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile,
+    LentMemory, LentWindow, MemoryWord, STAT_SIZE, TakenBack, WINDOW_SIZE,
 };
 pub use names::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning};

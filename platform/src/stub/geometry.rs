@@ -277,6 +277,8 @@ pub(crate) const RECORD_READS_ON: u64 = 16;
 pub(crate) const RECORD_IS_LISTED: u64 = 32;
 /// In a record's mode: nothing of it has to be written elsewhere.
 pub(crate) const RECORD_IS_VOLATILE: u64 = 64;
+/// In a record's mode: its window has all entries of the directory, and its length is the position after the last.
+pub(crate) const RECORD_HAS_ENTRIES: u64 = 128;
 /// In a record, `u64`: what F_GETFL returns.
 pub(crate) const RECORD_FLAGS: u64 = 0x08;
 /// In a record, `u64`: the file's length.
@@ -309,9 +311,14 @@ pub(crate) const LENT_ANSWER: usize = 9;
 /// [`LentCall`](crate::lent::LentCall) is added.
 pub(crate) const LENDS: u8 = 0x20;
 
+/// In a guest thread's orders: what is left of files for windows that are not mapped.
+pub(crate) const CONTENTS: u64 = NAMES - CONTENTS_SIZE;
+/// Bytes that fit.
+pub(crate) const CONTENTS_SIZE: u64 = crate::lent::LENT_CONTENTS as u64;
+
 const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= MEMORY_BOTTOM);
 const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
-const _: () = assert!(RECORDS_END <= NAMES);
+const _: () = assert!(RECORDS_END <= CONTENTS && CONTENTS_SIZE.is_multiple_of(8));
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
 
 // --- Beginnings and ends of threads (`state.S`, `left.S`) ---

@@ -20,6 +20,7 @@ mod atomic {
     /// Between a write and a read that must not pass it: `SeqCst` accesses never do.
     pub(super) fn order() {}
 }
+mod ahead;
 mod loan;
 
 #[cfg(test)]
@@ -33,11 +34,12 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use usk_abi::fs::OpenFlags;
 use usk_platform::{
-    GuestThread, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile, LentWindow,
-    STAT_SIZE, TakenBack, WINDOW_SIZE,
+    GuestThread, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile,
+    LentWindow, STAT_SIZE, TakenBack, WINDOW_SIZE,
 };
 use zerocopy::IntoBytes;
 
+use self::ahead::{Ahead, Habits};
 use self::loan::Loan;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
@@ -166,6 +168,11 @@ impl Record {
         self.file.strong_count() == self.count
     }
 
+    /// Whether the platform may have moved it there.
+    fn may_be_at(&self, position: u64) -> bool {
+        self.lent.seeks && i64::try_from(position).is_ok() || self.lent.entries_end == Some(position)
+    }
+
     /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
     /// much as three reads.
     fn note_read(&mut self, start: u64, end: u64) {
@@ -198,6 +205,8 @@ pub(crate) struct Lending {
     /// Files are watched.
     is_watched: bool,
     records: [Option<Record>; LENT_RECORDS],
+    habits: Habits,
+    ahead: Option<Ahead>,
 }
 
 impl Current {
@@ -209,8 +218,11 @@ impl Current {
     /// A read of these bytes of a file has come to the sentry.
     pub fn note_read(&mut self, file: &OpenFile, start: u64, end: u64) {
         let mut records = self.lending.records.iter_mut().flatten();
-        if let Some(record) = records.find(|record| record.id == file.id()) {
-            record.note_read(start, end);
+        let Some(record) = records.find(|record| record.id == file.id()) else { return };
+        record.note_read(start, end);
+        let is_small = record.lent.length.is_some_and(|length| length <= LENT_CONTENTS as u64);
+        if is_small && start == 0 {
+            self.lending.habits.reads = true;
         }
     }
 
@@ -226,6 +238,7 @@ impl Current {
             record.lent.is_listed = is_listed;
             self.thread.lend_file(number, &record.lent);
         }
+        self.lending.habits.lists |= is_listed;
     }
 
     /// The guest has stopped: takes back what it was lent.
@@ -272,12 +285,12 @@ impl Lending {
     fn take_positions(&mut self, taken: &TakenBack) {
         for (record, position) in self.records.iter_mut().zip(taken.positions) {
             if let (Some(record), Some(position)) = (record, position)
-                && record.lent.seeks
-                && i64::try_from(position).is_ok()
+                && record.may_be_at(position)
                 && let Some(file) = record.file.upgrade()
             {
                 *file.position.lock() = position;
                 record.position = position;
+                self.ahead.iter_mut().for_each(|ahead| ahead.note_use(record.id));
             }
         }
     }
@@ -313,6 +326,7 @@ impl Lending {
             }
             self.lend_table(task, files, thread, is_outdated);
         }
+        self.leave_ahead(thread);
         self.open_windows(thread);
         true
     }
@@ -346,7 +360,7 @@ impl Lending {
                 return false;
             }
             // Flags that nobody else reaches only the task itself changes, and touches the table.
-            if !record.lent.seeks {
+            if !record.lent.seeks && record.lent.entries_end.is_none() {
                 continue;
             }
             let Some(file) = record.file.upgrade() else { return false };
@@ -467,7 +481,9 @@ impl Lending {
             && !self.is_watched
             && file.inode().common().locks_if_any().is_none();
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
-        let known = known.filter(|known| length.is_some() && known.lent.length == length);
+        let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| closes_silently);
+        let is_unchanged = |known: &Record| length.is_some() && known.lent.length == length;
+        let known = known.filter(|known| entries_end.is_some() || is_unchanged(known));
         Some(Record {
             id: file.id(),
             file: Arc::downgrade(file),
@@ -484,6 +500,7 @@ impl Lending {
                 reads_on: is_sole && length.is_some(),
                 is_volatile: file.ops.is_volatile(),
                 is_listed: closes_silently && was_listed,
+                entries_end,
                 window: known.as_ref().and_then(|known| known.lent.window),
             },
             closes_silently,
@@ -502,6 +519,10 @@ impl Lending {
             _ => return None,
         };
         let attributes = inode.lend_attributes(task)?;
+        // A directory that was removed has no entries, not even an end of them.
+        if attributes.links == 0 && !is_regular {
+            return None;
+        }
         let stat = attributes.to_stat();
         let is_read = is_regular && !file.open_flags().contains(OpenFlags::PATH);
         Some((stat.as_bytes().try_into().ok()?, is_read.then_some(attributes.size)))

@@ -309,6 +309,12 @@ impl Inode for GoferInode {
         self.tree.is_fixed().then(|| self.attributes().ok())?
     }
 
+    fn attributes_after(&self, name: Option<&[u8]>) -> Vec<(Box<[u8]>, Attributes)> {
+        let Some(listed) = self.listed().filter(|_| self.tree.is_fixed()) else { return Vec::new() };
+        let next = listed.attributes_after(name, &self.tree.habits).into_iter();
+        next.map(|(name, from)| (name.into(), attributes::attributes(&self.tree, &from))).collect()
+    }
+
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
         let before = self.known.lock().attributes;
         let mut change = attributes::change(change);

@@ -15,6 +15,12 @@ use crate::vfs::{FileType, Listing};
 /// Entries of the wanted kind that may be passed over by somebody who is taken to use one after the other.
 const MAX_PASSED_OVER: usize = 2;
 
+/// Entries whose attributes are given out before they are asked for, at most.
+const MAX_TOLD: usize = 32;
+
+/// Entries looked at for that.
+const MAX_LOOKED_AT: usize = 256;
+
 /// Directories listed without a question about a file in them after which only directories' attributes are fetched.
 const ENOUGH_WITHOUT: usize = 8;
 
@@ -42,6 +48,8 @@ struct Ahead {
     read: usize,
     /// The entry after the regular file that was opened last.
     opened: usize,
+    /// The entry after the last whose attributes were given out.
+    told: usize,
     /// Directories that were read already, by number of the entry.
     directories: HashMap<usize, (Node, Listed)>,
 }
@@ -91,6 +99,33 @@ impl Listed {
         }
     }
 
+    /// Attributes of this name were asked for, or will be of the first: the entries that will probably be asked about next, as far as
+    /// theirs are known.
+    pub(super) fn attributes_after(
+        &self,
+        name: Option<&[u8]>,
+        habits: &Habits,
+    ) -> Vec<(&[u8], gofer::Attributes)> {
+        let after = match name {
+            None => 0,
+            Some(name) => match self.find(name) {
+                Some(index) => index + 1,
+                None => return Vec::new(),
+            },
+        };
+        let attributes = self.attributes.lock();
+        let known = |at: usize| {
+            let known = attributes.get(at).copied().flatten()?;
+            Some((at, self.listing.get(at)?.name, known))
+        };
+        let mut ahead = self.ahead.lock();
+        let goes_on = after == 0 || goes_on(ahead.told, after - 1, |at| known(at).is_some());
+        let count = advance(&habits.telling, goes_on, MAX_TOLD);
+        let next: Vec<_> = (after..).take(MAX_LOOKED_AT).filter_map(known).take(count).collect();
+        ahead.told = next.last().map_or(after, |(at, ..)| *at + 1);
+        next.into_iter().map(|(_, name, attributes)| (name, attributes)).collect()
+    }
+
     /// True once, if attributes were left out: then they are to be fetched now.
     pub(super) fn starts_completion(&self) -> bool {
         self.is_partial.load(Ordering::Relaxed) && self.is_partial.swap(false, Ordering::Relaxed)
@@ -133,7 +168,7 @@ impl Listed {
     pub(super) fn directories_from(&self, name: &[u8], habits: &Habits, limit: usize) -> Vec<&[u8]> {
         let Some(index) = self.find(name) else { return Vec::new() };
         let mut ahead = self.ahead.lock();
-        let goes_on = self.goes_on(ahead.read, index, FileType::Directory);
+        let goes_on = goes_on(ahead.read, index, |at| self.is(at, FileType::Directory));
         ahead.read = index + 1;
         let is_new = |at: &usize| self.is(*at, FileType::Directory) && !ahead.directories.contains_key(at);
         self.names(index, is_new, advance(&habits.reading, goes_on, limit))
@@ -143,7 +178,7 @@ impl Listed {
     pub(super) fn files_from(&self, name: &[u8], habits: &Habits, limit: usize) -> Vec<&[u8]> {
         let Some(index) = self.find(name) else { return Vec::new() };
         let mut ahead = self.ahead.lock();
-        let goes_on = self.goes_on(ahead.opened, index, FileType::Regular);
+        let goes_on = goes_on(ahead.opened, index, |at| self.is(at, FileType::Regular));
         ahead.opened = index + 1;
         drop(ahead);
         let is_file = |at: &usize| self.is(*at, FileType::Regular);
@@ -155,12 +190,6 @@ impl Listed {
         if let Some(index) = self.find(name) {
             self.ahead.lock().opened = index + 1;
         }
-    }
-
-    /// True if whoever had come to entry `next` and uses `index` now seems to use one after the other.
-    fn goes_on(&self, next: usize, index: usize, wanted: FileType) -> bool {
-        let passed_over = (next..index).filter(|at| self.is(*at, wanted)).take(MAX_PASSED_OVER + 1).count();
-        index >= next && passed_over <= MAX_PASSED_OVER
     }
 
     fn is(&self, index: usize, file_type: FileType) -> bool {
@@ -186,6 +215,8 @@ pub(super) struct Habits {
     reading: AtomicUsize,
     /// Files to open together.
     opening: AtomicUsize,
+    /// Entries to give out the attributes of together.
+    telling: AtomicUsize,
     /// Directories read since attributes of anything else were asked for.
     without_attributes: AtomicUsize,
 }
@@ -207,6 +238,12 @@ impl Habits {
     pub(super) fn want_attributes(&self) -> bool {
         self.without_attributes.load(Ordering::Relaxed) < ENOUGH_WITHOUT
     }
+}
+
+/// True if whoever had come to entry `next` and uses `index` now seems to use one after the other.
+fn goes_on(next: usize, index: usize, is_wanted: impl Fn(usize) -> bool) -> bool {
+    let passed_over = (next..index).filter(|at| is_wanted(*at)).take(MAX_PASSED_OVER + 1).count();
+    index >= next && passed_over <= MAX_PASSED_OVER
 }
 
 /// How many to fetch: twice as many as the last time, if the one that is due goes on where that ended, else one.
