@@ -77,7 +77,8 @@ impl Current {
         directory: &Dentry,
         after: Option<&[u8]>,
     ) {
-        let next = directory.attributes_after(after).into_iter().filter_map(|(name, attributes)| {
+        let limit = self.lending.names_to_leave(question.as_of);
+        let next = directory.attributes_after(after, limit).into_iter().filter_map(|(name, attributes)| {
             let attributes = attributes.to_stat().as_bytes().try_into().ok()?;
             Some(([prefix, &name].concat(), NameMeaning::File { attributes, access: 0 }))
         });

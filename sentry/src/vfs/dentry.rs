@@ -255,8 +255,9 @@ impl Dentry {
     }
 
     /// As [`Inode::attributes_after`](crate::vfs::Inode::attributes_after), but for children on which something is mounted.
-    pub(crate) fn attributes_after(&self, name: Option<&[u8]>) -> Vec<(Box<[u8]>, Attributes)> {
-        let mut next = self.inode.as_ref().map(|inode| inode.attributes_after(name)).unwrap_or_default();
+    pub(crate) fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+        let Some(inode) = &self.inode else { return Vec::new() };
+        let mut next = inode.attributes_after(name, limit);
         next.retain_mut(|(name, attributes)| {
             let child = self.children.lock().get(&**name).cloned();
             let Some(child) = child else { return true };

@@ -175,9 +175,9 @@ pub trait Inode: Send + Sync + Any {
     }
 
     /// The entries of this directory about which somebody will probably ask next, who has asked about `name` or begins to, with what
-    /// is [`Inode::fixed_attributes`] of these files: those that are known already.
-    fn attributes_after(&self, name: Option<&[u8]>) -> Vec<(Box<[u8]>, Attributes)> {
-        let _ = name;
+    /// is [`Inode::fixed_attributes`] of these files: those that are known already, at most `limit`.
+    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+        let _ = (name, limit);
         Vec::new()
     }
 

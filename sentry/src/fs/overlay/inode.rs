@@ -265,9 +265,9 @@ impl Inode for OverlayInode {
         if is_unchanged { self.attributes().ok() } else { None }
     }
 
-    fn attributes_after(&self, name: Option<&[u8]>) -> Vec<(Box<[u8]>, Attributes)> {
+    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
         let Some(lower) = &self.lower else { return Vec::new() };
-        let mut next = lower.attributes_after(name);
+        let mut next = lower.attributes_after(name, limit);
         let entries = self.entries.read();
         // A file with several names may have been changed by another of them.
         next.retain(|(name, attributes)| {

@@ -10,10 +10,13 @@ use usk_platform::{GuestThread, LENT_CONTENTS, LentWindow};
 
 use super::{Lending, Record};
 use crate::task::Current;
-use crate::vfs::{FileType, Mapping, OpenFile};
+use crate::vfs::{DirectoryEntry, FileType, InodeRef, Mapping, NamesAsOf, OpenFile};
 
 /// Directories about whose entries questions are expected after one has come to the sentry. Those that the platform answers are not seen.
 const DIRECTORIES_EXPECTED: u32 = 16;
+
+/// Names left together at most.
+const MOST_NAMES: usize = 32;
 
 /// What was brought along.
 pub(super) struct Ahead {
@@ -35,6 +38,9 @@ pub(super) struct Habits {
     pub(super) lists: bool,
     /// Directories about whose entries it will still be expected to ask.
     questions: u32,
+    /// Names that were left together the last time, and when that was.
+    names: usize,
+    names_as_of: Option<NamesAsOf>,
 }
 
 impl Current {
@@ -52,20 +58,28 @@ impl Current {
 impl Lending {
     /// True if the entries of a directory have been brought.
     fn bring_along(&mut self, file: &OpenFile) -> bool {
-        let is_due = match file.inode_if_known().map(|inode| inode.file_type()) {
-            Some(FileType::Regular) => self.habits.reads && file.check_readable().is_ok(),
-            Some(FileType::Directory) => self.habits.lists && file.check_readable().is_ok(),
-            _ => false,
-        };
-        let Some((bytes, entries_end)) = is_due.then(|| contents(file).or_else(|| entries(file))).flatten()
-        else {
+        let Some(inode) = file.inode_if_known().filter(|_| file.check_readable().is_ok()) else {
             return false;
         };
-        let ahead = Ahead { file: file.id(), bytes: Some(bytes), entries_end, is_used: false };
+        let ahead = match inode.file_type() {
+            FileType::Regular if self.habits.reads => Ahead::contents(file, inode),
+            FileType::Directory if self.habits.lists => Ahead::entries(file, inode),
+            _ => None,
+        };
+        let Some(ahead) = ahead else { return false };
+        let has_entries = ahead.entries_end.is_some();
         if let Some(before) = self.ahead.replace(ahead) {
             *self.habits.of(&before) = before.is_used;
         }
-        entries_end.is_some()
+        has_entries
+    }
+
+    /// How many names to leave together: more each time, until something changes that withdraws them.
+    pub(in crate::task) fn names_to_leave(&mut self, as_of: NamesAsOf) -> usize {
+        let Habits { names, names_as_of, .. } = &mut self.habits;
+        let is_unchanged = names_as_of.replace(as_of) == Some(as_of);
+        *names = if is_unchanged { (*names * 2).clamp(1, MOST_NAMES) } else { 0 };
+        *names
     }
 
     /// The guest has asked about an entry of an open directory: it will do so with others'.
@@ -106,6 +120,41 @@ impl Lending {
 }
 
 impl Ahead {
+    /// The contents of a small regular file that does not change before somebody withdraws its attributes.
+    fn contents(file: &OpenFile, inode: &InodeRef) -> Option<Ahead> {
+        let size = usize::try_from(inode.fixed_attributes()?.size).ok()?;
+        if !(1..=LENT_CONTENTS).contains(&size) {
+            return None;
+        }
+        let Ok(Mapping::Host(host)) = file.ops.mapping(file, false) else { return None };
+        let mut bytes = vec![0; size];
+        let got = host::read_at(&*host, &mut bytes, 0).ok()?;
+        (got == size).then_some(Ahead {
+            file: file.id(),
+            bytes: Some(bytes),
+            entries_end: None,
+            is_used: false,
+        })
+    }
+
+    /// All entries of such a directory, if they are few.
+    fn entries(file: &OpenFile, inode: &InodeRef) -> Option<Ahead> {
+        inode.fixed_attributes()?;
+        let (mut bytes, mut end) = (Vec::new(), 0);
+        let push = &mut |entry: &DirectoryEntry<'_>, next| {
+            entry.push_dirent64(&mut bytes, next);
+            bytes.len() <= LENT_CONTENTS
+        };
+        file.ops.read_directory(file, &mut end, push).ok()?;
+        let is_whole = bytes.len() <= LENT_CONTENTS;
+        is_whole.then_some(Ahead {
+            file: file.id(),
+            bytes: Some(bytes),
+            entries_end: Some(end),
+            is_used: false,
+        })
+    }
+
     /// The guest has moved the position of a file.
     pub(super) fn note_use(&mut self, file: u64) {
         self.is_used |= self.file == file;
@@ -122,29 +171,4 @@ impl Habits {
     fn of(&mut self, ahead: &Ahead) -> &mut bool {
         if ahead.entries_end.is_some() { &mut self.lists } else { &mut self.reads }
     }
-}
-
-/// The contents of a small regular file that does not change before somebody withdraws its attributes.
-fn contents(file: &OpenFile) -> Option<(Vec<u8>, Option<u64>)> {
-    let inode = file.inode_if_known().filter(|inode| inode.file_type() == FileType::Regular)?;
-    let size = usize::try_from(inode.fixed_attributes()?.size).ok()?;
-    if !(1..=LENT_CONTENTS).contains(&size) {
-        return None;
-    }
-    let Ok(Mapping::Host(host)) = file.ops.mapping(file, false) else { return None };
-    let mut bytes = vec![0; size];
-    let got = host::read_at(&*host, &mut bytes, 0).ok()?;
-    (got == size).then_some((bytes, None))
-}
-
-/// All entries of such a directory, if they are few, and the position after the last.
-fn entries(file: &OpenFile) -> Option<(Vec<u8>, Option<u64>)> {
-    let inode = file.inode_if_known().filter(|inode| inode.file_type() == FileType::Directory)?;
-    inode.fixed_attributes()?;
-    let (mut bytes, mut end) = (Vec::new(), 0);
-    let read = file.ops.read_directory(file, &mut end, &mut |entry, next| {
-        entry.push_dirent64(&mut bytes, next);
-        bytes.len() <= LENT_CONTENTS
-    });
-    (read.is_ok() && bytes.len() <= LENT_CONTENTS).then_some((bytes, Some(end)))
 }
