@@ -45,7 +45,7 @@ pub(crate) const SLOT_COUNT: u64 = 0x4000;
 pub(crate) const SLOTS_SIZE: u64 = SLOT_SIZE * SLOT_COUNT;
 
 /// Orders: memory that the sentry writes and the guest may read. For each guest thread, as with slots, a page, one for the records
-/// of lent files, and room for a table of names ([`NAMES`]).
+/// of lent files, and room for what is left of files ([`CONTENTS`]) and for a table of names ([`NAMES`]).
 pub(crate) const ORDERS_BASE: u64 = 0x7fff_2000_0000;
 /// Size of one thread's orders.
 pub(crate) const ORDER_SIZE: u64 = 0x10000;
