@@ -203,6 +203,12 @@ pub trait GuestThread: Send {
         false
     }
 
+    /// Leaves bytes where the guest can read them, for the [`LentWindow`](crate::LentWindow) of one record, in place of those that were
+    /// left before: at most [`LENT_CONTENTS`](crate::LENT_CONTENTS). Returns their guest address; `None` if there is no room.
+    fn leave_contents(&mut self, _contents: &[u8]) -> Option<u64> {
+        None
+    }
+
     /// From the next [`GuestThread::run`] on serves calls from what is lent, or not. [`Kick::withdraw_answers`] ends it as well.
     fn set_lending(&mut self, _lends: bool) {}
 
@@ -213,7 +219,7 @@ pub trait GuestThread: Send {
         false
     }
 
-    /// Erases what was left of names.
+    /// Erases what was left of names and of files' contents.
     fn forget_names(&mut self) {}
 
     /// What has become of the descriptors that were lent, if the guest has changed any: the guest may have forged

@@ -25,7 +25,7 @@ pub enum LentCall {
     Read = 6,
     /// `pread64(2)`
     Pread = 7,
-    /// `getdents64(2)` of a directory that has been read to its end.
+    /// `getdents64(2)` of a directory that has been read to its end, or whose entries are there.
     Getdents = 8,
     /// `fsync(2)`
     Fsync = 9,
@@ -41,6 +41,8 @@ pub const LENT_RECORDS: usize = 16;
 pub const LENT_WINDOWS: usize = 8;
 /// Most bytes of a file that a window shows.
 pub const WINDOW_SIZE: u64 = 16 << 20;
+/// Most bytes that can be left with a thread for its records ([`GuestThread::leave_contents`](crate::GuestThread::leave_contents)).
+pub const LENT_CONTENTS: usize = 16 << 10;
 /// Size of `struct stat`.
 pub const STAT_SIZE: usize = 144;
 
@@ -82,9 +84,12 @@ pub struct LentFile {
     pub reads_on: bool,
     /// `getdents64(2)`: there are no more entries, as long as the position is not moved.
     pub is_listed: bool,
+    /// `getdents64(2)`, at the beginning and at the end: the position after the last entry. The window has what the call returns,
+    /// from the beginning. Not with a length.
+    pub entries_end: Option<u64>,
     /// `fsync(2)` has nothing to do.
     pub is_volatile: bool,
-    /// Where part of its contents is mapped.
+    /// Where part of its contents is.
     pub window: Option<LentWindow>,
     /// `epoll_ctl(2)` of this instance: a bit for each descriptor of which plain changes may be noted. One file at most has any.
     pub watchable: u64,
@@ -105,7 +110,7 @@ pub struct NotedChange {
     pub event: EpollEvent,
 }
 
-/// A part of a file that is mapped where the guest can read it.
+/// A part of a file that is where the guest can read it: mapped, or left there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LentWindow {
     /// From which byte of the file on.

@@ -16,36 +16,13 @@ pub(crate) const ROWS: &[Row] = &[
 
 /// Bytes that one call returns at most; more is asked for in the next.
 const MAX_BYTES: usize = 1 << 20;
-/// Bytes before the name: inode number, offset, record length (and, in the newer form, type).
-const HEADER: usize = 18;
-const HEADER64: usize = 19;
 
 fn sys_getdents(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    read_entries(current, arguments, |bytes, entry, next| {
-        // The type is in the record's last byte.
-        let length = (HEADER + entry.name.len() + 2).next_multiple_of(8);
-        push_header(bytes, entry, next, length);
-        bytes.extend_from_slice(entry.name);
-        bytes.resize(bytes.len() + length - HEADER - entry.name.len() - 1, 0);
-        bytes.push(entry.file_type.directory_entry_type());
-    })
+    read_entries(current, arguments, |bytes, entry, next| entry.push_dirent(bytes, next))
 }
 
 fn sys_getdents64(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    read_entries(current, arguments, |bytes, entry, next| {
-        let length = (HEADER64 + entry.name.len() + 1).next_multiple_of(8);
-        push_header(bytes, entry, next, length);
-        bytes.push(entry.file_type.directory_entry_type());
-        bytes.extend_from_slice(entry.name);
-        bytes.resize(bytes.len() + length - HEADER64 - entry.name.len(), 0);
-    })
-}
-
-fn push_header(bytes: &mut Vec<u8>, entry: &DirectoryEntry<'_>, next: u64, length: usize) {
-    bytes.extend_from_slice(&entry.inode.to_ne_bytes());
-    bytes.extend_from_slice(&next.to_ne_bytes());
-    // Names have at most 255 bytes.
-    bytes.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes());
+    read_entries(current, arguments, |bytes, entry, next| entry.push_dirent64(bytes, next))
 }
 
 fn read_entries(

@@ -90,6 +90,7 @@ fn open(current: &mut Current, directory: i32, name: UserPtr<u8>, how: OpenHow) 
         leave_if_missing(current, &names, directory, name, !flags.contains(OpenFlags::NOFOLLOW));
     }
     let file = opened?;
-    let fd = files.install(file, flags.contains(OpenFlags::CLOEXEC), limit)?;
+    let fd = files.install(file.clone(), flags.contains(OpenFlags::CLOEXEC), limit)?;
+    current.bring_along(&file);
     Ok(u64::from(fd.unsigned_abs()))
 }

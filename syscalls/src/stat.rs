@@ -53,6 +53,7 @@ fn stat(
     current.copy_out(buffer, &inode.attributes()?.to_stat())?;
     if let Some(question) = question {
         current.leave_file(&question, inode, Access::empty());
+        current.leave_next(&question, &path);
     }
     Ok(0)
 }

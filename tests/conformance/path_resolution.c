@@ -2,7 +2,7 @@
  * path_resolution(7): what a name means is seen at once when it changes, however often it was asked before, and whoever changes it.
  *
  * The cases ask by a loop of few calls, and often: what a runtime remembers of names it remembers then. Some need files that were
- * there before the runtime was: GIVEN names a directory with twelve directories of such, one for each case that changes some.
+ * there before the runtime was: GIVEN names a directory with directories of such, one for each case that changes some.
  */
 #include "case.h"
 

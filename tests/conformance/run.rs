@@ -89,11 +89,11 @@ impl FamilyRun {
     }
 }
 
-/// Files of the host's for cases that are about what was there before the sandbox: twelve directories that have the same. They go
-/// when the result is dropped.
+/// Files of the host's for cases that are about what was there before the sandbox: directories by number that have the same, small
+/// files in `read`, and directories in `empty`. They go when the result is dropped.
 fn given_files() -> std::io::Result<TempDir> {
     let all = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    for number in 1..=12 {
+    for number in 1..=19 {
         let directory = all.path().join(number.to_string());
         fs::create_dir_all(directory.join("directory"))?;
         for file in ["file", "directory/file"]
@@ -104,6 +104,12 @@ fn given_files() -> std::io::Result<TempDir> {
             fs::write(directory.join(file), "given\n")?;
         }
         symlink("directory", directory.join("link"))?;
+    }
+    for directory in ["empty/1", "empty/2", "read/1", "read/2", "read/3"].map(|name| all.path().join(name)) {
+        fs::create_dir_all(&directory)?;
+        for number in (0..8).filter(|_| !directory.starts_with(all.path().join("empty"))) {
+            fs::write(directory.join(number.to_string()), format!("number {number}\n"))?;
+        }
     }
     fs::set_permissions(all.path(), fs::Permissions::from_mode(0o755))?;
     Ok(all)

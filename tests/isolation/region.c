@@ -453,7 +453,7 @@ static void forge_loans(const void *argument) {
     struct identity known[MOST_IDENTITIES];
     struct stat status;
     int count = 0, ends[2];
-    char buffer[300];
+    char buffer[300], entries[4096];
     /* Not what the test reads: it would be written anywhere. */
     int null = open("/dev/null", O_RDWR);
     NEED(null > 2 && dup2(null, 0) == 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2);
@@ -462,7 +462,7 @@ static void forge_loans(const void *argument) {
         known[count++] = identify(fd);
     for (uint64_t round = 0;; round++) {
         uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_SLOT_SIZE - LOANS);
-        int number = seed >> 40 & 0x3f, how = seed >> 50 & 7;
+        int number = seed >> 40 & 0x3f, how = seed >> 50 & 15;
         for (int i = 0; round > 30 && slot >= REGION_SLOTS && slot < REGION_ORDERS && i < 8; i++) {
             seed = seed * 6364136223846793005UL + 1442695040888963407UL;
             /* Wild, or what the platform would write: files by number, records, open or free. */
@@ -479,6 +479,14 @@ static void forge_loans(const void *argument) {
         case 4: lseek(number, (int64_t)seed >> (seed & 63), seed >> 8 & 3); break;
         case 5: fstat(number, &status); break;
         case 6: pread(number, buffer, seed & 0xff, seed >> 55); break;
+        case 7: syscall(SYS_getdents64, number, entries, sizeof entries); break;
+        case 8: {
+            int root = open("/", O_RDONLY | O_DIRECTORY);
+            syscall(SYS_getdents64, root, entries, sizeof entries);
+            if (seed & 8)
+                close(root);
+            break;
+        }
         default: read(number == ends[0] ? 0 : number, buffer, number < 3 || number >= ends[0] ? 0 : seed & 0xff); break;
         }
         seed = seed * 6364136223846793005UL + 1442695040888963407UL;

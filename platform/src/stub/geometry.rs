@@ -45,7 +45,7 @@ pub(crate) const SLOT_COUNT: u64 = 0x4000;
 pub(crate) const SLOTS_SIZE: u64 = SLOT_SIZE * SLOT_COUNT;
 
 /// Orders: memory that the sentry writes and the guest may read. For each guest thread, as with slots, a page, one for the records
-/// of lent files, and room for a table of names ([`NAMES`]).
+/// of lent files, and room for what is left of files ([`CONTENTS`]) and for a table of names ([`NAMES`]).
 pub(crate) const ORDERS_BASE: u64 = 0x7fff_2000_0000;
 /// Size of one thread's orders.
 pub(crate) const ORDER_SIZE: u64 = 0x10000;
@@ -277,6 +277,8 @@ pub(crate) const RECORD_READS_ON: u64 = 16;
 pub(crate) const RECORD_IS_LISTED: u64 = 32;
 /// In a record's mode: nothing of it has to be written elsewhere.
 pub(crate) const RECORD_IS_VOLATILE: u64 = 64;
+/// In a record's mode: its window has all entries of the directory, and its length is the position after the last.
+pub(crate) const RECORD_HAS_ENTRIES: u64 = 128;
 /// In a record, `u64`: what F_GETFL returns.
 pub(crate) const RECORD_FLAGS: u64 = 0x08;
 /// In a record, `u64`: the file's length.
@@ -309,9 +311,14 @@ pub(crate) const LENT_ANSWER: usize = 9;
 /// [`LentCall`](crate::lent::LentCall) is added.
 pub(crate) const LENDS: u8 = 0x20;
 
+/// In a guest thread's orders: what is left of files for windows that are not mapped.
+pub(crate) const CONTENTS: u64 = NAMES - CONTENTS_SIZE;
+/// Bytes that fit.
+pub(crate) const CONTENTS_SIZE: u64 = crate::lent::LENT_CONTENTS as u64;
+
 const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= MEMORY_BOTTOM);
 const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
-const _: () = assert!(RECORDS_END <= NAMES);
+const _: () = assert!(RECORDS_END <= CONTENTS && CONTENTS_SIZE.is_multiple_of(8));
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
 
 // --- Ledgers (see `trap/ledger.rs`) ---

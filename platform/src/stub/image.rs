@@ -176,6 +176,7 @@ global_asm!(
     record_reads = const RECORD_READS,
     record_seeks = const RECORD_SEEKS,
     record_is_listed = const RECORD_IS_LISTED,
+    record_has_entries = const RECORD_HAS_ENTRIES,
     record_reads_on = const RECORD_READS_ON,
     record_is_volatile = const RECORD_IS_VOLATILE,
     ledger_write = const LEDGER_WRITE,

@@ -34,8 +34,6 @@ usk_lent_begin:                     # ecx = which call
     movzx ecx, ch
     and ecx, {lent_record} >> 8
     jz ring_patched
-    cmp r11d, {lends} + {lent_getdents}
-    je lent_getdents
     cmp r11d, {lends} + {lent_lseek}
     je lent_lseek
     cmp r11d, {lends} + {lent_fsync} # or fdatasync
@@ -51,6 +49,8 @@ usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
     je lent_read
     cmp r11d, {lends} + {lent_pread}
     je lent_pread
+    cmp r11d, {lends} + {lent_getdents}
+    je lent_getdents
 
     # fstat: the buffer is the second argument, or the third.
     test r8d, {record_has_stat}
@@ -104,6 +104,7 @@ lent_read:
     add r11, [rcx + {record_window}]
     mov rsi, r11
     lea r11, [rdi + r8]             # the position after it
+lent_copies:                        # r8 bytes from rsi
     mov rdi, gs:[{entry_arguments} + 8]
     mov rcx, r8
     cld
@@ -111,6 +112,26 @@ lent_read:
     mov rcx, r8
     test r9d, r9d
     jnz lent_moves
+    jmp lent_answers
+
+lent_getdents:                      # all entries at the beginning, none at the end
+    mov rdi, gs:[r9 * 8 + {lent_positions} - 8]
+    mov r11, [rcx + {record_length}]
+    test r8d, {record_is_listed}
+    jnz 1f
+    test r8b, {record_has_entries}
+    jz lent_rings
+    cmp rdi, r11
+    je 1f
+    test rdi, rdi
+    jnz lent_rings
+    mov r8, [rcx + {record_window_length}]
+    cmp r8d, edx
+    ja lent_rings
+    want_guests rsi, rdi, lent_rings
+    mov rsi, [rcx + {record_window}]
+    jmp lent_copies
+1:  xor ecx, ecx
 lent_answers:                       # rcx = the result, if all of it still stands
     bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
     jnc lent_rings
@@ -163,13 +184,9 @@ usk_lent_moved:
     .globl usk_lent_going
 usk_lent_going:
 
-lent_getdents:                      # rcx = the record's number, from one
-    mov r11d, {record_is_listed}
-    jmp 1f
-lent_fsync:                         # the same
-    mov r11d, {record_is_volatile}
-1:  shl ecx, {record_shift}
-    test [rax + rcx + {records} - {record_size} + {record_mode}], r11d
+lent_fsync:                         # rcx = the record's number, from one
+    shl ecx, {record_shift}
+    test byte ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_is_volatile}
     jz ring_patched
     xor eax, eax
     jmp usk_lent_done

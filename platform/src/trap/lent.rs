@@ -140,6 +140,7 @@ impl Thread {
             | bit(has_length && file.seeks, RECORD_SEEKS)
             | bit(has_length && file.reads_on, RECORD_READS_ON)
             | bit(file.is_listed, RECORD_IS_LISTED)
+            | bit(file.entries_end.is_some(), RECORD_HAS_ENTRIES)
             | bit(file.is_volatile, RECORD_IS_VOLATILE)
             | bit(file.locks, RECORD_LOCKS);
         let (start, length, address) =
@@ -147,7 +148,7 @@ impl Thread {
         for (offset, value) in [
             (RECORD_MODE, mode),
             (RECORD_FLAGS, file.flags.unwrap_or(0).into()),
-            (RECORD_LENGTH, file.length.unwrap_or(0)),
+            (RECORD_LENGTH, file.length.or(file.entries_end).unwrap_or(0)),
             (RECORD_WINDOW_START, start),
             (RECORD_WINDOW_LENGTH, length),
             (RECORD_WINDOW, address),
@@ -238,6 +239,23 @@ impl Thread {
             let arguments = [address, WINDOW_SIZE, 0, 0, 0, 0];
             self.defer_call(Call { kind: CallKind::Unmap, arguments });
         }
+    }
+
+    /// See [`GuestThread::leave_contents`](crate::GuestThread::leave_contents).
+    pub(super) fn write_contents(&self, contents: &[u8]) -> Option<u64> {
+        if contents.len() > crate::lent::LENT_CONTENTS {
+            return None;
+        }
+        let slot = self.slot();
+        slot.use_more();
+        let (words, rest) = contents.split_at(contents.len() & !7);
+        slot.write_orders(CONTENTS, words);
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            slot.write_orders(CONTENTS + words.len() as u64, &last);
+        }
+        Some(slot.orders_address() + CONTENTS)
     }
 
     /// See [`GuestThread::take_back`](crate::GuestThread::take_back).

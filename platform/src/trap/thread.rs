@@ -625,6 +625,10 @@ impl GuestThread for Thread {
         self.map_ledger()
     }
 
+    fn leave_contents(&mut self, contents: &[u8]) -> Option<u64> {
+        self.write_contents(contents)
+    }
+
     fn set_lending(&mut self, lends: bool) {
         self.handle.orders.set_leave(LENT_ANSWER, lends);
     }
@@ -651,7 +655,7 @@ impl GuestThread for Thread {
 
     fn forget_names(&mut self) {
         self.handle.orders.withdraw_names();
-        self.slot().erase_names();
+        self.slot().erase_more();
     }
 
     fn set_return_stack(&mut self, stack: [u64; 3]) {

@@ -55,8 +55,8 @@ impl Windows {
         let index = self.free.lock().take().ok_or(Errno::EAGAIN)?;
         let identity = self.next_identity.fetch_add(1, Ordering::Relaxed);
         let slots = Mutex::new(FreeNumbers::new(1, SLOT_COUNT));
-        let (has_records, has_names) = (AtomicBool::new(false), AtomicBool::new(false));
-        let window = Window { windows: Arc::clone(self), index, identity, slots, has_records, has_names };
+        let (has_records, has_more) = (AtomicBool::new(false), AtomicBool::new(false));
+        let window = Window { windows: Arc::clone(self), index, identity, slots, has_records, has_more };
         let place = window.orders_offset() as usize + SPACE_IDENTITY as usize;
         self.orders.write_u64(place, identity);
         Ok(Arc::new(window))
@@ -71,8 +71,8 @@ pub(super) struct Window {
     slots: Mutex<FreeNumbers>,
     /// A thread has had records of lent files: the second page of its orders has been written.
     has_records: AtomicBool,
-    /// A thread has had a table of names.
-    has_names: AtomicBool,
+    /// A thread has had contents of files or a table of names: what comes after the records has been written.
+    has_more: AtomicBool,
 }
 
 impl Window {
@@ -115,7 +115,7 @@ impl Window {
     fn empty_orders(&self, length: usize) -> Result<(), Errno> {
         const FEW: usize = 4 * ORDER_SIZE as usize;
         let (orders, offset) = (&self.windows.orders, self.orders_offset() as usize);
-        if length > FEW || self.has_names.load(Ordering::Relaxed) {
+        if length > FEW || self.has_more.load(Ordering::Relaxed) {
             return orders.discard(offset, length);
         }
         for start in (0..length).step_by(ORDER_SIZE as usize) {
@@ -124,7 +124,7 @@ impl Window {
         Ok(())
     }
 
-    /// Bytes of a thread's orders that may have been written, but for its table of names.
+    /// Bytes of a thread's orders that may have been written, but for what comes after the records.
     fn written(&self) -> usize {
         (if self.has_records.load(Ordering::Relaxed) { RECORDS_END } else { RECORDS }) as usize
     }
@@ -231,23 +231,23 @@ impl Slot {
     pub(super) fn scrub(&self) {
         self.write(0, &[0; SLOT_SIZE as usize]);
         self.write_orders(0, &[0; RECORDS_END as usize][..self.window.written()]);
-        self.erase_names();
+        self.erase_more();
     }
 
-    /// Makes its table of names zero, if it may have one. The word that says which stands is left.
-    pub(super) fn erase_names(&self) {
-        if !self.window.has_names.load(Ordering::Relaxed) {
+    /// Makes its contents of files and its table of names zero, if it may have any. The word that says which table stands is left.
+    pub(super) fn erase_more(&self) {
+        if !self.window.has_more.load(Ordering::Relaxed) {
             return;
         }
-        let place = self.order(NAMES);
-        if self.window.windows.orders.discard(place, NAMES_SIZE as usize).is_err() {
-            self.write_orders(NAMES, &[0; NAMES_SIZE as usize]);
+        const SIZE: usize = (CONTENTS_SIZE + NAMES_SIZE) as usize;
+        if self.window.windows.orders.discard(self.order(CONTENTS), SIZE).is_err() {
+            self.write_orders(CONTENTS, &[0; SIZE]);
         }
     }
 
     /// A table of names is about to be begun: its generation.
     pub(super) fn begin_names(&self) -> u64 {
-        self.window.has_names.store(true, Ordering::Relaxed);
+        self.use_more();
         self.window.windows.next_generation.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -268,6 +268,11 @@ impl Slot {
     /// Records of lent files are about to be written.
     pub(super) fn use_records(&self) {
         self.window.has_records.store(true, Ordering::Relaxed);
+    }
+
+    /// What comes after the records is about to be written.
+    pub(super) fn use_more(&self) {
+        self.window.has_more.store(true, Ordering::Relaxed);
     }
 
     /// Writes a word of the orders after everything that was written before.

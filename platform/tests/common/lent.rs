@@ -7,8 +7,8 @@ use std::thread;
 
 use usk_platform::region::{SLOT_SIZE, SLOTS};
 use usk_platform::{
-    LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile, LentWindow, Platform, STAT_SIZE,
-    Shortcut, TakenBack, Trap,
+    LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile, LentWindow, Platform,
+    STAT_SIZE, Shortcut, TakenBack, Trap,
 };
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
@@ -106,6 +106,7 @@ fn file() -> LentFile {
         reads_on: true,
         is_volatile: true,
         is_listed: false,
+        entries_end: None,
         window: Some(LentWindow { start: 0, length: 64, address: DATA + 0x1000 }),
         ..LentFile::default()
     }
@@ -199,6 +200,64 @@ pub(crate) fn what_is_lent_is_served_and_told(platform: &dyn Platform) {
     for number in [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD, GETDENTS, FSYNC, FDATASYNC] {
         assert_eq!(call(&mut guest, number, [3, DATA, 0, 0]), None);
     }
+}
+
+pub(crate) fn entries_are_returned_all_at_once(platform: &dyn Platform) {
+    let mut guest = guest(platform, one_call());
+    if !guest.thread.can_lend() {
+        return;
+    }
+    guest.thread.lend_file(0, &LentFile { length: None, entries_end: Some(5), ..file() });
+    // Less room than they need, and memory that is not there.
+    for size in [0, 63, 1 << 32, 63 | 1 << 33] {
+        assert_eq!(call(&mut guest, GETDENTS, [3, DATA, size, 0]), None);
+    }
+    for address in [1, STACK, 0x7ffe_0000_0000, SLOTS, 0x8000_0000_0000, u64::MAX - 3] {
+        assert_eq!(call(&mut guest, GETDENTS, [3, address, 64, 0]), None);
+    }
+    assert!(guest.thread.take_back().is_none());
+    assert_eq!(call(&mut guest, GETDENTS, [3, DATA, 64 | 1 << 32, 0]), Some(64));
+    assert_eq!(guest.read::<64>(DATA), std::array::from_fn(|at| at as u8));
+    assert_eq!(call(&mut guest, GETDENTS, [3, DATA, 64, 0]), Some(0));
+    assert_eq!(guest.thread.take_back().and_then(|taken| taken.positions[0]), Some(5));
+    // From elsewhere, by other calls, and when it does not stand any more.
+    for position in [1, 6, u64::MAX] {
+        guest.thread.lend_position(0, position);
+        assert_eq!(call(&mut guest, GETDENTS, [3, DATA, 64, 0]), None);
+    }
+    guest.thread.lend_position(0, 0);
+    for number in [READ, PREAD, LSEEK] {
+        assert_eq!(call(&mut guest, number, [3, DATA, 64, 0]), None);
+    }
+    guest.thread.kicker().withdraw_answers();
+    assert_eq!(call(&mut guest, GETDENTS, [3, DATA, 64, 0]), None);
+    assert!(guest.thread.take_back().is_none());
+}
+
+pub(crate) fn contents_that_are_left_are_read_and_cannot_be_written(platform: &dyn Platform) {
+    let mut guest = guest(platform, one_call());
+    if !guest.thread.can_lend() {
+        assert_eq!(guest.thread.leave_contents(b"contents"), None);
+        return;
+    }
+    assert_eq!(guest.thread.leave_contents(&[0; LENT_CONTENTS + 1]), None);
+    for length in [1, 7, 8, 4099, LENT_CONTENTS] {
+        let contents: Vec<u8> = (0..length).map(|at| at as u8 ^ length as u8).collect();
+        let address = guest.thread.leave_contents(&contents).expect("there is room");
+        let window = Some(LentWindow { start: 0, length: length as u64, address });
+        guest.thread.lend_file(0, &LentFile { length: Some(length as u64), window, ..file() });
+        guest.thread.lend_position(0, 0);
+        assert_eq!(call(&mut guest, READ, [3, DATA, 16, 0]), Some(length.min(16) as i64));
+        assert_eq!(guest.read::<16>(DATA)[..length.min(16)], contents[..length.min(16)]);
+        assert_eq!(call(&mut guest, PREAD, [3, DATA, 16, length as u64 - 1]), Some(1));
+        assert_eq!(guest.read::<1>(DATA), [contents[length - 1]]);
+        // As a buffer they are no guest's memory.
+        assert_eq!(call(&mut guest, PREAD, [3, address, 1, 0]), None);
+        assert_eq!(guest.space.write(address, b"x"), 0);
+    }
+    guest.thread.forget_names();
+    assert_eq!(call(&mut guest, PREAD, [3, DATA, 16, 0]), Some(16));
+    assert_eq!(guest.read::<16>(DATA), [0; 16]);
 }
 
 /// Runs the guest while it is kicked all the time; `look` is told what has been taken back each time.

@@ -60,6 +60,8 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     shortcuts::an_answer_is_given_while_it_stands,
     shortcuts::kicks_do_not_tear_what_is_answered_without_the_sentry,
     lent::what_is_lent_is_served_and_told,
+    lent::entries_are_returned_all_at_once,
+    lent::contents_that_are_left_are_read_and_cannot_be_written,
     names::names_that_are_left_are_answered,
     names::names_of_before_stand_no_more,
     names::kicks_and_withdrawals_do_not_tear_answers,

@@ -23,6 +23,7 @@ mod atomic {
     /// Between a write and a read that must not pass it: `SeqCst` accesses never do.
     pub(super) fn order() {}
 }
+mod ahead;
 mod ledger;
 mod loan;
 mod noted;
@@ -38,11 +39,12 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use usk_abi::fs::OpenFlags;
 use usk_platform::{
-    GuestThread, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile, LentWindow,
-    STAT_SIZE, TakenBack, WINDOW_SIZE,
+    GuestThread, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile,
+    LentWindow, STAT_SIZE, TakenBack, WINDOW_SIZE,
 };
 use zerocopy::IntoBytes;
 
+use self::ahead::{Ahead, Habits};
 use self::ledger::Ledger;
 use self::loan::Loan;
 use self::noted::Noted;
@@ -194,6 +196,11 @@ impl Record {
         self.lent.seeks || self.is_held()
     }
 
+    /// Whether the platform may have moved it there.
+    fn may_be_at(&self, position: u64) -> bool {
+        self.moves() && i64::try_from(position).is_ok() || self.lent.entries_end == Some(position)
+    }
+
     /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
     /// much as three reads.
     fn note_read(&mut self, start: u64, end: u64) {
@@ -228,6 +235,8 @@ pub(crate) struct Lending {
     records: [Option<Record>; LENT_RECORDS],
     noted: Noted,
     ledger: Ledger,
+    habits: Habits,
+    ahead: Option<Ahead>,
 }
 
 impl Current {
@@ -239,8 +248,11 @@ impl Current {
     /// A read of these bytes of a file has come to the sentry.
     pub fn note_read(&mut self, file: &OpenFile, start: u64, end: u64) {
         let mut records = self.lending.records.iter_mut().flatten();
-        if let Some(record) = records.find(|record| record.id == file.id()) {
-            record.note_read(start, end);
+        let Some(record) = records.find(|record| record.id == file.id()) else { return };
+        record.note_read(start, end);
+        let is_small = record.lent.length.is_some_and(|length| length <= LENT_CONTENTS as u64);
+        if is_small && start == 0 {
+            self.lending.habits.reads = true;
         }
     }
 
@@ -256,6 +268,7 @@ impl Current {
             record.lent.is_listed = is_listed;
             self.thread.lend_file(number, &record.lent);
         }
+        self.lending.habits.lists |= is_listed;
     }
 
     /// The guest has stopped: takes back what it was lent.
@@ -304,12 +317,12 @@ impl Lending {
     fn take_positions(&mut self, taken: &TakenBack) {
         for (record, position) in self.records.iter_mut().zip(taken.positions) {
             if let (Some(record), Some(position)) = (record, position)
-                && record.moves()
-                && i64::try_from(position).is_ok()
+                && record.may_be_at(position)
                 && let Some(file) = record.file.upgrade()
             {
                 *file.position.lock() = position;
                 record.position = position;
+                self.ahead.iter_mut().for_each(|ahead| ahead.note_use(record.id));
             }
         }
     }
@@ -348,6 +361,7 @@ impl Lending {
             self.lend_table(task, files, thread, is_outdated);
         }
         self.lend_instance(files, thread);
+        self.leave_ahead(thread);
         self.open_windows(thread);
         true
     }
@@ -383,7 +397,7 @@ impl Lending {
                 return false;
             }
             // Flags that nobody else reaches only the task itself changes, and touches the table.
-            if !record.moves() {
+            if !record.moves() && record.lent.entries_end.is_none() {
                 continue;
             }
             let Some(file) = record.file.upgrade() else { return false };
@@ -506,7 +520,9 @@ impl Lending {
         let fixed_length = fixed.and_then(|(_, length)| length);
         let length = fixed_length.filter(|_| may_read);
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
-        let known = known.filter(|known| length.is_some() && known.lent.length == length);
+        let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| closes_silently);
+        let is_unchanged = |known: &Record| length.is_some() && known.lent.length == length;
+        let known = known.filter(|known| entries_end.is_some() || is_unchanged(known));
         Some(Record {
             id: file.id(),
             file: Arc::downgrade(file),
@@ -523,6 +539,7 @@ impl Lending {
                 reads_on: is_sole && length.is_some(),
                 is_volatile: file.ops.is_volatile(),
                 is_listed: closes_silently && was_listed,
+                entries_end,
                 window: known.as_ref().and_then(|known| known.lent.window),
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
@@ -544,6 +561,10 @@ impl Lending {
             _ => return None,
         };
         let attributes = inode.lend_attributes(task)?;
+        // A directory that was removed has no entries, not even an end of them.
+        if attributes.links == 0 && !is_regular {
+            return None;
+        }
         let stat = attributes.to_stat();
         let is_read = is_regular && !file.open_flags().contains(OpenFlags::PATH);
         Some((stat.as_bytes().try_into().ok()?, is_read.then_some(attributes.size)))

@@ -24,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
 use usk_abi::fs::NAME_MAX;
 
-use crate::vfs::{Caching, FileSystem, FileType, InodeRef, NameChange};
+use crate::vfs::{Attributes, Caching, FileSystem, FileType, InodeRef, NameChange};
 
 /// Dentries that a file system keeps although nobody uses them.
 const CACHE_CAPACITY: usize = 16384;
@@ -156,7 +156,7 @@ impl Dentry {
     }
 
     /// True if its file system's names change through the VFS only, which announces it.
-    pub(super) fn has_lasting_names(&self) -> bool {
+    pub(crate) fn has_lasting_names(&self) -> bool {
         self.block.caching == Caching::Forever
     }
 
@@ -252,6 +252,20 @@ impl Dentry {
         }
         let _lookups = self.entries.read();
         self.look_up(names, opens)
+    }
+
+    /// As [`Inode::attributes_after`](crate::vfs::Inode::attributes_after), but for children on which something is mounted.
+    pub(crate) fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+        let Some(inode) = &self.inode else { return Vec::new() };
+        let mut next = inode.attributes_after(name, limit);
+        next.retain_mut(|(name, attributes)| {
+            let child = self.children.lock().get(&**name).cloned();
+            let Some(child) = child else { return true };
+            let known = child.inode.as_ref().filter(|_| !child.is_mount_point());
+            let fixed = known.and_then(|inode| inode.fixed_attributes());
+            fixed.map(|fixed| *attributes = fixed).is_some()
+        });
+        next
     }
 
     /// The child of this name, for a caller that holds [`Dentry::entries`] whole and means to change what it is.

@@ -203,6 +203,13 @@ pub trait Inode: Send + Sync + Any {
         self.common().borrowers().lend(task, || self.fixed_attributes())
     }
 
+    /// The entries of this directory about which somebody will probably ask next, who has asked about `name` or begins to, with what
+    /// is [`Inode::fixed_attributes`] of these files: those that are known already, at most `limit`.
+    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+        let _ = (name, limit);
+        Vec::new()
+    }
+
     /// Changes attributes. `EROFS` on a file system that cannot be written.
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno>;
 

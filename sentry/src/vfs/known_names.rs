@@ -45,7 +45,7 @@ impl Drop for NameChange {
 }
 
 /// A moment at which no name was changing. Taken before a walk begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamesAsOf(u64);
 
 impl NamesAsOf {

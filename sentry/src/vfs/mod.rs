@@ -21,6 +21,7 @@ mod create;
 mod dentry;
 pub mod devices;
 mod directory_file;
+mod dirent;
 mod fd_table;
 mod fs_context;
 mod holder;

@@ -16,6 +16,9 @@ const MAX_LOOKUPS: u32 = 2;
 /// Size of a directory up to which that is worth it: one block of the usual file systems, with some 50 to 100 names.
 const SMALL_DIRECTORY: u64 = 4096;
 
+/// Entries of a directory whose attributes are not all fetched for one lookup.
+const MANY_ENTRIES: usize = 8192;
+
 impl GoferInode {
     /// What reading this directory as a whole said, if that is known and holds for good.
     pub(super) fn listed(&self) -> Option<Arc<Listed>> {
@@ -128,7 +131,10 @@ impl GoferInode {
     pub(super) fn announced(&self, name: &[u8]) -> Option<Result<Attributes, Errno>> {
         let listed = self.listed()?;
         let mut announced = listed.attributes(name);
+        let is_worth_it =
+            listed.listing.len() <= MANY_ENTRIES || self.lookups.load(Ordering::Relaxed) > MAX_LOOKUPS;
         if announced.is_none()
+            && is_worth_it
             && listed.starts_completion()
             && let Ok(entries) = self.node().and_then(|node| node.read_whole_directory(true))
         {

@@ -13,16 +13,13 @@ use usk_platform::host;
 
 use super::file::GoferFile;
 use super::listed::{Listed, listing};
-use super::{Tree, attributes};
+use super::{MAX_LISTED_ENTRIES, Tree, attributes};
 use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkStep, XattrMode, XattrName};
 use crate::time::monotonic_now;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Rename,
     SetAttributes,
 };
-
-/// Entries of a directory up to which its listing is kept to answer lookups.
-const MAX_KEPT_LISTING: usize = 8192;
 
 /// How long attributes that a walk has just brought count as current on a shared export, in nanoseconds: long enough for the
 /// call that walked.
@@ -313,6 +310,12 @@ impl Inode for GoferInode {
         self.tree.is_fixed().then(|| self.attributes().ok())?
     }
 
+    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+        let Some(listed) = self.listed().filter(|_| self.tree.is_fixed()) else { return Vec::new() };
+        let next = listed.attributes_after(name, limit).into_iter();
+        next.map(|(name, from)| (name.into(), attributes::attributes(&self.tree, &from))).collect()
+    }
+
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
         let before = self.known.lock().attributes;
         let mut change = attributes::change(change);
@@ -488,7 +491,7 @@ impl Inode for GoferInode {
         let keeps = self.tree.is_fixed();
         let all = keeps && self.tree.habits.want_attributes();
         let entries = self.node()?.read_whole_directory(all)?;
-        if !keeps || entries.len() > MAX_KEPT_LISTING {
+        if !keeps || entries.len() > MAX_LISTED_ENTRIES {
             return Ok(listing(&entries, |inode| self.tree.inode_number(self.identity.0, inode)));
         }
         let listed = self.whole(self.identity.0, &entries, all);

@@ -15,14 +15,19 @@ use crate::vfs::{FileType, Listing};
 /// Entries of the wanted kind that may be passed over by somebody who is taken to use one after the other.
 const MAX_PASSED_OVER: usize = 2;
 
+/// Entries of a directory that are taken to be asked about in any order, and how far somebody may come back who asks in theirs.
+const MAX_TOLD: usize = 32;
+
+/// Entries looked at for that.
+const MAX_LOOKED_AT: usize = 256;
+
 /// Directories listed without a question about a file in them after which only directories' attributes are fetched.
 const ENOUGH_WITHOUT: usize = 8;
 
 /// A directory that was read as a whole.
 pub(super) struct Listed {
     pub(super) listing: Listing,
-    /// Of each entry, where the host told them.
-    attributes: Mutex<Vec<Option<gofer::Attributes>>>,
+    attributes: Mutex<Told>,
     /// Only directories' were asked for.
     is_partial: AtomicBool,
     hasher: DefaultHashBuilder,
@@ -35,6 +40,17 @@ pub(super) struct Listed {
     count: Arc<AtomicUsize>,
 }
 
+/// What the host told of entries: attributes with the number of the entry, ascending. Where only directories' were asked for they are
+/// few.
+struct Told(Vec<(usize, gofer::Attributes)>);
+
+impl Told {
+    fn of(&self, index: usize) -> Option<gofer::Attributes> {
+        let place = self.0.binary_search_by_key(&index, |(of, _)| *of).ok()?;
+        self.0.get(place).map(|(_, attributes)| *attributes)
+    }
+}
+
 /// What comes before it is asked for.
 #[derive(Default)]
 struct Ahead {
@@ -42,6 +58,10 @@ struct Ahead {
     read: usize,
     /// The entry after the regular file that was opened last.
     opened: usize,
+    /// Attributes of an entry were asked for.
+    is_asked: bool,
+    /// The entry after the last whose attributes were given out.
+    told: usize,
     /// Directories that were read already, by number of the entry.
     directories: HashMap<usize, (Node, Listed)>,
 }
@@ -55,8 +75,9 @@ impl Listed {
         count: &Arc<AtomicUsize>,
     ) -> Self {
         count.fetch_add(entries.len(), Ordering::Relaxed);
+        let told = entries.iter().enumerate().filter_map(|(index, entry)| Some((index, entry.attributes?)));
         Listed {
-            attributes: Mutex::new(entries.iter().map(|entry| entry.attributes).collect()),
+            attributes: Mutex::new(Told(told.collect())),
             is_partial: AtomicBool::new(!all_attributes),
             by_name: OnceLock::new(),
             ahead: Mutex::default(),
@@ -82,13 +103,53 @@ impl Listed {
 
     /// The attributes of a name: `None` if the host did not tell, `ENOENT` if the name is not there.
     pub(super) fn attributes(&self, name: &[u8]) -> Option<Result<gofer::Attributes, Errno>> {
+        self.note_used();
+        match self.find(name) {
+            None => Some(Err(Errno::ENOENT)),
+            Some(index) => self.attributes.lock().of(index).map(Ok),
+        }
+    }
+
+    fn note_used(&self) {
         if !self.is_used.load(Ordering::Relaxed) {
             self.is_used.store(true, Ordering::Relaxed);
         }
-        match self.find(name) {
-            None => Some(Err(Errno::ENOENT)),
-            Some(index) => self.attributes.lock().get(index).copied().flatten().map(Ok),
+    }
+
+    /// Attributes of this name were asked for, or will be of the first: the entries that will probably be asked about next, as far as
+    /// theirs are known. At most `limit`.
+    pub(super) fn attributes_after(
+        &self,
+        name: Option<&[u8]>,
+        limit: usize,
+    ) -> Vec<(&[u8], gofer::Attributes)> {
+        self.note_used();
+        let index = match name.map(|name| self.find(name)) {
+            None => None,
+            Some(Some(index)) => Some(index),
+            Some(None) => return Vec::new(),
+        };
+        let (first, count) = (index.map_or(0, |index| index + 1), self.listing.len());
+        let attributes = self.attributes.lock();
+        let known = |at: usize| Some((at, self.listing.get(at)?.name, attributes.of(at)?));
+        let mut ahead = self.ahead.lock();
+        if index.is_some() && !std::mem::replace(&mut ahead.is_asked, true) {
+            // Who asks about one need not ask about more.
+            return Vec::new();
         }
+        if count <= MAX_TOLD {
+            // In whichever order they are asked about.
+            let others = (first..count).chain(0..index.unwrap_or(0)).filter_map(known).take(limit);
+            return others.map(|(_, name, attributes)| (name, attributes)).collect();
+        }
+        // Not far back either: the platform forgets some.
+        let is_near = |index: usize| {
+            index + MAX_TOLD >= ahead.told && goes_on(ahead.told.min(index), index, |at| known(at).is_some())
+        };
+        let limit = if index.is_none_or(is_near) { limit } else { 0 };
+        let next: Vec<_> = (first..count).take(MAX_LOOKED_AT).filter_map(known).take(limit).collect();
+        ahead.told = next.last().map_or(first, |(at, ..)| *at + 1);
+        next.into_iter().map(|(_, name, attributes)| (name, attributes)).collect()
     }
 
     /// True once, if attributes were left out: then they are to be fetched now.
@@ -99,13 +160,12 @@ impl Listed {
     /// Adds the attributes that were left out.
     pub(super) fn complete(&self, entries: &[gofer::DirectoryEntry]) {
         let mut attributes = self.attributes.lock();
-        for entry in entries {
-            if let Some(known) = self.find(entry.name.as_bytes()).and_then(|index| attributes.get_mut(index))
-                && known.is_none()
-            {
-                *known = entry.attributes;
-            }
-        }
+        let told =
+            entries.iter().filter_map(|entry| Some((self.find(entry.name.as_bytes())?, entry.attributes?)));
+        let new: Vec<_> = told.filter(|(index, _)| attributes.of(*index).is_none()).collect();
+        attributes.0.extend(new);
+        attributes.0.sort_by_key(|(index, _)| *index);
+        attributes.0.dedup_by_key(|(index, _)| *index);
     }
 
     /// True if it has answered since this was asked last.
@@ -133,7 +193,7 @@ impl Listed {
     pub(super) fn directories_from(&self, name: &[u8], habits: &Habits, limit: usize) -> Vec<&[u8]> {
         let Some(index) = self.find(name) else { return Vec::new() };
         let mut ahead = self.ahead.lock();
-        let goes_on = self.goes_on(ahead.read, index, FileType::Directory);
+        let goes_on = goes_on(ahead.read, index, |at| self.is(at, FileType::Directory));
         ahead.read = index + 1;
         let is_new = |at: &usize| self.is(*at, FileType::Directory) && !ahead.directories.contains_key(at);
         self.names(index, is_new, advance(&habits.reading, goes_on, limit))
@@ -143,7 +203,7 @@ impl Listed {
     pub(super) fn files_from(&self, name: &[u8], habits: &Habits, limit: usize) -> Vec<&[u8]> {
         let Some(index) = self.find(name) else { return Vec::new() };
         let mut ahead = self.ahead.lock();
-        let goes_on = self.goes_on(ahead.opened, index, FileType::Regular);
+        let goes_on = goes_on(ahead.opened, index, |at| self.is(at, FileType::Regular));
         ahead.opened = index + 1;
         drop(ahead);
         let is_file = |at: &usize| self.is(*at, FileType::Regular);
@@ -155,12 +215,6 @@ impl Listed {
         if let Some(index) = self.find(name) {
             self.ahead.lock().opened = index + 1;
         }
-    }
-
-    /// True if whoever had come to entry `next` and uses `index` now seems to use one after the other.
-    fn goes_on(&self, next: usize, index: usize, wanted: FileType) -> bool {
-        let passed_over = (next..index).filter(|at| self.is(*at, wanted)).take(MAX_PASSED_OVER + 1).count();
-        index >= next && passed_over <= MAX_PASSED_OVER
     }
 
     fn is(&self, index: usize, file_type: FileType) -> bool {
@@ -209,6 +263,12 @@ impl Habits {
     }
 }
 
+/// True if whoever had come to entry `next` and uses `index` now seems to use one after the other.
+fn goes_on(next: usize, index: usize, is_wanted: impl Fn(usize) -> bool) -> bool {
+    let passed_over = (next..index).filter(|at| is_wanted(*at)).take(MAX_PASSED_OVER + 1).count();
+    index >= next && passed_over <= MAX_PASSED_OVER
+}
+
 /// How many to fetch: twice as many as the last time, if the one that is due goes on where that ended, else one.
 fn advance(window: &AtomicUsize, goes_on: bool, limit: usize) -> usize {
     let next = if goes_on { (window.load(Ordering::Relaxed) * 2).clamp(1, limit) } else { 1 };
@@ -229,4 +289,93 @@ pub(super) fn listing(entries: &[gofer::DirectoryEntry], number: impl Fn(u64) ->
 
 fn entry_name(listing: &Listing, index: u32) -> &[u8] {
     usize::try_from(index).ok().and_then(|index| listing.get(index)).map_or(&[], |entry| entry.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gofer::{Attributes, DirectoryEntry, Mode, Name, Timestamp};
+
+    /// A directory of `count` files, of which each `every`th has its attributes told. Sizes are numbers.
+    fn listed(count: usize, every: usize) -> Listed {
+        let time = Timestamp::new(0, 0).unwrap();
+        let entries = (0..count).map(|number| DirectoryEntry {
+            name: Name::new(format!("file{number}").as_bytes()).unwrap().into(),
+            ino: 1,
+            file_type: Some(gofer::FileType::Regular),
+            attributes: number.is_multiple_of(every).then(|| Attributes {
+                dev: 1,
+                ino: 1,
+                mode: Mode::from_st_mode(0o100644).unwrap(),
+                nlink: 1,
+                uid: 0,
+                gid: 0,
+                rdev: 0,
+                size: number as u64,
+                blocks: 0,
+                blksize: 4096,
+                atime: time,
+                mtime: time,
+                ctime: time,
+                btime: None,
+            }),
+        });
+        Listed::new(&entries.collect::<Vec<_>>(), every == 1, |inode| inode, &Arc::default())
+    }
+
+    /// Numbers of the files that are told with one that is asked about.
+    fn told(listed: &Listed, number: Option<u64>, limit: usize) -> Vec<u64> {
+        let name = number.map(|number| format!("file{number}"));
+        let told = listed.attributes_after(name.as_ref().map(|name| name.as_bytes()), limit);
+        told.iter().map(|(_, attributes)| attributes.size).collect()
+    }
+
+    #[test]
+    fn who_asks_about_a_second_file_of_a_small_directory_is_told_of_all() {
+        let listed = listed(6, 1);
+        assert!(told(&listed, Some(3), 32).is_empty());
+        assert_eq!(told(&listed, Some(2), 32), [3, 4, 5, 0, 1]);
+        assert_eq!(told(&listed, Some(5), 2), [0, 1]);
+    }
+
+    #[test]
+    fn who_asks_in_the_order_of_a_large_directory_is_told_of_the_next() {
+        let listed = listed(1000, 10);
+        assert!(told(&listed, Some(0), 4).is_empty());
+        assert_eq!(told(&listed, Some(10), 4), [20, 30, 40, 50]);
+        assert_eq!(told(&listed, Some(70), 2), [80, 90]);
+        // Too far on, and too far back.
+        assert!(told(&listed, Some(500), 4).is_empty());
+        assert!(told(&listed, Some(100), 4).is_empty());
+        assert_eq!(told(&listed, Some(110), 1), [120]);
+        assert!(told(&listed, Some(990), 4).is_empty());
+    }
+
+    #[test]
+    fn who_begins_is_told_of_the_first() {
+        assert_eq!(told(&listed(1000, 10), None, 3), [0, 10, 20]);
+        assert!(told(&listed(1000, 10), None, 0).is_empty());
+        assert!(told(&listed(3, 1), Some(7), 3).is_empty());
+    }
+
+    #[test]
+    fn attributes_that_were_left_out_are_added() {
+        let (some, all) = (listed(100, 10), listed(100, 1));
+        assert!(some.attributes(b"file5").is_none());
+        assert!(some.starts_completion() && !some.starts_completion());
+        let entries: Vec<_> = (0..100)
+            .map(|number| DirectoryEntry {
+                name: Name::new(format!("file{number}").as_bytes()).unwrap().into(),
+                ino: 1,
+                file_type: None,
+                attributes: all.attributes(format!("file{number}").as_bytes()).and_then(Result::ok),
+            })
+            .collect();
+        some.complete(&entries);
+        for number in 0..100 {
+            let attributes = some.attributes(format!("file{number}").as_bytes()).unwrap().unwrap();
+            assert_eq!(attributes.size, number);
+        }
+        assert_eq!(some.attributes(b"file100").map(|result| result.err()), Some(Some(Errno::ENOENT)));
+    }
 }

@@ -266,6 +266,22 @@ impl Inode for OverlayInode {
         if is_unchanged { self.attributes().ok() } else { None }
     }
 
+    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+        let Some(lower) = &self.lower else { return Vec::new() };
+        let mut next = lower.attributes_after(name, limit);
+        let entries = self.entries.read();
+        // A file with several names may have been changed by another of them.
+        next.retain(|(name, attributes)| {
+            entries.get(name).is_none()
+                && (attributes.links < 2 || attributes.file_type() == FileType::Directory)
+        });
+        for (_, attributes) in &mut next {
+            attributes.device = self.layers.device;
+            attributes.links = 1;
+        }
+        next
+    }
+
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
         let extent = match change.size {
             None => CopyUp::Attributes,

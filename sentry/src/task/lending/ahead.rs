@@ -1,0 +1,174 @@
+//! What a program will probably ask for next of the file that it has just opened: the entries of a directory, or the contents of a
+//! small file. They come along with the call that opens it and are left with the guest thread, whose platform then serves
+//! `getdents64(2)` or `read(2)`. There is room for those of one file.
+//!
+//! Whether a program does so is guessed by what it did last: what was left and not used is not left again before the program has
+//! asked for such a thing.
+
+use usk_platform::host;
+use usk_platform::{GuestThread, LENT_CONTENTS, LentWindow};
+
+use super::{Lending, Record};
+use crate::task::Current;
+use crate::vfs::{DirectoryEntry, FileType, InodeRef, Mapping, NamesAsOf, OpenFile};
+
+/// Directories about whose entries questions are expected after one has come to the sentry. Those that the platform answers are not seen.
+const DIRECTORIES_EXPECTED: u32 = 16;
+
+/// Names left together at most.
+const MOST_NAMES: usize = 32;
+
+/// What was brought along.
+pub(super) struct Ahead {
+    /// Whose ([`OpenFile::id`]).
+    file: u64,
+    /// The contents, or the entries as `getdents64(2)` returns them, until they are left.
+    bytes: Option<Vec<u8>>,
+    /// For a directory, the position after its last entry.
+    entries_end: Option<u64>,
+    is_used: bool,
+}
+
+/// What the program does with files that it opens.
+#[derive(Default)]
+pub(super) struct Habits {
+    /// It reads small files.
+    pub(super) reads: bool,
+    /// It lists directories to their ends.
+    pub(super) lists: bool,
+    /// Directories about whose entries it will still be expected to ask.
+    questions: u32,
+    /// Names that were left together the last time, and when that was.
+    names: usize,
+    names_as_of: Option<NamesAsOf>,
+}
+
+impl Current {
+    /// A file has been opened: brings along what will probably be asked for next, as far as that cannot change unnoticed.
+    pub fn bring_along(&mut self, file: &OpenFile) {
+        if !self.is_lent_to() {
+            return;
+        }
+        if self.lending.bring_along(file) && self.lending.habits.take_question() {
+            self.leave_first(file);
+        }
+    }
+}
+
+impl Lending {
+    /// True if the entries of a directory have been brought.
+    fn bring_along(&mut self, file: &OpenFile) -> bool {
+        let Some(inode) = file.inode_if_known().filter(|_| file.check_readable().is_ok()) else {
+            return false;
+        };
+        let ahead = match inode.file_type() {
+            FileType::Regular if self.habits.reads => Ahead::contents(file, inode),
+            FileType::Directory if self.habits.lists => Ahead::entries(file, inode),
+            _ => None,
+        };
+        let Some(ahead) = ahead else { return false };
+        let has_entries = ahead.entries_end.is_some();
+        if let Some(before) = self.ahead.replace(ahead) {
+            *self.habits.of(&before) = before.is_used;
+        }
+        has_entries
+    }
+
+    /// How many names to leave together: more each time, until something changes that withdraws them.
+    pub(in crate::task) fn names_to_leave(&mut self, as_of: NamesAsOf) -> usize {
+        let Habits { names, names_as_of, .. } = &mut self.habits;
+        let is_unchanged = names_as_of.replace(as_of) == Some(as_of);
+        *names = if is_unchanged { (*names * 2).clamp(1, MOST_NAMES) } else { 0 };
+        *names
+    }
+
+    /// The guest has asked about an entry of an open directory: it will do so with others'.
+    pub(in crate::task) fn expect_questions(&mut self) {
+        self.habits.questions = DIRECTORIES_EXPECTED;
+    }
+
+    /// Leaves what was brought along with the record of its file, if there is one that allows it.
+    pub(super) fn leave_ahead(&mut self, thread: &mut dyn GuestThread) {
+        let Some(ahead) = &mut self.ahead else { return };
+        let Some(bytes) = ahead.bytes.take() else { return };
+        let (file, entries_end, length) = (ahead.file, ahead.entries_end, bytes.len() as u64);
+        let takes = |record: &Record| {
+            record.id == file
+                && match entries_end {
+                    Some(_) => record.closes_silently,
+                    None => record.lent.length == Some(length),
+                }
+        };
+        if !self.records.iter().flatten().any(takes) {
+            return;
+        }
+        let Some(address) = thread.leave_contents(&bytes) else { return };
+        for (number, record) in self.records.iter_mut().enumerate() {
+            let Some(record) = record else { continue };
+            if takes(record) {
+                record.lent.window = Some(LentWindow { start: 0, length, address });
+                record.lent.entries_end = entries_end;
+            } else if record.lent.window.is_some_and(|window| window.address == address) {
+                record.lent.window = None;
+                record.lent.entries_end = None;
+            } else {
+                continue;
+            }
+            thread.lend_file(number, &record.lent);
+        }
+    }
+}
+
+impl Ahead {
+    /// The contents of a small regular file that does not change before somebody withdraws its attributes.
+    fn contents(file: &OpenFile, inode: &InodeRef) -> Option<Ahead> {
+        let size = usize::try_from(inode.fixed_attributes()?.size).ok()?;
+        if !(1..=LENT_CONTENTS).contains(&size) {
+            return None;
+        }
+        let Ok(Mapping::Host(host)) = file.ops.mapping(file, false) else { return None };
+        let mut bytes = vec![0; size];
+        let got = host::read_at(&*host, &mut bytes, 0).ok()?;
+        (got == size).then_some(Ahead {
+            file: file.id(),
+            bytes: Some(bytes),
+            entries_end: None,
+            is_used: false,
+        })
+    }
+
+    /// All entries of such a directory, if they are few.
+    fn entries(file: &OpenFile, inode: &InodeRef) -> Option<Ahead> {
+        inode.fixed_attributes()?;
+        let (mut bytes, mut end) = (Vec::new(), 0);
+        let push = &mut |entry: &DirectoryEntry<'_>, next| {
+            entry.push_dirent64(&mut bytes, next);
+            bytes.len() <= LENT_CONTENTS
+        };
+        file.ops.read_directory(file, &mut end, push).ok()?;
+        let is_whole = bytes.len() <= LENT_CONTENTS;
+        is_whole.then_some(Ahead {
+            file: file.id(),
+            bytes: Some(bytes),
+            entries_end: Some(end),
+            is_used: false,
+        })
+    }
+
+    /// The guest has moved the position of a file.
+    pub(super) fn note_use(&mut self, file: u64) {
+        self.is_used |= self.file == file;
+    }
+}
+
+impl Habits {
+    fn take_question(&mut self) -> bool {
+        let is_expected = self.questions > 0;
+        self.questions = self.questions.saturating_sub(1);
+        is_expected
+    }
+
+    fn of(&mut self, ahead: &Ahead) -> &mut bool {
+        if ahead.entries_end.is_some() { &mut self.lists } else { &mut self.reads }
+    }
+}
