@@ -14,6 +14,8 @@ use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
 use super::lent::{call, guest, lend, one_call, scribbling_sibling};
 
 const CONTROL: u64 = 0x130;
+/// Where the event is: not where [`scribbling_sibling`] has its code.
+const PLACE: u64 = DATA + 0x2000;
 /// The lent descriptor that is an instance, one that it watches, and one that it could.
 const INSTANCE: u64 = 3;
 const WATCHED: u64 = 4;
@@ -50,12 +52,12 @@ fn lend_instance(guest: &mut Guest) {
 fn put(guest: &Guest, event: EpollEvent) {
     let (events, data) = (event.events, event.data);
     let written =
-        guest.space.write(DATA, &events.to_ne_bytes()) + guest.space.write(DATA + 4, &data.to_ne_bytes());
+        guest.space.write(PLACE, &events.to_ne_bytes()) + guest.space.write(PLACE + 4, &data.to_ne_bytes());
     assert_eq!(written, size_of::<EpollEvent>());
 }
 
 fn control(guest: &mut Guest, operation: u64, descriptor: u64) -> Option<i64> {
-    call(guest, CONTROL, [INSTANCE, operation, descriptor, DATA])
+    call(guest, CONTROL, [INSTANCE, operation, descriptor, PLACE])
 }
 
 fn change(operation: u64, descriptor: u64) -> NotedChange {
@@ -88,7 +90,7 @@ pub(crate) fn changes_that_are_sure_to_succeed_are_noted_in_their_order(platform
         assert_eq!(control(&mut guest, MODIFY, descriptor), None);
     }
     for instance in [0, 4, 9, 64 + INSTANCE, u64::from(u32::MAX)] {
-        assert_eq!(call(&mut guest, CONTROL, [instance, MODIFY, WATCHED, DATA]), None);
+        assert_eq!(call(&mut guest, CONTROL, [instance, MODIFY, WATCHED, PLACE]), None);
     }
     for address in [0, STACK - 3, 0x7ffe_0000_0000, SLOTS, 0x8000_0000_0000, u64::MAX - 3] {
         assert_eq!(call(&mut guest, CONTROL, [INSTANCE, MODIFY, WATCHED, address]), None, "{address:x}");
@@ -117,7 +119,7 @@ pub(crate) fn kicks_do_not_tear_changes_that_are_noted(platform: &dyn Platform) 
     lend_instance(&mut guest);
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rsp, registers.r8, registers.r12) = (CODE, STACK, 99, 0);
-    (registers.rdi, registers.rdx, registers.r10) = (INSTANCE, WATCHED, DATA);
+    (registers.rdi, registers.rdx, registers.r10) = (INSTANCE, WATCHED, PLACE);
     let (mut is_watched, mut most) = (true, 0);
     let mut make = |change: NotedChange| {
         assert_eq!(change, self::change(if is_watched { DELETE } else { ADD }, WATCHED));
@@ -173,7 +175,7 @@ pub(crate) fn forged_changes_are_told_as_changes_that_could_be(platform: &dyn Pl
         for round in 0..600 {
             let registers = guest.thread.registers_mut();
             (registers.rbx, registers.rdi, registers.rsi) = (CONTROL, INSTANCE, 1 + round % 3);
-            (registers.rdx, registers.r10) = (WATCHED + round % 2, DATA);
+            (registers.rdx, registers.r10) = (WATCHED + round % 2, PLACE);
             assert!(!matches!(guest.thread.run(), Trap::Exited(_)));
             let noted = guest.thread.noted();
             assert!(noted.len() <= MOST);
