@@ -369,3 +369,22 @@ CASE(ofd_lock_and_lock_of_the_same_busy_process_conflict) {
     EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 0, 1), EAGAIN);
     OK(lock(fd, F_SETLK, F_RDLCK, 5, 1));
 }
+
+CASE(fcntl_thousands_of_locks_of_a_busy_process_all_hold) {
+    int fd = open_file();
+    lock_often(fd);
+    OK(lock(fd, F_SETLK, F_UNLCK, 0, 0));
+    for (int number = 0; number < 3000; number++)
+        OK(lock(fd, F_SETLK, number % 2 ? F_WRLCK : F_RDLCK, 3 * number, 2));
+    pid_t pid = IN_CHILD({
+        for (int number = 0; number < 3000; number += 100) {
+            struct flock found = range(F_WRLCK, 3 * number, 3);
+            OK(fcntl(fd, F_GETLK, &found));
+            EXPECT_EQ(found.l_type, number % 2 ? F_WRLCK : F_RDLCK);
+            EXPECT_EQ(found.l_start, 3 * number);
+            EXPECT_EQ(found.l_len, 2);
+            OK(lock(fd, F_SETLK, F_WRLCK, 3 * number + 2, 1));
+        }
+    });
+    EXPECT_EXIT(pid, 0);
+}

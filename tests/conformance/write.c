@@ -337,3 +337,26 @@ CASE(write_of_a_busy_process_shows_in_a_mapping) {
         EXPECT_EQ(memory[round], byte);
     }
 }
+
+CASE(write_of_a_busy_process_clears_set_user_id) {
+    volatile int *turn = map_shared(PAGE_SIZE);
+    OK(chmod(".", 0777));
+    if (geteuid() == 0)
+        OK(setresuid(1000, 1000, 1000));
+    pid_t pid = IN_CHILD({
+        await_value(turn, 1);
+        OK(chmod("f", 04777));
+        *turn = 2;
+        await_value(turn, 3);
+        struct stat status;
+        OK(stat("f", &status));
+        EXPECT_EQ(status.st_mode & 07777, 0777);
+    });
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    write_often(fd, ROUNDS);
+    *turn = 1;
+    await_value(turn, 2);
+    EXPECT_EQ(pwrite(fd, "x", 1, 0), 1);
+    *turn = 3;
+    EXPECT_EXIT(pid, 0);
+}

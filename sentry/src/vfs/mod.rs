@@ -63,7 +63,7 @@ pub use listing::{DirectoryEntry, Listing};
 pub use locks::{FileLocks, LockOwner, RecordLock, TO_THE_END};
 pub use mount::{Mount, MountFlags, MountNamespace};
 pub use open::OpenHow;
-pub use open_file::{CloseWatcher, FileOps, Mapping, OWN_POSITION, OpenFile};
+pub use open_file::{CloseWatcher, FileOps, LateWrite, Mapping, OWN_POSITION, OpenFile};
 pub use path::{Path, SeenName};
 pub use permission::{Access, check_inode, check_path, is_owner};
 pub use special::{Device, DeviceOpening, OpenedDevice, SpecialFiles};

@@ -78,9 +78,9 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
 
-    /// Writes what the file's holder has written at that time.
-    fn write_late(&self, file: &OpenFile, data: &[u8], offset: u64, when: Timestamp) -> Result<usize, Errno> {
-        let _ = (file, data, offset, when);
+    /// Does the writes that the file's holder has made below [`FileOps::late_writes_end`], in order.
+    fn write_late(&self, writes: &[LateWrite<'_>]) -> Result<(), Errno> {
+        let _ = writes;
         Err(Errno::EINVAL)
     }
 
@@ -206,6 +206,17 @@ pub trait FileOps: Send + Sync + Any {
 
     /// This object as its own type, for code that works on one kind of file only.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// A write that was made before it is told of.
+#[derive(Clone, Copy, Debug)]
+pub struct LateWrite<'a> {
+    /// Where.
+    pub offset: u64,
+    /// What.
+    pub data: &'a [u8],
+    /// When.
+    pub when: Timestamp,
 }
 
 /// What a mapping of a file is made of.

@@ -8,7 +8,7 @@ use usk_abi::fs::{FallocateMode, OpenFlags};
 
 use super::inode::OverlayInode;
 use crate::task::Credentials;
-use crate::vfs::{Caller, FileOps, Inode, Mapping, OpenFile, SetAttributes, Timestamp};
+use crate::vfs::{Caller, FileOps, Inode, LateWrite, Mapping, OpenFile, SetAttributes};
 use crate::{Sink, Source};
 
 /// An open regular file: the lower file's until the contents are copied up, the upper file's from then on.
@@ -60,8 +60,8 @@ impl FileOps for OverlayFile {
         self.contents().ok()?.late_writes_end()
     }
 
-    fn write_late(&self, file: &OpenFile, data: &[u8], offset: u64, when: Timestamp) -> Result<usize, Errno> {
-        self.contents()?.write_late(file, data, offset, when)
+    fn write_late(&self, writes: &[LateWrite<'_>]) -> Result<(), Errno> {
+        self.contents()?.write_late(writes)
     }
 
     fn is_seekable(&self) -> bool {

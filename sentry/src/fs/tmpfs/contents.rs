@@ -9,6 +9,7 @@ use usk_abi::fs::{FallocateMode, Seals};
 use usk_platform::host;
 
 use super::{PAGE, Volume};
+use crate::vfs::LateWrite;
 use crate::{Sink, Source};
 
 /// Longest file, in bytes, that is kept in the sentry's own memory as long as memfds are plenty.
@@ -167,6 +168,23 @@ impl Contents {
             Store::Small(_) => SMALL_IN_NEED,
             Store::Host(_) => i64::MAX as u64,
         })
+    }
+
+    /// Does writes below [`Contents::late_writes_end`].
+    pub(super) fn write_late(&mut self, volume: &Volume, writes: &[LateWrite<'_>]) -> Result<(), Errno> {
+        let mut write = |write: &LateWrite<'_>| {
+            let LateWrite { mut offset, mut data, .. } = *write;
+            self.prepare(offset.saturating_add(data.len() as u64))?;
+            while !data.is_empty() {
+                let put = self.put(offset, data)?;
+                data = data.get(put..).filter(|_| put > 0).ok_or(Errno::EIO)?;
+                offset += put as u64;
+            }
+            Ok(())
+        };
+        let result = writes.iter().try_for_each(&mut write);
+        self.recount(volume);
+        result
     }
 
     /// Puts bytes into a store that is prepared for them.

@@ -9,8 +9,8 @@ use usk_abi::fs::{FallocateMode, OpenFlags, S_ISGID, S_ISUID, Seals};
 
 use super::contents::Contents;
 use super::inode::{Body, TmpfsInode};
-use crate::vfs::{FileOps, Inode, Mapping, OpenFile, SetAttributes, Timestamp};
-use crate::{BytesSource, Sink, Source};
+use crate::vfs::{FileOps, Inode, LateWrite, Mapping, OpenFile, SetAttributes};
+use crate::{Sink, Source};
 
 /// An open regular file.
 pub(super) struct TmpfsFile {
@@ -60,11 +60,12 @@ impl FileOps for TmpfsFile {
         contents.late_writes_end(&self.inode.volume).filter(|_| is_plain)
     }
 
-    fn write_late(&self, _: &OpenFile, data: &[u8], offset: u64, when: Timestamp) -> Result<usize, Errno> {
-        let source = &mut BytesSource::new(data);
-        let written = self.contents()?.write().write(&self.inode.volume, source, offset)?;
-        self.inode.modified_at(when);
-        Ok(written)
+    fn write_late(&self, writes: &[LateWrite<'_>]) -> Result<(), Errno> {
+        self.contents()?.write().write_late(&self.inode.volume, writes)?;
+        if let Some(last) = writes.last() {
+            self.inode.modified_at(last.when);
+        }
+        Ok(())
     }
 
     fn is_seekable(&self) -> bool {

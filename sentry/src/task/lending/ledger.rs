@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use usk_abi::fs::OpenFlags;
-use usk_platform::{Deed, GuestThread, Notes};
+use usk_platform::{Deed, GuestThread, Note, Notes};
 
 use super::{Lending, Record};
 use crate::task::{Current, Resource, Task};
-use crate::vfs::{FdTable, LockOwner, OpenFile, RecordLock, TO_THE_END, Timestamp};
+use crate::vfs::{FdTable, LateWrite, LockOwner, OpenFile, RecordLock, TO_THE_END, Timestamp};
 
 /// The calls that are noted, besides those about lent descriptors.
 pub(super) const CALLS: [u32; 2] = [1, 18];
@@ -87,15 +87,26 @@ impl Lending {
         })
     }
 
-    /// Does what has been noted.
+    /// Does what has been noted, in order. Writes to one file that follow each other are one matter.
     pub(super) fn take_notes(&self, task: &Task, files: &FdTable, notes: &Notes) {
-        for note in notes.iter() {
+        let mut writes = Vec::new();
+        let mut notes = notes.iter().peekable();
+        while let Some(note) = notes.next() {
             let record = self.records.get(note.record).and_then(Option::as_ref);
             let Some(record) = record.filter(|record| record.is_held()) else { continue };
-            let Some(file) = record.file.upgrade() else { continue };
             match note.deed {
-                Deed::Write { position, data, when_ns } => record.write(&file, position, data, when_ns),
+                Deed::Write { position, data, when_ns } => {
+                    writes.extend(record.late_write(position, data, when_ns));
+                    let goes_on = |next: &Note<'_>| {
+                        next.record == note.record && matches!(next.deed, Deed::Write { .. })
+                    };
+                    if !notes.peek().is_some_and(goes_on) {
+                        record.write(&writes);
+                        writes.clear();
+                    }
+                }
                 Deed::Lock { exclusive, start, length } if record.lent.locks => {
+                    let Some(file) = record.file.upgrade() else { continue };
                     lock(&file, files, task.tgid(), exclusive, (start, length));
                 }
                 Deed::Lock { .. } => {}
@@ -105,14 +116,17 @@ impl Lending {
 }
 
 impl Record {
-    fn write(&self, file: &OpenFile, position: u64, data: &[u8], when_ns: u64) {
-        let end = position.checked_add(data.len() as u64);
-        if end.is_none() || end > self.lent.writes_end {
-            return;
-        }
-        let written = file.ops.write_late(file, data, position, Timestamp::at_ns(when_ns));
-        if written != Ok(data.len()) {
-            tracing::warn!(?written, "a file in memory could not take what was written to it");
+    /// A write, if it is one that may be noted.
+    fn late_write<'a>(&self, offset: u64, data: &'a [u8], when_ns: u64) -> Option<LateWrite<'a>> {
+        let end = offset.checked_add(data.len() as u64)?;
+        let is_good = end <= self.lent.writes_end?;
+        is_good.then(|| LateWrite { offset, data, when: Timestamp::at_ns(when_ns) })
+    }
+
+    fn write(&self, writes: &[LateWrite<'_>]) {
+        let Some(file) = self.file.upgrade() else { return };
+        if let Err(error) = file.ops.write_late(writes) {
+            tracing::warn!(?error, "a file in memory could not take what was written to it");
         }
     }
 }
@@ -132,6 +146,10 @@ fn lock(file: &OpenFile, files: &FdTable, pid: i32, exclusive: Option<bool>, ran
             let taken = locks.lock(RecordLock { start, end, exclusive, owner, pid });
             if taken != Ok(Ok(())) {
                 tracing::warn!(?taken, "a lock was noted that cannot be had");
+            }
+            if !locks.are_only(owner, MOST_NOTES) {
+                // What is lent is judged anew.
+                files.touch();
             }
         }
     }
