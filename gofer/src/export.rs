@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use usk_abi::capability::FileCapabilities;
+
 /// A tree of the host's that the client may see, and what it may do there.
 #[derive(Debug)]
 pub struct Export {
@@ -35,6 +37,8 @@ pub struct HeldAttributes {
     pub gid: u32,
     /// How many names it has; a directory's are the host's to count.
     pub nlink: u32,
+    /// What it gives to whoever executes it inside: its attribute `security.capability`, the only one that it has.
+    pub capabilities: Option<FileCapabilities>,
 }
 
 impl Owners {

@@ -216,6 +216,10 @@ impl Identity {
         FileType::from_bits(self.file_type)
     }
 
+    pub(crate) fn inode(&self) -> u64 {
+        self.ino
+    }
+
     fn dev_ino(&self) -> ((u32, u32), u64) {
         (self.dev, self.ino)
     }

@@ -311,13 +311,17 @@ impl Server {
         Ok((Reply::Attached { version: VERSION, exports }, None))
     }
 
+    /// What is told instead of what the host says, if something is, about files of an export on that mount.
+    pub(crate) fn owners(&self, export: usize, mount: Option<u64>) -> Option<&Owners> {
+        let at = self.owners.get(export)?.as_ref()?;
+        // What is mounted below covers something, and is not in the list.
+        (at.mount == mount).then_some(&at.owners)
+    }
+
     /// What the client is told about a file of an export.
     pub(crate) fn attributes(&self, export: usize, status: &Statx) -> Result<Attributes, Errno> {
         let mut attributes = host::attributes(status)?;
-        let owners = self.owners.get(export).and_then(Option::as_ref);
-        // What is mounted below covers something, and is not in the list.
-        let is_there = |at: &&OwnersAt| at.mount == host::mount(status);
-        let Some(OwnersAt { owners, .. }) = owners.filter(is_there) else { return Ok(attributes) };
+        let Some(owners) = self.owners(export, host::mount(status)) else { return Ok(attributes) };
         let is_directory = attributes.mode.file_type == FileType::Directory;
         let held = owners.get(status.stx_ino);
         if let Some(held) = held {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use common::{ROOT, RawClient, export, name, names, start, start_one};
 use usk_abi::Errno;
+use usk_abi::capability::{FileCapabilities, XATTR_NAME_CAPS};
 use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
 use usk_gofer::{Export, HeldAttributes, Owners};
 use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_DESCRIPTORS, VERSION};
@@ -533,7 +534,14 @@ fn an_export_can_say_whose_its_files_are() {
     }
     fs::hard_link(root.path().join("other"), root.path().join("another")).unwrap();
     let inode = fs::metadata(root.path().join("listed")).unwrap().ino();
-    let held = HeldAttributes { permissions: 0o4711, uid: 1234, gid: 5678, nlink: 3 };
+    let capabilities = FileCapabilities { permitted: 1 << 13, inheritable: 0, effective: true, root: 0 };
+    let held = HeldAttributes {
+        permissions: 0o4711,
+        uid: 1234,
+        gid: 5678,
+        nlink: 3,
+        capabilities: Some(capabilities),
+    };
     let owners = Some(Owners::new([(inode, held)].into()));
     let (mut clients, _) = start(vec![Export { owners, ..export(root.path(), ReadOnly) }], 1, 1024);
     let client = &mut clients[0];
@@ -543,6 +551,15 @@ fn an_export_can_say_whose_its_files_are() {
     let listed = client.find(ROOT, "listed");
     assert_eq!(shown(listed.attributes), (0o4711, 1234, 5678, 3));
     assert_eq!(shown(client.attributes(listed.node).unwrap()), (0o4711, 1234, 5678, 3));
+    // Its capabilities are all that it has of extended attributes, and others have none.
+    let name = XattrName::new(XATTR_NAME_CAPS).unwrap();
+    let reply = |value: Vec<u8>| Reply::Xattr { value: XattrValue::new(value).unwrap() };
+    assert_eq!(client.ask(&Request::GetXattr { node: listed.node, name }).0, reply(capabilities.to_value()));
+    let names = b"security.capability\0".to_vec();
+    assert_eq!(client.ask(&Request::ListXattrs { node: listed.node }).0, reply(names));
+    let other = client.find(ROOT, "second").node;
+    assert_eq!(client.try_ask(&Request::GetXattr { node: other, name }).unwrap_err(), Errno::ENODATA);
+    assert_eq!(client.ask(&Request::ListXattrs { node: other }).0, reply(Vec::new()));
     // Whoever runs the tests, and however many names the file has.
     assert_eq!(shown(client.find(ROOT, "other").attributes), (0o600, 0, 0, 1));
     for entry in client.read_directory(ROOT) {

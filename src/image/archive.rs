@@ -6,11 +6,14 @@
 use std::io::{self, Read};
 
 use tar::{EntryType, Header, PaxExtensions};
+use usk_abi::capability::FileCapabilities;
 
 use super::limits::{MAX_EXTENSION, MAX_PATH};
 use super::listing::shown;
 
 const BLOCK: usize = 512;
+/// The record with an extended attribute of the entry, by tar's and everybody's convention.
+const CAPABILITIES: &[u8] = b"SCHILY.xattr.security.capability";
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(super) struct Entry {
     pub(super) gid: u64,
     /// Seconds and nanoseconds.
     pub(super) mtime: (i64, u32),
+    /// What the file gives to whoever executes it.
+    pub(super) capabilities: Option<FileCapabilities>,
 }
 
 /// An archive that is being read.
@@ -57,6 +62,7 @@ struct Extensions {
     uid: Option<u64>,
     gid: Option<u64>,
     mtime: Option<(i64, u32)>,
+    capabilities: Option<FileCapabilities>,
 }
 
 impl<R: Read> Archive<R> {
@@ -179,6 +185,10 @@ impl Extensions {
                 b"uid" => self.uid = Some(number(value)?),
                 b"gid" => self.gid = Some(number(value)?),
                 b"mtime" => self.mtime = Some(time(value)?),
+                CAPABILITIES => {
+                    let parsed = FileCapabilities::parse(value);
+                    self.capabilities = Some(parsed.map_err(|_| invalid("a file's capabilities are none"))?);
+                }
                 key if key.starts_with(b"GNU.sparse.") => return Err(sparse()),
                 _ => {}
             }
@@ -218,6 +228,7 @@ impl Extensions {
         Ok(Entry {
             // Only files have content; some tools state the size of what a link leads to.
             size: if kind == Kind::Regular { stated } else { 0 },
+            capabilities: self.capabilities.filter(|_| kind == Kind::Regular),
             path,
             kind,
             mode: or_zero(&header.as_old().mode, || header.mode())?,

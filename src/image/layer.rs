@@ -204,7 +204,8 @@ fn attributes(entry: &Entry) -> Result<Attributes> {
     let (Some(uid), Some(gid)) = (id(entry.uid), id(entry.gid)) else {
         bail!("its owner {}:{} is no user of Linux", entry.uid, entry.gid)
     };
-    Ok(Attributes { mode: entry.mode & 0o7777, uid, gid, mtime: entry.mtime })
+    let Entry { mode, mtime, capabilities, .. } = *entry;
+    Ok(Attributes { mode: mode & 0o7777, uid, gid, mtime, capabilities })
 }
 
 /// A device is passed over where the sandbox's own devices are mounted, and nobody could see it; elsewhere it is nothing

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::ops::Bound;
 
 use anyhow::{Context, Result, bail};
+use usk_abi::capability::FileCapabilities;
 
 /// A path below the root: no slash at either end, no `.`, no `..`; empty for the root itself. Parents sort before what
 /// they hold.
@@ -22,11 +23,14 @@ pub(super) struct Attributes {
     pub(super) gid: u32,
     /// Seconds and nanoseconds.
     pub(super) mtime: (i64, u32),
+    /// What a regular file gives to whoever executes it. capabilities(7).
+    pub(super) capabilities: Option<FileCapabilities>,
 }
 
 impl Attributes {
     /// Of a directory that no layer describes.
-    pub(super) const IMPLIED: Attributes = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (0, 0) };
+    pub(super) const IMPLIED: Attributes =
+        Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (0, 0), capabilities: None };
 }
 
 /// What a layer brings at a place.
@@ -58,9 +62,11 @@ impl Listing {
             bytes.extend([numbers.as_bytes(), place, b"\0"].concat());
         };
         for (place, brought) in &self.brought {
-            let described = |letter, Attributes { mode, uid, gid, mtime: (seconds, nanoseconds) }| {
-                format!("{letter} {mode:o} {uid} {gid} {seconds} {nanoseconds} ")
-            };
+            let described =
+                |letter, Attributes { mode, uid, gid, mtime: (seconds, nanoseconds), capabilities }| {
+                    let rights = rights(mode, capabilities);
+                    format!("{letter} {rights} {uid} {gid} {seconds} {nanoseconds} ")
+                };
             let numbers = match *brought {
                 Brought::Directory(attributes) => described('d', attributes),
                 Brought::Implied => "i ".to_owned(),
@@ -84,10 +90,10 @@ impl Listing {
                 let mut fields = rest.splitn(6, |&byte| byte == b' ');
                 let mut number = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
                 let parsed = (|| {
-                    let mode = u32::from_str_radix(number()?, 8).ok()?;
+                    let (mode, capabilities) = parse_rights(number()?)?;
                     let (uid, gid) = (number()?.parse().ok()?, number()?.parse().ok()?);
                     let mtime = (number()?.parse().ok()?, number()?.parse().ok()?);
-                    Some(Attributes { mode, uid, gid, mtime })
+                    Some(Attributes { mode, uid, gid, mtime, capabilities })
                 })();
                 Ok((parsed.context("a record has no numbers")?, fields.next().context("no path")?.to_vec()))
             };
@@ -108,6 +114,31 @@ impl Listing {
         }
         Ok(listing)
     }
+}
+
+/// Permissions as records have them: in octal, and after a colon what the file gives to whoever executes it, if it gives
+/// something.
+pub(super) fn rights(mode: u32, capabilities: Option<FileCapabilities>) -> String {
+    match capabilities {
+        None => format!("{mode:o}"),
+        Some(FileCapabilities { permitted, inheritable, effective, root }) => {
+            format!("{mode:o}:{permitted:x}:{inheritable:x}:{}:{root:x}", u8::from(effective))
+        }
+    }
+}
+
+/// Reads what [`rights`] has written.
+pub(super) fn parse_rights(text: &str) -> Option<(u32, Option<FileCapabilities>)> {
+    let mut fields = text.split(':');
+    let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
+    let Some(permitted) = fields.next() else { return Some((mode, None)) };
+    let capabilities = FileCapabilities {
+        permitted: u64::from_str_radix(permitted, 16).ok()?,
+        inheritable: u64::from_str_radix(fields.next()?, 16).ok()?,
+        effective: fields.next()? == "1",
+        root: u32::from_str_radix(fields.next()?, 16).ok()?,
+    };
+    Some((mode, Some(capabilities)))
 }
 
 /// The directory that a place is in, and its name there.
@@ -159,17 +190,23 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let attributes = Attributes { mode: 0o4711, uid: 7, gid: 4_000_000_000, mtime: (-5, 999) };
+        let capabilities =
+            Some(FileCapabilities { permitted: 1 << 40 | 1, inheritable: 2, effective: true, root: 9 });
+        let attributes =
+            Attributes { mode: 0o4711, uid: 7, gid: 4_000_000_000, mtime: (-5, 999), capabilities: None };
+        let gives = Attributes { capabilities, ..attributes };
         let mut listing = Listing::default();
         listing.brought.insert(b"".to_vec(), Brought::Directory(attributes));
         listing.brought.insert(b"a b".to_vec(), Brought::Implied);
         listing.brought.insert(b"a b/\xff\n c".to_vec(), Brought::File(attributes, true));
+        listing.brought.insert(b"ping".to_vec(), Brought::File(gives, false));
         listing.removed.insert(b"gone".to_vec());
         listing.emptied.insert(b"".to_vec());
         let bytes = listing.to_bytes();
         assert_eq!(Listing::parse(&bytes).unwrap(), listing);
         assert!(Listing::parse(&bytes[..bytes.len() - 1]).is_err());
         assert!(Listing::parse(b"x y\0").is_err() && Listing::parse(b"d 1\0").is_err());
+        assert!(Listing::parse(b"f 755:1:2 0 0 0 0 x\0").is_err());
     }
 
     #[test]

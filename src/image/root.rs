@@ -11,7 +11,7 @@ use usk_gofer::HeldAttributes;
 
 use super::layer::{host_directory_mode, host_file_mode};
 use super::limits::MAX_ENTRIES;
-use super::listing::{Attributes, Brought, Listing, Place, shown, split, take_below};
+use super::listing::{Attributes, Brought, Listing, Place, parse_rights, rights, shown, split, take_below};
 use super::tree::Tree;
 
 /// What a root has at a place.
@@ -130,20 +130,20 @@ fn is(status: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == kind
 }
 
-/// What a root's tree does not show: of each file that is not root's, has other permissions than in the tree, or has
-/// several names. All else is root's, with one name.
+/// What a root's tree does not show: of each file that is not root's, has other permissions than in the tree, capabilities,
+/// or several names. All else is root's, with one name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Unseen(String, Vec<u8>);
 
 impl Unseen {
     fn note(&mut self, place: &[u8], attributes: &Attributes, host_mode: u32, names: u64) {
-        let Attributes { mode, uid, gid, .. } = *attributes;
-        if (mode, uid, gid, names) == (host_mode, 0, 0, 1) {
+        let Attributes { mode, uid, gid, capabilities, .. } = *attributes;
+        if (mode, uid, gid, names) == (host_mode, 0, 0, 1) && capabilities.is_none() {
             return;
         }
         self.0.clear();
         // Writing to a string does not fail.
-        let _ = write!(self.0, "{mode:o} {uid} {gid} {names} ");
+        let _ = write!(self.0, "{} {uid} {gid} {names} ", rights(mode, capabilities));
         self.1.extend(self.0.as_bytes());
         self.1.extend(place);
         self.1.push(0);
@@ -162,19 +162,18 @@ pub(super) fn read_unseen(bytes: &[u8], root: &mut Tree) -> Result<HashMap<u64, 
     for record in bytes.split_inclusive(|&byte| byte == 0) {
         let Some(record) = record.strip_suffix(b"\0") else { bail!("its last record is cut off") };
         let mut fields = record.splitn(5, |&byte| byte == b' ');
-        let mut number = |radix| {
-            let field = fields.next().and_then(|field| std::str::from_utf8(field).ok())?;
-            u32::from_str_radix(field, radix).ok()
-        };
-        let numbers =
-            (number(8).and_then(|mode| u16::try_from(mode).ok()), number(10), number(10), number(10));
-        let (Some(permissions), Some(uid), Some(gid), Some(nlink)) = numbers else {
-            bail!("a record has no numbers")
-        };
+        let mut field = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
+        let numbers = (|| {
+            let (mode, capabilities) = parse_rights(field()?)?;
+            let permissions = u16::try_from(mode).ok()?;
+            let (uid, gid) = (field()?.parse().ok()?, field()?.parse().ok()?);
+            Some(HeldAttributes { permissions, uid, gid, nlink: field()?.parse().ok()?, capabilities })
+        })();
+        let held = numbers.context("a record has no numbers")?;
         let place = fields.next().context("a record has no path")?;
         let describe = || std::ffi::OsStr::from_bytes(place).display().to_string();
         let status = root.status(place).with_context(describe)?;
-        found.insert(status.st_ino, HeldAttributes { permissions, uid, gid, nlink });
+        found.insert(status.st_ino, held);
     }
     Ok(found)
 }
@@ -183,7 +182,7 @@ pub(super) fn read_unseen(bytes: &[u8], root: &mut Tree) -> Result<HashMap<u64, 
 mod tests {
     use super::*;
 
-    const PLAIN: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0, mtime: (0, 0) };
+    const PLAIN: Attributes = Attributes { mode: 0o644, ..Attributes::IMPLIED };
 
     fn listing(brought: &[(&str, Brought)], removed: &[&str], emptied: &[&str]) -> Listing {
         let places = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();

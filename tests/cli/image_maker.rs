@@ -69,6 +69,13 @@ impl LayerMaker {
         self
     }
 
+    /// Says of the next entry which capabilities it has, as `security.capability` holds them.
+    pub(crate) fn with_capabilities(mut self, value: &[u8]) -> LayerMaker {
+        let record = ("SCHILY.xattr.security.capability", value);
+        self.0.append_pax_extensions([record]).expect("a vector takes everything");
+        self
+    }
+
     pub(crate) fn directory(self, name: &str) -> LayerMaker {
         self.add(name, Item::Directory, 0o755, (0, 0))
     }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use procfs::process::{Process, all_processes};
 use serde_json::json;
 use tempfile::TempDir;
+use usk_abi::capability::FileCapabilities;
 
 use crate::caller::{Caller, is_root};
 use crate::guest::{Outcome, directory_of, text};
@@ -182,6 +183,50 @@ fn owners_and_set_user_id_bits_are_the_images_for_every_caller() {
             }
         }
     }
+}
+
+#[test]
+fn capabilities_of_an_images_files_are_given_inside_and_to_nobody_on_the_host() {
+    const NET_RAW: FileCapabilities =
+        FileCapabilities { permitted: 1 << 13, inheritable: 0, effective: true, root: 0 };
+    let program =
+        fs::read("/bin/busybox").expect("busybox-static is not installed: run tests/install-packages");
+    let with = |value: &[u8]| {
+        let layer = LayerMaker::new().with_capabilities(value);
+        let layer = layer
+            .add("bin/busybox-able", Item::File(program.clone()), 0o755, (0, 0))
+            .symlink("bin/grep", "busybox");
+        let layer = layer.add("bin/busybox-same", Item::HardLink("bin/busybox-able"), 0o755, (0, 0));
+        ImageMaker::new(json!({ "User": "app" }))
+            .layer(busybox(), Stored::Gzip)
+            .layer(layer.finish(), Stored::Gzip)
+    };
+    for caller in callers() {
+        let (layout, cache) = (with(&NET_RAW.to_value()).layout(caller), private_cache(caller));
+        let shown = |command: &[&str]| run(caller, cache.path(), &oci(&layout), &[], command).succeeded();
+        let effective = |program: &str| shown(&[program, "grep", "CapEff", "/proc/self/status"]);
+        assert_eq!(effective("/bin/busybox-able"), "CapEff:\t0000000000002000\n", "{caller:?}");
+        assert_eq!(effective("/bin/busybox-same"), "CapEff:\t0000000000002000\n", "{caller:?}");
+        assert_eq!(effective("/bin/busybox"), "CapEff:\t0000000000000000\n", "{caller:?}");
+        // Written to, by root, it has none any more.
+        let script = "echo >> /bin/busybox-able; /bin/busybox su app -c '/bin/busybox-able grep CapEff /proc/self/status'";
+        let written = run(caller, cache.path(), &oci(&layout), &["-u", "0"], &["sh", "-c", script]);
+        assert_eq!(written.succeeded(), "CapEff:\t0000000000000000\n", "{caller:?}");
+        let mut places = vec![cache.path().to_owned()];
+        while let Some(place) = places.pop() {
+            if fs::symlink_metadata(&place).unwrap().is_dir() {
+                places.extend(fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()));
+            } else {
+                let mut value = [0; 64];
+                let found = rustix::fs::lgetxattr(&place, "security.capability", &mut value[..]);
+                assert!(found.is_err(), "{place:?}");
+            }
+        }
+    }
+    let caller = callers()[0];
+    let (layout, cache) = (with(b"something else").layout(caller), private_cache(caller));
+    let refused = run(caller, cache.path(), &oci(&layout), &[], &["true"]);
+    assert!(refused.stderr.contains("capabilities are none"), "{refused:?}");
 }
 
 #[test]

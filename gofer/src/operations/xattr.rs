@@ -1,11 +1,13 @@
 //! Extended attributes, of regular files and directories: other files have none that a user can set. Those
 //! called `trusted.` are for the host's administrator and do not exist here; only those called `user.` can be
-//! changed.
+//! changed: what a client says of a file's capabilities must not become true on the host. Of a tree with
+//! [`Owners`](crate::Owners) those say which capabilities its files have, and there are no other attributes.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{OFlags, XattrFlags};
 use usk_abi::Errno;
+use usk_abi::capability::{FileCapabilities, XATTR_NAME_CAPS};
 use usk_gofer_protocol::limits::MAX_XATTR_VALUE;
 use usk_gofer_protocol::{FileType, NodeId, Reply, XattrMode, XattrName, XattrValue};
 
@@ -20,6 +22,10 @@ impl Server {
         if is_hidden(name.as_bytes()) {
             return Err(Errno::ENODATA);
         }
+        if let Some(held) = self.held_capabilities(&node) {
+            let held = held.filter(|_| name.as_bytes() == XATTR_NAME_CAPS).ok_or(Errno::ENODATA)?;
+            return Ok((Reply::Xattr { value: XattrValue::new(held.to_value())? }, None));
+        }
         let file = self.open_for_xattr(&node)?.ok_or(Errno::ENODATA)?;
         let mut value = vec![0; MAX_XATTR_VALUE];
         let length = rustix::fs::fgetxattr(&file, name.as_bytes(), &mut value[..]).map_err(host::errno)?;
@@ -30,6 +36,10 @@ impl Server {
     /// `listxattr(2)`.
     pub(crate) fn list_xattrs(&self, node: NodeId) -> Answer {
         let node = self.nodes.get(node)?;
+        if let Some(held) = self.held_capabilities(&node) {
+            let names = if held.is_some() { [XATTR_NAME_CAPS, b"\0"].concat() } else { Vec::new() };
+            return Ok((Reply::Xattr { value: XattrValue::new(names)? }, None));
+        }
         let mut names = vec![0; MAX_XATTR_VALUE];
         let length = match self.open_for_xattr(&node)? {
             None => 0,
@@ -68,6 +78,12 @@ impl Server {
         let file = self.open_to_change(node, name)?;
         rustix::fs::fremovexattr(&file, name.as_bytes()).map_err(host::errno)?;
         Ok((Reply::Done {}, None))
+    }
+
+    /// The capabilities that a file is said to have; `None` where the host says what attributes there are.
+    fn held_capabilities(&self, node: &OpenNode) -> Option<Option<FileCapabilities>> {
+        let owners = self.owners(node.export, node.mount)?;
+        Some(owners.get(node.identity.inode()).and_then(|held| held.capabilities))
     }
 
     fn open_to_change(&self, node: NodeId, name: XattrName<'_>) -> Result<OwnedFd, Errno> {

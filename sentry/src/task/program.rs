@@ -7,7 +7,7 @@ use usk_abi::Errno;
 use crate::SysResult;
 use crate::loader::{Arguments, ExecContext, ProcessIdentity, prepare};
 use crate::task::{Credentials, ExecuteRequest};
-use crate::vfs::{MountFlags, NameContext, Path, WalkOptions};
+use crate::vfs::{MountFlags, NameContext, Path, WalkOptions, file_capabilities};
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
@@ -69,33 +69,51 @@ pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> Sys
 }
 
 /// The credentials of the new program (`capabilities(7)`, "Transformation of capabilities during execve()"), and whether it has gained
-/// by being executed. Files carry no capabilities here.
+/// by being executed. `EPERM` if its file demands what is not in the bounding set.
 fn after_exec(old: &Credentials, program: &Path) -> Result<(Credentials, bool), Errno> {
     let mut new = old.clone();
-    let attributes = program.inode()?.attributes()?;
-    let may_gain = !program.mount.flags.contains(MountFlags::NO_SUID) && !old.no_new_privs;
+    let inode = program.inode()?;
+    let attributes = inode.attributes()?;
+    let is_believed = !program.mount.flags.contains(MountFlags::NO_SUID);
+    let may_gain = is_believed && !old.no_new_privs;
     if may_gain && attributes.mode & S_ISUID != 0 {
         new.euid = attributes.uid;
     }
     if may_gain && attributes.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP {
         new.egid = attributes.gid;
     }
-    if new.euid != old.euid || new.egid != old.egid {
+    new.securebits &= !SECBIT_KEEP_CAPS;
+    let file = if is_believed { file_capabilities(inode)? } else { None };
+    if new.euid != old.euid || new.egid != old.egid || file.is_some() {
         new.ambient = 0;
     }
-    new.securebits &= !SECBIT_KEEP_CAPS;
-    let is_root = old.securebits & SECBIT_NOROOT == 0;
-    let is_effective = is_root && new.euid == 0;
-    let file_sets = if is_root && (new.uid == 0 || new.euid == 0) { u64::MAX } else { 0 };
-    new.permitted = (old.inheritable & file_sets) | (old.bounding & file_sets) | new.ambient;
+    let mut is_effective = false;
+    new.permitted = 0;
+    if let Some(file) = file {
+        new.permitted = (old.bounding & file.permitted) | (old.inheritable & file.inheritable);
+        is_effective = file.effective;
+        // A program that is given them so does not look whether it has them.
+        if is_effective && file.permitted & !new.permitted != 0 {
+            return Err(Errno::EPERM);
+        }
+    }
+    let is_root = old.securebits & SECBIT_NOROOT == 0 && (new.uid == 0 || new.euid == 0);
+    // A program that makes another user root by its owner gives what its file says, if that says something.
+    let is_decided_by_file = file.is_some() && new.uid != 0;
+    if is_root && !is_decided_by_file {
+        new.permitted = old.bounding | old.inheritable;
+        is_effective |= new.euid == 0;
+    }
     // What root has given up it does not get back either.
     if old.no_new_privs && new.permitted & !old.permitted != 0 {
         (new.euid, new.egid) = (new.uid, new.gid);
         new.permitted &= old.permitted;
     }
+    new.permitted |= new.ambient;
     new.effective = if is_effective { new.permitted } else { new.ambient };
     (new.suid, new.fsuid) = (new.euid, new.euid);
     (new.sgid, new.fsgid) = (new.egid, new.egid);
-    let is_secure = new.uid != new.euid || new.gid != new.egid;
+    let gains = new.uid != 0 && (is_effective || new.permitted & !new.ambient != 0);
+    let is_secure = new.uid != new.euid || new.gid != new.egid || gains;
     Ok((new, is_secure))
 }

@@ -77,6 +77,9 @@ impl NameContext<'_> {
         }
         let _change = NameChange::begin();
         inode.set_attributes(&change)?;
+        if inode.file_type() != FileType::Directory {
+            drop_capabilities(inode)?;
+        }
         if uid.is_some() || gid.is_some() || change.permissions.is_some() {
             notify::on_file(&path.dentry, InotifyMask::ATTRIB);
         }
@@ -135,6 +138,7 @@ impl NameContext<'_> {
             change.permissions = without_privileges(&inode.attributes()?, self.caller.credentials);
         }
         inode.set_attributes(&change)?;
+        drop_capabilities(inode)?;
         notify::on_file(&path.dentry, InotifyMask::MODIFY);
         Ok(())
     }
@@ -145,11 +149,15 @@ impl NameContext<'_> {
     }
 }
 
-/// What a file that is written loses, unless the writer is privileged: set-user-ID and set-group-ID (the kernel's
-/// `file_remove_privs`).
+/// What a file that is written loses: its capabilities, and, unless the writer is privileged, set-user-ID and set-group-ID
+/// (the kernel's `file_remove_privs`).
 pub fn drop_privileges(inode: &InodeRef, credentials: &Credentials) -> Result<(), Errno> {
+    if inode.file_type() != FileType::Regular {
+        return Ok(());
+    }
+    drop_capabilities(inode)?;
     let common = inode.common();
-    if common.is_plain() || credentials.has_capability(CAP_FSETID) || inode.file_type() != FileType::Regular {
+    if common.is_plain() || credentials.has_capability(CAP_FSETID) {
         return Ok(());
     }
     // Before the look; chmod(2) takes it back after the change: so a change between the two is not forgotten.
@@ -159,6 +167,17 @@ pub fn drop_privileges(inode: &InodeRef, credentials: &Credentials) -> Result<()
         inode.set_attributes(&SetAttributes { permissions, ..SetAttributes::default() })?;
     }
     Ok(())
+}
+
+/// A file that is written, cut off or given away loses its capabilities, whoever does it (the kernel's `inode_killpriv`).
+fn drop_capabilities(inode: &InodeRef) -> Result<(), Errno> {
+    let common = inode.common();
+    if common.has_no_capabilities() {
+        return Ok(());
+    }
+    // Before they go; setxattr(2) takes it back after it has given some: so what it gives between the two is not forgotten.
+    common.set_without_capabilities(true);
+    inode.drop_capabilities()
 }
 
 /// The permissions without set-user-ID, and without set-group-ID if the group may execute the file or the caller is not of it

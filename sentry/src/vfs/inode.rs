@@ -105,6 +105,8 @@ pub struct InodeCommon {
     pub writable_mappings: Exclusion,
     /// It is known to have neither set-user-ID nor set-group-ID, so that a write need not look (`S_NOSEC`).
     is_plain: AtomicBool,
+    /// It is known to have no capabilities that a write would take away.
+    has_no_capabilities: AtomicBool,
     watches: OnceLock<Box<Watches>>,
     borrowers: OnceLock<Box<Borrowers>>,
     /// Open files that name it.
@@ -142,6 +144,16 @@ impl InodeCommon {
     /// Remembers whether the file may have such bits.
     pub(super) fn set_plain(&self, is_plain: bool) {
         self.is_plain.store(is_plain, Ordering::Relaxed);
+    }
+
+    /// True if a write need not look for capabilities.
+    pub(super) fn has_no_capabilities(&self) -> bool {
+        self.has_no_capabilities.load(Ordering::Relaxed)
+    }
+
+    /// Remembers whether the file may have some.
+    pub(super) fn set_without_capabilities(&self, is_without: bool) {
+        self.has_no_capabilities.store(is_without, Ordering::Relaxed);
     }
 
     /// Its advisory locks, if any were ever taken.
@@ -277,6 +289,11 @@ pub trait Inode: Send + Sync + Any {
     fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
         let _ = name;
         Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Takes away its capabilities, if it has any. Not for a file whose writers the host sees: it does so by itself.
+    fn drop_capabilities(&self) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// The names of the extended attributes.

@@ -1,7 +1,7 @@
 //! Extended attributes (`xattr(7)`).
 
 use usk_abi::Errno;
-use usk_abi::capability::{CAP_SETFCAP, CAP_SYS_ADMIN};
+use usk_abi::capability::{CAP_SETFCAP, CAP_SYS_ADMIN, FileCapabilities, XATTR_NAME_CAPS};
 use usk_abi::fs::S_ISVTX;
 use usk_abi::inotify::InotifyMask;
 
@@ -22,13 +22,22 @@ impl NameContext<'_> {
         } else if !has_known_namespace(name) {
             return Err(Errno::EOPNOTSUPP);
         }
-        inode.get_xattr(name)
+        let value = inode.get_xattr(name)?;
+        Ok(if name == XATTR_NAME_CAPS { FileCapabilities::as_shown(value) } else { value })
     }
 
     /// `setxattr(2)`.
     pub fn set_xattr(&self, path: &Path, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        let is_capabilities = name == XATTR_NAME_CAPS;
+        if is_capabilities && !FileCapabilities::may_be_set(value) {
+            return Err(Errno::EINVAL);
+        }
         self.check_xattr_change(path, name)?;
-        path.inode()?.set_xattr(name, value, flags)?;
+        let inode = path.inode()?;
+        inode.set_xattr(name, value, flags)?;
+        if is_capabilities {
+            inode.common().set_without_capabilities(false);
+        }
         notify::on_file(&path.dentry, InotifyMask::ATTRIB);
         Ok(())
     }
@@ -69,7 +78,7 @@ impl NameContext<'_> {
             }
             return check_path(path, credentials, Access::WRITE);
         }
-        let allowed = if name == b"security.capability" {
+        let allowed = if name == XATTR_NAME_CAPS {
             credentials.has_capability(CAP_SETFCAP)
         } else if name.starts_with(b"trusted.") || name.starts_with(b"security.") {
             credentials.has_capability(CAP_SYS_ADMIN)
@@ -78,6 +87,14 @@ impl NameContext<'_> {
         };
         if allowed { Ok(()) } else { Err(Errno::EPERM) }
     }
+}
+
+/// What a file gives to whoever executes it: only what counts for the sandbox's own user 0. `EINVAL` if it says something
+/// that cannot be understood; what cannot be read gives nothing.
+pub(crate) fn file_capabilities(inode: &InodeRef) -> Result<Option<FileCapabilities>, Errno> {
+    let Ok(value) = inode.get_xattr(XATTR_NAME_CAPS) else { return Ok(None) };
+    let found = FileCapabilities::parse(&value)?;
+    Ok((found.root == 0).then_some(found))
 }
 
 /// Whether some handler of Linux's would take the attribute.

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use usk_abi::Errno;
+use usk_abi::capability::XATTR_NAME_CAPS;
 use usk_abi::fs::{OpenFlags, RenameFlags, XATTR_CREATE, XATTR_REPLACE};
 use usk_platform::host;
 
@@ -76,6 +77,8 @@ pub(super) struct GoferInode {
     pub(super) origin: Mutex<Option<Origin>>,
     pub(super) known: Mutex<Known>,
     link: OnceLock<Vec<u8>>,
+    /// The attribute with the file's capabilities, or that it has none, where it cannot change.
+    capabilities: OnceLock<Option<Box<[u8]>>>,
     /// What the last listing of an exclusive directory said, by name.
     pub(super) listed: Mutex<Option<Arc<Listed>>>,
     donated: Mutex<Donated>,
@@ -115,6 +118,7 @@ impl GoferInode {
             origin: Mutex::new(origin),
             known: Mutex::new(known),
             link: OnceLock::new(),
+            capabilities: OnceLock::new(),
             listed: Mutex::default(),
             donated: Mutex::default(),
             writers: Mutex::default(),
@@ -527,7 +531,21 @@ impl Inode for GoferInode {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        self.node()?.get_xattr(XattrName::new(name)?)
+        let ask = || self.node()?.get_xattr(XattrName::new(name)?);
+        // Each execve(2) asks for these.
+        if name != XATTR_NAME_CAPS || !self.tree.is_fixed() {
+            return ask();
+        }
+        if let Some(known) = self.capabilities.get() {
+            return known.as_deref().map(<[u8]>::to_vec).ok_or(Errno::ENODATA);
+        }
+        let answer = ask();
+        match &answer {
+            Ok(value) => drop(self.capabilities.set(Some(value.as_slice().into()))),
+            Err(Errno::ENODATA | Errno::EOPNOTSUPP) => drop(self.capabilities.set(None)),
+            Err(_) => {}
+        }
+        answer
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {

@@ -419,6 +419,11 @@ impl Inode for OverlayInode {
         self.copy_up(CopyUp::Attributes)?.remove_xattr(name)
     }
 
+    /// After the change that takes them away: the file is in the upper layer.
+    fn drop_capabilities(&self) -> Result<(), Errno> {
+        self.upper().map_or(Ok(()), |upper| upper.inode.drop_capabilities())
+    }
+
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>, Errno> {
         self.top()?.list_xattr()
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
+use usk_abi::capability::XATTR_NAME_CAPS;
 use usk_abi::fs::{OpenFlags, RenameFlags, Seals, XATTR_CREATE, XATTR_REPLACE};
 
 use super::contents::Contents;
@@ -379,6 +380,11 @@ impl Inode for TmpfsInode {
         let mut state = self.state.lock();
         state.xattrs.remove(name).ok_or(Errno::ENODATA)?;
         state.attributes.changed = Timestamp::now();
+        Ok(())
+    }
+
+    fn drop_capabilities(&self) -> Result<(), Errno> {
+        self.state.lock().xattrs.remove(XATTR_NAME_CAPS);
         Ok(())
     }
 

@@ -1,0 +1,268 @@
+/* capabilities(7): what a file gives to whoever executes it */
+#include "case.h"
+#include <linux/capability.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+
+#define USER 1234
+#define NAME "security.capability"
+#define BIT(capability) (1U << (capability))
+#define CHOWN BIT(CAP_CHOWN)
+#define RAW BIT(CAP_NET_RAW)
+#define KILL BIT(CAP_KILL)
+
+/* Exit statuses of what is executed. */
+enum { AS_EXPECTED = 40, OTHERWISE, REFUSED };
+
+static char place[] = "/var/tmp/usk-test-XXXXXX";
+
+static void copy_program(void) {
+    int from = OK(open(program_path, O_RDONLY)), to = OK(open("program", O_RDWR | O_CREAT, 0755));
+    char *buffer = map(1 << 16);
+    for (ssize_t count; (count = OK(read(from, buffer, 1 << 16))) > 0;)
+        EXPECT_EQ(write(to, buffer, count), count);
+    OK(close(from));
+    OK(close(to));
+}
+
+/* Makes and enters a directory whose files can give privileges, which a sandbox's or a host's /tmp may not let them, with a copy of
+ * this program in it. */
+static void enter_place(void) {
+    NEEDS_ROOT();
+    OK(mkdtemp(place) ? 0 : -1);
+    OK(chmod(place, 0755));
+    OK(chdir(place));
+    struct statvfs status;
+    OK(statvfs(".", &status));
+    if (status.f_flag & ST_NOSUID) {
+        rmdir(place);
+        SKIP("needs a /var/tmp whose files can give privileges");
+    }
+    copy_program();
+}
+
+static void leave_place(void) {
+    OK(unlink("program"));
+    OK(rmdir(place));
+}
+
+static int set_value(unsigned flags, unsigned permitted, unsigned inheritable) {
+    struct vfs_cap_data value = {flags, {{permitted, inheritable}}};
+    return setxattr("program", NAME, &value, XATTR_CAPS_SZ_2, 0);
+}
+
+static void give(unsigned permitted, unsigned inheritable, int effective) {
+    OK(set_value(VFS_CAP_REVISION_2 | (effective ? VFS_CAP_FLAGS_EFFECTIVE : 0), permitted, inheritable));
+}
+
+static struct __user_cap_data_struct own[2];
+
+static void read_own(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    OK(syscall(SYS_capget, &header, own));
+}
+
+static void set_own(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    OK(syscall(SYS_capset, &header, own));
+}
+
+/* Arguments: what shall be permitted, effective and ambient of the lower 32, and AT_SECURE. */
+HELPER(expect) {
+    if (argc != 4)
+        return OTHERWISE;
+    unsigned ambient = 0;
+    read_own();
+    for (int capability = 0; capability < 32; capability++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1)
+            ambient |= BIT(capability);
+    unsigned found[] = {own[0].permitted, own[0].effective, ambient, getauxval(AT_SECURE)};
+    for (int index = 0; index < 4; index++)
+        if (found[index] != strtoul(argv[index], NULL, 16))
+            return OTHERWISE;
+    return AS_EXPECTED;
+}
+
+static void execute(unsigned permitted, unsigned effective, unsigned ambient, unsigned secure) {
+    char text[4][16];
+    unsigned expected[] = {permitted, effective, ambient, secure};
+    for (int index = 0; index < 4; index++)
+        snprintf(text[index], sizeof text[index], "%x", expected[index]);
+    execl("./program", "program", "--helper", "expect", text[0], text[1], text[2], text[3], NULL);
+    _exit(errno == EPERM ? REFUSED : OTHERWISE);
+}
+
+static void become_user(void) { OK(syscall(SYS_setresuid, USER, USER, USER)); }
+
+CASE(capabilities_of_a_file_are_given_to_who_executes_it) {
+    enter_place();
+    give(CHOWN | RAW, 0, 1);
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(CHOWN | RAW, CHOWN | RAW, 0, 1)), AS_EXPECTED);
+    give(RAW, 0, 0);
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(RAW, 0, 0, 1)), AS_EXPECTED);
+    OK(removexattr("program", NAME));
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(0, 0, 0, 0)), AS_EXPECTED);
+    leave_place();
+}
+
+CASE(capabilities_that_are_inheritable_are_given_to_who_has_them_so) {
+    enter_place();
+    give(0, CHOWN | RAW, 1);
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(0, 0, 0, 1)), AS_EXPECTED);
+    EXPECT_EXIT(IN_CHILD({
+                    read_own();
+                    own[0].inheritable = CHOWN | KILL;
+                    set_own();
+                    become_user();
+                    execute(CHOWN, CHOWN, 0, 1);
+                }),
+                AS_EXPECTED);
+    leave_place();
+}
+
+CASE(capabilities_that_the_bounding_set_lacks_are_not_given) {
+    enter_place();
+    give(CHOWN | RAW, 0, 0);
+    EXPECT_EXIT(IN_CHILD({
+                    OK(prctl(PR_CAPBSET_DROP, CAP_CHOWN, 0, 0, 0));
+                    become_user();
+                    execute(RAW, 0, 0, 1);
+                }),
+                AS_EXPECTED);
+    /* Who is given them as effective does not ask whether they are there. */
+    give(CHOWN | RAW, 0, 1);
+    EXPECT_EXIT(IN_CHILD({
+                    OK(prctl(PR_CAPBSET_DROP, CAP_CHOWN, 0, 0, 0));
+                    become_user();
+                    execute(0, 0, 0, 0);
+                }),
+                REFUSED);
+    EXPECT_EXIT(IN_CHILD(OK(prctl(PR_CAPBSET_DROP, CAP_CHOWN, 0, 0, 0)); execute(0, 0, 0, 0)), REFUSED);
+    leave_place();
+}
+
+CASE(capabilities_are_not_gained_without_new_privileges) {
+    enter_place();
+    give(RAW, 0, 1);
+    EXPECT_EXIT(IN_CHILD({
+                    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+                    become_user();
+                    execute(0, 0, 0, 1);
+                }),
+                AS_EXPECTED);
+    leave_place();
+}
+
+static void become_user_with_ambient_kill(void) {
+    OK(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0));
+    become_user();
+    read_own();
+    own[0].inheritable = KILL;
+    set_own();
+    OK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0));
+}
+
+CASE(capabilities_that_are_ambient_end_with_a_file_that_has_its_own) {
+    enter_place();
+    EXPECT_EXIT(IN_CHILD(become_user_with_ambient_kill(); execute(KILL, KILL, KILL, 0)), AS_EXPECTED);
+    give(RAW, 0, 0);
+    EXPECT_EXIT(IN_CHILD(become_user_with_ambient_kill(); execute(RAW, 0, 0, 1)), AS_EXPECTED);
+    leave_place();
+}
+
+CASE(capabilities_of_a_set_user_id_program_of_roots_are_what_its_file_says) {
+    enter_place();
+    give(RAW, 0, 1);
+    OK(chmod("program", 04755));
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(RAW, RAW, 0, 1)), AS_EXPECTED);
+    leave_place();
+}
+
+CASE(capabilities_on_a_file_system_without_set_user_ids_are_not_given) {
+    NEEDS_ROOT();
+    struct statvfs status;
+    OK(statvfs(".", &status));
+    if (!(status.f_flag & ST_NOSUID))
+        SKIP("needs a scratch directory whose files give no privileges");
+    OK(chmod(".", 0755));
+    copy_program();
+    give(RAW, 0, 1);
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(0, 0, 0, 0)), AS_EXPECTED);
+}
+
+CASE(capabilities_of_another_namespaces_root_are_not_given) {
+    enter_place();
+    struct vfs_ns_cap_data value = {VFS_CAP_REVISION_3 | VFS_CAP_FLAGS_EFFECTIVE, {{RAW, 0}}, 0};
+    OK(setxattr("program", NAME, &value, sizeof value, 0));
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(RAW, RAW, 0, 1)), AS_EXPECTED);
+    /* Those for the reader's own root are shown as if there were no namespaces. */
+    EXPECT_EQ(getxattr("program", NAME, NULL, 0), XATTR_CAPS_SZ_2);
+    value.rootid = 4321;
+    OK(setxattr("program", NAME, &value, sizeof value, 0));
+    EXPECT_EXIT(IN_CHILD(become_user(); execute(0, 0, 0, 0)), AS_EXPECTED);
+    EXPECT_EQ(getxattr("program", NAME, NULL, 0), XATTR_CAPS_SZ_3);
+    leave_place();
+}
+
+CASE(capabilities_are_set_in_a_known_version_and_by_who_may) {
+    enter_place();
+    struct vfs_ns_cap_data value = {VFS_CAP_REVISION_2, {{RAW, 0}}, 0};
+    EXPECT_ERRNO(setxattr("program", NAME, &value, XATTR_CAPS_SZ_2 - 1, 0), EINVAL);
+    EXPECT_ERRNO(setxattr("program", NAME, &value, XATTR_CAPS_SZ_3, 0), EINVAL);
+    EXPECT_ERRNO(set_value(VFS_CAP_REVISION_3, RAW, 0), EINVAL);
+    EXPECT_ERRNO(set_value(0x7f000000, RAW, 0), EINVAL);
+    value.magic_etc = VFS_CAP_REVISION_1;
+    EXPECT_ERRNO(setxattr("program", NAME, &value, XATTR_CAPS_SZ_1, 0), EINVAL);
+    give(RAW, 0, 1);
+    EXPECT_EXIT(IN_CHILD({
+                    read_own();
+                    own[0].effective &= ~BIT(CAP_SETFCAP);
+                    set_own();
+                    EXPECT_ERRNO(set_value(VFS_CAP_REVISION_2, CHOWN, 0), EPERM);
+                    EXPECT_ERRNO(removexattr("program", NAME), EPERM);
+                }),
+                0);
+    struct vfs_cap_data found;
+    EXPECT_EQ(getxattr("program", NAME, &found, sizeof found), XATTR_CAPS_SZ_2);
+    EXPECT_EQ(found.data[0].permitted, RAW);
+    char list[64];
+    ssize_t length = OK(listxattr("program", list, sizeof list));
+    EXPECT(memmem(list, length, NAME, sizeof NAME) != NULL);
+    leave_place();
+}
+
+/* Whether the program has capabilities, which are given to it anew afterwards. */
+static int has_kept(void) {
+    int kept = getxattr("program", NAME, NULL, 0) > 0;
+    give(RAW, 0, 1);
+    return kept;
+}
+
+CASE(capabilities_are_lost_by_a_change_of_the_contents_or_the_owner) {
+    enter_place();
+    give(RAW, 0, 1);
+    int fd = OK(open("program", O_RDWR));
+    EXPECT(has_kept());
+    EXPECT_EQ(write(fd, "\177", 1), 1);
+    EXPECT(!has_kept());
+    EXPECT_EQ(pwrite(fd, "E", 1, 1), 1);
+    EXPECT(!has_kept());
+    OK(ftruncate(fd, 4096));
+    EXPECT(!has_kept());
+    OK(fallocate(fd, 0, 0, 8192));
+    EXPECT(!has_kept());
+    OK(close(fd));
+    OK(truncate("program", 4000));
+    EXPECT(!has_kept());
+    OK(chown("program", USER, -1));
+    EXPECT(!has_kept());
+    OK(chown("program", -1, -1));
+    EXPECT(!has_kept());
+    OK(chmod("program", 0700));
+    EXPECT(has_kept());
+    OK(close(OK(open("program", O_RDWR | O_TRUNC))));
+    EXPECT(!has_kept());
+    leave_place();
+}
