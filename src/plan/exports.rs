@@ -183,9 +183,13 @@ pub fn open_inner(root: &OwnedFd, path: &Path) -> Result<Option<Export>> {
     if !place.metadata().context("its type cannot be read")?.is_dir() {
         return Ok(None);
     }
-    // Where links in the root led, they were followed inside of it; this path has none.
-    let place = std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()));
-    open_export(&place.context("its path cannot be read")?, false).map(Some)
+    // Where links in the root led, they were followed inside of it; this path has none, unless somebody is at work there.
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    let export = open_export(&path.context("its path cannot be read")?, false)?;
+    if file_identity(&export.descriptor)? != file_identity(&place.into())? {
+        bail!("it was replaced meanwhile: try again");
+    }
+    Ok(Some(export))
 }
 
 /// Has the host's kernel show an export's files with other owners: `map` leads from those that the file system has to those

@@ -1,6 +1,7 @@
 //! containerd with its own shim for runc, told by a name to run usk-oci instead: a daemon of the test's own.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -96,4 +97,27 @@ fn containerds_shim_for_runc_runs_usk() {
     let removed = containerd.must(&["task", "rm", &id]);
     assert!(removed.contains("exit code 137"), "{removed}");
     containerd.must(&["container", "rm", &id]);
+}
+
+#[test]
+fn containerd_understands_what_install_writes() {
+    let etc = tempfile::tempdir().expect("a directory can be made");
+    let runtime = PathBuf::from(env!("CARGO_BIN_EXE_usk-oci"));
+    let usk = runtime.with_file_name("usk");
+    let written = Command::new(&usk)
+        .args(["install", "containerd", "--runtime"])
+        .arg(&runtime)
+        .arg("--etc")
+        .arg(etc.path())
+        .output()
+        .expect("usk is not built: run cargo build --workspace");
+    assert!(written.status.success(), "{written:?}");
+    let settings = etc.path().join("containerd/config.toml");
+    let dump =
+        Command::new("/usr/bin/containerd").arg("--config").arg(&settings).args(["config", "dump"]).output();
+    let dump = dump.expect("containerd is not installed: run tests/install-packages");
+    let text = String::from_utf8_lossy(&dump.stdout);
+    let (_, runtimes) = text.split_once("containerd.runtimes.usk.options]").expect("the runtime is there");
+    let program = format!("BinaryName = {:?}", runtime.display().to_string());
+    assert!(runtimes.lines().nth(1).is_some_and(|line| line.trim() == program), "{text}");
 }

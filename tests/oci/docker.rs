@@ -6,6 +6,7 @@ mod options;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
@@ -149,6 +150,7 @@ const CHECKS: &[(&str, fn(&Docker))] = &[
     ("a terminal is one", terminal),
     ("many start and go at the same time", many),
     ("an image is built", build),
+    ("usk runs in a container of runc's", inside),
 ];
 
 #[test]
@@ -539,15 +541,47 @@ fn many(docker: &Docker) {
     }
 }
 
+/// Ten steps; one unpacks, renames, links and removes files as a package manager does.
 fn build(docker: &Docker) {
+    const FILES: usize = 300;
     let context = docker.directory.path().join("context");
-    fs::create_dir(&context).expect("a directory can be made");
+    let package = context.join("package/usr/share/doc");
+    fs::create_dir_all(&package).expect("a directory can be made");
     fs::write(context.join("file"), "of the context\n").expect("a file can be written");
-    let steps = "FROM box\nCOPY file /file\nRUN mkdir -p /a/b && seq 100 > /a/b/c\nRUN rm /etc/passwd\nENV A=b\n\
-                 RUN echo $A > /a/d && touch -d @5 /a/b/c\nWORKDIR /a\nCMD [\"sh\", \"-c\", \"cat /file d; wc -l < b/c; ls /etc\"]\n";
+    for number in 0..FILES {
+        fs::write(package.join(number.to_string()), format!("{number}\n").repeat(number)).expect("a file");
+    }
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(context.join("package")).arg("-czf").arg(context.join("package.tgz")).arg("usr");
+    assert!(tar.status().expect("tar runs").success());
+    let churn = r#"mkdir -p /var/lib /tmp/new && tar -xzf /tmp/package.tgz -C /tmp/new \
+    && for file in $(find /tmp/new -type f); do name=${file##*/}; to=/usr/share/doc/$name; mkdir -p ${to%/*}; \
+    cp -p $file $to.new; ln $to.new $to.old; mv $to.new $to; rm $to.old; echo $name >> /var/lib/status.new; \
+    mv /var/lib/status.new /var/lib/status; cp /var/lib/status /var/lib/status.new; done; rm -r /tmp/new /tmp/package.tgz"#;
+    let steps = format!(
+        "FROM box\nCOPY file /file\nCOPY package.tgz /tmp/\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nRUN {churn}\n\
+         RUN mkdir -p /a/b && seq 100 > /a/b/c\nRUN rm /etc/passwd\nENV A=b\nRUN echo $A > /a/d && touch -d @5 /a/b/c\n\
+         WORKDIR /a\nCMD [\"sh\", \"-c\", \"cat /file d; wc -l < b/c; ls /usr/share/doc | wc -l; wc -l < /var/lib/status; \
+         wc -l < /usr/share/doc/299; ls /tmp /etc\"]\n"
+    );
     fs::write(context.join("Dockerfile"), steps).expect("a file can be written");
     docker.must(&["build", "--network", "none", "-t", "built", context.to_str().expect("text")]);
     let done = docker.usk(&["built"]);
-    assert!(done.output.starts_with("of the context\nb\n100\n"), "{done:?}");
-    assert!(!done.output.contains("passwd"), "{done:?}");
+    assert!(done.output.starts_with("of the context\nb\n100\n300\n300\n299\n"), "{done:?}");
+    assert!(!done.output.contains("passwd") && !done.output.contains("package.tgz"), "{done:?}");
+}
+
+/// As the documents say: a sandbox in a container of another runtime's.
+fn inside(docker: &Docker) {
+    let usk = PathBuf::from(env!("CARGO_BIN_EXE_usk-oci")).with_file_name("usk");
+    assert!(usk.exists(), "usk is not built: run cargo build --workspace");
+    let run =
+        ["run", "--rm", "--runtime", "runc", "--network", "none", "--security-opt", "seccomp=unconfined"];
+    let volumes = ["/usr", "/lib", "/lib64"].map(|path| format!("{path}:{path}:ro"));
+    let program = format!("{}:/usk:ro", usk.display());
+    let mut arguments = run.to_vec();
+    volumes.iter().chain([&program]).for_each(|volume| arguments.extend(["-v", volume]));
+    arguments.extend(["box", "/usk", "run", "--", "/bin/busybox", "cat", "/proc/version"]);
+    let done = docker.run(&arguments);
+    assert!(done.status == 0 && done.output.contains("usk"), "{done:?}");
 }

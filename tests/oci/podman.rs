@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::bundle::Bundle;
 use crate::engines::podman;
+use crate::runtime::wait_until;
 
 struct Podman {
     directory: TempDir,
@@ -106,6 +107,37 @@ fn a_pod_has_two_containers_with_one_name() {
     }
     podman.must(&["pod", "rm", "--force", "--time", "0", "pod"]);
     assert_eq!(podman.must(&["ps", "--all", "--quiet"]), "");
+}
+
+#[test]
+fn a_pod_written_as_kubernetes_has_it_comes_up_again() {
+    let podman = Podman::new();
+    podman.must(&["pod", "create", "--name", "pod", "--network", "none"]);
+    for (name, command) in [("one", "echo begun; sleep 1000"), ("other", "sleep 1000")] {
+        podman.must(&["run", "-d", "--pod", "pod", "--name", name, "box", "sh", "-c", command]);
+    }
+    let file = podman.directory.path().join("pod.yaml");
+    let file = file.to_str().expect("text");
+    podman.must(&["generate", "kube", "--filename", file, "pod"]);
+    podman.must(&["pod", "rm", "--force", "--time", "0", "pod"]);
+    podman.must(&["play", "kube", "--network", "none", file]);
+    for container in ["pod-one", "pod-other"] {
+        assert_eq!(podman.must(&["exec", container, "hostname"]), "pod");
+        assert!(podman.must(&["exec", container, "cat", "/proc/version"]).contains("usk"));
+    }
+    wait_until("the command's output is kept", || podman.must(&["logs", "pod-one"]) == "begun");
+    podman.must(&["play", "kube", "--down", file]);
+    assert_eq!(podman.must(&["ps", "--all", "--quiet"]), "");
+}
+
+#[test]
+fn what_lies_in_memory_begins_with_what_the_image_has_there() {
+    let podman = Podman::new();
+    let run = ["run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/etc:rw", "box"];
+    let script = "ls /etc/passwd; echo more >> /etc/passwd && tail -n1 /etc/passwd; touch /x || echo refused";
+    let (status, text) = podman.run(&[&run[..], &["/bin/busybox", "sh", "-c", script]].concat());
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("/etc/passwd\nmore\n") && text.contains("refused"), "{text}");
 }
 
 #[test]

@@ -290,6 +290,40 @@ mod tests {
     }
 
     #[test]
+    fn devices_huge_pages_and_cpus_have_their_files_in_each_version() {
+        let resources: LinuxResources = serde_json::from_str(
+            r#"{"cpu":{"cpus":"0-1","mems":"0"},"hugepageLimits":[{"pageSize":"2MB","limit":4194304}],
+                "blockIO":{"weight":10,
+                    "throttleReadBpsDevice":[{"major":8,"minor":0,"rate":600}],
+                    "throttleWriteIOPSDevice":[{"major":8,"minor":16,"rate":7}]}}"#,
+        )
+        .unwrap();
+        let written = |controllers: &[&str], files: &[&str]| -> Vec<String> {
+            let directory = tempfile::tempdir().unwrap();
+            let controllers = controllers.iter().map(|&name| name.into()).collect();
+            let place = Place { controllers, path: directory.path().to_owned() };
+            set(&Membership { places: vec![place], scope: None }, &resources).unwrap();
+            files.iter().map(|file| read(directory.path(), file)).collect()
+        };
+        let first = [
+            "cpuset.cpus",
+            "cpuset.mems",
+            "hugetlb.2MB.limit_in_bytes",
+            "blkio.weight",
+            "blkio.throttle.read_bps_device",
+            "blkio.throttle.write_iops_device",
+        ];
+        let second = ["cpuset.cpus", "cpuset.mems", "hugetlb.2MB.max", "io.weight"];
+        assert_eq!(
+            written(&["cpu", "cpuset", "hugetlb", "blkio"], &first),
+            ["0-1", "0", "4194304", "10", "8:0 600", "8:16 7"]
+        );
+        assert_eq!(written(&[], &second), ["0-1", "0", "4194304", "1"]);
+        // One file has all limits of devices, a line for each.
+        assert_eq!(written(&[], &["io.max"]), ["8:16 wiops=7"]);
+    }
+
+    #[test]
     fn a_controller_that_is_missing_is_named_with_the_field() {
         let resources: LinuxResources = serde_json::from_str(r#"{"pids":{"limit":10}}"#).unwrap();
         let error = set(&Membership::default(), &resources).unwrap_err().to_string();
