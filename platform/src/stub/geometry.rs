@@ -339,7 +339,7 @@ pub(crate) const NOTE_WRITE: u32 = 8;
 /// More bytes are not noted: to copy them twice takes as long as to call.
 pub(crate) const LONGEST_WRITE: u64 = 0x2000;
 /// In a record's mode: record locks are noted.
-pub(crate) const RECORD_LOCKS: u64 = 128;
+pub(crate) const RECORD_LOCKS: u64 = 256;
 /// In a record, `u64`: the first byte of the file that writes are not noted for.
 pub(crate) const RECORD_WRITES_END: u64 = 0x38;
 /// In the table of shortcuts: `write`, which may be noted. From here on all values are about ledgers, but for [`NOTES`].
@@ -348,6 +348,7 @@ pub(crate) const LEDGER_WRITE: u8 = 0x40;
 pub(crate) const LEDGER_PWRITE: u8 = 0x41;
 
 const _: () = assert!(LEDGER_USED + 8 <= MEMORY_BOTTOM && RECORD_WRITES_END + 8 <= RECORD_STAT);
+const _: () = assert!(RECORD_LOCKS > RECORD_HAS_ENTRIES);
 const _: () = assert!(SETS_TID_ADDRESS < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);
 
 // --- Beginnings and ends of threads (`state.S`, `left.S`) ---
