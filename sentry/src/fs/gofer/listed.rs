@@ -144,7 +144,10 @@ impl Listed {
         }
         // Not far back either: the platform forgets some.
         let is_near = |index: usize| {
-            index + MAX_TOLD >= ahead.told && goes_on(ahead.told.min(index), index, |at| known(at).is_some())
+            let next = ahead.told.min(index);
+            index + MAX_TOLD >= ahead.told
+                && index <= next + MAX_LOOKED_AT
+                && goes_on(next, index, |at| known(at).is_some())
         };
         let limit = if index.is_none_or(is_near) { limit } else { 0 };
         let next: Vec<_> = (first..count).take(MAX_LOOKED_AT).filter_map(known).take(limit).collect();
