@@ -85,6 +85,15 @@ struct Ready {
     members: HashSet<u64>,
 }
 
+impl Ready {
+    /// Puts an item back to where it was.
+    fn put_first(&mut self, key: u64) {
+        if self.members.insert(key) {
+            self.list.push_front(key);
+        }
+    }
+}
+
 struct Item {
     key: u64,
     descriptor: i32,
@@ -352,7 +361,7 @@ impl Shared {
         for _ in 0..candidates {
             let Some((item, file)) = self.next_ready() else { break };
             if !item.ready_events(&file).is_empty() {
-                self.put_back(&[item.key]);
+                self.ready.lock().put_first(item.key);
                 return true;
             }
         }
