@@ -247,7 +247,7 @@ CASE(flock_of_a_bad_operation_or_descriptor_fails) {
 
 /* Locks and unlocks the file often, and leaves a write lock on bytes 5 to 9. */
 static void lock_often(int fd) {
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 60; round++) {
         OK(lock(fd, F_SETLK, F_RDLCK, round, 3));
         OK(lock(fd, F_SETLK, F_WRLCK, 5, 10));
         OK(lock(fd, F_SETLK, F_UNLCK, 0, 0));
@@ -260,7 +260,7 @@ CASE(fcntl_lock_is_seen_at_once_by_who_opens_the_file) {
     volatile int *turn = map_shared(PAGE_SIZE);
     pid_t holder = getpid();
     pid_t pid = IN_CHILD({
-        for (int round = 1; round < 40; round += 2) {
+        for (int round = 1; round < 16; round += 2) {
             await_value(turn, round);
             int fd = open_file();
             EXPECT_ERRNO(lock(fd, F_SETLK, F_RDLCK, 0, 0), EAGAIN);
@@ -275,7 +275,7 @@ CASE(fcntl_lock_is_seen_at_once_by_who_opens_the_file) {
         }
     });
     int fd = open_file();
-    for (int round = 1; round < 40; round += 2) {
+    for (int round = 1; round < 16; round += 2) {
         lock_often(fd);
         *turn = round;
         await_value(turn, round + 1);
