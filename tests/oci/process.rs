@@ -1,6 +1,8 @@
 //! What a configuration says about the process, seen from inside.
 
+use rustix::fs::XattrFlags;
 use serde_json::json;
+use usk_abi::capability::FileCapabilities;
 
 use crate::bundle::Bundle;
 use crate::runtime::{Runtime, new_id};
@@ -40,6 +42,34 @@ fn capabilities_are_the_configurations_and_mean_something() {
         script(spec, "touch /tmp/a; chown 5 /tmp/a 2>/dev/null || echo refused");
     });
     assert_eq!(output, "refused\n");
+}
+
+#[test]
+fn capabilities_of_the_roots_files_are_given_as_far_as_the_container_may_have_them() {
+    const NET_RAW: FileCapabilities =
+        FileCapabilities { permitted: 1 << 13, inheritable: 0, effective: true, root: 0 };
+    let run = |runtime: &Runtime, bounding: serde_json::Value| {
+        let bundle = Bundle::with(|spec| {
+            spec["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+            spec["process"]["noNewPrivileges"] = json!(false);
+            spec["process"]["capabilities"] = json!({ "bounding": bounding });
+            spec["process"]["args"] = json!(["/bin/busybox", "grep", "Cap", "/proc/self/status"]);
+        });
+        let (file, value) = (bundle.rootfs().join("bin/busybox"), NET_RAW.to_value());
+        rustix::fs::setxattr(file, "security.capability", &value, XattrFlags::empty())
+            .expect("it can be set");
+        runtime.verb(&bundle, &["run", &new_id()])
+    };
+    let (usk, runc) = (Runtime::usk(), Runtime::runc());
+    let given = run(&usk, json!(["CAP_NET_RAW", "CAP_CHOWN"]));
+    assert!(given.output.contains("CapEff:\t0000000000002000\n"), "{given:?}");
+    assert_eq!(given.output, run(&runc, json!(["CAP_NET_RAW", "CAP_CHOWN"])).output);
+    // Who is given them as effective and may not have them does not run.
+    for runtime in [&usk, &runc] {
+        let refused = run(runtime, json!(["CAP_CHOWN"]));
+        let error = refused.error.to_lowercase();
+        assert!(refused.status == 1 && error.contains("operation not permitted"), "{refused:?}");
+    }
 }
 
 #[test]
