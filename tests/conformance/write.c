@@ -360,3 +360,27 @@ CASE(write_of_a_busy_process_clears_set_user_id) {
     *turn = 3;
     EXPECT_EXIT(pid, 0);
 }
+
+CASE(write_of_a_busy_process_and_of_its_child_stay_apart) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600)), mark = -1;
+    write_often(fd, ROUNDS);
+    pid_t pid = IN_CHILD({
+        int own = OK(open("g", O_RDWR | O_CREAT, 0600));
+        write_often(own, ROUNDS);
+        EXPECT_EQ(write(own, &mark, sizeof mark), sizeof mark);
+        /* The open file is both's, and so is its offset. */
+        EXPECT_EQ(write(fd, &mark, sizeof mark), sizeof mark);
+    });
+    EXPECT_EXIT(pid, 0);
+    write_often(fd, 2);
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), (ROUNDS + 3) * sizeof mark);
+    const char *const names[] = {"f", "g"};
+    const int sizes[] = {(ROUNDS + 3) * sizeof mark, (ROUNDS + 1) * sizeof mark};
+    for (int file = 0; file < 2; file++) {
+        int numbers[ROUNDS + 4];
+        EXPECT_EQ(read(OK(open(names[file], O_RDONLY)), numbers, sizeof numbers), sizes[file]);
+        for (int i = 0; i < ROUNDS; i++)
+            EXPECT_EQ(numbers[i], i + 1);
+        EXPECT_EQ(numbers[ROUNDS], mark);
+    }
+}

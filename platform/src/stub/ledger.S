@@ -46,7 +46,7 @@ usk_ledger_saved:                   # rdi, rsi, rdx, r8 and r9 are in the entry 
     shr rcx, 32
     cmp ecx, {guest_end_high}
     ja ledger_restores
-    mov r8, gs:[{ledger_used}]
+    mov r8, gs:[{ledger_used}]      # forged, it leads where the guest could write by itself
     lea rcx, [r8 + rdx + {note_size} + 7]
     cmp rcx, {ledger_size}
     ja ledger_restores
