@@ -6,7 +6,7 @@ use usk_abi::{Errno, PollEvents, Signal};
 use usk_sentry::file::pipe::PipeEnd;
 use usk_sentry::file::splice::{self, At};
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::OpenFile;
+use usk_sentry::vfs::{OpenFile, drop_privileges};
 use usk_sentry::{IoVec, MAX_TRANSFER, SysError, SysResult, UserPtr};
 
 use crate::descriptor::file_of;
@@ -111,7 +111,10 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             output.ops.admit(current, &output, true)?;
             // The flag means the pipe; the other file has its own.
             let nonblocking = flags & SPLICE_F_NONBLOCK != 0 || output.is_nonblocking();
-            until_moved(current, Some(&input), Some(&output), nonblocking, |_| {
+            until_moved(current, Some(&input), Some(&output), nonblocking, |current| {
+                if output.ops.is_seekable() {
+                    drop_privileges(output.inode(), &current.task.credentials())?;
+                }
                 Ok(splice::pipe_to_file(from, &output, out_offset.at(), length)?)
             })
         }

@@ -3,6 +3,7 @@
 #include <linux/capability.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 
@@ -252,6 +253,19 @@ CASE(capabilities_are_lost_by_a_change_of_the_contents_or_the_owner) {
     OK(ftruncate(fd, 4096));
     EXPECT(!has_kept());
     OK(fallocate(fd, 0, 0, 8192));
+    EXPECT(!has_kept());
+    int other = OK(open("other", O_RDWR | O_CREAT, 0600)), ends[2];
+    OK(unlink("other"));
+    EXPECT_EQ(write(other, "bytes", 5), 5);
+    OK(pipe(ends));
+    EXPECT_EQ(write(ends[1], "bytes", 5), 5);
+    EXPECT_EQ(splice(ends[0], NULL, fd, NULL, 5, 0), 5);
+    EXPECT(!has_kept());
+    off_t from = 0;
+    EXPECT_EQ(sendfile(fd, other, &from, 5), 5);
+    EXPECT(!has_kept());
+    from = 0;
+    EXPECT_EQ(copy_file_range(other, &from, fd, NULL, 5, 0), 5);
     EXPECT(!has_kept());
     OK(close(fd));
     OK(truncate("program", 4000));
