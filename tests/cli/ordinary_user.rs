@@ -10,7 +10,7 @@ use crate::sandbox::everybody;
 #[test]
 fn programs_start_programs_and_use_files() {
     for (caller, platform) in everybody() {
-        let script = "set -e; cd /tmp; for i in 1 2 3; do (echo $i > file$i) & done; wait; cat file*; ls /proc/self/fd | wc -l";
+        let script = "set -e; cd $(mktemp -d); for i in 1 2 3; do (echo $i > file$i) & done; wait; cat file*; ls /proc/self/fd | wc -l";
         assert_eq!(shell(caller, platform, &[], script).succeeded(), "1\n2\n3\n4\n", "{caller:?} {platform}");
     }
 }
