@@ -3,8 +3,8 @@
 
 use crate::stub::geometry::{NOTE_SIZE, NOTE_WRITE};
 
-/// A call that the platform may note instead of making it, where nobody can tell (see [`LentFile::writes_end`]). Record locks
-/// are noted by [`LentCall::Fcntl`].
+/// A call that the platform may note instead of making it, where nobody can tell (see [`LentFile::writes_end`](crate::LentFile::writes_end)). Record locks
+/// are noted by [`LentCall::Fcntl`](crate::LentCall::Fcntl).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotedCall {
     /// `write(2)`
