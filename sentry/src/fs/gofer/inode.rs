@@ -18,12 +18,15 @@ use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkSte
 use crate::time::monotonic_now;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Rename,
-    SetAttributes,
+    SetAttributes, Timestamp,
 };
 
 /// How long attributes that a walk has just brought count as current on a shared export, in nanoseconds: long enough for the
 /// call that walked.
 const FRESH_NS: u64 = 1_000_000;
+
+/// How long after a change of a file another one cannot have the same time any more, in seconds.
+const SETTLED_S: i64 = 1;
 
 /// Where an inode that has no node yet was announced.
 pub(super) struct Origin {
@@ -38,6 +41,14 @@ pub(super) struct Known {
     outdated: bool,
     /// Monotonic time of the answer.
     learned_ns: u64,
+}
+
+/// The attribute with a file's capabilities, for which each execve(2) asks. It holds until the file's attributes change.
+struct KnownCapabilities {
+    /// The time of the change before.
+    changed: Timestamp,
+    /// `None` if there is no such attribute.
+    value: Option<Box<[u8]>>,
 }
 
 /// Donated descriptors in use, by access.
@@ -74,8 +85,7 @@ pub(super) struct GoferInode {
     pub(super) origin: Mutex<Option<Origin>>,
     pub(super) known: Mutex<Known>,
     link: OnceLock<Vec<u8>>,
-    /// The attribute with the file's capabilities, or that it has none, where it cannot change.
-    capabilities: OnceLock<Option<Box<[u8]>>>,
+    known_capabilities: Mutex<Option<KnownCapabilities>>,
     /// What the last listing of an exclusive directory said, by name.
     pub(super) listed: Mutex<Option<Arc<Listed>>>,
     donated: Mutex<Donated>,
@@ -115,7 +125,7 @@ impl GoferInode {
             origin: Mutex::new(origin),
             known: Mutex::new(known),
             link: OnceLock::new(),
-            capabilities: OnceLock::new(),
+            known_capabilities: Mutex::default(),
             listed: Mutex::default(),
             donated: Mutex::default(),
             writers: Mutex::default(),
@@ -243,6 +253,32 @@ impl GoferInode {
             (false, true) => Access::Write,
             _ => Access::Read,
         }
+    }
+
+    fn ask_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.node()?.get_xattr(XattrName::new(name)?)
+    }
+
+    /// The attribute with the file's capabilities.
+    fn capabilities(&self) -> Result<Vec<u8>, Errno> {
+        let changed = self.attributes()?.changed;
+        if let Some(known) = &*self.known_capabilities.lock()
+            && known.changed == changed
+        {
+            return known.value.as_deref().map(<[u8]>::to_vec).ok_or(Errno::ENODATA);
+        }
+        let answer = self.ask_xattr(XATTR_NAME_CAPS);
+        // Another change may have the same time if that is not over yet.
+        let is_over = changed.seconds.saturating_add(SETTLED_S) < Timestamp::now().seconds;
+        let value = match &answer {
+            Ok(value) => Some(value.as_slice().into()),
+            Err(Errno::ENODATA | Errno::EOPNOTSUPP) => None,
+            Err(_) => return answer,
+        };
+        if is_over {
+            *self.known_capabilities.lock() = Some(KnownCapabilities { changed, value });
+        }
+        answer
     }
 
     /// Runs a creation with an owner, or without one if the gofer may not give files away.
@@ -534,21 +570,7 @@ impl Inode for GoferInode {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        let ask = || self.node()?.get_xattr(XattrName::new(name)?);
-        // Each execve(2) asks for these.
-        if name != XATTR_NAME_CAPS || !self.tree.is_fixed() {
-            return ask();
-        }
-        if let Some(known) = self.capabilities.get() {
-            return known.as_deref().map(<[u8]>::to_vec).ok_or(Errno::ENODATA);
-        }
-        let answer = ask();
-        match &answer {
-            Ok(value) => drop(self.capabilities.set(Some(value.as_slice().into()))),
-            Err(Errno::ENODATA | Errno::EOPNOTSUPP) => drop(self.capabilities.set(None)),
-            Err(_) => {}
-        }
-        answer
+        if name == XATTR_NAME_CAPS { self.capabilities() } else { self.ask_xattr(name) }
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
