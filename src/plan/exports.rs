@@ -284,6 +284,9 @@ pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf>
     Ok(if exists { current } else { "/".into() })
 }
 
+/// How often `openat2(2)` is asked again on a busy host.
+const MAX_REPEATS: u32 = 100;
+
 /// Opens a path below a directory as if the directory were the root: links and `..` cannot leave it. With `reference`
 /// the file is only referred to (`O_PATH`), else opened for reading without waiting for anybody.
 pub fn open_in_root(root: &OwnedFd, path: &Path, reference: bool) -> std::io::Result<File> {
@@ -291,7 +294,14 @@ pub fn open_in_root(root: &OwnedFd, path: &Path, reference: bool) -> std::io::Re
     let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
     let path = if path == Path::new("") { Path::new(".") } else { path };
-    Ok(openat2(root.as_fd(), path, how)?.into())
+    let mut repeats = 0;
+    loop {
+        match openat2(root.as_fd(), path, how) {
+            // A rename or a mount anywhere on the host kept it from being sure where a `..` leads: openat2(2).
+            Err(nix::errno::Errno::EAGAIN) if repeats < MAX_REPEATS => repeats += 1,
+            result => return Ok(result?.into()),
+        }
+    }
 }
 
 /// Device and inode, to tell whether two descriptors mean the same file.

@@ -15,13 +15,18 @@
 //! | [`filters`], [`bpf`] | what stubs may ask of the host, as data, and its assembler |
 //! | [`windows`] | the memory shared with stubs: slots (guest-writable) and orders (read-only there) |
 //! | [`space`], [`spawner`] | an address space and the process in it that makes threads and copies on order |
-//! | [`thread`], [`frame`], [`calls`] | a guest thread, its signal frame, and memory operations carried out by it |
+//! | [`thread`], [`frame`] | a guest thread, and its signal frame |
+//! | [`calls`], [`lists`] | memory operations and lists of host calls that it carries out |
+//! | [`guest_thread`] | what the sentry asks of a thread, and which of these modules does it |
+//! | [`carried`] | memory that travels with calls and their results |
 //! | [`deferred`] | memory operations left for the way back to the guest |
 //! | [`patch`], [`patched`] | call sites that jump to the stub instead of trapping, and where such a call stands |
 //! | [`host_calls`] | calls that the host carries out for the guest: private futexes |
 //! | [`handover`], [`kick`] | interrupting a guest thread from outside |
 //! | [`mask`] | the mask of blocked signals that a guest thread changes by itself |
 //! | [`left`] | what is to be done at the end of a guest thread, as it says without asking |
+//! | [`lent`], [`memory`] | descriptors and memory that a guest thread is lent |
+//! | [`ledger`], [`noted`] | writes, record locks and changes of epoll instances that a guest thread notes |
 //! | [`names`] | the table of names from which the stub answers calls about them |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`clock`] | clocks that the stub reads by itself |
@@ -42,6 +47,7 @@ mod deferred;
 mod filters;
 mod frame;
 mod graveyard;
+mod guest_thread;
 mod handover;
 mod host_calls;
 mod kick;
