@@ -18,7 +18,7 @@ use super::graveyard::Graveyard;
 use super::parked::{Parked, Parking};
 use super::patch::Patches;
 use super::spare::{Spare, Spares, bury};
-use super::spawner::{Order, Spawner, has_identity};
+use super::spawner::{NotForked, Order, Spawner, has_identity};
 use super::thread::Thread;
 use super::windows::{Slot, Window, Windows};
 
@@ -236,7 +236,15 @@ impl Space {
         let stay = Stay::here();
         let mut spawner = self.spawner(&stay);
         let copied = spawner.copy_with_thread(window.spawner_slot(), unborn.order());
-        let (process, hint) = spawner.fork(self.process(), window.slots_offset(), window.orders_offset())?;
+        let made = spawner.fork(self.process(), window.slots_offset(), window.orders_offset());
+        let (process, hint) = made.map_err(|error| match error {
+            NotForked::Refused(error) => error,
+            NotForked::Lost(error) => {
+                // It would carry out the orders of whoever has the window next.
+                window.abandon();
+                error
+            }
+        })?;
         drop(spawner);
         let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, copied)?;
         *copy.unborn.lock() = Some(unborn);

@@ -54,6 +54,15 @@ pub(super) struct Spawner {
     is_settled: bool,
 }
 
+/// Why there is no copy of an address space.
+pub(super) enum NotForked {
+    /// None was made, or it has been ended.
+    Refused(Errno),
+    /// The spawner has ended, or does not say: there may be one of which nobody knows, and which waits for orders until the sandbox
+    /// ends.
+    Lost(Errno),
+}
+
 impl Spawner {
     /// The spawner that has this slot, and `cpu` from its maker.
     pub(super) fn new(slot: Slot, cpu: Option<usize>) -> Spawner {
@@ -128,14 +137,14 @@ impl Spawner {
         self.wait_done(process, |_| Ok(false))
     }
 
-    /// Has a process made, and returns it.
+    /// Has a process made that has these slots and orders, and returns it.
     pub(super) fn fork(
         &mut self,
         process: &ProcessDescriptor,
         slots: u64,
         orders: u64,
-    ) -> Result<(ProcessDescriptor, Pid), Errno> {
-        self.settle(process)?;
+    ) -> Result<(ProcessDescriptor, Pid), NotForked> {
+        self.settle(process).map_err(NotForked::Refused)?;
         self.make(Order::Fork { slots, orders });
         // The child is there before its number is: on a busy host the spawner may be interrupted in between for longer
         // than a hint is waited for. Without the number nobody could read the child's memory.
@@ -144,7 +153,8 @@ impl Spawner {
             Ok(()) => self.await_child(process),
             Err(error) => self.child(process).and_then(|child| child.ok_or(error)),
         };
-        let child = ProcessDescriptor::from_descriptor(child?).ok_or_else(|| self.failure());
+        let child = ProcessDescriptor::from_descriptor(child.map_err(NotForked::Lost)?)
+            .ok_or_else(|| NotForked::Refused(self.failure()));
         let hint = Pid::from_raw(self.slot.load(RESULT) as i32);
         let child = child?;
         if let Err(error) = waited {
@@ -158,7 +168,7 @@ impl Spawner {
             }
             let _ = child.signal(libc::SIGKILL);
             let _ = child.reap(true);
-            return Err(error);
+            return Err(NotForked::Refused(error));
         }
         Ok((child, hint))
     }

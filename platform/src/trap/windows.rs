@@ -56,7 +56,15 @@ impl Windows {
         let identity = self.next_identity.fetch_add(1, Ordering::Relaxed);
         let slots = Mutex::new(FreeNumbers::new(1, SLOT_COUNT));
         let (has_records, has_more) = (AtomicBool::new(false), AtomicBool::new(false));
-        let window = Window { windows: Arc::clone(self), index, identity, slots, has_records, has_more };
+        let window = Window {
+            windows: Arc::clone(self),
+            index,
+            identity,
+            slots,
+            has_records,
+            has_more,
+            is_abandoned: AtomicBool::new(false),
+        };
         let place = window.orders_offset() as usize + SPACE_IDENTITY as usize;
         self.orders.write_u64(place, identity);
         Ok(Arc::new(window))
@@ -73,6 +81,8 @@ pub(super) struct Window {
     has_records: AtomicBool,
     /// A thread has had contents of files or a table of names: what comes after the records has been written.
     has_more: AtomicBool,
+    /// Somebody may look at it for ever ([`Window::abandon`]).
+    is_abandoned: AtomicBool,
 }
 
 impl Window {
@@ -101,6 +111,11 @@ impl Window {
     pub(super) fn has_one_thread(&self) -> bool {
         const FIRST: u64 = 1;
         self.slots.lock().used_below() <= FIRST + 1
+    }
+
+    /// Has it not used again: there may be a process that looks at it, and of which nobody knows.
+    pub(super) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
     }
 
     /// The spawner's slot.
@@ -147,6 +162,9 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
+        if *self.is_abandoned.get_mut() {
+            return;
+        }
         let used = self.slots.get_mut().used_below();
         let slots = self.empty_slots((used * SLOT_SIZE) as usize);
         let orders = self.empty_orders((used * ORDER_SIZE) as usize);

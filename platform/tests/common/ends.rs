@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use usk_platform::{ExitReason, Platform, Trap};
+use usk_platform::{AddressSpace, ExitReason, Platform, Trap};
 
 use super::guest::{DATA, Guest, guest_code, start};
 
@@ -51,6 +51,38 @@ pub(crate) fn death_from_outside_is_noticed(platform: &dyn Platform) {
     assert!(guest.space.is_alive());
     guest.thread.kicker().kick();
     assert_eq!(guest.thread.run(), Trap::Interrupted);
+}
+
+pub(crate) fn a_copy_that_nobody_has_got_disturbs_no_other(platform: &dyn Platform) {
+    let witness = Guest::new(platform, idle_calls());
+    for round in 0..60 {
+        let (guest, stubs) = guest_and_stubs(platform);
+        let copied = thread::scope(|scope| {
+            // At some time while the copy is made. The oldest is the one that makes it.
+            scope.spawn(|| {
+                (0..round * 400).for_each(|_| std::hint::spin_loop());
+                stubs.iter().min().into_iter().for_each(|&pid| kill(pid));
+            });
+            guest.space.fork()
+        });
+        drop((copied, guest));
+        // What one of the next copies is made with may have been the lost one's.
+        let begin = Instant::now();
+        let copies = [(); 6].map(|()| witness.space.fork().expect("a copy"));
+        let make = |copy: &Arc<dyn AddressSpace>| {
+            [(); 3].map(|()| Arc::clone(copy).create_thread(&start()).expect("a thread"))
+        };
+        let threads = copies.each_ref().map(make);
+        assert!(begin.elapsed() < Duration::from_secs(5), "in round {round}");
+        drop(threads);
+    }
+    drop(witness);
+    // Copies that nobody has got end with the sandbox's process.
+    for pid in super::children() {
+        kill(pid);
+        // SAFETY: reaps a child of ours.
+        unsafe { libc::waitpid(pid, &mut 0, libc::__WALL) };
+    }
 }
 
 pub(crate) fn the_death_of_any_one_stub_is_noticed(platform: &dyn Platform) {

@@ -144,6 +144,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     threads::kill_ends_a_spinning_thread,
     threads::killing_a_parked_thread,
     ends::death_from_outside_is_noticed,
+    ends::a_copy_that_nobody_has_got_disturbs_no_other,
     ends::the_death_of_any_one_stub_is_noticed,
     ends::a_death_is_heard_of_that_no_run_waits_for,
     ends::the_stubs_die_with_the_sentry,
