@@ -66,7 +66,7 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
         child::exit(LOST);
     });
     reserve_main(kernel).context("cannot start the first process")?;
-    let (gate, opened) = mpsc::channel();
+    let (gate, opened) = mpsc::sync_channel(0);
     std::thread::scope(|scope| {
         let mut hear = Some(|| {
             let listener = std::thread::Builder::new().name("control".into()).stack_size(LISTENER_STACK);
@@ -83,6 +83,7 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
             control.send(&ToMonitor::Failed { status, message }).context("the monitor is gone")?;
             child::exit(status.into());
         }
+        drop(opened);
         // What the monitor has said meanwhile lies in the socket, and a stub that has been ended is found now.
         if let Some(hear) = hear {
             hear()?;
@@ -106,7 +107,7 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
 }
 
 /// Carries out what the monitor says. Without a monitor there is no sandbox.
-fn listen(running: &Running<'_>, gate: mpsc::Sender<()>) {
+fn listen(running: &Running<'_>, gate: mpsc::SyncSender<()>) {
     let Running { kernel, control, .. } = running;
     let mut exits = None;
     loop {
@@ -148,7 +149,9 @@ fn listen(running: &Running<'_>, gate: mpsc::Sender<()>) {
             }
             ToSandbox::Limit(new) => change_limits(kernel, new),
             ToSandbox::Start => {
-                // A command that runs already needs no start.
+                // A command that runs already needs no start. What is said next may be about the command: the second time nobody
+                // listens, and it ends when the command is there.
+                let _ = gate.send(());
                 let _ = gate.send(());
             }
             ToSandbox::Go => {}
