@@ -1,14 +1,11 @@
 //! Ledgers: calls about files that are lent for it are noted, and the notes are told truly, whenever the guest is interrupted. What the
 //! guest forges is told as notes, or not at all.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
 use usk_platform::region::{LEDGERS, SLOT_SIZE, SLOTS};
 use usk_platform::{Deed, LentFile, Note, NotedCall, Platform, Shortcut, TakenBack, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
-use super::lent::{self, FCNTL, call, scribbling_sibling};
+use super::lent::{self, FCNTL, call, while_forged};
 
 const WRITE: u64 = 0x11c;
 const PWRITE: u64 = 0x11d;
@@ -161,36 +158,24 @@ pub(crate) fn forged_ledgers_are_told_as_notes_or_not_at_all(platform: &dyn Plat
     let slot_end = SLOTS + 2 * SLOT_SIZE;
     let ledger = LEDGERS + usk_platform::region::LEDGER_SIZE;
     let places = [slot_end - 0x70..slot_end - 0x68, ledger..ledger + 0x1000];
-    let mut forgers = places.map(|place| scribbling_sibling(&mut guest, place));
-    let kickers = forgers.each_ref().map(|forger| forger.thread.kicker());
-    let (own, done) = (guest.thread.kicker(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        for forger in &mut forgers {
-            scope.spawn(|| while !matches!(forger.thread.run(), Trap::Interrupted | Trap::Exited(_)) {});
-        }
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                own.kick();
-                thread::yield_now();
+    while_forged(&mut guest, places, |guest| {
+        let mut count = 0;
+        under_kicks(guest.thread.kicker(), || {
+            for round in 0..600u64 {
+                let registers = guest.thread.registers_mut();
+                registers.rbx = [WRITE, PWRITE, FCNTL][round as usize % 3];
+                (registers.rdi, registers.rsi, registers.rdx) = (3, DATA, round % 0x100);
+                if matches!(guest.thread.run(), Trap::Exited(_)) {
+                    break;
+                }
+                if let Some(taken) = guest.thread.take_back() {
+                    count += taken.notes.iter().count();
+                }
+                lent::lend(guest);
+                guest.thread.lend_file(0, &file());
             }
         });
-        let mut count = 0;
-        for round in 0..600u64 {
-            let registers = guest.thread.registers_mut();
-            registers.rbx = [WRITE, PWRITE, FCNTL][round as usize % 3];
-            (registers.rdi, registers.rsi, registers.rdx) = (3, DATA, round % 0x100);
-            if matches!(guest.thread.run(), Trap::Exited(_)) {
-                break;
-            }
-            if let Some(taken) = guest.thread.take_back() {
-                count += taken.notes.iter().count();
-            }
-            lent::lend(&mut guest);
-            guest.thread.lend_file(0, &file());
-        }
         assert!(count > 0, "there is something to forge");
-        done.store(true, Ordering::Relaxed);
-        kickers.iter().for_each(|kicker| kicker.kick());
     });
     assert_eq!(Guest::new(platform, lent::any_calls()).syscall(), 0);
 }

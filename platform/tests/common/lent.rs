@@ -2,18 +2,20 @@
 //! guest is interrupted. What the guest forges is told as something that could be.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 
 use usk_platform::region::{SLOT_SIZE, SLOTS};
 use usk_platform::{
-    LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile, LentWindow, Platform,
-    STAT_SIZE, Shortcut, TakenBack, Trap,
+    Kick, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile, LentWindow,
+    Platform, STAT_SIZE, Shortcut, TakenBack, Trap,
 };
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
 use super::patching::patched;
 
+/// Where threads that write over memory have their code.
+const SCRIBBLER: u64 = CODE + 0x10_0000;
 const CLOSE: u64 = 0x110;
 const DUP: u64 = 0x111;
 pub(crate) const FCNTL: u64 = 0x112;
@@ -314,15 +316,37 @@ pub(crate) fn kicks_do_not_tear_reads_that_move_the_position(platform: &dyn Plat
 }
 
 /// A thread that writes over a range for ever.
-pub(crate) fn scribbling_sibling(guest: &mut Guest, range: Range<u64>) -> Guest {
-    let place = CODE + 0x10_0000;
-    guest.apply(&[super::guest::map(place, 4096, super::guest::READ_WRITE)]);
-    assert_eq!(guest.space.write(place, scribbler()), scribbler().len());
+fn scribbling_sibling(guest: &mut Guest, range: Range<u64>) -> Guest {
+    guest.apply(&[super::guest::map(SCRIBBLER, 4096, super::guest::READ_WRITE)]);
+    assert_eq!(guest.space.write(SCRIBBLER, scribbler()), scribbler().len());
     let protection = super::guest::READ_EXECUTE;
-    guest.apply(&[usk_platform::MemoryOp::Protect { address: place, length: 4096, protection }]);
+    guest.apply(&[usk_platform::MemoryOp::Protect { address: SCRIBBLER, length: 4096, protection }]);
     let mut state = super::guest::start();
-    (state.registers.rip, state.registers.rdi, state.registers.rsi) = (place, range.start, range.end);
+    (state.registers.rip, state.registers.rdi, state.registers.rsi) = (SCRIBBLER, range.start, range.end);
     guest.sibling(&state)
+}
+
+/// Does `work` while other threads write over these ranges, until that is done or has failed.
+pub(crate) fn while_forged<const N: usize>(
+    guest: &mut Guest,
+    ranges: [Range<u64>; N],
+    work: impl FnOnce(&mut Guest),
+) {
+    struct Stop<const N: usize>([Arc<dyn Kick>; N]);
+    impl<const N: usize> Drop for Stop<N> {
+        fn drop(&mut self) {
+            self.0.iter().for_each(|kicker| kicker.kick());
+        }
+    }
+    let mut forgers = ranges.map(|range| scribbling_sibling(guest, range));
+    let stop = Stop(forgers.each_ref().map(|forger| forger.thread.kicker()));
+    thread::scope(|scope| {
+        for forger in &mut forgers {
+            scope.spawn(|| while !matches!(forger.thread.run(), Trap::Interrupted | Trap::Exited(_)) {});
+        }
+        let _stop = stop;
+        work(guest);
+    });
 }
 
 pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Platform) {
@@ -330,40 +354,29 @@ pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Pl
     if !guest.thread.can_lend() {
         return;
     }
-    // Another thread writes over all that the stub goes by.
+    // All that the stub goes by.
     let slot_end = SLOTS + 2 * SLOT_SIZE;
-    let mut forger = scribbling_sibling(&mut guest, slot_end - 0x200..slot_end);
-    let kicker = forger.thread.kicker();
-    let own = guest.thread.kicker();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| while !matches!(forger.thread.run(), Trap::Interrupted | Trap::Exited(_)) {});
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                own.kick();
-                thread::yield_now();
-            }
-        });
+    while_forged(&mut guest, [slot_end - 0x200..slot_end], |guest| {
         let numbers = [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD];
-        for round in 0..600 {
-            let registers = guest.thread.registers_mut();
-            registers.rbx = numbers[round % numbers.len()];
-            (registers.rdi, registers.rsi, registers.rdx) = (round as u64 % 66, DATA, round as u64 % 3);
-            if matches!(guest.thread.run(), Trap::Exited(_)) {
-                break;
-            }
-            if let Some(taken) = guest.thread.take_back() {
-                assert!(taken.positions.len() == LENT_RECORDS);
-                for descriptor in taken.descriptors {
-                    if let LentDescriptor::Open { file, .. } = descriptor {
-                        assert!(usize::from(file) < LENT_DESCRIPTORS);
+        under_kicks(guest.thread.kicker(), || {
+            for round in 0..600 {
+                let registers = guest.thread.registers_mut();
+                registers.rbx = numbers[round % numbers.len()];
+                (registers.rdi, registers.rsi, registers.rdx) = (round as u64 % 66, DATA, round as u64 % 3);
+                if matches!(guest.thread.run(), Trap::Exited(_)) {
+                    break;
+                }
+                if let Some(taken) = guest.thread.take_back() {
+                    assert!(taken.positions.len() == LENT_RECORDS);
+                    for descriptor in taken.descriptors {
+                        if let LentDescriptor::Open { file, .. } = descriptor {
+                            assert!(usize::from(file) < LENT_DESCRIPTORS);
+                        }
                     }
                 }
+                lend(guest);
             }
-            lend(&mut guest);
-        }
-        done.store(true, Ordering::Relaxed);
-        kicker.kick();
+        });
     });
     assert_eq!(Guest::new(platform, super::lent::any_calls()).syscall(), 0);
 }

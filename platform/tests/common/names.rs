@@ -8,7 +8,7 @@ use usk_platform::region::{ORDERS, SLOT_SIZE, SLOTS};
 use usk_platform::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning, Platform, STAT_SIZE, Shortcut, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
-use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, scribbling_sibling};
+use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, while_forged};
 use super::patching::patched;
 
 const STAT: u64 = 0x120;
@@ -246,19 +246,12 @@ pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Plat
     if !guest.thread.can_lend() {
         return;
     }
-    // Another thread writes over all that the stub goes by: what it keeps in the slot, and the names.
-    let mut forgers = [
-        scribbling_sibling(&mut guest, SLOTS + 2 * SLOT_SIZE - 0x200..SLOTS + 2 * SLOT_SIZE),
-        scribbling_sibling(&mut guest, TEXT..TEXT + 64),
-    ];
-    let kickers = forgers.each_ref().map(|forger| forger.thread.kicker());
-    thread::scope(|scope| {
-        for forger in &mut forgers {
-            scope.spawn(|| while !matches!(forger.thread.run(), Trap::Interrupted | Trap::Exited(_)) {});
-        }
+    // All that the stub goes by: what it keeps in the slot, and the names.
+    let ranges = [SLOTS + 2 * SLOT_SIZE - 0x200..SLOTS + 2 * SLOT_SIZE, TEXT..TEXT + 64];
+    while_forged(&mut guest, ranges, |guest| {
         let numbers = [STAT, LSTAT, ACCESS, OPEN, FSTATAT, ACCESS_AT, OPEN_AT];
         for round in 0..600 {
-            lend(&mut guest);
+            lend(guest);
             guest.thread.leave_name(&known(0, b"name", file(1, 7)));
             guest.thread.leave_name(&known(FILE, b"name", NameMeaning::Missing));
             let registers = guest.thread.registers_mut();
@@ -271,10 +264,9 @@ pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Plat
                 break;
             }
             // Nothing but what was left for this very thread.
-            let found = attributes(&guest);
+            let found = attributes(guest);
             assert!(found == [0; STAT_SIZE] || found == [1; STAT_SIZE], "{found:?}");
         }
-        kickers.iter().for_each(|kicker| kicker.kick());
     });
     assert_eq!(Guest::new(platform, super::lent::any_calls()).syscall(), 0);
 }

@@ -1,9 +1,6 @@
 //! Changes of an epoll instance that are noted: those that are sure to succeed, in their order, each once, whenever the guest is
 //! interrupted. What the guest forges is told as something that could be.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
 use usk_abi::epoll::{
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLWAKEUP, EpollEvent,
 };
@@ -11,10 +8,10 @@ use usk_platform::region::{SLOT_SIZE, SLOTS};
 use usk_platform::{LentFile, NotedChange, Platform, Shortcut, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
-use super::lent::{call, guest, lend, one_call, scribbling_sibling};
+use super::lent::{call, guest, lend, one_call, while_forged};
 
 const CONTROL: u64 = 0x130;
-/// Where the event is: not where [`scribbling_sibling`] has its code.
+/// Where the event is: not where [`while_forged`] has its code.
 const PLACE: u64 = DATA + 0x2000;
 /// The lent descriptor that is an instance, one that it watches, and one that it could.
 const INSTANCE: u64 = 3;
@@ -159,32 +156,22 @@ pub(crate) fn forged_changes_are_told_as_changes_that_could_be(platform: &dyn Pl
         return;
     }
     lend_instance(&mut guest);
-    // Another thread writes over all that is noted.
+    // All that is noted.
     let slot_end = SLOTS + 2 * SLOT_SIZE;
-    let mut forger = scribbling_sibling(&mut guest, slot_end - 0x310..slot_end - 0x210);
-    let (kicker, own) = (forger.thread.kicker(), guest.thread.kicker());
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| while !matches!(forger.thread.run(), Trap::Interrupted | Trap::Exited(_)) {});
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                own.kick();
-                thread::yield_now();
+    while_forged(&mut guest, [slot_end - 0x310..slot_end - 0x210], |guest| {
+        under_kicks(guest.thread.kicker(), || {
+            for round in 0..600 {
+                let registers = guest.thread.registers_mut();
+                (registers.rbx, registers.rdi, registers.rsi) = (CONTROL, INSTANCE, 1 + round % 3);
+                (registers.rdx, registers.r10) = (WATCHED + round % 2, PLACE);
+                assert!(!matches!(guest.thread.run(), Trap::Exited(_)));
+                let noted = guest.thread.noted();
+                assert!(noted.len() <= MOST);
+                for change in noted.iter().filter(|change| change.operation == EPOLL_CTL_DEL) {
+                    assert_eq!(change.event, EpollEvent::default());
+                }
+                lend_instance(guest);
             }
         });
-        for round in 0..600 {
-            let registers = guest.thread.registers_mut();
-            (registers.rbx, registers.rdi, registers.rsi) = (CONTROL, INSTANCE, 1 + round % 3);
-            (registers.rdx, registers.r10) = (WATCHED + round % 2, PLACE);
-            assert!(!matches!(guest.thread.run(), Trap::Exited(_)));
-            let noted = guest.thread.noted();
-            assert!(noted.len() <= MOST);
-            for change in noted.iter().filter(|change| change.operation == EPOLL_CTL_DEL) {
-                assert_eq!(change.event, EpollEvent::default());
-            }
-            lend_instance(&mut guest);
-        }
-        done.store(true, Ordering::Relaxed);
-        kicker.kick();
     });
 }
