@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -585,7 +586,18 @@ static void write_all(const void *memory, size_t length) {
     }
 }
 
+/* Addresses that sequences name as nobody's must be nobody's: a stack at a random place would lie there now and then. */
+static void settle_addresses(char **argv) {
+    int old = personality(0xffffffff);
+    if (old & ADDR_NO_RANDOMIZE)
+        return;
+    NEED(personality(old | ADDR_NO_RANDOMIZE) != -1);
+    execv("/proc/self/exe", argv);
+    NEED(false);
+}
+
 int main(int argc, char **argv) {
+    settle_addresses(argv);
     if (argc == 3 && strcmp(argv[1], "--resume") == 0)
         resume(atoi(argv[2]));
     int fd = memfd_create("state", MFD_CLOEXEC);
