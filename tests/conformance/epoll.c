@@ -1,20 +1,11 @@
 /* epoll_create(2), epoll_ctl(2), epoll_wait(2) and their kin */
-#include "case.h"
-#include <sys/epoll.h>
+#include "epoll.h"
 #include <sys/eventfd.h>
 #include <pthread.h>
 
 static void watch(int epoll, int fd, uint32_t events) {
     struct epoll_event event = {events, {.u64 = 0x1122334400000000 | fd}};
     OK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
-}
-
-/* The events of the one descriptor that is ready now, or 0. */
-static uint32_t ready(int epoll) {
-    struct epoll_event event[2];
-    int count = OK(epoll_wait(epoll, event, 2, 0));
-    EXPECT(count <= 1);
-    return count ? event[0].events : 0;
 }
 
 CASE(epoll_reports_readiness_with_its_data) {

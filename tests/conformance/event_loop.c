@@ -4,8 +4,7 @@
  *
  * Calls are made by sites that are used over and over, with as little between them as possible.
  */
-#include "case.h"
-#include <sys/epoll.h>
+#include "epoll.h"
 #include <sys/eventfd.h>
 
 /* Rounds after which a call site is as fast as it gets. */
@@ -180,13 +179,6 @@ static void make_loop(int fd) {
         OK(control(instance, EPOLL_CTL_MOD, fd, round & 1 ? EPOLLIN : EPOLLOUT));
         EXPECT_EQ(epoll_wait(instance, &event, 1, 0), 1);
     }
-}
-
-static uint32_t ready(int epoll) {
-    struct epoll_event event[2];
-    int count = OK(epoll_wait(epoll, event, 2, 0));
-    EXPECT(count <= 1);
-    return count ? event[0].events : 0;
 }
 
 CASE(epoll_changes_that_cannot_be_made_fail_after_those_that_can) {

@@ -4,15 +4,7 @@
  * What a runtime guesses of such programs it guesses here: each case does the same again and again before it changes something. The files
  * were there before the runtime was; GIVEN names the directory where they are.
  */
-#include "case.h"
-
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t length;
-    uint8_t type;
-    char name[];
-};
+#include "getdents.h"
 
 enum { FILES = 8, OFTEN = 20 };
 

@@ -1,14 +1,6 @@
 /* getdents64(2), getdents(2) */
-#include "case.h"
+#include "getdents.h"
 #include <dirent.h>
-
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t length;
-    uint8_t type;
-    char name[];
-};
 
 /* Finds `name` in the directory `fd`, read from its start; its type, or -1. */
 static int find(int fd, const char *name) {

@@ -18,7 +18,7 @@ mod failure;
 mod lane;
 mod node;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use client::GoferClient;
 pub use failure::GoferFailure;

@@ -18,7 +18,8 @@ use super::{GoferClient, GoferFailure, Node};
 /// What the peer sends for a request after the first: bytes, and descriptors beside them.
 type Script = Box<dyn Fn(u64, &Request<'_>) -> Option<(Vec<u8>, Vec<OwnedFd>)> + Send>;
 
-fn attributes(file_type: FileType) -> Attributes {
+/// Those of a file of this type.
+pub(crate) fn attributes(file_type: FileType) -> Attributes {
     let time = Timestamp::default();
     Attributes {
         dev: 1,

@@ -297,31 +297,18 @@ fn entry_name(listing: &Listing, index: u32) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gofer::{Attributes, DirectoryEntry, Mode, Name, Timestamp};
+    use crate::gofer::tests::attributes;
+    use crate::gofer::{Attributes, DirectoryEntry, Name};
 
     /// A directory of `count` files, of which each `every`th has its attributes told. Sizes are numbers.
     fn listed(count: usize, every: usize) -> Listed {
-        let time = Timestamp::new(0, 0).unwrap();
         let entries = (0..count).map(|number| DirectoryEntry {
             name: Name::new(format!("file{number}").as_bytes()).unwrap().into(),
             ino: 1,
             file_type: Some(gofer::FileType::Regular),
-            attributes: number.is_multiple_of(every).then(|| Attributes {
-                dev: 1,
-                ino: 1,
-                mode: Mode::from_st_mode(0o100644).unwrap(),
-                nlink: 1,
-                uid: 0,
-                gid: 0,
-                rdev: 0,
-                size: number as u64,
-                blocks: 0,
-                blksize: 4096,
-                atime: time,
-                mtime: time,
-                ctime: time,
-                btime: None,
-            }),
+            attributes: number
+                .is_multiple_of(every)
+                .then(|| Attributes { size: number as u64, ..attributes(gofer::FileType::Regular) }),
         });
         Listed::new(&entries.collect::<Vec<_>>(), every == 1, |inode| inode, &Arc::default())
     }
