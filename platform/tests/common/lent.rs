@@ -356,7 +356,8 @@ pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Pl
     }
     // All that the stub goes by.
     let slot_end = SLOTS + 2 * SLOT_SIZE;
-    while_forged(&mut guest, [slot_end - 0x200..slot_end], |guest| {
+    let words = slot_end - 0x200..slot_end;
+    while_forged(&mut guest, [words], |guest| {
         let numbers = [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD];
         under_kicks(guest.thread.kicker(), || {
             for round in 0..600 {

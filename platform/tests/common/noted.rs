@@ -158,7 +158,8 @@ pub(crate) fn forged_changes_are_told_as_changes_that_could_be(platform: &dyn Pl
     lend_instance(&mut guest);
     // All that is noted.
     let slot_end = SLOTS + 2 * SLOT_SIZE;
-    while_forged(&mut guest, [slot_end - 0x310..slot_end - 0x210], |guest| {
+    let noted = slot_end - 0x310..slot_end - 0x210;
+    while_forged(&mut guest, [noted], |guest| {
         under_kicks(guest.thread.kicker(), || {
             for round in 0..600 {
                 let registers = guest.thread.registers_mut();
