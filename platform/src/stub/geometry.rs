@@ -342,6 +342,10 @@ pub(crate) const LONGEST_WRITE: u64 = 0x2000;
 pub(crate) const RECORD_LOCKS: u64 = 256;
 /// In a record, `u64`: the first byte of the file that writes are not noted for.
 pub(crate) const RECORD_WRITES_END: u64 = 0x38;
+/// In a record's mode: writes succeed, and leave nothing behind.
+pub(crate) const RECORD_SWALLOWS: u64 = 0x1000;
+/// The most that one call writes, whatever it is asked for (`MAX_RW_COUNT`).
+pub(crate) const MOST_WRITTEN: u64 = 0x7fff_f000;
 /// In the table of shortcuts: `write`, which may be noted. From here on all values are about ledgers, but for [`NOTES`].
 pub(crate) const LEDGER_WRITE: u8 = 0x40;
 /// In the table of shortcuts: `pwrite64`.

@@ -189,6 +189,8 @@ global_asm!(
     note_write = const NOTE_WRITE,
     record_writes_end = const RECORD_WRITES_END,
     record_locks = const RECORD_LOCKS,
+    record_swallows = const RECORD_SWALLOWS,
+    most_written = const MOST_WRITTEN,
     f_setlk = const libc::F_SETLK,
     f_unlck = const libc::F_UNLCK,
     stat_size = const STAT_SIZE,

@@ -142,7 +142,8 @@ impl Thread {
             | bit(file.is_listed, RECORD_IS_LISTED)
             | bit(file.entries_end.is_some(), RECORD_HAS_ENTRIES)
             | bit(file.is_volatile, RECORD_IS_VOLATILE)
-            | bit(file.locks, RECORD_LOCKS);
+            | bit(file.locks, RECORD_LOCKS)
+            | bit(file.swallows, RECORD_SWALLOWS);
         let (start, length, address) =
             file.window.map_or((0, 0, 0), |window| (window.start, window.length, window.address));
         for (offset, value) in [

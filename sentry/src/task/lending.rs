@@ -512,13 +512,14 @@ impl Lending {
         let closes_silently = (fixed.is_some() || file.ops.is_volatile())
             && file.is_only_mapped_beyond(count)
             && file.ends_silently();
-        if !is_sole && fixed.is_none() && !closes_silently {
+        let is_void = file.ops.is_void() && !self.is_watched;
+        if !is_sole && fixed.is_none() && !closes_silently && !is_void {
             return None;
         }
         let flags = file.open_flags();
         let may_read = file.check_readable().is_ok() && !self.is_watched;
         let fixed_length = fixed.and_then(|(_, length)| length);
-        let length = fixed_length.filter(|_| may_read);
+        let length = fixed_length.or(is_void.then_some(0)).filter(|_| may_read);
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
         let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| closes_silently);
         let is_unchanged = |known: &Record| length.is_some() && known.lent.length == length;
@@ -535,8 +536,8 @@ impl Lending {
                 flags: is_sole.then_some(flags.bits()),
                 attributes: fixed.map(|(attributes, _)| attributes),
                 length,
-                seeks: is_sole && length.is_some(),
-                reads_on: is_sole && length.is_some(),
+                seeks: is_sole && length.is_some() && !is_void,
+                reads_on: (is_sole || is_void) && length.is_some(),
                 is_volatile: file.ops.is_volatile(),
                 is_listed: closes_silently && was_listed,
                 entries_end,
@@ -544,6 +545,7 @@ impl Lending {
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
                 locks: held.is_some_and(|held| held.locks),
+                swallows: is_void && self.ledger.is_allowed && file.check_writable().is_ok(),
             },
             closes_silently,
             window: known.as_ref().and_then(|known| known.window),
