@@ -22,6 +22,8 @@ usk_ledger_begin:                   # ecx = which call
     and ecx, {lent_record} >> 8
     jz ledger_rings
     shl ecx, {record_shift}
+    test dword ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_has_inlet}
+    jnz usk_inlet_begin             # inlet.S
     test dword ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_swallows}
     jnz ledger_swallows
     shr ecx, {record_shift}

@@ -7,8 +7,8 @@ use usk_platform::{Deed, LentFile, Note, NotedCall, Platform, Shortcut, TakenBac
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
 use super::lent::{self, FCNTL, call, while_forged};
 
-const WRITE: u64 = 0x11c;
-const PWRITE: u64 = 0x11d;
+pub(crate) const WRITE: u64 = 0x11c;
+pub(crate) const PWRITE: u64 = 0x11d;
 const SETLK: u64 = libc::F_SETLK as u64;
 
 /// What the tests' platforms note.

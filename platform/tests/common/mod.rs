@@ -5,6 +5,7 @@ mod faults;
 pub(crate) mod guest;
 mod host_calls;
 mod hostile;
+mod inlet;
 mod known;
 mod ledger;
 mod lent;
@@ -78,6 +79,11 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     ledger::kicks_do_not_tear_writes,
     ledger::kicks_do_not_disturb_what_is_swallowed,
     ledger::forged_ledgers_are_told_as_notes_or_not_at_all,
+    inlet::what_is_left_can_be_read,
+    inlet::what_cannot_be_left_is_called,
+    inlet::kicks_do_not_tear_what_is_left,
+    inlet::who_closes_an_inlet_finds_all_or_is_told,
+    inlet::forged_inlets_hold_what_fits_or_nothing,
     lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
     lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,

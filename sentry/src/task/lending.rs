@@ -12,6 +12,7 @@
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
 //!   contents; and if it was opened for reading and has no locks, its end, also where it is mapped;
 //! - of a small file in memory, its end in the same way.
+//! - of a pipe that is reached by this table alone, as far as there is room and nobody waits for it, that it is written (`inlet.rs`).
 //! - of a file in memory that nobody else can reach ([`Holder`](crate::vfs::Holder)), that it is written and locked (`ledger.rs`).
 //!
 //! Who wants to look into the table of another task has it taken back first ([`Task::borrow_files`]). Who changes a file whose
@@ -24,6 +25,7 @@ mod atomic {
     pub(super) fn order() {}
 }
 mod ahead;
+mod inlet;
 mod ledger;
 mod loan;
 mod noted;
@@ -45,6 +47,7 @@ use usk_platform::{
 use zerocopy::IntoBytes;
 
 use self::ahead::{Ahead, Habits};
+use self::inlet::Inlet;
 use self::ledger::Ledger;
 use self::loan::Loan;
 use self::noted::Noted;
@@ -235,6 +238,7 @@ pub(crate) struct Lending {
     records: [Option<Record>; LENT_RECORDS],
     noted: Noted,
     ledger: Ledger,
+    inlet: Inlet,
     habits: Habits,
     ahead: Option<Ahead>,
 }
@@ -273,6 +277,7 @@ impl Current {
 
     /// The guest has stopped: takes back what it was lent.
     pub(crate) fn take_back_files(&mut self) {
+        self.lending.inlet.close();
         if !self.lending.is_on {
             return;
         }
@@ -298,9 +303,12 @@ impl Current {
         }
         let standing = self.task.standing.now();
         // What has changed since the answers were left is seen the next time.
-        let lends = self.standing == Some(standing)
-            && self.lending.prepare(&self.task, &mut *self.thread, standing)
-            && self.task.lent.begin();
+        let mut lends =
+            self.standing == Some(standing) && self.lending.prepare(&self.task, &mut *self.thread, standing);
+        if lends {
+            self.lending.open_inlet(&mut *self.thread);
+            lends = self.task.lent.begin();
+        }
         if lends != self.lending.is_on || self.lending.standing != Some(standing) {
             self.thread.set_lending(lends);
             self.lending.is_on = lends;
@@ -545,6 +553,7 @@ impl Lending {
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
                 locks: held.is_some_and(|held| held.locks),
+                has_inlet: is_sole && self.may_have_inlet(file),
                 swallows: is_void && self.ledger.is_allowed && file.check_writable().is_ok(),
             },
             closes_silently,
