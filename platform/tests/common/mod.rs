@@ -194,6 +194,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     hostile::what_a_guest_forges_does_not_hurt_the_next_in_its_address_space,
     hostile::a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered,
     hostile::forged_mailboxes_delay_but_do_not_deceive,
+    hostile::forged_mailboxes_leave_no_processes_behind,
     hostile::a_forged_signal_frame_is_only_a_jump,
 ];
 
