@@ -8,6 +8,7 @@
 //!
 //! - a table that no other task shares;
 //! - of a file that is reached by this table alone, its flags and its position;
+//! - of a stream that is read by this table alone, what has arrived ([`arrived`]);
 //! - of an epoll instance that is reached by this table alone, changes that succeed ([`noted`]);
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
 //!   contents; and if it was opened for reading and has no locks, its end, also where it is mapped;
@@ -24,6 +25,7 @@ mod atomic {
     pub(super) fn order() {}
 }
 mod ahead;
+mod arrived;
 mod ledger;
 mod loan;
 mod noted;
@@ -45,6 +47,7 @@ use usk_platform::{
 use zerocopy::IntoBytes;
 
 use self::ahead::{Ahead, Habits};
+use self::arrived::{Stream, Streams};
 use self::ledger::Ledger;
 use self::loan::Loan;
 use self::noted::Noted;
@@ -53,7 +56,7 @@ use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 12] = [0, 3, 5, 8, 17, 32, 72, 74, 75, 217, 233, 262];
+const CALLS: [u32; 13] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262];
 
 /// Traps of a program before it is lent anything. Short programs are over by then, and do not pay for it: a hundred times
 /// `/bin/true` from a shell took five per cent more without this.
@@ -131,6 +134,12 @@ impl Task {
         BorrowedFiles { task: self, files: self.files() }
     }
 
+    /// What is lent is taken back soon, and looked at before it is lent again. Waits for nothing, and takes no lock.
+    pub(crate) fn call_in_files(&self) {
+        self.lent.touch();
+        self.kick();
+    }
+
     /// What is lent is taken back once before this returns. As [`Task::borrow_files`], for whoever does not need the table.
     pub(crate) fn bring_in_files(&self) {
         if self.lent.loan.is_lent() {
@@ -171,6 +180,8 @@ struct Record {
     fixed_length: Option<u64>,
     lent: LentFile,
     closes_silently: bool,
+    /// What is known of it as a stream whose arrivals may be left.
+    stream: Option<Stream>,
     /// Its window's number.
     window: Option<usize>,
     /// Reads that have come here.
@@ -237,6 +248,7 @@ pub(crate) struct Lending {
     ledger: Ledger,
     habits: Habits,
     ahead: Option<Ahead>,
+    streams: Streams,
 }
 
 impl Current {
@@ -247,6 +259,9 @@ impl Current {
 
     /// A read of these bytes of a file has come to the sentry.
     pub fn note_read(&mut self, file: &OpenFile, start: u64, end: u64) {
+        if self.lending.has_read_stream(file) {
+            return;
+        }
         let mut records = self.lending.records.iter_mut().flatten();
         let Some(record) = records.find(|record| record.id == file.id()) else { return };
         record.note_read(start, end);
@@ -316,8 +331,11 @@ impl Current {
 impl Lending {
     fn take_positions(&mut self, taken: &TakenBack) {
         for (record, position) in self.records.iter_mut().zip(taken.positions) {
-            if let (Some(record), Some(position)) = (record, position)
-                && record.may_be_at(position)
+            let (Some(record), Some(position)) = (record, position) else { continue };
+            if record.lent.arrived.is_some() {
+                record.take_arrived(position);
+                self.streams.has_taken = true;
+            } else if record.may_be_at(position)
                 && let Some(file) = record.file.upgrade()
             {
                 *file.position.lock() = position;
@@ -332,7 +350,8 @@ impl Lending {
         let is_outdated = self.standing != Some(standing);
         let is_watched = notify::is_active();
         let is_touched = task.lent.loan.take_touch();
-        if self.is_on && !is_touched && !is_outdated && is_watched == self.is_watched {
+        let is_unchanged = !is_touched && !is_outdated && is_watched == self.is_watched;
+        if self.is_on && is_unchanged && !self.streams.have_changed() {
             return true;
         }
         let files = task.lendable_files();
@@ -361,6 +380,7 @@ impl Lending {
             self.lend_table(task, files, thread, is_outdated);
         }
         self.lend_instance(files, thread);
+        self.leave_arrived(task, thread);
         self.leave_ahead(thread);
         self.open_windows(thread);
         true
@@ -517,6 +537,10 @@ impl Lending {
         }
         let flags = file.open_flags();
         let may_read = file.check_readable().is_ok() && !self.is_watched;
+        let is_stream = is_sole && may_read && file.ops.arrivals().is_some();
+        let stream = is_stream.then(|| known.as_ref().and_then(|known| known.stream).unwrap_or_default());
+        let arrived = known.as_ref().and_then(|known| known.lent.arrived).filter(|_| is_stream);
+        let was_at = known.as_ref().map_or(0, |known| known.position);
         let fixed_length = fixed.and_then(|(_, length)| length);
         let length = fixed_length.filter(|_| may_read);
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
@@ -527,8 +551,12 @@ impl Lending {
             id: file.id(),
             file: Arc::downgrade(file),
             count,
-            // Another's read may be moving it.
-            position: if is_sole { *file.position.lock() } else { 0 },
+            position: match arrived {
+                Some(_) => was_at,
+                None if is_sole => *file.position.lock(),
+                // Another's read may be moving it.
+                None => 0,
+            },
             fixed_length,
             lent: LentFile {
                 identity: file.id(),
@@ -540,12 +568,14 @@ impl Lending {
                 is_volatile: file.ops.is_volatile(),
                 is_listed: closes_silently && was_listed,
                 entries_end,
+                arrived,
                 window: known.as_ref().and_then(|known| known.lent.window),
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
                 locks: held.is_some_and(|held| held.locks),
             },
             closes_silently,
+            stream,
             window: known.as_ref().and_then(|known| known.window),
             reads: known.as_ref().map_or(0, |known| known.reads),
             wanted: known.and_then(|known| known.wanted),
