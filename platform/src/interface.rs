@@ -217,6 +217,13 @@ pub trait GuestThread: Send {
         None
     }
 
+    /// Leaves bytes where the guest can read them, for [`LentFile::arrived`]: from byte `offset`, a multiple of eight, of
+    /// [`ARRIVED_ROOM`](crate::ARRIVED_ROOM) on, in place of those that were left there. Returns their guest address; `None` if there is
+    /// no room.
+    fn leave_arrived(&mut self, _offset: usize, _bytes: &[u8]) -> Option<u64> {
+        None
+    }
+
     /// From the next [`GuestThread::run`] on serves calls from what is lent, or not. [`Kick::withdraw_answers`] ends it as well.
     fn set_lending(&mut self, _lends: bool) {}
 
@@ -227,7 +234,7 @@ pub trait GuestThread: Send {
         false
     }
 
-    /// Erases what was left of names and of files' contents.
+    /// Erases what was left of names, of files' contents, and of streams.
     fn forget_names(&mut self) {}
 
     /// What has become of the descriptors that were lent, if the guest has changed any: the guest may have forged

@@ -31,6 +31,8 @@ pub enum LentCall {
     Fsync = 9,
     /// `fdatasync(2)`
     Fdatasync = 10,
+    /// `recvfrom(2)` without an address, of what has arrived.
+    Receive = 0x38,
 }
 
 /// Descriptors that can be lent: those below this number.
@@ -43,6 +45,8 @@ pub const LENT_WINDOWS: usize = 8;
 pub const WINDOW_SIZE: u64 = 16 << 20;
 /// Most bytes that can be left with a thread for its records ([`GuestThread::leave_contents`](crate::GuestThread::leave_contents)).
 pub const LENT_CONTENTS: usize = 16 << 10;
+/// Most bytes that can be left with a thread of what has arrived in its streams ([`GuestThread::leave_arrived`](crate::GuestThread)).
+pub const ARRIVED_ROOM: usize = 8 << 10;
 /// Size of `struct stat`.
 pub const STAT_SIZE: usize = 144;
 
@@ -91,6 +95,8 @@ pub struct LentFile {
     pub is_volatile: bool,
     /// Where part of its contents is.
     pub window: Option<LentWindow>,
+    /// `read(2)` of a stream, as far as it has arrived. Its position is how much has ever been taken out. Not with a length.
+    pub arrived: Option<Arrived>,
     /// `epoll_ctl(2)` of this instance: a bit for each descriptor of which plain changes may be noted. One file at most has any.
     pub watchable: u64,
     /// `write(2)` and `pwrite64(2)` succeed, and leave nothing behind.
@@ -124,6 +130,17 @@ pub struct LentWindow {
     pub length: u64,
     /// Guest address.
     pub address: u64,
+}
+
+/// What has arrived in a stream and has not been taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The beginning of it, where the guest can read it.
+    pub window: LentWindow,
+    /// The stream's byte after all of it. A call that wants more than the window has, while there is more, is not served.
+    pub end: u64,
+    /// The stream is a socket's: `recvfrom(2)` as well.
+    pub is_socket: bool,
 }
 
 /// A range of addresses that a guest thread maps and unmaps by itself: from the bottom of what is mapped down, and from there up.

@@ -31,7 +31,8 @@ pub use interface::{
 };
 pub use ledger::{Deed, Note, NotedCall, Notes};
 pub use lent::{
-    LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile,
-    LentMemory, LentWindow, MemoryWord, NotedChange, STAT_SIZE, TakenBack, WINDOW_SIZE,
+    ARRIVED_ROOM, Arrived, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall,
+    LentDescriptor, LentFile, LentMemory, LentWindow, MemoryWord, NotedChange, STAT_SIZE, TakenBack,
+    WINDOW_SIZE,
 };
 pub use names::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning};

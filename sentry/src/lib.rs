@@ -77,5 +77,6 @@ pub use kernel::{ExitWatch, IdentityMaps, Kernel, RELEASE, Report, UtsNames, VER
 pub use limits::{Limits, SandboxLimits};
 pub use meter::{CallCost, Costs, Meter, Totals};
 pub use usercopy::{
-    BytesSink, BytesSource, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource, read_c_string,
+    BytesSink, BytesSource, Discard, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource,
+    read_c_string,
 };

@@ -84,6 +84,7 @@ fn wait(current: &mut Current, arguments: SyscallArguments, timeout: Timeout) ->
         Err(SysError::Restart(_)) => return Err(Errno::EINTR.into()),
         Err(error) => return Err(error),
     };
+    current.expect_reads();
     current.copy_out_array(UserPtr::<EpollEvent>::new(arguments.u64(1)), &events)?;
     Ok(events.len() as u64)
 }

@@ -28,7 +28,7 @@ const STANDING: [(&str, Standing); 7] = [
 ];
 
 /// Calls that may be served by what is lent of a descriptor table.
-const LENT: [(&str, LentCall); 11] = [
+const LENT: [(&str, LentCall); 12] = [
     ("close", LentCall::Close),
     ("dup", LentCall::Dup),
     ("fcntl", LentCall::Fcntl),
@@ -40,6 +40,7 @@ const LENT: [(&str, LentCall); 11] = [
     ("getdents64", LentCall::Getdents),
     ("fsync", LentCall::Fsync),
     ("fdatasync", LentCall::Fdatasync),
+    ("recvfrom", LentCall::Receive),
 ];
 
 /// Calls that may be noted about files that only their caller can reach.

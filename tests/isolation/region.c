@@ -7,6 +7,7 @@
  *     region calls     names the region in system calls
  *     region forge     writes all of the region that can be written, while other threads make calls
  *     region loans     writes over the descriptors that its thread was lent, and uses them
+ *     region arrivals  writes over how much of its streams it has read, and reads them
  *     region memory    writes over what it says of the memory that its thread was lent, and uses that
  *     region changes   writes over the changes of an epoll instance that its thread has noted, and makes some
  *     region ledger    writes over what it has noted about a file of its own, and how much that is
@@ -21,6 +22,7 @@
  */
 #include "guest.h"
 #include <linux/futex.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -511,6 +513,45 @@ static void forge_loans_everywhere(void) {
         spawn(forge_loans, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
+/* Whatever is written there, streams lose bytes at most: none comes back, and none comes out that was not sent. */
+static void forge_arrivals(const void *argument) {
+    uint64_t seed = *(const uint64_t *)argument, sent = 0;
+    int pairs[4][2];
+    char buffer[256];
+    memset(buffer, '=', sizeof buffer);
+    for (int i = 0; i < 4; i++)
+        NEED(i % 2 ? pipe(pairs[i]) == 0 : socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]) == 0);
+    for (uint64_t round = 0;; round++) {
+        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_SLOT_SIZE - LOANS);
+        int *ends = pairs[seed >> 40 & 3], before, after;
+        NEED(ioctl(ends[0], FIONREAD, &before) == 0);
+        if (before < 1000) {
+            NEED(write(ends[1], buffer, 100) == 100);
+            before += 100;
+            sent += 100;
+        }
+        struct pollfd poller = {ends[0], POLLIN, 0};
+        NEED(poll(&poller, 1, 0) == 1);
+        /* Which records have moved, and where to: from the stream's beginning on, and far beyond. */
+        for (int i = 0; round > 100 && slot >= REGION_SLOTS && slot < REGION_ORDERS && i < 4; i++) {
+            seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+            loans[1 + (seed >> 40) % 17] = seed & 1 ? (seed >> 20) % (sent + 100) : seed * 0x9e3779b97f4a7c15UL;
+        }
+        ssize_t count = read(ends[0], buffer, seed >> 33 & 0x3f);
+        for (ssize_t i = 0; i < count; i++)
+            if (buffer[i] != '=')
+                kill(getppid(), SIGABRT);
+        if (ioctl(ends[0], FIONREAD, &after) != 0 || after > before)
+            kill(getppid(), SIGABRT);
+        seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+    }
+}
+
+static void forge_arrivals_everywhere(void) {
+    for (uint64_t seed = 1; seed <= 48; seed++)
+        spawn(forge_arrivals, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 /* Where a slot says how much of the lent memory is mapped, from its end. */
 #define MEMORY_WORDS 0x20
 
@@ -916,6 +957,7 @@ int main(int argc, char **argv) {
         {"calls", name_everywhere},
         {"forge", forge_everything},
         {"loans", forge_loans_everywhere},
+        {"arrivals", forge_arrivals_everywhere},
         {"memory", forge_memory_everywhere},
         {"changes", forge_changes_everywhere},
         {"ledger", forge_ledgers_everywhere},

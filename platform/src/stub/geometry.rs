@@ -321,6 +321,24 @@ const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == 
 const _: () = assert!(RECORDS_END <= CONTENTS && CONTENTS_SIZE.is_multiple_of(8));
 const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
 
+// --- What has arrived in streams (`arrived.S`, see `trap/arrived.rs`) ---
+
+/// In the table of shortcuts: `recvfrom`, which may be served by what has arrived.
+pub(crate) const RECEIVES: u8 = LENDS + crate::lent::LentCall::Receive as u8;
+/// In a record's mode: after its length comes what only the sentry knows.
+pub(crate) const RECORD_ARRIVED: u64 = 1 << 31;
+/// In a record's mode: it is a socket that has arrived bytes.
+pub(crate) const RECORD_RECEIVES: u64 = 1 << 30;
+/// In a guest thread's orders: the bytes.
+pub(crate) const ARRIVED: u64 = CONTENTS - ARRIVED_SIZE;
+/// Bytes that fit.
+pub(crate) const ARRIVED_SIZE: u64 = crate::lent::ARRIVED_ROOM as u64;
+/// Flags of `recvfrom` that make no difference where something has arrived.
+pub(crate) const HARMLESS_RECEIVING: u32 = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
+
+const _: () = assert!(RECORDS_END <= ARRIVED && ARRIVED_SIZE.is_multiple_of(8));
+const _: () = assert!(NOTES < RECEIVES);
+
 // --- Ledgers (see `trap/ledger.rs`) ---
 
 /// Ledgers, above the windows and mapped in the same way: memory that the guest and the sentry both write.

@@ -22,6 +22,7 @@ global_asm!(
     include_str!("clock.S"),
     include_str!("host_calls.S"),
     include_str!("lent.S"),
+    include_str!("arrived.S"),
     include_str!("ledger.S"),
     include_str!("inlet.S"),
     include_str!("state.S"),
@@ -30,6 +31,10 @@ global_asm!(
     include_str!("names.S"),
     include_str!("noted.S"),
     include_str!("end.S"),
+    receives = const RECEIVES,
+    record_arrived = const RECORD_ARRIVED,
+    record_receives = const RECORD_RECEIVES,
+    harmless_receiving = const HARMLESS_RECEIVING,
     notes = const NOTES,
     noted = const NOTED,
     noted_count = const NOTED_COUNT,
@@ -397,6 +402,18 @@ pub(crate) mod lent {
         done = usk_lent_done;
         /// The code ends.
         end = usk_lent_end;
+    }
+}
+
+/// Addresses in the code that receives what has arrived.
+pub(crate) mod arrived {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_arrived_begin;
+        /// It ends.
+        end = usk_arrived_end;
     }
 }
 

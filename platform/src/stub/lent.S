@@ -51,6 +51,8 @@ usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
     je lent_pread
     cmp r11d, {lends} + {lent_getdents}
     je lent_getdents
+    cmp r11d, {receives}
+    je lent_receives
 
     # fstat: the buffer is the second argument, or the third.
     test r8d, {record_has_stat}
@@ -74,6 +76,9 @@ lent_pread:
     test rdi, rdi
     js lent_rings
     jmp 1f
+lent_receives:
+    test r8d, {record_receives}
+    jz lent_rings
 lent_read:
     test r8d, {record_reads_on}
     jz lent_rings
@@ -91,6 +96,8 @@ lent_read:
     mov r8, [rcx + {record_length}]
     sub r8, rdi
     ja 2f
+    test dword ptr [rcx + {record_mode}], {record_arrived}
+    jnz lent_rings
     xor ecx, ecx                    # at the end, or beyond it
     jmp lent_answers
 2:  cmp r8, rdx

@@ -316,6 +316,8 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {receives}
+    je usk_arrived_begin            # arrived.S
     cmp ecx, {notes}
     je usk_noted_begin              # noted.S
     cmp ecx, {ledger_write}

@@ -117,6 +117,10 @@ impl GuestThread for Thread {
         self.write_contents(contents)
     }
 
+    fn leave_arrived(&mut self, offset: usize, bytes: &[u8]) -> Option<u64> {
+        self.write_arrived(offset, bytes)
+    }
+
     fn set_lending(&mut self, lends: bool) {
         self.handle().orders.set_leave(LENT_ANSWER, lends);
     }

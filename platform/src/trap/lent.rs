@@ -11,8 +11,9 @@ use std::os::fd::BorrowedFd;
 use crate::arch::Registers;
 use crate::lent::{LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::{lent, memory, names, noted};
+use crate::stub::image::{arrived, lent, memory, names, noted};
 
+use super::arrived::mode_of_arrived;
 use super::calls::Call;
 use super::inlet;
 use super::ledger::{self, has_done, has_noted, is_noting};
@@ -36,6 +37,7 @@ impl Default for Lent {
 /// In the code that serves calls about lent descriptors, or known names, or notes them.
 pub(super) fn is_serving(rip: u64) -> bool {
     (lent::begin()..lent::end()).contains(&rip)
+        || (arrived::begin()..arrived::end()).contains(&rip)
         || (names::begin()..names::end()).contains(&rip)
         || (noted::begin()..noted::end()).contains(&rip)
         || is_noting(rip)
@@ -152,13 +154,17 @@ impl Thread {
             | bit(file.is_volatile, RECORD_IS_VOLATILE)
             | bit(file.locks, RECORD_LOCKS)
             | bit(file.swallows, RECORD_SWALLOWS)
-            | bit(file.has_inlet, RECORD_HAS_INLET);
-        let (start, length, address) =
-            file.window.map_or((0, 0, 0), |window| (window.start, window.length, window.address));
+            | bit(file.has_inlet, RECORD_HAS_INLET)
+            | mode_of_arrived(file.arrived.as_ref());
+        let (arrived_end, arrived_window) = file.arrived.map(|arrived| (arrived.end, arrived.window)).unzip();
+        let (start, length, address) = file
+            .window
+            .or(arrived_window)
+            .map_or((0, 0, 0), |window| (window.start, window.length, window.address));
         for (offset, value) in [
             (RECORD_MODE, mode),
             (RECORD_FLAGS, file.flags.unwrap_or(0).into()),
-            (RECORD_LENGTH, file.length.or(file.entries_end).unwrap_or(0)),
+            (RECORD_LENGTH, file.length.or(file.entries_end).or(arrived_end).unwrap_or(0)),
             (RECORD_WINDOW_START, start),
             (RECORD_WINDOW_LENGTH, length),
             (RECORD_WINDOW, address),
@@ -256,16 +262,21 @@ impl Thread {
         if contents.len() > crate::lent::LENT_CONTENTS {
             return None;
         }
+        Some(self.write_bytes(CONTENTS, contents))
+    }
+
+    /// Writes bytes into the orders, from a multiple of eight on, and returns their address.
+    pub(super) fn write_bytes(&self, offset: u64, bytes: &[u8]) -> u64 {
         let slot = self.slot();
         slot.use_more();
-        let (words, rest) = contents.split_at(contents.len() & !7);
-        slot.write_orders(CONTENTS, words);
+        let (words, rest) = bytes.split_at(bytes.len() & !7);
+        slot.write_orders(offset, words);
         if !rest.is_empty() {
             let mut last = [0; 8];
             last[..rest.len()].copy_from_slice(rest);
-            slot.write_orders(CONTENTS + words.len() as u64, &last);
+            slot.write_orders(offset + words.len() as u64, &last);
         }
-        Some(slot.orders_address() + CONTENTS)
+        slot.orders_address() + offset
     }
 
     /// See [`GuestThread::take_back`](crate::GuestThread::take_back).

@@ -252,14 +252,14 @@ impl Slot {
         self.erase_more();
     }
 
-    /// Makes its contents of files and its table of names zero, if it may have any. The word that says which table stands is left.
+    /// Makes what is left of streams and files, and its table of names, zero, if it may have any. The word that says which table stands is left.
     pub(super) fn erase_more(&self) {
         if !self.window.has_more.load(Ordering::Relaxed) {
             return;
         }
-        const SIZE: usize = (CONTENTS_SIZE + NAMES_SIZE) as usize;
-        if self.window.windows.orders.discard(self.order(CONTENTS), SIZE).is_err() {
-            self.write_orders(CONTENTS, &[0; SIZE]);
+        const SIZE: usize = (ARRIVED_SIZE + CONTENTS_SIZE + NAMES_SIZE) as usize;
+        if self.window.windows.orders.discard(self.order(ARRIVED), SIZE).is_err() {
+            self.write_orders(ARRIVED, &[0; SIZE]);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The cases, and what they have in common.
 
+mod arrived;
 mod ends;
 mod faults;
 pub(crate) mod guest;
@@ -67,6 +68,9 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     names::names_of_before_stand_no_more,
     names::kicks_and_withdrawals_do_not_tear_answers,
     names::forged_memory_gets_no_answer_that_was_not_left,
+    arrived::what_has_arrived_is_read_as_far_as_it_goes,
+    arrived::what_has_arrived_in_part_is_not_read_beyond_that,
+    arrived::what_has_arrived_is_left_within_its_room_and_erased,
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,

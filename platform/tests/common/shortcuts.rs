@@ -22,6 +22,7 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         202 => Shortcut::HostCall(HostCallKind::Futex),
         24 => Shortcut::HostCall(HostCallKind::Yield),
         _ => super::lent::lends(number)
+            .or_else(|| super::arrived::receives(number))
             .or_else(|| super::names::knows(number))
             .or_else(|| super::noted::notes(number))
             .or_else(|| super::ledger::notes(number))

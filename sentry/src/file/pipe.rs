@@ -9,6 +9,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -17,8 +18,8 @@ use usk_abi::{Errno, PollEvents};
 use usk_platform::Inlet;
 
 use crate::file::ring::ByteRing;
-use crate::task::Current;
-use crate::vfs::{AnonymousInode, FileOps, OpenFile};
+use crate::task::{Current, Task};
+use crate::vfs::{AnonymousInode, Arrivals, FileOps, Front, OpenFile, Reader, hurry};
 use crate::wait::WaitQueue;
 use crate::{BytesSink, Sink, Source, SysError, SysResult, UserPtr};
 
@@ -57,6 +58,12 @@ struct State {
     capacity: usize,
     readers: usize,
     writers: usize,
+    /// Bytes that have ever been taken out.
+    taken: u64,
+    /// Whose guest thread has a copy of the first bytes.
+    reader: Reader,
+    /// A writer has found no room, and nobody was told of any since.
+    is_short: bool,
     /// How many readers and writers there ever were: opening a FIFO waits for a change.
     readers_ever: u64,
     writers_ever: u64,
@@ -87,6 +94,9 @@ impl Default for State {
             capacity: DEFAULT_CAPACITY,
             readers: 0,
             writers: 0,
+            taken: 0,
+            reader: Reader::default(),
+            is_short: false,
             readers_ever: 0,
             writers_ever: 0,
             inlet: None,
@@ -106,6 +116,22 @@ impl State {
         self.room() >= PIPE_BUF
     }
 
+    fn queued(&self) -> Range<u64> {
+        self.taken..self.taken + self.ring.len() as u64
+    }
+
+    /// A writer has found no room. Returns who may have made some and not told of it: to be [hurried](hurry) when the state is let go.
+    #[must_use]
+    fn fall_short(&mut self) -> Option<Arc<Task>> {
+        self.is_short = true;
+        self.reader.get()
+    }
+
+    /// Whether what has arrived may be left with a reader: there is one, who reads bytes, and no writer waits.
+    fn may_be_left(&self) -> bool {
+        self.readers == 1 && self.packets == 0 && !self.is_short
+    }
+
     fn append(&mut self, length: usize, is_packet: bool) {
         if is_packet {
             self.packets += 1;
@@ -121,6 +147,7 @@ impl State {
     fn take(&mut self, sink: &mut dyn Sink) -> Result<usize, Errno> {
         let Some(&run) = self.runs.front() else { return Ok(0) };
         let moved = self.ring.drain_to(sink, run.length)?;
+        self.taken += moved as u64;
         if run.is_packet {
             self.ring.discard(run.length - moved);
             self.packets -= 1;
@@ -154,6 +181,7 @@ impl State {
     /// Drops the first `count` bytes; a packet that is begun is what is left of it.
     fn discard(&mut self, mut count: usize) {
         self.ring.discard(count);
+        self.taken += count as u64;
         while let Some(run) = self.runs.front_mut() {
             let part = count.min(run.length);
             run.length -= part;
@@ -261,6 +289,18 @@ impl Pipe {
         Ok(end)
     }
 
+    /// The state. If there is less room than `wanted`, the reader has told of all that it has read. No lock may be held.
+    fn state_for(&self, wanted: usize) -> MutexGuard<'_, State> {
+        let state = self.state();
+        if state.room() >= wanted {
+            return state;
+        }
+        let Some(reader) = state.reader.get() else { return state };
+        drop(state);
+        reader.bring_in_files();
+        self.state()
+    }
+
     /// Another end of a pipe without a name, opened by way of `/proc/PID/fd`: that waits for nobody.
     pub fn reopen(self: &Arc<Self>, flags: u32) -> Arc<dyn FileOps> {
         self.end(flags & O_ACCMODE)
@@ -297,7 +337,12 @@ impl Pipe {
         state.writers += usize::from(writes);
         state.writers_ever += u64::from(writes);
         let writers_before = if state.writers == 0 { state.writers_ever } else { u64::MAX };
+        let reader = state.reader.get().filter(|_| reads);
         drop(state);
+        // There are two now, and what the first has read by itself the second does not get.
+        if let Some(reader) = reader {
+            drop(reader.borrow_files());
+        }
         self.queue.notify(READABLE | WRITABLE);
         Arc::new(PipeEnd { pipe: self.clone(), reads, writes, writers_before })
     }
@@ -372,12 +417,13 @@ impl PipeEnd {
         if bytes > MAX_CAPACITY {
             return Err(Errno::EPERM);
         }
-        let mut state = self.pipe.state();
+        let mut state = self.pipe.state_for(usize::MAX);
         let used = state.capacity - state.room();
         if used > bytes {
             return Err(Errno::EBUSY);
         }
         state.capacity = bytes;
+        state.is_short &= !state.is_writable();
         drop(state);
         self.pipe.queue.notify(WRITABLE);
         Ok(bytes)
@@ -386,11 +432,17 @@ impl PipeEnd {
     /// Bytes that can be written now without waiting (0 if fewer than a page), for splicing into the pipe. `EPIPE`
     /// without a reader.
     pub(crate) fn room(&self) -> Result<usize, Errno> {
-        let state = self.pipe.state();
+        let mut state = self.pipe.state_for(usize::MAX);
         if state.readers == 0 {
             return Err(Errno::EPIPE);
         }
-        Ok(if state.is_writable() { state.room() } else { 0 })
+        if state.is_writable() {
+            return Ok(state.room());
+        }
+        let reader = state.fall_short();
+        drop(state);
+        hurry(reader);
+        Ok(0)
     }
 
     /// Queues bytes that have been taken from elsewhere, whether or not they fit (room has been asked for before).
@@ -466,8 +518,10 @@ impl PipeEnd {
         state.ring.copy_to(0, sink, limit)
     }
 
-    fn notify_room(&self, state: MutexGuard<'_, State>, was_writable: bool) {
+    fn notify_room(&self, mut state: MutexGuard<'_, State>, was_writable: bool) {
         let is_writable = state.is_writable();
+        state.is_short &= !is_writable;
+        state.reader.clear();
         drop(state);
         if is_writable && !was_writable {
             self.pipe.queue.notify(WRITABLE);
@@ -507,18 +561,22 @@ impl FileOps for PipeEnd {
         if wanted == 0 {
             return Ok(0);
         }
-        let mut state = self.pipe.state();
+        let mut state = self.pipe.state_for(wanted);
         if state.readers == 0 {
             return Err(Errno::EPIPE);
         }
-        let done = if file.flags() & O_DIRECT != 0 {
+        let is_packet = file.flags() & O_DIRECT != 0;
+        let room = state.room();
+        let enough = if wanted <= PIPE_BUF && !is_packet { room >= wanted } else { room >= PIPE_BUF };
+        if !enough {
+            let reader = state.fall_short();
+            drop(state);
+            hurry(reader);
+            return Err(Errno::EAGAIN);
+        }
+        let done = if is_packet {
             self.write_packets(&mut state, source)?
         } else {
-            let room = state.room();
-            let enough = if wanted <= PIPE_BUF { room >= wanted } else { room >= PIPE_BUF };
-            if !enough {
-                return Err(Errno::EAGAIN);
-            }
             let taken = state.ring.fill_from(source, room)?;
             if taken > 0 {
                 state.append(taken, false);
@@ -535,7 +593,7 @@ impl FileOps for PipeEnd {
     }
 
     fn poll(&self, _file: &OpenFile) -> PollEvents {
-        let state = self.pipe.state();
+        let mut state = self.pipe.state();
         let mut events = PollEvents::empty();
         if self.reads {
             events.set(READABLE, !state.runs.is_empty());
@@ -545,6 +603,10 @@ impl FileOps for PipeEnd {
             events.set(WRITABLE, state.is_writable());
             events.set(PollEvents::ERR, state.readers == 0);
         }
+        let is_short = self.writes && !state.is_writable();
+        let reader = if is_short { state.fall_short() } else { None };
+        drop(state);
+        hurry(reader);
         events
     }
 
@@ -560,14 +622,43 @@ impl FileOps for PipeEnd {
         if command != FIONREAD {
             return Err(Errno::ENOTTY.into());
         }
-        let queued = self.pipe.state().ring.len();
+        let queued = self.pipe.state_for(usize::MAX).ring.len();
         let queued = i32::try_from(queued).unwrap_or(i32::MAX);
         UserPtr::<i32>::new(argument).write(current.space(), &queued)?;
         Ok(0)
     }
 
+    fn arrivals(&self) -> Option<&dyn Arrivals> {
+        (self.reads && !self.writes).then_some(self)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Arrivals for PipeEnd {
+    fn renew(&self, reader: &Arc<Task>) -> Option<Range<u64>> {
+        let mut state = self.pipe.state();
+        if !state.may_be_left() {
+            return None;
+        }
+        state.reader.set(reader);
+        Some(state.queued())
+    }
+
+    fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
+        let mut state = self.pipe.state();
+        let mut front = BytesSink::new(most);
+        if !state.may_be_left() || state.ring.copy_to(0, &mut front, most).ok()? == 0 {
+            return None;
+        }
+        state.reader.set(reader);
+        Some(Front { queued: state.queued(), bytes: front.bytes })
+    }
+
+    fn is_socket(&self) -> bool {
+        false
     }
 }
 

@@ -44,6 +44,7 @@ pub fn look(files: &mut [Polled]) -> usize {
 /// Waits until a file is ready, and returns how many are; 0 when the deadline has passed (`None` is never). A signal
 /// gives [`Restart::IfNoHandler`].
 pub fn wait(current: &mut Current, files: &mut [Polled], deadline: Option<Deadline>) -> SysResult<usize> {
+    current.expect_reads();
     let count = look(files);
     if count > 0 || deadline.is_some_and(Deadline::has_passed) {
         return Ok(count);

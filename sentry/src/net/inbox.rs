@@ -1,6 +1,7 @@
 //! What has been sent to a socket and not yet been received.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -11,6 +12,8 @@ use crate::Sink;
 use crate::net::Incoming;
 use crate::net::budget::{Budget, Charge};
 use crate::net::message::{MESSAGE_OVERHEAD, Message, STREAM_PART};
+use crate::task::Task;
+use crate::vfs::{Front, Reader, hurry};
 use crate::wait::WaitQueue;
 
 /// How much an inbox takes.
@@ -33,6 +36,10 @@ struct State {
     messages: VecDeque<Message>,
     /// Bytes that can be received.
     bytes: usize,
+    /// Bytes of a stream that are not there any more.
+    taken: u64,
+    /// Whose guest thread has a copy of the first bytes.
+    reader: Reader,
     /// Sum of the messages' costs.
     cost: Charge,
     is_closed: bool,
@@ -49,11 +56,31 @@ impl State {
         }
     }
 
-    fn wait(&mut self, sender: &Arc<WaitQueue>) {
+    /// How many bytes may be queued.
+    fn room(&self, bound: Bound) -> usize {
+        match bound {
+            Bound::Bytes(limit) => {
+                let own = limit.saturating_sub(self.cost.bytes());
+                own.min(self.cost.room()).saturating_sub(MESSAGE_OVERHEAD)
+            }
+            Bound::Messages(_) if self.is_writable(bound) => usize::MAX,
+            Bound::Messages(_) => 0,
+        }
+    }
+
+    /// Has `sender` told once there is room. Returns who may have made some and not told of it: to be [hurried](hurry) when the state
+    /// is let go.
+    #[must_use]
+    fn wait(&mut self, sender: &Arc<WaitQueue>) -> Option<Arc<Task>> {
         self.waiting.retain(|known| known.strong_count() > 0);
         if !self.waiting.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(sender))) {
             self.waiting.push(Arc::downgrade(sender));
         }
+        self.reader.get()
+    }
+
+    fn queued(&self) -> Range<u64> {
+        self.taken..self.taken + self.bytes as u64
     }
 
     fn remove_first(&mut self) -> Option<Message> {
@@ -83,27 +110,25 @@ impl Inbox {
     }
 
     /// How many bytes a sender may queue now; `EAGAIN` if none, and then the sender is told later. `ECONNREFUSED` if the
-    /// inbox is closed.
-    pub(super) fn room(&self, sender: &Arc<WaitQueue>, bound: Bound) -> Result<usize, Errno> {
+    /// inbox is closed. If it is less than `wanted`, the reader has told of all that it has read. No lock may be held.
+    pub(super) fn room(&self, sender: &Arc<WaitQueue>, bound: Bound, wanted: usize) -> Result<usize, Errno> {
         let mut state = self.state.lock();
+        if !state.is_closed
+            && state.room(bound) < wanted
+            && let Some(reader) = state.reader.get()
+        {
+            drop(state);
+            reader.bring_in_files();
+            state = self.state.lock();
+        }
         if state.is_closed {
             return Err(Errno::ECONNREFUSED);
         }
-        let room = match bound {
-            Bound::Bytes(limit) => {
-                let own = limit.saturating_sub(state.cost.bytes());
-                own.min(state.cost.room()).saturating_sub(MESSAGE_OVERHEAD)
-            }
-            Bound::Messages(_) => {
-                if state.is_writable(bound) {
-                    usize::MAX
-                } else {
-                    0
-                }
-            }
-        };
+        let room = state.room(bound);
         if room == 0 {
-            state.wait(sender);
+            let reader = state.wait(sender);
+            drop(state);
+            hurry(reader);
             return Err(Errno::EAGAIN);
         }
         Ok(room)
@@ -111,7 +136,8 @@ impl Inbox {
 
     /// Has `sender` told once there is room.
     pub(super) fn wait_for_room(&self, sender: &Arc<WaitQueue>) {
-        self.state.lock().wait(sender);
+        let reader = self.state.lock().wait(sender);
+        hurry(reader);
     }
 
     /// True if a sender would find room; if not, it is told later.
@@ -119,9 +145,50 @@ impl Inbox {
         let mut state = self.state.lock();
         let writable = state.is_closed || state.is_writable(bound);
         if !writable {
-            state.wait(sender);
+            let reader = state.wait(sender);
+            drop(state);
+            hurry(reader);
         }
         writable
+    }
+
+    /// See [`Arrivals::renew`](crate::vfs::Arrivals::renew).
+    pub(super) fn renew(&self, reader: &Arc<Task>) -> Option<Range<u64>> {
+        let mut state = self.state.lock();
+        if !state.waiting.is_empty() {
+            return None;
+        }
+        state.reader.set(reader);
+        Some(state.queued())
+    }
+
+    /// The first bytes of a stream for its reader, up to those that open files come with. See [`Arrivals::leave`](crate::vfs::Arrivals::leave).
+    pub(super) fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
+        let mut state = self.state.lock();
+        if !state.waiting.is_empty() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(most.min(state.bytes));
+        for message in state.messages.iter().take_while(|message| message.rights.is_empty()) {
+            let room = most - bytes.len();
+            bytes.extend(message.rest().iter().take(room));
+            if room <= message.rest().len() {
+                break;
+            }
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        state.reader.set(reader);
+        Some(Front { queued: state.queued(), bytes })
+    }
+
+    /// Before a look from outside: what the reader has read is taken out. No lock may be held.
+    pub(super) fn settle(&self) {
+        let reader = self.state.lock().reader.get();
+        if let Some(reader) = reader {
+            reader.bring_in_files();
+        }
     }
 
     /// Queues a message, whether or not there is room (that has been asked for). Gives it back if the inbox is closed.
@@ -198,7 +265,7 @@ impl Inbox {
         let (messages, waiting) = {
             let mut state = self.state.lock();
             state.is_closed |= closes;
-            state.bytes = 0;
+            state.taken += std::mem::take(&mut state.bytes) as u64;
             let cost = state.cost.bytes();
             state.cost.remove(cost);
             (std::mem::take(&mut state.messages), std::mem::take(&mut state.waiting))
@@ -288,6 +355,7 @@ impl Inbox {
             } else {
                 message.consumed += copied;
                 state.bytes -= copied;
+                state.taken += copied as u64;
                 if copied == rest {
                     finished.extend(state.remove_first());
                 }
@@ -297,6 +365,9 @@ impl Inbox {
             }
         }
         incoming.full_length = incoming.count;
+        if !is_peek {
+            state.reader.clear();
+        }
         let relieved = state.relieved(bound);
         drop(state);
         tell(relieved);

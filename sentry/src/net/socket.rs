@@ -217,6 +217,7 @@ pub fn receive(
             (Err(_), Some(_)) => true,
         };
         if let Some(received) = received.take_if(|received| at_end || !wants_all || received.count >= total) {
+            current.note_received(file);
             return Ok(received);
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! - a table that no other task shares, or that this task has lately used alone ([`Turns`](turns::Turns));
 //! - of a file that is reached by this table alone, its flags and its position;
+//! - of a stream that is read by this table alone, what has arrived ([`arrived`]);
 //! - of an epoll instance that is reached by this table alone, changes that succeed ([`noted`]);
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
 //!   contents; and if it was opened for reading and has no locks, its end, also where it is mapped;
@@ -25,6 +26,7 @@ mod atomic {
     pub(super) fn order() {}
 }
 mod ahead;
+mod arrived;
 mod inlet;
 mod ledger;
 mod lent;
@@ -46,6 +48,7 @@ use usk_platform::{
 use zerocopy::IntoBytes;
 
 use self::ahead::{Ahead, Habits};
+use self::arrived::{Stream, Streams};
 use self::inlet::Inlet;
 use self::ledger::Ledger;
 pub use self::lent::BorrowedFiles;
@@ -56,7 +59,7 @@ use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 12] = [0, 3, 5, 8, 17, 32, 72, 74, 75, 217, 233, 262];
+const CALLS: [u32; 13] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262];
 
 /// Traps of a program before it is lent anything. Short programs are over by then, and do not pay for it: a hundred times
 /// `/bin/true` from a shell took five per cent more without this.
@@ -97,6 +100,8 @@ struct Record {
     fixed_length: Option<u64>,
     lent: LentFile,
     closes_silently: bool,
+    /// What is known of it as a stream whose arrivals may be left.
+    stream: Option<Stream>,
     /// Its window's number.
     window: Option<usize>,
     /// Reads that have come here.
@@ -166,6 +171,7 @@ pub(crate) struct Lending {
     inlet: Inlet,
     habits: Habits,
     ahead: Option<Ahead>,
+    streams: Streams,
 }
 
 impl Current {
@@ -176,6 +182,9 @@ impl Current {
 
     /// A read of these bytes of a file has come to the sentry.
     pub fn note_read(&mut self, file: &OpenFile, start: u64, end: u64) {
+        if self.lending.has_read_stream(file) {
+            return;
+        }
         let mut records = self.lending.records.iter_mut().flatten();
         let Some(record) = records.find(|record| record.id == file.id()) else { return };
         record.note_read(start, end);
@@ -261,8 +270,11 @@ impl Current {
 impl Lending {
     fn take_positions(&mut self, taken: &TakenBack) {
         for (record, position) in self.records.iter_mut().zip(taken.positions) {
-            if let (Some(record), Some(position)) = (record, position)
-                && record.may_be_at(position)
+            let (Some(record), Some(position)) = (record, position) else { continue };
+            if record.lent.arrived.is_some() {
+                record.take_arrived(position);
+                self.streams.has_taken = true;
+            } else if record.may_be_at(position)
                 && let Some(file) = record.file.upgrade()
             {
                 *file.position.lock() = position;
@@ -291,7 +303,8 @@ impl Lending {
         let is_watched = notify::is_active();
         let touched = Some((files.id(), files.lent.touches()));
         let is_touched = std::mem::replace(&mut self.touched, touched) != touched;
-        if self.is_on && !is_touched && !is_outdated && is_watched == self.is_watched {
+        let is_unchanged = !is_touched && !is_outdated && is_watched == self.is_watched;
+        if self.is_on && is_unchanged && !self.streams.have_changed() {
             return true;
         }
         if is_outdated {
@@ -314,6 +327,7 @@ impl Lending {
             self.lend_table(task, files, thread, is_outdated);
         }
         self.lend_instance(files, thread);
+        self.leave_arrived(task, thread);
         self.leave_ahead(thread);
         self.open_windows(thread);
         true
@@ -475,6 +489,10 @@ impl Lending {
         }
         let flags = file.open_flags();
         let may_read = file.check_readable().is_ok() && !self.is_watched;
+        let is_stream = is_sole && may_read && file.ops.arrivals().is_some();
+        let stream = is_stream.then(|| known.as_ref().and_then(|known| known.stream).unwrap_or_default());
+        let arrived = known.as_ref().and_then(|known| known.lent.arrived).filter(|_| is_stream);
+        let was_at = known.as_ref().map_or(0, |known| known.position);
         let fixed_length = fixed.and_then(|(_, length)| length);
         let length = fixed_length.or(is_void.then_some(0)).filter(|_| may_read);
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
@@ -485,8 +503,12 @@ impl Lending {
             id: file.id(),
             file: Arc::downgrade(file),
             count,
-            // Another's read may be moving it.
-            position: if is_sole { *file.position.lock() } else { 0 },
+            position: match arrived {
+                Some(_) => was_at,
+                None if is_sole => *file.position.lock(),
+                // Another's read may be moving it.
+                None => 0,
+            },
             fixed_length,
             lent: LentFile {
                 identity: file.id(),
@@ -498,6 +520,7 @@ impl Lending {
                 is_volatile: file.ops.is_volatile(),
                 is_listed: closes_silently && was_listed,
                 entries_end,
+                arrived,
                 window: known.as_ref().and_then(|known| known.lent.window),
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
@@ -506,6 +529,7 @@ impl Lending {
                 swallows: is_void && self.ledger.is_allowed && file.check_writable().is_ok(),
             },
             closes_silently,
+            stream,
             window: known.as_ref().and_then(|known| known.window),
             reads: known.as_ref().map_or(0, |known| known.reads),
             wanted: known.and_then(|known| known.wanted),

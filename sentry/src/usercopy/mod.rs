@@ -231,6 +231,31 @@ impl Sink for BytesSink {
     }
 }
 
+/// A [`Sink`] for bytes that are thrown away.
+#[derive(Debug)]
+pub struct Discard {
+    remaining: usize,
+}
+
+impl Discard {
+    /// One that takes `count` bytes.
+    pub fn new(count: usize) -> Self {
+        Discard { remaining: count }
+    }
+}
+
+impl Sink for Discard {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
+        let count = data.len().min(self.remaining);
+        self.remaining -= count;
+        Ok(count)
+    }
+}
+
 /// Bytes as a [`Source`].
 #[derive(Debug)]
 pub struct BytesSource<'a> {

@@ -12,6 +12,7 @@
 //! Locks: see [`dentry`](Dentry) and the table in the crate's comment.
 
 mod anonymous;
+mod arrivals;
 mod attributes;
 mod boot;
 mod borrowers;
@@ -46,6 +47,8 @@ mod walk;
 mod xattr;
 
 pub use anonymous::AnonymousInode;
+pub(crate) use arrivals::hurry;
+pub use arrivals::{Arrivals, Front, Reader};
 pub use attributes::{Attributes, FileType, SetAttributes, Timestamp};
 pub use boot::SpecialFile;
 pub use borrowers::{Borrowers, Recall};

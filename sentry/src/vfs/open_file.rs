@@ -14,7 +14,7 @@ use crate::file::async_io::{self, FileOwner};
 use crate::task::Current;
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
-use crate::vfs::{DirectoryEntry, FileClaim, InodeRef, Path, Timestamp, notify};
+use crate::vfs::{Arrivals, DirectoryEntry, FileClaim, InodeRef, Path, Timestamp, notify};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -202,6 +202,11 @@ pub trait FileOps: Send + Sync + Any {
     fn flush(&self, file: &OpenFile, table: u64) -> Result<(), Errno> {
         let _ = (file, table);
         Ok(())
+    }
+
+    /// What arrives here, if it is a stream of the guests' own that is read from the front.
+    fn arrivals(&self) -> Option<&dyn Arrivals> {
+        None
     }
 
     /// What `/proc/PID/fdinfo/N` says besides position and flags: whole lines.

@@ -12,6 +12,7 @@ mod tcp;
 mod udp;
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -25,8 +26,8 @@ use self::options::{ProtocolOptions, TCP_INFO, tcp_info};
 use crate::net::options::SocketOptions;
 use crate::net::socket::answer_bytes;
 use crate::net::{Incoming, Outgoing, Socket, interface};
-use crate::task::Current;
-use crate::vfs::{FileOps, OpenFile};
+use crate::task::{Current, Task};
+use crate::vfs::{Arrivals, FileOps, Front, OpenFile};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -228,8 +229,26 @@ impl FileOps for InetSocket {
         answer_bytes(current, argument, bytes)
     }
 
+    fn arrivals(&self) -> Option<&dyn Arrivals> {
+        self.core.is_stream.then_some(self)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Arrivals for InetSocket {
+    fn renew(&self, reader: &Arc<Task>) -> Option<Range<u64>> {
+        self.core.endpoint.inbox.renew(reader)
+    }
+
+    fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
+        self.core.endpoint.inbox.leave(reader, most)
+    }
+
+    fn is_socket(&self) -> bool {
+        true
     }
 }
 

@@ -17,7 +17,7 @@ use crate::net::inbox::Bound;
 use crate::net::inet::address::{decode, family_of, route};
 use crate::net::inet::core::{Core, Role, State};
 use crate::net::message::STREAM_PART;
-use crate::{Sink, Source};
+use crate::{Discard, Sink, Source};
 
 /// `TCP_*`: the states of a connection, as `/proc/net/tcp` and `TCP_INFO` tell them.
 pub(super) mod connection_state {
@@ -29,23 +29,6 @@ pub(super) mod connection_state {
     pub(in crate::net) const LISTEN: u8 = 10;
 }
 use connection_state::*;
-
-/// Counts bytes that are thrown away (`MSG_TRUNC`).
-struct Discard {
-    remaining: usize,
-}
-
-impl Sink for Discard {
-    fn remaining(&self) -> usize {
-        self.remaining
-    }
-
-    fn put(&mut self, data: &[u8]) -> Result<usize, Errno> {
-        let count = data.len().min(self.remaining);
-        self.remaining -= count;
-        Ok(count)
-    }
-}
 
 impl Core {
     /// `listen(2)`. A socket without a port gets one. `EADDRINUSE` if another who shares its port listens.
@@ -361,7 +344,7 @@ impl Core {
         if wanted == 0 {
             return Ok(0);
         }
-        let room = match peer.endpoint.inbox.room(&self.endpoint.queue, self.bound_towards(&peer)) {
+        let room = match peer.endpoint.inbox.room(&self.endpoint.queue, self.bound_towards(&peer), wanted) {
             // Its open file is gone: what arrives there is answered with a reset, and so is lost.
             Err(Errno::ECONNREFUSED) => {
                 let sent = take_bytes(source, wanted, false)?.len();
@@ -407,7 +390,7 @@ impl Core {
             return Ok(Incoming::default());
         }
         let received = if flags.contains(MessageFlags::TRUNC) {
-            let mut discard = Discard { remaining: sink.remaining() };
+            let mut discard = Discard::new(sink.remaining());
             self.endpoint.inbox.receive_bytes(&mut discard, flags, false, bound)
         } else {
             self.endpoint.inbox.receive_bytes(sink, flags, false, bound)

@@ -9,6 +9,7 @@ mod core;
 mod namespace;
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -26,8 +27,8 @@ use crate::net::message::{MESSAGE_OVERHEAD, Message, Rights, STREAM_PART};
 use crate::net::options::SocketOptions;
 use crate::net::socket::answer_bytes;
 use crate::net::{Incoming, Outgoing, Socket, Target, interface, next_number};
-use crate::task::Current;
-use crate::vfs::{FileOps, OpenFile};
+use crate::task::{Current, Task};
+use crate::vfs::{Arrivals, FileOps, Front, OpenFile};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysError, SysResult};
 
@@ -166,11 +167,13 @@ impl UnixSocket {
         if !is_stream && wanted + MESSAGE_OVERHEAD > limit {
             return Err(Errno::EMSGSIZE);
         }
-        let room = peer.endpoint.inbox.room(&core.endpoint.queue, bound).map_err(closed_is_broken_pipe)?;
+        let room =
+            peer.endpoint.inbox.room(&core.endpoint.queue, bound, wanted).map_err(closed_is_broken_pipe)?;
         if !is_stream && room < wanted {
             peer.endpoint.inbox.wait_for_room(&core.endpoint.queue);
             // It may have been emptied in between: look again before waiting.
-            if peer.endpoint.inbox.room(&core.endpoint.queue, bound).map_err(closed_is_broken_pipe)? < wanted
+            if peer.endpoint.inbox.room(&core.endpoint.queue, bound, wanted).map_err(closed_is_broken_pipe)?
+                < wanted
             {
                 return Err(Errno::EAGAIN);
             }
@@ -220,12 +223,17 @@ impl UnixSocket {
             }
             errno
         };
-        target.endpoint.inbox.room(&core.endpoint.queue, core.bound_of_sender()).map_err(refused)?;
+        target.endpoint.inbox.room(&core.endpoint.queue, core.bound_of_sender(), wanted).map_err(refused)?;
         let bytes = take_bytes(source, wanted, true)?;
         let message = self.message(bytes, outgoing)?;
         target.endpoint.inbox.push(message).map_err(|_| Errno::ECONNREFUSED)?;
         target.endpoint.notify_readable();
         Ok(wanted)
+    }
+
+    /// A receiver that is told who sends is not given at once what two have sent.
+    fn separates_senders(&self) -> bool {
+        self.core.endpoint.options.lock().passes_credentials
     }
 
     fn can_send(&self) -> bool {
@@ -314,7 +322,7 @@ impl Socket for UnixSocket {
             let stream = core.kind == UnixKind::Stream;
             return Err(if stream { Errno::EINVAL } else { Errno::ENOTCONN });
         }
-        let passes_credentials = core.endpoint.options.lock().passes_credentials;
+        let passes_credentials = self.separates_senders();
         let bound = core.bound_of_inbox();
         // What ended is read before the inbox is: a sender that queues and then ends is not missed.
         let ended = core.endpoint.has_ended(RECEIVE_ENDED);
@@ -404,14 +412,35 @@ impl FileOps for UnixSocket {
             SIOCINQ if self.is_listening() => return Err(Errno::EINVAL.into()),
             SIOCINQ if self.core.kind == UnixKind::Datagram => self.core.endpoint.inbox.first_length(),
             SIOCINQ => self.core.endpoint.inbox.bytes(),
-            SIOCOUTQ => self.core.peer().map_or(0, |peer| peer.endpoint.inbox.bytes()),
+            SIOCOUTQ => self.core.peer().map_or(0, |peer| {
+                peer.endpoint.inbox.settle();
+                peer.endpoint.inbox.bytes()
+            }),
             _ => return Err(Errno::ENOTTY.into()),
         };
         answer_bytes(current, argument, bytes)
     }
 
+    fn arrivals(&self) -> Option<&dyn Arrivals> {
+        self.is_stream().then_some(self)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl Arrivals for UnixSocket {
+    fn renew(&self, reader: &Arc<Task>) -> Option<Range<u64>> {
+        if self.separates_senders() { None } else { self.core.endpoint.inbox.renew(reader) }
+    }
+
+    fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
+        if self.separates_senders() { None } else { self.core.endpoint.inbox.leave(reader, most) }
+    }
+
+    fn is_socket(&self) -> bool {
+        true
     }
 }
 

@@ -170,6 +170,14 @@ impl Task {
         BorrowedFiles { files }
     }
 
+    /// What is lent is taken back soon, and looked at before it is lent again. Waits for nothing, and takes no lock.
+    pub(crate) fn call_in_files(&self) {
+        if let Some(files) = &*self.lendable_files() {
+            files.lent.touch();
+        }
+        self.kick();
+    }
+
     /// What is lent is taken back once before this returns. As [`Task::borrow_files`], for whoever does not need the table.
     pub(crate) fn bring_in_files(&self) {
         if self.lendable_files().as_ref().is_some_and(|files| files.lent.loan.is_lent()) {
