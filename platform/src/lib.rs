@@ -32,4 +32,4 @@ pub use lent::{
     LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall, LentDescriptor, LentFile,
     LentMemory, LentWindow, MemoryWord, NotedChange, STAT_SIZE, TakenBack, WINDOW_SIZE,
 };
-pub use names::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning};
+pub use names::{KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning};

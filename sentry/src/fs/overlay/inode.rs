@@ -14,7 +14,7 @@ use super::directory::{Entries, Entry};
 use super::file::OverlayFile;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode,
-    Rename, SetAttributes,
+    Recall, Rename, SetAttributes,
 };
 
 /// Size in bytes that a directory made in the overlay shows.
@@ -128,9 +128,14 @@ impl OverlayInode {
     }
 
     pub(super) fn set_upper(&self, upper: Upper) -> Upper {
-        let _nobody = self.common.borrowers().recall();
+        let _nobody = self.recall();
         *self.upper.write() = Some(upper.clone());
         upper
+    }
+
+    /// Before a change of attributes: see [`Borrowers::recall`](crate::vfs::Borrowers::recall). Those of an upper file nobody has.
+    fn recall(&self) -> Option<Recall<'_>> {
+        self.upper().is_none().then(|| self.common.borrowers().recall())
     }
 
     pub(super) fn kind(&self) -> FileType {
@@ -199,7 +204,7 @@ impl OverlayInode {
     fn lost_name(&self) {
         let left = self.links.load(Ordering::Relaxed).saturating_sub(1);
         let left = if self.file_type == FileType::Directory { 0 } else { left };
-        let nobody = self.common.borrowers().recall();
+        let nobody = self.recall();
         self.links.store(left, Ordering::Relaxed);
         drop(nobody);
         if left == 0 {
