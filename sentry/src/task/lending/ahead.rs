@@ -95,7 +95,7 @@ impl Lending {
         let takes = |record: &Record| {
             record.id == file
                 && match entries_end {
-                    Some(_) => record.closes_silently,
+                    Some(_) => record.lists(),
                     None => record.lent.length == Some(length),
                 }
         };
