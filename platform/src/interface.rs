@@ -14,7 +14,7 @@ use crate::ledger::NotedCall;
 use crate::lent::{
     LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, NotedChange, TakenBack,
 };
-use crate::names::{KnownName, NameCall};
+use crate::names::{KnownName, LeftName, NameCall};
 use crate::trap::CodeImage;
 
 /// Makes address spaces. One platform serves one sandbox.
@@ -229,9 +229,9 @@ pub trait GuestThread: Send {
 
     /// Leaves what a name means: from the next [`GuestThread::run`] on the platform may answer calls about it by itself
     /// ([`Shortcut::Knows`]), as the thread asks it, until [`Kick::withdraw_names`], [`Kick::withdraw_answers`] or
-    /// [`GuestThread::set_answers`]. True if no name stood before this one. Names may be forgotten at any time.
-    fn leave_name(&mut self, _known: &KnownName<'_>) -> bool {
-        false
+    /// [`GuestThread::set_answers`]. `None` if it cannot be left. Names may be forgotten at any time.
+    fn leave_name(&mut self, _known: &KnownName<'_>) -> Option<LeftName> {
+        None
     }
 
     /// Erases what was left of names, of files' contents, and of streams.
@@ -523,6 +523,9 @@ pub trait Kick: Send + Sync {
 
     /// Makes what was left of names for the thread stand no more. Once this returns it answers from none of them.
     fn withdraw_names(&self) {}
+
+    /// The same of the name that was [left at a place](LeftName::place). Not while a name is left there.
+    fn withdraw_name(&self, _place: usize) {}
 
     /// Whether the thread is in a host call of its own, and may sleep there. If the permission for these calls
     /// ([`HOST_CALLS_STAND`]) was withdrawn before, it does not go on in guest code: its [`GuestThread::run`] returns. A guest can

@@ -37,6 +37,18 @@ pub struct KnownName<'a> {
     pub meaning: NameMeaning,
 }
 
+/// Names that are left with a thread at a time, at most.
+pub const NAME_PLACES: usize = 128;
+
+/// What was left of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftName {
+    /// In the place of what was left there before; below [`NAME_PLACES`].
+    pub place: usize,
+    /// No name stood before this one.
+    pub is_first: bool,
+}
+
 /// What a name means.
 #[derive(Clone, Copy, Debug)]
 pub enum NameMeaning {

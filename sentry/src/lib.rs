@@ -33,6 +33,7 @@
 //!       Holder (of one file). Held while its task is waited for to leave guest code, on whose way out FdTable, positions, contents and
 //!       FileLocks are taken: whoever looks at attributes or opens files has none of these.
 //!       overlay: OverlayInode::copying → Entries → place → Layers::linked, Layers::kept
+//!         Borrowers (of one file; an overlay's before those of its upper file). Taken also with none of these held.
 //!         tmpfs: contents or entries → state
 //!         gofer: writers; the others are held for no call
 //!       SuperBlock::cache (what may be evicted)

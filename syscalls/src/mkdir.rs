@@ -6,7 +6,7 @@ use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::FileType;
 use usk_sentry::{SysResult, UserPtr};
 
-use crate::place::{Names, at_flags, read_path, start};
+use crate::place::{Names, at_flags, leave_if_missing, read_path, start};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -48,7 +48,7 @@ fn sys_unlinkat(current: &mut Current, arguments: SyscallArguments) -> SysResult
     remove(current, arguments.i32(0), arguments.pointer(1), flags.contains(AtFlags::REMOVEDIR))
 }
 
-fn remove(current: &Current, directory: i32, name: UserPtr<u8>, is_directory: bool) -> SysResult {
+fn remove(current: &mut Current, directory: i32, name: UserPtr<u8>, is_directory: bool) -> SysResult {
     let name = read_path(current, name)?;
     let names = Names::of(current);
     let start = start(current, &names.fs, directory, &name)?;
@@ -56,6 +56,9 @@ fn remove(current: &Current, directory: i32, name: UserPtr<u8>, is_directory: bo
         names.context().remove_directory(&start, &name)?;
     } else {
         names.context().unlink(&start, &name)?;
+        if current.asks_about(&name) {
+            leave_if_missing(current, &names, directory, name, true);
+        }
     }
     Ok(0)
 }

@@ -126,8 +126,9 @@ fn ask(
     follows: bool,
 ) -> Result<(Path, Option<NameQuestion>), Errno> {
     let (start, number) = start_and_number(current, &names.fs, directory, &name)?;
-    let (found, lasts) = names.context().resolve_lastingly(&start, &name, WalkOptions::following(follows));
-    let question = lasts.then_some(NameQuestion { as_of, start: number, follows, name });
+    let options = WalkOptions::following(follows);
+    let (found, looked_up) = names.context().resolve_lastingly(&start, &name, options);
+    let question = looked_up.map(|looked_up| NameQuestion { as_of, start: number, follows, name, looked_up });
     if let (Err(Errno::ENOENT), Some(question)) = (&found, &question) {
         current.leave_missing(question);
     }

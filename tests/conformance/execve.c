@@ -252,6 +252,30 @@ CASE(execve_of_a_file_open_for_writing_returns_etxtbsy) {
     EXPECT_ERRNO(execl("s", "s", NULL), ETXTBSY);
 }
 
+/* Processes tell each other by shared memory, so that one that has closed a file makes no call after that. */
+CASE(execve_of_a_file_that_another_process_has_written_and_closed_works) {
+    int64_t *turn = map_shared(PAGE_SIZE);
+    char script[PATH_MAX + 32];
+    int length = snprintf(script, sizeof script, "#! %s  --helper\n", program_path);
+    pid_t pid = IN_CHILD({
+        while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) == 0)
+            sched_yield();
+        EXPECT_EXIT(EXECUTE("script_name", "one", "two"), 5);
+        __atomic_store_n(turn, 2, __ATOMIC_SEQ_CST);
+    });
+    /* As often as it takes until calls are as fast as they get. */
+    for (int round = 0; round < 100; round++) {
+        int fd = OK(open("script_name", O_WRONLY | O_CREAT | O_TRUNC, 0700));
+        for (int part = 0; part < length; part++)
+            EXPECT_EQ(write(fd, script + part, 1), 1);
+        OK(close(fd));
+    }
+    __atomic_store_n(turn, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) == 1)
+        continue;
+    EXPECT_EXIT(pid, 0);
+}
+
 CASE(execve_of_too_long_an_argument_returns_e2big) {
     char *argument = map(33 * PAGE_SIZE);
     memset(argument, 'x', 32 * PAGE_SIZE);

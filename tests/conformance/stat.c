@@ -166,3 +166,125 @@ CASE(stat_of_two_file_systems_has_two_devices) {
     OK(stat("/proc", &proc));
     EXPECT(here.st_dev != proc.st_dev);
 }
+
+/* Calls after which a site, and a program, is as fast as it gets. */
+#define WARM 100
+
+/* What one process does to the file that another looks at. Descriptors stay open until it ends. */
+static void do_step(int step) {
+    static const struct timespec times[] = {{1000, 1}, {2000, 2}};
+    char byte;
+    switch (step) {
+    case 0: OK(chmod("f", 0600)); break;
+    case 1: OK(link("f", "g")); break;
+    case 2: OK(unlink("g")); break;
+    case 3: OK(rename("f", "h")); break;
+    case 4: OK(write(OK(open("h", O_WRONLY | O_APPEND)), " world", 6)); break;
+    case 5: OK(truncate("h", 2)); break;
+    case 6: OK(utimensat(AT_FDCWD, "h", times, 0)); break;
+    case 7: EXPECT_EQ(read(OK(open("h", O_RDONLY)), &byte, 1), 1); break;
+    case 8: OK(open("h", O_WRONLY | O_TRUNC)); break;
+    case 9: make_file("i", ""); OK(rename("i", "h")); break;
+    }
+}
+
+static void expect_same(const struct stat *one, const struct stat *two) {
+    EXPECT_EQ(one->st_mode, two->st_mode);
+    EXPECT_EQ(one->st_nlink, two->st_nlink);
+    EXPECT_EQ(one->st_size, two->st_size);
+    EXPECT_EQ(one->st_blocks, two->st_blocks);
+    EXPECT(memcmp(&one->st_atim, &two->st_atim, sizeof one->st_atim) == 0);
+    EXPECT(memcmp(&one->st_mtim, &two->st_mtim, sizeof one->st_mtim) == 0);
+    EXPECT(memcmp(&one->st_ctim, &two->st_ctim, sizeof one->st_ctim) == 0);
+}
+
+CASE(fstat_again_and_again_shows_what_another_process_does_to_the_file) {
+    struct stat *shown = map_shared(PAGE_SIZE), found;
+    make_file("f", "hello");
+    int fd = OK(open("f", O_RDONLY));
+    for (int step = 0; step <= 9; step++) {
+        for (int round = 0; round < WARM; round++)
+            OK(fstat(fd, &found));
+        pid_t pid = IN_CHILD({
+            do_step(step);
+            OK(fstat(fd, shown));
+        });
+        EXPECT_EXIT(pid, 0);
+        for (int round = 0; round < WARM; round++) {
+            OK(fstat(fd, &found));
+            expect_same(&found, shown);
+        }
+    }
+    EXPECT_EQ(found.st_nlink, 0);
+}
+
+/* What a name means: the type and the size of the file, or why there is none. */
+static long meaning(const char *name, bool follow) {
+    struct stat status;
+    if (fstatat(AT_FDCWD, name, &status, follow ? 0 : AT_SYMLINK_NOFOLLOW) == -1)
+        return -errno;
+    return (status.st_mode & S_IFMT) | (S_ISREG(status.st_mode) ? status.st_size : 0);
+}
+
+CASE(stat_again_and_again_shows_names_that_come_and_go) {
+    OK(mkdir("d", 0700));
+    OK(symlink("d/f", "link"));
+    OK(symlink("d", "e"));
+    for (int round = 0; round < WARM; round++) {
+        EXPECT_EQ(meaning("d/f", true), -ENOENT);
+        EXPECT_EQ(meaning("e/f", true), -ENOENT);
+        EXPECT_EQ(meaning("link", true), -ENOENT);
+        EXPECT_EQ(meaning("link", false), S_IFLNK);
+        make_file("d/f", "abc");
+        EXPECT_EQ(meaning("d/f", true), S_IFREG | 3);
+        EXPECT_EQ(meaning("e/f", true), S_IFREG | 3);
+        EXPECT_EQ(meaning("link", true), S_IFREG | 3);
+        EXPECT_EQ(meaning("d/f/x", true), -ENOTDIR);
+        OK(rename("d/f", "d/g"));
+        EXPECT_EQ(meaning("d/f", true), -ENOENT);
+        EXPECT_EQ(meaning("d/f/x", true), -ENOENT);
+        EXPECT_EQ(meaning("e/../d/g", true), S_IFREG | 3);
+        OK(unlink("d/g"));
+        EXPECT_EQ(meaning("e/../d/g", true), -ENOENT);
+        OK(mkdir("d/f", 0700));
+        EXPECT_EQ(meaning("link", true), S_IFDIR);
+        EXPECT_EQ(meaning("d/f/x", true), -ENOENT);
+        OK(rename("d", "c"));
+        EXPECT_EQ(meaning("d/f", true), -ENOENT);
+        EXPECT_EQ(meaning("e", true), -ENOENT);
+        EXPECT_EQ(meaning("link", true), -ENOENT);
+        OK(rename("c", "d"));
+        OK(rmdir("d/f"));
+        OK(unlink("e"));
+        EXPECT_EQ(meaning("e/f", true), -ENOENT);
+        EXPECT_EQ(meaning("e", false), -ENOENT);
+        OK(symlink("d", "e"));
+    }
+}
+
+CASE(stat_again_and_again_shows_names_that_another_process_makes) {
+    int64_t *turn = map_shared(PAGE_SIZE);
+    pid_t pid = IN_CHILD({
+        for (int round = 0; round < WARM; round++) {
+            while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != 2 * round)
+                sched_yield();
+            make_file("f", "x");
+            OK(rename("f", round % 2 ? "a" : "b"));
+            OK(unlink(round % 2 ? "a" : "b"));
+            make_file(round % 2 ? "a" : "b", "xy");
+            __atomic_store_n(turn, 2 * round + 1, __ATOMIC_SEQ_CST);
+        }
+    });
+    for (int round = 0; round < WARM; round++) {
+        const char *name = round % 2 ? "a" : "b";
+        EXPECT_EQ(meaning(name, true), -ENOENT);
+        EXPECT_EQ(meaning("f", true), -ENOENT);
+        __atomic_store_n(turn, 2 * round, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != 2 * round + 1)
+            sched_yield();
+        EXPECT_EQ(meaning(name, true), S_IFREG | 2);
+        EXPECT_EQ(meaning("f", true), -ENOENT);
+        OK(unlink(name));
+    }
+    EXPECT_EXIT(pid, 0);
+}

@@ -514,6 +514,7 @@ pub(crate) const NAME_FOLD: u32 = 15;
 
 const _: () = assert!(CALLS + CALL_SIZE * MAX_CALLS as u64 <= NAMES_STAND);
 const _: () = assert!(NAMES.is_multiple_of(2 * NAME_SIZE) && NAMES + NAMES_SIZE <= ORDER_SIZE);
+const _: () = assert!(crate::names::NAME_PLACES == 2 * NAME_SETS as usize);
 const _: () = assert!(NAME_TEXT + NAME_ROOM <= NAME_SIZE && NAME_ROOM <= NAME_NOFOLLOW as u64);
 const _: () = assert!(ORDER_SIZE >= SLOT_SIZE && ORDERS_SIZE <= u32::MAX as u64);
 

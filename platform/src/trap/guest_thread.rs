@@ -15,7 +15,7 @@ use crate::interface::{
 use crate::lent::{
     LENT_DESCRIPTORS, LentDescriptor, LentFile, LentMemory, MemoryWord, NotedChange, TakenBack,
 };
-use crate::names::KnownName;
+use crate::names::{KnownName, LeftName};
 use crate::stub::geometry::*;
 
 use super::patch::CodeImage;
@@ -141,7 +141,7 @@ impl GuestThread for Thread {
         self.write_memory(memory)
     }
 
-    fn leave_name(&mut self, known: &KnownName<'_>) -> bool {
+    fn leave_name(&mut self, known: &KnownName<'_>) -> Option<LeftName> {
         self.write_name(known)
     }
 

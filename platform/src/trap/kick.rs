@@ -48,6 +48,11 @@ impl Kick for Handle {
         fence(Ordering::SeqCst);
     }
 
+    fn withdraw_name(&self, place: usize) {
+        self.orders.withdraw_name(place);
+        fence(Ordering::SeqCst);
+    }
+
     fn is_in_host_call(&self) -> bool {
         self.orders.slot_word(ENTRY_HOST_CALL) == HOST_CALL_GUESTS
     }

@@ -2,9 +2,9 @@
 //!
 //! The guest can only read it. Its thread does not run while the sentry writes there. An entry counts while it is of the generation
 //! that stands; no two tables of a sandbox ever have the same, so that entries of earlier ones need not be erased for that. Anybody may
-//! say at any time that no generation stands.
+//! say at any time that no generation stands, or that an entry is of none.
 
-use crate::names::{KnownName, MAX_KNOWN_NAME, NameMeaning};
+use crate::names::{KnownName, LeftName, MAX_KNOWN_NAME, NameMeaning};
 use crate::stub::geometry::*;
 
 use super::thread::Thread;
@@ -32,8 +32,8 @@ impl Place {
 
 impl Thread {
     /// See [`GuestThread::leave_name`](crate::GuestThread::leave_name).
-    pub(super) fn write_name(&self, known: &KnownName<'_>) -> bool {
-        let Some(place) = Place::of(known) else { return false };
+    pub(super) fn write_name(&self, known: &KnownName<'_>) -> Option<LeftName> {
+        let place = Place::of(known)?;
         let slot = self.slot();
         let standing = slot.read_order(NAMES_STAND);
         let generation = if standing == 0 { slot.begin_names() } else { standing };
@@ -57,7 +57,8 @@ impl Thread {
         put(NAME_TEXT, known.name);
         slot.write_orders(at, &entry);
         slot.write_order(NAMES_STAND, generation);
-        standing == 0
+        let place = usize::try_from((at - NAMES) / NAME_SIZE).ok()?;
+        Some(LeftName { place, is_first: standing == 0 })
     }
 }
 

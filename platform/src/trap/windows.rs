@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use crate::host::SharedMapping;
+use crate::names::NAME_PLACES;
 use crate::stub::geometry::*;
 
 /// Address spaces that can exist at the same time.
@@ -341,6 +342,13 @@ impl Orders {
     /// Says that no name stands.
     pub(super) fn withdraw_names(&self) {
         self.write_order(NAMES_STAND, 0);
+    }
+
+    /// Says that the name at one place of the table does not stand.
+    pub(super) fn withdraw_name(&self, place: usize) {
+        if place < NAME_PLACES {
+            self.write_order(NAMES + place as u64 * NAME_SIZE + NAME_GENERATION, 0);
+        }
     }
 
     /// Says which signals are not pending. What the thread has done to its mask without knowing can be seen after this.

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use usk_platform::region::{ORDERS, SLOT_SIZE, SLOTS};
-use usk_platform::{KnownName, MAX_KNOWN_NAME, NameCall, NameMeaning, Platform, STAT_SIZE, Shortcut, Trap};
+use usk_platform::{
+    KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning, Platform, STAT_SIZE, Shortcut,
+    Trap,
+};
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
 use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, while_forged};
@@ -55,6 +58,10 @@ fn known(start: u64, name: &[u8], meaning: NameMeaning) -> KnownName<'_> {
     KnownName { start, follows: true, name, meaning }
 }
 
+fn left(guest: &mut Guest, known: &KnownName<'_>) -> LeftName {
+    guest.thread.leave_name(known).expect("a name that can be left")
+}
+
 /// Makes a call about a name: its arguments follow, for calls that have the name first.
 fn ask(guest: &mut Guest, number: u64, name: &str, argument: u64) -> Option<i64> {
     ask_at(guest, number, None, name, [argument, 0])
@@ -84,15 +91,15 @@ fn attributes(guest: &Guest) -> [u8; STAT_SIZE] {
 pub(crate) fn names_that_are_left_are_answered(platform: &dyn Platform) {
     let mut guest = guest(platform, one_call());
     if !guest.thread.can_lend() {
-        assert!(!guest.thread.leave_name(&known(0, b"there", file(7, 0))));
+        assert_eq!(guest.thread.leave_name(&known(0, b"there", file(7, 0))), None);
         assert_eq!(ask(&mut guest, STAT, "there", BUFFER), None);
         return;
     }
     assert_eq!(ask(&mut guest, STAT, "there", BUFFER), None);
-    assert!(guest.thread.leave_name(&known(0, b"there", file(7, 5))));
-    assert!(!guest.thread.leave_name(&known(0, b"/a/b", NameMeaning::Missing)));
-    assert!(!guest.thread.leave_name(&known(FILE, b"below", file(9, 0))));
-    assert!(!guest.thread.leave_name(&KnownName { follows: false, ..known(0, b"link", file(8, 0)) }));
+    assert!(left(&mut guest, &known(0, b"there", file(7, 5))).is_first);
+    assert!(!left(&mut guest, &known(0, b"/a/b", NameMeaning::Missing)).is_first);
+    assert!(!left(&mut guest, &known(FILE, b"below", file(9, 0))).is_first);
+    assert!(!left(&mut guest, &KnownName { follows: false, ..known(0, b"link", file(8, 0)) }).is_first);
     let longest = "x".repeat(MAX_KNOWN_NAME);
     guest.thread.leave_name(&known(0, longest.as_bytes(), NameMeaning::Missing));
 
@@ -161,8 +168,8 @@ pub(crate) fn names_of_before_stand_no_more(platform: &dyn Platform) {
         return;
     }
     for end in 0..4 {
-        assert!(guest.thread.leave_name(&known(0, b"name", file(1, 0))));
-        assert!(!guest.thread.leave_name(&known(FILE, b"name", NameMeaning::Missing)));
+        assert!(left(&mut guest, &known(0, b"name", file(1, 0))).is_first);
+        assert!(!left(&mut guest, &known(FILE, b"name", NameMeaning::Missing)).is_first);
         assert_eq!(ask(&mut guest, STAT, "name", BUFFER), Some(0));
         match end {
             0 => guest.thread.kicker().withdraw_names(),
@@ -172,7 +179,7 @@ pub(crate) fn names_of_before_stand_no_more(platform: &dyn Platform) {
         }
         assert_eq!(ask(&mut guest, STAT, "name", BUFFER), None);
         // Nor do they when another stands.
-        assert!(guest.thread.leave_name(&known(0, b"other", NameMeaning::Missing)));
+        assert!(left(&mut guest, &known(0, b"other", NameMeaning::Missing)).is_first);
         lend(&mut guest);
         guest.thread.leave_name(&known(0, b"other", NameMeaning::Missing));
         assert_eq!(ask(&mut guest, STAT, "other", BUFFER), MISSING);
@@ -180,6 +187,15 @@ pub(crate) fn names_of_before_stand_no_more(platform: &dyn Platform) {
         assert_eq!(ask_at(&mut guest, FSTATAT, Some(3), "name", [BUFFER, 0]), None);
         guest.thread.kicker().withdraw_names();
     }
+    // One alone.
+    let places = [b"one", b"two"].map(|name| left(&mut guest, &known(0, name, file(1, 0))).place);
+    assert!(places.iter().all(|place| *place < NAME_PLACES) && places[0] != places[1]);
+    guest.thread.kicker().withdraw_name(places[0]);
+    guest.thread.kicker().withdraw_name(NAME_PLACES);
+    assert_eq!(ask(&mut guest, STAT, "one", BUFFER), None);
+    assert_eq!(ask(&mut guest, STAT, "two", BUFFER), Some(0));
+    assert_eq!(left(&mut guest, &known(0, b"one", file(2, 0))).place, places[0]);
+    assert_eq!(ask(&mut guest, STAT, "one", BUFFER), Some(0));
     // More names than there is room for: each is answered rightly, or not at all.
     let names: Vec<String> = (0..1000).map(|number| format!("/usr/lib/{number}")).collect();
     for (name, byte) in names.iter().zip((0..=255).cycle()) {

@@ -4,7 +4,7 @@ use usk_platform::{KnownName, NameMeaning};
 use zerocopy::IntoBytes;
 
 use super::Current;
-use crate::vfs::{Access, Dentry, InodeRef, NamesAsOf, OpenFile, Path, check_inode, is_real_user};
+use crate::vfs::{Access, Dentry, InodeRef, LookedUp, NamesAsOf, OpenFile, Path, check_inode, is_real_user};
 
 /// The calls that are answered: a filter that looks at one of them wants to see them all.
 const CALLS: [u32; 7] = [2, 4, 6, 21, 257, 262, 269];
@@ -20,12 +20,20 @@ pub struct NameQuestion {
     pub follows: bool,
     /// The name.
     pub name: Vec<u8>,
+    /// What the answer depends on.
+    pub looked_up: LookedUp,
 }
 
 impl Current {
     /// Now, if what the guest asks about names may be left with it.
     pub fn names_as_of_now(&self) -> Option<NamesAsOf> {
         if self.is_lent_to() { NamesAsOf::now() } else { None }
+    }
+
+    /// Whether it has asked about names that end like this one, and will probably do so again.
+    pub fn asks_about(&self, name: &[u8]) -> bool {
+        let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+        self.is_lent_to() && NamesAsOf::was_told(&self.thread.kicker(), last)
     }
 
     /// Leaves the answer that there is no such file.
@@ -65,7 +73,11 @@ impl Current {
         let Some(as_of) = self.names_as_of_now().filter(|_| directory.has_lasting_names()) else { return };
         let may_search = |inode| check_inode(inode, &self.task.credentials(), Access::EXECUTE).is_ok();
         if directory.inode().is_some_and(may_search) {
-            let question = NameQuestion { as_of, start: file.id(), follows: false, name: Vec::new() };
+            let mut looked_up = LookedUp::default();
+            // Gives way to the names of the files.
+            looked_up.add(b"");
+            let (start, name) = (file.id(), Vec::new());
+            let question = NameQuestion { as_of, start, follows: false, name, looked_up };
             self.leave_children(&question, b"", directory, None);
         }
     }
@@ -80,23 +92,25 @@ impl Current {
         let limit = self.lending.names_to_leave(question.as_of);
         let next = directory.attributes_after(after, limit).into_iter().filter_map(|(name, attributes)| {
             let attributes = attributes.to_stat().as_bytes().try_into().ok()?;
-            Some(([prefix, &name].concat(), NameMeaning::File { attributes, access: 0 }))
+            let meaning = NameMeaning::File { attributes, access: 0 };
+            Some(([prefix, &name].concat(), meaning, question.looked_up.with_last(&name)))
         });
         let next: Vec<_> = next.collect();
         if !next.is_empty() {
-            self.leave_meanings(question, next.iter().map(|(name, meaning)| (name.as_slice(), *meaning)));
+            self.leave_meanings(question, next.iter().map(|(name, meaning, on)| (&**name, *meaning, *on)));
         }
     }
 
     fn leave_meaning(&mut self, question: &NameQuestion, meaning: NameMeaning) {
-        self.leave_meanings(question, std::iter::once((question.name.as_slice(), meaning)));
+        let NameQuestion { name, looked_up, .. } = question;
+        self.leave_meanings(question, std::iter::once((&**name, meaning, *looked_up)));
     }
 
-    /// Leaves what these names mean, which start where that of the question does.
+    /// Leaves what these names mean, which start where that of the question does, and what that depends on.
     fn leave_meanings<'a>(
         &mut self,
         question: &NameQuestion,
-        names: impl Iterator<Item = (&'a [u8], NameMeaning)>,
+        names: impl Iterator<Item = (&'a [u8], NameMeaning, LookedUp)>,
     ) {
         let NameQuestion { as_of, start, follows, .. } = question;
         let task = &self.task;
@@ -109,20 +123,17 @@ impl Current {
         }
         let (thread, standing) = (&mut self.thread, self.standing);
         let kicker = thread.kicker();
-        as_of.tell(
-            || kicker.clone(),
-            || {
-                let mut is_first = false;
-                for (name, meaning) in names {
-                    is_first |=
-                        thread.leave_name(&KnownName { start: *start, follows: *follows, name, meaning });
+        as_of.tell(&kicker, |note| {
+            for (name, meaning, looked_up) in names {
+                let known = KnownName { start: *start, follows: *follows, name, meaning };
+                if let Some(left) = thread.leave_name(&known) {
+                    note(left, looked_up);
                 }
-                // Withdrawn meanwhile: before it was left, perhaps.
-                if !stands(standing) {
-                    kicker.withdraw_names();
-                }
-                is_first
-            },
-        );
+            }
+            // Withdrawn meanwhile: before it was left, perhaps.
+            if !stands(standing) {
+                kicker.withdraw_names();
+            }
+        });
     }
 }

@@ -12,9 +12,10 @@
 //! - of an epoll instance that is reached by this table alone, changes that succeed ([`noted`]);
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
 //!   contents; and if it was opened for reading and has no locks, its end, also where it is mapped;
-//! - of a small file in memory, its end in the same way.
-//! - of a pipe that is reached by this table alone, as far as there is room and nobody waits for it, that it is written (`inlet.rs`).
-//! - of a file in memory that nobody else can reach ([`Holder`](crate::vfs::Holder)), that it is written and locked (`ledger.rs`).
+//! - of a pipe that is reached by this table alone, as far as there is room and nobody waits for it, that it is written (`inlet.rs`);
+//! - of a small file in memory, and of any directory, its end in the same way;
+//! - of a file in memory that nobody else can reach ([`Holder`](crate::vfs::Holder)), that it is written and locked (`ledger.rs`), or
+//!   closed: while it is small and was never locked.
 //!
 //! Who uses a table that another task is lent, or looks into it, has it taken back first ([`Task::files`], [`Task::borrow_files`]). Who
 //! changes a file whose attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
@@ -127,6 +128,11 @@ impl Record {
         self.lent.seeks || self.is_held()
     }
 
+    /// True if it is a directory of which more can be said than its name as long as nothing changes.
+    fn lists(&self) -> bool {
+        self.closes_silently && self.lent.attributes.is_some()
+    }
+
     /// Whether the platform may have moved it there.
     fn may_be_at(&self, position: u64) -> bool {
         self.moves() && i64::try_from(position).is_ok() || self.lent.entries_end == Some(position)
@@ -201,7 +207,7 @@ impl Current {
             Some((number, record.as_mut()?)).filter(|(_, record)| record.id == file.id())
         });
         let Some((number, record)) = found else { return };
-        let is_listed = is_listed && record.closes_silently;
+        let is_listed = is_listed && record.lists();
         if is_listed {
             record.position = *file.position.lock();
             self.thread.lend_position(number, record.position);
@@ -368,7 +374,11 @@ impl Lending {
                 continue;
             }
             let Some(file) = record.file.upgrade() else { return false };
-            if record.is_held() && !file.inode().common().holder().is(task) {
+            let is_held = record.is_held();
+            if is_held
+                && (!file.inode().common().holder().is(task)
+                    || record.closes_silently != file.ends_unlocked())
+            {
                 return false;
             }
             let position = *file.position.lock();
@@ -480,9 +490,15 @@ impl Lending {
             Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
             None => Self::fixed(task, file),
         };
-        let closes_silently = (fixed.is_some() || file.ops.is_volatile())
-            && file.is_only_mapped_beyond(count)
-            && file.ends_silently();
+        // Of a file that is held nobody knows that it is open for writing before he has its end brought in.
+        let closes_silently = match &held {
+            Some(_) => file.ends_unlocked(),
+            None => {
+                (fixed.is_some() || file.ops.is_volatile())
+                    && file.is_only_mapped_beyond(count)
+                    && file.ends_silently()
+            }
+        };
         let is_void = file.ops.is_void() && !self.is_watched;
         if !is_sole && fixed.is_none() && !closes_silently && !is_void {
             return None;
@@ -496,7 +512,9 @@ impl Lending {
         let fixed_length = fixed.and_then(|(_, length)| length);
         let length = fixed_length.or(is_void.then_some(0)).filter(|_| may_read);
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
-        let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| closes_silently);
+        // Of a directory that may be removed unnoticed it cannot be said what there is.
+        let lists = closes_silently && fixed.is_some();
+        let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| lists);
         let is_unchanged = |known: &Record| length.is_some() && known.lent.length == length;
         let known = known.filter(|known| entries_end.is_some() || is_unchanged(known));
         Some(Record {
@@ -518,13 +536,14 @@ impl Lending {
                 seeks: is_sole && length.is_some() && !is_void,
                 reads_on: (is_sole || is_void) && length.is_some(),
                 is_volatile: file.ops.is_volatile(),
-                is_listed: closes_silently && was_listed,
+                is_listed: lists && was_listed,
                 entries_end,
                 arrived,
                 window: known.as_ref().and_then(|known| known.lent.window),
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
-                locks: held.is_some_and(|held| held.locks),
+                // One or the other: a close ends locks that were noted before, of all its descriptors.
+                locks: held.is_some_and(|held| held.locks) && !closes_silently,
                 has_inlet: is_sole && self.may_have_inlet(file),
                 swallows: is_void && self.ledger.is_allowed && file.check_writable().is_ok(),
             },
@@ -550,7 +569,8 @@ impl Lending {
             return None;
         }
         let stat = attributes.to_stat();
-        let is_read = is_regular && !file.open_flags().contains(OpenFlags::PATH);
+        // What is in memory may rest, but reading it moves its time of access.
+        let is_read = is_regular && !file.ops.is_volatile() && !file.open_flags().contains(OpenFlags::PATH);
         Some((stat.as_bytes().try_into().ok()?, is_read.then_some(attributes.size)))
     }
 }

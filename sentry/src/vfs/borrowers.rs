@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::task::Task;
 use crate::vfs::{Attributes, NameChange};
 
-/// The tasks that have a file's attributes.
+/// The tasks that have a file's attributes. Below an overlay they may also be known by a name ([`NameChange`]).
 #[derive(Default)]
 pub struct Borrowers {
     tasks: Mutex<Vec<Weak<Task>>>,
@@ -18,7 +18,7 @@ pub struct Recall<'a> {
     _nobody: MutexGuard<'a, Vec<Weak<Task>>>,
     /// Not to be dropped with the lock held.
     _tasks: Vec<Arc<Task>>,
-    _change: NameChange,
+    _change: Option<NameChange>,
 }
 
 impl Borrowers {
@@ -35,11 +35,17 @@ impl Borrowers {
 
     /// Before a change, which is made while the result is held: nobody shows the attributes any more, nor are they known by a name.
     pub fn recall(&self) -> Recall<'_> {
+        let recall = self.recall_lent();
+        Recall { _change: Some(NameChange::begin()), ..recall }
+    }
+
+    /// The same, of a file whose attributes are never known by a name.
+    pub fn recall_lent(&self) -> Recall<'_> {
         let mut nobody = self.tasks.lock();
         let tasks: Vec<_> = nobody.drain(..).filter_map(|task| task.upgrade()).collect();
         for task in &tasks {
             task.withdraw_answers();
         }
-        Recall { _nobody: nobody, _tasks: tasks, _change: NameChange::begin() }
+        Recall { _nobody: nobody, _tasks: tasks, _change: None }
     }
 }

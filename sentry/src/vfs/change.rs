@@ -50,7 +50,7 @@ impl NameContext<'_> {
         if !credentials.in_group(attributes.gid) && !credentials.has_capability(CAP_FSETID) {
             permissions &= !S_ISGID;
         }
-        let _change = NameChange::begin();
+        let _change = change_of_search(inode);
         inode
             .set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })?;
         inode.common().set_plain(false);
@@ -75,7 +75,7 @@ impl NameContext<'_> {
         if inode.file_type() != FileType::Directory {
             change.permissions = without_privileges(&attributes, credentials);
         }
-        let _change = NameChange::begin();
+        let _change = change_of_search(inode);
         inode.set_attributes(&change)?;
         if inode.file_type() != FileType::Directory {
             drop_capabilities(inode)?;
@@ -147,6 +147,12 @@ impl NameContext<'_> {
     pub fn check_access(&self, path: &Path, wanted: Access) -> Result<(), Errno> {
         check_path(path, self.caller.credentials, wanted)
     }
+}
+
+/// The change of who may search a directory. Of other files only such attributes are told as are withdrawn by themselves
+/// ([`Inode::fixed_attributes`](super::Inode::fixed_attributes)).
+fn change_of_search(inode: &InodeRef) -> Option<NameChange> {
+    (inode.file_type() == FileType::Directory).then(NameChange::begin)
 }
 
 /// What a file that is written loses: its capabilities, and, unless the writer is privileged, set-user-ID and set-group-ID

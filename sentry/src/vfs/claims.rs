@@ -22,6 +22,11 @@ impl Exclusion {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// True while there are users.
+    pub fn is_used(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 0
+    }
+
     /// Keeps users away. False while there are some.
     pub fn deny(&self) -> bool {
         self.step(-1, |count| count <= 0)
@@ -60,8 +65,10 @@ impl std::fmt::Debug for FileClaim {
 impl FileClaim {
     /// The file is written. `ETXTBSY` while it is executed.
     pub fn write(inode: &InodeRef) -> Result<Self, Errno> {
-        let is_free = inode.common().writers.enter();
-        Self::of(inode, Kind::Writing, is_free, Errno::ETXTBSY)
+        let common = inode.common();
+        let claim = Self::of(inode, Kind::Writing, common.writers.enter(), Errno::ETXTBSY)?;
+        drop(common.borrowers().recall_lent());
+        Ok(claim)
     }
 
     /// The file is executed. `ETXTBSY` while it is open for writing.

@@ -354,7 +354,7 @@ impl Dentry {
 
     /// Gives a new file its dentry. The caller holds [`Dentry::entries`] whole.
     pub(super) fn attach(self: &Arc<Self>, name: &[u8], inode: InodeRef) -> Arc<Dentry> {
-        let _change = NameChange::begin();
+        let _change = NameChange::begin_of(name);
         let name: Arc<[u8]> = name.into();
         let dentry =
             Arc::new(Dentry::with(self.block.clone(), Some(self.clone()), name.clone(), Some(inode)));
@@ -365,7 +365,7 @@ impl Dentry {
 
     /// Notes that `child` has lost its name. The caller holds [`Dentry::entries`] of the directory whole.
     pub(super) fn detach(self: &Arc<Self>, name: &[u8], child: &Arc<Dentry>) {
-        let _change = NameChange::begin();
+        let _change = child.change_of(name);
         child.deleted.store(true, Ordering::Release);
         self.children.lock().remove(name);
         // Children of a directory that is gone can only be negative; they hold their parent.
@@ -375,16 +375,21 @@ impl Dentry {
 
     /// Forgets what is cached of a name. The caller holds [`Dentry::entries`] whole.
     pub(super) fn forget(&self, name: &[u8]) {
-        let _change = NameChange::begin();
+        let _change = NameChange::begin_of(name);
         self.children.lock().remove(name);
     }
 
     /// Moves a dentry to another name. The caller holds the rename lock and both directories' entries.
     pub(super) fn move_to(self: &Arc<Self>, directory: &Arc<Dentry>, name: &[u8]) {
-        let _change = NameChange::begin();
+        let _change = self.change_of(name);
         let name: Arc<[u8]> = name.into();
         *self.position.write() = Position { parent: Some(directory.clone()), name: name.clone() };
         directory.children.lock().insert(name, self.clone());
+    }
+
+    /// The change of a name that has meant this dentry, or is to mean it.
+    fn change_of(&self, name: &[u8]) -> NameChange {
+        if self.is_directory() { NameChange::begin() } else { NameChange::begin_of(name) }
     }
 
     /// Takes the dentry out of its directory's map if nobody but the map and the caller holds it.

@@ -27,6 +27,10 @@ impl FileOps for DirectoryFile {
         Ok(())
     }
 
+    fn is_volatile(&self) -> bool {
+        true
+    }
+
     fn read_directory(
         &self,
         file: &OpenFile,

@@ -112,6 +112,8 @@ pub struct InodeCommon {
     holder: Holder,
     /// Open files that name it.
     pub(super) opens: AtomicU32,
+    /// It is open in a way of which no claim tells.
+    is_open_for_good: AtomicBool,
     /// It has lost its last name while it was watched.
     pub(super) is_gone: AtomicBool,
 }
@@ -141,6 +143,17 @@ impl InodeCommon {
     pub(super) fn opened(&self) {
         self.opens.fetch_add(1, Ordering::Relaxed);
         drop(self.holder.release());
+    }
+
+    /// The same, without a claim to write it, and for good.
+    pub(super) fn opened_for_good(&self) {
+        self.is_open_for_good.store(true, Ordering::SeqCst);
+        self.opened();
+    }
+
+    /// Whether somebody may have it open for writing.
+    pub(crate) fn may_be_written(&self) -> bool {
+        self.writers.is_used() || self.is_open_for_good.load(Ordering::SeqCst)
     }
 
     /// Those who watch it.
@@ -198,9 +211,17 @@ pub trait Inode: Send + Sync + Any {
         None
     }
 
-    /// [`Inode::fixed_attributes`], which the next [`Borrowers::recall`] withdraws from `task`.
+    /// What `stat(2)` shows of a file that is written at times, if nobody has it open for writing and it does not change now without
+    /// [`Borrowers::recall_lent`].
+    fn attributes_at_rest(&self, task: &Arc<Task>) -> Option<Attributes> {
+        let _ = task;
+        None
+    }
+
+    /// Either of these, which the next recall withdraws from `task`.
     fn lend_attributes(&self, task: &Arc<Task>) -> Option<Attributes> {
-        self.common().borrowers().lend(task, || self.fixed_attributes())
+        let look = || self.fixed_attributes().or_else(|| self.attributes_at_rest(task));
+        self.common().borrowers().lend(task, look)
     }
 
     /// The entries of this directory about which somebody will probably ask next, who has asked about `name` or begins to, with what

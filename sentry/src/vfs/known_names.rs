@@ -2,26 +2,66 @@
 //!
 //! It holds until something changes that a walk depends on: what a name means, who may search a directory, where walks start, what
 //! is mounted, or what `stat(2)` shows of a file whose attributes were told. Whoever changes such a thing holds a [`NameChange`] while
-//! others get to know of the change: beginning it withdraws all that anybody was told, and nobody is told anything that was found out
+//! others get to know of the change: beginning it withdraws what it may make untrue, and nobody is told anything that was found out
 //! before it began, or before it was over.
 //!
+//! A change of one name that neither was nor becomes the name of another directory than a new one withdraws the answers whose walks
+//! ended at a name like that, or followed it as a link, in whatever directory ([`LookedUp`]). All other changes withdraw everything.
 //! There is one state of all names of the sandbox, and not one for each directory: answers are got back for the price of a call each,
-//! and a walk passes many directories.
+//! and a walk passes many directories. `docs/decisions/0045` has the proof.
 
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use usk_platform::Kick;
+use usk_platform::{Kick, LeftName, NAME_PLACES};
 
-static STATE: Mutex<State> = Mutex::new(State { changes: 0, under_way: 0, told: Vec::new() });
+static STATE: Mutex<State> = Mutex::new(State::new());
 
 struct State {
     /// Changes that have begun.
     changes: u64,
+    /// Those of them that have withdrawn everything.
+    sweeps: u64,
     /// Those that are not over.
     under_way: u32,
     /// Threads to which something was told that holds.
-    told: Vec<Weak<dyn Kick>>,
+    told: Vec<Told>,
+}
+
+/// What a thread was told.
+struct Told {
+    thread: Weak<dyn Kick>,
+    /// What the answer at each place of its table depends on; nothing, where none was left.
+    places: Box<[LookedUp; NAME_PLACES]>,
+}
+
+/// Hashes of the names whose change can change the outcome of a walk: of that at which it ended, and of the links that it followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LookedUp([u32; MOST_LOOKED_UP]);
+
+/// Names that one answer may depend on.
+const MOST_LOOKED_UP: usize = 4;
+
+impl LookedUp {
+    /// Adds a name. False if there are too many.
+    pub(crate) fn add(&mut self, name: &[u8]) -> bool {
+        let free = self.0.iter_mut().find(|hash| **hash == 0);
+        free.map(|free| *free = hash(name)).is_some()
+    }
+
+    /// The same with another name in the place of the last.
+    pub(crate) fn with_last(mut self, name: &[u8]) -> Self {
+        if let Some(last) = self.0.iter_mut().rfind(|hash| **hash != 0) {
+            *last = hash(name);
+        }
+        self
+    }
+}
+
+/// Not 0. Names with the same hash are withdrawn together, which does no harm.
+fn hash(name: &[u8]) -> u32 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    name.iter().fold(0x811c_9dc5, step).max(1)
 }
 
 /// A change of names, which is made while this is held.
@@ -30,10 +70,15 @@ pub(crate) struct NameChange(());
 impl NameChange {
     /// Nothing holds any more that was told.
     pub(crate) fn begin() -> Self {
-        let mut state = STATE.lock();
-        state.changes += 1;
-        state.under_way += 1;
-        state.told.drain(..).filter_map(|thread| thread.upgrade()).for_each(|thread| thread.withdraw_names());
+        STATE.lock().begin();
+        NameChange(())
+    }
+
+    /// Nothing holds any more of what was told of names like this one. It is to mean something, or nothing, from now on; a directory
+    /// only if it is a new one.
+    pub(crate) fn begin_of(name: &[u8]) -> Self {
+        let hash = hash(name);
+        STATE.lock().begin_of(hash);
         NameChange(())
     }
 }
@@ -44,26 +89,98 @@ impl Drop for NameChange {
     }
 }
 
+impl State {
+    const fn new() -> Self {
+        State { changes: 0, sweeps: 0, under_way: 0, told: Vec::new() }
+    }
+
+    fn begin(&mut self) {
+        self.changes += 1;
+        self.sweeps += 1;
+        self.under_way += 1;
+        self.told
+            .drain(..)
+            .filter_map(|told| told.thread.upgrade())
+            .for_each(|thread| thread.withdraw_names());
+    }
+
+    fn begin_of(&mut self, hash: u32) {
+        self.changes += 1;
+        self.under_way += 1;
+        self.told.retain(|told| told.withdraw(hash));
+    }
+
+    /// Notes what a thread is told.
+    fn note(&mut self, thread: &Arc<dyn Kick>, left: LeftName, looked_up: LookedUp) {
+        let is_its = |told: &Told| told.is_of(thread);
+        if left.is_first || !self.told.iter().any(is_its) {
+            self.told.retain(|told| told.thread.strong_count() > 0 && !told.is_of(thread));
+            let places = Box::new([LookedUp::default(); NAME_PLACES]);
+            self.told.push(Told { thread: Arc::downgrade(thread), places });
+        }
+        let told = self.told.iter_mut().find(|told| told.is_of(thread));
+        if let Some(place) = told.and_then(|told| told.places.get_mut(left.place)) {
+            *place = looked_up;
+        }
+    }
+}
+
+impl Told {
+    fn is_of(&self, thread: &Arc<dyn Kick>) -> bool {
+        std::ptr::addr_eq(self.thread.as_ptr(), Arc::as_ptr(thread))
+    }
+
+    /// Withdraws the answers that depend on a name. False if there is no such thread any more.
+    fn withdraw(&self, hash: u32) -> bool {
+        if self.thread.strong_count() == 0 {
+            return false;
+        }
+        for (place, looked_up) in self.places.iter().enumerate() {
+            if looked_up.0.contains(&hash)
+                && let Some(thread) = self.thread.upgrade()
+            {
+                thread.withdraw_name(place);
+            }
+        }
+        true
+    }
+}
+
 /// A moment at which no name was changing. Taken before a walk begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamesAsOf(u64);
+#[derive(Clone, Copy, Debug)]
+pub struct NamesAsOf {
+    changes: u64,
+    sweeps: u64,
+}
 
 impl NamesAsOf {
     /// This one.
     pub(crate) fn now() -> Option<Self> {
         let state = STATE.lock();
-        (state.under_way == 0).then_some(NamesAsOf(state.changes))
+        let State { changes, sweeps, under_way, .. } = *state;
+        (under_way == 0).then_some(NamesAsOf { changes, sweeps })
     }
 
-    /// Tells a thread what was found out since, unless something has changed. `tell` is to return true if nothing else holds that the
-    /// thread was told.
-    pub(crate) fn tell(self, thread: impl FnOnce() -> Arc<dyn Kick>, tell: impl FnOnce() -> bool) {
+    /// True if not everything was withdrawn between the two.
+    pub(crate) fn is_near(self, other: NamesAsOf) -> bool {
+        self.sweeps == other.sweeps
+    }
+
+    /// Tells a thread what was found out since, unless something has changed. `tell` leaves answers, and passes on what each has
+    /// looked up.
+    pub(crate) fn tell(self, thread: &Arc<dyn Kick>, tell: impl FnOnce(&mut dyn FnMut(LeftName, LookedUp))) {
         let mut state = STATE.lock();
-        if state.changes == self.0 && tell() {
-            let thread = Arc::downgrade(&thread());
-            state.told.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&thread));
-            state.told.push(thread);
+        if state.changes != self.changes {
+            return;
         }
+        tell(&mut |left, looked_up| state.note(thread, left, looked_up));
+    }
+
+    /// Whether a thread was told of a name like this one, since when not everything was withdrawn: it will ask again.
+    pub(crate) fn was_told(thread: &Arc<dyn Kick>, name: &[u8]) -> bool {
+        let (hash, state) = (hash(name), STATE.lock());
+        let told = state.told.iter().find(|told| told.is_of(thread));
+        told.is_some_and(|told| told.places.iter().any(|looked_up| looked_up.0.contains(&hash)))
     }
 }
 
@@ -74,9 +191,12 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often its names are withdrawn.
+    /// Counts how often all of its names are withdrawn, and which of them.
     #[derive(Default)]
-    struct Thread(AtomicU32);
+    struct Thread {
+        all: AtomicU32,
+        places: Mutex<Vec<usize>>,
+    }
 
     impl Kick for Thread {
         fn kick(&self) {}
@@ -84,7 +204,11 @@ mod tests {
         fn kill(&self) {}
 
         fn withdraw_names(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.all.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn withdraw_name(&self, place: usize) {
+            self.places.lock().push(place);
         }
 
         fn is_alive(&self) -> bool {
@@ -96,16 +220,19 @@ mod tests {
         }
     }
 
+    fn looked_up(names: &[&[u8]]) -> LookedUp {
+        let mut looked_up = LookedUp::default();
+        assert!(names.iter().all(|name| looked_up.add(name)));
+        looked_up
+    }
+
     /// Whether something that was found out at `as_of` is told.
-    fn is_told(as_of: NamesAsOf, thread: &Arc<Thread>) -> bool {
+    fn is_told(as_of: NamesAsOf, thread: &Arc<dyn Kick>) -> bool {
         let mut is_told = false;
-        as_of.tell(
-            || thread.clone(),
-            || {
-                is_told = true;
-                true
-            },
-        );
+        as_of.tell(thread, |note| {
+            is_told = true;
+            note(LeftName { place: 0, is_first: true }, looked_up(&[b"name"]));
+        });
         is_told
     }
 
@@ -121,23 +248,61 @@ mod tests {
 
     #[test]
     fn what_was_found_out_before_a_change_is_not_told_after_it_began() {
-        let thread = Arc::new(Thread::default());
-        let before = now();
-        let change = NameChange::begin();
-        assert!(!is_told(before, &thread));
-        assert!(NamesAsOf::now().is_none());
-        drop(change);
-        assert!(!is_told(before, &thread));
-        while !is_told(now(), &thread) {}
+        for begin in [NameChange::begin, || NameChange::begin_of(b"name")] {
+            let thread: Arc<dyn Kick> = Arc::new(Thread::default());
+            let before = now();
+            let change = begin();
+            assert!(!is_told(before, &thread));
+            assert!(NamesAsOf::now().is_none());
+            drop(change);
+            assert!(!is_told(before, &thread));
+            while !is_told(now(), &thread) {}
+        }
     }
 
     #[test]
     fn a_change_withdraws_what_was_told_before_it_is_made() {
         let thread = Arc::new(Thread::default());
-        while !is_told(now(), &thread) {}
+        let kick: Arc<dyn Kick> = thread.clone();
+        while !is_told(now(), &kick) {}
         let change = NameChange::begin();
-        assert_eq!(thread.0.load(Ordering::Relaxed), 1);
+        assert_eq!(thread.all.load(Ordering::Relaxed), 1);
         drop((change, NameChange::begin()));
-        assert_eq!(thread.0.load(Ordering::Relaxed), 1);
+        assert_eq!(thread.all.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_change_of_a_name_withdraws_what_has_looked_up_one_like_it() {
+        let thread = Arc::new(Thread::default());
+        let kick: Arc<dyn Kick> = thread.clone();
+        let mut state = State::new();
+        let mut left = |place, names: &[&[u8]], is_first| {
+            state.note(&kick, LeftName { place, is_first }, looked_up(names));
+        };
+        left(7, &[b"forgotten"], true);
+        left(0, &[b"one"], true);
+        left(1, &[b"link", b"two"], false);
+        left(2, &[b"replaced"], false);
+        left(2, &[b"three"], false);
+        let mut withdrawn_by = |name: &[u8]| {
+            state.begin_of(hash(name));
+            std::mem::take(&mut *thread.places.lock())
+        };
+        for name in [&b"four"[..], b"", b"replaced", b"forgotten"] {
+            assert!(withdrawn_by(name).is_empty());
+        }
+        assert_eq!(withdrawn_by(b"link"), [1]);
+        assert_eq!(withdrawn_by(b"two"), [1]);
+        assert_eq!(withdrawn_by(b"one"), [0]);
+        assert_eq!(withdrawn_by(b"three"), [2]);
+        state.begin();
+        assert!(state.told.is_empty() && thread.all.load(Ordering::Relaxed) == 1);
+    }
+
+    #[test]
+    fn an_answer_depends_on_few_names_only() {
+        let mut names = looked_up(&[b"a", b"b", b"c"]);
+        assert_eq!(names.with_last(b"d"), looked_up(&[b"a", b"b", b"d"]));
+        assert!(names.add(b"d") && !names.add(b"e"));
     }
 }

@@ -28,6 +28,8 @@ mod fs_context;
 mod holder;
 mod inode;
 mod known_names;
+#[cfg(test)]
+mod known_names_tests;
 mod listing;
 mod locks;
 mod mount;
@@ -61,7 +63,7 @@ pub use fs_context::FsContext;
 pub use holder::{Holder, Released};
 pub use inode::{Caching, Caller, FileSystem, Inode, InodeCommon, InodeRef, Link, NewNode, Rename};
 pub(crate) use known_names::NameChange;
-pub use known_names::NamesAsOf;
+pub use known_names::{LookedUp, NamesAsOf};
 pub use listing::{DirectoryEntry, Listing};
 pub use locks::{FileLocks, LockOwner, RecordLock, TO_THE_END};
 pub use mount::{Mount, MountFlags, MountNamespace};

@@ -353,7 +353,7 @@ impl OpenFile {
     /// [`OpenFile::anonymous`], with an inode that exists already.
     pub fn unnamed(ops: Arc<dyn FileOps>, flags: u32, label: &str, inode: InodeRef) -> Arc<Self> {
         // Open for good, so that nobody holds it who opens it by way of `/proc/PID/fd`.
-        inode.common().opened();
+        inode.common().opened_for_good();
         let path = OnceLock::from(anonymous_path(label, inode));
         Self::with(ops, flags, Place::Anonymous { label: label.into(), path }, None)
     }
@@ -450,13 +450,17 @@ impl OpenFile {
         self.flags.store(flags, Ordering::Relaxed);
     }
 
-    /// True if nobody notices when it ends a little late: it was opened for reading, has no locks, nothing is watched, and it is not a
-    /// large file in memory, which takes room until then once it has no name.
+    /// True if nobody notices when it ends a little late: it was opened for reading, and [`OpenFile::ends_unlocked`].
     pub(crate) fn ends_silently(&self) -> bool {
+        !self.open_flags().is_writable() && self.ends_unlocked()
+    }
+
+    /// True if its end changes nothing but who has it open: it has no locks, nothing is watched, and it is not a large file in memory,
+    /// which takes room until then once it has no name.
+    pub(crate) fn ends_unlocked(&self) -> bool {
         let has_locks = |inode: &InodeRef| inode.common().locks_if_any().is_some();
         let is_small = || self.ops.length(self).is_ok_and(|length| length <= MOST_KEPT);
-        !self.open_flags().is_writable()
-            && !notify::is_active()
+        !notify::is_active()
             && !self.inode_if_known().is_some_and(has_locks)
             && (!self.ops.is_volatile() || is_small())
     }

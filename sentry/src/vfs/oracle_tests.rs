@@ -25,7 +25,7 @@ use crate::{BytesSource, SysError};
 const ABOVE: &str = "x/x/x/x/x/x/x/x/w";
 
 #[derive(Clone, Debug)]
-enum Operation {
+pub(super) enum Operation {
     MakeDirectory(String),
     Open(String, OpenFlags),
     Symlink(String, String),
@@ -41,7 +41,7 @@ enum Operation {
 
 /// What an operation says, as far as the two sides must agree.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     Done,
     /// Type; for what is no directory, links and size.
     Is(u32, u64, u64),
@@ -49,7 +49,7 @@ enum Said {
     Text(Vec<u8>),
 }
 
-fn path() -> impl Strategy<Value = String> {
+pub(super) fn path() -> impl Strategy<Value = String> {
     let component = prop_oneof![
         6 => prop::sample::select(vec!["a", "b", "c"]),
         1 => Just("."),
@@ -60,7 +60,7 @@ fn path() -> impl Strategy<Value = String> {
         .prop_map(|(names, end)| names.join("/") + end)
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
     use Operation::*;
     let flags = prop::sample::select(vec![
         OpenFlags::empty(),
@@ -146,7 +146,7 @@ impl Operation {
         }
     }
 
-    fn on_vfs(&self, names: &NameContext<'_>, base: &Path) -> Result<Said, Errno> {
+    pub(super) fn on_vfs(&self, names: &NameContext<'_>, base: &Path) -> Result<Said, Errno> {
         use Operation::*;
         let stat = |path: &str, follow| -> Result<Said, Errno> {
             let path = names.resolve(base, path.as_bytes(), WalkOptions::following(follow))?;
@@ -252,7 +252,7 @@ fn compare(operations: &[Operation], context: &FsContext, host: &HostPath) -> Re
     Ok(())
 }
 
-fn context(file_system: Arc<dyn FileSystem>) -> FsContext {
+pub(super) fn context(file_system: Arc<dyn FileSystem>) -> FsContext {
     FsContext::new(MountNamespace::new(file_system, MountFlags::empty(), "test"))
 }
 

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use usk_abi::Errno;
 use usk_abi::fs::{MAX_SYMLINKS, NAME_MAX, ResolveFlags};
 
-use crate::vfs::{Access, Caller, Dentry, FileType, Link, MountNamespace, Path, permission};
+use crate::vfs::{Access, Caller, Dentry, FileType, Link, LookedUp, MountNamespace, Path, permission};
 
 /// Names handed to the file system in one go at most.
 const CHAIN_LIMIT: usize = 16;
@@ -61,19 +61,21 @@ impl NameContext<'_> {
         Ok(walk.path)
     }
 
-    /// As [`NameContext::resolve`], and whether the walk comes to the same until the next [`NameChange`](crate::vfs::NameChange).
+    /// As [`NameContext::resolve`]; and if the walk comes to the same until names change, the names whose change alone can change it
+    /// (see [`NameChange`](crate::vfs::NameChange)).
     pub fn resolve_lastingly(
         &self,
         start: &Path,
         name: &[u8],
         options: WalkOptions,
-    ) -> (Result<Path, Errno>, bool) {
+    ) -> (Result<Path, Errno>, Option<LookedUp>) {
         let mut walk = match Walk::new(self, start, name, options.resolve) {
             Ok(walk) => walk,
-            Err(error) => return (Err(error), false),
+            Err(error) => return (Err(error), None),
         };
+        walk.looked_up = start.dentry.has_lasting_names().then(LookedUp::default);
         let finished = walk.finish(options);
-        (finished.map(|()| walk.path), walk.lasts)
+        (finished.map(|()| walk.path), walk.looked_up)
     }
 }
 
@@ -115,8 +117,8 @@ pub(super) struct Walk<'a, 'c> {
     links: usize,
     /// What it leads to will be opened for reading: a hint.
     pub(super) opens: bool,
-    /// It has met only names that change through the VFS.
-    lasts: bool,
+    /// If that is wanted, and it has met only names that change through the VFS: what its outcome depends on.
+    looked_up: Option<LookedUp>,
 }
 
 impl<'a, 'c> Walk<'a, 'c> {
@@ -139,7 +141,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             pending: SmallVec::new(),
             links: 0,
             opens: false,
-            lasts: start.dentry.has_lasting_names(),
+            looked_up: None,
         };
         if name[0] == b'/' {
             walk.go_to_root()?;
@@ -162,7 +164,7 @@ impl<'a, 'c> Walk<'a, 'c> {
         if self.resolve.contains(ResolveFlags::NO_XDEV) && !Arc::ptr_eq(&to.mount, &self.path.mount) {
             return Err(Errno::EXDEV);
         }
-        self.lasts &= to.dentry.has_lasting_names();
+        self.looked_up = self.looked_up.take().filter(|_| to.dentry.has_lasting_names());
         self.path = to;
         Ok(())
     }
@@ -179,6 +181,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                 }
                 Last::Name { name, directory } => {
                     let child = self.child(&[&name])?;
+                    self.depends_on(&name);
                     let inode = child.require()?;
                     if inode.file_type() == FileType::Symlink && (options.follow || directory) {
                         self.follow(&child)?;
@@ -226,6 +229,9 @@ impl<'a, 'c> Walk<'a, 'c> {
                         Some(child) => child,
                         None => self.child(&top.chain(start))?,
                     };
+                    if child.file_type() != Some(FileType::Directory) {
+                        self.depends_on(&child.name());
+                    }
                     match child.require()?.file_type() {
                         FileType::Symlink => self.follow(&child)?,
                         _ => self.enter(child)?,
@@ -251,6 +257,15 @@ impl<'a, 'c> Walk<'a, 'c> {
                 return None;
             }
             self.pending.pop();
+        }
+    }
+
+    /// Notes that the outcome depends on what this name means, in the directory where the walk is.
+    fn depends_on(&mut self, name: &[u8]) {
+        if let Some(looked_up) = &mut self.looked_up
+            && !looked_up.add(name)
+        {
+            self.looked_up = None;
         }
     }
 

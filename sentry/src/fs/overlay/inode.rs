@@ -12,9 +12,10 @@ use super::Layers;
 use super::copy_up::CopyUp;
 use super::directory::{Entries, Entry};
 use super::file::OverlayFile;
+use crate::task::Task;
 use crate::vfs::{
     Attributes, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode,
-    Rename, SetAttributes,
+    Recall, Rename, SetAttributes,
 };
 
 /// Size in bytes that a directory made in the overlay shows.
@@ -128,9 +129,16 @@ impl OverlayInode {
     }
 
     pub(super) fn set_upper(&self, upper: Upper) -> Upper {
-        let _nobody = self.common.borrowers().recall();
+        let _nobody = self.recall();
         *self.upper.write() = Some(upper.clone());
         upper
+    }
+
+    /// Before a change of attributes that is this file's own.
+    fn recall(&self) -> Recall<'_> {
+        let borrowers = self.common.borrowers();
+        // Those of an upper file are known by no name.
+        if self.upper().is_none() { borrowers.recall() } else { borrowers.recall_lent() }
     }
 
     pub(super) fn kind(&self) -> FileType {
@@ -186,6 +194,36 @@ impl OverlayInode {
         self.copy_up(CopyUp::Attributes)?.set_attributes(&change)
     }
 
+    /// What the file below shows.
+    fn below(&self) -> Result<Attributes, Errno> {
+        self.lower.as_ref().ok_or(Errno::EIO)?.attributes()
+    }
+
+    /// What this file shows where the upper file, or else the lower one, has these attributes.
+    fn shown(&self, has_upper: bool, mut attributes: Attributes) -> Result<Attributes, Errno> {
+        attributes.device = self.layers.device;
+        attributes.inode = self.number;
+        attributes.links = self.links.load(Ordering::Relaxed);
+        if self.file_type == FileType::Directory {
+            match &self.lower {
+                // As Linux's overlayfs says for directories that are merged: the count is not known.
+                Some(_) => {
+                    if has_upper {
+                        attributes.size = self.below()?.size;
+                    }
+                    attributes.links = attributes.links.min(1);
+                }
+                None => {
+                    attributes.size = DIRECTORY_SIZE;
+                    if attributes.links > 0 {
+                        attributes.links = 2 + self.entries.read().subdirectories();
+                    }
+                }
+            }
+        }
+        Ok(attributes)
+    }
+
     fn lower_listing(&self) -> Result<Option<Listing>, Errno> {
         self.lower.as_ref().map(|lower| lower.list()).transpose()
     }
@@ -199,7 +237,7 @@ impl OverlayInode {
     fn lost_name(&self) {
         let left = self.links.load(Ordering::Relaxed).saturating_sub(1);
         let left = if self.file_type == FileType::Directory { 0 } else { left };
-        let nobody = self.common.borrowers().recall();
+        let nobody = self.recall();
         self.links.store(left, Ordering::Relaxed);
         drop(nobody);
         if left == 0 {
@@ -226,44 +264,32 @@ impl Inode for OverlayInode {
 
     fn attributes(&self) -> Result<Attributes, Errno> {
         self.common.holder().settle();
-        let upper = self.upper();
-        let below = || self.lower.as_ref().ok_or(Errno::EIO)?.attributes();
-        let mut attributes = match &upper {
-            None => below()?,
-            Some(upper) => upper.inode.attributes()?,
-        };
-        if self.file_type == FileType::Regular && upper.as_ref().is_some_and(|upper| !upper.has_contents) {
-            let below = below()?;
+        let Some(upper) = self.upper() else { return self.shown(false, self.below()?) };
+        let mut attributes = upper.inode.attributes()?;
+        if self.file_type == FileType::Regular && !upper.has_contents {
+            let below = self.below()?;
             attributes.size = below.size;
             attributes.blocks = below.blocks;
         }
-        attributes.device = self.layers.device;
-        attributes.inode = self.number;
-        attributes.links = self.links.load(Ordering::Relaxed);
-        if self.file_type == FileType::Directory {
-            match &self.lower {
-                // As Linux's overlayfs says for directories that are merged: the count is not known.
-                Some(_) => {
-                    if upper.is_some() {
-                        attributes.size = below()?.size;
-                    }
-                    attributes.links = attributes.links.min(1);
-                }
-                None => {
-                    attributes.size = DIRECTORY_SIZE;
-                    if attributes.links > 0 {
-                        attributes.links = 2 + self.entries.read().subdirectories();
-                    }
-                }
-            }
-        }
-        Ok(attributes)
+        self.shown(true, attributes)
     }
 
     fn fixed_attributes(&self) -> Option<Attributes> {
         // Whatever changes is copied up first, but for the count of names.
-        let is_unchanged = self.upper().is_none() && self.lower.as_ref()?.fixed_attributes().is_some();
-        if is_unchanged { self.attributes().ok() } else { None }
+        if self.upper().is_some() {
+            return None;
+        }
+        self.shown(false, self.lower.as_ref()?.fixed_attributes()?).ok()
+    }
+
+    fn attributes_at_rest(&self, task: &Arc<Task>) -> Option<Attributes> {
+        let upper = self.upper().filter(|upper| upper.has_contents)?.inode;
+        if self.common.may_be_written() {
+            return None;
+        }
+        // Both files change, each by itself.
+        let attributes = upper.lend_attributes(task)?;
+        self.shown(true, attributes).ok()
     }
 
     fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
@@ -340,7 +366,9 @@ impl Inode for OverlayInode {
         }
         target.touch()?;
         self.names_changed()?;
+        let nobody = target.recall();
         target.links.fetch_add(1, Ordering::Relaxed);
+        drop(nobody);
         if had_no_name {
             target.moved_to(&self.strong()?, name);
         }

@@ -79,6 +79,11 @@ impl Contents {
         }
     }
 
+    /// True if all pages are there, so that reading them through a mapping adds none.
+    pub(super) fn has_no_holes(&self) -> bool {
+        self.pages() >= self.size.div_ceil(PAGE)
+    }
+
     /// Pages counted against the volume.
     pub(super) fn counted_pages(&self) -> u64 {
         self.pages
@@ -286,11 +291,12 @@ impl Contents {
         Ok(())
     }
 
-    /// The memfd, for mapping.
-    pub(super) fn host_file(&mut self) -> Result<Arc<OwnedFd>, Errno> {
+    /// The memfd, for mapping, and whether the pages in use have changed by that.
+    pub(super) fn host_file(&mut self) -> Result<(Arc<OwnedFd>, bool), Errno> {
+        let before = matches!(self.store, Store::Small(_)).then(|| self.pages());
         self.promote()?;
         match &self.store {
-            Store::Host(file) => Ok(file.0.clone()),
+            Store::Host(file) => Ok((file.0.clone(), before.is_some_and(|before| before != self.pages()))),
             Store::Small(_) => Err(Errno::ENOMEM),
         }
     }

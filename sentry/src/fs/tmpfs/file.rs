@@ -91,7 +91,11 @@ impl FileOps for TmpfsFile {
     }
 
     fn mapping(&self, _: &OpenFile, _: bool) -> Result<Mapping, Errno> {
-        Ok(Mapping::Host(self.contents()?.write().host_file()?))
+        let (host, has_changed) = self.contents()?.write().host_file()?;
+        if has_changed {
+            drop(self.inode.recall());
+        }
+        Ok(Mapping::Host(host))
     }
 
     fn sync(&self, _: &OpenFile, _: bool) -> Result<(), Errno> {

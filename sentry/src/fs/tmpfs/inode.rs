@@ -17,9 +17,10 @@ use super::contents::Contents;
 use super::directory::Entries;
 use super::file::TmpfsFile;
 use super::{PAGE, Volume};
+use crate::task::Task;
 use crate::vfs::{
-    Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Rename,
-    SetAttributes, Timestamp,
+    Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Recall,
+    Rename, SetAttributes, Timestamp,
 };
 
 /// Bytes that all extended attributes of one file may take; guards the sentry's memory.
@@ -126,6 +127,7 @@ impl TmpfsInode {
 
     /// Notes that a name of this file has come or gone.
     fn count_links(&self, added: u32, removed: u32) {
+        let _nobody = self.recall();
         let mut state = self.state.lock();
         state.attributes.links = (state.attributes.links + added).saturating_sub(removed);
         state.attributes.changed = Timestamp::now();
@@ -142,16 +144,17 @@ impl TmpfsInode {
     /// Notes that the contents were read, as `relatime` does.
     pub(super) fn accessed(&self) {
         const DAY: i64 = 24 * 60 * 60;
-        let mut state = self.state.lock();
-        let attributes = &mut state.attributes;
-        if attributes.accessed <= attributes.modified || attributes.accessed <= attributes.changed {
-            attributes.accessed = Timestamp::now();
-        } else {
-            let now = Timestamp::now();
-            if now.seconds - attributes.accessed.seconds >= DAY {
-                attributes.accessed = now;
-            }
+        let Attributes { accessed, modified, changed, .. } = self.state.lock().attributes;
+        let is_older = accessed <= modified || accessed <= changed;
+        if is_older || Timestamp::now().seconds - accessed.seconds >= DAY {
+            let _nobody = self.recall();
+            self.state.lock().attributes.accessed = Timestamp::now();
         }
+    }
+
+    /// Before a change of attributes, other than by those who have it open for writing.
+    pub(super) fn recall(&self) -> Recall<'_> {
+        self.common.borrowers().recall_lent()
     }
 
     /// Notes that the contents have changed.
@@ -169,23 +172,8 @@ impl TmpfsInode {
         attributes.changed = attributes.changed.max(when);
     }
 
-    fn make(&self, node: &NewNode<'_>) -> Result<Arc<TmpfsInode>, Errno> {
-        let number = self.volume.add_file()?;
-        Ok(TmpfsInode::new(&self.volume, number, node, false))
-    }
-}
-
-impl Inode for TmpfsInode {
-    fn common(&self) -> &InodeCommon {
-        &self.common
-    }
-
-    fn file_type(&self) -> FileType {
-        self.file_type
-    }
-
-    fn attributes(&self) -> Result<Attributes, Errno> {
-        self.common.holder().settle();
+    /// What `stat(2)` shows, but for what has been noted only.
+    fn shown(&self) -> Result<Attributes, Errno> {
         let measured = match &self.body {
             Body::Regular(contents) => {
                 let contents = contents.read();
@@ -206,14 +194,41 @@ impl Inode for TmpfsInode {
         Ok(attributes)
     }
 
+    fn make(&self, node: &NewNode<'_>) -> Result<Arc<TmpfsInode>, Errno> {
+        let number = self.volume.add_file()?;
+        Ok(TmpfsInode::new(&self.volume, number, node, false))
+    }
+}
+
+impl Inode for TmpfsInode {
+    fn common(&self) -> &InodeCommon {
+        &self.common
+    }
+
+    fn file_type(&self) -> FileType {
+        self.file_type
+    }
+
+    fn attributes(&self) -> Result<Attributes, Errno> {
+        self.common.holder().settle();
+        self.shown()
+    }
+
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
         let _released = self.common.holder().release();
+        let _nobody = self.recall();
         if let Some(size) = change.size {
             let Body::Regular(contents) = &self.body else { return Err(Errno::EINVAL) };
             contents.write().set_size(&self.volume, size)?;
         }
         change.apply(&mut self.state.lock().attributes);
         Ok(())
+    }
+
+    fn attributes_at_rest(&self, _: &Arc<Task>) -> Option<Attributes> {
+        let Body::Regular(contents) = &self.body else { return None };
+        let is_at_rest = !self.common.may_be_written() && contents.read().has_no_holes();
+        if is_at_rest { self.shown().ok() } else { None }
     }
 
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
@@ -367,6 +382,7 @@ impl Inode for TmpfsInode {
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        let _nobody = self.recall();
         let mut state = self.state.lock();
         let exists = state.xattrs.contains_key(name);
         if exists && flags & XATTR_CREATE != 0 {
@@ -386,6 +402,7 @@ impl Inode for TmpfsInode {
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
+        let _nobody = self.recall();
         let mut state = self.state.lock();
         state.xattrs.remove(name).ok_or(Errno::ENODATA)?;
         state.attributes.changed = Timestamp::now();

@@ -77,7 +77,7 @@ impl Lending {
     /// How many names to leave together: more each time, until something changes that withdraws them.
     pub(in crate::task) fn names_to_leave(&mut self, as_of: NamesAsOf) -> usize {
         let Habits { names, names_as_of, .. } = &mut self.habits;
-        let is_unchanged = names_as_of.replace(as_of) == Some(as_of);
+        let is_unchanged = names_as_of.replace(as_of).is_some_and(|before| before.is_near(as_of));
         *names = if is_unchanged { (*names * 2).clamp(1, MOST_NAMES) } else { 0 };
         *names
     }
@@ -95,7 +95,7 @@ impl Lending {
         let takes = |record: &Record| {
             record.id == file
                 && match entries_end {
-                    Some(_) => record.closes_silently,
+                    Some(_) => record.lists(),
                     None => record.lent.length == Some(length),
                 }
         };
