@@ -316,6 +316,8 @@ usk_patched_handed_over:
     jmp ring_patched
 
 standing:
+    cmp ecx, {changes_action}
+    je usk_action_begin             # actions.S
     cmp ecx, {notes}
     je usk_noted_begin              # noted.S
     cmp ecx, {ledger_write}

@@ -39,6 +39,7 @@
 //! maker's `clone` returned, taken from the maker's descriptor table; a listener by having been taken from that
 //! process; a trap by having come through that listener. Words in slots are hints about *when* to look.
 
+mod actions;
 mod bpf;
 mod calls;
 mod carried;
