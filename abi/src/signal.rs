@@ -209,6 +209,12 @@ impl SignalAction {
     pub fn action_flags(&self) -> ActionFlags {
         ActionFlags::from_bits_truncate(self.flags)
     }
+
+    /// What is kept of an action that somebody asks for: flags that are known, and signals that can be blocked.
+    pub fn cleaned(self) -> SignalAction {
+        let flags = self.action_flags().bits();
+        SignalAction { flags, mask: self.mask.minus(SignalSet::UNBLOCKABLE), ..self }
+    }
 }
 
 /// `SS_ONSTACK`: the thread runs on its alternate stack.

@@ -6,7 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use usk_abi::Errno;
+use usk_abi::signal::SignalAction;
+use usk_abi::{Errno, Signal};
 
 use crate::arch::Registers;
 use crate::inlet::Inlet;
@@ -259,6 +260,14 @@ pub trait GuestThread: Send {
         None
     }
 
+    /// Has the platform answer `rt_sigaction(2)` by itself ([`Shortcut::ChangesAction`]) from the next [`GuestThread::run`] on, until
+    /// [`ActionWords::withdraw_actions`] or [`GuestThread::set_answers`], where the thread also has its mask
+    /// ([`GuestThread::share_mask`]): `actions` are those of all signals now. From then on they are in the returned words. `None` if the
+    /// platform has no way to do so.
+    fn share_actions(&mut self, _actions: &[SignalAction; SIGNAL_COUNT]) -> Option<Arc<dyn ActionWords>> {
+        None
+    }
+
     /// Has the platform map, unmap and advise about private anonymous memory in a range by itself ([`Shortcut::MapsMemory`]) from
     /// the next [`GuestThread::run`] on, until [`MemoryWord::withdraw_memory`] or [`GuestThread::set_answers`]. `None` if the platform has
     /// no way to do so. Only one range is lent at a time.
@@ -378,6 +387,9 @@ pub enum Shortcut {
     /// It is `rt_sigprocmask(2)`, which needs nobody as long as it unblocks no pending signal (see
     /// [`GuestThread::share_mask`]); otherwise it brings along what its second argument points to.
     ChangesMask,
+    /// It is `rt_sigaction(2)`, which needs nobody as long as it ignores no pending signal (see [`GuestThread::share_actions`]);
+    /// otherwise it brings along what its second argument points to.
+    ChangesAction,
     /// It is `rt_sigreturn(2)`, which needs nobody if the frame asks for nothing unusual (see
     /// [`GuestThread::set_return_stack`]).
     ReturnsFromHandler,
@@ -505,6 +517,23 @@ pub trait MaskWord: Send + Sync {
     fn withdraw(&self) {
         self.set_quiet(0);
     }
+}
+
+/// Signals that there are, from number 1 on.
+pub const SIGNAL_COUNT: usize = Signal::MAX as usize;
+
+/// The actions of a guest thread's signals, where the guest may change them at any time: to whatever it likes, and without asking. Who
+/// reads one while the thread runs gets a handler that was there, but perhaps the flags of another. The action of SIGCHLD
+/// changes by calls alone, unless the guest forges it.
+pub trait ActionWords: Send + Sync {
+    /// The action of signal number `index + 1`.
+    fn action(&self, index: usize) -> SignalAction;
+
+    /// Replaces it: for the thread's own sentry thread, while the thread does not run.
+    fn set_action(&self, index: usize, action: SignalAction);
+
+    /// From now on the thread calls for each action: for its own sentry thread, while the thread does not run.
+    fn withdraw_actions(&self);
 }
 
 /// Interrupts a guest thread from another sentry thread.

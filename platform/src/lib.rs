@@ -25,9 +25,9 @@ pub mod trap;
 
 pub use inlet::Inlet;
 pub use interface::{
-    AddressSpace, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind, HostCalled, Kick,
-    Layout, Left, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest, Platform, Protection,
-    Shortcut, THREAD_STANDS, ThreadState, Trap,
+    ActionWords, AddressSpace, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind,
+    HostCalled, Kick, Layout, Left, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest,
+    Platform, Protection, SIGNAL_COUNT, Shortcut, THREAD_STANDS, ThreadState, Trap,
 };
 pub use ledger::{Deed, Note, NotedCall, Notes};
 pub use lent::{

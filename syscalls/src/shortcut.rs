@@ -84,6 +84,9 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     if row.name == "rt_sigprocmask" {
         return if all_tiers { Shortcut::ChangesMask } else { Shortcut::HandsOver(Memory::Second) };
     }
+    if row.name == "rt_sigaction" && all_tiers {
+        return Shortcut::ChangesAction;
+    }
     if MAKING.contains(&row.name) && all_tiers {
         return Shortcut::BringsState;
     }
@@ -162,7 +165,9 @@ mod tests {
             assert_eq!(of(name), [Shortcut::MapsMemory, Shortcut::None], "{name}");
         }
         assert_eq!(of("epoll_ctl"), [Shortcut::NotesChange, Shortcut::HandsOver(Memory::Fourth)]);
-        for (name, memory) in STRUCTURES.into_iter().filter(|(name, _)| *name != "epoll_ctl") {
+        assert_eq!(of("rt_sigaction"), [Shortcut::ChangesAction, Shortcut::HandsOver(Memory::Second)]);
+        let has_others = ["epoll_ctl", "rt_sigaction"];
+        for (name, memory) in STRUCTURES.into_iter().filter(|(name, _)| !has_others.contains(name)) {
             assert_eq!(of(name), both(Shortcut::HandsOver(memory)), "{name}");
         }
         for (name, call) in HOST_CALLS {

@@ -27,10 +27,7 @@ fn sys_rt_sigaction(current: &mut Current, arguments: SyscallArguments) -> SysRe
     }
     let group = current.task.group.clone();
     let previous = match action {
-        Some(mut action) => {
-            action.mask = action.mask.minus(SignalSet::UNBLOCKABLE);
-            group.set_action(signal, action)
-        }
+        Some(action) => group.set_action(signal, action.cleaned()),
         None => group.actions.load().get(signal),
     };
     if !old.is_null() {

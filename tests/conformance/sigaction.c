@@ -376,3 +376,130 @@ CASE(ignored_signals_vanish_even_when_pending) {
     OK(sigpending(&pending));
     EXPECT(!sigismember(&pending, SIGUSR1));
 }
+
+CASE(sigaction_forgets_flags_that_nobody_knows_and_signals_that_nobody_blocks) {
+    uint64_t asked[4] = {(uint64_t)count_signal, 0xffffffff00000400ull | SA_RESTART | SA_NODEFER, 4711, ~0ull}, got[4];
+    OK(syscall(SYS_rt_sigaction, SIGUSR1, asked, NULL, 8));
+    OK(syscall(SYS_rt_sigaction, SIGUSR1, NULL, got, 8));
+    EXPECT_EQ(got[0], asked[0]);
+    EXPECT_EQ(got[1], (uint64_t)(SA_RESTART | SA_NODEFER));
+    EXPECT_EQ(got[2], 4711u);
+    EXPECT_EQ(got[3], ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1)));
+}
+
+CASE(sigaction_of_every_signal_is_what_was_set_last) {
+    for (int round = 0; round < 3; round++)
+        for (int signal = 1; signal <= 64; signal++) {
+            uint64_t asked[4] = {0x1000u * (unsigned)signal + (unsigned)round, SA_SIGINFO, (unsigned)round, 1ull << 9}, got[4];
+            if (signal == SIGKILL || signal == SIGSTOP)
+                continue;
+            /* Both in the same place. */
+            memcpy(got, asked, sizeof got);
+            OK(syscall(SYS_rt_sigaction, signal, got, got, 8));
+            EXPECT_EQ(got[0], round == 0 ? 0 : asked[0] - 1);
+            OK(syscall(SYS_rt_sigaction, signal, NULL, got, 8));
+            EXPECT(memcmp(got, asked, sizeof got) == 0);
+        }
+}
+
+CASE(sigaction_sets_the_action_even_if_the_old_one_cannot_be_written) {
+    struct sigaction action = {.sa_handler = SIG_IGN}, old;
+    uint64_t asked[4] = {(uint64_t)SIG_IGN, 0, 0, 0};
+    EXPECT_ERRNO(syscall(SYS_rt_sigaction, SIGUSR1, asked, bad_page(), 8), EFAULT);
+    OK(sigaction(SIGUSR1, NULL, &old));
+    EXPECT(old.sa_handler == action.sa_handler);
+}
+
+CASE(a_child_begins_with_its_parents_actions_and_changes_its_own) {
+    struct sigaction old;
+    for (int i = 0; i < 20; i++) {
+        handle(SIGUSR1, count_signal, 0);
+        pid_t pid = IN_CHILD({
+            OK(sigaction(SIGUSR1, NULL, &old));
+            EXPECT(old.sa_handler == count_signal);
+            OK(raise(SIGUSR1));
+            EXPECT_EQ(signals_seen, 1);
+            EXPECT(signal(SIGUSR1, SIG_IGN) == count_signal);
+            EXPECT(signal(SIGUSR2, SIG_IGN) == SIG_DFL);
+        });
+        EXPECT_EXIT(pid, 0);
+        OK(sigaction(SIGUSR2, NULL, &old));
+        EXPECT(old.sa_handler == SIG_DFL);
+    }
+    OK(raise(SIGUSR1));
+    EXPECT_EQ(signals_seen, 1);
+}
+
+static void *set_by_another(void *handler) {
+    return signal(SIGUSR1, (void (*)(int))handler) == SIG_ERR ? "failed" : NULL;
+}
+
+CASE(threads_have_the_same_actions) {
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+        void *failed;
+        handle(SIGUSR1, SIG_IGN, 0);
+        EXPECT_EQ(pthread_create(&thread, NULL, set_by_another, (void *)count_signal), 0);
+        EXPECT_EQ(pthread_join(thread, &failed), 0);
+        EXPECT(failed == NULL);
+        EXPECT(signal(SIGUSR1, SIG_DFL) == count_signal);
+    }
+}
+
+CASE(others_see_whether_a_signal_is_ignored_as_soon_as_it_is) {
+    volatile int *turn = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT(turn != MAP_FAILED);
+    pid_t pid = IN_CHILD({
+        for (int i = 0; i < 200; i++) {
+            handle(SIGUSR1, i % 2 ? count_signal : SIG_IGN, 0);
+            *turn = 2 * i + 1;
+            while (*turn == 2 * i + 1)
+                sched_yield();
+            while (signals_seen < (i + 1) / 2)
+                sched_yield();
+        }
+        EXPECT_EQ(signals_seen, 100);
+    });
+    for (int i = 0; i < 200; i++) {
+        while (*turn != 2 * i + 1)
+            sched_yield();
+        OK(kill(pid, SIGUSR1));
+        *turn = 2 * i + 2;
+    }
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(a_blocked_signal_that_is_ignored_now_is_not_pending_any_more) {
+    sigset_t usr1, pending;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    OK(sigprocmask(SIG_BLOCK, &usr1, NULL));
+    for (int i = 0; i < 20; i++) {
+        handle(SIGUSR1, count_signal, 0);
+        OK(raise(SIGUSR1));
+        handle(SIGUSR1, SIG_IGN, 0);
+        OK(sigpending(&pending));
+        EXPECT(!sigismember(&pending, SIGUSR1));
+        handle(SIGUSR1, count_signal, 0);
+        OK(raise(SIGUSR1));
+        /* Ignored by default it is not. */
+        handle(SIGUSR1, SIG_DFL, 0);
+        OK(sigpending(&pending));
+        EXPECT(sigismember(&pending, SIGUSR1));
+        handle(SIGUSR1, SIG_IGN, 0);
+    }
+    OK(sigprocmask(SIG_UNBLOCK, &usr1, NULL));
+    EXPECT_EQ(signals_seen, 0);
+}
+
+CASE(children_of_who_ignores_sigchld_leave_no_zombies) {
+    for (int i = 0; i < 20; i++) {
+        struct sigaction ignore = {.sa_handler = SIG_IGN}, nocldwait = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT};
+        OK(sigaction(SIGCHLD, i % 2 ? &ignore : &nocldwait, NULL));
+        pid_t pid = IN_CHILD({ _exit(3); });
+        EXPECT_ERRNO(waitpid(pid, NULL, 0), ECHILD);
+        handle(SIGCHLD, SIG_DFL, 0);
+        pid = IN_CHILD({ _exit(3); });
+        EXPECT_EXIT(pid, 3);
+    }
+}

@@ -95,6 +95,7 @@ const TESTS: &[Test] = tests! {
         a_flood_of_doorbells_hurts_only_its_process,
         forged_frames_hurt_only_their_process,
         forged_masks_hurt_only_their_process,
+        forged_actions_hurt_only_their_process,
         forged_returns_hurt_only_their_process,
     }
     resources {

@@ -16,6 +16,7 @@
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
  *     region masks     writes all masks of blocked signals, while others send it signals
+ *     region actions   writes all actions of signals, while others send it signals and it changes some itself
  *     region returns   writes the registers of threads that return from handlers
  *
  * Says "finished" and exits with REGION_STATUS.
@@ -905,6 +906,52 @@ static void forge_masks(void) {
     }
 }
 
+/* Writes over the actions of a process that shares its memory, from its signal stack's end on. */
+static int scribble_actions(void *unused) {
+    (void)unused;
+    for (uint64_t value = 1;; value = value * 6364136223846793005 + 1442695040888963407)
+        for (uint64_t slot = REGION_SLOTS; slot < REGION_SLOTS + 8 * REGION_SLOT_SIZE; slot += REGION_SLOT_SIZE)
+            for (uint64_t word = slot + REGION_MAILBOX - 0x840; word < slot + REGION_MAILBOX; word += 8)
+                *(volatile uint64_t *)word = value % 4 > 2 ? (uint64_t)pass_over : value % 2 ? value : value % 4 / 2;
+}
+
+static void change_actions(void) {
+    static char stack[16 * PAGE_SIZE] __attribute__((aligned(16)));
+    NEED(setpgid(0, 0) == 0);
+    NEED(clone(scribble_actions, stack + sizeof stack, CLONE_VM, NULL) != -1);
+    for (int signal_number = 1;; signal_number = signal_number % 31 + 1) {
+        struct sigaction action = {.sa_handler = signal_number % 2 ? pass_over : SIG_IGN}, old;
+        sigaction(signal_number, &action, &old);
+        __atomic_fetch_add(rounds + 1, 1, __ATOMIC_RELAXED);
+    }
+}
+
+/* Whatever a process does to its actions, it ends by a signal, and others' signals are as they were. */
+static void forge_actions(void) {
+    signal(SIGUSR2, pass_over);
+    for (int attack = 0; attack < 20; attack++) {
+        int status;
+        pid_t pid = fork();
+        NEED(pid != -1);
+        if (pid == 0)
+            change_actions();
+        bool has_ended = false;
+        for (unsigned long seen = rounds[1]; !has_ended && rounds[1] < seen + 1000;)
+            has_ended = waitpid(pid, &status, WNOHANG) == pid;
+        for (int i = 0; i < 1000 && !has_ended; i++) {
+            NEED(kill(pid, i % 3 ? SIGUSR1 : SIGCHLD) == 0);
+            has_ended = waitpid(pid, &status, WNOHANG) == pid;
+        }
+        /* What shares its memory, too, if it is still there. */
+        kill(-pid, SIGKILL);
+        NEED(has_ended || waitpid(pid, &status, 0) == pid);
+        NEED(WIFSIGNALED(status));
+        struct sigaction own;
+        NEED(sigaction(SIGUSR2, NULL, &own) == 0 && own.sa_handler == pass_over);
+        NEED(raise(SIGUSR2) == 0);
+    }
+}
+
 /* Writes the registers of threads that return from handlers, on their way. */
 static void *scribble_returns(void *unused) {
     for (uint64_t value = 1;; value = value * 6364136223846793005 + 1442695040888963407)
@@ -966,6 +1013,7 @@ int main(int argc, char **argv) {
         {"flood", flood_everything},
         {"frames", return_through_everything},
         {"masks", forge_masks},
+        {"actions", forge_actions},
         {"returns", forge_returns},
     };
     for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++)

@@ -71,6 +71,10 @@ pub(crate) fn forged_returns_hurt_only_their_process(runtime: Runtime) {
     attack(runtime, "returns");
 }
 
+pub(crate) fn forged_actions_hurt_only_their_process(runtime: Runtime) {
+    attack(runtime, "actions");
+}
+
 pub(crate) fn forged_masks_hurt_only_their_process(runtime: Runtime) {
     attack(runtime, "masks");
 }

@@ -43,6 +43,12 @@ impl Registers {
         self.rax = value;
     }
 
+    /// These, when the system call whose instruction they are at has returned `value`.
+    pub(crate) fn after_syscall(self, value: u64) -> Registers {
+        let rip = self.rip.wrapping_add(2);
+        Registers { rip, rcx: rip, r11: self.rflags, rax: value, ..self }
+    }
+
     /// Makes the guest execute the `syscall` instruction at `instruction` again, with `number` in `rax`.
     pub fn restart_syscall(&mut self, instruction: u64, number: u64) {
         self.rip = instruction;

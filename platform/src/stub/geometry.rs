@@ -70,7 +70,7 @@ pub(crate) const HAND_OVER_PART: u64 = 0x100;
 pub(crate) const GIVEN_BACK: u64 = HANDED_OVER + HAND_OVER_SIZE;
 /// Most bytes that are copied on the way back.
 pub(crate) const GIVE_BACK_SIZE: u64 = 0x1000;
-/// The signal stack, from the start of a slot to the mailbox.
+/// The signal stack, from the start of a slot to [`SIGNAL_STACK_END`].
 pub(crate) const SIGNAL_STACK: u64 = GIVEN_BACK + GIVE_BACK_SIZE;
 
 /// The mailbox, from the start of a slot. Everything in it is a hint: the guest can write it.
@@ -217,7 +217,7 @@ pub(crate) const MAX_CALLS: usize = ((NAMES_STAND - CALLS) / CALL_SIZE) as usize
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
 pub(crate) const STANDING: u64 = COPIES - 8 * MAX_STANDING as u64;
 /// Answers that fit.
-pub(crate) const MAX_STANDING: usize = 11;
+pub(crate) const MAX_STANDING: usize = 16;
 /// An answer stands.
 pub(crate) const ANSWER_STANDS: u64 = 1 << 32;
 /// In a guest thread's orders: the list of copies to guest memory: address there, offset in the slot, bytes.
@@ -463,6 +463,36 @@ pub(crate) const NOTED_NEVER: u32 = usk_abi::epoll::EPOLLEXCLUSIVE | usk_abi::ep
 const _: () = assert!(NOTED + NOTED_SIZE * MOST_NOTED as u64 <= LEFT_TID_ADDRESS);
 const _: () = assert!(SETS_TID_ADDRESS < NOTES && RECORD_WATCHABLE + 8 <= RECORD_SIZE);
 const _: () = assert!(LENT_DESCRIPTORS <= u64::BITS as usize);
+
+// --- Actions of signals (see `trap/actions.rs`) ---
+
+/// In the table of shortcuts: `rt_sigaction`, which the stub may make in the slot. Above all others.
+pub(crate) const CHANGES_ACTION: u8 = 0x60;
+/// The number of the answer that stands while the actions are in the slot.
+pub(crate) const ACTIONS_ANSWER: usize = 15;
+/// In a slot, above the signal stack: the actions of all signals. The guest's to forge, as is what follows.
+pub(crate) const ACTIONS: u64 = MAILBOX - 0x840;
+/// Size of an action: handler, flags, restorer, mask, `u64` each.
+pub(crate) const ACTION_SIZE: u64 = 32;
+/// Signals that have actions, from number 1 on.
+pub(crate) const ACTION_COUNT: usize = crate::interface::SIGNAL_COUNT;
+/// In a slot: the action that is about to take its place.
+pub(crate) const ACTION_STAGED: u64 = ACTIONS + ACTION_SIZE * ACTION_COUNT as u64;
+/// In a slot, `u32`: the number of its signal.
+pub(crate) const ACTION_STAGED_FOR: u64 = ACTION_STAGED + ACTION_SIZE;
+/// Signals as bits of a mask whose actions the stub does not set: those that have none, and the one whose action says what
+/// becomes of children, which is more than one word.
+pub(crate) const ACTIONS_ASKED_FOR: u32 =
+    1 << (UNBLOCKABLE[0] - 1) | 1 << (UNBLOCKABLE[1] - 1) | 1 << (libc::SIGCHLD - 1);
+/// The flags that an action keeps.
+pub(crate) const ACTION_FLAGS: u32 = usk_abi::signal::ActionFlags::all().bits() as u32;
+/// First address above the signal stack, from the start of a slot.
+pub(crate) const SIGNAL_STACK_END: u64 = ACTIONS;
+
+const _: () = assert!(ACTION_STAGED_FOR + 4 <= MAILBOX && SIGNAL_STACK_END.is_multiple_of(64));
+const _: () =
+    assert!(NOTES < CHANGES_ACTION && MEMORY_ANSWER < ACTIONS_ANSWER && ACTIONS_ANSWER < MAX_STANDING);
+const _: () = assert!(ACTION_FLAGS as u64 == usk_abi::signal::ActionFlags::all().bits());
 
 // --- Known names (see `trap/names.rs`) ---
 

@@ -30,6 +30,7 @@ global_asm!(
     include_str!("memory.S"),
     include_str!("names.S"),
     include_str!("noted.S"),
+    include_str!("actions.S"),
     include_str!("end.S"),
     receives = const RECEIVES,
     record_arrived = const RECORD_ARRIVED,
@@ -258,6 +259,16 @@ global_asm!(
     mask = const MASK,
     quiet = const QUIET,
     changes_mask = const CHANGES_MASK,
+    changes_action = const CHANGES_ACTION,
+    actions_answer = const STANDING + 8 * ACTIONS_ANSWER as u64,
+    actions = const ACTIONS,
+    action_shift = const ACTION_SIZE.trailing_zeros(),
+    action_count = const ACTION_COUNT,
+    action_staged = const ACTION_STAGED,
+    action_staged_for = const ACTION_STAGED_FOR,
+    actions_asked_for = const ACTIONS_ASKED_FOR,
+    action_flags = const ACTION_FLAGS,
+    sig_ign = const libc::SIG_IGN,
     returns = const RETURNS,
     asks_host = const ASKS_HOST,
     host_clocks = const HOST_CLOCKS,
@@ -527,6 +538,24 @@ pub(crate) mod mask {
     }
 }
 
+/// Addresses in the code that changes the actions of signals.
+pub(crate) mod actions {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_action_begin;
+        /// The call has been made; the new action has yet to take its place.
+        set = usk_action_set;
+        /// It has.
+        done = usk_action_done;
+        /// Only the way back is left.
+        asks = usk_action_asks;
+        /// It has ended.
+        end = usk_action_end;
+    }
+}
+
 /// Addresses in the code that brings the extended state along.
 pub(crate) mod state {
     use super::*;
@@ -724,6 +753,7 @@ pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u
             Shortcut::HandsOver(Memory::Fourth) => HANDS_OVER_FOURTH,
             Shortcut::HandsOver(Memory::Buffer) => HANDS_OVER_BUFFER,
             Shortcut::ChangesMask => CHANGES_MASK,
+            Shortcut::ChangesAction => CHANGES_ACTION,
             Shortcut::ReturnsFromHandler => RETURNS,
             Shortcut::AsksHost => ASKS_HOST,
             Shortcut::MapsMemory => MAPS,

@@ -318,6 +318,8 @@ usk_patched_handed_over:
 standing:
     cmp ecx, {receives}
     je usk_arrived_begin            # arrived.S
+    cmp ecx, {changes_action}
+    je usk_action_begin             # actions.S
     cmp ecx, {notes}
     je usk_noted_begin              # noted.S
     cmp ecx, {ledger_write}

@@ -5,7 +5,7 @@
 
 use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
-use crate::stub::geometry::{KICK_SIGNAL, MAILBOX, SIGNAL_STACK, TRAP_SIGNALS};
+use crate::stub::geometry::{KICK_SIGNAL, SIGNAL_STACK, SIGNAL_STACK_END, TRAP_SIGNALS};
 
 use super::filters::ARCHITECTURE;
 use super::windows::Slot;
@@ -49,7 +49,7 @@ fn extended_size() -> u64 {
 
 /// Where the kernel, and we, and the stub, put the extended state in a slot.
 pub(super) fn extended_place() -> u64 {
-    (MAILBOX - extended_size()) & !63
+    (SIGNAL_STACK_END - extended_size()) & !63
 }
 
 /// Where we put a newborn thread's frame.
@@ -89,7 +89,7 @@ pub(super) fn harmless_flags(flags: u64) -> u64 {
 /// Whether a signal frame fits in a slot on this host.
 pub(super) fn fits() -> bool {
     // With room for what the kernel aligns or adds.
-    extended_size() + SIZE + 1024 < MAILBOX - SIGNAL_STACK
+    extended_size() + SIZE + 1024 < SIGNAL_STACK_END - SIGNAL_STACK
 }
 
 /// A frame in a slot, known by the offset of its `ucontext`.
@@ -102,7 +102,7 @@ impl Frame {
     /// The frame whose `ucontext` the guest sees at `address`. `None` if it does not lie in this slot's stack.
     pub(super) fn at(slot: &Slot, address: u64) -> Option<Frame> {
         let context = address.checked_sub(slot.address())?;
-        (context.is_multiple_of(16) && (SIGNAL_STACK..=MAILBOX - SIZE).contains(&context))
+        (context.is_multiple_of(16) && (SIGNAL_STACK..=SIGNAL_STACK_END - SIZE).contains(&context))
             .then_some(Frame { context })
     }
 
@@ -120,7 +120,7 @@ impl Frame {
         put(LINK, 0);
         put(STACK_POINTER, slot.address() + SIGNAL_STACK);
         put(STACK_FLAGS, AUTODISARM);
-        put(STACK_SIZE, MAILBOX - SIGNAL_STACK);
+        put(STACK_SIZE, SIGNAL_STACK_END - SIGNAL_STACK);
         put(SELECTORS, USER_SELECTORS);
         put(EXTENDED_STATE, 0);
         // Signals for the host's process that are none of the stub's business stay pending for ever.
@@ -188,7 +188,7 @@ impl Frame {
     /// Where the extended state lies in the slot. `None` if the frame has none, or the guest has moved it away.
     fn extended(self, slot: &Slot) -> Option<u64> {
         let place = slot.read_u64(self.context + EXTENDED_STATE).checked_sub(slot.address())?;
-        (place.is_multiple_of(64) && place <= MAILBOX - extended_size()).then_some(place)
+        (place.is_multiple_of(64) && place <= SIGNAL_STACK_END - extended_size()).then_some(place)
     }
 }
 

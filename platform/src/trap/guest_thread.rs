@@ -5,12 +5,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use usk_abi::Errno;
+use usk_abi::signal::SignalAction;
 
 use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
 use crate::inlet::Inlet;
 use crate::interface::{
-    AddressSpace, FutexCall, GuestThread, HostCalled, Kick, Left, MaskWord, MemoryOp, PatchRequest, Trap,
+    ActionWords, AddressSpace, FutexCall, GuestThread, HostCalled, Kick, Left, MaskWord, MemoryOp,
+    PatchRequest, SIGNAL_COUNT, Trap,
 };
 use crate::lent::{
     LENT_DESCRIPTORS, LentDescriptor, LentFile, LentMemory, MemoryWord, NotedChange, TakenBack,
@@ -161,6 +163,14 @@ impl GuestThread for Thread {
         self.handle().set_mask(mask);
         self.handle().set_quiet(quiet);
         Some(Arc::clone(self.handle()) as Arc<dyn MaskWord>)
+    }
+
+    fn share_actions(&mut self, actions: &[SignalAction; SIGNAL_COUNT]) -> Option<Arc<dyn ActionWords>> {
+        if !self.changes_mask() {
+            return None;
+        }
+        self.write_actions(actions);
+        Some(Arc::clone(self.handle()) as Arc<dyn ActionWords>)
     }
 
     fn left(&self) -> Left {

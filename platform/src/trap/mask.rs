@@ -38,11 +38,7 @@ fn is_made(rip: u64) -> bool {
 impl Thread {
     /// Where a kick has met a thread whose call has been made: after it. `rewound` is from before.
     pub(super) fn after_mask_call(&self, rip: u64, rewound: &Registers) -> Option<Place> {
-        is_made(rip).then(|| {
-            let after = rewound.rip.wrapping_add(2);
-            let registers = Registers { rip: after, rcx: after, r11: rewound.rflags, rax: 0, ..*rewound };
-            Place::Settled(registers, Trap::Interrupted)
-        })
+        is_made(rip).then(|| Place::Settled(rewound.after_syscall(0), Trap::Interrupted))
     }
 
     /// Whether the stub changes masks in this sandbox, for threads that can find their slot.

@@ -41,6 +41,7 @@
 //! process; a trap by having come through that listener. Words in slots are hints about *when* to look.
 
 mod arrived;
+mod actions;
 mod bpf;
 mod calls;
 mod carried;

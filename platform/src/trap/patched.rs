@@ -12,6 +12,7 @@ use crate::interface::{AddressSpace, ExitReason, GuestThread, MemoryOp, PatchReq
 use crate::stub::geometry::*;
 use crate::stub::image::{entry, patched, site, state};
 
+use super::actions::is_in_action_code;
 use super::carried::{is_copying, is_handing_over};
 use super::clock::is_in_clock_code;
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
@@ -81,6 +82,7 @@ fn is_on_way_in(rip: u64) -> bool {
         || is_serving(rip)
         || is_in_clock_code(rip)
         || is_in_mask_code(rip)
+        || is_in_action_code(rip)
         || is_in_return_code(rip)
         || is_leaving(rip)
         || (state::begin()..state::end()).contains(&rip)
@@ -89,7 +91,11 @@ fn is_on_way_in(rip: u64) -> bool {
 
 /// On the way in, where memory that is not there makes an ordinary call.
 fn touches_memory(rip: u64) -> bool {
-    is_handing_over(rip) || is_serving(rip) || is_in_mask_code(rip) || is_in_return_code(rip)
+    is_handing_over(rip)
+        || is_serving(rip)
+        || is_in_mask_code(rip)
+        || is_in_action_code(rip)
+        || is_in_return_code(rip)
 }
 
 /// In the platform's code, on the way back to the guest, which has not gone on yet.
@@ -270,6 +276,7 @@ impl Thread {
                 Some(registers) if is_kick && is_in_memory_code(raw.rip) => step_over(registers),
                 Some(registers) if is_kick => self
                     .after_mask_call(raw.rip, &registers)
+                    .or_else(|| self.after_action_call(raw.rip, &registers))
                     .or_else(|| self.after_return(&raw))
                     .unwrap_or(Place::Settled(registers, Trap::Interrupted)),
                 Some(registers) if is_step => step_over(registers),

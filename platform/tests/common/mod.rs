@@ -1,6 +1,7 @@
 //! The cases, and what they have in common.
 
 mod arrived;
+mod actions;
 mod ends;
 mod faults;
 pub(crate) mod guest;
@@ -99,6 +100,11 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     mask::another_thread_begins_without_the_mask_of_the_one_before,
     mask::kicks_do_not_tear_a_change_of_the_mask,
     mask::a_forged_mask_is_only_a_mask,
+    actions::an_action_is_changed_without_a_call_while_nothing_is_in_the_way,
+    actions::whatever_is_in_the_way_of_an_action_makes_a_call,
+    actions::another_thread_begins_without_the_actions_of_the_one_before,
+    actions::kicks_do_not_tear_a_change_of_an_action,
+    actions::forged_actions_are_only_actions,
     host_calls::the_host_carries_out_private_futexes_while_they_stand,
     host_calls::other_futexes_reach_the_sentry_as_they_are,
     host_calls::a_kick_makes_a_call_of_a_wait,

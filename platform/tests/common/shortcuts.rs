@@ -16,6 +16,7 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         FOURTH => Shortcut::HandsOver(Memory::Fourth),
         STANDING => Shortcut::Stands(3),
         CHANGES_MASK => Shortcut::ChangesMask,
+        CHANGES_ACTION => Shortcut::ChangesAction,
         0x107 => Shortcut::BringsState,
         SETS_TID_ADDRESS => Shortcut::SetsTidAddress,
         SETS_ROBUST_LIST => Shortcut::SetsRobustList,
@@ -38,6 +39,7 @@ const BUFFER: u64 = 0x103;
 const FOURTH: u64 = 0x104;
 const STANDING: u64 = 0x105;
 pub(crate) const CHANGES_MASK: u64 = 0x106;
+pub(crate) const CHANGES_ACTION: u64 = 0x10a;
 pub(crate) const SETS_TID_ADDRESS: u64 = 0x108;
 pub(crate) const SETS_ROBUST_LIST: u64 = 0x109;
 

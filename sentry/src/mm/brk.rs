@@ -3,7 +3,8 @@
 use usk_abi::mm::PAGE_SIZE;
 use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection};
 
-use crate::mm::mm::{MemoryLimits, Mm, State, anonymous_vma, apply, page_align};
+use crate::mm::deferred::Undo;
+use crate::mm::mm::{MemoryLimits, Mm, State, anonymous_vma, page_align};
 
 const HEAP: Protection = Protection { read: true, write: true, execute: false };
 
@@ -56,7 +57,8 @@ impl Mm {
         state.check_map_count(1).ok()?;
         let operation =
             MemoryOp::MapAnonymous { address: old_end, length, protection: HEAP, flags: MapFlags::default() };
-        apply(thread, &[operation]).ok()?;
+        let undo = |state: &State| Undo::Heap { start: old_end, end: new_end, brk: state.brk };
+        self.apply_last(state, thread, operation, undo).ok()?;
         state.tree.insert(anonymous_vma(old_end, new_end, HEAP, flags));
         state.note_peak();
         Some(())

@@ -21,6 +21,15 @@ pub(in crate::mm) enum Undo {
         /// First address after it.
         end: u64,
     },
+    /// More of the heap.
+    Heap {
+        /// First address.
+        start: u64,
+        /// First address after it.
+        end: u64,
+        /// Where the heap ended before.
+        brk: u64,
+    },
     /// What was there, be it replaced or removed, is gone in any case: others would keep files from being let go.
     Clear {
         /// First address.
@@ -73,11 +82,16 @@ impl Mm {
     }
 }
 
-/// Takes back the last change.
-pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) {
+/// Takes back the last change. Returns what its call returns if it does not fail by an error.
+pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) -> Option<u64> {
     match state.undo.take() {
         None => {}
         Some(Undo::Map { start, end }) => _ = state.tree.remove(start, end),
+        Some(Undo::Heap { start, end, brk }) => {
+            _ = state.tree.remove(start, end);
+            state.brk = brk;
+            return Some(brk);
+        }
         Some(Undo::Clear { start, end }) => clear(state, thread, start, end),
         Some(Undo::Unmap(vmas)) => vmas.into_iter().for_each(|vma| state.tree.insert(vma)),
         Some(Undo::Protect(ranges)) => {
@@ -91,6 +105,7 @@ pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) 
             }
         }
     }
+    None
 }
 
 /// A range could not be mapped anew, or unmapped. Hosts differ in whether what was there has been removed: makes it certain.
@@ -103,6 +118,6 @@ pub(in crate::mm) fn clear(state: &mut State, thread: &mut dyn GuestThread, star
 /// The host has refused what the last call has left for the way back: the call fails after all.
 pub(crate) fn fail_last_call(current: &mut Current, error: Errno) {
     let mm = current.task.mm();
-    take_back(&mut mm.change(), &mut *current.thread);
-    current.thread.registers_mut().set_return_value(error.as_return_value());
+    let value = take_back(&mut mm.change(), &mut *current.thread);
+    current.thread.registers_mut().set_return_value(value.unwrap_or(error.as_return_value()));
 }

@@ -11,6 +11,7 @@ use usk_platform::GuestThread;
 
 use super::*;
 use crate::loader::testing::open_host;
+use crate::mm::deferred::{Undo, take_back};
 use crate::mm::fake::{FakeThread, PAGE, layout};
 use crate::mm::{FutexKey, HostFault, MapRequest, SharedMemory};
 
@@ -315,6 +316,19 @@ fn remap_keeps_contents_and_refuses_what_linux_refuses() {
     let twin = guest.remap(shared, 0, PAGE, MremapFlags::MAYMOVE, 0).expect("a second mapping");
     assert_eq!(guest.mm.futex_key(shared, false), guest.mm.futex_key(twin, false));
     guest.check();
+}
+
+#[test]
+fn a_heap_that_the_host_does_not_let_grow_ends_where_it_did() {
+    let mut guest = Guest::new();
+    assert_eq!(guest.mm.set_brk(&mut guest.thread, HEAP + PAGE, &guest.limits), HEAP + PAGE);
+    assert_eq!(guest.mm.set_brk(&mut guest.thread, HEAP + 4 * PAGE, &guest.limits), HEAP + 4 * PAGE);
+    let mut state = guest.mm.change();
+    state.undo = Some(Undo::Heap { start: HEAP + PAGE, end: HEAP + 4 * PAGE, brk: HEAP + PAGE });
+    assert_eq!(take_back(&mut state, &mut guest.thread), Some(HEAP + PAGE));
+    drop(state);
+    assert_eq!(guest.mm.set_brk(&mut guest.thread, 0, &guest.limits), HEAP + PAGE);
+    assert_eq!(guest.ranges(), [(HEAP, HEAP + PAGE)]);
 }
 
 #[test]

@@ -162,6 +162,9 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     let fs = parent.fs();
     let fs = if flags.contains(CloneFlags::FS) { fs } else { Arc::new(fs.duplicate()) };
     let child_signals = child_signals(&parent, flags);
+    if flags.contains(CloneFlags::SIGHAND) {
+        parent.group.actions.load().make_common();
+    }
 
     let mut table = kernel.tasks.lock();
     // A thread of a group that is about to end, or to execute a program, makes no more threads.

@@ -52,6 +52,7 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
         let thread = mm.space.clone().create_thread(&ThreadState::default())?;
         let sentry_thread = task.runner.load().as_ref().and_then(|runner| runner.sentry_thread);
         task.signals.lock().mask.take_back();
+        task.group.actions.load().take_back();
         task.runner.store(Some(Arc::new(Runner { kicker: thread.kicker(), sentry_thread })));
         current.thread = thread;
         current.standing = None;

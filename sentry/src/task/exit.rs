@@ -28,6 +28,7 @@ pub(crate) fn leave(current: Current) {
     let Current { task, thread, .. } = current;
     task.runner.store(None);
     task.signals.lock().mask.take_back();
+    task.group.actions.load().take_back();
     drop(thread);
     let mm = task.mm();
     if mm.users() == 1 {

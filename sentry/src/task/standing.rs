@@ -1,7 +1,8 @@
 //! Answers that stand: who a task is. The platform gives them without asking (tier 0), until something changes.
 //!
 //! Each change says so ([`Task::withdraw_answers`]) before anybody can know of it, and the task's own sentry thread leaves the
-//! new answers before the task goes on. With them goes the mask of blocked signals ([`crate::signal::SignalMask`]).
+//! new answers before the task goes on. With them go the mask of blocked signals ([`crate::signal::SignalMask`]) and the actions
+//! of signals ([`crate::signal::SignalActions`]).
 
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,7 @@ mod model_tests;
 
 pub(crate) use version::Version;
 
-use usk_platform::{HOST_CALLS_STAND, MAY_ASK_HOST, THREAD_STANDS};
+use usk_platform::{GuestThread, HOST_CALLS_STAND, MAY_ASK_HOST, THREAD_STANDS};
 
 use super::{Current, Task};
 use crate::futex;
@@ -46,6 +47,9 @@ const CALLS: [u32; 12] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309, 218, 2
 
 /// The numbers of `rt_sigprocmask(2)` and `rt_sigreturn(2)`.
 const MASK_CALLS: [u32; 2] = [14, 15];
+
+/// The number of `rt_sigaction(2)`.
+const ACTION_CALLS: [u32; 1] = [13];
 
 /// The numbers of the calls that the host may carry out.
 const HOST_CALLS: [u32; 2] = [202, 24];
@@ -113,10 +117,20 @@ impl Current {
             answers[usize::from(answer.number())] = stands.then_some(value);
         }
         self.thread.set_answers(&answers);
+        share_actions(task, &mut *self.thread);
         if is_stopping {
             // They may be left out for a while only.
             self.standing = None;
         }
         drop((group, table));
+    }
+}
+
+/// Leaves the actions of signals where the guest thread changes them by itself, unless a filter wants to see that.
+fn share_actions(task: &Task, thread: &mut dyn GuestThread) {
+    let actions = task.group.actions.load();
+    match task.seccomp.always_allows(&ACTION_CALLS) {
+        true => actions.share(|actions| thread.share_actions(actions)),
+        false => actions.take_back(),
     }
 }
