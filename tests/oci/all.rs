@@ -18,6 +18,8 @@ mod hooks;
 mod ipc;
 mod life_cycle;
 mod limits;
+mod mounts;
+mod ordinary_user;
 mod podman;
 mod process;
 mod runtime;

@@ -67,8 +67,8 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     let rootfs = bundle.join(root.path());
     let rootfs = std::fs::canonicalize(&rootfs)
         .with_context(|| format!("root.path: invalid rootfs {}", rootfs.display()))?;
-    let layout = mounts::layout(spec, &rootfs, bundle)?;
     let mut process = process(wanted)?;
+    let layout = mounts::layout(spec, &rootfs, bundle, process::may_mount(&process))?;
     // One that joins later has no directory made for it, as with runc.
     process.make_workdir = true;
     let root_descriptor = &layout.exports.first().context("root: it is missing")?.descriptor;
@@ -203,7 +203,8 @@ fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::ru
     note(process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()), "process.selinuxLabel");
     note(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel");
     note(linux.intel_rdt().is_some(), "linux.intelRdt");
-    note(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
+    let propagation = linux.rootfs_propagation().as_deref();
+    note(matches!(propagation, Some("shared" | "rshared")), "linux.rootfsPropagation");
     note(linux.memory_policy().is_some(), "linux.memoryPolicy");
     note(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices");
     note(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");
