@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod at_once;
 mod beside_runc;
 mod bundle;
 mod configuration;
@@ -19,6 +20,7 @@ mod ipc;
 mod life_cycle;
 mod limits;
 mod mounts;
+mod namespaces;
 mod ordinary_user;
 mod podman;
 mod process;
