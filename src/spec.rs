@@ -316,6 +316,10 @@ pub struct Export {
     pub translated: bool,
     /// Whether it is a directory.
     pub directory: bool,
+    /// Whether what is mounted below the source is part of it, instead of what lies under those mounts.
+    pub recursive: bool,
+    /// What becomes of mounts that the host makes there later.
+    pub propagation: Propagation,
     /// Whether the gofer may change it.
     pub writable: bool,
     /// Whether nobody outside is expected to change it meanwhile, so that names and absences may be remembered.
@@ -324,6 +328,19 @@ pub struct Export {
     pub hidden: Vec<Hidden>,
     /// Whose its files are, if not those that the host says.
     pub owners: Option<Owners>,
+}
+
+/// Which mounts of an export follow the host's: what is mounted there later, or unmounted, is so in the export as well. No
+/// mount of an export's leads the other way. mount_namespaces(7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// None does.
+    #[default]
+    Private,
+    /// Those below its root's: slaves.
+    SlaveBelow,
+    /// All do.
+    Slave,
 }
 
 /// A place inside an export that must appear empty.

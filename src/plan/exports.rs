@@ -15,7 +15,7 @@ use usk_platform::host::user_namespace::user_namespace;
 use super::secrets::secrets;
 use crate::command_line::RunArguments;
 use crate::image::ImageRoot;
-use crate::spec::{Export, ExportAccess, Hidden, Mount, MountSource, Restrictions, Tmpfs};
+use crate::spec::{Export, ExportAccess, Hidden, Mount, MountSource, Propagation, Restrictions, Tmpfs};
 use crate::values::{normalise, sandbox_path};
 
 /// Most exports of one sandbox: the root and its volumes.
@@ -154,7 +154,8 @@ pub fn kernel_mounts() -> [Mount; 3] {
     ]
 }
 
-/// Opens a host directory or regular file for the gofer, as nobody's own and with nothing hidden.
+/// Opens a host directory or regular file for the gofer, as nobody's own and with nothing hidden: with the mounts that are below
+/// it now.
 pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
     let source = std::fs::canonicalize(path).context("it does not exist, or cannot be reached")?;
     let mut options = File::options();
@@ -170,6 +171,8 @@ pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
         directory,
         descriptor: file.into(),
         translated: false,
+        recursive: true,
+        propagation: Propagation::Private,
         writable,
         exclusive: false,
         hidden: Vec::new(),
@@ -196,7 +199,8 @@ pub fn open_inner(root: &OwnedFd, path: &Path) -> Result<Option<Export>> {
 /// that are seen. With `recursive`, also those of mounts below it. The caller must have one thread.
 pub fn translate_owners(export: &mut Export, map: &IdentityMap, recursive: bool) -> Result<()> {
     let namespace = user_namespace(map).context("cannot make a user namespace of its owners")?;
-    let tree = mounts::clone_tree_at(export.descriptor.as_fd())
+    let clone = if export.recursive { mounts::clone_tree_at } else { mounts::clone_mount };
+    let tree = clone(export.descriptor.as_fd())
         .context("its mounts cannot be copied: only root can have owners mapped")?;
     mounts::translate_owners(tree.as_fd(), namespace.as_fd(), recursive)
         .context("its file system cannot show mapped owners")?;

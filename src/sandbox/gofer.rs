@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use usk_abi::Errno;
 use usk_gofer::{ExportMode, MountCrossing, SelfDescriptors, Sharing};
 use usk_platform::host::child::ChildProcess;
 use usk_platform::host::credentials::{Capabilities, become_user, has_capability, keep_capabilities};
@@ -25,7 +26,7 @@ use usk_platform::host::{child, descriptors, own_memory, rlimit, signals};
 use super::sentry::{CANNOT_PIVOT, die_with_monitor, wait_for_go};
 use crate::control::SandboxControl;
 use crate::plan::{file_identity, open_in_root};
-use crate::spec::{Export, Hidden};
+use crate::spec::{Export, Hidden, Propagation};
 
 /// What the gofer has of its own. An ordinary caller's gofer has users of its own as well: without them it could not
 /// have the others. A privileged caller's has not: it must see and keep files' owners; and some it has together with the
@@ -101,7 +102,9 @@ pub(super) fn main(
     wait_for_go(control)?;
     steps.done("wait for the monitor");
     let Rights { privileged, may_set_groups } = rights;
-    mounts::make_all_private().context("cannot separate the gofer's mounts from the host's")?;
+    // Those of exports that do not follow the host are cut off one by one.
+    let separate = if follows(&exports) { mounts::make_all_slaves } else { mounts::make_all_private };
+    separate().context("cannot separate the gofer's mounts from the host's")?;
     // Still as the caller, who could reach the sources: a user of the sandbox's may not be let that far.
     let trees = take_trees(&exports)?;
     steps.done("trees");
@@ -152,15 +155,29 @@ fn own_descriptors() -> Result<SelfDescriptors> {
 /// Which export is the whole host, with its own owners: the namespace's own root becomes it, instead of being copied once more and
 /// let go of.
 fn whole_host(exports: &[Export]) -> Option<usize> {
-    exports.iter().position(|export| export.source == Path::new("/") && !export.translated)
+    exports
+        .iter()
+        .position(|export| export.source == Path::new("/") && export.recursive && !export.translated)
+}
+
+/// Whether what the host mounts later shows in any of them.
+fn follows(exports: &[Export]) -> bool {
+    exports.iter().any(|export| export.propagation != Propagation::Private)
 }
 
 /// The mounts of each export, copied, and restricted to what the export may do; the whole host's as they are.
 fn take_trees(exports: &[Export]) -> Result<Vec<OwnedFd>> {
     let whole_host = whole_host(exports);
     let take = |(index, export): (usize, &Export)| {
-        let take = if Some(index) == whole_host { own_root } else { copy_tree };
-        take(export).with_context(|| format!("cannot export {}", export.source.display()))
+        let take = || {
+            if Some(index) == whole_host {
+                return own_root(export);
+            }
+            let tree = copy_tree(export)?;
+            settle_propagation(export, &tree, follows(exports)).context(CANNOT_SETTLE)?;
+            Ok(tree)
+        };
+        take().with_context(|| format!("cannot export {}", export.source.display()))
     };
     exports.iter().enumerate().map(take).collect()
 }
@@ -189,7 +206,10 @@ fn enter_exports(exports: Vec<Export>, trees: Vec<OwnedFd>) -> Result<Vec<usk_go
         Some(index) => {
             mounts::exchange_root(root.as_fd(), &place_name(index)?).context(CANNOT_PIVOT)?;
             // Not before: what it restricts is what lies below, and until now that was the gofer's root as well.
-            exports.iter().zip(&trees).nth(index).map_or(Ok(()), |(export, tree)| restrict(export, tree))?;
+            exports.iter().zip(&trees).nth(index).map_or(Ok(()), |(export, tree)| {
+                restrict(export, tree)?;
+                settle_propagation(export, tree, follows(&exports)).context(CANNOT_SETTLE)
+            })?;
         }
     }
     // Not before: while something lies on a tree's root, a link that climbs above the root ends there.
@@ -222,11 +242,34 @@ fn copy_tree(export: &Export) -> Result<OwnedFd> {
 
 fn clone_source(export: &Export) -> Result<OwnedFd> {
     let path = CString::new(export.source.as_os_str().as_bytes()).context("its path has a zero byte")?;
-    let tree =
-        mounts::clone_tree(&path).context("its mounts cannot be copied: usk needs Linux 5.12 or newer")?;
+    let copied = if export.recursive { mounts::clone_tree(&path) } else { mounts::clone_mount_of(&path) };
+    let tree = match copied {
+        // The host does not let an ordinary user see what its mounts cover.
+        Err(Errno::EINVAL) if !export.recursive => {
+            bail!("there are mounts below it, which only root can leave out: bind it with them ('rbind')")
+        }
+        copied => copied.context("its mounts cannot be copied: usk needs Linux 5.12 or newer")?,
+    };
     check_identity(export, &tree)?;
     Ok(tree)
 }
+
+/// Has those mounts follow the host's that are to. `are_slaves`: they do so already, if they are copies of this namespace's.
+fn settle_propagation(export: &Export, tree: &OwnedFd, are_slaves: bool) -> Result<(), Errno> {
+    if export.translated {
+        // A copy of the caller's own, of whose group it is still a part.
+        mounts::make_slave(tree.as_fd())?;
+    } else if !are_slaves {
+        return Ok(());
+    }
+    match export.propagation {
+        Propagation::Private => mounts::make_private(tree.as_fd(), true),
+        Propagation::SlaveBelow => mounts::make_private(tree.as_fd(), false),
+        Propagation::Slave => Ok(()),
+    }
+}
+
+const CANNOT_SETTLE: &str = "its mounts cannot be separated from the host's";
 
 /// The path was resolved a second time, since mounts of the caller's namespace cannot be used in this one.
 fn check_identity(export: &Export, tree: &OwnedFd) -> Result<()> {

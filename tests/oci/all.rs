@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod at_once;
 mod beside_runc;
 mod bundle;
 mod configuration;
@@ -18,6 +19,9 @@ mod hooks;
 mod ipc;
 mod life_cycle;
 mod limits;
+mod mounts;
+mod namespaces;
+mod ordinary_user;
 mod podman;
 mod process;
 mod runtime;

@@ -136,38 +136,3 @@ fn a_state_of_before_the_hosts_crash_is_that_of_a_container_that_has_stopped() {
         assert!(!usk.root().join(&id).exists());
     }
 }
-
-#[test]
-fn an_ordinary_user_runs_a_bundle_that_spec_begins() {
-    use std::os::unix::fs::{PermissionsExt, chown};
-    const NOBODY: u32 = 65534;
-    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
-    let bundle = Bundle::of_command(&["true"]);
-    fs::remove_file(bundle.file("config.json")).expect("it is there");
-    let usk = bundle.file("usk-oci");
-    // Where an ordinary user can reach it.
-    fs::copy(env!("CARGO_BIN_EXE_usk-oci"), &usk).expect("the runtime can be copied");
-    for path in [bundle.path().to_owned(), bundle.rootfs(), bundle.rootfs().join("tmp")] {
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions can be set");
-        chown(&path, Some(NOBODY), Some(NOBODY)).expect("it can be given away");
-    }
-    let run = |arguments: &[&str]| {
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&usk);
-        command.arg("--root").arg(bundle.file("state")).args(arguments).current_dir(bundle.path());
-        let output = command.stdin(std::process::Stdio::null()).output().expect("setpriv runs");
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
-    };
-    assert_eq!(run(&["spec", "--rootless"]), (Some(0), String::new()));
-    let path = bundle.file("config.json");
-    let mut spec: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(&path).expect("it is written")).expect("JSON");
-    let script = "id -u; hostname; echo written > /tmp/file && stat -c %u /tmp/file; exit 3";
-    spec["process"]["args"] = serde_json::json!(["sh", "-c", script]);
-    spec["process"]["terminal"] = serde_json::json!(false);
-    spec["root"]["readonly"] = serde_json::json!(false);
-    fs::write(&path, spec.to_string()).expect("a file can be written");
-    assert_eq!(run(&["run", &new_id()]), (Some(3), "0\nusk\n0\n".into()));
-    assert_eq!(fs::read_to_string(bundle.rootfs().join("tmp/file")).expect("a file"), "written\n");
-}

@@ -5,7 +5,7 @@ use serde_json::json;
 use usk_abi::capability::FileCapabilities;
 
 use crate::bundle::Bundle;
-use crate::runtime::{Runtime, new_id};
+use crate::runtime::{Outcome, Runtime, new_id, outcome};
 
 fn output_of(change: impl FnOnce(&mut serde_json::Value)) -> String {
     Runtime::usk().must(&Bundle::with(change), &["run", &new_id()])
@@ -110,28 +110,6 @@ fn the_containers_process_is_in_a_network_namespace_of_its_own() {
 }
 
 #[test]
-fn a_network_namespace_can_be_joined_by_its_path() {
-    let (usk, id) = (Runtime::usk(), new_id());
-    let mut other =
-        std::process::Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().expect("it runs");
-    let own = std::fs::read_link("/proc/self/ns/net").expect("a link");
-    let path = format!("/proc/{}/ns/net", other.id());
-    let namespace = |path: &str| std::fs::read_link(path).expect("there is a process");
-    crate::runtime::wait_until("it is in its namespace", || namespace(&path) != own);
-    let bundle = Bundle::with(|spec| {
-        let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "network");
-        namespaces.push(json!({ "type": "network", "path": path }));
-        spec["process"]["args"] = json!(["sleep", "1000"]);
-    });
-    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
-    let pid = std::fs::read_to_string(bundle.file("pid")).expect("a pid file");
-    assert_eq!(namespace(&format!("/proc/{pid}/ns/net")), namespace(&path));
-    usk.must(&bundle, &["delete", "--force", &id]);
-    other.kill().and_then(|()| other.wait()).expect("it ends");
-}
-
-#[test]
 fn what_means_less_on_another_kernel_is_told_at_debug_level_only() {
     let bundle = Bundle::with(|spec| {
         spec["process"]["apparmorProfile"] = json!("profile");
@@ -198,6 +176,62 @@ fn descriptors_beside_the_standard_ones_are_passed_on_where_asked() {
     command.args(["run", "--preserve-fds", "1", &id]).current_dir(bundle.path());
     assert!(command.status().expect("it runs").success());
     assert_eq!(std::fs::read_to_string(bundle.file("passed")).expect("text"), "of the command\n");
+}
+
+/// Has a shell open so many files from descriptor 3 on, and runs a verb with arguments.
+fn with_descriptors(
+    runtime: &Runtime,
+    bundle: &Bundle,
+    count: u32,
+    before: &str,
+    arguments: &[&str],
+) -> Outcome {
+    let script =
+        format!("for n in $(seq 3 {}); do eval \"exec $n>passed\"; done; {before} exec \"$@\"", count + 2);
+    let verb = runtime.command(bundle, arguments);
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &script, "bash"]).arg(verb.get_program()).args(verb.get_args());
+    outcome(command.current_dir(bundle.path()).output().expect("bash runs"))
+}
+
+#[test]
+fn as_many_descriptors_as_are_open_are_passed_on() {
+    let last = "echo last > /proc/self/fd/102; ls /proc/self/fd | wc -l";
+    let bundle = Bundle::of_script(last);
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let all = with_descriptors(&runtime, &bundle, 100, "", &["run", "--preserve-fds", "100", &new_id()]);
+        // And the one of the directory.
+        assert_eq!((all.status, all.output.trim()), (0, "104"), "{all:?}");
+        assert_eq!(std::fs::read_to_string(bundle.file("passed")).expect("text"), "last\n");
+    }
+    let (usk, id) = (Runtime::usk(), new_id());
+    // The next number may be one that the runtime itself has opened.
+    let more =
+        with_descriptors(&usk, &bundle, 100, "", &["--log", "log", "run", "--preserve-fds", "101", &id]);
+    assert_eq!(more.status, 1);
+    let log = std::fs::read_to_string(bundle.file("log")).expect("there is a log");
+    assert!(log.contains("--preserve-fds: descriptor 103 is not open"), "{log}");
+    bundle.configure(|spec| spec["process"]["args"] = json!(["sleep", "1000"]));
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let exec = ["exec", "--preserve-fds", "100", &id, "sh", "-c", last];
+    assert_eq!(with_descriptors(&usk, &bundle, 100, "", &exec).output.trim(), "104");
+    let exec = ["exec", "--preserve-fds", "250", &id, "true"];
+    let many = with_descriptors(&usk, &bundle, 250, "", &exec);
+    assert!(many.status != 0 && many.error.contains("--preserve-fds: at most 249"), "{many:?}");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn sockets_that_the_runtime_was_started_for_come_before_others() {
+    let bundle = Bundle::of_script("echo $LISTEN_FDS $LISTEN_PID; ls /proc/self/fd | wc -l");
+    for (meant_for, seen) in [("$$", "2 1\n7\n"), ("1", "\n5\n")] {
+        let before = format!("export LISTEN_FDS=2 LISTEN_PID={meant_for};");
+        for runtime in [Runtime::usk(), Runtime::runc()] {
+            let verb = ["run", "--preserve-fds", "1", &new_id()];
+            let outcome = with_descriptors(&runtime, &bundle, 3, &before, &verb);
+            assert_eq!(outcome.output, seen, "{outcome:?}");
+        }
+    }
 }
 
 #[test]
@@ -288,16 +322,4 @@ fn signals_that_process_1_does_not_handle_do_not_reach_it_from_inside() {
     usk.must(&bundle, &["kill", &id, "KILL"]);
     usk.wait_for_status(&bundle, &id, "stopped");
     usk.must(&bundle, &["delete", &id]);
-}
-
-#[test]
-fn namespaces_that_cannot_be_joined_are_named() {
-    for kind in ["pid", "mount", "user"] {
-        let path = format!("/proc/self/ns/{}", kind.replace("mount", "mnt"));
-        let bundle =
-            Bundle::with(|spec| spec["linux"]["namespaces"] = json!([{ "type": kind, "path": path }]));
-        let outcome = Runtime::usk().verb(&bundle, &["run", &new_id()]);
-        assert_eq!(outcome.status, 1);
-        assert!(outcome.error.contains("linux.namespaces[0].path: "), "{outcome:?}");
-    }
 }

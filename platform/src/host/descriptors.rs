@@ -20,6 +20,12 @@ pub fn inherited(number: i32) -> Result<OwnedFd, Errno> {
         return Err(Errno::EBADF);
     }
     // SAFETY: takes numbers only; a number that is no descriptor is EBADF.
+    let flags = check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_GETFD) }))?;
+    // What this process has opened since is closed on exec, which what it was started with cannot be.
+    if flags & libc::c_long::from(libc::FD_CLOEXEC) != 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: the same.
     let returned = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
     let copy = check(libc::c_long::from(returned))?;
     // SAFETY: the kernel has just made this descriptor for us.

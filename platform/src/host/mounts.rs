@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use linux_raw_sys::general as raw;
+use nix::mount::{MsFlags, mount};
 use usk_abi::Errno;
 
 use super::result::{check, from_nix};
@@ -83,6 +84,14 @@ pub fn clone_tree(path: &CStr) -> Result<OwnedFd, Errno> {
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
+/// As [`clone_tree`], without the mounts below: what they cover is seen. `EINVAL` where the namespace's owner may not see it, as the
+/// mounts came together from one of somebody more privileged: mount_namespaces(7).
+pub fn clone_mount_of(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path is a C string; the rest are numbers.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
 /// A copy of the one mount that `place` is on, rooted at `place`. open_tree(2).
 pub fn clone_mount(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_EMPTY_PATH;
@@ -114,9 +123,31 @@ pub fn restrict(mount: BorrowedFd<'_>, attributes: MountAttributes, recursive: b
 /// Cuts all mounts of this namespace off from its ancestors: nothing that is mounted later comes in or goes out.
 /// mount_namespaces(7).
 pub fn make_all_private() -> Result<(), Errno> {
-    use nix::mount::{MsFlags, mount};
+    propagate_all(MsFlags::MS_PRIVATE)
+}
+
+/// As [`make_all_private`], but what is mounted later in an ancestor comes in, and so do copies of these mounts.
+pub fn make_all_slaves() -> Result<(), Errno> {
+    propagate_all(MsFlags::MS_SLAVE)
+}
+
+fn propagate_all(kind: MsFlags) -> Result<(), Errno> {
     let nothing: Option<&CStr> = None;
-    mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).map_err(from_nix)
+    mount(nothing, c"/", nothing, MsFlags::MS_REC | kind, nothing).map_err(from_nix)
+}
+
+/// Cuts a mount and, with `recursive`, all below it off from others.
+pub fn make_private(mount: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    propagate(mount, recursive, MsFlags::MS_PRIVATE)
+}
+
+/// Has a mount and all below it get what is mounted in those that they are copies of, and give nothing back.
+pub fn make_slave(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    propagate(mount, true, MsFlags::MS_SLAVE)
+}
+
+fn propagate(mount: BorrowedFd<'_>, recursive: bool, kind: MsFlags) -> Result<(), Errno> {
+    set_attributes(mount, recursive, raw::mount_attr { propagation: kind.bits(), ..NO_CHANGE })
 }
 
 const NO_CHANGE: raw::mount_attr = raw::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };

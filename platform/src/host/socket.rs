@@ -9,8 +9,8 @@ use usk_abi::Errno;
 
 use super::result::from_nix;
 
-/// Most descriptors that one packet may carry here; the host itself allows 253 (`SCM_MAX_FD`).
-pub const MAX_PACKET_DESCRIPTORS: usize = 16;
+/// Most descriptors that one packet may carry: the host's `SCM_MAX_FD`.
+pub const MAX_PACKET_DESCRIPTORS: usize = 253;
 
 /// A packet as it arrived.
 #[derive(Debug)]
@@ -19,8 +19,7 @@ pub struct ReceivedPacket {
     pub length: usize,
     /// The descriptors that came with it, close-on-exec.
     pub descriptors: Vec<OwnedFd>,
-    /// The packet was longer than the buffer, or carried more than [`MAX_PACKET_DESCRIPTORS`]; the excess is
-    /// lost.
+    /// The packet was longer than the buffer, or there was no room for its descriptors; the excess is lost.
     pub truncated: bool,
 }
 
@@ -154,11 +153,11 @@ mod tests {
         let mut buffer = [0; 4];
         send_packet(left.as_fd(), b"too long", &[]).unwrap();
         assert!(receive_packet(right.as_fd(), &mut buffer).unwrap().truncated);
-        let many = [left.as_fd(); MAX_PACKET_DESCRIPTORS + 4];
-        send_packet(left.as_fd(), b"many", &many).unwrap();
+        let many = [left.as_fd(); MAX_PACKET_DESCRIPTORS + 1];
+        assert_eq!(send_packet(left.as_fd(), b"many", &many), Err(Errno::EINVAL));
+        send_packet(left.as_fd(), b"many", &many[1..]).unwrap();
         let packet = receive_packet(right.as_fd(), &mut buffer).unwrap();
-        assert!(packet.truncated);
-        assert!(packet.descriptors.len() >= MAX_PACKET_DESCRIPTORS);
+        assert_eq!((packet.truncated, packet.descriptors.len()), (false, MAX_PACKET_DESCRIPTORS));
         drop(packet);
         drop(left);
         let packet = receive_packet(right.as_fd(), &mut buffer).unwrap();

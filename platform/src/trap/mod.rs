@@ -40,8 +40,8 @@
 //! maker's `clone` returned, taken from the maker's descriptor table; a listener by having been taken from that
 //! process; a trap by having come through that listener. Words in slots are hints about *when* to look.
 
-mod arrived;
 mod actions;
+mod arrived;
 mod bpf;
 mod calls;
 mod carried;

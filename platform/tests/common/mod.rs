@@ -1,7 +1,7 @@
 //! The cases, and what they have in common.
 
-mod arrived;
 mod actions;
+mod arrived;
 mod ends;
 mod faults;
 pub(crate) mod guest;

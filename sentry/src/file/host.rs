@@ -224,6 +224,10 @@ impl FileOps for HostFile {
         Ok(self.status().size)
     }
 
+    fn set_length(&self, _file: &OpenFile, length: u64) -> Result<(), Errno> {
+        if self.is_regular() { host::set_length(&*self.file, length) } else { Err(Errno::EINVAL) }
+    }
+
     fn can_be_reopened(&self) -> bool {
         true
     }
@@ -312,9 +316,15 @@ impl Inode for HostInode {
         Ok(attributes)
     }
 
-    fn set_attributes(&self, _change: &SetAttributes) -> Result<(), Errno> {
-        // The file is the host's: what it may be besides read and written is not the guest's to say.
-        Err(Errno::EPERM)
+    fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {
+        match change.size {
+            // As with ftruncate(2), which is a way of writing.
+            Some(size) if *change == (SetAttributes { size: Some(size), ..SetAttributes::default() }) => {
+                host::set_length(&*self.file.file, size)
+            }
+            // The file is the host's: what it may be besides read and written is not the guest's to say.
+            _ => Err(Errno::EPERM),
+        }
     }
 
     fn open(

@@ -38,6 +38,8 @@ pub struct Container {
     pub rootfs: PathBuf,
     /// The namespaces of the container's process.
     pub namespaces: Namespaces,
+    /// How much the clocks of a new time namespace are ahead, as the host takes it.
+    pub clock_offsets: String,
     /// What the sandbox may use.
     pub resources: Option<LinuxResources>,
     /// Where in the tree of cgroups; empty is anywhere.
@@ -67,8 +69,8 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     let rootfs = bundle.join(root.path());
     let rootfs = std::fs::canonicalize(&rootfs)
         .with_context(|| format!("root.path: invalid rootfs {}", rootfs.display()))?;
-    let layout = mounts::layout(spec, &rootfs, bundle)?;
     let mut process = process(wanted)?;
+    let layout = mounts::layout(spec, &rootfs, bundle, process::may_mount(&process))?;
     // One that joins later has no directory made for it, as with runc.
     process.make_workdir = true;
     let root_descriptor = &layout.exports.first().context("root: it is missing")?.descriptor;
@@ -76,8 +78,9 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone());
     let (namespaces, hostname) = (namespaces::namespaces(spec)?, hostname(spec)?);
+    let mut clock_offsets = String::new();
     if let Some(linux) = linux {
-        refuse_offsets(linux)?;
+        clock_offsets = namespaces::clock_offsets(linux, &namespaces.clocks)?;
         note_what_means_less(linux, wanted);
     }
     let paths = |list: Option<&Vec<String>>, field: &str| -> Result<Vec<PathBuf>> {
@@ -118,6 +121,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         plan: Plan { spec: sandbox, exports: layout.exports, lease: None },
         rootfs,
         namespaces,
+        clock_offsets,
         resources,
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default(),
         window: process::window(wanted)?,
@@ -182,16 +186,6 @@ pub fn new_limits(resources: &LinuxResources) -> NewLimits {
     }
 }
 
-/// Guests read the host's clocks, which nothing can shift for them.
-fn refuse_offsets(linux: &oci_spec::runtime::Linux) -> Result<()> {
-    for (clock, offset) in linux.time_offsets().iter().flatten() {
-        if offset.secs().unwrap_or(0) != 0 || offset.nanosecs().unwrap_or(0) != 0 {
-            bail!("linux.timeOffsets: usk's kernel cannot shift the clock {clock:?}; leave the offset out");
-        }
-    }
-    Ok(())
-}
-
 /// What another kernel than the host's makes meaningless, or does not do yet, is told to who looks for it.
 fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::runtime::Process) {
     let note = |is_set: bool, field: &str| {
@@ -203,7 +197,8 @@ fn note_what_means_less(linux: &oci_spec::runtime::Linux, process: &oci_spec::ru
     note(process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()), "process.selinuxLabel");
     note(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel");
     note(linux.intel_rdt().is_some(), "linux.intelRdt");
-    note(linux.rootfs_propagation().is_some(), "linux.rootfsPropagation");
+    let propagation = linux.rootfs_propagation().as_deref();
+    note(matches!(propagation, Some("shared" | "rshared")), "linux.rootfsPropagation");
     note(linux.memory_policy().is_some(), "linux.memoryPolicy");
     note(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices");
     note(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity");

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Mount as Wanted, Spec};
 use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
-use usk::spec::{Export, ExportAccess, Mount, MountSource, Restrictions, Tmpfs};
+use usk::spec::{Export, ExportAccess, Mount, MountSource, Propagation, Restrictions, Tmpfs};
 use usk_platform::host::namespaces::IdentityMap;
 
 use super::users;
@@ -21,13 +21,17 @@ pub(super) struct Layout {
     pub(super) mounts: Vec<Mount>,
 }
 
-pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path) -> Result<Layout> {
+/// `may_mount`: whether the container's processes may mount file systems.
+pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path, may_mount: bool) -> Result<Layout> {
     let read_only = spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true));
-    let root = open_export(rootfs, !read_only)
+    let wanted = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+    let (of_root, of_mounts) = propagations(wanted.unwrap_or_default())?;
+    let mut root = open_export(rootfs, !read_only)
         .with_context(|| format!("root.path: cannot use {} as the root", rootfs.display()))?;
     if !root.directory {
         bail!("root.path: {} is not a directory", rootfs.display());
     }
+    root.propagation = of_root;
     let access = if read_only { ExportAccess::ReadOnly } else { ExportAccess::ReadWrite };
     let source = MountSource::Export { export: 0, access };
     let restrictions = Restrictions { read_only, no_devices: true, ..Restrictions::default() };
@@ -36,7 +40,10 @@ pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path) -> Result<Layout
         exports: vec![root],
     };
     for (index, wanted) in spec.mounts().iter().flatten().enumerate() {
-        add(&mut layout, wanted, bundle).with_context(|| format!("mounts[{index}]"))?;
+        let options = || options(wanted, of_mounts, may_mount);
+        options()
+            .and_then(|options| add(&mut layout, wanted, options, bundle))
+            .with_context(|| format!("mounts[{index}]"))?;
     }
     if !layout.mounts.iter().any(|mount| mount.source == MountSource::Dev) {
         // Every container has device files, also one whose configuration mounts nothing.
@@ -51,6 +58,20 @@ pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path) -> Result<Layout
         make_places(&layout)?;
     }
     Ok(layout)
+}
+
+/// Where later mounts of the host's show by `linux.rootfsPropagation`: in the root, and in bind mounts that say nothing else.
+/// Nowhere if nobody says that they shall: what a sandbox has looked at the host cannot unmount, but by `umount -l`.
+fn propagations(wanted: &str) -> Result<(Propagation, Propagation)> {
+    match wanted {
+        "slave" | "rslave" => Ok((Propagation::Slave, Propagation::Slave)),
+        // The root itself is cut off by runc, too.
+        "shared" | "rshared" => Ok((Propagation::Private, Propagation::Slave)),
+        "" | "private" | "rprivate" | "unbindable" | "runbindable" => {
+            Ok((Propagation::Private, Propagation::Private))
+        }
+        _ => bail!("linux.rootfsPropagation: {wanted:?} is none"),
+    }
 }
 
 /// Which of its mounts have mapped owners, if there is a map.
@@ -70,6 +91,9 @@ enum Mapping {
 struct Options {
     restrictions: Restrictions,
     is_bind: bool,
+    /// A bind mount shows the mounts below its source.
+    is_recursive: bool,
+    propagation: Propagation,
     /// A tmpfs begins with what is below it.
     begins_full: bool,
     mapping: Mapping,
@@ -77,10 +101,9 @@ struct Options {
     data: Vec<String>,
 }
 
-fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
+fn add(layout: &mut Layout, wanted: &Wanted, options: Options, bundle: &Path) -> Result<()> {
     let destination = clean(&Path::new("/").join(wanted.destination()))
         .with_context(|| format!("destination: {:?} is no path", wanted.destination()))?;
-    let options = options(wanted)?;
     let owners = owners(wanted, options.mapping)?;
     let kind = wanted.typ().as_deref().unwrap_or_default();
     let restrictions = options.restrictions;
@@ -98,7 +121,9 @@ fn add(layout: &mut Layout, wanted: &Wanted, bundle: &Path) -> Result<()> {
         let source = bundle.join(source);
         let writable = !restrictions.read_only;
         let describe = || format!("source: cannot show {}", source.display());
-        let mut export = open_export(&source, writable).with_context(describe)?;
+        let export = open_export(&source, writable).with_context(describe)?;
+        let Options { is_recursive: recursive, propagation, .. } = options;
+        let mut export = Export { recursive, propagation, ..export };
         if let Some(owners) = owners {
             translate_owners(&mut export, &owners, options.mapping == Mapping::Recursive)
                 .with_context(describe)?;
@@ -152,8 +177,8 @@ fn inner(layout: &Layout, destination: &Path) -> Result<Option<Export>> {
     open_inner(root, destination).context("options: 'tmpcopyup' cannot begin with what is there")
 }
 
-fn options(wanted: &Wanted) -> Result<Options> {
-    let mut options = Options::default();
+fn options(wanted: &Wanted, propagation: Propagation, may_mount: bool) -> Result<Options> {
+    let mut options = Options { propagation, ..Options::default() };
     let restrictions = &mut options.restrictions;
     for (index, option) in wanted.options().iter().flatten().enumerate() {
         match option.as_str() {
@@ -166,18 +191,29 @@ fn options(wanted: &Wanted) -> Result<Options> {
             "noexec" | "rnoexec" => restrictions.no_execute = true,
             "exec" | "rexec" => restrictions.no_execute = false,
             "defaults" => *restrictions = Restrictions::default(),
-            "bind" | "rbind" => options.is_bind = true,
+            "bind" => options.is_bind = true,
+            "rbind" => (options.is_bind, options.is_recursive) = (true, true),
+            "private" | "unbindable" if propagation == Propagation::Slave => {
+                options.propagation = Propagation::SlaveBelow;
+            }
+            "private" | "unbindable" | "rprivate" | "runbindable" => {
+                options.propagation = Propagation::Private
+            }
+            "shared" | "rshared" if may_mount => bail!(
+                "options[{index}]: what the container may mount there would not show on the host, as {option:?} has it: say \
+                 'rslave', or take CAP_SYS_ADMIN from its process"
+            ),
             "tmpcopyup" => options.begins_full = true,
             "idmap" => options.mapping = Mapping::One,
             "ridmap" => options.mapping = Mapping::Recursive,
-            // Times of access, how writing is ordered, and what other mount namespaces of the host see: not of this kernel's.
+            "shared" | "rshared" | "slave" | "rslave" => options.propagation = Propagation::Slave,
+            // Times of access and how writing is ordered: not of this kernel's.
             "acl" | "noacl" | "async" | "sync" | "dirsync" | "atime" | "noatime" | "ratime" | "rnoatime"
             | "diratime" | "nodiratime" | "rdiratime" | "rnodiratime" | "relatime" | "norelatime"
             | "rrelatime" | "rnorelatime" | "strictatime" | "nostrictatime" | "rstrictatime"
             | "rnostrictatime" | "lazytime" | "nolazytime" | "iversion" | "noiversion" | "mand"
             | "nomand" | "loud" | "silent" | "remount" | "symfollow" | "nosymfollow" | "rsymfollow"
-            | "rnosymfollow" | "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave"
-            | "unbindable" | "runbindable" => {}
+            | "rnosymfollow" => {}
             other if options.is_bind || wanted.typ().as_deref() == Some("bind") => {
                 bail!("options[{index}]: a bind mount has no option {other:?}")
             }

@@ -1,11 +1,12 @@
 //! Namespaces. The sandbox's kernel has its own of every kind. Of the host's some matter, as engines look for them at the
 //! container's process: the network, which they set up there, the names, which other containers of a pod join, and for the same
-//! reason that of interprocess communication, although no object of the guests' is in it.
+//! reason that of interprocess communication, although no object of the guests' is in it. The clocks of the sandbox are the host's,
+//! and so a time namespace of the host's counts.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
 use crate::log;
 
@@ -31,6 +32,8 @@ pub struct Namespaces {
     pub ipc: Origin,
     /// What is seen of cgroups.
     pub cgroup: Origin,
+    /// What monotonic clocks show.
+    pub clocks: Origin,
 }
 
 pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
@@ -39,6 +42,7 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
         names: Origin::Callers,
         ipc: Origin::Callers,
         cgroup: Origin::Callers,
+        clocks: Origin::Callers,
     };
     let Some(linux) = spec.linux() else { return Ok(found) };
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
@@ -53,16 +57,20 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
             (LinuxNamespaceType::Network, Some(path)) => found.network = Origin::Joined(path.clone()),
             (LinuxNamespaceType::Uts, None) => found.names = Origin::New,
             (LinuxNamespaceType::Uts, Some(path)) => found.names = Origin::Joined(path.clone()),
-            (
-                kind @ (LinuxNamespaceType::Mount
-                | LinuxNamespaceType::User
-                | LinuxNamespaceType::Pid
-                | LinuxNamespaceType::Time),
-                Some(_),
-            ) => bail!(
-                "linux.namespaces[{index}].path: a sandbox has mounts, users, processes and clocks of its own, and cannot \
-                 join the {kind} namespace of others"
+            (LinuxNamespaceType::Mount, Some(_)) => bail!(
+                "linux.namespaces[{index}].path: the mounts of a sandbox are its own: leave the path out, and list in 'mounts' what \
+                 the container shall see"
             ),
+            (LinuxNamespaceType::User, Some(_)) => bail!(
+                "linux.namespaces[{index}].path: the users of a sandbox are its own: leave the path out, and say by uidMappings and \
+                 gidMappings whom they are on the host"
+            ),
+            (LinuxNamespaceType::Pid, Some(_)) => bail!(
+                "linux.namespaces[{index}].path: the processes of a sandbox are its own, which those of another container do not \
+                 see: leave the path out, or run both in one container"
+            ),
+            (LinuxNamespaceType::Time, None) => found.clocks = Origin::New,
+            (LinuxNamespaceType::Time, Some(path)) => found.clocks = Origin::Joined(path.clone()),
             (LinuxNamespaceType::Ipc, None) => found.ipc = Origin::New,
             // The objects are the sandbox's own in any case: the containers of a pod, which engines let join one another, do
             // not share them.
@@ -80,4 +88,29 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
         }
     }
     Ok(found)
+}
+
+/// How much the clocks of a new time namespace are ahead of the host's, as `/proc/PID/timens_offsets` takes it
+/// (time_namespaces(7)).
+pub(super) fn clock_offsets(linux: &Linux, clocks: &Origin) -> Result<String> {
+    let mut lines = String::new();
+    for (clock, offset) in linux.time_offsets().iter().flatten() {
+        if !["monotonic", "boottime"].contains(&clock.as_str()) {
+            bail!(
+                "linux.timeOffsets: of the clocks 'monotonic' and 'boottime' can be shifted, not {clock:?}"
+            );
+        }
+        let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        if (seconds, nanoseconds) == (0, 0) {
+            continue;
+        }
+        if *clocks != Origin::New {
+            bail!(
+                "linux.timeOffsets: the host shifts the clock {clock:?} in a new time namespace only: add one to linux.namespaces, \
+                 without a path"
+            );
+        }
+        lines.push_str(&format!("{clock} {seconds} {nanoseconds}\n"));
+    }
+    Ok(lines)
 }

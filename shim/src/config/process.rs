@@ -166,6 +166,12 @@ fn capabilities(sets: &oci_spec::runtime::LinuxCapabilities) -> CapabilitySets {
     }
 }
 
+/// Whether it may mount file systems, or can come to by executing a program.
+pub(super) fn may_mount(process: &ProcessSpec) -> bool {
+    let mount = 1 << capability::CAP_SYS_ADMIN;
+    process.capabilities.is_none_or(|sets| (sets.permitted | sets.bounding) & mount != 0)
+}
+
 fn bits(set: Option<&Capabilities>) -> u64 {
     let name = |capability| match serde_json::to_value(capability) {
         Ok(serde_json::Value::String(name)) => name,

@@ -135,11 +135,12 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     settle_score(container.plan.spec.process.oom_score_adj)?;
     state.cgroups.enter(container.resources.as_ref())?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
-    let Namespaces { network, names, ipc, cgroup } = &container.namespaces;
+    let Namespaces { network, names, ipc, cgroup, clocks } = &container.namespaces;
     enter(network, CloneFlags::CLONE_NEWNET)?;
     enter(names, CloneFlags::CLONE_NEWUTS)?;
     enter(ipc, CloneFlags::CLONE_NEWIPC)?;
     enter(cgroup, CloneFlags::CLONE_NEWCGROUP)?;
+    enter_clocks(clocks, &container.clock_offsets)?;
     settle_hostname(names, &mut container.plan.spec.hostname)?;
     let shown = for_hooks(&state, Status::Creating);
     hooks::run("prestart", &container.hooks.prestart, &shown)?;
@@ -206,6 +207,27 @@ fn enter(origin: &Origin, kind: CloneFlags) -> Result<()> {
             let file = file.with_context(|| format!("linux.namespaces: cannot open {}", path.display()))?;
             setns(file, kind).with_context(|| format!("linux.namespaces: cannot join {}", path.display()))
         }
+    }
+}
+
+/// Makes or joins a time namespace. The clocks of this process are those of all that it makes: of the sandbox's kernel and, by the
+/// vDSO, of guests.
+fn enter_clocks(origin: &Origin, offsets: &str) -> Result<()> {
+    const TIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
+    let is_ordinary = !nix::unistd::geteuid().is_root();
+    match origin {
+        // Whose sandbox would have the same clocks in a new one.
+        Origin::New if is_ordinary && offsets.is_empty() => Ok(()),
+        Origin::New => {
+            unshare(TIME).context("linux.namespaces: cannot make a time namespace")?;
+            if !offsets.is_empty() {
+                std::fs::write("/proc/self/timens_offsets", offsets)
+                    .context("linux.timeOffsets: the host does not shift its clocks by that")?;
+            }
+            // It was made for children.
+            enter(&Origin::Joined("/proc/self/ns/time_for_children".into()), TIME)
+        }
+        Origin::Callers | Origin::Joined(_) => enter(origin, TIME),
     }
 }
 

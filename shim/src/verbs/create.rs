@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
-use usk::spec::ProcessSpec;
 use usk_platform::host::descriptors;
 
 use super::delete::remove;
@@ -19,9 +18,6 @@ use crate::entry::Settings;
 use crate::monitor::{self, Newborn, Task};
 use crate::state::{Directory, State, start_time};
 use crate::timestamp;
-
-/// Most descriptors beside the standard ones: what fits into a packet with those and a description.
-const MAX_DESCRIPTORS: u32 = 4;
 
 pub(crate) fn create(settings: &Settings, arguments: &CreateArguments) -> Result<i32> {
     make(settings, arguments, Terminal::Engines).context("usk-oci create failed")?;
@@ -54,7 +50,12 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
     // The verb is a process of its own: engines give it relative paths all the same.
     let mut container = config::container(&spec, &bundle)?;
     let sandbox = &mut container.plan.spec;
-    sandbox.descriptors = passed_on(arguments.preserve_fds, &mut sandbox.process)?;
+    let listening = listening();
+    if listening > 0 {
+        sandbox.process.environment.push(format!("LISTEN_FDS={listening}").into());
+        sandbox.process.environment.push("LISTEN_PID=1".into());
+    }
+    sandbox.descriptors = passed_on(listening.saturating_add(arguments.preserve_fds))?;
     let has_terminal = container.plan.spec.process.terminal;
     check_console(arguments.console_socket.as_deref(), has_terminal, from)?;
     let annotations = spec.annotations().clone().unwrap_or_default().into_iter().collect();
@@ -98,21 +99,17 @@ fn plan_cgroups(
     }
 }
 
-/// The descriptors beside the standard ones that the caller wants the command to have: those of socket activation
-/// (sd_listen_fds(3)), and so many more.
-pub(super) fn passed_on(preserved: u32, process: &mut ProcessSpec) -> Result<Vec<OwnedFd>> {
+/// How many descriptors of socket activation there are, which come first; only those that are meant for this process count
+/// (sd_listen_fds(3)).
+fn listening() -> u32 {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let is_meant = number("LISTEN_PID") == Some(std::process::id());
+    number("LISTEN_FDS").filter(|_| is_meant).unwrap_or(0)
+}
+
+/// So many descriptors beside the standard ones that the caller wants the command to have.
+pub(super) fn passed_on(count: u32) -> Result<Vec<OwnedFd>> {
     const FIRST: i32 = 3;
-    let listening = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
-    let count = listening.saturating_add(preserved);
-    if count > MAX_DESCRIPTORS {
-        bail!(
-            "--preserve-fds: at most {MAX_DESCRIPTORS} descriptors beside the standard ones can be passed on"
-        );
-    }
-    if listening > 0 {
-        process.environment.push(format!("LISTEN_FDS={listening}").into());
-        process.environment.push("LISTEN_PID=1".into());
-    }
     (FIRST..)
         .take(count as usize)
         .map(|number| {

@@ -16,7 +16,9 @@ use usk::spec::ProcessSpec;
 use usk_platform::host::child::{self, Spawned};
 use usk_platform::host::namespaces::Namespaces;
 use usk_platform::host::signals::SignalReceiver;
-use usk_platform::host::{descriptors, message_socket_pair, receive_packet, send_packet};
+use usk_platform::host::{
+    MAX_PACKET_DESCRIPTORS, descriptors, message_socket_pair, receive_packet, send_packet,
+};
 
 use super::create::{passed_on, write_pid};
 use super::run::forward;
@@ -32,6 +34,8 @@ use crate::signals::FORWARDED;
 
 /// Exit status of a process whose container ended under it: as if by SIGKILL.
 const LOST: i32 = 128 + libc::SIGKILL;
+/// Most descriptors beside the standard ones: what fits into a packet with those and a description.
+const MAX_PASSED: usize = MAX_PACKET_DESCRIPTORS - 4;
 /// Most bytes of what a fork says about its beginning.
 const MAX_WORD: usize = 8 << 10;
 
@@ -48,8 +52,11 @@ fn run(settings: &Settings, arguments: &ExecArguments) -> Result<i32> {
         }
         _ => {}
     }
-    let mut spec = process(container, arguments)?;
-    let passed = passed_on(arguments.preserve_fds, &mut spec)?;
+    let spec = process(container, arguments)?;
+    let passed = passed_on(arguments.preserve_fds)?;
+    if passed.len() > MAX_PASSED {
+        bail!("--preserve-fds: at most {MAX_PASSED} descriptors can be passed on to a process that joins");
+    }
     if spec.terminal && arguments.detach && arguments.console_socket.is_none() {
         bail!("cannot allocate tty if usk-oci will detach without setting console socket");
     }
