@@ -34,6 +34,32 @@ fn what_several_programs_write_to_a_file_comes_in_order() {
 }
 
 #[test]
+fn a_stream_that_is_a_file_can_be_opened_anew_and_cut() {
+    const SCRIPT: &str = "echo first; echo second > /dev/stdout; cat /dev/stdin > /dev/stderr";
+    for (caller, platform) in everybody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("input"), "third\n").unwrap();
+        let status = caller
+            .usk()
+            .args(["run", "--platform", platform, "-u", "0", "--", "sh", "-c", SCRIPT])
+            .stdin(fs::File::open(path("input")).unwrap())
+            .stdout(fs::File::create(path("output")).unwrap())
+            .stderr(fs::File::create(path("error")).unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{caller:?} {platform}");
+        // Where the shell's own position is afterwards is another matter: here it is the one position that the host knows.
+        let output = fs::read_to_string(path("output")).unwrap();
+        assert!(
+            output.ends_with("second\n") && !output.contains("first"),
+            "{caller:?} {platform}: {output:?}"
+        );
+        assert_eq!(fs::read_to_string(path("error")).unwrap(), "third\n", "{caller:?} {platform}");
+    }
+}
+
+#[test]
 fn calls_are_listed_on_standard_error() {
     for (caller, platform) in everybody() {
         let output = caller
