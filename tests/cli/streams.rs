@@ -1,6 +1,6 @@
 //! Standard streams of the sandbox: they are the caller's.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::process::Stdio;
 
 use crate::sandbox::everybody;
@@ -15,7 +15,7 @@ fn what_several_programs_write_to_a_file_comes_in_order() {
         let path = directory.path().join("output");
         fs::write(&path, "before\n").unwrap();
         let append = OpenOptions::new().append(true).open(&path).unwrap();
-        let write = fs::File::create(directory.path().join("fresh")).unwrap();
+        let write = File::create(directory.path().join("fresh")).unwrap();
         for output in [append, write] {
             let status = caller
                 .usk()
@@ -42,10 +42,10 @@ fn a_stream_that_is_a_file_can_be_opened_anew_and_cut() {
         fs::write(path("input"), "third\n").unwrap();
         let status = caller
             .usk()
-            .args(["run", "--platform", platform, "-u", "0", "--", "sh", "-c", SCRIPT])
-            .stdin(fs::File::open(path("input")).unwrap())
-            .stdout(fs::File::create(path("output")).unwrap())
-            .stderr(fs::File::create(path("error")).unwrap())
+            .args(["run", "--platform", platform, "--", "sh", "-c", SCRIPT])
+            .stdin(File::open(path("input")).unwrap())
+            .stdout(File::create(path("output")).unwrap())
+            .stderr(File::create(path("error")).unwrap())
             .status()
             .unwrap();
         assert!(status.success(), "{caller:?} {platform}");
