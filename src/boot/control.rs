@@ -192,7 +192,8 @@ fn join(
                 .map_err(unusable)?;
         (files, Some(terminal))
     } else {
-        (streams::open(poller, streams.into_iter().map(Some).collect()).map_err(unusable)?, None)
+        let streams = streams.into_iter().map(Some).collect();
+        (streams::open(poller, streams, spec.user.uid).map_err(unusable)?, None)
     };
     let table = streams::table(files).map_err(unusable)?;
     let prepared = process::prepare(namespace, table, &spec, common)?;

@@ -110,12 +110,13 @@ pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
     let stay = Stay::here();
     let namespace = mounts::build(&kernel, &gofer, &spec)?;
     steps.done("mount file systems");
-    let mut files = streams::open(&poller, streams)?;
+    let owner = spec.process.user.uid;
+    let mut files = streams::open(&poller, streams, owner)?;
     if spec.process.terminal {
         streams::use_console(&namespace, &mut files)?;
     }
     let further = std::mem::take(&mut spec.descriptors);
-    files.extend(streams::open(&poller, further.into_iter().map(Some).collect())?);
+    files.extend(streams::open(&poller, further.into_iter().map(Some).collect(), owner)?);
     steps.done("open the streams");
     let seccomp = spec.seccomp.take().map(Program::new).transpose();
     let seccomp =

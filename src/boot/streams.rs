@@ -81,17 +81,18 @@ pub(super) fn open_terminal(
     let file = file.unwrap_or_else(|_| terminal.open_unnamed("host:[terminal]"));
     let mut files = vec![Some(file); STANDARD];
     // Output and error are the terminal as well.
-    files.extend(open(poller, streams.skip(STANDARD - 1).map(Some).collect())?);
+    files.extend(open(poller, streams.skip(STANDARD - 1).map(Some).collect(), owner.0)?);
     Ok((files, terminal))
 }
 
-/// The streams as they are.
+/// The streams as they are; of this user, inside.
 pub(super) fn open(
     poller: &Arc<HostPoller>,
     streams: Vec<Option<OwnedFd>>,
+    owner: u32,
 ) -> Result<Vec<Option<Arc<OpenFile>>>> {
     let open = |(number, stream): (usize, Option<OwnedFd>)| {
-        let file = stream.map(|stream| HostFile::open(stream, poller, &format!("host:[{number}]")));
+        let file = stream.map(|stream| HostFile::open(stream, poller, &format!("host:[{number}]"), owner));
         let file = file.transpose();
         file.with_context(|| format!("cannot use standard stream {number}: is it a directory?"))
     };

@@ -431,6 +431,17 @@ fn hostile_layers_are_refused_by_the_name_of_their_entry() {
 }
 
 #[test]
+fn a_hard_link_to_a_layer_below_is_refused_by_its_name() {
+    // Layers are unpacked by themselves, as Docker does it: what is linked to is part of the same layer.
+    let caller = Caller::Myself;
+    let link = LayerMaker::new().add("bin/again", Item::HardLink("bin/busybox"), 0o755, (0, 0));
+    let image = ImageMaker::new(json!({})).layer(busybox(), Stored::Gzip).layer(link.finish(), Stored::Gzip);
+    let (layout, cache) = (image.layout(caller), private_cache(caller));
+    let refusal = run(caller, cache.path(), &oci(&layout), &[], &["true"]).refused(125);
+    assert!(refusal.contains("entry bin/again: ") && refusal.contains("bin/busybox"), "{refusal}");
+}
+
+#[test]
 fn absolute_names_are_those_of_the_root_and_devices_in_dev_are_the_sandboxs_own() {
     let caller = Caller::Myself;
     let cache = private_cache(caller);

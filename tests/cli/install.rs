@@ -86,7 +86,13 @@ fn the_third_version_of_containerds_settings_has_other_names() {
     fs::write(&file, "version = 3\n").expect("a file");
     must("install", etc.path(), &["containerd"]);
     let text = fs::read_to_string(&file).expect("it is there");
-    assert!(text.contains("io.containerd.cri.v1.runtime"), "{text}");
+    // As docs/cri/config.md of containerd 2 has it.
+    let settings: toml_edit::DocumentMut = text.parse().expect("it is TOML");
+    let runtime = &settings["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["usk"];
+    assert_eq!(settings["version"].as_integer(), Some(3), "{text}");
+    assert_eq!(runtime["runtime_type"].as_str(), Some("io.containerd.runc.v2"), "{text}");
+    assert_eq!(runtime["options"]["BinaryName"].as_str(), Some(&*self::runtime()), "{text}");
+    assert!(settings["plugins"].get("io.containerd.grpc.v1.cri").is_none(), "{text}");
 }
 
 #[test]

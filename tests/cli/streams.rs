@@ -1,6 +1,6 @@
 //! Standard streams of the sandbox: they are the caller's.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::process::Stdio;
 
 use crate::sandbox::everybody;
@@ -15,7 +15,7 @@ fn what_several_programs_write_to_a_file_comes_in_order() {
         let path = directory.path().join("output");
         fs::write(&path, "before\n").unwrap();
         let append = OpenOptions::new().append(true).open(&path).unwrap();
-        let write = fs::File::create(directory.path().join("fresh")).unwrap();
+        let write = File::create(directory.path().join("fresh")).unwrap();
         for output in [append, write] {
             let status = caller
                 .usk()
@@ -30,6 +30,32 @@ fn what_several_programs_write_to_a_file_comes_in_order() {
         assert_eq!(appended, "before\nfirst\nsecond\nthird\n", "{caller:?} {platform}");
         let written = fs::read_to_string(directory.path().join("fresh")).unwrap();
         assert_eq!(written, "first\nsecond\nthird\n", "{caller:?} {platform}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_a_file_can_be_opened_anew_and_cut() {
+    const SCRIPT: &str = "echo first; echo second > /dev/stdout; cat /dev/stdin > /dev/stderr";
+    for (caller, platform) in everybody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("input"), "third\n").unwrap();
+        let status = caller
+            .usk()
+            .args(["run", "--platform", platform, "--", "sh", "-c", SCRIPT])
+            .stdin(File::open(path("input")).unwrap())
+            .stdout(File::create(path("output")).unwrap())
+            .stderr(File::create(path("error")).unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{caller:?} {platform}");
+        // Where the shell's own position is afterwards is another matter: here it is the one position that the host knows.
+        let output = fs::read_to_string(path("output")).unwrap();
+        assert!(
+            output.ends_with("second\n") && !output.contains("first"),
+            "{caller:?} {platform}: {output:?}"
+        );
+        assert_eq!(fs::read_to_string(path("error")).unwrap(), "third\n", "{caller:?} {platform}");
     }
 }
 

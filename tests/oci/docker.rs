@@ -386,7 +386,10 @@ fn out_of_memory(docker: &Docker) {
     // dd touches a buffer of this size.
     let run = ["-m", "64m", "--memory-swap", "64m", "box"];
     let greedy = ["dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"];
-    let container = docker.background(&[&run[..], &greedy].concat());
+    // containerd's shim begins to listen for want of memory after the start: until then nobody would hear of it.
+    let waits = format!("while ! test -e /tmp/go; do sleep 0.1; done; exec {}", greedy.join(" "));
+    let container = docker.background(&[&run[..], &["sh", "-c", &waits]].concat());
+    docker.must(&["exec", &container, "touch", "/tmp/go"]);
     assert_eq!(docker.must(&["wait", &container]), "137");
     wait_until("it is known", || docker.inspect(&container, "{{.State.OOMKilled}}") == "true");
     let now = docker.must(&["info", "--format", "{{.SystemTime}}"]);

@@ -169,6 +169,74 @@ fn each_limit_can_be_changed_on_its_own() {
 }
 
 #[test]
+fn throttles_and_huge_pages_are_the_cgroups_or_refused_by_their_field() {
+    // Any block device will do: nothing is read.
+    let mut devices = fs::read_dir("/sys/block").expect("it is there").flatten();
+    let device = devices.find_map(|device| fs::read_to_string(device.path().join("dev")).ok());
+    let device = device.expect("the host has a block device").trim().to_owned();
+    let (major, minor) = device.split_once(':').expect("two numbers");
+    let number = |text: &str| text.parse::<u32>().expect("a number");
+    let throttle = |rate: u32| json!([{ "major": number(major), "minor": number(minor), "rate": rate }]);
+    let block_io = |field: &str| json!({ "blockIO": { field: throttle(4096) } });
+    let huge = json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 4_194_304 }] });
+    let line = |key: &str| format!("{device} {key}4096");
+    for (resources, field, first, second) in [
+        (
+            block_io("throttleReadBpsDevice"),
+            "throttleReadBps",
+            ("blkio.throttle.read_bps_device", line("")),
+            ("io.max", line("rbps=")),
+        ),
+        (
+            block_io("throttleWriteBpsDevice"),
+            "throttleWriteBps",
+            ("blkio.throttle.write_bps_device", line("")),
+            ("io.max", line("wbps=")),
+        ),
+        (
+            block_io("throttleReadIOPSDevice"),
+            "throttleReadIOPS",
+            ("blkio.throttle.read_iops_device", line("")),
+            ("io.max", line("riops=")),
+        ),
+        (
+            block_io("throttleWriteIOPSDevice"),
+            "throttleWriteIOPS",
+            ("blkio.throttle.write_iops_device", line("")),
+            ("io.max", line("wiops=")),
+        ),
+        (
+            huge,
+            "hugepageLimits",
+            ("hugetlb.2MB.limit_in_bytes", "4194304".into()),
+            ("hugetlb.2MB.max", "4194304".into()),
+        ),
+    ] {
+        let run = |runtime: &Runtime| {
+            let id = new_id();
+            let bundle = Bundle::with(|spec| {
+                spec["linux"]["resources"] = resources.clone();
+                spec["process"]["args"] = json!(["sleep", "1000"]);
+            });
+            let outcome = runtime.background(&bundle, &["run", "-d", &id]);
+            let found = [&first, &second].map(|(file, _)| cgroup_file(&id, file));
+            let _ = runtime.verb(&bundle, &["delete", "--force", &id]);
+            (outcome, found)
+        };
+        let (outcome, [of_first, of_second]) = run(&Runtime::usk());
+        let as_runc = run(&Runtime::runc());
+        assert_eq!(outcome.status, as_runc.0.status, "{outcome:?} {as_runc:?}");
+        if outcome.status != 0 {
+            assert!(outcome.error.contains(field), "{outcome:?}");
+            continue;
+        }
+        let text = of_first.as_ref().or(of_second.as_ref()).expect("the host has the file");
+        let wanted = if of_first.is_some() { first.1 } else { second.1 };
+        assert!(text.contains(&wanted), "{field}: {text:?}");
+    }
+}
+
+#[test]
 fn all_processes_of_a_container_are_in_its_cgroups() {
     let (usk, id) = (Runtime::usk(), new_id());
     let bundle = Bundle::of_script("sleep 1000 & wait");

@@ -162,7 +162,7 @@ fn a_mount_that_would_have_to_reach_the_host_is_refused() {
     });
     assert!(
         outcome.status == 1
-            && outcome.error.contains("mounts[5]: options[1]: ")
+            && outcome.error.contains("mounts[5]: options: ")
             && outcome.error.contains("rslave"),
         "{outcome:?}"
     );

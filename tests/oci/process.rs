@@ -73,6 +73,18 @@ fn capabilities_of_the_roots_files_are_given_as_far_as_the_container_may_have_th
 }
 
 #[test]
+fn its_streams_can_be_opened_by_whoever_the_process_is() {
+    let change = |spec: &mut serde_json::Value| {
+        spec["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        script(spec, "stat -L -c %u /dev/stdout; echo out > /dev/stdout; echo error > /dev/stderr");
+    };
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let outcome = runtime.verb(&Bundle::with(change), &["run", &new_id()]);
+        assert_eq!((&*outcome.output, &*outcome.error), ("1000\nout\n", "error\n"));
+    }
+}
+
+#[test]
 fn limits_environment_and_directory_are_the_configurations() {
     let output = output_of(|spec| {
         spec["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 100, "hard": 200 }]);

@@ -126,7 +126,7 @@ pub fn make_all_private() -> Result<(), Errno> {
     propagate_all(MsFlags::MS_PRIVATE)
 }
 
-/// As [`make_all_private`], but what is mounted later in an ancestor comes in, and so do copies of these mounts.
+/// As [`make_all_private`], but what is mounted later in an ancestor comes in, also into copies of these mounts.
 pub fn make_all_slaves() -> Result<(), Errno> {
     propagate_all(MsFlags::MS_SLAVE)
 }

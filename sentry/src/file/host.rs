@@ -55,17 +55,23 @@ enum Watch {
 }
 
 impl HostFile {
-    /// An open file for a descriptor. `label` is what `/proc/PID/fd/N` shows. `EISDIR` for a directory.
-    pub fn open(file: OwnedFd, poller: &Arc<HostPoller>, label: &str) -> Result<Arc<OpenFile>, Errno> {
+    /// An open file for a descriptor. `label` is what `/proc/PID/fd/N` shows, `owner` the user of the sandbox whose it is.
+    /// `EISDIR` for a directory.
+    pub fn open(
+        file: OwnedFd,
+        poller: &Arc<HostPoller>,
+        label: &str,
+        owner: u32,
+    ) -> Result<Arc<OpenFile>, Errno> {
         let ops = Arc::new(Self::new(file, poller)?);
         let flags = ops.status.flags & (O_ACCMODE | O_APPEND | O_NONBLOCK);
-        let inode = ops.inode();
+        let inode = ops.inode(owner);
         Ok(OpenFile::unnamed(ops, flags, label, inode))
     }
 
     /// What `fstat(2)` looks at.
-    pub(crate) fn inode(self: &Arc<Self>) -> InodeRef {
-        Arc::new(HostInode { file: self.clone(), common: InodeCommon::default() })
+    pub(crate) fn inode(self: &Arc<Self>, owner: u32) -> InodeRef {
+        Arc::new(HostInode { file: self.clone(), owner, common: InodeCommon::default() })
     }
 
     /// The object behind [`HostFile::open`].
@@ -294,6 +300,8 @@ impl Drop for HostFile {
 /// What `fstat(2)` of a host file shows: the host's kind and size; owner, device and times are the sandbox's own.
 struct HostInode {
     file: Arc<HostFile>,
+    /// The user who was given it, who may open it anew by `/dev/stdout` and its kin.
+    owner: u32,
     common: InodeCommon,
 }
 
@@ -310,6 +318,7 @@ impl Inode for HostInode {
         let status = self.file.status();
         let (_, inode) = status.identity;
         let mut attributes = Attributes::new(devices::ANONYMOUS, inode, status.mode, Timestamp::now());
+        attributes.uid = self.owner;
         attributes.special_device = status.device;
         attributes.size = status.size;
         attributes.blocks = status.size.div_ceil(512);
@@ -354,7 +363,7 @@ mod tests {
     use crate::file::testing::{block, read, read_blocking, write, write_blocking};
 
     fn open(file: impl Into<OwnedFd>) -> Arc<OpenFile> {
-        HostFile::open(file.into(), &HostPoller::new(), "host").unwrap()
+        HostFile::open(file.into(), &HostPoller::new(), "host", 0).unwrap()
     }
 
     #[test]

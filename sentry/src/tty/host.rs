@@ -70,7 +70,7 @@ impl HostTerminal {
     /// An open file of a terminal that no name leads to. `label` is what `/proc/PID/fd/N` shows.
     pub fn open_unnamed(self: &Arc<Self>, label: &str) -> Arc<OpenFile> {
         let ops = Arc::new(HostTerminalFile { terminal: self.clone() });
-        OpenFile::unnamed(ops, OpenFlags::RDWR.bits(), label, self.file.inode())
+        OpenFile::unnamed(ops, OpenFlags::RDWR.bits(), label, self.file.inode(0))
     }
 
     /// Sends a signal that the operator typed, or `SIGWINCH`, to the foreground process group.

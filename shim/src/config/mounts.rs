@@ -94,6 +94,8 @@ struct Options {
     /// A bind mount shows the mounts below its source.
     is_recursive: bool,
     propagation: Propagation,
+    /// What the container may mount below would have to show on the host.
+    would_reach_host: bool,
     /// A tmpfs begins with what is below it.
     begins_full: bool,
     mapping: Mapping,
@@ -118,6 +120,12 @@ fn add(layout: &mut Layout, wanted: &Wanted, options: Options, bundle: &Path) ->
     };
     if is_bind {
         let source = wanted.source().as_ref().context("source: it is missing")?;
+        if options.would_reach_host {
+            bail!(
+                "options: what the container may mount below would not show on the host, as 'shared' has it: say 'rslave', or take \
+                 CAP_SYS_ADMIN from its process"
+            );
+        }
         let source = bundle.join(source);
         let writable = !restrictions.read_only;
         let describe = || format!("source: cannot show {}", source.display());
@@ -199,14 +207,14 @@ fn options(wanted: &Wanted, propagation: Propagation, may_mount: bool) -> Result
             "private" | "unbindable" | "rprivate" | "runbindable" => {
                 options.propagation = Propagation::Private
             }
-            "shared" | "rshared" if may_mount => bail!(
-                "options[{index}]: what the container may mount there would not show on the host, as {option:?} has it: say \
-                 'rslave', or take CAP_SYS_ADMIN from its process"
-            ),
             "tmpcopyup" => options.begins_full = true,
             "idmap" => options.mapping = Mapping::One,
             "ridmap" => options.mapping = Mapping::Recursive,
-            "shared" | "rshared" | "slave" | "rslave" => options.propagation = Propagation::Slave,
+            "slave" | "rslave" => options.propagation = Propagation::Slave,
+            "shared" | "rshared" => {
+                options.propagation = Propagation::Slave;
+                options.would_reach_host = may_mount;
+            }
             // Times of access and how writing is ordered: not of this kernel's.
             "acl" | "noacl" | "async" | "sync" | "dirsync" | "atime" | "noatime" | "ratime" | "rnoatime"
             | "diratime" | "nodiratime" | "rdiratime" | "rnodiratime" | "relatime" | "norelatime"

@@ -66,8 +66,8 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
                  gidMappings whom they are on the host"
             ),
             (LinuxNamespaceType::Pid, Some(_)) => bail!(
-                "linux.namespaces[{index}].path: the processes of a sandbox are its own, which those of another container do not \
-                 see: leave the path out, or run both in one container"
+                "linux.namespaces[{index}].path: the processes of a sandbox are its own, and those of other containers are not \
+                 among them: leave the path out, or run both in one container"
             ),
             (LinuxNamespaceType::Time, None) => found.clocks = Origin::New,
             (LinuxNamespaceType::Time, Some(path)) => found.clocks = Origin::Joined(path.clone()),
