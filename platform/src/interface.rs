@@ -321,10 +321,10 @@ pub trait GuestThread: Send {
         None
     }
 
-    /// Makes the call site that [`GuestThread::patchable_site`] names fast, by rewriting guest code. Only while the
-    /// thread is at that trap, with its registers unchanged, and while no other thread of the address space runs or can
+    /// Makes the call site whose `syscall` instruction is at `site`, and which has called `number`, fast, by rewriting guest code. Only
+    /// while the thread is at a trap, with its registers unchanged, and while no other thread of the address space runs or can
     /// begin to. `EOPNOTSUPP` if the code there, or the room, does not permit it: then nothing has changed.
-    fn patch(&mut self, _request: &PatchRequest) -> Result<(), Errno> {
+    fn patch(&mut self, _site: u64, _number: u64, _request: &PatchRequest) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }
 

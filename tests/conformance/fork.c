@@ -134,3 +134,32 @@ CASE(vfork_suspends_the_parent_until_exec) {
 }
 
 HELPER(announce_now) { return write(1, "!", 1) == 1 ? 0 : 1; }
+
+CASE(many_copies_make_the_same_calls_and_so_does_the_original_after_them) {
+    for (int i = 0; i < 40; i++) {
+        pid_t parent = getpid();
+        int ends[2], status = 0;
+        OK(pipe(ends));
+        pid_t pid = fork();
+        OK(pid);
+        if (pid == 0) {
+            /* By instructions that the parent has not used before. */
+            EXPECT_EQ(syscall(SYS_getppid), parent);
+            EXPECT_EQ(umask(i), 022);
+            pid_t own = syscall(SYS_getpid);
+            EXPECT_EQ(write(ends[1], &own, sizeof own), sizeof own);
+            EXPECT_ERRNO(fchdir(OK(dup(ends[1]))), ENOTDIR);
+            _exit(i);
+        }
+        pid_t told;
+        EXPECT_EQ(read(ends[0], &told, sizeof told), sizeof told);
+        EXPECT_EQ(told, pid);
+        EXPECT_EQ(waitpid(pid, &status, 0), pid);
+        EXPECT_EQ(status, i << 8);
+        OK(close(ends[0]));
+        OK(close(ends[1]));
+    }
+    EXPECT_EQ(syscall(SYS_getpid), getpid());
+    EXPECT_EQ(umask(022), 022);
+    EXPECT_ERRNO(fchdir(-1), EBADF);
+}

@@ -134,6 +134,7 @@ global_asm!(
     host_call_ordered = const HOST_CALL_ORDERED,
     host_call_returned = const HOST_CALL_RETURNED,
     entry_host_call = const ENTRY_HOST_CALL,
+    guest_end = const GUEST_END,
     guest_end_high = const GUEST_END_HIGH,
     futex_private_flag = const libc::FUTEX_PRIVATE_FLAG,
     futex_wait_bitset = const libc::FUTEX_WAIT_BITSET,

@@ -26,10 +26,9 @@
 
 # Goes to `otherwise` if an address is in the platform's own memory, or above, which is not the guest's to name.
     .macro want_guests address, free, otherwise
-    mov \free, \address
-    shr \free, 32
-    cmp \free, {guest_end_high}
-    ja \otherwise
+    movabs \free, {guest_end}
+    cmp \address, \free
+    jae \otherwise
     .endm
 
 # ecx = the word of descriptor edi, by the orders in rax, if it is lent at all.

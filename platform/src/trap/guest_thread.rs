@@ -213,8 +213,8 @@ impl GuestThread for Thread {
         self.trapped_site.filter(|_| self.space.sandbox().patches)
     }
 
-    fn patch(&mut self, request: &PatchRequest) -> Result<(), Errno> {
-        self.patch_site(request)
+    fn patch(&mut self, site: u64, number: u64, request: &PatchRequest) -> Result<(), Errno> {
+        self.patch_site(site, number, request)
     }
 
     fn patches_code(&self) -> bool {

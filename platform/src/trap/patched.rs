@@ -29,6 +29,8 @@ use super::thread::{Ring, Thread};
 const PAGE: u64 = 4096;
 /// `TF`: the processor traps after each instruction.
 const TRAP_FLAG: u64 = 0x100;
+/// Bytes of the longest instruction that loads a call's number, and may be overwritten.
+const LONGEST_LOAD: u64 = 7;
 const READ_EXECUTE: Protection = Protection { read: true, write: false, execute: true };
 const ALL: Protection = Protection { read: true, write: true, execute: true };
 
@@ -351,18 +353,25 @@ impl Thread {
     }
 
     /// See [`GuestThread::patch`].
-    pub(super) fn patch_site(&mut self, request: &PatchRequest) -> Result<(), Errno> {
-        let syscall = self.patchable_site().ok_or(Errno::EOPNOTSUPP)?;
+    pub(super) fn patch_site(
+        &mut self,
+        syscall: u64,
+        number: u64,
+        request: &PatchRequest,
+    ) -> Result<(), Errno> {
         let start = syscall.saturating_sub(2 * MAX_REACH).max(request.text.start);
         let end = syscall.saturating_add(MAX_REACH).min(request.text.end);
-        if !request.text.contains(&syscall) {
+        // The number's load may have become a jump.
+        let own = syscall.saturating_sub(LONGEST_LOAD)..syscall.saturating_add(1);
+        let is_patched = self.space.patches().read().has_site_in(&own);
+        if !self.space.sandbox().patches || is_patched || !request.text.contains(&syscall) {
             return Err(Errno::EOPNOTSUPP);
         }
         let mut bytes = vec![0; usize::try_from(end - start).map_err(|_| Errno::EOPNOTSUPP)?];
         let count = self.space.read(start, &mut bytes);
         bytes.truncate(count);
         let code = Code { start, bytes };
-        let plan = Plan::new(&code, syscall, self.registers.rax).ok_or(Errno::EOPNOTSUPP)?;
+        let plan = Plan::new(&code, syscall, number).ok_or(Errno::EOPNOTSUPP)?;
         let overwritten = code.at(plan.start..plan.start + 5).and_then(|bytes| bytes.try_into().ok());
         let original = overwritten.ok_or(Errno::EOPNOTSUPP)?;
         let area = request.trampolines.clone();
@@ -379,7 +388,9 @@ impl Thread {
             return Err(Errno::EOPNOTSUPP);
         }
         self.space.patches().change(|table| _ = table.insert(site));
-        self.forget_trapped_site();
+        if self.trapped_site == Some(syscall) {
+            self.trapped_site = None;
+        }
         Ok(())
     }
 

@@ -274,11 +274,6 @@ impl Thread {
         Ok(Some(self.write_deferred(answer)))
     }
 
-    /// The last trap's site needs no patch any more.
-    pub(super) fn forget_trapped_site(&mut self) {
-        self.trapped_site = None;
-    }
-
     /// What the host process must have in its GS base: the guest's own, or else what patched sites find the slot by.
     pub(super) fn host_gs_base(&self) -> u64 {
         match self.registers.gs_base {

@@ -212,7 +212,8 @@ pub(crate) fn forged_actions_are_only_actions(platform: &dyn Platform) {
     let Some((mut guest, words)) = guest_with_actions(platform, u64::MAX) else { return };
     // All that the stub goes by.
     let mailbox = region::SLOTS + region::SLOT_SIZE + region::MAILBOX;
-    while_forged(&mut guest, [mailbox - 0x840..mailbox], |guest| {
+    let actions = mailbox - 0x840..mailbox;
+    while_forged(&mut guest, [actions], |guest| {
         under_kicks(guest.thread.kicker(), || {
             for round in 0..1000 {
                 write(guest, NEW, action(HANDLER));

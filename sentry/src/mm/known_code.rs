@@ -18,7 +18,7 @@ use usk_platform::host::{self, timeline};
 use usk_platform::trap::{Answers, CodeImage, KnownPatch};
 
 use crate::loader::LoadableFile;
-use crate::mm::slow_sites::{SlowCalls, THRESHOLD};
+use crate::mm::slow_sites::{ENDINGS, SlowCalls, THRESHOLD};
 use crate::mm::{FileBacking, Vma};
 
 /// Files that are known at the same time. What is kept of one is bounded by its image: at most half a megabyte.
@@ -33,10 +33,6 @@ const MAX_TEXT: u64 = 2 << 20;
 const PIECE: u64 = 16 << 10;
 /// How much of a file's code is read around a site, on either side. More than a patch depends on.
 const NEIGHBOURHOOD: u64 = 128;
-/// By these a thread ends: it waits for another with a signal's frame, which a patched site has not (see the platform's spare
-/// address spaces).
-const ENDINGS: [u64; 2] = [60, 231];
-
 /// A sandbox's.
 #[derive(Default)]
 pub(crate) struct KnownCode(Mutex<HashMap<(u64, u64), FileCode>>);

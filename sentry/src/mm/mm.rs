@@ -239,7 +239,9 @@ impl Mm {
             child.tree.insert(Vma { flags, ..vma.clone() });
         }
         child.peak = child.tree.totals().total;
-        Ok(Mm::with_state(space, self.layout.clone(), child))
+        let copy = Mm::with_state(space, self.layout.clone(), child);
+        *copy.slow_sites.lock() = self.slow_sites.lock().of_copy();
+        Ok(copy)
     }
 
     fn with_state(space: Arc<dyn AddressSpace>, layout: Layout, state: State) -> Arc<Mm> {

@@ -52,6 +52,6 @@ pub use memory::SharedMemory;
 pub(crate) use mm::{Executable, NewImage, page_align};
 pub use mm::{ImageRanges, MemoryLimits, MemoryUse, Mm};
 pub use placement::Placement;
-pub(crate) use slow_sites::patch_if_slow;
+pub(crate) use slow_sites::{patch_for_copies, patch_if_slow};
 pub use tree::{Totals, VmaTree};
 pub use vma::{ALL_ACCESS, Backing, FileBacking, Vma, VmaFlags, protection_within};

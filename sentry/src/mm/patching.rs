@@ -38,10 +38,9 @@ const ALL: Protection = Protection { read: true, write: true, execute: true };
 const PATIENCE: Duration = Duration::from_millis(1);
 
 impl Mm {
-    /// Patches the site of the system call that `thread` has just made. `EOPNOTSUPP` if it cannot be: nothing has
-    /// changed then, and will not if it is tried again.
-    pub(crate) fn patch(&self, thread: &mut dyn GuestThread) -> Result<(), Errno> {
-        let site = thread.patchable_site().ok_or(Errno::EOPNOTSUPP)?;
+    /// Patches a site that has called `number`, while `thread` is in a call. `EOPNOTSUPP` if it cannot be: nothing has changed
+    /// then, and will not if it is tried again.
+    pub(crate) fn patch(&self, thread: &mut dyn GuestThread, site: u64, number: u64) -> Result<(), Errno> {
         let mut state = self.look();
         let vma = state.tree.find(site).ok_or(Errno::EOPNOTSUPP)?;
         if !is_patchable(vma) {
@@ -57,7 +56,7 @@ impl Mm {
             }
         };
         let _stopped = self.stop_threads();
-        thread.patch(&PatchRequest { text, trampolines })
+        thread.patch(site, number, &PatchRequest { text, trampolines })
     }
 
     /// Patches what is known of the code that has just been mapped in a range, and in which nobody runs yet. Code that cannot

@@ -9,6 +9,7 @@ use usk_abi::signal::{AlternateStack, SignalSet};
 use usk_abi::{Errno, Signal};
 use usk_platform::{ThreadState, host};
 
+use crate::mm;
 use crate::signal::SignalMask;
 use crate::task::table::Process;
 use crate::task::task::{NewTask, TaskSignals};
@@ -142,7 +143,12 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     check_limits(current)?;
 
     let parent_mm = parent.mm();
-    let mm = if flags.contains(CloneFlags::VM) { parent_mm } else { parent_mm.fork()? };
+    let mm = if flags.contains(CloneFlags::VM) {
+        parent_mm
+    } else {
+        mm::patch_for_copies(&parent_mm, &mut *current.thread);
+        parent_mm.fork()?
+    };
     let mut state = ThreadState {
         registers: *current.thread.registers(),
         extended: Some(current.thread.extended_state().into()),
