@@ -150,3 +150,22 @@ CASE(renameat2_with_bad_flags_returns_einval) {
     EXPECT_ERRNO(renameat2(AT_FDCWD, "f", AT_FDCWD, "g", RENAME_EXCHANGE | RENAME_NOREPLACE), EINVAL);
     EXPECT_ERRNO(renameat2(AT_FDCWD, "f", AT_FDCWD, "g", 0x100), EINVAL);
 }
+
+CASE(rename_over_a_file_never_leaves_the_name_without_one) {
+    int *done = map_shared(PAGE_SIZE);
+    make_file("f", "old");
+    pid_t pid = IN_CHILD({
+        for (int round = 0; round < 2000; round++) {
+            make_file("new", "new");
+            OK(rename("new", "f"));
+        }
+        __atomic_store_n(done, 1, __ATOMIC_SEQ_CST);
+    });
+    struct stat status;
+    while (!__atomic_load_n(done, __ATOMIC_SEQ_CST)) {
+        OK(stat("f", &status));
+        OK(access("f", R_OK));
+        OK(close(OK(open("f", O_RDONLY))));
+    }
+    EXPECT_EXIT(pid, 0);
+}

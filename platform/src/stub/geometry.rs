@@ -531,8 +531,6 @@ pub(crate) const NAME_ROOM: u64 = crate::names::MAX_KNOWN_NAME as u64 + 1;
 pub(crate) const NAME_NOFOLLOW: u32 = 0x80;
 /// In a key: these bits are the hash's.
 pub(crate) const NAME_KEY_HASH: u32 = 0xffff_ff00;
-/// In a key: which of the two entries of its set gives way to it.
-pub(crate) const NAME_ANY_WAY: u32 = 0x100;
 /// What an entry says: there is no such file.
 pub(crate) const NAME_MISSING: u32 = 8;
 /// What `access(2)` knows: read, write, execute.
@@ -544,7 +542,7 @@ pub(crate) const NAME_FOLD: u32 = 15;
 
 const _: () = assert!(CALLS + CALL_SIZE * MAX_CALLS as u64 <= NAMES_STAND);
 const _: () = assert!(NAMES.is_multiple_of(2 * NAME_SIZE) && NAMES + NAMES_SIZE <= ORDER_SIZE);
-const _: () = assert!(crate::names::NAME_PLACES == 2 * NAME_SETS as usize);
+const _: () = assert!(crate::names::NAME_PLACES == 2 * NAME_SETS as usize && NAME_SETS == u64::BITS);
 const _: () = assert!(NAME_TEXT + NAME_ROOM <= NAME_SIZE && NAME_ROOM <= NAME_NOFOLLOW as u64);
 const _: () = assert!(ORDER_SIZE >= SLOT_SIZE && ORDERS_SIZE <= u32::MAX as u64);
 

@@ -32,15 +32,22 @@ impl Place {
 
 impl Thread {
     /// See [`GuestThread::leave_name`](crate::GuestThread::leave_name).
-    pub(super) fn write_name(&self, known: &KnownName<'_>) -> Option<LeftName> {
+    pub(super) fn write_name(&mut self, known: &KnownName<'_>) -> Option<LeftName> {
         let place = Place::of(known)?;
         let slot = self.slot();
         let standing = slot.read_order(NAMES_STAND);
         let generation = if standing == 0 { slot.begin_names() } else { standing };
         let entries = [0, 1].map(|way| NAMES + (2 * place.set + way) * NAME_SIZE);
-        let is_free = |at: &&u64| slot.read_order(**at + NAME_GENERATION) != generation;
-        let any = entries[usize::from(place.key & NAME_ANY_WAY != 0)];
-        let at = entries.iter().find(is_free).copied().unwrap_or(any);
+        let stands = |at: &u64| slot.read_order(at + NAME_GENERATION) == generation;
+        let is_same = |at: &u64| {
+            let key = slot.read_order(at + NAME_KEY) as u32;
+            stands(at) && key == place.key && slot.read_order(at + NAME_START) == known.start
+        };
+        // Or else the older of the two gives way.
+        let way = entries.iter().position(is_same);
+        let way = way.or_else(|| entries.iter().position(|at| !stands(at)));
+        let way = way.unwrap_or((self.newer_ways >> place.set & 1 ^ 1) as usize);
+        let at = entries[way];
         let (answer, attributes) = match known.meaning {
             NameMeaning::Missing => (NAME_MISSING, [0; crate::lent::STAT_SIZE]),
             NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, attributes),
@@ -56,7 +63,8 @@ impl Thread {
         put(NAME_STAT, &attributes);
         put(NAME_TEXT, known.name);
         slot.write_orders(at, &entry);
-        slot.write_order(NAMES_STAND, generation);
+        self.newer_ways = self.newer_ways & !(1 << place.set) | (way as u64) << place.set;
+        self.slot().write_order(NAMES_STAND, generation);
         let place = usize::try_from((at - NAMES) / NAME_SIZE).ok()?;
         Some(LeftName { place, is_first: standing == 0 })
     }

@@ -66,6 +66,8 @@ pub(super) struct Thread {
     pub(super) copies: Copies,
     /// What of the descriptors is where the stub finds it.
     pub(super) lent: Lent,
+    /// For each set of its table of names the number of the entry that was written last.
+    pub(super) newer_ways: u64,
     /// Where it notes what it need not call for.
     pub(super) ledger: Option<Ledger>,
     /// Where it leaves what it writes to pipes.
@@ -166,6 +168,7 @@ impl Thread {
             deferred: Deferred::default(),
             copies: Copies::default(),
             lent: Lent::default(),
+            newer_ways: 0,
             ledger: None,
             inlet: None,
             trapped_site: None,
@@ -203,6 +206,7 @@ impl Thread {
             deferred: Deferred::default(),
             copies: Copies::default(),
             lent: Lent::default(),
+            newer_ways: 0,
             ledger: None,
             inlet: None,
             trapped_site: None,

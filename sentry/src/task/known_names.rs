@@ -1,10 +1,14 @@
 //! Leaving what names mean with the guest thread that has asked, whose platform then answers when it asks again.
 
+use std::borrow::Cow;
+
 use usk_platform::{KnownName, NameMeaning};
 use zerocopy::IntoBytes;
 
 use super::Current;
-use crate::vfs::{Access, Dentry, InodeRef, LookedUp, NamesAsOf, OpenFile, Path, check_inode, is_real_user};
+use crate::vfs::{
+    Access, Dentry, FileType, InodeRef, LookedUp, NamesAsOf, OpenFile, Path, check_inode, is_real_user,
+};
 
 /// The calls that are answered: a filter that looks at one of them wants to see them all.
 const CALLS: [u32; 7] = [2, 4, 6, 21, 257, 262, 269];
@@ -24,6 +28,22 @@ pub struct NameQuestion {
     pub looked_up: LookedUp,
 }
 
+/// What a name means, which starts where that of a question does.
+#[derive(Clone)]
+struct Answer<'a> {
+    name: Cow<'a, [u8]>,
+    follows: bool,
+    meaning: NameMeaning,
+    looked_up: LookedUp,
+}
+
+impl NameQuestion {
+    fn answer(&self, meaning: NameMeaning) -> Answer<'_> {
+        let NameQuestion { follows, looked_up, .. } = *self;
+        Answer { name: Cow::from(&*self.name), follows, meaning, looked_up }
+    }
+}
+
 impl Current {
     /// Now, if what the guest asks about names may be left with it.
     pub fn names_as_of_now(&self) -> Option<NamesAsOf> {
@@ -38,15 +58,19 @@ impl Current {
 
     /// Leaves the answer that there is no such file.
     pub fn leave_missing(&mut self, question: &NameQuestion) {
-        self.leave_meaning(question, NameMeaning::Missing);
+        self.leave_meanings(question, &[question.answer(NameMeaning::Missing)]);
     }
 
     /// Leaves what `stat(2)` shows of the file, if that holds until it is withdrawn, and that the guest has `access`.
     pub fn leave_file(&mut self, question: &NameQuestion, inode: &InodeRef, access: Access) {
         let attributes = inode.fixed_attributes().map(|attributes| attributes.to_stat());
         let Some(attributes) = attributes.and_then(|stat| stat.as_bytes().try_into().ok()) else { return };
+        if question.follows && self.asks_about(&question.name) {
+            self.lending.expect_links_followed();
+        }
         let access = u8::try_from(access.bits()).unwrap_or(0);
-        self.leave_meaning(question, NameMeaning::File { attributes, access });
+        let answer = question.answer(NameMeaning::File { attributes, access });
+        self.leave_meanings(question, &[answer]);
     }
 
     /// Leaves what `lstat(2)` shows of the files about which the guest will probably ask next, after one that was found at `path`.
@@ -90,29 +114,26 @@ impl Current {
         after: Option<&[u8]>,
     ) {
         let limit = self.lending.names_to_leave(question.as_of);
-        let next = directory.attributes_after(after, limit).into_iter().filter_map(|(name, attributes)| {
-            let attributes = attributes.to_stat().as_bytes().try_into().ok()?;
+        let follows_links = self.lending.follows_links();
+        let mut answers = Vec::new();
+        for (name, attributes) in directory.attributes_after(after, limit) {
+            // What is no link means the same if links are followed.
+            let is_followed = follows_links && attributes.file_type() != FileType::Symlink;
+            let Ok(attributes) = attributes.to_stat().as_bytes().try_into() else { continue };
+            let looked_up = question.looked_up.with_last(&name);
+            let name = Cow::from([prefix, &name].concat());
             let meaning = NameMeaning::File { attributes, access: 0 };
-            Some(([prefix, &name].concat(), meaning, question.looked_up.with_last(&name)))
-        });
-        let next: Vec<_> = next.collect();
-        if !next.is_empty() {
-            self.leave_meanings(question, next.iter().map(|(name, meaning, on)| (&**name, *meaning, *on)));
+            let answer = Answer { name, follows: false, meaning, looked_up };
+            answers.extend(is_followed.then(|| Answer { follows: true, ..answer.clone() }));
+            answers.push(answer);
+        }
+        if !answers.is_empty() {
+            self.leave_meanings(question, &answers);
         }
     }
 
-    fn leave_meaning(&mut self, question: &NameQuestion, meaning: NameMeaning) {
-        let NameQuestion { name, looked_up, .. } = question;
-        self.leave_meanings(question, std::iter::once((&**name, meaning, *looked_up)));
-    }
-
-    /// Leaves what these names mean, which start where that of the question does, and what that depends on.
-    fn leave_meanings<'a>(
-        &mut self,
-        question: &NameQuestion,
-        names: impl Iterator<Item = (&'a [u8], NameMeaning, LookedUp)>,
-    ) {
-        let NameQuestion { as_of, start, follows, .. } = question;
+    /// Leaves what names mean that start where that of the question does.
+    fn leave_meanings(&mut self, question: &NameQuestion, answers: &[Answer<'_>]) {
         let task = &self.task;
         // Own credentials and filters only the task itself changes, but for filters that another thread synchronizes: that
         // withdraws the answers.
@@ -123,11 +144,11 @@ impl Current {
         }
         let (thread, standing) = (&mut self.thread, self.standing);
         let kicker = thread.kicker();
-        as_of.tell(&kicker, |note| {
-            for (name, meaning, looked_up) in names {
-                let known = KnownName { start: *start, follows: *follows, name, meaning };
+        question.as_of.tell(&kicker, |note| {
+            for Answer { name, follows, meaning, looked_up } in answers {
+                let known = KnownName { start: question.start, follows: *follows, name, meaning: *meaning };
                 if let Some(left) = thread.leave_name(&known) {
-                    note(left, looked_up);
+                    note(left, *looked_up);
                 }
             }
             // Withdrawn meanwhile: before it was left, perhaps.

@@ -366,11 +366,22 @@ impl Dentry {
     /// Notes that `child` has lost its name. The caller holds [`Dentry::entries`] of the directory whole.
     pub(super) fn detach(self: &Arc<Self>, name: &[u8], child: &Arc<Dentry>) {
         let _change = child.change_of(name);
-        child.deleted.store(true, Ordering::Release);
+        child.lose_name();
         self.children.lock().remove(name);
-        // Children of a directory that is gone can only be negative; they hold their parent.
-        child.children.lock().clear();
         self.insert_negative(name);
+    }
+
+    /// Notes that another file is about to get the name of this one, which it has until then. The caller holds [`Dentry::entries`] of
+    /// the directory whole.
+    pub(super) fn give_way(&self, name: &[u8]) {
+        let _change = self.change_of(name);
+        self.lose_name();
+    }
+
+    fn lose_name(&self) {
+        self.deleted.store(true, Ordering::Release);
+        // Children of a directory that is gone can only be negative; they hold their parent.
+        self.children.lock().clear();
     }
 
     /// Forgets what is cached of a name. The caller holds [`Dentry::entries`] whole.

@@ -8,7 +8,7 @@ use usk_abi::inotify::InotifyMask;
 
 use crate::vfs::permission::{check_inode, check_removal};
 use crate::vfs::walk::{Last, Walk};
-use crate::vfs::{Access, Dentry, FileType, InodeRef, NameContext, Path, Rename, notify};
+use crate::vfs::{Access, Dentry, FileType, InodeRef, NameChange, NameContext, Path, Rename, notify};
 
 impl NameContext<'_> {
     /// Renames `name` (relative to `start`) to what `new` says: a start and a name, for which it is asked when the way to the
@@ -82,6 +82,8 @@ impl NameContext<'_> {
             flags,
         })?;
         if exchange {
+            // A directory that loses its name to a file does so before anybody can know.
+            let _change = replaced.is_directory().then(NameChange::begin);
             child.move_to(new, &new_name);
             replaced.move_to(old, &old_name);
             tell_move((old, &old_name), (new, &new_name), inode);
@@ -89,7 +91,7 @@ impl NameContext<'_> {
             return Ok(());
         }
         if replaced.inode().is_some() {
-            new.detach(&new_name, &replaced);
+            replaced.give_way(&new_name);
         }
         drop(victim);
         old.forget(&old_name);

@@ -41,6 +41,8 @@ pub(super) struct Habits {
     /// Names that were left together the last time, and when that was.
     names: usize,
     names_as_of: Option<NamesAsOf>,
+    /// How many times it will still be expected to ask about files both following links and not.
+    follows_links: u32,
 }
 
 impl Current {
@@ -80,6 +82,18 @@ impl Lending {
         let is_unchanged = names_as_of.replace(as_of).is_some_and(|before| before.is_near(as_of));
         *names = if is_unchanged { (*names * 2).clamp(1, MOST_NAMES) } else { 0 };
         *names
+    }
+
+    /// The guest has asked about a file following links, after it was told of it, or of one of that name, without.
+    pub(in crate::task) fn expect_links_followed(&mut self) {
+        self.habits.follows_links = DIRECTORIES_EXPECTED;
+    }
+
+    /// Whether it will do so with others that are told now.
+    pub(in crate::task) fn follows_links(&mut self) -> bool {
+        let follows_links = self.habits.follows_links > 0;
+        self.habits.follows_links = self.habits.follows_links.saturating_sub(1);
+        follows_links
     }
 
     /// The guest has asked about an entry of an open directory: it will do so with others'.
