@@ -524,6 +524,11 @@ pub trait Kick: Send + Sync {
         false
     }
 
+    /// Whether it is there and has done nothing with the descriptors that it was lent.
+    fn sleeps_with_nothing(&self) -> bool {
+        false
+    }
+
     /// What the thread has left for its end ([`Shortcut::SetsRobustList`]).
     fn left(&self) -> Left {
         Left::default()

@@ -1,7 +1,5 @@
 //! `close(2)`, `close_range(2)`.
 
-use std::sync::Arc;
-
 use usk_abi::Errno;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
@@ -26,11 +24,10 @@ fn sys_close_range(current: &mut Current, arguments: SyscallArguments) -> SysRes
     if flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 || first > last {
         return Err(Errno::EINVAL.into());
     }
-    let mut files = current.task.files();
     if flags & CLOSE_RANGE_UNSHARE != 0 {
-        files = Arc::new(files.duplicate());
-        current.task.set_files(files.clone());
+        current.task.unshare_files();
     }
+    let files = current.task.files();
     if flags & CLOSE_RANGE_CLOEXEC != 0 {
         files.set_close_on_exec_range(first, last);
     } else {

@@ -31,8 +31,7 @@ const PIPE_MAX_SIZE: usize = 1 << 20;
 fn sys_fcntl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let fd = arguments.i32(0);
     let command = arguments.i32(1);
-    let files = current.task.files();
-    let file = files.get(fd)?;
+    let file = current.task.files().get(fd)?;
     let is_path = file.open_flags().contains(OpenFlags::PATH);
     if is_path && !matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL | F_DUPFD_QUERY)
     {
@@ -45,13 +44,13 @@ fn sys_fcntl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             if minimum < 0 || u64::from(minimum.unsigned_abs()) >= limit {
                 return Err(Errno::EINVAL.into());
             }
-            let fd = files.install_from(minimum, file, command == F_DUPFD_CLOEXEC, limit)?;
+            let fd = current.task.files().install_from(minimum, file, command == F_DUPFD_CLOEXEC, limit)?;
             Ok(u64::from(fd.unsigned_abs()))
         }
-        F_DUPFD_QUERY => Ok(u64::from(Arc::ptr_eq(&file, &files.get(arguments.i32(2))?))),
-        F_GETFD => Ok(u64::from(files.is_close_on_exec(fd)?)),
+        F_DUPFD_QUERY => Ok(u64::from(Arc::ptr_eq(&file, &current.task.files().get(arguments.i32(2))?))),
+        F_GETFD => Ok(u64::from(current.task.files().is_close_on_exec(fd)?)),
         F_SETFD => {
-            files.set_close_on_exec(fd, arguments.i32(2) & FD_CLOEXEC != 0)?;
+            current.task.files().set_close_on_exec(fd, arguments.i32(2) & FD_CLOEXEC != 0)?;
             Ok(0)
         }
         F_GETFL => Ok(u64::from(file.flags())),

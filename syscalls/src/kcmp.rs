@@ -48,7 +48,7 @@ fn sys_kcmp(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             (identity(&first), identity(&other.borrow_files().get(descriptor(4)?)?))
         }
         KCMP_VM => (identity(&one.mm()), identity(&other.mm())),
-        KCMP_FILES => (identity(&one.files()), identity(&other.files())),
+        KCMP_FILES => (identity(&one.borrow_files()), identity(&other.borrow_files())),
         KCMP_FS => (identity(&one.fs()), identity(&other.fs())),
         KCMP_SIGHAND => {
             (identity(&one.group.actions.load_full()), identity(&other.group.actions.load_full()))

@@ -78,9 +78,8 @@ fn open(current: &mut Current, directory: i32, name: UserPtr<u8>, how: OpenHow) 
     }
     let name = read_path(current, name)?;
     let names = Names::of(current);
-    let files = current.task.files();
     let limit = descriptor_limit(current);
-    files.check_room(limit)?;
+    current.task.files().check_room(limit)?;
     // Where the directory is the root, an absolute name starts there too.
     let is_own_root = how.resolve.contains(ResolveFlags::IN_ROOT);
     let start = start(current, &names.fs, directory, if is_own_root { b"" } else { &name })?;
@@ -90,7 +89,7 @@ fn open(current: &mut Current, directory: i32, name: UserPtr<u8>, how: OpenHow) 
         leave_if_missing(current, &names, directory, name, !flags.contains(OpenFlags::NOFOLLOW));
     }
     let file = opened?;
-    let fd = files.install(file.clone(), flags.contains(OpenFlags::CLOEXEC), limit)?;
+    let fd = current.task.files().install(file.clone(), flags.contains(OpenFlags::CLOEXEC), limit)?;
     current.bring_along(&file);
     Ok(u64::from(fd.unsigned_abs()))
 }

@@ -61,6 +61,7 @@ fn sys_sendfile(current: &mut Current, arguments: SyscallArguments) -> SysResult
     }
     let count = isize::try_from(arguments.usize(3)).map_err(|_| Errno::EINVAL)?.unsigned_abs();
     let output = files.get(arguments.i32(0))?;
+    drop(files);
     output.check_writable()?;
     if output.open_flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL.into());
@@ -84,6 +85,7 @@ fn sys_copy_file_range(current: &mut Current, arguments: SyscallArguments) -> Sy
     let files = current.task.files();
     let input = files.get(arguments.i32(0))?;
     let output = files.get(arguments.i32(2))?;
+    drop(files);
     let (in_pointer, out_pointer) = (arguments.pointer(1), arguments.pointer(3));
     let in_offset = read_offset(current, in_pointer)?.map_or_else(|| position(&input), Ok)?;
     let out_offset = read_offset(current, out_pointer)?.map_or_else(|| position(&output), Ok)?;

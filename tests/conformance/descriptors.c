@@ -6,6 +6,7 @@
  */
 #include "case.h"
 #include <linux/kcmp.h>
+#include <pthread.h>
 
 /* Rounds after which a call site is as fast as it gets. */
 #define WARM 40
@@ -175,8 +176,7 @@ static void check_child(void) {
     OK(munmap(moved, PAGE_SIZE));
 }
 
-static void run_model(uint64_t from) {
-    static char buffer[20000];
+static void begin_model(uint64_t from) {
     look_at_file();
     seed = from;
     OK(setrlimit(RLIMIT_NOFILE, &(struct rlimit){MOST_DESCRIPTORS, 1024}));
@@ -184,7 +184,11 @@ static void run_model(uint64_t from) {
         close(fd);
         file_of[fd] = -1;
     }
-    for (int step = 0; step < STEPS; step++) {
+}
+
+static void take_steps(int steps) {
+    static char buffer[20000];
+    for (int step = 0; step < steps; step++) {
         int fd = below(4) ? (int)below(MOST_DESCRIPTORS) : (int)below(8);
         int file = file_of[fd], from = below(MOST_DESCRIPTORS);
         size_t count = below(sizeof buffer);
@@ -258,12 +262,39 @@ static void run_model(uint64_t from) {
                 check_all();
         }
     }
+}
+
+static void run_model(uint64_t from) {
+    begin_model(from);
+    take_steps(STEPS);
     check_all();
+}
+
+static volatile long turn;
+
+/* A few steps each time, and now and then many. */
+static void *take_turns(void *mine) {
+    for (int round = 0; round < 8; round++) {
+        while (turn != (long)mine)
+            sched_yield();
+        take_steps(below(4) ? below(60) : 1500);
+        check_all();
+        turn = !(long)mine;
+    }
+    return NULL;
 }
 
 CASE(descriptors_and_positions_are_what_calls_in_any_order_make_of_them) { run_model(1); }
 CASE(descriptors_and_positions_are_what_calls_in_another_order_make_of_them) { run_model(20260101); }
 CASE(descriptors_and_positions_are_what_calls_in_a_third_order_make_of_them) { run_model(987654321); }
+
+CASE(descriptors_and_positions_are_what_calls_of_threads_in_turns_make_of_them) {
+    begin_model(7);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, take_turns, (void *)1), 0);
+    take_turns((void *)0);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+}
 
 /* --- What others see ------------------------------------------------------------------------------------------------- */
 

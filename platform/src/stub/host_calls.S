@@ -25,7 +25,7 @@ usk_host_call:
     jne declined
     want_guests rdi, r11, declined
     cmp ecx, {futex_wait_bitset_realtime}
-    je make_futex_one
+    je goes_to_sleep
     sub ecx, {futex_private_flag}
     cmp ecx, 31
     ja declined
@@ -37,10 +37,20 @@ usk_host_call:
     jnc declined
     want_guests r8, r11, declined
     jmp make_futex_two
-1:  test ecx, ecx                   # FUTEX_WAIT, whose timeout is relative
+1:  cmp ecx, {futex_wait_bitset}
+    je goes_to_sleep
+    test ecx, ecx                   # FUTEX_WAIT, whose timeout is relative
     jnz make_futex_one
     test r10, r10
-    jz make_futex_one
+    jnz declined
+goes_to_sleep:
+    # What has become of lent descriptors others may want to know meanwhile, and a sleeper should not be woken for that.
+    mov r11, gs:[{lent_changed}]
+    or r11, gs:[{lent_moved}]
+    or r11, gs:[{ledger_used}]
+    jnz declined
+    cmp dword ptr gs:[{noted_count}], 0
+    je make_futex_one
 declined:
     mov dword ptr gs:[{entry_host_call}], 0
     jmp ring_patched

@@ -130,6 +130,7 @@ global_asm!(
     entry_host_call = const ENTRY_HOST_CALL,
     guest_end_high = const GUEST_END_HIGH,
     futex_private_flag = const libc::FUTEX_PRIVATE_FLAG,
+    futex_wait_bitset = const libc::FUTEX_WAIT_BITSET,
     futex_wait_bitset_realtime = const FUTEX_WAIT_BITSET_REALTIME,
     futex_one_word = const commands(&FUTEX_ONE_WORD),
     futex_two_words = const commands(&FUTEX_TWO_WORDS),

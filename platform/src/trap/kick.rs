@@ -52,6 +52,14 @@ impl Kick for Handle {
         self.orders.slot_word(ENTRY_HOST_CALL) == HOST_CALL_GUESTS
     }
 
+    fn sleeps_with_nothing(&self) -> bool {
+        let is_zero = |word| self.orders.slot_u64(word) == 0;
+        // In this order: before it is there it may do something yet.
+        self.is_in_host_call()
+            && [LENT_CHANGED, LENT_MOVED, LEDGER_USED].into_iter().all(is_zero)
+            && self.orders.slot_word(NOTED_COUNT) == 0
+    }
+
     fn left(&self) -> Left {
         self.read_left()
     }

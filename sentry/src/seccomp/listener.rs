@@ -272,9 +272,9 @@ impl Listener {
             let close_on_exec = wanted.new_flags != 0;
             if sets {
                 let at = i32::try_from(wanted.new_fd).map_err(|_| Errno::EBADF)?;
-                task.files().install_at(at, file, close_on_exec, limit).map(|_| at)
+                task.borrow_files().install_at(at, file, close_on_exec, limit).map(|_| at)
             } else {
-                task.files().install(file, close_on_exec, limit)
+                task.borrow_files().install(file, close_on_exec, limit)
             }
         });
         if sends && let Ok(call) = self.notifier.state.lock().find(wanted.id) {

@@ -157,7 +157,8 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     let thread = mm.space.clone().create_thread(&state)?;
 
     let files = parent.files();
-    let files = if flags.contains(CloneFlags::FILES) { files } else { Arc::new(files.duplicate()) };
+    let shares_files = flags.contains(CloneFlags::FILES);
+    let child_files = if shares_files { Arc::clone(&files) } else { Arc::new(files.duplicate()) };
     let fs = parent.fs();
     let fs = if flags.contains(CloneFlags::FS) { fs } else { Arc::new(fs.duplicate()) };
     let child_signals = child_signals(&parent, flags);
@@ -189,7 +190,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         tid,
         credentials: parent.credentials(),
         mm: mm.clone(),
-        files,
+        files: child_files,
         fs,
         signals: child_signals,
         command_name: parent.command_name(),
@@ -233,11 +234,11 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         }
         mm.leave(&task);
         if let Some(fd) = pidfd {
-            let _ = parent.files().close(fd);
+            let _ = files.close(fd);
         }
         return Err(errno.into());
     }
-    drop(table);
+    drop((table, files));
     parent.kernel.forks.fetch_add(1, Ordering::Relaxed);
 
     if let Some(completion) = completion {

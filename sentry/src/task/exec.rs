@@ -147,8 +147,8 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     task.set_command_name(&request.command_name());
     task.set_credentials(request.credentials.clone());
     // A table shared by CLONE_FILES stays with the others; the new program has a copy.
-    let files = task.unshare_files();
-    files.close_on_exec();
+    task.unshare_files();
+    task.files().close_on_exec();
     current.restart_block = None;
     current.pending_restart = None;
     if let Some(process) = task.kernel.tasks.lock().process_mut(task.tgid()) {

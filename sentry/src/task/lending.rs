@@ -6,7 +6,7 @@
 //! So nobody but the guest itself knows of a change before its next trap, and only such things are lent as nobody else can
 //! see, or can see late:
 //!
-//! - a table that no other task shares;
+//! - a table that no other task shares, or that this task has lately used alone ([`Turns`](turns::Turns));
 //! - of a file that is reached by this table alone, its flags and its position;
 //! - of an epoll instance that is reached by this table alone, changes that succeed ([`noted`]);
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
@@ -15,11 +15,11 @@
 //! - of a pipe that is reached by this table alone, as far as there is room and nobody waits for it, that it is written (`inlet.rs`).
 //! - of a file in memory that nobody else can reach ([`Holder`](crate::vfs::Holder)), that it is written and locked (`ledger.rs`).
 //!
-//! Who wants to look into the table of another task has it taken back first ([`Task::borrow_files`]). Who changes a file whose
-//! attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
+//! Who uses a table that another task is lent, or looks into it, has it taken back first ([`Task::files`], [`Task::borrow_files`]). Who
+//! changes a file whose attributes are lent withdraws them ([`Borrowers`](crate::vfs::Borrowers)).
 
 mod atomic {
-    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Between a write and a read that must not pass it: `SeqCst` accesses never do.
     pub(super) fn order() {}
@@ -27,18 +27,17 @@ mod atomic {
 mod ahead;
 mod inlet;
 mod ledger;
+mod lent;
 mod loan;
 mod noted;
+mod turns;
 
 #[cfg(test)]
 mod model_tests;
 
-use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use usk_abi::fs::OpenFlags;
 use usk_platform::{
     GuestThread, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile,
@@ -49,7 +48,8 @@ use zerocopy::IntoBytes;
 use self::ahead::{Ahead, Habits};
 use self::inlet::Inlet;
 use self::ledger::Ledger;
-use self::loan::Loan;
+pub use self::lent::BorrowedFiles;
+pub(crate) use self::lent::Lent;
 use self::noted::Noted;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
@@ -64,83 +64,6 @@ const YOUNG: u32 = 64;
 /// Reads that come here after which a window follows no jumps any more.
 const MOST_JUMPS: u32 = 8;
 const PAGE: u64 = 4096;
-
-/// How often to repeat a kick.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// Whether a task's descriptors are lent at the moment, and who waits for their end.
-#[derive(Default)]
-pub(crate) struct Lent {
-    loan: Loan,
-    lock: Mutex<()>,
-    has_ended: Condvar,
-}
-
-impl Lent {
-    /// See [`Loan::begin`].
-    fn begin(&self) -> bool {
-        let may = self.loan.begin();
-        if !may {
-            self.end();
-        }
-        may
-    }
-
-    /// All is taken back.
-    fn end(&self) {
-        if self.loan.end() {
-            let _guard = self.lock.lock();
-            self.has_ended.notify_all();
-        }
-    }
-
-    /// See [`Loan::touch`].
-    pub(super) fn touch(&self) {
-        self.loan.touch();
-    }
-}
-
-/// The descriptor table of a task in another's hands. Nothing of it is lent meanwhile.
-pub struct BorrowedFiles<'a> {
-    task: &'a Task,
-    files: Arc<FdTable>,
-}
-
-impl Deref for BorrowedFiles<'_> {
-    type Target = Arc<FdTable>;
-
-    fn deref(&self) -> &Arc<FdTable> {
-        &self.files
-    }
-}
-
-impl Drop for BorrowedFiles<'_> {
-    fn drop(&mut self) {
-        self.task.lent.loan.give_back();
-    }
-}
-
-impl Task {
-    /// The descriptor table, for whoever may be another task. No lock may be held that this task needs in guest code, or on its way
-    /// out of it.
-    pub fn borrow_files(&self) -> BorrowedFiles<'_> {
-        self.lent.loan.ask();
-        let mut guard = self.lent.lock.lock();
-        while self.lent.loan.is_lent() {
-            self.kick();
-            self.lent.has_ended.wait_for(&mut guard, PATIENCE);
-        }
-        drop(guard);
-        BorrowedFiles { task: self, files: self.files() }
-    }
-
-    /// What is lent is taken back once before this returns. As [`Task::borrow_files`], for whoever does not need the table.
-    pub(crate) fn bring_in_files(&self) {
-        if self.lent.loan.is_lent() {
-            drop(self.borrow_files());
-        }
-    }
-}
 
 /// A watch for files is about to be added, which is told when files are read and closed: from now until this is dropped, and
 /// as long as there are watches, nobody does that silently.
@@ -230,6 +153,8 @@ pub(crate) struct Lending {
     is_on: bool,
     /// Which table, in which state.
     table: Option<(u64, u64)>,
+    /// Which table, touched how often.
+    touched: Option<(u64, u64)>,
     /// The count of withdrawals before it was looked at.
     standing: Option<u32>,
     is_allowed: bool,
@@ -268,6 +193,10 @@ impl Current {
         });
         let Some((number, record)) = found else { return };
         let is_listed = is_listed && record.closes_silently;
+        if is_listed {
+            record.position = *file.position.lock();
+            self.thread.lend_position(number, record.position);
+        }
         if record.lent.is_listed != is_listed {
             record.lent.is_listed = is_listed;
             self.thread.lend_file(number, &record.lent);
@@ -281,18 +210,22 @@ impl Current {
         if !self.lending.is_on {
             return;
         }
+        let files = self.task.lendable_files();
+        let Some(files) = &*files else { return };
+        if !files.lent.stop(&self.task) {
+            // It was ended while the guest slept.
+            return self.lending.forget(&mut *self.thread);
+        }
         self.lending.make_noted_changes(&self.task, &mut *self.thread);
         let closed = self.thread.take_back().map(|taken| {
+            files.lent.touch();
             self.lending.take_positions(&taken);
             let limit = self.task.group.limits.lock().soft(Resource::Files);
-            let files = self.task.files();
-            self.lending.take_notes(&self.task, &files, &taken.notes);
-            (files.take_back(&taken, limit), files)
+            self.lending.take_notes(&self.task, files, &taken.notes);
+            files.take_back(&taken, limit)
         });
-        self.task.lent.end();
-        if let Some((closed, files)) = closed {
-            files.settle(closed);
-        }
+        files.lent.end(&self.task);
+        files.settle(closed.unwrap_or_default());
     }
 
     /// The guest is about to run: lends it what can be lent.
@@ -302,13 +235,17 @@ impl Current {
             return;
         }
         let standing = self.task.standing.now();
+        let files = self.task.lendable_files();
         // What has changed since the answers were left is seen the next time.
-        let mut lends =
-            self.standing == Some(standing) && self.lending.prepare(&self.task, &mut *self.thread, standing);
-        if lends {
-            self.lending.open_inlet(&mut *self.thread);
-            lends = self.task.lent.begin();
-        }
+        let lends = files.as_ref().filter(|_| self.standing == Some(standing)).is_some_and(|files| {
+            // One reference is the task's.
+            let is_ready = files.lent.admits(&self.task, Arc::strong_count(files) > 1)
+                && self.lending.prepare(&self.task, files, &mut *self.thread, standing);
+            if is_ready {
+                self.lending.open_inlet(&mut *self.thread);
+            }
+            is_ready && self.lending.touched.is_some_and(|(_, touches)| files.lent.begin(&self.task, touches))
+        });
         if lends != self.lending.is_on || self.lending.standing != Some(standing) {
             self.thread.set_lending(lends);
             self.lending.is_on = lends;
@@ -335,19 +272,27 @@ impl Lending {
         }
     }
 
-    /// Sees to it that what is lent is true. False if nothing may be lent.
-    fn prepare(&mut self, task: &Arc<Task>, thread: &mut dyn GuestThread, standing: u32) -> bool {
+    /// What the guest has made of it counts for nothing: all is lent anew the next time.
+    fn forget(&mut self, thread: &mut dyn GuestThread) {
+        thread.take_back();
+        self.table = None;
+        self.noted.forget();
+    }
+
+    /// Sees to it that what is lent is true. False if nothing may be lent. The task is the table's tenant.
+    fn prepare(
+        &mut self,
+        task: &Arc<Task>,
+        files: &FdTable,
+        thread: &mut dyn GuestThread,
+        standing: u32,
+    ) -> bool {
         let is_outdated = self.standing != Some(standing);
         let is_watched = notify::is_active();
-        let is_touched = task.lent.loan.take_touch();
+        let touched = Some((files.id(), files.lent.touches()));
+        let is_touched = std::mem::replace(&mut self.touched, touched) != touched;
         if self.is_on && !is_touched && !is_outdated && is_watched == self.is_watched {
             return true;
-        }
-        let files = task.lendable_files();
-        let Some(files) = &*files else { return false };
-        // One reference is the task's.
-        if Arc::strong_count(files) != 1 {
-            return false;
         }
         if is_outdated {
             self.is_allowed = task.seccomp.always_allows(&CALLS);
@@ -405,7 +350,7 @@ impl Lending {
                 return false;
             }
             // Flags that nobody else reaches only the task itself changes, and touches the table.
-            if !record.moves() && record.lent.entries_end.is_none() {
+            if !record.moves() && record.lent.entries_end.is_none() && !record.lent.is_listed {
                 continue;
             }
             let Some(file) = record.file.upgrade() else { return false };
@@ -416,6 +361,10 @@ impl Lending {
             if position != record.position {
                 record.position = position;
                 thread.lend_position(number, position);
+                // Another task has moved it.
+                if std::mem::take(&mut record.lent.is_listed) {
+                    thread.lend_file(number, &record.lent);
+                }
             }
         }
         true

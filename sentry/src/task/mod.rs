@@ -37,6 +37,7 @@ pub(crate) use exit::ticks;
 pub(crate) use group::begin_exit_locked;
 pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};
 pub use known_names::NameQuestion;
+pub(crate) use lending::Lent;
 pub use lending::{BorrowedFiles, WatchAnnounced};
 pub use limits::{Limit, RESOURCE_COUNT, Resource, ResourceLimits, UNLIMITED, Usage};
 pub use lost::watch as watch_for_lost;

@@ -17,7 +17,6 @@ use crate::mm::Mm;
 use crate::seccomp::Seccomp;
 use crate::signal::{PendingSignals, SignalMask};
 use crate::task::last_words::LastWords;
-use crate::task::lending::Lent;
 use crate::task::standing::Version;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
@@ -126,8 +125,6 @@ pub struct Task {
     pub seccomp: Seccomp,
     /// Counts what has happened to the answers that stand.
     pub(crate) standing: Version,
-    /// Whether its descriptors are lent.
-    pub(crate) lent: Lent,
     /// `personality(2)`.
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
@@ -182,7 +179,6 @@ impl Task {
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
             standing: Version::new(),
-            lent: Lent::default(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
             io_priority: AtomicU32::new(0),
@@ -238,38 +234,31 @@ impl Task {
         self.mm.store(mm);
     }
 
-    /// Its descriptor table, for itself to look how many share it.
+    /// Its descriptor table, to be lent or taken back.
     pub(super) fn lendable_files(&self) -> arc_swap::Guard<Option<Arc<FdTable>>> {
         self.files.load()
     }
 
-    /// Its descriptor table, for itself; others get it by [`Task::borrow_files`]. A task that is ending has an empty one.
-    pub fn files(&self) -> Arc<FdTable> {
-        self.lent.touch();
+    /// Its descriptor table, an empty one if it is ending. To be used only after having asked for it.
+    pub(super) fn load_files(&self) -> Arc<FdTable> {
         self.files.load_full().unwrap_or_default()
     }
 
-    /// Replaces the descriptor table (`unshare(2)`, `execve(2)`).
-    pub fn set_files(&self, files: Arc<FdTable>) {
-        self.files.store(Some(files));
-        self.lent.touch();
-    }
-
     /// Gives the task a descriptor table of its own if it shares one (`unshare(CLONE_FILES)`, `execve(2)`).
-    pub fn unshare_files(&self) -> Arc<FdTable> {
+    pub fn unshare_files(&self) {
         let files = self.files();
         // One reference is the task's, one is `files`. A passing reader makes this copy for nothing, which does no harm.
-        if Arc::strong_count(&files) <= 2 {
-            return files;
+        if Arc::strong_count(&files) > 2 {
+            self.files.store(Some(Arc::new(files.duplicate())));
+            files.lent.dismiss(self);
         }
-        let own = Arc::new(files.duplicate());
-        self.set_files(own.clone());
-        own
     }
 
     /// Lets go of the descriptor table; the last task that does so closes the files.
     pub(crate) fn release_files(&self) -> Option<Arc<FdTable>> {
-        self.files.swap(None)
+        let files = self.files.swap(None);
+        files.iter().for_each(|files| files.lent.dismiss(self));
+        files
     }
 
     /// Its root directory, working directory and umask.
@@ -350,6 +339,12 @@ impl Task {
     /// Whether the task is asleep in a call, as far as can be told: it is in one and has not come back.
     pub(crate) fn is_in_call(&self) -> bool {
         self.call_number.load(Ordering::Relaxed) >= 0 || self.is_in_host_call()
+    }
+
+    /// Whether it sleeps in a host call of its own, with nothing done to what it was lent. To be asked again after answers have been
+    /// withdrawn.
+    pub(super) fn sleeps_with_nothing(&self) -> bool {
+        self.runner.load().as_ref().is_some_and(|runner| runner.kicker.sleeps_with_nothing())
     }
 
     fn is_in_host_call(&self) -> bool {

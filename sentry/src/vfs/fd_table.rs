@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use usk_abi::Errno;
 use usk_platform::{LentDescriptor, TakenBack};
 
+use crate::task::Lent;
 use crate::vfs::OpenFile;
 use crate::vfs::locks::LockOwner;
 
@@ -34,6 +35,8 @@ pub struct FdTable {
     slots: RwLock<Slots>,
     /// A number that no other table has had: what POSIX record locks belong to.
     id: u64,
+    /// To whom it is lent.
+    pub(crate) lent: Lent,
 }
 
 impl Default for FdTable {
@@ -86,7 +89,11 @@ impl Slots {
 impl FdTable {
     fn with(slots: Slots) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        FdTable { slots: RwLock::new(slots), id: NEXT_ID.fetch_add(1, Ordering::Relaxed) }
+        FdTable {
+            slots: RwLock::new(slots),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            lent: Lent::default(),
+        }
     }
 
     /// An empty table.

@@ -28,6 +28,11 @@ pub(super) struct Noted {
 }
 
 impl Noted {
+    /// What is watched is looked at anew the next time.
+    pub(super) fn forget(&mut self) {
+        self.found_in = None;
+    }
+
     /// Makes the changes. The table is as it was when it was lent.
     fn make(&mut self, changes: &[NotedChange], files: &FdTable, instance: &Arc<OpenFile>) {
         for (index, change) in changes.iter().enumerate() {
