@@ -35,6 +35,10 @@ pub(crate) fn forged_loans_give_no_file(runtime: Runtime) {
     attack(runtime, "loans");
 }
 
+pub(crate) fn forged_loans_of_threads_that_share_descriptors_give_no_file(runtime: Runtime) {
+    attack(runtime, "shared");
+}
+
 pub(crate) fn forged_words_of_lent_memory_hurt_only_their_process(runtime: Runtime) {
     attack(runtime, "memory");
 }
