@@ -326,13 +326,18 @@ static void list_from_the_start(void) {
 
 static void expect_entries(void) { EXPECT(entries() > 0); }
 
-CASE(a_thread_rewinds_the_directory_that_another_that_computes_has_listed) {
+static void rewind_listed(bool changes_table) {
     open_at(FD, "/", O_RDONLY | O_DIRECTORY);
     begin(list_from_the_start, expect_entries);
     EXPECT_EQ(entries(), 0);
     OK(lseek(FD, 0, SEEK_SET));
+    if (changes_table)
+        OK(dup(FD));
     go_on();
 }
+
+CASE(a_thread_rewinds_the_directory_that_another_that_computes_has_listed) { rewind_listed(false); }
+CASE(a_thread_rewinds_and_duplicates_the_directory_that_another_that_computes_has_listed) { rewind_listed(true); }
 
 /* --- Sleepers --- */
 

@@ -480,7 +480,10 @@ impl Lending {
         let may_read = file.check_readable().is_ok() && !self.is_watched;
         let fixed_length = fixed.and_then(|(_, length)| length);
         let length = fixed_length.or(is_void.then_some(0)).filter(|_| may_read);
-        let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
+        // Another's read may be moving it.
+        let position = if is_sole { *file.position.lock() } else { 0 };
+        let was_listed =
+            known.as_ref().is_some_and(|known| known.lent.is_listed && known.position == position);
         let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| closes_silently);
         let is_unchanged = |known: &Record| length.is_some() && known.lent.length == length;
         let known = known.filter(|known| entries_end.is_some() || is_unchanged(known));
@@ -488,8 +491,7 @@ impl Lending {
             id: file.id(),
             file: Arc::downgrade(file),
             count,
-            // Another's read may be moving it.
-            position: if is_sole { *file.position.lock() } else { 0 },
+            position,
             fixed_length,
             lent: LentFile {
                 identity: file.id(),
