@@ -25,7 +25,7 @@
 //! Mm::state (the VMA tree). Held while threads are waited for to leave guest code: whoever counts as in it takes none of these.
 //!   futex buckets
 //!     who waits for which owner of a priority-inheriting futex
-//! FdTable
+//! FdTable. Whoever begins to use one waits for the task that is lent it to leave guest code, with none of the locks from here on.
 //! OpenFile::position
 //!   FsContext
 //!   SuperBlock::renames (held whole by renames)

@@ -81,6 +81,28 @@ fn calls_that_the_program_answers_itself_are_counted_where_they_come_to_the_kern
     }
 }
 
+/// A thread duplicates and closes a descriptor, while another sleeps.
+const THREADS: &str = "\
+import os, threading
+done = threading.Event()
+threading.Thread(target=done.wait).start()
+fd = os.open('/usr/bin/python3', os.O_RDONLY)
+for _ in range(2000):
+    os.close(os.dup(fd))
+done.set()
+";
+
+#[test]
+fn a_thread_serves_itself_what_it_asks_of_descriptors_that_others_share_and_do_not_use() {
+    for (options, comes) in [(&["--tiers=2"][..], true), (&[], false)] {
+        let options = [options, &["--report", "json"]].concat();
+        let outcome = run(Caller::Myself, "trap", &options, &["/usr/bin/python3", "-c", THREADS]);
+        let calls = number(&family(&parse(&outcome.stderr), "descriptors")["calls"]);
+        assert_eq!(calls >= 4000, comes, "{calls}");
+        assert_eq!(calls < 1000, !comes, "{calls}");
+    }
+}
+
 #[test]
 fn a_report_in_text_has_a_line_for_each_family_and_names_what_cost_most() {
     for platform in PLATFORMS {

@@ -202,6 +202,33 @@ CASE(a_thread_closes_the_file_that_another_that_computes_has_read) {
     go_on();
 }
 
+static mode_t expected_mode;
+
+static void expect_mode(void) {
+    struct stat found;
+    OK(fstat(FD, &found));
+    EXPECT_EQ(found.st_mode & 07777, expected_mode);
+}
+
+static void expect_mode_often(void) {
+    for (int i = 0; i < ALONE; i++)
+        expect_mode();
+}
+
+CASE(a_thread_that_has_let_others_use_the_descriptors_for_a_while_sees_what_has_changed) {
+    struct stat before;
+    OK(stat(program_path, &before));
+    expected_mode = before.st_mode & 07777;
+    open_at(FD, program_path, O_RDONLY);
+    begin(expect_mode, expect_mode_often);
+    expect_mode_often();
+    expected_mode = 0711;
+    OK(chmod(program_path, expected_mode));
+    expect_mode_often();
+    go_on();
+    OK(chmod(program_path, before.st_mode & 07777));
+}
+
 static void append(void) {
     EXPECT_EQ(lseek(FD, 0, SEEK_SET), 0);
     EXPECT_EQ(write(FD, "begin", 5), 5);
@@ -299,19 +326,33 @@ static void list_from_the_start(void) {
 
 static void expect_entries(void) { EXPECT(entries() > 0); }
 
-CASE(a_thread_rewinds_the_directory_that_another_that_computes_has_listed) {
+static void rewind_listed(bool changes_table) {
     open_at(FD, "/", O_RDONLY | O_DIRECTORY);
     begin(list_from_the_start, expect_entries);
     EXPECT_EQ(entries(), 0);
     OK(lseek(FD, 0, SEEK_SET));
+    if (changes_table)
+        OK(dup(FD));
     go_on();
 }
+
+CASE(a_thread_rewinds_the_directory_that_another_that_computes_has_listed) { rewind_listed(false); }
+CASE(a_thread_rewinds_and_duplicates_the_directory_that_another_that_computes_has_listed) { rewind_listed(true); }
 
 /* --- Sleepers --- */
 
 static volatile uint32_t here, there;
 
-static void sleep_here(void) { EXPECT_EQ(futex(&here, FUTEX_WAIT, 0, NULL, NULL), 0); }
+static void duplicate_and_wake(void) {
+    duplicate_and_close();
+    EXPECT_EQ(futex(&here, FUTEX_WAKE, 1, NULL, NULL), 0);
+}
+
+/* Having done nothing since its last call that was slow. */
+static void ask_and_sleep(void) {
+    umask(022);
+    EXPECT_EQ(futex(&here, FUTEX_WAIT, 0, NULL, NULL), 0);
+}
 
 static void await_sleepers(int count) {
     while (futex(&here, FUTEX_REQUEUE, 0, (void *)(uintptr_t)INT_MAX, &there) != count)
@@ -320,7 +361,7 @@ static void await_sleepers(int count) {
 
 CASE(a_sleeper_stays_where_it_was_moved_to_while_another_uses_its_descriptors) {
     open_at(FD, program_path, O_RDONLY);
-    begin(duplicate_and_close, sleep_here);
+    begin(duplicate_and_wake, ask_and_sleep);
     stage = 2;
     await_sleepers(1);
     EXPECT_EQ(fcntl(FD + 1, F_GETFD), FD_CLOEXEC);
@@ -333,13 +374,13 @@ CASE(a_sleeper_stays_where_it_was_moved_to_while_another_uses_its_descriptors) {
 
 static void read_and_sleep(void) {
     read_hundred();
-    sleep_here();
+    EXPECT_EQ(futex(&here, FUTEX_WAIT, 0, NULL, NULL), 0);
     expect_elf();
 }
 
 CASE(a_sleeper_has_told_what_it_did_before_and_sees_what_was_done_meanwhile) {
     open_at(FD, program_path, O_RDONLY);
-    begin(duplicate_and_close, read_and_sleep);
+    begin(duplicate_and_wake, read_and_sleep);
     stage = 2;
     await_sleepers(1);
     EXPECT_EQ(lseek(FD, 0, SEEK_CUR), 123);

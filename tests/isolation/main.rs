@@ -87,6 +87,7 @@ const TESTS: &[Test] = tests! {
         forged_platform_memory_hurts_only_its_process,
         forged_loans_give_no_file,
         forged_positions_in_streams_give_nothing_that_has_not_arrived,
+        forged_loans_of_threads_that_share_descriptors_give_no_file,
         forged_words_of_lent_memory_hurt_only_their_process,
         forged_changes_of_an_epoll_instance_hurt_only_their_process,
         forged_ledgers_write_and_lock_no_others_files,

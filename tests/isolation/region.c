@@ -8,6 +8,7 @@
  *     region forge     writes all of the region that can be written, while other threads make calls
  *     region loans     writes over the descriptors that its thread was lent, and uses them
  *     region arrivals  writes over how much of its streams it has read, and reads them
+ *     region shared    the same of threads that share descriptors, and says of others that they sleep
  *     region memory    writes over what it says of the memory that its thread was lent, and uses that
  *     region changes   writes over the changes of an epoll instance that its thread has noted, and makes some
  *     region ledger    writes over what it has noted about a file of its own, and how much that is
@@ -553,6 +554,37 @@ static void forge_arrivals_everywhere(void) {
         spawn(forge_arrivals, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
+/* Where a slot says that its thread is in a host call, from its end. */
+#define HOST_CALL 0x314
+
+/* Says of a sibling that it sleeps, and of each that it has done nothing or something, and has it taken back what it was lent. */
+static void *recall_loans(void *unused) {
+    for (uint64_t round = 0;; round++) {
+        for (uint64_t slot = REGION_SLOTS + REGION_SLOT_SIZE; own_slot() != 0 && slot < REGION_SLOTS + 5 * REGION_SLOT_SIZE;
+             slot += REGION_SLOT_SIZE)
+            if (slot != own_slot()) {
+                *(volatile uint32_t *)(slot + REGION_SLOT_SIZE - HOST_CALL) = round & 1;
+                *(volatile uint64_t *)(slot + REGION_SLOT_SIZE - LOANS) = round >> 1 & 1 ? 0 : round * 0x9e3779b97f4a7c15UL;
+            }
+        if (round % 4096 == 0) {
+            usleep(6000);
+            close(dup(0));
+        }
+    }
+    return unused;
+}
+
+static void forge_shared_loans(const void *argument) {
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, recall_loans, NULL) == 0);
+    forge_loans(argument);
+}
+
+static void forge_shared_loans_everywhere(void) {
+    for (uint64_t seed = 1; seed <= 24; seed++)
+        spawn(forge_shared_loans, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 /* Where a slot says how much of the lent memory is mapped, from its end. */
 #define MEMORY_WORDS 0x20
 
@@ -1005,6 +1037,7 @@ int main(int argc, char **argv) {
         {"forge", forge_everything},
         {"loans", forge_loans_everywhere},
         {"arrivals", forge_arrivals_everywhere},
+        {"shared", forge_shared_loans_everywhere},
         {"memory", forge_memory_everywhere},
         {"changes", forge_changes_everywhere},
         {"ledger", forge_ledgers_everywhere},

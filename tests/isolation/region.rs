@@ -39,6 +39,10 @@ pub(crate) fn forged_positions_in_streams_give_nothing_that_has_not_arrived(runt
     attack(runtime, "arrivals");
 }
 
+pub(crate) fn forged_loans_of_threads_that_share_descriptors_give_no_file(runtime: Runtime) {
+    attack(runtime, "shared");
+}
+
 pub(crate) fn forged_words_of_lent_memory_hurt_only_their_process(runtime: Runtime) {
     attack(runtime, "memory");
 }

@@ -57,7 +57,7 @@ pub(crate) use self::lent::Lent;
 use self::noted::Noted;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
-use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
+use crate::vfs::{FdTable, FileType, InodeRef, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
 const CALLS: [u32; 13] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262];
@@ -67,6 +67,9 @@ const CALLS: [u32; 13] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262];
 const YOUNG: u32 = 64;
 /// Reads that come here after which a window follows no jumps any more.
 const MOST_JUMPS: u32 = 8;
+/// Records of files that are neither regular nor directories, and have little to tell: half. A program with threads has a dozen before it
+/// opens the first of the others.
+const MOST_OTHERS: usize = LENT_RECORDS / 2;
 const PAGE: u64 = 4096;
 
 /// A watch for files is about to be added, which is told when files are read and closed: from now until this is dropped, and
@@ -166,8 +169,10 @@ pub(crate) struct Lending {
     table: Option<(u64, u64)>,
     /// Which table, touched how often.
     touched: Option<(u64, u64)>,
-    /// The count of withdrawals before it was looked at.
+    /// The count of withdrawals before the guest last ran.
     standing: Option<u32>,
+    /// Something has been withdrawn since files were looked at.
+    is_outdated: bool,
     is_allowed: bool,
     /// Files are watched.
     is_watched: bool,
@@ -250,12 +255,13 @@ impl Current {
             return;
         }
         let standing = self.task.standing.now();
+        self.lending.is_outdated |= self.lending.standing != Some(standing);
         let files = self.task.lendable_files();
         // What has changed since the answers were left is seen the next time.
         let lends = files.as_ref().filter(|_| self.standing == Some(standing)).is_some_and(|files| {
             // One reference is the task's.
             let is_ready = files.lent.admits(&self.task, Arc::strong_count(files) > 1)
-                && self.lending.prepare(&self.task, files, &mut *self.thread, standing);
+                && self.lending.prepare(&self.task, files, &mut *self.thread);
             if is_ready {
                 self.lending.open_inlet(&mut *self.thread);
             }
@@ -298,22 +304,15 @@ impl Lending {
     }
 
     /// Sees to it that what is lent is true. False if nothing may be lent. The task is the table's tenant.
-    fn prepare(
-        &mut self,
-        task: &Arc<Task>,
-        files: &FdTable,
-        thread: &mut dyn GuestThread,
-        standing: u32,
-    ) -> bool {
-        let is_outdated = self.standing != Some(standing);
+    fn prepare(&mut self, task: &Arc<Task>, files: &FdTable, thread: &mut dyn GuestThread) -> bool {
         let is_watched = notify::is_active();
         let touched = Some((files.id(), files.lent.touches()));
         let is_touched = std::mem::replace(&mut self.touched, touched) != touched;
-        let is_unchanged = !is_touched && !is_outdated && is_watched == self.is_watched;
+        let is_unchanged = !is_touched && !self.is_outdated && is_watched == self.is_watched;
         if self.is_on && is_unchanged && !self.streams.have_changed() {
             return true;
         }
-        if is_outdated {
+        if self.is_outdated {
             self.is_allowed = task.seccomp.always_allows(&CALLS);
             self.ledger.is_allowed = task.seccomp.always_allows(&ledger::CALLS);
         }
@@ -321,7 +320,7 @@ impl Lending {
             return false;
         }
         let is_same = !self.ledger.is_opened(thread)
-            && !is_outdated
+            && !self.is_outdated
             && is_watched == self.is_watched
             && self.table == Some((files.id(), files.version()));
         self.is_watched = is_watched;
@@ -330,7 +329,8 @@ impl Lending {
                 // What it says of the time before says nothing.
                 thread.take_back();
             }
-            self.lend_table(task, files, thread, is_outdated);
+            self.lend_table(task, files, thread);
+            self.is_outdated = false;
         }
         self.lend_instance(files, thread);
         self.leave_arrived(task, thread);
@@ -394,13 +394,7 @@ impl Lending {
         true
     }
 
-    fn lend_table(
-        &mut self,
-        task: &Arc<Task>,
-        files: &FdTable,
-        thread: &mut dyn GuestThread,
-        is_outdated: bool,
-    ) {
+    fn lend_table(&mut self, task: &Arc<Task>, files: &FdTable, thread: &mut dyn GuestThread) {
         let limit = task.group.limits.lock().soft(Resource::Files);
         let version = files.look_at_first::<LENT_DESCRIPTORS>(|slots| {
             // Each file's lowest descriptor, and how many it has.
@@ -421,6 +415,7 @@ impl Lending {
             let mut closed = Vec::new();
             // Files that had a record keep it.
             let mut places = [None; LENT_DESCRIPTORS];
+            let mut others = 0;
             for (number, slot) in slots.iter().enumerate() {
                 let Some((file, _)) = slot.filter(|_| lowest[number] == number) else { continue };
                 let has =
@@ -429,20 +424,23 @@ impl Lending {
                 if let Some(place) = place {
                     let known = old[place].take();
                     let window = known.as_ref().and_then(|known| known.window);
-                    self.records[place] = self.record(task, file, counts[number], known, is_outdated);
+                    self.records[place] = self.record(task, file, counts[number], known);
                     let is_kept = self.records[place].as_ref().is_some_and(|record| record.window == window);
                     closed.extend(window.filter(|_| !is_kept));
                     places[number] = self.records[place].is_some().then_some(place);
+                    others += usize::from(places[number].is_some() && self.is_other(file));
                 }
             }
             for (number, slot) in slots.iter().enumerate() {
                 let Some((file, _)) = slot.filter(|_| lowest[number] == number) else { continue };
-                if places[number].is_some() {
+                let is_other = self.is_other(file);
+                if places[number].is_some() || is_other && others == MOST_OTHERS {
                     continue;
                 }
                 let Some(place) = self.records.iter().position(Option::is_none) else { break };
-                self.records[place] = self.record(task, file, counts[number], None, false);
+                self.records[place] = self.record(task, file, counts[number], None);
                 places[number] = self.records[place].is_some().then_some(place);
+                others += usize::from(places[number].is_some() && is_other);
             }
             let mut descriptors = [LentDescriptor::Withheld; LENT_DESCRIPTORS];
             for (number, slot) in slots.iter().enumerate() {
@@ -474,19 +472,24 @@ impl Lending {
         self.table = Some((files.id(), version));
     }
 
-    /// What is lent of a file; `None` if nothing is. `known` is what was lent before; it is outdated if something has been
-    /// withdrawn since.
+    /// Whether a file has little to tell.
+    fn is_other(&self, file: &OpenFile) -> bool {
+        let may_tell =
+            |inode: &InodeRef| matches!(inode.file_type(), FileType::Regular | FileType::Directory);
+        !file.inode_if_known().is_some_and(may_tell) && !self.noted.is_about(file)
+    }
+
+    /// What is lent of a file; `None` if nothing is. `known` is what was lent before.
     fn record(
         &self,
         task: &Arc<Task>,
         file: &Arc<OpenFile>,
         count: usize,
         known: Option<Record>,
-        is_outdated: bool,
     ) -> Option<Record> {
         let is_sole = Arc::strong_count(file) == count;
         let held = if is_sole { self.hold(task, file) } else { None };
-        let fixed = match known.as_ref().filter(|_| !is_outdated) {
+        let fixed = match known.as_ref().filter(|_| !self.is_outdated) {
             Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
             None => Self::fixed(task, file),
         };
@@ -511,7 +514,14 @@ impl Lending {
         let was_at = known.as_ref().map_or(0, |known| known.position);
         let fixed_length = fixed.and_then(|(_, length)| length);
         let length = fixed_length.or(is_void.then_some(0)).filter(|_| may_read);
-        let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
+        let position = match arrived {
+            Some(_) => was_at,
+            None if is_sole => *file.position.lock(),
+            // Another's read may be moving it.
+            None => 0,
+        };
+        let was_listed =
+            known.as_ref().is_some_and(|known| known.lent.is_listed && known.position == position);
         // Of a directory that may be removed unnoticed it cannot be said what there is.
         let lists = closes_silently && fixed.is_some();
         let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| lists);
@@ -521,12 +531,7 @@ impl Lending {
             id: file.id(),
             file: Arc::downgrade(file),
             count,
-            position: match arrived {
-                Some(_) => was_at,
-                None if is_sole => *file.position.lock(),
-                // Another's read may be moving it.
-                None => 0,
-            },
+            position,
             fixed_length,
             lent: LentFile {
                 identity: file.id(),

@@ -48,7 +48,7 @@ pub(super) struct Habits {
 impl Current {
     /// A file has been opened: brings along what will probably be asked for next, as far as that cannot change unnoticed.
     pub fn bring_along(&mut self, file: &OpenFile) {
-        if !self.is_lent_to() {
+        if !self.lending.is_on {
             return;
         }
         if self.lending.bring_along(file) && self.lending.habits.take_question() {

@@ -33,6 +33,11 @@ impl Noted {
         self.found_in = None;
     }
 
+    /// Whether changes of this file are noted.
+    pub(super) fn is_about(&self, file: &OpenFile) -> bool {
+        self.instance == Some(file.id())
+    }
+
     /// Makes the changes. The table is as it was when it was lent.
     fn make(&mut self, changes: &[NotedChange], files: &FdTable, instance: &Arc<OpenFile>) {
         for (index, change) in changes.iter().enumerate() {
