@@ -52,7 +52,10 @@ impl State {
         match bound {
             // As on Linux: writable is when three quarters are free.
             Bound::Bytes(limit) => self.cost.bytes() * 4 <= limit && self.cost.room() > MESSAGE_OVERHEAD,
-            Bound::Messages(limit) => self.messages.len() < limit,
+            // A message goes into an empty inbox, whatever others hold.
+            Bound::Messages(limit) => {
+                self.messages.is_empty() || self.messages.len() < limit && self.cost.room() > MESSAGE_OVERHEAD
+            }
         }
     }
 
