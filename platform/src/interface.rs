@@ -9,6 +9,7 @@ use std::time::Duration;
 use usk_abi::Errno;
 
 use crate::arch::Registers;
+use crate::inlet::Inlet;
 use crate::ledger::NotedCall;
 use crate::lent::{
     LENT_DESCRIPTORS, LentCall, LentDescriptor, LentFile, LentMemory, MemoryWord, NotedChange, TakenBack,
@@ -201,6 +202,13 @@ pub trait GuestThread: Send {
     /// Sees to it that there is memory for the notes of [`LentFile::writes_end`] and [`LentFile::locks`]. False if there cannot be.
     fn open_ledger(&mut self) -> bool {
         false
+    }
+
+    /// Opens the thread's inlet for the file of a record ([`LentFile::has_inlet`]), after everything that
+    /// [`GuestThread::lend_file`] says of it: from the next [`GuestThread::run`] on, up to so many bytes, until [`Inlet::close`]. There is
+    /// one at a time. `None` if there cannot be.
+    fn open_inlet(&mut self, _record: usize, _room: u64) -> Option<Arc<dyn Inlet>> {
+        None
     }
 
     /// Leaves bytes where the guest can read them, for the [`LentWindow`](crate::LentWindow) of one record, in place of those that were

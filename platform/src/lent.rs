@@ -99,6 +99,11 @@ pub struct LentFile {
     pub arrived: Option<Arrived>,
     /// `epoll_ctl(2)` of this instance: a bit for each descriptor of which plain changes may be noted. One file at most has any.
     pub watchable: u64,
+    /// `write(2)` and `pwrite64(2)` succeed, and leave nothing behind.
+    pub swallows: bool,
+    /// `write(2)` may leave what it writes in the inlet, as far as that [is open](crate::GuestThread::open_inlet) for this record. Not with
+    /// `writes_end`.
+    pub has_inlet: bool,
     /// `write(2)` and `pwrite64(2)` may be noted as far as this byte of the file: with a ledger, and if its position may be moved.
     pub writes_end: Option<u64>,
     /// `fcntl(F_SETLK)` may be noted: with a ledger.

@@ -13,6 +13,7 @@
 pub mod arch;
 mod deaths;
 pub mod host;
+mod inlet;
 mod interface;
 mod ledger;
 mod lent;
@@ -22,6 +23,7 @@ pub mod region;
 mod stub;
 pub mod trap;
 
+pub use inlet::Inlet;
 pub use interface::{
     AddressSpace, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind, HostCalled, Kick,
     Layout, Left, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest, Platform, Protection,

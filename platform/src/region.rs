@@ -22,6 +22,10 @@ pub const MAILBOX: u64 = geometry::MAILBOX;
 pub const ORDERS: u64 = geometry::ORDERS_BASE;
 /// On the trap platform: a ledger for each guest thread that has one, as far apart as orders are, which guest and sentry both write.
 pub const LEDGERS: u64 = geometry::LEDGERS_BASE;
+/// Its inlet, in the same way.
+pub const INLETS: u64 = geometry::INLETS_BASE;
+/// Size of an inlet.
+pub const INLET_SIZE: u64 = geometry::INLET_SIZE;
 /// Size of a ledger.
 pub const LEDGER_SIZE: u64 = geometry::LEDGER_SIZE;
 /// On the ptrace platform: the buffers of injected calls.

@@ -82,6 +82,11 @@ impl WaitQueue {
         self.length.store(entries.list.len(), Ordering::SeqCst);
     }
 
+    /// Whether anybody is registered.
+    pub fn has_waiters(&self) -> bool {
+        self.length.load(Ordering::SeqCst) > 0
+    }
+
     /// Tells everybody who is interested in any of `events`.
     pub fn notify(&self, events: PollEvents) {
         self.notify_some(events, usize::MAX);

@@ -13,6 +13,28 @@ CASE(dev_null_swallows_and_is_empty) {
     OK(open("/dev/null", O_WRONLY | O_CREAT | O_APPEND, 0600));
 }
 
+CASE(dev_null_swallows_for_ever) {
+    int fd = OK(open("/dev/null", O_RDWR)), for_writing = OK(open("/dev/null", O_WRONLY));
+    int for_reading = OK(open("/dev/null", O_RDONLY)), path = OK(open("/dev/null", O_PATH));
+    char byte = 'x';
+    for (int i = 0; i < 200; i++) {
+        EXPECT_EQ(write(fd, "hello", 5), 5);
+        EXPECT_EQ(write(for_writing, bad_page(), 1000), 1000);
+        EXPECT_EQ(pwrite(fd, "hello", 5, 1ll << 40), 5);
+        EXPECT_EQ(write(fd, "", 0), 0);
+        EXPECT_EQ(write(fd, bad_page(), 3ul << 30), 0x7ffff000);
+        EXPECT_ERRNO(pwrite(fd, "hello", 5, -1), EINVAL);
+        EXPECT_ERRNO(write(for_reading, "hello", 5), EBADF);
+        EXPECT_ERRNO(write(path, "hello", 5), EBADF);
+        EXPECT_EQ(read(for_reading, &byte, 1), 0);
+        EXPECT_EQ(read(fd, &byte, 1), 0);
+        EXPECT_EQ(pread(fd, &byte, 1, 100), 0);
+        EXPECT_ERRNO(read(for_writing, &byte, 1), EBADF);
+        EXPECT_EQ(lseek(fd, 100, SEEK_END), 0);
+    }
+    EXPECT_EQ(byte, 'x');
+}
+
 CASE(dev_zero_gives_zeroes) {
     int fd = OK(open("/dev/zero", O_RDWR));
     char buffer[1000];

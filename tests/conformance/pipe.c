@@ -202,3 +202,146 @@ CASE(pipe_ends_are_one_file) {
     OK(fstat(ends[0], &status));
     EXPECT_EQ(status.st_mode, S_IFIFO | 0640);
 }
+
+/* Fills and empties a pipe by small writes until no kernel would see each of them. */
+static void wear_in(const int ends[2]) {
+    char buffer[4096];
+    for (int i = 0; i < 400; i++) {
+        EXPECT_EQ(write(ends[1], "0123456789", 10), 10);
+        if (i % 100 == 99)
+            EXPECT_EQ(read(ends[0], buffer, sizeof buffer), 1000);
+    }
+}
+
+CASE(a_reader_hears_of_a_write_whose_writer_goes_on_computing) {
+    PIPE(ends);
+    volatile int *heard = map_shared(PAGE_SIZE);
+    wear_in(ends);
+    IN_CHILD(
+        close(ends[1]);
+        char byte;
+        for (int i = 1; i <= 100; i++) {
+            EXPECT_EQ(read(ends[0], &byte, 1), 1);
+            EXPECT_EQ(byte, (char)i);
+            *heard = i;
+        });
+    for (int i = 1; i <= 100; i++) {
+        char byte = (char)i;
+        EXPECT_EQ(write(ends[1], &byte, 1), 1);
+        while (*heard != i)
+            ;
+    }
+}
+
+CASE(a_poller_hears_of_a_write_whose_writer_goes_on_computing) {
+    PIPE(ends);
+    volatile int *heard = map_shared(PAGE_SIZE);
+    wear_in(ends);
+    IN_CHILD(
+        close(ends[1]);
+        char byte;
+        for (int i = 1; i <= 100; i++) {
+            struct pollfd asked = {ends[0], POLLIN, 0};
+            EXPECT_EQ(poll(&asked, 1, -1), 1);
+            EXPECT_EQ(read(ends[0], &byte, 1), 1);
+            *heard = i;
+        });
+    for (int i = 1; i <= 100; i++) {
+        EXPECT_EQ(write(ends[1], "x", 1), 1);
+        while (*heard != i)
+            ;
+    }
+}
+
+CASE(what_is_queued_is_seen_while_its_writer_goes_on_computing) {
+    PIPE(ends);
+    volatile int *turn = map_shared(PAGE_SIZE);
+    wear_in(ends);
+    IN_CHILD(
+        close(ends[1]);
+        char bytes[100];
+        for (int i = 1; i <= 100; i++) {
+            int queued;
+            while (*turn != 2 * i - 1)
+                ;
+            OK(ioctl(ends[0], FIONREAD, &queued));
+            EXPECT_EQ(queued, 7 + i);
+            EXPECT_EQ(read(ends[0], bytes, 7), 7);
+            EXPECT(memcmp(bytes, "1234567", 7) == 0);
+            EXPECT_EQ(read(ends[0], bytes, sizeof bytes), i);
+            *turn = 2 * i;
+        });
+    for (int i = 1; i <= 100; i++) {
+        EXPECT_EQ(write(ends[1], "1234567", 7), 7);
+        for (int j = 0; j < i; j++)
+            EXPECT_EQ(write(ends[1], "x", 1), 1);
+        *turn = 2 * i - 1;
+        while (*turn != 2 * i)
+            ;
+    }
+}
+
+CASE(a_write_after_the_last_reader_has_gone_is_a_broken_pipe_whatever_came_before) {
+    handle(SIGPIPE, count_signal, 0);
+    for (int i = 0; i < 20; i++) {
+        PIPE(ends);
+        volatile int *turn = map_shared(PAGE_SIZE);
+        wear_in(ends);
+        IN_CHILD(
+            close(ends[1]);
+            while (*turn != 1)
+                ;
+            close(ends[0]);
+            *turn = 2);
+        close(ends[0]);
+        for (int j = 0; j < 100; j++)
+            EXPECT_EQ(write(ends[1], "x", 1), 1);
+        *turn = 1;
+        while (*turn != 2)
+            ;
+        EXPECT_ERRNO(write(ends[1], "x", 1), EPIPE);
+        close(ends[1]);
+    }
+}
+
+CASE(small_writes_without_waiting_fill_a_pipe_to_the_byte) {
+    int ends[2];
+    OK(pipe2(ends, O_NONBLOCK));
+    wear_in(ends);
+    char block[1024];
+    for (int round = 0; round < 5; round++) {
+        int count = 0;
+        while (write(ends[1], block, sizeof block) == sizeof block)
+            count++;
+        EXPECT_EQ(errno, EAGAIN);
+        EXPECT_EQ(count, 64);
+        for (int i = 0; i < 64; i++)
+            EXPECT_EQ(read(ends[0], block, sizeof block), sizeof block);
+        EXPECT_ERRNO(read(ends[0], block, 1), EAGAIN);
+    }
+}
+
+CASE(what_two_processes_write_to_a_pipe_in_turn_is_read_in_turn) {
+    PIPE(ends);
+    wear_in(ends);
+    volatile int *turn = map_shared(PAGE_SIZE);
+    char parents[] = "parent", childs[] = "child!";
+    IN_CHILD(
+        for (int i = 0; i < 200; i++) {
+            while (*turn != 2 * i + 1)
+                ;
+            EXPECT_EQ(write(ends[1], childs, 6), 6);
+            *turn = 2 * i + 2;
+        });
+    for (int i = 0; i < 200; i++) {
+        EXPECT_EQ(write(ends[1], parents, 6), 6);
+        *turn = 2 * i + 1;
+        while (*turn != 2 * i + 2)
+            ;
+    }
+    char bytes[12];
+    for (int i = 0; i < 200; i++) {
+        EXPECT_EQ(read(ends[0], bytes, 12), 12);
+        EXPECT(memcmp(bytes, "parentchild!", 12) == 0);
+    }
+}

@@ -22,7 +22,7 @@ const COMPILER_ARGUMENTS: &[&str] =
 const SANDBOX_NAME: &str = "usk-isolation";
 
 /// What the programs know about the platform's memory: as `REGION_NAME`.
-const REGION: [(&str, u64); 11] = [
+const REGION: [(&str, u64); 13] = [
     ("GUEST_END", region::GUEST_END),
     ("CODE", region::CODE),
     ("CODE_SIZE", region::CODE_SIZE),
@@ -33,6 +33,8 @@ const REGION: [(&str, u64); 11] = [
     ("ORDERS", region::ORDERS),
     ("LEDGERS", region::LEDGERS),
     ("LEDGER_SIZE", region::LEDGER_SIZE),
+    ("INLETS", region::INLETS),
+    ("INLET_SIZE", region::INLET_SIZE),
     ("SCRATCH", region::SCRATCH),
 ];
 

@@ -90,6 +90,7 @@ const TESTS: &[Test] = tests! {
         forged_words_of_lent_memory_hurt_only_their_process,
         forged_changes_of_an_epoll_instance_hurt_only_their_process,
         forged_ledgers_write_and_lock_no_others_files,
+        forged_inlets_reach_no_others_pipe,
         forged_names_give_no_others_attributes,
         a_flood_of_doorbells_hurts_only_its_process,
         forged_frames_hurt_only_their_process,

@@ -11,6 +11,7 @@
  *     region memory    writes over what it says of the memory that its thread was lent, and uses that
  *     region changes   writes over the changes of an epoll instance that its thread has noted, and makes some
  *     region ledger    writes over what it has noted about a file of its own, and how much that is
+ *     region inlet     writes over what it has left in a pipe of its own, and how much that is
  *     region names     the same while it asks for names, which it changes as they are read
  *     region flood     rings the doorbell as often as it can
  *     region frames    returns from signals through frames that it made up
@@ -689,6 +690,46 @@ static void forge_ledgers_everywhere(void) {
         spawn(forge_ledger, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
+/* Where a slot says how much of the inlet is used, from its end. */
+#define INLET_FILLED 0x68
+
+/* A pipe that others have too, so that it never has an inlet, with seven bytes in it. */
+static int victim_pipe[2];
+
+static void expect_victim_pipe(void) {
+    int queued = 0;
+    if (ioctl(victim_pipe[0], FIONREAD, &queued) != 0 || queued != 7)
+        kill(getppid(), SIGABRT);
+}
+
+/* Whatever is written there, it is about a pipe that the process may write, and no more than there was room for. */
+static void forge_inlet(const void *argument) {
+    static char buffer[1 << 18];
+    uint64_t seed = *(const uint64_t *)argument;
+    int own[2];
+    NEED(pipe2(own, O_NONBLOCK) == 0);
+    for (uint64_t round = 0;; round++) {
+        write(own[1], buffer, seed >> 40 & 0x1fff);
+        if (seed >> 60 == 0 && read(own[0], buffer, sizeof buffer) > 2 * 0x10000)
+            kill(getppid(), SIGABRT);
+        uint64_t slot = own_slot();
+        if (round > 300 && slot >= REGION_SLOTS && slot < REGION_ORDERS) {
+            uint64_t *inlet = (uint64_t *)(REGION_INLETS + (slot - REGION_SLOTS) / REGION_SLOT_SIZE * REGION_INLET_SIZE);
+            inlet[seed >> 51] = seed;
+            *(volatile uint64_t *)(slot + REGION_SLOT_SIZE - INLET_FILLED) = seed & 4 ? seed >> 47 : seed;
+        }
+        if (round % 16 == 0)
+            expect_victim_pipe();
+        seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+    }
+}
+
+static void forge_inlets_everywhere(void) {
+    NEED(pipe(victim_pipe) == 0 && write(victim_pipe[1], "victim\n", 7) == 7);
+    for (uint64_t seed = 1; seed <= 48; seed++)
+        spawn(forge_inlet, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
+}
+
 static volatile char *changing_name;
 
 static void *change_name(void *unused) {
@@ -920,6 +961,7 @@ int main(int argc, char **argv) {
         {"memory", forge_memory_everywhere},
         {"changes", forge_changes_everywhere},
         {"ledger", forge_ledgers_everywhere},
+        {"inlet", forge_inlets_everywhere},
         {"names", forge_names_everywhere},
         {"flood", flood_everything},
         {"frames", return_through_everything},

@@ -51,6 +51,10 @@ pub(crate) fn forged_ledgers_write_and_lock_no_others_files(runtime: Runtime) {
     attack(runtime, "ledger");
 }
 
+pub(crate) fn forged_inlets_reach_no_others_pipe(runtime: Runtime) {
+    attack(runtime, "inlet");
+}
+
 pub(crate) fn forged_names_give_no_others_attributes(runtime: Runtime) {
     attack(runtime, "names");
 }

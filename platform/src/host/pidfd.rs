@@ -1,7 +1,7 @@
 //! Processes by descriptor (`pidfd_open(2)`): a number that cannot be reused, and is not believed from anybody.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use usk_abi::Errno;
@@ -63,6 +63,30 @@ impl ProcessDescriptor {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one structure, as the count says.
         unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+
+    /// Stops a child: true if it makes no more calls until it is killed or continued. False if it has ended, or does not stop in time.
+    pub fn stop(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        if self.signal(libc::SIGSTOP).is_err() {
+            return false;
+        }
+        loop {
+            // SAFETY: plain data for which all zeroes is a value.
+            let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+            let options = libc::WSTOPPED | libc::WNOHANG | libc::__WALL;
+            // SAFETY: the pointer is to what the call fills in.
+            let result = check(i64::from(unsafe {
+                libc::waitid(libc::P_PIDFD, self.0.as_raw_fd() as libc::id_t, &raw mut info, options)
+            }));
+            if result.is_ok() && info.si_code == libc::CLD_STOPPED {
+                return true;
+            }
+            if result.is_err() || self.has_ended() || Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 
     /// Removes the zombie of a child that has ended, waiting for the end if `wait`, and returns how it ended and the

@@ -16,7 +16,7 @@ pub(crate) const STUB_BASE: u64 = 0x7fff_0000_0000;
 /// The upper half of every address in the region.
 pub(crate) const STUB_BASE_HIGH: u32 = (STUB_BASE >> 32) as u32;
 /// Size of the code.
-pub(crate) const CODE_SIZE: u64 = 0x2000;
+pub(crate) const CODE_SIZE: u64 = 0x3000;
 /// Constants for the code, in the page after it.
 pub(crate) const CONSTANTS: u64 = STUB_BASE + CODE_SIZE;
 /// Size of code and constants.
@@ -346,7 +346,7 @@ pub(crate) const LEDGERS_BASE: u64 = WINDOWS_BASE + THREADS_WITH_WINDOWS * MAX_W
 /// Size of a thread's ledger. As far apart as its orders are, by which the stub finds it.
 pub(crate) const LEDGER_SIZE: u64 = ORDER_SIZE;
 /// Threads that have ledgers: those whose slot's number is below this.
-pub(crate) const THREADS_WITH_LEDGERS: u64 = (WINDOWS_END - LEDGERS_BASE) / LEDGER_SIZE;
+pub(crate) const THREADS_WITH_LEDGERS: u64 = (WINDOWS_END - LEDGERS_BASE) / (LEDGER_SIZE + INLET_SIZE);
 /// In a slot, `u64`: how much of the ledger is used. The guest's to forge, as is the ledger.
 pub(crate) const LEDGER_USED: u64 = LENT_WORDS + 4 * LENT_DESCRIPTORS as u64;
 /// Size of a note: what (`u32`: [`NOTE_WRITE`], or `l_type` of a lock), the record's number (`u32`), from which byte of the file on, how
@@ -360,11 +360,30 @@ pub(crate) const LONGEST_WRITE: u64 = 0x2000;
 pub(crate) const RECORD_LOCKS: u64 = 256;
 /// In a record, `u64`: the first byte of the file that writes are not noted for.
 pub(crate) const RECORD_WRITES_END: u64 = 0x38;
+/// In a record's mode: writes succeed, and leave nothing behind.
+pub(crate) const RECORD_SWALLOWS: u64 = 0x1000;
+/// The most that one call writes, whatever it is asked for (`MAX_RW_COUNT`).
+pub(crate) const MOST_WRITTEN: u64 = 0x7fff_f000;
 /// In the table of shortcuts: `write`, which may be noted. From here on all values are about ledgers, but for [`NOTES`].
 pub(crate) const LEDGER_WRITE: u8 = 0x40;
 /// In the table of shortcuts: `pwrite64`.
 pub(crate) const LEDGER_PWRITE: u8 = 0x41;
 
+// --- Inlets (see `trap/inlet.rs`) ---
+
+/// Inlets, above the ledgers and like them.
+pub(crate) const INLETS_BASE: u64 = LEDGERS_BASE + THREADS_WITH_LEDGERS * LEDGER_SIZE;
+/// Size of a thread's inlet. As far apart as its orders are, by which the stub finds it.
+pub(crate) const INLET_SIZE: u64 = ORDER_SIZE;
+/// In a slot, `u64`: how much has been left there. The guest's to forge.
+pub(crate) const INLET_FILLED: u64 = LEDGER_USED + 8;
+/// More bytes are not left: to copy them three times takes as long as to call.
+pub(crate) const LONGEST_LEFT: u64 = 0x4000;
+/// In a record's mode: as far as [`RECORD_WRITES_END`] says writes go to the inlet.
+pub(crate) const RECORD_HAS_INLET: u64 = 0x2000;
+
+const _: () = assert!(INLET_FILLED + 8 <= MEMORY_BOTTOM);
+const _: () = assert!(INLETS_BASE + THREADS_WITH_LEDGERS * INLET_SIZE <= WINDOWS_END);
 const _: () = assert!(LEDGER_USED + 8 <= MEMORY_BOTTOM && RECORD_WRITES_END + 8 <= RECORD_STAT);
 const _: () = assert!(RECORD_LOCKS > RECORD_HAS_ENTRIES);
 const _: () = assert!(SETS_TID_ADDRESS < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);

@@ -24,6 +24,7 @@ global_asm!(
     include_str!("lent.S"),
     include_str!("arrived.S"),
     include_str!("ledger.S"),
+    include_str!("inlet.S"),
     include_str!("state.S"),
     include_str!("left.S"),
     include_str!("memory.S"),
@@ -194,6 +195,12 @@ global_asm!(
     note_write = const NOTE_WRITE,
     record_writes_end = const RECORD_WRITES_END,
     record_locks = const RECORD_LOCKS,
+    record_swallows = const RECORD_SWALLOWS,
+    record_has_inlet = const RECORD_HAS_INLET,
+    inlet_filled = const INLET_FILLED,
+    longest_left = const LONGEST_LEFT,
+    inlets_from_orders = const INLETS_BASE.wrapping_sub(ORDERS_BASE),
+    most_written = const MOST_WRITTEN,
     f_setlk = const libc::F_SETLK,
     f_unlck = const libc::F_UNLCK,
     stat_size = const STAT_SIZE,
@@ -428,6 +435,24 @@ pub(crate) mod ledger {
         done = usk_ledger_done;
         /// The code ends.
         end = usk_ledger_end;
+    }
+}
+
+/// Addresses in the code that leaves what is written to a pipe.
+pub(crate) mod inlet {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_inlet_begin;
+        /// `rdi`, `rsi`, `r8` and `r9` are in the entry area, too.
+        saved = usk_inlet_saved;
+        /// They are not any more.
+        restored = usk_inlet_restored;
+        /// The call is over.
+        left = usk_inlet_left;
+        /// The code ends.
+        end = usk_inlet_end;
     }
 }
 

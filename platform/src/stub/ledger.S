@@ -21,6 +21,12 @@ usk_ledger_begin:                   # ecx = which call
     movzx ecx, ch
     and ecx, {lent_record} >> 8
     jz ledger_rings
+    shl ecx, {record_shift}
+    test dword ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_has_inlet}
+    jnz usk_inlet_begin             # inlet.S
+    test dword ptr [rax + rcx + {records} - {record_size} + {record_mode}], {record_swallows}
+    jnz ledger_swallows
+    shr ecx, {record_shift}
     save_arguments
     mov gs:[{entry_arguments} + 16], rdx
     .globl usk_ledger_saved
@@ -113,6 +119,22 @@ usk_ledger_restored:
 ledger_rings:
     mov ecx, {hands_over_buffer}
     jmp hands_over
+
+ledger_swallows:                    # nothing looks at the bytes: of where they are only that it could be the guest's
+    cmp r11d, {ledger_pwrite}
+    jne 1f
+    test r10, r10
+    js ledger_rings
+1:  cmp rdx, {most_written}
+    ja ledger_rings
+    lea rcx, [rsi + rdx]
+    cmp rcx, rsi
+    jb ledger_rings
+    shr rcx, 32
+    cmp ecx, {guest_end_high}
+    ja ledger_rings
+    mov rax, rdx
+    jmp usk_ledger_done
 
 ledger_lock:                        # `fcntl(F_SETLK)`: ecx = the descriptor's word
     movzx ecx, ch

@@ -8,6 +8,7 @@ use usk_abi::Errno;
 
 use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
+use crate::inlet::Inlet;
 use crate::interface::{
     AddressSpace, FutexCall, GuestThread, HostCalled, Kick, Left, MaskWord, MemoryOp, PatchRequest, Trap,
 };
@@ -106,6 +107,10 @@ impl GuestThread for Thread {
 
     fn open_ledger(&mut self) -> bool {
         self.map_ledger()
+    }
+
+    fn open_inlet(&mut self, record: usize, room: u64) -> Option<Arc<dyn Inlet>> {
+        self.begin_inlet(record, room)
     }
 
     fn leave_contents(&mut self, contents: &[u8]) -> Option<u64> {

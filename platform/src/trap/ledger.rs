@@ -3,10 +3,10 @@
 //! A ledger is a file of its own, mapped above the guest's range where windows are, and left out of forks. The guest can forge all of
 //! it. The sentry copies what is used of it once, while the thread does not run, and judges the copy.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use crate::arch::{Registers, time_stamp};
-use crate::host::{Clock, clock_ns, create_memfd, read_at};
+use crate::host::{Clock, clock_ns, read_at};
 use crate::ledger::{Moment, Notes};
 use crate::stub::geometry::*;
 use crate::stub::image::ledger;
@@ -50,16 +50,7 @@ impl Thread {
         if self.ledger.is_some() {
             return true;
         }
-        let number = self.slot().number();
-        if number >= THREADS_WITH_LEDGERS || self.ended.is_some() {
-            return false;
-        }
-        let Ok(file) = create_memfd(c"usk-ledger", LEDGER_SIZE) else { return false };
-        let address = LEDGERS_BASE + number * LEDGER_SIZE;
-        let (room, access) = (address..address + LEDGER_SIZE, libc::PROT_READ | libc::PROT_WRITE);
-        if self.map_file(room, LEDGER_SIZE, access, libc::MAP_SHARED, file.as_fd(), 0).is_none() {
-            return false;
-        }
+        let Some(file) = self.map_memory(c"usk-ledger", LEDGERS_BASE, LEDGER_SIZE) else { return false };
         self.slot().write_u64(LEDGER_USED, 0);
         self.ledger = Some(Ledger { file, began: Moment::default() });
         true

@@ -15,6 +15,7 @@ use crate::stub::image::{arrived, lent, memory, names, noted};
 
 use super::arrived::mode_of_arrived;
 use super::calls::Call;
+use super::inlet;
 use super::ledger::{self, has_done, has_noted, is_noting};
 use super::lists::FIRST_FILE;
 use super::thread::Thread;
@@ -40,6 +41,7 @@ pub(super) fn is_serving(rip: u64) -> bool {
         || (names::begin()..names::end()).contains(&rip)
         || (noted::begin()..noted::end()).contains(&rip)
         || is_noting(rip)
+        || inlet::is_leaving_data(rip)
 }
 
 /// The call is over, but for the way back.
@@ -49,6 +51,7 @@ fn has_served(rip: u64) -> bool {
         || (memory::set()..memory::gone()).contains(&rip)
         || (noted::done()..noted::asks()).contains(&rip)
         || has_done(rip)
+        || inlet::has_left(rip)
 }
 
 /// Four registers are in the entry area.
@@ -56,6 +59,7 @@ pub(super) fn has_saved(rip: u64) -> bool {
     (lent::saved()..lent::restored()).contains(&rip)
         || (names::saved()..names::restored()).contains(&rip)
         || ledger::has_saved(rip)
+        || inlet::has_saved(rip)
 }
 
 fn encode(descriptor: LentDescriptor) -> u32 {
@@ -103,6 +107,10 @@ impl Thread {
             return None;
         }
         let slot = self.slot();
+        if inlet::has_left(raw.rip) {
+            // It need not tell that any more.
+            slot.store(ENTRY_HOST_CALL, 0);
+        }
         let (rip, rflags) = (slot.read_u64(ENTRY_RIP), slot.read_u64(ENTRY_FLAGS));
         let rax = if has_noted(raw.rip) { self.finish_note(&raw) } else { raw.rax };
         Some(Registers { rip, rax, rcx: rip, rflags, r11: rflags, rsp: slot.read_u64(ENTRY_RSP), ..raw })
@@ -145,6 +153,8 @@ impl Thread {
             | bit(file.entries_end.is_some(), RECORD_HAS_ENTRIES)
             | bit(file.is_volatile, RECORD_IS_VOLATILE)
             | bit(file.locks, RECORD_LOCKS)
+            | bit(file.swallows, RECORD_SWALLOWS)
+            | bit(file.has_inlet, RECORD_HAS_INLET)
             | mode_of_arrived(file.arrived.as_ref());
         let (arrived_end, arrived_window) = file.arrived.map(|arrived| (arrived.end, arrived.window)).unzip();
         let (start, length, address) = file

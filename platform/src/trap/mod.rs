@@ -27,6 +27,7 @@
 //! | [`left`] | what is to be done at the end of a guest thread, as it says without asking |
 //! | [`lent`], [`memory`] | descriptors and memory that a guest thread is lent |
 //! | [`ledger`], [`noted`] | writes, record locks and changes of epoll instances that a guest thread notes |
+//! | [`inlet`] | where a guest thread leaves what it writes to a pipe |
 //! | [`names`] | the table of names from which the stub answers calls about them |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`clock`] | clocks that the stub reads by itself |
@@ -51,6 +52,7 @@ mod graveyard;
 mod guest_thread;
 mod handover;
 mod host_calls;
+mod inlet;
 mod kick;
 mod ledger;
 mod left;

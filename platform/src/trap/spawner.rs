@@ -7,6 +7,7 @@
 //! would take another order. Words in slots say when to look; a word that lies costs the guest time,
 //! and a word that no spawner can have written costs it the address space.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use usk_abi::Errno;
@@ -61,6 +62,42 @@ pub(super) enum NotForked {
     /// The spawner has ended, or does not say: there may be one of which nobody knows, and which waits for orders until the sandbox
     /// ends.
     Lost(Errno),
+}
+
+/// Why nobody knows that an order is done.
+enum Undone {
+    /// The spawner has ended, or takes too long.
+    Failed(Errno),
+    /// The guest has written what no spawner can have written.
+    LiedAbout,
+}
+
+impl Undone {
+    /// Ends a spawner whose guest lies about it, and says what to tell.
+    fn settle(self, process: &ProcessDescriptor) -> Errno {
+        match self {
+            Undone::Failed(error) => error,
+            Undone::LiedAbout => {
+                let _ = process.signal(libc::SIGKILL);
+                Errno::ESRCH
+            }
+        }
+    }
+}
+
+/// Ends a copy of an address space that nobody has got, and the first thread that it may have made already.
+fn end_copy(spawner: OwnedFd) {
+    let Some(spawner) = ProcessDescriptor::from_descriptor(spawner) else { return };
+    // As in [`Spawner::fork`].
+    spawner.stop(PATIENCE);
+    for number in CHILD_DESCRIPTORS {
+        if let Ok(Some(thread)) = spawner.take_descriptor(number).map(ProcessDescriptor::from_descriptor) {
+            let _ = thread.signal(libc::SIGKILL);
+            let _ = thread.reap(true);
+        }
+    }
+    let _ = spawner.signal(libc::SIGKILL);
+    let _ = spawner.reap(true);
 }
 
 impl Spawner {
@@ -134,7 +171,7 @@ impl Spawner {
     pub(super) fn carry_out(&mut self, process: &ProcessDescriptor, order: Order) -> Result<(), Errno> {
         self.settle(process)?;
         self.give(order);
-        self.wait_done(process, |_| Ok(false))
+        self.wait_done(process, |_| Ok(false)).map_err(|undone| undone.settle(process))
     }
 
     /// Has a process made that has these slots and orders, and returns it.
@@ -148,29 +185,28 @@ impl Spawner {
         self.make(Order::Fork { slots, orders });
         // The child is there before its number is: on a busy host the spawner may be interrupted in between for longer
         // than a hint is waited for. Without the number nobody could read the child's memory.
-        let waited = self.wait_done(process, |_| Ok(false));
-        let child = match waited {
-            Ok(()) => self.await_child(process),
-            Err(error) => self.child(process).and_then(|child| child.ok_or(error)),
-        };
-        let child = ProcessDescriptor::from_descriptor(child.map_err(NotForked::Lost)?)
-            .ok_or_else(|| NotForked::Refused(self.failure()));
-        let hint = Pid::from_raw(self.slot.load(RESULT) as i32);
-        let child = child?;
-        if let Err(error) = waited {
-            // It may have made its first thread already.
-            for number in CHILD_DESCRIPTORS {
-                let thread = child.take_descriptor(number).map(ProcessDescriptor::from_descriptor);
-                if let Ok(Some(thread)) = thread {
-                    let _ = thread.signal(libc::SIGKILL);
-                    let _ = thread.reap(true);
-                }
+        match self.wait_done(process, |_| Ok(false)) {
+            Ok(()) => {
+                let child = self.await_child(process).map_err(NotForked::Lost)?;
+                let child = ProcessDescriptor::from_descriptor(child)
+                    .ok_or_else(|| NotForked::Refused(self.failure()))?;
+                Ok((child, Pid::from_raw(self.slot.load(RESULT) as i32)))
             }
-            let _ = child.signal(libc::SIGKILL);
-            let _ = child.reap(true);
-            return Err(NotForked::Refused(error));
+            Err(undone) => {
+                // Killed while it makes the child, it would take with it all that is known of the child.
+                let is_stopped = matches!(undone, Undone::LiedAbout) && process.stop(PATIENCE);
+                let child = self.child(process);
+                let error = undone.settle(process);
+                Err(match child {
+                    Ok(Some(child)) => {
+                        end_copy(child);
+                        NotForked::Refused(error)
+                    }
+                    Ok(None) if is_stopped => NotForked::Refused(error),
+                    _ => NotForked::Lost(error),
+                })
+            }
         }
-        Ok((child, hint))
     }
 
     /// Has a guest thread made in `slot`, whose first frame the guest sees at `frame`. Returns its process and its
@@ -224,6 +260,10 @@ impl Spawner {
             }
             if process.has_ended() || Instant::now() > deadline {
                 // Whatever it still makes, nobody would know of.
+                if born.is_none() && process.stop(PATIENCE) {
+                    let child = self.child(process).ok().flatten();
+                    born = child.and_then(ProcessDescriptor::from_descriptor);
+                }
                 let _ = process.signal(libc::SIGKILL);
                 if let Some(child) = born {
                     let _ = child.signal(libc::SIGKILL);
@@ -260,7 +300,7 @@ impl Spawner {
         let last = self.child;
         let earlier = CHILD_DESCRIPTORS.into_iter().find(|&number| Some(number) != last);
         let is_closed = |spawner: &Spawner| Ok(spawner.descriptor(process, earlier)?.is_none());
-        self.wait_done(process, is_closed)?;
+        self.wait_done(process, is_closed).map_err(|undone| undone.settle(process))?;
         let deadline = Instant::now() + PATIENCE;
         while !is_closed(self)? {
             if Instant::now() > deadline {
@@ -273,16 +313,12 @@ impl Spawner {
     }
 
     /// What the spawner has made, if it has yet.
-    fn child(&self, process: &ProcessDescriptor) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+    fn child(&self, process: &ProcessDescriptor) -> Result<Option<OwnedFd>, Errno> {
         self.descriptor(process, self.child)
     }
 
     /// What the spawner has under this number.
-    fn descriptor(
-        &self,
-        process: &ProcessDescriptor,
-        number: Option<u32>,
-    ) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+    fn descriptor(&self, process: &ProcessDescriptor, number: Option<u32>) -> Result<Option<OwnedFd>, Errno> {
         match process.take_descriptor(number.ok_or(Errno::ESRCH)?) {
             Ok(child) => Ok(Some(child)),
             Err(Errno::EBADF) => Ok(None),
@@ -291,7 +327,7 @@ impl Spawner {
     }
 
     /// Waits for what the spawner makes although its word says that it is done.
-    fn await_child(&self, process: &ProcessDescriptor) -> Result<std::os::fd::OwnedFd, Errno> {
+    fn await_child(&self, process: &ProcessDescriptor) -> Result<OwnedFd, Errno> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(child) = self.child(process)? {
@@ -317,7 +353,7 @@ impl Spawner {
         &mut self,
         process: &ProcessDescriptor,
         mut look: impl FnMut(&Spawner) -> Result<bool, Errno>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Undone> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let done = self.slot.load(DONE);
@@ -326,19 +362,18 @@ impl Spawner {
             }
             if self.number.wrapping_sub(done) > MAX_LAG {
                 // The guest writes here, and could go on to keep a sentry thread busy for as long as it likes.
-                let _ = process.signal(libc::SIGKILL);
-                return Err(Errno::ESRCH);
+                return Err(Undone::LiedAbout);
             }
             self.slot.wait(DONE, done, HINT_PATIENCE);
             if self.slot.load(DONE) != self.number {
-                if look(self)? {
+                if look(self).map_err(Undone::Failed)? {
                     return Ok(());
                 }
                 if process.has_ended() {
-                    return Err(Errno::ESRCH);
+                    return Err(Undone::Failed(Errno::ESRCH));
                 }
                 if Instant::now() > deadline {
-                    return Err(Errno::EAGAIN);
+                    return Err(Undone::Failed(Errno::EAGAIN));
                 }
             }
         }

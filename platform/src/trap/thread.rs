@@ -1,6 +1,6 @@
 //! A guest thread: a host process of its own that shares its address space, with a listener of its own.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub(super) struct Thread {
     pub(super) lent: Lent,
     /// Where it notes what it need not call for.
     pub(super) ledger: Option<Ledger>,
+    /// Where it leaves what it writes to pipes.
+    pub(super) inlet: Option<Arc<OwnedFd>>,
     /// The `syscall` instruction of the last trap, if it was a signal.
     pub(super) trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -164,6 +166,7 @@ impl Thread {
             copies: Copies::default(),
             lent: Lent::default(),
             ledger: None,
+            inlet: None,
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -200,6 +203,7 @@ impl Thread {
             copies: Copies::default(),
             lent: Lent::default(),
             ledger: None,
+            inlet: None,
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,

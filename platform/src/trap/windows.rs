@@ -321,7 +321,7 @@ impl Orders {
         (self.window.slots_offset() + self.number * SLOT_SIZE + offset) as usize
     }
 
-    fn write_order(&self, offset: u64, value: u64) {
+    pub(super) fn write_order(&self, offset: u64, value: u64) {
         self.window.windows.orders.write_u64(self.order(offset), value);
     }
 

@@ -369,6 +369,16 @@ pub(crate) fn forged_mailboxes_delay_but_do_not_deceive(platform: &dyn Platform)
     assert_others_are_well(platform);
 }
 
+pub(crate) fn forged_mailboxes_leave_no_processes_behind(platform: &dyn Platform) {
+    // What is left is found when the platform has ended.
+    for _ in 0..200 {
+        let guest = guest_with_scribbler(platform, honest_calls());
+        let mailbox = SLOTS + MAILBOX;
+        during(scribbler(&guest, mailbox, mailbox + 24), || _ = guest.space.fork());
+    }
+    assert_others_are_well(platform);
+}
+
 pub(crate) fn a_forged_signal_frame_is_only_a_jump(platform: &dyn Platform) {
     let mut reader = Guest::new(platform, copy_page());
     let Some(code) = read_code(&mut reader) else { return };

@@ -7,8 +7,8 @@ use usk_platform::{Deed, LentFile, Note, NotedCall, Platform, Shortcut, TakenBac
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
 use super::lent::{self, FCNTL, call, while_forged};
 
-const WRITE: u64 = 0x11c;
-const PWRITE: u64 = 0x11d;
+pub(crate) const WRITE: u64 = 0x11c;
+pub(crate) const PWRITE: u64 = 0x11d;
 const SETLK: u64 = libc::F_SETLK as u64;
 
 /// What the tests' platforms note.
@@ -118,6 +118,41 @@ pub(crate) fn what_is_not_to_be_noted_is_called(platform: &dyn Platform) {
     let room = (0..).find(|_| call(&mut guest, PWRITE, [3, DATA, 0x1000, 0]).is_none());
     assert_eq!(room, Some(15));
     assert_eq!(told(&guest.thread.take_back().expect("notes")).len(), 15);
+}
+
+pub(crate) fn what_is_swallowed_is_over_and_leaves_nothing(platform: &dyn Platform) {
+    let Some(mut guest) = guest(platform, lent::one_call()) else { return };
+    guest.thread.lend_file(0, &LentFile { swallows: true, ..LentFile::default() });
+    let most = 0x7fff_f000;
+    for [address, length, position] in [[DATA, 5, 0], [DATA, 0, 1], [1, 10, 0], [0, most, u64::MAX >> 1]] {
+        assert_eq!(call(&mut guest, WRITE, [3, address, length, u64::MAX]), Some(length as i64));
+        assert_eq!(call(&mut guest, PWRITE, [3, address, length, position]), Some(length as i64));
+    }
+    // Too much, from where the guest has nothing, and at a position that is none.
+    for [address, length] in [[DATA, most + 1], [DATA, u64::MAX], [SLOTS, 10], [SLOTS, 0], [u64::MAX - 3, 10]]
+    {
+        assert_eq!(call(&mut guest, WRITE, [3, address, length, 0]), None, "{address:#x} {length:#x}");
+    }
+    assert_eq!(call(&mut guest, PWRITE, [3, DATA, 5, u64::MAX]), None);
+    assert!(guest.thread.take_back().is_none());
+}
+
+pub(crate) fn kicks_do_not_disturb_what_is_swallowed(platform: &dyn Platform) {
+    let Some(mut guest) = guest(platform, writes_on()) else { return };
+    guest.thread.lend_file(0, &LentFile { swallows: true, ..LentFile::default() });
+    let registers = guest.thread.registers_mut();
+    (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
+    under_kicks(guest.thread.kicker(), || {
+        for _ in 0..500 {
+            match guest.thread.run() {
+                Trap::Interrupted => {}
+                // A kick in the midst of it makes it an ordinary call.
+                Trap::Syscall { .. } => guest.thread.registers_mut().set_return_value(1),
+                trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+            }
+        }
+    });
+    assert!(guest.thread.registers().r12 > 0 && guest.thread.take_back().is_none());
 }
 
 pub(crate) fn kicks_do_not_tear_writes(platform: &dyn Platform) {

@@ -6,6 +6,7 @@ mod faults;
 pub(crate) mod guest;
 mod host_calls;
 mod hostile;
+mod inlet;
 mod known;
 mod ledger;
 mod lent;
@@ -78,8 +79,15 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     noted::forged_changes_are_told_as_changes_that_could_be,
     ledger::what_is_noted_is_told,
     ledger::what_is_not_to_be_noted_is_called,
+    ledger::what_is_swallowed_is_over_and_leaves_nothing,
     ledger::kicks_do_not_tear_writes,
+    ledger::kicks_do_not_disturb_what_is_swallowed,
     ledger::forged_ledgers_are_told_as_notes_or_not_at_all,
+    inlet::what_is_left_can_be_read,
+    inlet::what_cannot_be_left_is_called,
+    inlet::kicks_do_not_tear_what_is_left,
+    inlet::who_closes_an_inlet_finds_all_or_is_told,
+    inlet::forged_inlets_hold_what_fits_or_nothing,
     lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
     lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,
@@ -190,6 +198,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     hostile::what_a_guest_forges_does_not_hurt_the_next_in_its_address_space,
     hostile::a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered,
     hostile::forged_mailboxes_delay_but_do_not_deceive,
+    hostile::forged_mailboxes_leave_no_processes_behind,
     hostile::a_forged_signal_frame_is_only_a_jump,
 ];
 

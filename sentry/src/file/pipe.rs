@@ -3,6 +3,9 @@
 //! A [`Pipe`] is the buffer; a [`PipeEnd`] is an open file on it, for reading, writing or (a FIFO opened `O_RDWR`)
 //! both. The ends count themselves in and out of the pipe, so that the last writer's going is end of file and the last
 //! reader's is `EPIPE`. A FIFO's inode holds a [`Pipe`] for as long as it exists, and every open makes an end.
+//!
+//! What a writer's guest thread has left in its inlet ([`usk_platform::Inlet`]) counts as queued. Whoever looks at the pipe takes it in
+//! first, and if somebody waits for the pipe, closes the inlet before that: then the writer calls again.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -12,6 +15,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 use usk_abi::fcntl::{O_ACCMODE, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY};
 use usk_abi::{Errno, PollEvents};
+use usk_platform::Inlet;
 
 use crate::file::ring::ByteRing;
 use crate::task::{Current, Task};
@@ -63,6 +67,15 @@ struct State {
     /// How many readers and writers there ever were: opening a FIFO waits for a change.
     readers_ever: u64,
     writers_ever: u64,
+    inlet: Option<OpenInlet>,
+}
+
+/// Where a writer leaves what it writes.
+struct OpenInlet {
+    memory: Arc<dyn Inlet>,
+    room: usize,
+    /// How much has been taken in.
+    taken: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +99,7 @@ impl Default for State {
             is_short: false,
             readers_ever: 0,
             writers_ever: 0,
+            inlet: None,
         }
     }
 }
@@ -149,6 +163,21 @@ impl State {
 }
 
 impl State {
+    /// Queues what has been left in the inlet.
+    fn take_in(&mut self) {
+        let Some(inlet) = &mut self.inlet else { return };
+        let Some(bytes) = inlet.take_rest() else { return };
+        self.ring.push(&bytes);
+        self.append(bytes.len(), false);
+    }
+
+    /// Has the writer call for its next write.
+    fn stop_leaving(&self) {
+        if let Some(inlet) = &self.inlet {
+            inlet.memory.close();
+        }
+    }
+
     /// Drops the first `count` bytes; a packet that is begun is what is left of it.
     fn discard(&mut self, mut count: usize) {
         self.ring.discard(count);
@@ -169,7 +198,57 @@ impl State {
     }
 }
 
+impl OpenInlet {
+    /// What has been left and not taken in, if anything. The guest may say that it is less than it was, or more than fits.
+    fn take_rest(&mut self) -> Option<Vec<u8>> {
+        let filled = usize::try_from(self.memory.filled()).unwrap_or(usize::MAX).min(self.room);
+        let count = filled.checked_sub(self.taken).filter(|count| *count > 0)?;
+        let mut bytes = vec![0; count];
+        let read = self.memory.read(self.taken as u64, &mut bytes);
+        bytes.truncate(read);
+        self.taken = filled;
+        (read > 0).then_some(bytes)
+    }
+}
+
 impl Pipe {
+    /// What is queued, and who is there.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        // Who waits looks after it has come to the queue: it finds what the writer leaves before this, and is told of what comes after.
+        if self.queue.has_waiters() {
+            state.stop_leaving();
+        }
+        state.take_in();
+        state
+    }
+
+    /// Lets a writer leave what it writes in an inlet that `open` opens for so many bytes, if nobody waits for the pipe, until
+    /// [`Pipe::close_inlet`]. True if it does.
+    pub(crate) fn open_inlet(&self, open: impl FnOnce(u64) -> Option<Arc<dyn Inlet>>) -> bool {
+        let mut state = self.state();
+        let is_good = state.inlet.is_none() && state.readers > 0 && !self.queue.has_waiters();
+        let room = if is_good { state.room() } else { 0 };
+        state.inlet = (room >= PIPE_BUF).then(|| open(room as u64)).flatten().map(|memory| OpenInlet {
+            memory,
+            room,
+            taken: 0,
+        });
+        state.inlet.is_some()
+    }
+
+    /// The writer has stopped: what it has left is queued.
+    pub(crate) fn close_inlet(&self) {
+        let mut state = self.state();
+        let Some(inlet) = state.inlet.take() else { return };
+        inlet.memory.close();
+        drop(state);
+        // Others may have taken it in without telling those who wait.
+        if inlet.taken > 0 {
+            self.queue.notify(READABLE);
+        }
+    }
+
     /// The inode of a pipe that no directory names: one for both ends.
     pub(crate) fn inode(&self, make: impl FnOnce() -> Arc<AnonymousInode>) -> Arc<AnonymousInode> {
         let mut known = self.inode.lock();
@@ -212,14 +291,14 @@ impl Pipe {
 
     /// The state. If there is less room than `wanted`, the reader has told of all that it has read. No lock may be held.
     fn state_for(&self, wanted: usize) -> MutexGuard<'_, State> {
-        let state = self.state.lock();
+        let state = self.state();
         if state.room() >= wanted {
             return state;
         }
         let Some(reader) = state.reader.get() else { return state };
         drop(state);
         reader.bring_in_files();
-        self.state.lock()
+        self.state()
     }
 
     /// Another end of a pipe without a name, opened by way of `/proc/PID/fd`: that waits for nobody.
@@ -232,7 +311,7 @@ impl Pipe {
         let access = flags & O_ACCMODE;
         let nonblocking = flags & O_NONBLOCK != 0;
         let (readers, writers, opening) = {
-            let state = self.state.lock();
+            let state = self.state();
             let opening =
                 Opening { access, readers_ever: state.readers_ever, writers_ever: state.writers_ever };
             (state.readers, state.writers, opening)
@@ -252,7 +331,7 @@ impl Pipe {
     /// An end with the given access mode.
     fn end(self: &Arc<Self>, access: u32) -> Arc<PipeEnd> {
         let (reads, writes) = (access != O_WRONLY, access == O_WRONLY || access == O_RDWR);
-        let mut state = self.state.lock();
+        let mut state = self.state();
         state.readers += usize::from(reads);
         state.readers_ever += u64::from(reads);
         state.writers += usize::from(writes);
@@ -278,7 +357,7 @@ struct Opening {
 
 impl Opening {
     fn partner_has_come(&self, pipe: &Pipe) -> Result<(), Errno> {
-        let state = pipe.state.lock();
+        let state = pipe.state();
         let come = match self.access {
             O_RDONLY => state.writers_ever != self.writers_ever,
             _ => state.readers_ever != self.readers_ever,
@@ -325,7 +404,7 @@ impl PipeEnd {
 
     /// Bytes that the pipe holds at most (`F_GETPIPE_SZ`).
     pub fn capacity(&self) -> usize {
-        self.pipe.state.lock().capacity
+        self.pipe.state().capacity
     }
 
     /// Changes the capacity (`F_SETPIPE_SZ`), rounded up to a power of two of at least a page, and returns it. `EPERM`
@@ -371,7 +450,7 @@ impl PipeEnd {
         if bytes.is_empty() {
             return;
         }
-        let mut state = self.pipe.state.lock();
+        let mut state = self.pipe.state();
         state.ring.push(bytes);
         state.append(bytes.len(), false);
         drop(state);
@@ -391,7 +470,7 @@ impl PipeEnd {
             return Ok(0);
         }
         let used = use_bytes(&bytes.bytes)?;
-        let mut state = self.pipe.state.lock();
+        let mut state = self.pipe.state();
         let was_writable = state.is_writable();
         state.discard(used);
         self.notify_room(state, was_writable);
@@ -404,7 +483,7 @@ impl PipeEnd {
             return Ok(0);
         }
         let _consumer = self.pipe.consumer.lock();
-        let mut state = self.pipe.state.lock();
+        let mut state = self.pipe.state();
         if state.ring.is_empty() && state.runs.is_empty() {
             return if state.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
         }
@@ -432,7 +511,7 @@ impl PipeEnd {
     /// Copies up to `limit` queued bytes without taking them, as `tee(2)` does. `EAGAIN` if there are none and
     /// writers are left.
     pub(crate) fn peek(&self, sink: &mut dyn Sink, limit: usize) -> Result<usize, Errno> {
-        let state = self.pipe.state.lock();
+        let state = self.pipe.state();
         if state.ring.is_empty() {
             return if state.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
         }
@@ -514,7 +593,7 @@ impl FileOps for PipeEnd {
     }
 
     fn poll(&self, _file: &OpenFile) -> PollEvents {
-        let mut state = self.pipe.state.lock();
+        let mut state = self.pipe.state();
         let mut events = PollEvents::empty();
         if self.reads {
             events.set(READABLE, !state.runs.is_empty());
@@ -560,7 +639,7 @@ impl FileOps for PipeEnd {
 
 impl Arrivals for PipeEnd {
     fn renew(&self, reader: &Arc<Task>) -> Option<Range<u64>> {
-        let mut state = self.pipe.state.lock();
+        let mut state = self.pipe.state();
         if !state.may_be_left() {
             return None;
         }
@@ -569,7 +648,7 @@ impl Arrivals for PipeEnd {
     }
 
     fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
-        let mut state = self.pipe.state.lock();
+        let mut state = self.pipe.state();
         let mut front = BytesSink::new(most);
         if !state.may_be_left() || state.ring.copy_to(0, &mut front, most).ok()? == 0 {
             return None;
@@ -585,9 +664,12 @@ impl Arrivals for PipeEnd {
 
 impl Drop for PipeEnd {
     fn drop(&mut self) {
-        let mut state = self.pipe.state.lock();
+        let mut state = self.pipe.state();
         state.readers -= usize::from(self.reads);
         state.writers -= usize::from(self.writes);
+        if state.readers == 0 {
+            state.stop_leaving();
+        }
         if state.readers == 0 && state.writers == 0 {
             // A FIFO forgets what nobody has read when its last end closes.
             let (readers_ever, writers_ever) = (state.readers_ever, state.writers_ever);

@@ -13,6 +13,7 @@
 //! - of a file below an overlay (or on an export that nobody writes), as long as it is not changed, its attributes and its
 //!   contents; and if it was opened for reading and has no locks, its end, also where it is mapped;
 //! - of a small file in memory, its end in the same way.
+//! - of a pipe that is reached by this table alone, as far as there is room and nobody waits for it, that it is written (`inlet.rs`).
 //! - of a file in memory that nobody else can reach ([`Holder`](crate::vfs::Holder)), that it is written and locked (`ledger.rs`).
 //!
 //! Who wants to look into the table of another task has it taken back first ([`Task::borrow_files`]). Who changes a file whose
@@ -26,6 +27,7 @@ mod atomic {
 }
 mod ahead;
 mod arrived;
+mod inlet;
 mod ledger;
 mod loan;
 mod noted;
@@ -48,6 +50,7 @@ use zerocopy::IntoBytes;
 
 use self::ahead::{Ahead, Habits};
 use self::arrived::{Stream, Streams};
+use self::inlet::Inlet;
 use self::ledger::Ledger;
 use self::loan::Loan;
 use self::noted::Noted;
@@ -246,6 +249,7 @@ pub(crate) struct Lending {
     records: [Option<Record>; LENT_RECORDS],
     noted: Noted,
     ledger: Ledger,
+    inlet: Inlet,
     habits: Habits,
     ahead: Option<Ahead>,
     streams: Streams,
@@ -288,6 +292,7 @@ impl Current {
 
     /// The guest has stopped: takes back what it was lent.
     pub(crate) fn take_back_files(&mut self) {
+        self.lending.inlet.close();
         if !self.lending.is_on {
             return;
         }
@@ -313,9 +318,12 @@ impl Current {
         }
         let standing = self.task.standing.now();
         // What has changed since the answers were left is seen the next time.
-        let lends = self.standing == Some(standing)
-            && self.lending.prepare(&self.task, &mut *self.thread, standing)
-            && self.task.lent.begin();
+        let mut lends =
+            self.standing == Some(standing) && self.lending.prepare(&self.task, &mut *self.thread, standing);
+        if lends {
+            self.lending.open_inlet(&mut *self.thread);
+            lends = self.task.lent.begin();
+        }
         if lends != self.lending.is_on || self.lending.standing != Some(standing) {
             self.thread.set_lending(lends);
             self.lending.is_on = lends;
@@ -532,7 +540,8 @@ impl Lending {
         let closes_silently = (fixed.is_some() || file.ops.is_volatile())
             && file.is_only_mapped_beyond(count)
             && file.ends_silently();
-        if !is_sole && fixed.is_none() && !closes_silently {
+        let is_void = file.ops.is_void() && !self.is_watched;
+        if !is_sole && fixed.is_none() && !closes_silently && !is_void {
             return None;
         }
         let flags = file.open_flags();
@@ -542,7 +551,7 @@ impl Lending {
         let arrived = known.as_ref().and_then(|known| known.lent.arrived).filter(|_| is_stream);
         let was_at = known.as_ref().map_or(0, |known| known.position);
         let fixed_length = fixed.and_then(|(_, length)| length);
-        let length = fixed_length.filter(|_| may_read);
+        let length = fixed_length.or(is_void.then_some(0)).filter(|_| may_read);
         let was_listed = known.as_ref().is_some_and(|known| known.lent.is_listed);
         let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| closes_silently);
         let is_unchanged = |known: &Record| length.is_some() && known.lent.length == length;
@@ -563,8 +572,8 @@ impl Lending {
                 flags: is_sole.then_some(flags.bits()),
                 attributes: fixed.map(|(attributes, _)| attributes),
                 length,
-                seeks: is_sole && length.is_some(),
-                reads_on: is_sole && length.is_some(),
+                seeks: is_sole && length.is_some() && !is_void,
+                reads_on: (is_sole || is_void) && length.is_some(),
                 is_volatile: file.ops.is_volatile(),
                 is_listed: closes_silently && was_listed,
                 entries_end,
@@ -573,6 +582,8 @@ impl Lending {
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
                 locks: held.is_some_and(|held| held.locks),
+                has_inlet: is_sole && self.may_have_inlet(file),
+                swallows: is_void && self.ledger.is_allowed && file.check_writable().is_ok(),
             },
             closes_silently,
             stream,

@@ -193,6 +193,11 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
+    /// True if there is nothing to read, ever, and writes succeed and leave nothing behind.
+    fn is_void(&self) -> bool {
+        false
+    }
+
     /// A descriptor of this open file in the table of this number has been closed (there may be others): Linux's `flush`.
     fn flush(&self, file: &OpenFile, table: u64) -> Result<(), Errno> {
         let _ = (file, table);

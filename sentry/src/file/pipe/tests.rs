@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::*;
@@ -179,4 +180,121 @@ fn writes_of_up_to_pipe_buf_are_not_torn() {
     assert_eq!(all.len(), 4 * 200 * 1000);
     assert!(all.chunks(1000).all(|record| record.iter().all(|byte| *byte == record[0])));
     writers.into_iter().for_each(|writer| writer.join().unwrap());
+}
+
+/// What a guest thread has left, or says that it has.
+#[derive(Default)]
+struct Left {
+    bytes: Vec<u8>,
+    filled: AtomicU64,
+    is_closed: AtomicBool,
+}
+
+impl Inlet for Left {
+    fn filled(&self) -> u64 {
+        self.filled.load(Ordering::SeqCst)
+    }
+
+    fn read(&self, start: u64, buffer: &mut [u8]) -> usize {
+        let rest = self.bytes.get(start as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        count
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A pipe with an inlet in which `bytes` will be left.
+fn with_inlet(bytes: &[u8]) -> (Arc<OpenFile>, Arc<OpenFile>, Arc<Left>) {
+    let (reader, writer) = Pipe::pair(0);
+    let left = Arc::new(Left { bytes: bytes.to_vec(), ..Left::default() });
+    let inlet = Arc::clone(&left);
+    assert!(pipe_of(&writer).open_inlet(|room| (room == DEFAULT_CAPACITY as u64).then_some(inlet as _)));
+    (reader, writer, left)
+}
+
+fn pipe_of(file: &OpenFile) -> &Arc<Pipe> {
+    PipeEnd::of(file).unwrap().pipe()
+}
+
+fn leave(left: &Left, count: u64) {
+    left.filled.store(count, Ordering::SeqCst);
+}
+
+#[test]
+fn what_is_left_is_read_after_what_was_written() {
+    let (reader, writer, left) = with_inlet(b"hello, world");
+    assert_eq!(read(&reader, 9), Err(Errno::EAGAIN));
+    leave(&left, 5);
+    assert_eq!(reader.ops.poll(&reader), READABLE);
+    assert_eq!(read(&reader, 3).unwrap(), b"hel");
+    leave(&left, 12);
+    assert_eq!(read(&reader, 100).unwrap(), b"lo, world");
+    assert_eq!(read(&reader, 100), Err(Errno::EAGAIN));
+    assert!(!left.is_closed.load(Ordering::SeqCst));
+    pipe_of(&writer).close_inlet();
+    assert!(left.is_closed.load(Ordering::SeqCst));
+    write(&writer, b"!").unwrap();
+    assert_eq!(read(&reader, 100).unwrap(), b"!");
+}
+
+#[test]
+fn what_is_left_last_is_read_after_the_inlet_and_the_writer_are_gone() {
+    let (reader, writer, left) = with_inlet(b"hello");
+    leave(&left, 5);
+    pipe_of(&writer).close_inlet();
+    drop(writer);
+    assert_eq!(read(&reader, 100).unwrap(), b"hello");
+    assert_eq!(read(&reader, 100).unwrap(), b"");
+}
+
+#[test]
+fn who_waits_has_the_writer_call() {
+    let (reader, writer, left) = with_inlet(b"x");
+    let queue = reader.ops.wait_queue().unwrap();
+    let token = queue.add(crate::wait::Waiter::new(), 0, PollEvents::IN, false);
+    assert!(!left.is_closed.load(Ordering::SeqCst));
+    assert_eq!(read(&reader, 1), Err(Errno::EAGAIN));
+    assert!(left.is_closed.load(Ordering::SeqCst));
+    pipe_of(&writer).close_inlet();
+    assert!(!pipe_of(&writer).open_inlet(|_| unreachable!("while somebody waits")));
+    queue.remove(token);
+    assert!(pipe_of(&writer).open_inlet(|_| Some(Arc::<Left>::default())));
+}
+
+#[test]
+fn the_last_reader_has_the_writer_call() {
+    let (reader, writer, left) = with_inlet(b"x");
+    drop(reader);
+    assert!(left.is_closed.load(Ordering::SeqCst));
+    pipe_of(&writer).close_inlet();
+    assert!(!pipe_of(&writer).open_inlet(|_| unreachable!("without a reader")));
+    assert_eq!(write(&writer, b"x"), Err(Errno::EPIPE));
+}
+
+#[test]
+fn a_pipe_that_is_full_has_no_inlet() {
+    let (_reader, writer) = Pipe::pair(0);
+    write(&writer, &vec![0; DEFAULT_CAPACITY - PIPE_BUF + 1]).unwrap();
+    assert!(!pipe_of(&writer).open_inlet(|_| unreachable!("without room for a page")));
+}
+
+#[test]
+fn what_is_forged_about_an_inlet_is_no_more_than_there_was_room_for() {
+    let (reader, writer, left) = with_inlet(&vec![b'x'; 2 * DEFAULT_CAPACITY]);
+    for (forged, found) in [(3, Ok(3)), (2, Err(Errno::EAGAIN)), (u64::MAX, Ok(DEFAULT_CAPACITY - 3))] {
+        leave(&left, forged);
+        assert_eq!(read(&reader, 1 << 20).map(|bytes| bytes.len()), found);
+    }
+    leave(&left, 0);
+    pipe_of(&writer).close_inlet();
+    assert_eq!(read(&reader, 1 << 20), Err(Errno::EAGAIN));
+    // More is said to be there than can be read.
+    let (reader, _writer, left) = with_inlet(b"short");
+    leave(&left, 1000);
+    assert_eq!(read(&reader, 1 << 20).unwrap(), b"short");
+    assert_eq!(read(&reader, 1 << 20), Err(Errno::EAGAIN));
 }

@@ -85,6 +85,10 @@ impl FileOps for MemoryDevice {
         }
     }
 
+    fn is_void(&self) -> bool {
+        self.0 == Kind::Null
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

@@ -59,6 +59,7 @@ impl Current {
     /// A write to a file, or a record lock on it, has come to the sentry.
     pub fn note_missed(&mut self, file: &OpenFile) {
         let lending = &mut self.lending;
+        lending.inlet.note_write(file);
         let is_candidate = |record: &Record| {
             record.id == file.id() && record.lent.flags.is_some() && record.lent.is_volatile
         };

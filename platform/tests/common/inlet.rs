@@ -1,0 +1,155 @@
+//! Inlets: what a guest writes to a file that has one can be read while it runs, whenever it is interrupted; and who closes an inlet finds
+//! all that was left, or is told of one write more.
+
+use std::sync::Arc;
+
+use usk_platform::region::{INLET_SIZE, INLETS, SLOT_SIZE, SLOTS};
+use usk_platform::{Inlet, LentFile, Platform, Trap};
+
+use super::guest::{CODE, DATA, Guest, STACK, under_kicks};
+use super::ledger::{PWRITE, WRITE, writes_on};
+use super::lent::{self, call, while_forged};
+
+const ROOM: u64 = 0x1_0000;
+
+fn file() -> LentFile {
+    LentFile { flags: Some(0), has_inlet: true, ..LentFile::default() }
+}
+
+/// A guest with an inlet, if its platform has any.
+fn guest(platform: &dyn Platform, code: &[u8]) -> Option<(Guest, Arc<dyn Inlet>)> {
+    let mut guest = lent::guest(platform, code);
+    guest.thread.lend_file(0, &file());
+    let inlet = guest.thread.open_inlet(0, ROOM);
+    assert_eq!(inlet.is_some(), guest.thread.can_lend());
+    Some((guest, inlet?))
+}
+
+fn left(inlet: &dyn Inlet) -> Vec<u8> {
+    let mut bytes = vec![0; ROOM as usize];
+    let count = inlet.filled().min(ROOM) as usize;
+    assert!(inlet.read(0, &mut bytes) >= count);
+    bytes.truncate(count);
+    bytes
+}
+
+pub(crate) fn what_is_left_can_be_read(platform: &dyn Platform) {
+    let Some((mut guest, inlet)) = guest(platform, lent::one_call()) else { return };
+    guest.space.write(DATA, b"hello, world");
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 5, 0]), Some(5));
+    assert_eq!(left(&*inlet), b"hello");
+    assert_eq!(call(&mut guest, WRITE, [3, DATA + 5, 7, 0]), Some(7));
+    assert_eq!(left(&*inlet), b"hello, world");
+    assert_eq!(inlet.read(7, &mut [0; 5]), 5);
+    assert!(guest.thread.take_back().is_none());
+    // Once more from the beginning.
+    let inlet = guest.thread.open_inlet(0, 6).expect("another");
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 6, 0]), Some(6));
+    assert_eq!(left(&*inlet), b"hello,");
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 1, 0]), None);
+}
+
+pub(crate) fn what_cannot_be_left_is_called(platform: &dyn Platform) {
+    let Some((mut guest, inlet)) = guest(platform, lent::one_call()) else { return };
+    // Nothing, too much, and from memory that is not the guest's or not there.
+    for [address, length] in
+        [[DATA, 0], [DATA, 0x4001], [DATA, u64::MAX], [1, 10], [STACK, 10], [SLOTS, 10], [u64::MAX - 3, 10]]
+    {
+        assert_eq!(call(&mut guest, WRITE, [3, address, length, 0]), None, "{address:#x} {length:#x}");
+    }
+    assert_eq!(call(&mut guest, PWRITE, [3, DATA, 1, 0]), None);
+    assert_eq!(call(&mut guest, WRITE, [0, DATA, 1, 0]), None);
+    assert_eq!(inlet.filled(), 0);
+    // As much as there is room for.
+    let count = (0..).find(|_| call(&mut guest, WRITE, [3, DATA, 0xfff, 0]).is_none());
+    assert_eq!(count, Some(16));
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 16, 0]), Some(16));
+    assert_eq!((inlet.filled(), call(&mut guest, WRITE, [3, DATA, 1, 0])), (ROOM, None));
+    // An inlet that is closed, a record that has none, and none that there could be.
+    let inlet = guest.thread.open_inlet(0, ROOM).expect("another");
+    inlet.close();
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 1, 0]), None);
+    assert!(guest.thread.open_inlet(0, ROOM).is_some());
+    guest.thread.lend_file(0, &LentFile { has_inlet: false, ..file() });
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 1, 0]), None);
+    assert!(guest.thread.open_inlet(0, 0).is_none() && guest.thread.open_inlet(99, ROOM).is_none());
+}
+
+pub(crate) fn kicks_do_not_tear_what_is_left(platform: &dyn Platform) {
+    let Some((mut guest, mut inlet)) = guest(platform, writes_on()) else { return };
+    let registers = guest.thread.registers_mut();
+    (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
+    let (mut written, mut called) = (0u64, 0);
+    under_kicks(guest.thread.kicker(), || {
+        while called < 500 {
+            let trap = guest.thread.run();
+            for byte in left(&*inlet) {
+                assert_eq!(byte, written as u8);
+                written += 1;
+            }
+            inlet = guest.thread.open_inlet(0, ROOM / 64).expect("another");
+            match trap {
+                Trap::Interrupted => {
+                    // The guest counts a little later.
+                    let counted = guest.thread.registers().r12;
+                    assert!(written == counted || written == counted + 1, "{written} {counted}");
+                }
+                Trap::Syscall { .. } => {
+                    (written, called) = (written + 1, called + 1);
+                    guest.thread.registers_mut().set_return_value(1);
+                }
+                trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+            }
+        }
+    });
+}
+
+pub(crate) fn who_closes_an_inlet_finds_all_or_is_told(platform: &dyn Platform) {
+    let Some((mut guest, _)) = guest(platform, writes_on()) else { return };
+    let registers = guest.thread.registers_mut();
+    (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
+    for round in 0..2000 {
+        let inlet = guest.thread.open_inlet(0, ROOM).expect("another");
+        let (trap, found) = std::thread::scope(|scope| {
+            let closer = scope.spawn(|| {
+                (0..round * 7 % 400).for_each(|_| std::hint::spin_loop());
+                inlet.close();
+                inlet.filled()
+            });
+            (guest.thread.run(), closer.join().expect("it closes"))
+        });
+        match trap {
+            Trap::Syscall { .. } => assert!(found == inlet.filled() || inlet.filled() == ROOM),
+            Trap::Interrupted => assert!(inlet.filled() <= found + 1),
+            trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+        }
+        if matches!(trap, Trap::Syscall { .. }) {
+            guest.thread.registers_mut().set_return_value(1);
+        }
+    }
+}
+
+pub(crate) fn forged_inlets_hold_what_fits_or_nothing(platform: &dyn Platform) {
+    let Some((mut guest, mut inlet)) = guest(platform, lent::any_calls()) else { return };
+    let slot_end = SLOTS + 2 * SLOT_SIZE;
+    let places = [slot_end - 0x68..slot_end - 0x60, INLETS + INLET_SIZE..INLETS + INLET_SIZE + 0x1000];
+    while_forged(&mut guest, places, |guest| {
+        let mut count = 0;
+        under_kicks(guest.thread.kicker(), || {
+            for round in 0..600u64 {
+                let registers = guest.thread.registers_mut();
+                registers.rbx = WRITE;
+                (registers.rdi, registers.rsi, registers.rdx) = (3, DATA, round % 0x100);
+                if matches!(guest.thread.run(), Trap::Exited(_)) {
+                    break;
+                }
+                count += left(&*inlet).len();
+                lent::lend(guest);
+                guest.thread.lend_file(0, &file());
+                inlet = guest.thread.open_inlet(0, ROOM).expect("another");
+            }
+        });
+        assert!(count > 0, "there is something to forge");
+    });
+    assert_eq!(Guest::new(platform, lent::any_calls()).syscall(), 0);
+}
