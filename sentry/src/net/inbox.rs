@@ -165,7 +165,7 @@ impl Inbox {
         Some(state.queued())
     }
 
-    /// The first bytes of a stream for its reader, up to those that open files come with. See [`Arrivals::leave`](crate::vfs::Arrivals::leave).
+    /// See [`Arrivals::leave`](crate::vfs::Arrivals::leave). Up to those bytes that open files come with.
     pub(super) fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
         let mut state = self.state.lock();
         if !state.waiting.is_empty() {
