@@ -39,7 +39,8 @@
 //!       SuperBlock::cache (what may be evicted)
 //!         Dentry::children
 //!     Dentry::position, MountNamespace::mounts, FileLocks
-//!     file objects (pipe, socket, terminal, …; inotify: a file's watches → instance)
+//!     file objects (pipe, socket, terminal, …; inotify: a file's watches → instance). Who waits for a stream's reader to leave guest code
+//!     has none of these but a pipe's consumer, where it is not the reader's.
 //!       FileOwner (signals on readiness: what is due is sent with no lock held)
 //!       WaitQueue
 //!         Waiter, epoll ready list

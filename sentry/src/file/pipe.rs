@@ -432,7 +432,7 @@ impl PipeEnd {
     /// Bytes that can be written now without waiting (0 if fewer than a page), for splicing into the pipe. `EPIPE`
     /// without a reader.
     pub(crate) fn room(&self) -> Result<usize, Errno> {
-        let mut state = self.pipe.state_for(usize::MAX);
+        let mut state = self.pipe.state_for(PIPE_BUF);
         if state.readers == 0 {
             return Err(Errno::EPIPE);
         }

@@ -1,4 +1,5 @@
-//! What Internet sockets of a sandbox hold together, as `tcp_mem` and `udp_mem` bound it (`tcp(7)`, `udp(7)`).
+//! What Internet sockets of a sandbox hold together, as `tcp_mem` and `udp_mem` bound it (`tcp(7)`, `udp(7)`), and what AF_UNIX sockets
+//! do, which Linux charges to their users' memory.
 //!
 //! Each inbox is bounded by the buffers of its sender and its receiver, but a listener's backlog alone can be thousands of
 //! inboxes.

@@ -52,7 +52,10 @@ impl State {
         match bound {
             // As on Linux: writable is when three quarters are free.
             Bound::Bytes(limit) => self.cost.bytes() * 4 <= limit && self.cost.room() > MESSAGE_OVERHEAD,
-            Bound::Messages(limit) => self.messages.len() < limit,
+            // A message goes into an empty inbox, whatever others hold.
+            Bound::Messages(limit) => {
+                self.messages.is_empty() || self.messages.len() < limit && self.cost.room() > MESSAGE_OVERHEAD
+            }
         }
     }
 
@@ -162,7 +165,7 @@ impl Inbox {
         Some(state.queued())
     }
 
-    /// The first bytes of a stream for its reader, up to those that open files come with. See [`Arrivals::leave`](crate::vfs::Arrivals::leave).
+    /// See [`Arrivals::leave`](crate::vfs::Arrivals::leave). Up to those bytes that open files come with.
     pub(super) fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
         let mut state = self.state.lock();
         if !state.waiting.is_empty() {

@@ -52,7 +52,8 @@ impl Reader {
     }
 }
 
-/// A sender has come to wait for room, which `reader` may have made and not told of: it is taken back soon, and not left anew. Waits for nothing.
+/// A sender has come to wait for room, which `reader` may have made and not told of: it is taken back soon, and left nothing anew. Waits
+/// for nothing.
 pub(crate) fn hurry(reader: Option<Arc<Task>>) {
     if let Some(reader) = reader {
         reader.call_in_files();

@@ -12,6 +12,7 @@ use usk_abi::socket::{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, UserCredentials};
 
 use crate::net::endpoint::{Endpoint, RECEIVE_ENDED, SEND_ENDED, directions};
 use crate::net::inbox::Bound;
+use crate::net::options::SocketOptions;
 use crate::net::unix::UnixAddress;
 use crate::net::unix::namespace::UnixNamespace;
 
@@ -90,7 +91,7 @@ impl Core {
             kind,
             namespace: namespace.clone(),
             own: own.clone(),
-            endpoint: Endpoint::default(),
+            endpoint: Endpoint::within(&namespace.memory, SocketOptions::default()),
             state: Mutex::default(),
         })
     }

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use usk_abi::Errno;
 
+use crate::net::budget::Budget;
 use crate::net::unix::core::{Core, UnixKind};
 
 /// What the AF_UNIX sockets of one sandbox share.
@@ -14,6 +15,8 @@ use crate::net::unix::core::{Core, UnixKind};
 pub struct UnixNamespace {
     names: Mutex<Names>,
     pub(super) in_flight: Arc<AtomicUsize>,
+    /// What all sockets hold together.
+    pub(super) memory: Arc<Budget>,
 }
 
 #[derive(Default)]
@@ -30,6 +33,12 @@ impl UnixNamespace {
     /// A name space without names.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// One whose sockets together hold what a budget allows.
+    #[cfg(test)]
+    pub(super) fn within(memory: &Arc<Budget>) -> Arc<Self> {
+        Arc::new(UnixNamespace { memory: Arc::clone(memory), ..UnixNamespace::default() })
     }
 
     /// Gives `socket` a name. `EADDRINUSE` if another has it.

@@ -5,6 +5,7 @@ use usk_abi::socket::{SHUT_RD, SHUT_WR};
 
 use super::*;
 use crate::file::testing::{read, read_blocking, write, write_blocking};
+use crate::net::budget::Budget;
 use crate::{BytesSink, BytesSource};
 
 const ME: UserCredentials = UserCredentials { pid: 7, uid: 1000, gid: 100 };
@@ -268,5 +269,31 @@ fn no_wake_up_is_lost_through_a_socket() {
             received += if kind == UnixKind::Stream { bytes.len() } else { 1000 };
         }
         drop(sender.join().unwrap());
+    }
+}
+
+#[test]
+fn sockets_together_hold_so_much_and_each_comes_on_all_the_same() {
+    const MEMORY: usize = 1 << 20;
+    const SOCKETS: usize = 100;
+    for kind in [UnixKind::Stream, UnixKind::SequencedPacket, UnixKind::Datagram] {
+        let memory = Arc::new(Budget::new(MEMORY));
+        let namespace = UnixNamespace::within(&memory);
+        let pairs: Vec<_> = (0..SOCKETS).map(|_| UnixSocket::pair(kind, &namespace, 0, ME)).collect();
+        let message = [b'x'; 8000];
+        for (a, b) in &pairs {
+            while write(a, &message).is_ok() {}
+            let (received, _) = receive(b, message.len(), MessageFlags::PEEK).unwrap();
+            assert!(received.len() >= if kind == UnixKind::Stream { 3000 } else { message.len() });
+        }
+        assert!(memory.used() <= MEMORY + SOCKETS * (message.len() + MESSAGE_OVERHEAD));
+        let has_room = |file: &Arc<OpenFile>| file.ops.poll(file).contains(PollEvents::OUT);
+        assert!(!pairs.iter().any(|(a, _)| has_room(a)));
+        for (a, b) in &pairs {
+            while receive(b, message.len(), MessageFlags::empty()).is_ok() {}
+            assert!(has_room(a));
+        }
+        drop(pairs);
+        assert_eq!(memory.used(), 0);
     }
 }

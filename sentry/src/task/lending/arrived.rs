@@ -15,14 +15,29 @@ use crate::vfs::{Arrivals, OpenFile};
 
 /// Bytes left of one stream at most: a larger read is worth a call.
 const MOST_LEFT: usize = 4096;
-/// What was left of a stream and not read that way, in a row, after which nothing is left any more.
+/// What was left of a stream and not read that way, in a row, after which little is left any more.
 const PATIENCE: u8 = 4;
+/// Then it is tried again once in so many times: the program may do something else, or the place where it calls have been patched.
+const PAUSE: u8 = 32;
 
 /// What is known of a stream.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Stream {
     /// How often in a row what was left was taken out by a call.
     missed: u8,
+    /// How often it was left nothing since.
+    paused: u8,
+}
+
+impl Stream {
+    /// Whether to leave something now that reads are expected.
+    fn is_promising(&mut self) -> bool {
+        if self.missed >= PATIENCE {
+            self.paused = (self.paused + 1) % PAUSE;
+            self.missed -= u8::from(self.paused == 0);
+        }
+        self.missed < PATIENCE
+    }
 }
 
 /// What is left of streams.
@@ -116,7 +131,7 @@ impl Lending {
         for (number, record) in self.records.iter_mut().enumerate() {
             let Some(record) = record else { continue };
             let (Some(stream), before) = (&mut record.stream, record.lent.arrived) else { continue };
-            let is_wanted = is_expected && stream.missed < PATIENCE;
+            let is_wanted = is_expected && stream.is_promising();
             if !is_wanted && before.is_none() {
                 continue;
             }
