@@ -108,8 +108,8 @@ impl GuestThread for Thread {
         self.map_ledger()
     }
 
-    fn leave_contents(&mut self, contents: &[u8]) -> Option<u64> {
-        self.write_contents(contents)
+    fn leave_contents(&mut self, at: usize, contents: &[u8]) -> Option<u64> {
+        self.write_contents(at, contents)
     }
 
     fn set_lending(&mut self, lends: bool) {

@@ -4,6 +4,7 @@
 //! that stands; no two tables of a sandbox ever have the same, so that entries of earlier ones need not be erased for that. Anybody may
 //! say at any time that no generation stands.
 
+use crate::lent::STAT_SIZE;
 use crate::names::{KnownName, MAX_KNOWN_NAME, NameMeaning};
 use crate::stub::geometry::*;
 
@@ -31,6 +32,15 @@ impl Place {
 }
 
 impl Thread {
+    /// Whether the file is still prepared that an entry says is.
+    fn is_prepared(&self, entry: u64) -> bool {
+        let slot = self.slot();
+        let answer = slot.read_order(entry + NAME_ANSWER - 4) >> 32;
+        let record = RECORDS + (answer & u64::from(LENT_RECORD)).saturating_sub(RECORD_SIZE);
+        slot.read_order(record + RECORD_MODE) & RECORD_IS_PREPARED != 0
+            && slot.read_order(record + RECORD_FILE) == slot.read_order(entry + NAME_OPENS)
+    }
+
     /// See [`GuestThread::leave_name`](crate::GuestThread::leave_name).
     pub(super) fn write_name(&self, known: &KnownName<'_>) -> bool {
         let Some(place) = Place::of(known) else { return false };
@@ -39,11 +49,26 @@ impl Thread {
         let generation = if standing == 0 { slot.begin_names() } else { standing };
         let entries = [0, 1].map(|way| NAMES + (2 * place.set + way) * NAME_SIZE);
         let is_free = |at: &&u64| slot.read_order(**at + NAME_GENERATION) != generation;
+        let is_same = |at: &&u64| {
+            !is_free(at)
+                && slot.read_order(**at + NAME_START) == known.start
+                && slot.read_order(**at + NAME_KEY) as u32 == place.key
+        };
+        // A file that is prepared is worth more than an answer.
+        let is_lesser = |at: &&u64| is_free(at) || !self.is_prepared(**at);
         let any = entries[usize::from(place.key & NAME_ANY_WAY != 0)];
-        let at = entries.iter().find(is_free).copied().unwrap_or(any);
-        let (answer, attributes) = match known.meaning {
-            NameMeaning::Missing => (NAME_MISSING, [0; crate::lent::STAT_SIZE]),
-            NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, attributes),
+        let choices =
+            [entries.iter().find(is_same), entries.iter().find(is_free), entries.iter().find(is_lesser)];
+        let at = choices.into_iter().flatten().next().copied().unwrap_or(any);
+        if !is_lesser(&&at) && !matches!(known.meaning, NameMeaning::Prepared { .. }) {
+            return false;
+        }
+        let (answer, opens, attributes) = match known.meaning {
+            NameMeaning::Missing => (NAME_MISSING, 0, [0; STAT_SIZE]),
+            NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, 0, attributes),
+            NameMeaning::Prepared { attributes, record, identity } => {
+                ((u32::from(record) + 1) << LENT_RECORD.trailing_zeros() & LENT_RECORD, identity, attributes)
+            }
         };
         let mut entry = [0; NAME_SIZE as usize];
         let mut put = |offset: u64, bytes: &[u8]| {
@@ -53,6 +78,7 @@ impl Thread {
         put(NAME_START, &known.start.to_ne_bytes());
         put(NAME_KEY, &place.key.to_ne_bytes());
         put(NAME_ANSWER, &answer.to_ne_bytes());
+        put(NAME_OPENS, &opens.to_ne_bytes());
         put(NAME_STAT, &attributes);
         put(NAME_TEXT, known.name);
         slot.write_orders(at, &entry);

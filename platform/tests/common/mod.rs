@@ -14,6 +14,7 @@ pub(crate) mod memory;
 mod names;
 mod noted;
 mod patching;
+mod prepared;
 mod shortcuts;
 mod state;
 mod threads;
@@ -66,6 +67,10 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     names::names_of_before_stand_no_more,
     names::kicks_and_withdrawals_do_not_tear_answers,
     names::forged_memory_gets_no_answer_that_was_not_left,
+    prepared::a_prepared_file_is_opened_and_told,
+    prepared::what_is_not_prepared_any_more_is_not_opened,
+    prepared::kicks_do_not_tear_opens,
+    prepared::forged_memory_opens_nothing_that_could_not_be,
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,

@@ -88,7 +88,7 @@ impl Current {
         }
     }
 
-    fn leave_meaning(&mut self, question: &NameQuestion, meaning: NameMeaning) {
+    pub(super) fn leave_meaning(&mut self, question: &NameQuestion, meaning: NameMeaning) {
         self.leave_meanings(question, std::iter::once((question.name.as_slice(), meaning)));
     }
 

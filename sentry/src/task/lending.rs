@@ -27,6 +27,8 @@ mod ahead;
 mod ledger;
 mod loan;
 mod noted;
+mod prepared;
+mod walk;
 
 #[cfg(test)]
 mod model_tests;
@@ -48,6 +50,8 @@ use self::ahead::{Ahead, Habits};
 use self::ledger::Ledger;
 use self::loan::Loan;
 use self::noted::Noted;
+use self::prepared::Prepared;
+use self::walk::Walk;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, Mapping, OpenFile, notify};
@@ -177,6 +181,8 @@ struct Record {
     reads: u32,
     /// A window should show what comes after this byte.
     wanted: Option<u64>,
+    /// The file itself, as long as it has no descriptor.
+    prepared: Option<Prepared>,
 }
 
 impl Record {
@@ -198,7 +204,8 @@ impl Record {
 
     /// Whether the platform may have moved it there.
     fn may_be_at(&self, position: u64) -> bool {
-        self.moves() && i64::try_from(position).is_ok() || self.lent.entries_end == Some(position)
+        self.moves() && i64::try_from(position).is_ok()
+            || self.lent.entries_end.is_some_and(|end| position == end || position == 0)
     }
 
     /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
@@ -237,6 +244,11 @@ pub(crate) struct Lending {
     ledger: Ledger,
     habits: Habits,
     ahead: Option<Ahead>,
+    /// Where what is left of files ends that was left last.
+    left_end: usize,
+    walk: Walk,
+    /// What was prepared and is let go at the next trap: not by a thread that counts as in guest code.
+    gone: Vec<Prepared>,
 }
 
 impl Current {
@@ -273,6 +285,7 @@ impl Current {
 
     /// The guest has stopped: takes back what it was lent.
     pub(crate) fn take_back_files(&mut self) {
+        self.lending.gone.clear();
         if !self.lending.is_on {
             return;
         }
@@ -282,7 +295,9 @@ impl Current {
             let limit = self.task.group.limits.lock().soft(Resource::Files);
             let files = self.task.files();
             self.lending.take_notes(&self.task, &files, &taken.notes);
-            (files.take_back(&taken, limit), files)
+            let closed = files.take_back(&taken, |record| self.lending.prepared_file(record), limit);
+            self.lending.note_opened(&taken);
+            (closed, files)
         });
         self.task.lent.end();
         if let Some((closed, files)) = closed {
@@ -301,6 +316,9 @@ impl Current {
         let lends = self.standing == Some(standing)
             && self.lending.prepare(&self.task, &mut *self.thread, standing)
             && self.task.lent.begin();
+        if !lends || !self.lending.walk.holds() {
+            self.lending.let_go(&mut *self.thread, |_| true);
+        }
         if lends != self.lending.is_on || self.lending.standing != Some(standing) {
             self.thread.set_lending(lends);
             self.lending.is_on = lends;
@@ -420,6 +438,9 @@ impl Lending {
         thread: &mut dyn GuestThread,
         is_outdated: bool,
     ) {
+        if is_outdated || self.is_watched {
+            self.let_go(thread, |_| true);
+        }
         let limit = task.group.limits.lock().soft(Resource::Files);
         let version = files.look_at_first::<LENT_DESCRIPTORS>(|slots| {
             // Each file's lowest descriptor, and how many it has.
@@ -438,6 +459,12 @@ impl Lending {
             }
             let mut old = std::mem::take(&mut self.records);
             let mut closed = Vec::new();
+            // What is prepared keeps its record as long as there are others.
+            let is_prepared =
+                |record: &Option<Record>| record.as_ref().is_some_and(|known| known.prepared.is_some());
+            for (record, old) in self.records.iter_mut().zip(&mut old).filter(|(_, old)| is_prepared(old)) {
+                *record = old.take();
+            }
             // Files that had a record keep it.
             let mut places = [None; LENT_DESCRIPTORS];
             for (number, slot) in slots.iter().enumerate() {
@@ -459,7 +486,9 @@ impl Lending {
                 if places[number].is_some() {
                     continue;
                 }
-                let Some(place) = self.records.iter().position(Option::is_none) else { break };
+                let free = self.records.iter().position(Option::is_none);
+                let Some(place) = free.or_else(|| self.records.iter().position(is_prepared)) else { break };
+                self.let_one_go(place, thread);
                 self.records[place] = self.record(task, file, counts[number], None, false);
                 places[number] = self.records[place].is_some().then_some(place);
             }
@@ -544,11 +573,13 @@ impl Lending {
                 watchable: 0,
                 writes_end: held.as_ref().map(|held| held.writes_end),
                 locks: held.is_some_and(|held| held.locks),
+                is_prepared: false,
             },
             closes_silently,
             window: known.as_ref().and_then(|known| known.window),
             reads: known.as_ref().map_or(0, |known| known.reads),
             wanted: known.and_then(|known| known.wanted),
+            prepared: None,
         })
     }
 
