@@ -255,8 +255,8 @@ impl Server {
             Request::ReadDirectory { node, stream, cursor, all_attributes } => {
                 self.read_directory(node, (stream, cursor), all_attributes)
             }
-            Request::ReadDirectories { parent, names, all_attributes } => {
-                self.read_directories(parent, &names, all_attributes)
+            Request::ReadDirectories { parent, names, below, all_attributes } => {
+                self.read_directories(parent, &names, below.into(), all_attributes)
             }
             Request::CloseDirectory { stream } => self.close_directory(stream),
             Request::CreateFile { parent, name, permissions, owner, access } => {

@@ -258,7 +258,7 @@ fn exercise(client: &mut RawClient, root: &Path) -> Option<()> {
         // From a position, which takes a seek.
         Request::ReadDirectory { node: ROOT, stream: 0, cursor: 1, all_attributes: true },
         Request::CloseDirectory { stream: 1 },
-        Request::ReadDirectories { parent: ROOT, names: common::names("g"), all_attributes: true },
+        Request::ReadDirectories { parent: ROOT, names: common::names("g"), below: 64, all_attributes: true },
         Request::OpenFiles { parent: ROOT, names: common::names("g") },
         Request::Forget { nodes: vec![file, link] },
     ] {

@@ -3,9 +3,12 @@
 mod common;
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
 
 use common::{ROOT, RawClient, export, name, names, start, start_one};
 use usk_abi::Errno;
@@ -14,8 +17,9 @@ use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
 use usk_gofer::{Export, HeldAttributes, Owners};
 use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_DESCRIPTORS, VERSION};
 use usk_gofer_protocol::{
-    Access, AttributeChange, Attributes, FileType, LinkTarget, NodeId, Opened, Owner, RenameMode, Reply,
-    Request, TimeChange, Timestamp, WalkEnd, WholeDirectory, XattrMode, XattrName, XattrValue,
+    Access, AttributeChange, Attributes, DirectoryBelow, FileType, LinkTarget, NodeId, Opened, Owner,
+    RenameMode, Reply, Request, TimeChange, Timestamp, WalkEnd, WholeDirectory, XattrMode, XattrName,
+    XattrValue,
 };
 
 #[test]
@@ -422,9 +426,9 @@ fn read_directories(
     names: &str,
     all_attributes: bool,
 ) -> Vec<Result<WholeDirectory, Errno>> {
-    match client.ask(&Request::ReadDirectories { parent: ROOT, names: common::names(names), all_attributes })
-    {
-        (Reply::Directories { directories }, None) => directories,
+    let names = common::names(names);
+    match client.ask(&Request::ReadDirectories { parent: ROOT, names, below: 0, all_attributes }) {
+        (Reply::Directories { directories, below }, None) if below.is_empty() => directories,
         (reply, _) => panic!("{reply:?}"),
     }
 }
@@ -458,8 +462,42 @@ fn several_directories_are_read_as_wholes() {
         assert_eq!(size, all_attributes.then_some(5));
     }
     let parent = client.find(ROOT, "file").node;
-    let request = Request::ReadDirectories { parent, names: names("x"), all_attributes: true };
+    let request = Request::ReadDirectories { parent, names: names("x"), below: 1, all_attributes: true };
     assert_eq!(client.try_ask(&request).unwrap_err(), Errno::ENOTDIR);
+}
+
+#[test]
+fn directories_in_those_that_are_read_are_read_with_them() {
+    let root = tempfile::tempdir().unwrap();
+    for directory in ["a/b/c/d", "a/e", "f/g"] {
+        fs::create_dir_all(root.path().join(directory)).unwrap();
+    }
+    for (number, directory) in ["a", "a/b", "a/b/c", "f/g"].iter().enumerate() {
+        fs::write(root.path().join(directory).join(format!("file{number}")), "").unwrap();
+        symlink("/", root.path().join(directory).join("link")).unwrap();
+    }
+    let mut client = start_one(root.path(), ReadOnly);
+    for most in [0, 1, 4, 5, u16::MAX] {
+        let names = common::names("a/none/f");
+        let request = Request::ReadDirectories { parent: ROOT, names, below: most, all_attributes: false };
+        let (Reply::Directories { directories, below }, None) = client.ask(&request) else { panic!() };
+        assert_eq!((directories.len(), below.len()), (3, usize::from(most.min(5))));
+        let mut all: Vec<(PathBuf, _)> = Vec::new();
+        for (name, read) in ["a", "none", "f"].into_iter().zip(directories) {
+            all.push((name.into(), read.ok()));
+        }
+        for DirectoryBelow { above, entry, read } in below {
+            let (path, above) = &all[above as usize];
+            let entry = &above.as_ref().unwrap().entries[entry as usize];
+            all.push((path.join(OsStr::from_bytes(entry.name.as_bytes())), Some(read)));
+        }
+        for (path, read) in all {
+            let Some(read) = read else { continue };
+            let path = root.path().join(path);
+            assert_eq!(read.directory.attributes.ino, fs::metadata(&path).unwrap().ino());
+            assert_eq!(read.entries.len(), fs::read_dir(&path).unwrap().count(), "{path:?}");
+        }
+    }
 }
 
 #[test]

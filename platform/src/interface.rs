@@ -212,9 +212,9 @@ pub trait GuestThread: Send {
         None
     }
 
-    /// Leaves bytes where the guest can read them, for the [`LentWindow`](crate::LentWindow) of one record, in place of those that were
-    /// left before: at most [`LENT_CONTENTS`](crate::LENT_CONTENTS). Returns their guest address; `None` if there is no room.
-    fn leave_contents(&mut self, _contents: &[u8]) -> Option<u64> {
+    /// Leaves bytes where the guest can read them, for the [`LentWindow`](crate::LentWindow) of a record: at byte `at`, a multiple of eight,
+    /// of [`LENT_CONTENTS`](crate::LENT_CONTENTS). Returns their guest address; `None` if there is no room.
+    fn leave_contents(&mut self, _at: usize, _contents: &[u8]) -> Option<u64> {
         None
     }
 

@@ -38,13 +38,13 @@ pub enum LentCall {
 /// Descriptors that can be lent: those below this number.
 pub const LENT_DESCRIPTORS: usize = 64;
 /// Files of which more can be lent than their descriptors.
-pub const LENT_RECORDS: usize = 16;
+pub const LENT_RECORDS: usize = 31;
 /// Windows that a thread may have.
 pub const LENT_WINDOWS: usize = 8;
 /// Most bytes of a file that a window shows.
 pub const WINDOW_SIZE: u64 = 16 << 20;
 /// Most bytes that can be left with a thread for its records ([`GuestThread::leave_contents`](crate::GuestThread::leave_contents)).
-pub const LENT_CONTENTS: usize = 16 << 10;
+pub const LENT_CONTENTS: usize = 64 << 10;
 /// Most bytes that can be left with a thread of what has arrived in its streams ([`GuestThread::leave_arrived`](crate::GuestThread)).
 pub const ARRIVED_ROOM: usize = 8 << 10;
 /// Size of `struct stat`.
@@ -68,6 +68,13 @@ pub enum LentDescriptor {
         close_on_exec: bool,
         /// The platform may close it, for nobody can tell.
         closes_silently: bool,
+    },
+    /// The platform has opened it: the file that was prepared under this record.
+    Prepared {
+        /// The record.
+        record: u8,
+        /// It is closed on exec.
+        close_on_exec: bool,
     },
 }
 
@@ -108,6 +115,9 @@ pub struct LentFile {
     pub writes_end: Option<u64>,
     /// `fcntl(F_SETLK)` may be noted: with a ledger.
     pub locks: bool,
+    /// It has no descriptor yet: who opens a [`NameMeaning::Prepared`](crate::NameMeaning) with these flags gets it, and may close it. Its
+    /// position is 0 then.
+    pub is_prepared: bool,
 }
 
 /// A change of an epoll instance that the platform has noted.

@@ -12,16 +12,16 @@ pub enum NameCall {
     Lstat = 1,
     /// `access(2)`
     Access = 2,
-    /// `open(2)`, as far as it fails.
+    /// `open(2)`, as far as it fails, or the file is prepared.
     Open = 3,
     /// `faccessat(2)`
     AccessAt = 6,
-    /// `openat(2)`, as far as it fails.
+    /// `openat(2)`, as far as it fails, or the file is prepared.
     OpenAt = 7,
 }
 
 /// Longest name that can be left.
-pub const MAX_KNOWN_NAME: usize = 87;
+pub const MAX_KNOWN_NAME: usize = 79;
 
 /// A name, as guests pass it, and what it means.
 #[derive(Clone, Copy, Debug)]
@@ -60,5 +60,14 @@ pub enum NameMeaning {
         attributes: [u8; STAT_SIZE],
         /// Which access is allowed, as far as that is known: bits of `access(2)`.
         access: u8,
+    },
+    /// A file that is there to be opened. Which access is allowed is not known.
+    Prepared {
+        /// `struct stat`.
+        attributes: [u8; STAT_SIZE],
+        /// The number of its record, which [says the same](crate::LentFile::is_prepared), and how it is opened.
+        record: u8,
+        /// The record's [`LentFile::identity`](crate::LentFile::identity), not 0.
+        identity: u64,
     },
 }

@@ -86,10 +86,13 @@ fn open(current: &mut Current, directory: i32, name: UserPtr<u8>, how: OpenHow) 
     let opened = names.context().open(&start, &name, how, Some(current));
     let may_create = flags.intersects(OpenFlags::CREAT | OpenFlags::TMPFILE_BIT);
     if matches!(opened, Err(SysError::Errno(Errno::ENOENT))) && !may_create && how.resolve.is_empty() {
-        leave_if_missing(current, &names, directory, name, !flags.contains(OpenFlags::NOFOLLOW));
+        leave_if_missing(current, &names, directory, name.clone(), !flags.contains(OpenFlags::NOFOLLOW));
     }
     let file = opened?;
     let fd = current.task.files().install(file.clone(), flags.contains(OpenFlags::CLOEXEC), limit)?;
     current.bring_along(&file);
+    if how.resolve.is_empty() {
+        current.prepare_next(&file, directory, &name, flags);
+    }
     Ok(u64::from(fd.unsigned_abs()))
 }

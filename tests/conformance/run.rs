@@ -90,7 +90,7 @@ impl FamilyRun {
 }
 
 /// Files of the host's for cases that are about what was there before the sandbox: directories by number that have the same, small
-/// files in `read`, and directories in `empty`. They go when the result is dropped.
+/// files in `read`, directories in `empty`, and trees in `tree` whose files contain their names. They go when the result is dropped.
 fn given_files() -> std::io::Result<TempDir> {
     let all = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     for number in 1..=19 {
@@ -109,6 +109,14 @@ fn given_files() -> std::io::Result<TempDir> {
         fs::create_dir_all(&directory)?;
         for number in (0..8).filter(|_| !directory.starts_with(all.path().join("empty"))) {
             fs::write(directory.join(number.to_string()), format!("number {number}\n"))?;
+        }
+    }
+    for directory in (1..=8).flat_map(|tree| (0..12).map(move |number| format!("tree/{tree}/d{number}"))) {
+        let directory = all.path().join(directory);
+        fs::create_dir_all(directory.join("d"))?;
+        for file in ["a", "b", "c", "e", "f", "d/g"].map(|name| directory.join(name)) {
+            let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+            fs::write(&file, [name, b"\n"].concat())?;
         }
     }
     fs::set_permissions(all.path(), fs::Permissions::from_mode(0o755))?;

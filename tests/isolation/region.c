@@ -434,7 +434,7 @@ static void forge_everything(void) {
 
 /* --- Lent descriptors ----------------------------------------------------------------------------------------------- */
 
-#define LOANS 0x200
+#define LOANS 0x310
 #define MOST_IDENTITIES 10
 
 struct identity {

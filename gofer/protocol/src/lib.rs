@@ -31,6 +31,7 @@ pub use attributes::{
 pub use codec::{DecodeError, EncodeError};
 pub use name::{LinkTarget, Name, NameBuf, XattrName, XattrValue};
 pub use reply::{
-    DirectoryEntry, DirectoryPosition, Entry, ExportDescription, Opened, Reply, WalkEnd, WholeDirectory,
+    DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, ExportDescription, Opened, Reply, WalkEnd,
+    WholeDirectory,
 };
 pub use request::{Access, NodeId, RenameMode, Request, XattrMode};

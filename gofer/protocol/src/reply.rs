@@ -74,6 +74,8 @@ messages! {
             /// One result for each directory asked for, in that order, as far as they fit in one message. None if the first is
             /// too long for that: then it is to be read page by page.
             directories: Vec<Result<WholeDirectory, Errno>>,
+            /// Directories in these, and in those before, level by level.
+            below: Vec<DirectoryBelow>,
         },
         /// Open files. A descriptor comes with this for each success, in their order.
         Files = 13 {
@@ -213,8 +215,20 @@ structure! {
 impl WholeDirectory {
     /// Length of the longest form on the wire but for its entries.
     pub const fn encoded_bound() -> usize {
-        // Success; a number and attributes as in an entry; the count of entries.
-        1 + 8 + DirectoryEntry::encoded_bound(0) + 4
+        // Success, or where it is; a number and attributes as in an entry; the count of entries.
+        8 + 8 + DirectoryEntry::encoded_bound(0) + 4
+    }
+}
+
+structure! {
+    /// A directory in another one of the same reply.
+    pub struct DirectoryBelow {
+        /// Which one: its number among the named directories and, counted on, those below.
+        pub above: u32,
+        /// The number of its entry there.
+        pub entry: u32,
+        /// The directory.
+        pub read: WholeDirectory,
     }
 }
 
@@ -249,6 +263,7 @@ lists! {
     Result<Attributes, Errno>, MAX_NODES, "attributes";
     DirectoryEntry, MAX_DIRECTORY_ENTRIES, "directory entries";
     Result<WholeDirectory, Errno>, MAX_COMPONENTS, "directories";
+    DirectoryBelow, MAX_COMPONENTS, "directories below";
 }
 
 // The fullest page, with its header, fits in a message.

@@ -250,12 +250,14 @@ messages! {
             /// The attribute.
             name: XattrName<'a>,
         },
-        /// Reads several directories of one directory, each as a whole. → `Directories`: as many from the front as fit.
+        /// Reads several directories of one directory, each as a whole, and then directories in them. → `Directories`: as many as fit.
         ReadDirectories = 23 {
             /// What they are in.
             parent: NodeId,
             /// At least one name.
             names: Vec<Name<'a>>,
+            /// How many directories to read that are in them, or in these, and so on: not more than [`MAX_COMPONENTS`] are.
+            below: u16,
             /// Attributes of all entries are wanted; else of those only that are directories, or may be.
             all_attributes: bool,
         },

@@ -144,7 +144,12 @@ fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
                 19 => Request::ListXattrs { node },
                 20 => Request::SetXattr { node, name: xattr, value, mode: XattrMode::Create },
                 21 => Request::RemoveXattr { node, name: xattr },
-                22 => Request::ReadDirectories { parent, names, all_attributes: permissions > 3 },
+                22 => Request::ReadDirectories {
+                    parent,
+                    names,
+                    below: permissions,
+                    all_attributes: permissions > 3,
+                },
                 _ => Request::OpenFiles { parent, names },
             };
             let bytes = request.encode(id).unwrap();
@@ -179,6 +184,14 @@ fn directory_entry() -> impl Strategy<Value = DirectoryEntry> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     (any::<u64>(), attributes()).prop_map(|(node, attributes)| Entry { node: NodeId(node), attributes })
+}
+
+fn directory_below() -> impl Strategy<Value = DirectoryBelow> {
+    (any::<u32>(), any::<u32>(), whole_directory()).prop_map(|(above, entry, read)| DirectoryBelow {
+        above,
+        entry,
+        read,
+    })
 }
 
 fn whole_directory() -> impl Strategy<Value = WholeDirectory> {
@@ -232,8 +245,11 @@ fn reply() -> impl Strategy<Value = Reply> {
             }
         ),
         vec(any::<u8>(), 0..3000).prop_map(|bytes| Reply::Xattr { value: XattrValue::new(bytes).unwrap() }),
-        vec(prop_oneof![whole_directory().prop_map(Ok), errno().prop_map(Err)], 0..=8)
-            .prop_map(|directories| Reply::Directories { directories }),
+        (
+            vec(prop_oneof![whole_directory().prop_map(Ok), errno().prop_map(Err)], 0..=8),
+            vec(directory_below(), 0..=8)
+        )
+            .prop_map(|(directories, below)| Reply::Directories { directories, below }),
         vec(prop_oneof![attributes().prop_map(Ok), errno().prop_map(Err)], 0..=MAX_DESCRIPTORS)
             .prop_map(|results| Reply::Files { results }),
     ]
@@ -385,8 +401,10 @@ fn the_largest_messages_fit() {
     let one = Reply::Directory { entries: vec![entry], next: None }.encode(1).unwrap().len();
     assert_eq!(one - empty, DirectoryEntry::encoded_bound(4));
     let directory = Entry { node: NodeId(1), attributes };
-    let whole = Ok(WholeDirectory { directory, entries: vec![] });
-    let none = Reply::Directories { directories: vec![] }.encode(1).unwrap().len();
-    let one = Reply::Directories { directories: vec![whole] }.encode(1).unwrap().len();
-    assert!(one - none <= WholeDirectory::encoded_bound());
+    let read = WholeDirectory { directory, entries: vec![] };
+    let length = |directories, below| Reply::Directories { directories, below }.encode(1).unwrap().len();
+    let none = length(vec![], vec![]);
+    assert!(length(vec![Ok(read.clone())], vec![]) - none <= WholeDirectory::encoded_bound());
+    let below = DirectoryBelow { above: 0, entry: 0, read };
+    assert!(length(vec![], vec![below]) - none <= WholeDirectory::encoded_bound());
 }

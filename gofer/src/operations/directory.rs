@@ -7,9 +7,9 @@ use std::sync::{MutexGuard, PoisonError};
 
 use rustix::fs::{RawDir, RawDirEntry, SeekFrom};
 use usk_abi::Errno;
-use usk_gofer_protocol::limits::{DIRECTORY_PAGE, MAX_DIRECTORY_ENTRIES};
+use usk_gofer_protocol::limits::{DIRECTORY_PAGE, MAX_COMPONENTS, MAX_DIRECTORY_ENTRIES};
 use usk_gofer_protocol::{
-    DirectoryEntry, DirectoryPosition, Entry, FileType, Name, NodeId, Reply, WholeDirectory,
+    DirectoryBelow, DirectoryEntry, DirectoryPosition, FileType, Name, NameBuf, NodeId, Reply, WholeDirectory,
 };
 
 use crate::host;
@@ -67,12 +67,13 @@ impl Server {
         Ok((Reply::Directory { entries, next }, None))
     }
 
-    /// Reads directories of one directory as wholes, as many from the front as fit in a page. What is too long is left for
-    /// [`Server::read_directory`].
+    /// Reads directories of one directory as wholes, as many from the front as fit in a page, and then `below` that are in them. What is
+    /// too long is left for [`Server::read_directory`].
     pub(crate) fn read_directories(
         &self,
         parent: NodeId,
         names: &[Name<'_>],
+        below: usize,
         all_attributes: bool,
     ) -> Answer {
         let parent = self.nodes.get(parent)?;
@@ -82,32 +83,66 @@ impl Server {
         let mut directories = Vec::new();
         let mut room = DIRECTORY_PAGE;
         for &name in names {
-            let Some(left) = room.checked_sub(WholeDirectory::encoded_bound()) else { break };
-            room = left;
-            let found = match self.step(&parent, name) {
-                Ok(found) => found,
+            match self.read_one(&parent, name, all_attributes, &mut room) {
+                Ok(Some(read)) => directories.push(Ok(read)),
+                Ok(None) => break,
                 // The table is full: what was read is worth more than what was not.
                 Err(Errno::ENFILE) if !directories.is_empty() => break,
                 Err(Errno::ENFILE) => return Err(Errno::ENFILE),
-                Err(error) => {
-                    directories.push(Err(error));
-                    continue;
-                }
+                Err(error) => directories.push(Err(error)),
+            }
+        }
+        let below = self.read_below(&directories, below.min(MAX_COMPONENTS), all_attributes, &mut room);
+        Ok((Reply::Directories { directories, below }, None))
+    }
+
+    /// Reads directories that are in those that were read, level by level: as many as fit, at most `most`. Why one cannot be read is for
+    /// those to hear who ask for it.
+    fn read_below(
+        &self,
+        directories: &[Result<WholeDirectory, Errno>],
+        most: usize,
+        all_attributes: bool,
+        room: &mut usize,
+    ) -> Vec<DirectoryBelow> {
+        let mut below: Vec<DirectoryBelow> = Vec::new();
+        for (number, above) in (0..).zip(0..directories.len() + most) {
+            let read = match directories.get(above) {
+                Some(named) => named.as_ref().ok(),
+                None => below.get(above - directories.len()).map(|below| &below.read),
             };
-            let directory: Entry = found.1;
-            match self.read_whole(&found.0, all_attributes, &mut room) {
-                Ok(Some(entries)) => directories.push(Ok(WholeDirectory { directory, entries })),
-                Ok(None) => {
-                    self.nodes.forget(&[directory.node]);
+            let Some(read) = read.filter(|_| below.len() < most) else { continue };
+            let Ok(parent) = self.nodes.get(read.directory.node) else { continue };
+            for (entry, name) in subdirectories(read) {
+                if below.len() == most {
                     break;
                 }
-                Err(error) => {
-                    self.nodes.forget(&[directory.node]);
-                    directories.push(Err(error));
+                match self.read_one(&parent, name.as_name(), all_attributes, room) {
+                    Ok(Some(read)) => below.push(DirectoryBelow { above: number, entry, read }),
+                    Ok(None) | Err(Errno::ENFILE) => return below,
+                    Err(_) => {}
                 }
             }
         }
-        Ok((Reply::Directories { directories }, None))
+        below
+    }
+
+    /// A directory as a whole, if it fits in `room` bytes, which it is subtracted from.
+    fn read_one(
+        &self,
+        parent: &OpenNode,
+        name: Name<'_>,
+        all_attributes: bool,
+        room: &mut usize,
+    ) -> Result<Option<WholeDirectory>, Errno> {
+        let Some(left) = room.checked_sub(WholeDirectory::encoded_bound()) else { return Ok(None) };
+        *room = left;
+        let (node, directory) = self.step(parent, name)?;
+        let entries = self.read_whole(&node, all_attributes, room);
+        if !matches!(entries, Ok(Some(_))) {
+            self.nodes.forget(&[directory.node]);
+        }
+        Ok(entries?.map(|entries| WholeDirectory { directory, entries }))
     }
 
     /// All entries of a directory, if they fit in `room` bytes, which they are subtracted from.
@@ -233,6 +268,13 @@ impl Server {
     fn lock_streams(&self) -> MutexGuard<'_, DirectoryStreams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The directories among the entries of one, with their numbers there.
+fn subdirectories(read: &WholeDirectory) -> Vec<(u32, NameBuf)> {
+    let is_directory = |entry: &DirectoryEntry| entry.attributes.is_some_and(|found| found.is_directory());
+    let numbered = (0..).zip(&read.entries).filter(|(_, entry)| is_directory(entry));
+    numbered.map(|(number, entry)| (number, entry.name.clone())).collect()
 }
 
 fn file_type(record: &RawDirEntry<'_>) -> Option<FileType> {

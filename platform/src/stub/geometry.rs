@@ -48,7 +48,7 @@ pub(crate) const SLOTS_SIZE: u64 = SLOT_SIZE * SLOT_COUNT;
 /// of lent files, and room for what is left of files ([`CONTENTS`]) and for a table of names ([`NAMES`]).
 pub(crate) const ORDERS_BASE: u64 = 0x7fff_2000_0000;
 /// Size of one thread's orders.
-pub(crate) const ORDER_SIZE: u64 = 0x10000;
+pub(crate) const ORDER_SIZE: u64 = 0x20000;
 /// Size of all orders of an address space.
 pub(crate) const ORDERS_SIZE: u64 = ORDER_SIZE * SLOT_COUNT;
 
@@ -74,7 +74,7 @@ pub(crate) const GIVE_BACK_SIZE: u64 = 0x1000;
 pub(crate) const SIGNAL_STACK: u64 = GIVEN_BACK + GIVE_BACK_SIZE;
 
 /// The mailbox, from the start of a slot. Everything in it is a hint: the guest can write it.
-pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x400;
+pub(crate) const MAILBOX: u64 = SLOT_SIZE - 0x500;
 /// In the mailbox, `u32`: what a newborn thread, or its spawner, says: one of the `HINT_*` values.
 pub(crate) const BIRTH: u64 = MAILBOX;
 /// In the mailbox, `i32`: the result of the spawner's `clone`: a host process number, or a negated error.
@@ -236,9 +236,9 @@ pub(crate) const LENT_CHANGED: u64 = LENT;
 /// In a slot, `u64`: a bit for each record whose position the stub has written.
 pub(crate) const LENT_MOVED: u64 = LENT + 8;
 /// In a slot: the position of each record's file, `u64` each.
-pub(crate) const LENT_POSITIONS: u64 = LENT + 0x10;
+pub(crate) const LENT_POSITIONS: u64 = LEFT_TID_ADDRESS - 8 * MAX_RECORDS as u64;
 /// In a slot: a word for each descriptor, `u32`: which file ([`LENT_FILE`]), which record, and `LENT_*_BIT`s. 0: ask the sentry.
-pub(crate) const LENT_WORDS: u64 = LENT_POSITIONS + 8 * MAX_RECORDS as u64;
+pub(crate) const LENT_WORDS: u64 = LENT + 0x10;
 /// Descriptors that have words: those below this number.
 pub(crate) const LENT_DESCRIPTORS: usize = crate::lent::LENT_DESCRIPTORS;
 /// In a descriptor's word: which file it is, by the lowest descriptor that it had when it was lent.
@@ -460,7 +460,7 @@ pub(crate) const MOST_NOTED: u32 = 15;
 /// Flags of an event that are never noted: the one makes an addition fail or not, the other is taken away.
 pub(crate) const NOTED_NEVER: u32 = usk_abi::epoll::EPOLLEXCLUSIVE | usk_abi::epoll::EPOLLWAKEUP;
 
-const _: () = assert!(NOTED + NOTED_SIZE * MOST_NOTED as u64 <= LEFT_TID_ADDRESS);
+const _: () = assert!(NOTED + NOTED_SIZE * MOST_NOTED as u64 <= LENT_POSITIONS);
 const _: () = assert!(SETS_TID_ADDRESS < NOTES && RECORD_WATCHABLE + 8 <= RECORD_SIZE);
 const _: () = assert!(LENT_DESCRIPTORS <= u64::BITS as usize);
 
@@ -506,7 +506,7 @@ pub(crate) const NAME_AT: u32 = 4;
 /// In a guest thread's orders, `u64`: which generation of its table of names stands; 0: none.
 pub(crate) const NAMES_STAND: u64 = MEMORY - 8;
 /// In a guest thread's orders: the table of names, [`NAME_SETS`] pairs of entries.
-pub(crate) const NAMES: u64 = 0x8000;
+pub(crate) const NAMES: u64 = ORDER_SIZE - NAMES_SIZE;
 /// Size of an entry.
 pub(crate) const NAME_SIZE: u64 = 0x100;
 /// Pairs of entries.
@@ -519,10 +519,10 @@ pub(crate) const NAME_GENERATION: u64 = 0;
 pub(crate) const NAME_START: u64 = 0x08;
 /// In an entry, `u32`: the name's length, [`NAME_NOFOLLOW`], and [`NAME_KEY_HASH`] of its hash.
 pub(crate) const NAME_KEY: u64 = 0x10;
-/// In an entry, `u32`: what the name means: [`NAME_MISSING`], or which access is allowed.
+/// In an entry, `u32`: what the name means: [`NAME_MISSING`], or which access is allowed and which record is prepared for it.
 pub(crate) const NAME_ANSWER: u64 = 0x14;
 /// In an entry: `struct stat`.
-pub(crate) const NAME_STAT: u64 = 0x18;
+pub(crate) const NAME_STAT: u64 = 0x20;
 /// In an entry: the name, and NUL.
 pub(crate) const NAME_TEXT: u64 = NAME_STAT + crate::lent::STAT_SIZE as u64;
 /// Bytes of a name that the stub looks at: the longest, and NUL.
@@ -545,6 +545,25 @@ const _: () = assert!(NAMES.is_multiple_of(2 * NAME_SIZE) && NAMES + NAMES_SIZE 
 const _: () = assert!(crate::names::NAME_PLACES == 2 * NAME_SETS as usize && NAME_SETS == u64::BITS);
 const _: () = assert!(NAME_TEXT + NAME_ROOM <= NAME_SIZE && NAME_ROOM <= NAME_NOFOLLOW as u64);
 const _: () = assert!(ORDER_SIZE >= SLOT_SIZE && ORDERS_SIZE <= u32::MAX as u64);
+
+// --- Prepared opens (see `prepared.S`) ---
+
+/// In a descriptor's word: it has been opened by the stub, and is the file that was prepared under its record.
+pub(crate) const LENT_PREPARED_BIT: u32 = 20;
+/// In a record's mode: it has no descriptor, and may get one.
+pub(crate) const RECORD_IS_PREPARED: u64 = 512;
+/// In an entry of the table of names, `u64`: [`RECORD_FILE`] of the file that is prepared, in the record that the answer names as a
+/// descriptor's word does ([`LENT_RECORD`]); 0 is none.
+pub(crate) const NAME_OPENS: u64 = NAME_ANSWER + 4;
+/// Flags of `open(2)` that a file's own do not tell: they may be there or not.
+pub(crate) const OPEN_ANYWAY: i32 = libc::O_CLOEXEC | libc::O_NOCTTY;
+/// The flag that every file has, whether its `open(2)` had it or not.
+pub(crate) const OPEN_ALWAYS: u32 = usk_abi::fs::OpenFlags::LARGEFILE.bits();
+
+const _: () = assert!(NAME_OPENS + 8 <= NAME_STAT && RECORD_IS_PREPARED > RECORD_LOCKS);
+const _: () = assert!(LENT_RECORD & (NAME_MISSING | ACCESS_ALL) == 0);
+const _: () = assert!(1 << LENT_RECORD.trailing_zeros() == RECORD_SIZE);
+const _: () = assert!(MAX_RECORDS as u32 <= LENT_RECORD >> LENT_RECORD.trailing_zeros());
 
 // --- The list of calls ---
 

@@ -31,6 +31,7 @@ global_asm!(
     include_str!("names.S"),
     include_str!("noted.S"),
     include_str!("actions.S"),
+    include_str!("prepared.S"),
     include_str!("end.S"),
     receives = const RECEIVES,
     record_arrived = const RECORD_ARRIVED,
@@ -169,6 +170,7 @@ global_asm!(
     lent_free_bit = const LENT_FREE_BIT,
     lent_cloexec_bit = const LENT_CLOEXEC_BIT,
     lent_silent_bit = const LENT_SILENT_BIT,
+    lent_prepared_bit = const LENT_PREPARED_BIT,
     records = const RECORDS,
     record_size = const RECORD_SIZE,
     record_shift = const RECORD_SIZE.trailing_zeros(),
@@ -188,6 +190,11 @@ global_asm!(
     record_has_entries = const RECORD_HAS_ENTRIES,
     record_reads_on = const RECORD_READS_ON,
     record_is_volatile = const RECORD_IS_VOLATILE,
+    record_is_prepared = const RECORD_IS_PREPARED,
+    name_opens = const NAME_OPENS,
+    open_anyway = const OPEN_ANYWAY,
+    open_always = const OPEN_ALWAYS,
+    o_cloexec = const libc::O_CLOEXEC,
     ledger_write = const LEDGER_WRITE,
     ledger_pwrite = const LEDGER_PWRITE,
     ledger_used = const LEDGER_USED,
@@ -486,6 +493,18 @@ pub(crate) mod memory {
         gone = usk_memory_gone;
         /// The code ends.
         end = usk_memory_end;
+    }
+}
+
+/// Addresses in the code that opens prepared files. All of the time four registers are in the entry area.
+pub(crate) mod prepared {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_prepared_begin;
+        /// The code ends.
+        end = usk_prepared_end;
     }
 }
 

@@ -115,7 +115,7 @@ usk_names_saved:                    # rdi, rsi, r8 and r9 are in the entry area
     jnz names_missing
     cmp edi, {name_access}
     mov rdi, gs:[{entry_arguments} + 8]
-    ja names_ring                   # what is there is opened by the sentry
+    ja usk_prepared_begin           # prepared.S
     je 6f
     test r9d, {name_at}
     cmovnz rdi, rdx

@@ -115,8 +115,8 @@ impl GuestThread for Thread {
         self.begin_inlet(record, room)
     }
 
-    fn leave_contents(&mut self, contents: &[u8]) -> Option<u64> {
-        self.write_contents(contents)
+    fn leave_contents(&mut self, at: usize, contents: &[u8]) -> Option<u64> {
+        self.write_contents(at, contents)
     }
 
     fn leave_arrived(&mut self, offset: usize, bytes: &[u8]) -> Option<u64> {

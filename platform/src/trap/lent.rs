@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use crate::arch::Registers;
-use crate::lent::{LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
+use crate::lent::{LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::{arrived, lent, memory, names, noted};
+use crate::stub::image::{arrived, lent, memory, names, noted, prepared};
 
 use super::arrived::mode_of_arrived;
 use super::calls::Call;
@@ -40,6 +40,7 @@ pub(super) fn is_serving(rip: u64) -> bool {
         || (arrived::begin()..arrived::end()).contains(&rip)
         || (names::begin()..names::end()).contains(&rip)
         || (noted::begin()..noted::end()).contains(&rip)
+        || (prepared::begin()..prepared::end()).contains(&rip)
         || is_noting(rip)
         || inlet::is_leaving_data(rip)
 }
@@ -58,6 +59,7 @@ fn has_served(rip: u64) -> bool {
 pub(super) fn has_saved(rip: u64) -> bool {
     (lent::saved()..lent::restored()).contains(&rip)
         || (names::saved()..names::restored()).contains(&rip)
+        || (prepared::begin()..prepared::end()).contains(&rip)
         || ledger::has_saved(rip)
         || inlet::has_saved(rip)
 }
@@ -75,6 +77,13 @@ fn encode(descriptor: LentDescriptor) -> u32 {
                 | bit(close_on_exec, LENT_CLOEXEC_BIT)
                 | bit(closes_silently, LENT_SILENT_BIT)
         }
+        LentDescriptor::Prepared { record, close_on_exec } => {
+            1 << LENT_OPEN_BIT
+                | 1 << LENT_PREPARED_BIT
+                | 1 << LENT_SILENT_BIT
+                | (u32::from(record) + 1) << LENT_RECORD.trailing_zeros() & LENT_RECORD
+                | bit(close_on_exec, LENT_CLOEXEC_BIT)
+        }
     }
 }
 
@@ -82,11 +91,16 @@ fn decode(word: u32) -> LentDescriptor {
     let has = |bit: u32| word >> bit & 1 == 1;
     if has(LENT_OPEN_BIT) {
         let record = (word & LENT_RECORD) >> LENT_RECORD.trailing_zeros();
-        LentDescriptor::Open {
-            file: (word & LENT_FILE) as u8,
-            record: record.checked_sub(1).map(|record| record as u8),
-            close_on_exec: has(LENT_CLOEXEC_BIT),
-            closes_silently: has(LENT_SILENT_BIT),
+        let record = record.checked_sub(1).map(|record| record as u8);
+        let (close_on_exec, closes_silently) = (has(LENT_CLOEXEC_BIT), has(LENT_SILENT_BIT));
+        match record {
+            Some(record) if has(LENT_PREPARED_BIT) => LentDescriptor::Prepared { record, close_on_exec },
+            _ => LentDescriptor::Open {
+                file: (word & LENT_FILE) as u8,
+                record,
+                close_on_exec,
+                closes_silently,
+            },
         }
     } else if has(LENT_FREE_BIT) {
         LentDescriptor::Free
@@ -155,6 +169,7 @@ impl Thread {
             | bit(file.locks, RECORD_LOCKS)
             | bit(file.swallows, RECORD_SWALLOWS)
             | bit(file.has_inlet, RECORD_HAS_INLET)
+            | bit(file.is_prepared, RECORD_IS_PREPARED)
             | mode_of_arrived(file.arrived.as_ref());
         let (arrived_end, arrived_window) = file.arrived.map(|arrived| (arrived.end, arrived.window)).unzip();
         let (start, length, address) = file
@@ -258,11 +273,11 @@ impl Thread {
     }
 
     /// See [`GuestThread::leave_contents`](crate::GuestThread::leave_contents).
-    pub(super) fn write_contents(&self, contents: &[u8]) -> Option<u64> {
-        if contents.len() > crate::lent::LENT_CONTENTS {
+    pub(super) fn write_contents(&self, at: usize, contents: &[u8]) -> Option<u64> {
+        if !at.is_multiple_of(8) || contents.len() > LENT_CONTENTS.checked_sub(at)? {
             return None;
         }
-        Some(self.write_bytes(CONTENTS, contents))
+        Some(self.write_bytes(CONTENTS + at as u64, contents))
     }
 
     /// Writes bytes into the orders, from a multiple of eight on, and returns their address.
@@ -314,12 +329,16 @@ mod tests {
 
     #[test]
     fn whatever_the_guest_writes_is_some_descriptor() {
-        for record in [None, Some(0), Some(15)] {
+        for record in [None, Some(0), Some(30)] {
             for flags in 0..4 {
                 let (close_on_exec, closes_silently) = (flags & 1 != 0, flags & 2 != 0);
                 let open = LentDescriptor::Open { file: 63, record, close_on_exec, closes_silently };
                 assert_eq!(decode(encode(open)), open);
             }
+        }
+        for close_on_exec in [false, true] {
+            let prepared = LentDescriptor::Prepared { record: 30, close_on_exec };
+            assert_eq!(decode(encode(prepared)), prepared);
         }
         assert_eq!(decode(encode(LentDescriptor::Free)), LentDescriptor::Free);
         assert_eq!(decode(0), LentDescriptor::Withheld);

@@ -4,6 +4,7 @@
 //! that stands; no two tables of a sandbox ever have the same, so that entries of earlier ones need not be erased for that. Anybody may
 //! say at any time that no generation stands, or that an entry is of none.
 
+use crate::lent::STAT_SIZE;
 use crate::names::{KnownName, LeftName, MAX_KNOWN_NAME, NameMeaning};
 use crate::stub::geometry::*;
 
@@ -31,6 +32,15 @@ impl Place {
 }
 
 impl Thread {
+    /// Whether the file is still prepared that an entry says is.
+    fn is_prepared(&self, entry: u64) -> bool {
+        let slot = self.slot();
+        let answer = slot.read_order(entry + NAME_ANSWER - 4) >> 32;
+        let record = RECORDS + (answer & u64::from(LENT_RECORD)).saturating_sub(RECORD_SIZE);
+        slot.read_order(record + RECORD_MODE) & RECORD_IS_PREPARED != 0
+            && slot.read_order(record + RECORD_FILE) == slot.read_order(entry + NAME_OPENS)
+    }
+
     /// See [`GuestThread::leave_name`](crate::GuestThread::leave_name).
     pub(super) fn write_name(&mut self, known: &KnownName<'_>) -> Option<LeftName> {
         let place = Place::of(known)?;
@@ -43,14 +53,25 @@ impl Thread {
             let key = slot.read_order(at + NAME_KEY) as u32;
             stands(at) && key == place.key && slot.read_order(at + NAME_START) == known.start
         };
+        // A file that is prepared is worth more than an answer.
+        let is_kept = |at: &u64| {
+            stands(at) && self.is_prepared(*at) && !matches!(known.meaning, NameMeaning::Prepared { .. })
+        };
         // Or else the older of the two gives way.
+        let older = (self.newer_ways >> place.set & 1 ^ 1) as usize;
         let way = entries.iter().position(is_same);
         let way = way.or_else(|| entries.iter().position(|at| !stands(at)));
-        let way = way.unwrap_or((self.newer_ways >> place.set & 1 ^ 1) as usize);
+        let way = way.unwrap_or(if is_kept(&entries[older]) { older ^ 1 } else { older });
         let at = entries[way];
-        let (answer, attributes) = match known.meaning {
-            NameMeaning::Missing => (NAME_MISSING, [0; crate::lent::STAT_SIZE]),
-            NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, attributes),
+        if is_kept(&at) {
+            return None;
+        }
+        let (answer, opens, attributes) = match known.meaning {
+            NameMeaning::Missing => (NAME_MISSING, 0, [0; STAT_SIZE]),
+            NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, 0, attributes),
+            NameMeaning::Prepared { attributes, record, identity } => {
+                ((u32::from(record) + 1) << LENT_RECORD.trailing_zeros() & LENT_RECORD, identity, attributes)
+            }
         };
         let mut entry = [0; NAME_SIZE as usize];
         let mut put = |offset: u64, bytes: &[u8]| {
@@ -60,6 +81,7 @@ impl Thread {
         put(NAME_START, &known.start.to_ne_bytes());
         put(NAME_KEY, &place.key.to_ne_bytes());
         put(NAME_ANSWER, &answer.to_ne_bytes());
+        put(NAME_OPENS, &opens.to_ne_bytes());
         put(NAME_STAT, &attributes);
         put(NAME_TEXT, known.name);
         slot.write_orders(at, &entry);

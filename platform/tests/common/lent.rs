@@ -16,8 +16,8 @@ use super::patching::patched;
 
 /// Where threads that write over memory have their code.
 const SCRIBBLER: u64 = CODE + 0x10_0000;
-const CLOSE: u64 = 0x110;
-const DUP: u64 = 0x111;
+pub(crate) const CLOSE: u64 = 0x110;
+pub(crate) const DUP: u64 = 0x111;
 pub(crate) const FCNTL: u64 = 0x112;
 const FSTAT: u64 = 0x113;
 pub(crate) const FSTATAT: u64 = 0x114;
@@ -239,13 +239,16 @@ pub(crate) fn entries_are_returned_all_at_once(platform: &dyn Platform) {
 pub(crate) fn contents_that_are_left_are_read_and_cannot_be_written(platform: &dyn Platform) {
     let mut guest = guest(platform, one_call());
     if !guest.thread.can_lend() {
-        assert_eq!(guest.thread.leave_contents(b"contents"), None);
+        assert_eq!(guest.thread.leave_contents(0, b"contents"), None);
         return;
     }
-    assert_eq!(guest.thread.leave_contents(&[0; LENT_CONTENTS + 1]), None);
+    for (at, length) in [(0, LENT_CONTENTS + 1), (8, LENT_CONTENTS), (LENT_CONTENTS + 8, 0), (4, 4)] {
+        assert_eq!(guest.thread.leave_contents(at, &vec![0; length]), None);
+    }
     for length in [1, 7, 8, 4099, LENT_CONTENTS] {
         let contents: Vec<u8> = (0..length).map(|at| at as u8 ^ length as u8).collect();
-        let address = guest.thread.leave_contents(&contents).expect("there is room");
+        let address =
+            guest.thread.leave_contents((LENT_CONTENTS - length) & !7, &contents).expect("there is room");
         let window = Some(LentWindow { start: 0, length: length as u64, address });
         guest.thread.lend_file(0, &LentFile { length: Some(length as u64), window, ..file() });
         guest.thread.lend_position(0, 0);
@@ -263,7 +266,7 @@ pub(crate) fn contents_that_are_left_are_read_and_cannot_be_written(platform: &d
 }
 
 /// Runs the guest while it is kicked all the time; `look` is told what has been taken back each time.
-fn run_under_kicks(guest: &mut Guest, mut look: impl FnMut(&mut Guest, Option<TakenBack>)) {
+pub(crate) fn run_under_kicks(guest: &mut Guest, mut look: impl FnMut(&mut Guest, Option<TakenBack>)) {
     under_kicks(guest.thread.kicker(), || {
         for _ in 0..500 {
             match guest.thread.run() {
@@ -356,7 +359,7 @@ pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Pl
     }
     // All that the stub goes by.
     let slot_end = SLOTS + 2 * SLOT_SIZE;
-    let words = slot_end - 0x200..slot_end;
+    let words = slot_end - 0x400..slot_end;
     while_forged(&mut guest, [words], |guest| {
         let numbers = [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD];
         under_kicks(guest.thread.kicker(), || {

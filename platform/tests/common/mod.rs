@@ -17,6 +17,7 @@ pub(crate) mod memory;
 mod names;
 mod noted;
 mod patching;
+mod prepared;
 mod shortcuts;
 mod state;
 mod threads;
@@ -72,6 +73,10 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     arrived::what_has_arrived_is_read_as_far_as_it_goes,
     arrived::what_has_arrived_in_part_is_not_read_beyond_that,
     arrived::what_has_arrived_is_left_within_its_room_and_erased,
+    prepared::a_prepared_file_is_opened_and_told,
+    prepared::what_is_not_prepared_any_more_is_not_opened,
+    prepared::kicks_do_not_tear_opens,
+    prepared::forged_memory_opens_nothing_that_could_not_be,
     lent::kicks_do_not_tear_calls_that_change_descriptors,
     lent::kicks_do_not_tear_reads_that_move_the_position,
     lent::forged_loans_are_told_as_something_that_could_be,

@@ -17,9 +17,9 @@ use super::patching::patched;
 const STAT: u64 = 0x120;
 const LSTAT: u64 = 0x121;
 const ACCESS: u64 = 0x122;
-const OPEN: u64 = 0x123;
+pub(crate) const OPEN: u64 = 0x123;
 const ACCESS_AT: u64 = 0x126;
-const OPEN_AT: u64 = 0x127;
+pub(crate) const OPEN_AT: u64 = 0x127;
 
 /// What the tests' platforms know.
 pub(crate) fn knows(number: u64) -> Option<Shortcut> {
@@ -38,8 +38,8 @@ pub(crate) fn knows(number: u64) -> Option<Shortcut> {
 const HERE: u64 = libc::AT_FDCWD as u64;
 const MISSING: Option<i64> = Some(-(libc::ENOENT as i64));
 /// Where the guest writes names, and where it wants attributes.
-const TEXT: u64 = DATA + 0x2000;
-const BUFFER: u64 = DATA + 0x3000;
+pub(crate) const TEXT: u64 = DATA + 0x2000;
+pub(crate) const BUFFER: u64 = DATA + 0x3000;
 
 // Asks for the attributes at rsi of the name at rdi, for ever: r12 is how often it got some. All their words, and all registers,
 // must be right.
@@ -63,12 +63,12 @@ fn left(guest: &mut Guest, known: &KnownName<'_>) -> LeftName {
 }
 
 /// Makes a call about a name: its arguments follow, for calls that have the name first.
-fn ask(guest: &mut Guest, number: u64, name: &str, argument: u64) -> Option<i64> {
+pub(crate) fn ask(guest: &mut Guest, number: u64, name: &str, argument: u64) -> Option<i64> {
     ask_at(guest, number, None, name, [argument, 0])
 }
 
 /// The same at a descriptor.
-fn ask_at(
+pub(crate) fn ask_at(
     guest: &mut Guest,
     number: u64,
     directory: Option<u64>,

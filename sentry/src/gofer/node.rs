@@ -7,9 +7,9 @@ use std::sync::Arc;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_WALK_BYTES};
 use usk_gofer_protocol::{
-    self as protocol, Access, AttributeChange, Attributes, DirectoryEntry, DirectoryPosition, Entry,
-    FileSystemStatistics, FileType, LinkTarget, Name, NodeId, Opened, Owner, RenameMode, Reply, Request,
-    WholeDirectory, XattrMode, XattrName, XattrValue,
+    self as protocol, Access, AttributeChange, Attributes, DirectoryBelow, DirectoryEntry, DirectoryPosition,
+    Entry, FileSystemStatistics, FileType, LinkTarget, Name, NodeId, Opened, Owner, RenameMode, Reply,
+    Request, WholeDirectory, XattrMode, XattrName, XattrValue,
 };
 use usk_platform::host::is_regular_file;
 
@@ -94,6 +94,8 @@ pub struct ReadAhead {
     pub attributes: Attributes,
     /// Its entries, without `.` and `..`.
     pub entries: Vec<DirectoryEntry>,
+    /// Directories in it that were read, too, by the numbers of their entries.
+    pub below: Vec<(usize, ReadAhead)>,
 }
 
 impl Node {
@@ -247,27 +249,48 @@ impl Node {
     }
 
     /// Reads directories of this directory as wholes, as many from the front as come in one reply: perhaps none, if the first
-    /// is long. Without `all_attributes`, those of directories' only.
+    /// is long; and then so many that are in them. Without `all_attributes`, those of directories' only.
     pub fn read_directories(
         &self,
         names: &[Name<'_>],
+        below: u16,
         all_attributes: bool,
     ) -> Result<Vec<Result<ReadAhead, Errno>>, Errno> {
-        let request = Request::ReadDirectories { parent: self.id, names: names.to_vec(), all_attributes };
-        let (Reply::Directories { directories }, None) = self.client.call(&request)? else {
+        let request =
+            Request::ReadDirectories { parent: self.id, names: names.to_vec(), below, all_attributes };
+        let (Reply::Directories { directories, below: found }, None) = self.client.call(&request)? else {
             return Err(self.wrong("readdirs", "it is something else"));
         };
         let count = directories.len();
         let take = |whole: WholeDirectory| {
             let step = self.step(whole.directory);
-            ReadAhead { node: step.node, attributes: step.attributes, entries: whole.entries }
+            ReadAhead {
+                node: step.node,
+                attributes: step.attributes,
+                entries: whole.entries,
+                below: Vec::new(),
+            }
         };
-        let all: Vec<_> = directories.into_iter().map(|result| result.map(take)).collect();
-        if count > names.len() {
+        let mut all: Vec<_> = directories.into_iter().map(|result| result.map(take)).collect();
+        let mut places = Vec::with_capacity(found.len());
+        for DirectoryBelow { above, entry, read } in found {
+            places.push((above as usize, entry as usize));
+            all.push(Ok(take(read)));
+        }
+        if count > names.len() || places.len() > usize::from(below) {
             return Err(self.wrong("readdirs", "it has more than was asked for"));
         }
         if all.iter().flatten().any(|read| !read.attributes.is_directory()) {
             return Err(self.wrong("readdirs", "it has read what is no directory"));
+        }
+        // The last first: what a directory is in comes before it.
+        while let Some((above, entry)) = places.pop() {
+            let read = all.pop().and_then(Result::ok);
+            let place = all.get_mut(above).and_then(|above| above.as_mut().ok());
+            match (read, place.filter(|place| entry < place.entries.len())) {
+                (Some(read), Some(place)) => place.below.push((entry, read)),
+                _ => return Err(self.wrong("readdirs", "a directory is in none that it has read before")),
+            }
         }
         Ok(all)
     }

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_MESSAGE, VERSION};
 use usk_gofer_protocol::{
-    Access, Attributes, DirectoryPosition, Entry, ExportDescription, FileType, LinkTarget, Mode, Name,
-    NodeId, Opened, Reply, Request, Timestamp, WalkEnd, WholeDirectory,
+    Access, Attributes, DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, ExportDescription,
+    FileType, LinkTarget, Mode, Name, NodeId, Opened, Reply, Request, Timestamp, WalkEnd, WholeDirectory,
 };
 use usk_platform::host::{create_memfd, message_socket_pair, receive_packet, send_packet};
 
@@ -197,11 +197,33 @@ fn outcome_of<T>(
 fn whole_directories_that_were_not_asked_for_end_the_conversation() {
     let read = |file_type| Ok(WholeDirectory { directory: entry(1, file_type), entries: Vec::new() });
     let directory = || read(FileType::Directory);
-    let reply = |directories| Reply::Directories { directories };
+    let reply = |directories| Reply::Directories { directories, below: Vec::new() };
+    let with_entry = || {
+        let entries = vec![DirectoryEntry {
+            name: Name::new(b"below").unwrap().into(),
+            ino: 1,
+            file_type: Some(FileType::Directory),
+            attributes: None,
+        }];
+        Ok(WholeDirectory { directory: entry(1, FileType::Directory), entries })
+    };
+    let with_below = |places: &[(u32, u32)]| {
+        let read = || WholeDirectory { directory: entry(1, FileType::Directory), entries: Vec::new() };
+        let below =
+            places.iter().map(|(above, entry)| DirectoryBelow { above: *above, entry: *entry, read: read() });
+        Reply::Directories { directories: vec![with_entry(), Err(Errno::EACCES)], below: below.collect() }
+    };
     let none = Vec::new;
     let one = || vec![memfd()];
     type Case = (Reply, fn() -> Vec<OwnedFd>, bool);
-    let cases: [Case; 7] = [
+    let cases: [Case; 14] = [
+        (with_below(&[(0, 0)]), none, true),
+        (with_below(&[(0, 0), (0, 0)]), none, true),
+        (with_below(&[(0, 0), (0, 0), (0, 0)]), none, false),
+        (with_below(&[(0, 1)]), none, false),
+        (with_below(&[(1, 0)]), none, false),
+        (with_below(&[(2, 0)]), none, false),
+        (with_below(&[(0, 0), (u32::MAX, u32::MAX)]), none, false),
         (reply(vec![]), none, true),
         (reply(vec![directory()]), none, true),
         (reply(vec![Err(Errno::EACCES), directory()]), none, true),
@@ -211,7 +233,7 @@ fn whole_directories_that_were_not_asked_for_end_the_conversation() {
         (Reply::Done {}, none, false),
     ];
     for (reply, descriptors, is_good) in cases {
-        let outcome = outcome_of(&reply, descriptors, |node, names| node.read_directories(names, true));
+        let outcome = outcome_of(&reply, descriptors, |node, names| node.read_directories(names, 2, true));
         assert_eq!(outcome.0, if is_good { Ok(()) } else { Err(Errno::EIO) }, "{reply:?}");
         assert_eq!(outcome.1.is_none(), is_good, "{reply:?}");
     }

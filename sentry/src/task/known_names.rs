@@ -132,6 +132,11 @@ impl Current {
         }
     }
 
+    /// Leaves that the file is there to be opened.
+    pub(super) fn leave_meaning(&mut self, question: &NameQuestion, meaning: NameMeaning) {
+        self.leave_meanings(question, &[question.answer(meaning)]);
+    }
+
     /// Leaves what names mean that start where that of the question does.
     fn leave_meanings(&mut self, question: &NameQuestion, answers: &[Answer<'_>]) {
         let task = &self.task;

@@ -33,7 +33,9 @@ mod ledger;
 mod lent;
 mod loan;
 mod noted;
+mod prepared;
 mod turns;
+mod walk;
 
 #[cfg(test)]
 mod model_tests;
@@ -55,6 +57,8 @@ use self::ledger::Ledger;
 pub use self::lent::BorrowedFiles;
 pub(crate) use self::lent::Lent;
 use self::noted::Noted;
+use self::prepared::Prepared;
+use self::walk::Walk;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
 use crate::vfs::{FdTable, FileType, InodeRef, Mapping, OpenFile, notify};
@@ -112,6 +116,8 @@ struct Record {
     reads: u32,
     /// A window should show what comes after this byte.
     wanted: Option<u64>,
+    /// The file itself, as long as it has no descriptor.
+    prepared: Option<Prepared>,
 }
 
 impl Record {
@@ -138,7 +144,8 @@ impl Record {
 
     /// Whether the platform may have moved it there.
     fn may_be_at(&self, position: u64) -> bool {
-        self.moves() && i64::try_from(position).is_ok() || self.lent.entries_end == Some(position)
+        self.moves() && i64::try_from(position).is_ok()
+            || self.lent.entries_end.is_some_and(|end| position == end || position == 0)
     }
 
     /// A read has come here, of these bytes: decides whether to have the next ones read through a window. A window costs as
@@ -183,6 +190,11 @@ pub(crate) struct Lending {
     habits: Habits,
     ahead: Option<Ahead>,
     streams: Streams,
+    /// Where what is left of files ends that was left last.
+    left_end: usize,
+    walk: Walk,
+    /// What was prepared and is let go at the next trap: not by a thread that counts as in guest code.
+    gone: Vec<Prepared>,
 }
 
 impl Current {
@@ -227,6 +239,7 @@ impl Current {
     /// The guest has stopped: takes back what it was lent.
     pub(crate) fn take_back_files(&mut self) {
         self.lending.inlet.close();
+        self.lending.gone.clear();
         if !self.lending.is_on {
             return;
         }
@@ -242,7 +255,9 @@ impl Current {
             self.lending.take_positions(&taken);
             let limit = self.task.group.limits.lock().soft(Resource::Files);
             self.lending.take_notes(&self.task, files, &taken.notes);
-            files.take_back(&taken, limit)
+            let closed = files.take_back(&taken, |record| self.lending.prepared_file(record), limit);
+            self.lending.note_opened(&taken);
+            closed
         });
         files.lent.end(&self.task);
         files.settle(closed.unwrap_or_default());
@@ -267,6 +282,9 @@ impl Current {
             }
             is_ready && self.lending.touched.is_some_and(|(_, touches)| files.lent.begin(&self.task, touches))
         });
+        if !lends || !self.lending.walk.holds() {
+            self.lending.let_go(&mut *self.thread, |_| true);
+        }
         if lends != self.lending.is_on || self.lending.standing != Some(standing) {
             self.thread.set_lending(lends);
             self.lending.is_on = lends;
@@ -395,6 +413,9 @@ impl Lending {
     }
 
     fn lend_table(&mut self, task: &Arc<Task>, files: &FdTable, thread: &mut dyn GuestThread) {
+        if self.is_outdated || self.is_watched {
+            self.let_go(thread, |_| true);
+        }
         let limit = task.group.limits.lock().soft(Resource::Files);
         let version = files.look_at_first::<LENT_DESCRIPTORS>(|slots| {
             // Each file's lowest descriptor, and how many it has.
@@ -413,6 +434,12 @@ impl Lending {
             }
             let mut old = std::mem::take(&mut self.records);
             let mut closed = Vec::new();
+            // What is prepared keeps its record as long as there are others.
+            let is_prepared =
+                |record: &Option<Record>| record.as_ref().is_some_and(|known| known.prepared.is_some());
+            for (record, old) in self.records.iter_mut().zip(&mut old).filter(|(_, old)| is_prepared(old)) {
+                *record = old.take();
+            }
             // Files that had a record keep it.
             let mut places = [None; LENT_DESCRIPTORS];
             let mut others = 0;
@@ -437,7 +464,9 @@ impl Lending {
                 if places[number].is_some() || is_other && others == MOST_OTHERS {
                     continue;
                 }
-                let Some(place) = self.records.iter().position(Option::is_none) else { break };
+                let free = self.records.iter().position(Option::is_none);
+                let Some(place) = free.or_else(|| self.records.iter().position(is_prepared)) else { break };
+                self.let_one_go(place, thread);
                 self.records[place] = self.record(task, file, counts[number], None);
                 places[number] = self.records[place].is_some().then_some(place);
                 others += usize::from(places[number].is_some() && is_other);
@@ -551,12 +580,14 @@ impl Lending {
                 locks: held.is_some_and(|held| held.locks) && !closes_silently,
                 has_inlet: is_sole && self.may_have_inlet(file),
                 swallows: is_void && self.ledger.is_allowed && file.check_writable().is_ok(),
+                is_prepared: false,
             },
             closes_silently,
             stream,
             window: known.as_ref().and_then(|known| known.window),
             reads: known.as_ref().map_or(0, |known| known.reads),
             wanted: known.and_then(|known| known.wanted),
+            prepared: None,
         })
     }
 

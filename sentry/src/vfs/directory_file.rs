@@ -14,6 +14,17 @@ pub struct DirectoryFile {
     listing: Mutex<Option<Listing>>,
 }
 
+impl DirectoryFile {
+    /// The listing that is being read; the one that will be if nothing changes, if none is.
+    pub(crate) fn listing(&self, file: &OpenFile) -> Result<Listing, Errno> {
+        let mut listing = self.listing.lock();
+        if listing.is_none() {
+            *listing = Some(file.inode().list()?);
+        }
+        listing.clone().ok_or(Errno::EIO)
+    }
+}
+
 impl FileOps for DirectoryFile {
     fn read(&self, _: &OpenFile, _: &mut dyn crate::Sink, _: u64) -> Result<usize, Errno> {
         Err(Errno::EISDIR)

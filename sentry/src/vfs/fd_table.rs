@@ -260,12 +260,18 @@ impl FdTable {
     }
 
     /// Changes the table to what a guest has made of the descriptors that it was lent. A file is named by a descriptor that it
-    /// had before; new descriptors are below `limit` (`RLIMIT_NOFILE`). Returns what has been closed, which
-    /// [`FdTable::settle`] settles.
-    pub(crate) fn take_back(&self, taken: &TakenBack, limit: u64) -> Vec<Arc<OpenFile>> {
+    /// had before, or it is one of those that were `prepared`; new descriptors are below `limit` (`RLIMIT_NOFILE`). Returns what has been
+    /// closed, which [`FdTable::settle`] settles.
+    pub(crate) fn take_back(
+        &self,
+        taken: &TakenBack,
+        prepared: impl Fn(u8) -> Option<Arc<OpenFile>>,
+        limit: u64,
+    ) -> Vec<Arc<OpenFile>> {
         let mut slots = self.slots.write();
         let file_of = |descriptor: &LentDescriptor| match *descriptor {
             LentDescriptor::Open { file, .. } => slots.get(file.into()).map(|slot| slot.file.clone()),
+            LentDescriptor::Prepared { record, .. } => prepared(record),
             _ => None,
         };
         let files: Vec<_> = taken.descriptors.iter().map(file_of).collect();
@@ -274,7 +280,10 @@ impl FdTable {
         for (number, (descriptor, file)) in (0i32..).zip(taken.descriptors.iter().zip(files)) {
             match *descriptor {
                 LentDescriptor::Free if changed(number) => closed.extend(slots.take(number)),
-                LentDescriptor::Open { close_on_exec, .. } if changed(number) => {
+                LentDescriptor::Open { close_on_exec, .. }
+                | LentDescriptor::Prepared { close_on_exec, .. }
+                    if changed(number) =>
+                {
                     let Some(file) = file else { continue };
                     if slots.get(number).is_none() && u64::from(number.unsigned_abs()) >= limit {
                         continue;
@@ -376,21 +385,34 @@ mod tests {
             table.install(file.clone(), false, 64).unwrap();
         }
         // Both have changed places, by way of a third number.
-        assert_eq!(table.take_back(&taken(&[(0, open(1, true)), (1, open(0, false))]), 64).len(), 2);
+        assert_eq!(
+            table.take_back(&taken(&[(0, open(1, true)), (1, open(0, false))]), |_| None, 64).len(),
+            2
+        );
         assert!(
             Arc::ptr_eq(&table.get(0).unwrap(), &files[1]) && Arc::ptr_eq(&table.get(1).unwrap(), &files[0])
         );
         assert_eq!((table.is_close_on_exec(0), table.is_close_on_exec(1)), (Ok(true), Ok(false)));
         // A file that is not there, a number above the limit, and nothing at all.
-        let forged = [(5, open(9, false)), (40, open(0, false)), (1, LentDescriptor::Withheld)];
-        assert!(table.take_back(&taken(&forged), 40).is_empty());
+        let prepared = |record| LentDescriptor::Prepared { record, close_on_exec: true };
+        let forged = [
+            (5, open(9, false)),
+            (6, prepared(7)),
+            (40, open(0, false)),
+            (41, prepared(8)),
+            (1, LentDescriptor::Withheld),
+        ];
+        let opened = |record| (record == 8).then(|| files[0].clone());
+        assert!(table.take_back(&taken(&forged), opened, 40).is_empty());
         assert_eq!(table.descriptors().len(), 2);
         let before = table.version();
-        let closed = table.take_back(&taken(&[(0, LentDescriptor::Free), (7, open(1, false))]), 40);
+        let closed = table.take_back(&taken(&[(0, LentDescriptor::Free), (7, open(1, false))]), |_| None, 40);
         assert!(closed.len() == 1 && Arc::ptr_eq(&closed[0], &files[1]));
         assert_ne!(table.version(), before);
         assert_eq!(table.install(file(), false, 40), Ok(0));
         assert!(Arc::ptr_eq(&table.get(7).unwrap(), &files[0]));
+        assert!(table.take_back(&taken(&[(9, prepared(8))]), opened, 40).is_empty());
+        assert!(Arc::ptr_eq(&table.get(9).unwrap(), &files[0]) && table.is_close_on_exec(9) == Ok(true));
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Told {
 }
 
 /// A moment at which no name was changing. Taken before a walk begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamesAsOf {
     changes: u64,
     sweeps: u64,

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -268,6 +268,8 @@ pub struct OpenFile {
     _claim: Option<FileClaim>,
     /// How many of the references to it are mappings'.
     mappings: AtomicUsize,
+    /// No program has opened it yet: nobody is told of its end.
+    is_prepared: AtomicBool,
     /// Who wants to know when this open file is gone.
     close_watchers: Mutex<Vec<Weak<dyn CloseWatcher>>>,
 }
@@ -282,6 +284,7 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         if let Place::Named(path) = &self.place
             && let Some(inode) = path.dentry.inode()
+            && !*self.is_prepared.get_mut()
         {
             let mask = if self.open_flags().is_writable() {
                 InotifyMask::CLOSE_WRITE
@@ -324,6 +327,7 @@ impl OpenFile {
             owner: OnceLock::new(),
             _claim: claim,
             mappings: AtomicUsize::new(0),
+            is_prepared: AtomicBool::new(false),
             close_watchers: Mutex::default(),
         })
     }
@@ -463,6 +467,11 @@ impl OpenFile {
         !notify::is_active()
             && !self.inode_if_known().is_some_and(has_locks)
             && (!self.ops.is_volatile() || is_small())
+    }
+
+    /// Notes whether it is there before any program has opened it.
+    pub(crate) fn set_prepared(&self, is_prepared: bool) {
+        self.is_prepared.store(is_prepared, Ordering::Relaxed);
     }
 
     /// One who maps it has a reference.

@@ -8,7 +8,7 @@ use usk_abi::Errno;
 
 use super::inode::GoferInode;
 use super::listed::Listed;
-use crate::gofer::{Access, Attributes, DirectoryEntry, MAX_COMPONENTS, MAX_OPENED, Name, Node};
+use crate::gofer::{Access, Attributes, DirectoryEntry, MAX_COMPONENTS, MAX_OPENED, Name, Node, ReadAhead};
 
 /// Names that are looked up in a directory one by one, before it is read as a whole.
 const MAX_LOOKUPS: u32 = 2;
@@ -48,7 +48,8 @@ impl GoferInode {
             return Ok(());
         }
         let all = self.tree.habits.want_attributes();
-        let read = directory.node()?.read_directories(&names, all)?;
+        let below = self.tree.habits.directories_below();
+        let read = directory.node()?.read_directories(&names, below, all)?;
         for (at, read) in names.iter().zip(read) {
             // The others are a guess: when it fails, they are asked for by themselves, and say why.
             let Ok(read) = read else { continue };
@@ -57,14 +58,26 @@ impl GoferInode {
             if announced.is_none_or(|announced| (announced.dev, announced.ino) != found) {
                 continue;
             }
-            let whole = self.whole(found.0, &read.entries, all);
+            let (node, whole) = self.take_over(read, all);
             if at.as_bytes() == &*name {
-                self.adopt(read.node, whole);
+                self.adopt(node, whole);
             } else {
-                listed.put_directory(at.as_bytes(), read.node, whole);
+                listed.put_directory(at.as_bytes(), node, whole);
             }
         }
         Ok(())
+    }
+
+    /// What a directory says that was read, and what those say that were read with it. No deeper than one reply is long.
+    fn take_over(&self, read: ReadAhead, all_attributes: bool) -> (Node, Listed) {
+        let listed = self.whole(read.attributes.dev, &read.entries, all_attributes);
+        for (entry, below) in read.below {
+            if listed.is_at(entry, &below.attributes) {
+                let (node, whole) = self.take_over(below, all_attributes);
+                listed.put_directory_at(entry, node, whole);
+            }
+        }
+        (read.node, listed)
     }
 
     /// Opens this file, which has no node, for reading, together with those that will probably be opened next.

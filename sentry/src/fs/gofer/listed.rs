@@ -187,9 +187,21 @@ impl Listed {
 
     /// Keeps what was read ahead of the directory of this name.
     pub(super) fn put_directory(&self, name: &[u8], node: Node, listed: Listed) {
-        let Some(index) = self.find(name) else { return };
+        if let Some(index) = self.find(name) {
+            self.put_directory_at(index, node, listed);
+        }
+    }
+
+    /// The same for the directory of this entry.
+    pub(super) fn put_directory_at(&self, index: usize, node: Node, listed: Listed) {
         let replaced = self.ahead.lock().directories.insert(index, (node, listed));
         drop(replaced);
+    }
+
+    /// Whether an entry was announced as this file.
+    pub(super) fn is_at(&self, index: usize, found: &gofer::Attributes) -> bool {
+        let announced = self.attributes.lock().of(index);
+        announced.is_some_and(|announced| (announced.dev, announced.ino) == (found.dev, found.ino))
     }
 
     /// The directory of this name is to be read: it, and those that will probably be read next. At most `limit`.
@@ -248,6 +260,14 @@ pub(super) struct Habits {
 }
 
 impl Habits {
+    /// How many directories to read that are in those which are read together.
+    pub(super) fn directories_below(&self) -> u16 {
+        match self.reading.load(Ordering::Relaxed) {
+            0 | 1 => 0,
+            together => u16::try_from(together).unwrap_or(u16::MAX),
+        }
+    }
+
     /// Attributes of something that is no directory were asked for.
     pub(super) fn attributes_used(&self) {
         if self.without_attributes.load(Ordering::Relaxed) != 0 {

@@ -64,12 +64,13 @@ impl Lending {
             return false;
         };
         let ahead = match inode.file_type() {
-            FileType::Regular if self.habits.reads => Ahead::contents(file, inode),
-            FileType::Directory if self.habits.lists => Ahead::entries(file, inode),
+            FileType::Regular if self.habits.reads => contents(file, inode, LENT_CONTENTS),
+            FileType::Directory if self.habits.lists => entries(file, inode, LENT_CONTENTS),
             _ => None,
         };
-        let Some(ahead) = ahead else { return false };
-        let has_entries = ahead.entries_end.is_some();
+        let Some((bytes, entries_end)) = ahead else { return false };
+        let has_entries = entries_end.is_some();
+        let ahead = Ahead { file: file.id(), bytes: Some(bytes), entries_end, is_used: false };
         if let Some(before) = self.ahead.replace(ahead) {
             *self.habits.of(&before) = before.is_used;
         }
@@ -116,59 +117,81 @@ impl Lending {
         if !self.records.iter().flatten().any(takes) {
             return;
         }
-        let Some(address) = thread.leave_contents(&bytes) else { return };
+        let Some(window) = self.leave_bytes(&bytes, thread) else { return };
         for (number, record) in self.records.iter_mut().enumerate() {
-            let Some(record) = record else { continue };
-            if takes(record) {
-                record.lent.window = Some(LentWindow { start: 0, length, address });
-                record.lent.entries_end = entries_end;
-            } else if record.lent.window.is_some_and(|window| window.address == address) {
-                record.lent.window = None;
-                record.lent.entries_end = None;
-            } else {
-                continue;
-            }
+            let Some(record) = record.as_mut().filter(|record| takes(record)) else { continue };
+            record.lent.window = Some(window);
+            record.lent.entries_end = entries_end;
             thread.lend_file(number, &record.lent);
         }
     }
+
+    /// Leaves contents or entries, in place of those that were left longest ago. `None` if there is no room.
+    pub(super) fn leave_bytes(&mut self, bytes: &[u8], thread: &mut dyn GuestThread) -> Option<LentWindow> {
+        let length = bytes.len();
+        let at = if length <= LENT_CONTENTS - self.left_end { self.left_end } else { 0 };
+        let address = thread.leave_contents(at, bytes)?;
+        self.left_end = (at + length).next_multiple_of(8).min(LENT_CONTENTS);
+        let left = LentWindow { start: 0, length: length as u64, address };
+        let is_gone = |other: LentWindow| {
+            other.address < left.address + left.length && left.address < other.address + other.length
+        };
+        for (number, record) in self.records.iter_mut().enumerate() {
+            let Some(record) = record else { continue };
+            if record.lent.window.is_some_and(is_gone) {
+                record.lent.window = None;
+                record.lent.entries_end = None;
+                thread.lend_file(number, &record.lent);
+            }
+        }
+        Some(left)
+    }
+
+    /// How many bytes will be left with the file that was opened last.
+    pub(super) fn bytes_ahead(&self) -> usize {
+        let bytes = self.ahead.as_ref().and_then(|ahead| ahead.bytes.as_ref());
+        bytes.map_or(0, |bytes| bytes.len().next_multiple_of(8))
+    }
+}
+
+/// What is left of a file: its bytes, and for a directory the position after its last entry.
+pub(super) type Left = (Vec<u8>, Option<u64>);
+
+/// The contents of a regular file, or the entries of a directory, if they are not more than `most` bytes.
+pub(super) fn contents_or_entries(file: &OpenFile, most: usize) -> Option<Left> {
+    let inode = file.inode_if_known()?;
+    match inode.file_type() {
+        FileType::Regular => contents(file, inode, most),
+        FileType::Directory => entries(file, inode, most),
+        _ => None,
+    }
+}
+
+/// The contents of a small regular file that does not change before somebody withdraws its attributes.
+fn contents(file: &OpenFile, inode: &InodeRef, most: usize) -> Option<Left> {
+    let size = usize::try_from(inode.fixed_attributes()?.size).ok()?;
+    if !(1..=most).contains(&size) {
+        return None;
+    }
+    let Ok(Mapping::Host(host)) = file.ops.mapping(file, false) else { return None };
+    let mut bytes = vec![0; size];
+    let got = host::read_at(&*host, &mut bytes, 0).ok()?;
+    (got == size).then_some((bytes, None))
+}
+
+/// All entries of such a directory, if they are few.
+fn entries(file: &OpenFile, inode: &InodeRef, most: usize) -> Option<Left> {
+    inode.fixed_attributes()?;
+    let (mut bytes, mut end) = (Vec::new(), 0);
+    let push = &mut |entry: &DirectoryEntry<'_>, next| {
+        entry.push_dirent64(&mut bytes, next);
+        bytes.len() <= most
+    };
+    file.ops.read_directory(file, &mut end, push).ok()?;
+    (bytes.len() <= most).then_some((bytes, Some(end)))
 }
 
 impl Ahead {
-    /// The contents of a small regular file that does not change before somebody withdraws its attributes.
-    fn contents(file: &OpenFile, inode: &InodeRef) -> Option<Ahead> {
-        let size = usize::try_from(inode.fixed_attributes()?.size).ok()?;
-        if !(1..=LENT_CONTENTS).contains(&size) {
-            return None;
-        }
-        let Ok(Mapping::Host(host)) = file.ops.mapping(file, false) else { return None };
-        let mut bytes = vec![0; size];
-        let got = host::read_at(&*host, &mut bytes, 0).ok()?;
-        (got == size).then_some(Ahead {
-            file: file.id(),
-            bytes: Some(bytes),
-            entries_end: None,
-            is_used: false,
-        })
-    }
-
-    /// All entries of such a directory, if they are few.
-    fn entries(file: &OpenFile, inode: &InodeRef) -> Option<Ahead> {
-        inode.fixed_attributes()?;
-        let (mut bytes, mut end) = (Vec::new(), 0);
-        let push = &mut |entry: &DirectoryEntry<'_>, next| {
-            entry.push_dirent64(&mut bytes, next);
-            bytes.len() <= LENT_CONTENTS
-        };
-        file.ops.read_directory(file, &mut end, push).ok()?;
-        let is_whole = bytes.len() <= LENT_CONTENTS;
-        is_whole.then_some(Ahead {
-            file: file.id(),
-            bytes: Some(bytes),
-            entries_end: Some(end),
-            is_used: false,
-        })
-    }
-
     /// The guest has moved the position of a file.
     pub(super) fn note_use(&mut self, file: u64) {
         self.is_used |= self.file == file;
