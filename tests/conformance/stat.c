@@ -264,6 +264,7 @@ CASE(stat_again_and_again_shows_names_that_come_and_go) {
 
 CASE(stat_again_and_again_shows_names_that_another_process_makes) {
     int64_t *turn = map_shared(PAGE_SIZE);
+    *turn = -1;
     pid_t pid = IN_CHILD({
         for (int round = 0; round < WARM; round++) {
             while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != 2 * round)
