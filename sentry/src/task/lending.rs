@@ -271,17 +271,8 @@ impl Current {
         }
         let standing = self.task.standing.now();
         self.lending.is_outdated |= self.lending.standing != Some(standing);
-        let files = self.task.lendable_files();
         // What has changed since the answers were left is seen the next time.
-        let lends = files.as_ref().filter(|_| self.standing == Some(standing)).is_some_and(|files| {
-            // One reference is the task's.
-            let is_ready = files.lent.admits(&self.task, Arc::strong_count(files) > 1)
-                && self.lending.prepare(&self.task, files, &mut *self.thread);
-            if is_ready {
-                self.lending.open_inlet(&mut *self.thread);
-            }
-            is_ready && self.lending.touched.is_some_and(|(_, touches)| files.lent.begin(&self.task, touches))
-        });
+        let lends = self.standing == Some(standing) && self.begin_loan();
         if !lends || !self.lending.walk.holds() {
             self.lending.let_go(&mut *self.thread, |_| true);
         }
@@ -294,6 +285,21 @@ impl Current {
                 self.thread.set_lending(false);
             }
         }
+    }
+
+    /// Begins to lend the table, if it is the task's turn and what is lent of it is true.
+    fn begin_loan(&mut self) -> bool {
+        let files = self.task.lendable_files();
+        let Some(files) = &*files else { return false };
+        // One reference is the task's.
+        let is_shared = Arc::strong_count(files) > 1;
+        if !files.lent.admits(&self.task, is_shared)
+            || !self.lending.prepare(&self.task, files, &mut *self.thread)
+        {
+            return false;
+        }
+        self.lending.open_inlet(&mut *self.thread);
+        self.lending.touched.is_some_and(|(_, touches)| files.lent.begin(&self.task, touches))
     }
 }
 
@@ -505,7 +511,8 @@ impl Lending {
     fn is_other(&self, file: &OpenFile) -> bool {
         let may_tell =
             |inode: &InodeRef| matches!(inode.file_type(), FileType::Regular | FileType::Directory);
-        !file.inode_if_known().is_some_and(may_tell) && !self.noted.is_about(file)
+        let is_used = self.noted.is_about(file) || self.inlet.is_about(file);
+        !is_used && !file.inode_if_known().is_some_and(may_tell)
     }
 
     /// What is lent of a file; `None` if nothing is. `known` is what was lent before.

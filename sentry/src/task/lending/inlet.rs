@@ -32,6 +32,11 @@ impl Inlet {
         self.written = Some((file.id(), times));
     }
 
+    /// Whether this is the end that was written last.
+    pub(super) fn is_about(&self, file: &OpenFile) -> bool {
+        self.written.is_some_and(|(id, _)| id == file.id())
+    }
+
     /// The guest has stopped.
     pub(super) fn close(&mut self) {
         if let Some(pipe) = self.open.take() {

@@ -1,12 +1,12 @@
 //! Which of several tasks that share a descriptor table is lent it: one that has lately used it alone.
 //!
-//! To take a table back from a guest that runs costs some twenty microseconds, as much as four calls. So a tenant that is disturbed
+//! To take a table back from a guest that runs costs tens of microseconds, as much as several calls. So a tenant that is disturbed
 //! again within [`QUIET_NS`] is none any more, and the next one has to use the table alone for twice as many calls. One that is
 //! disturbed less often stays. Either way there is at most one such disturbance for each of these spans, and a few at first.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Disturbances that are further apart do not count: half a per cent.
+/// Disturbances that are further apart do not count: a per cent or two.
 const QUIET_NS: u64 = 4_000_000;
 /// Uses in a row after which a task is lent the table, at first, and at most.
 const FEWEST: u32 = 16;
