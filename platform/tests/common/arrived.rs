@@ -6,7 +6,7 @@ use usk_platform::{ARRIVED_ROOM, Arrived, LentCall, LentFile, LentWindow, Platfo
 use super::guest::{DATA, Guest};
 use super::lent::{LSEEK, PREAD, READ, call, guest, one_call};
 
-const RECEIVE: u64 = 0x11d;
+const RECEIVE: u64 = 0x11e;
 /// How much had been taken out of the stream before.
 const TAKEN: u64 = 1000;
 const LEFT: u64 = 60;
