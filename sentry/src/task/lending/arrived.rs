@@ -2,7 +2,7 @@
 //! serves `read(2)` and `recvfrom(2)`. They are taken out of the stream's queue when the guest stops, by a read to nowhere.
 //!
 //! That is done when something will probably be read: after a wait has told that files are ready, and after a read that had to be
-//! asked for. See [`Arrivals`](crate::vfs::Arrivals) for when it must not be.
+//! asked for. See [`Arrivals`] for when it must not be.
 
 use std::sync::Arc;
 

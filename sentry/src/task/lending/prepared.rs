@@ -3,7 +3,7 @@
 //! program opens it by the same name and in the same way.
 //!
 //! Until then a prepared file is nobody's: it is in no table, and nothing that it could hold up is prepared. What its name means holds
-//! as long as any name's ([`NamesAsOf`](crate::vfs::NamesAsOf)), and its record as long as any record of the task's. It is let go when either
+//! as long as any name's ([`NamesAsOf`]), and its record as long as any record of the task's. It is let go when either
 //! is withdrawn, and when the program has turned out to do something else.
 
 use std::sync::Arc;
