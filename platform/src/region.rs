@@ -16,6 +16,22 @@ pub const END: u64 = geometry::REGION_END;
 pub const SLOTS: u64 = geometry::SLOTS_BASE;
 /// Size of a slot.
 pub const SLOT_SIZE: u64 = geometry::SLOT_SIZE;
+/// Where in a slot the positions of lent files are, and after them all that the stub keeps of what is lent.
+pub const LENT: u64 = geometry::LENT_POSITIONS;
+/// Where in a slot it says which lent descriptors have been changed.
+pub const LENT_CHANGED: u64 = geometry::LENT_CHANGED;
+/// Where in a slot it says that its thread is in a host call.
+pub const HOST_CALL: u64 = geometry::ENTRY_HOST_CALL;
+/// Where in a slot the noted changes of an epoll instance are.
+pub const NOTED: u64 = geometry::NOTED_WATCHED;
+/// Size of those.
+pub const NOTED_SIZE: u64 = geometry::NOTED + geometry::NOTED_SIZE * geometry::MOST_NOTED as u64 - NOTED;
+/// Where in a slot it says how much of the ledger is used.
+pub const LEDGER_USED: u64 = geometry::LEDGER_USED;
+/// Where in a slot it says how much of the inlet is filled.
+pub const INLET_FILLED: u64 = geometry::INLET_FILLED;
+/// Where in a slot it says what of lent memory is mapped.
+pub const MEMORY_WORDS: u64 = geometry::MEMORY_BOTTOM;
 /// Where in a slot its mailbox begins.
 pub const MAILBOX: u64 = geometry::MAILBOX;
 /// On the trap platform: a page of orders for each guest thread, which the guest can only read.

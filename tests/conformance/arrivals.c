@@ -688,3 +688,30 @@ CASE(reads_are_whole_for_signal_handlers) {
         end_stream(interrupted);
     }
 }
+
+CASE(streams_that_are_read_in_other_ways_do_not_get_what_came_for_others) {
+    PIPE(first);
+    PIPE(second);
+    char as[60], bs[60], got[60];
+    memset(as, 'a', sizeof as);
+    memset(bs, 'b', sizeof bs);
+    struct pollfd both[] = {{first[0], POLLIN, 0}, {second[0], POLLIN, 0}};
+    struct iovec part = {got, 5};
+    for (int round = 0; round < 200; round++) {
+        EXPECT_EQ(write(first[1], as, 60), 60);
+        EXPECT_EQ(write(second[1], bs, 60), 60);
+        /* Not by read(2), until nothing is left of it any more. */
+        for (int i = 0; i < round % 8; i++) {
+            EXPECT_EQ(poll(both, 2, -1), 2);
+            EXPECT_EQ(readv(first[0], &part, 1), 5);
+            EXPECT(memcmp(got, as, 5) == 0);
+        }
+        EXPECT_EQ(poll(both, 2, -1), 2);
+        EXPECT_EQ(poll(both, 2, -1), 2);
+        int rest = 60 - round % 8 * 5;
+        EXPECT_EQ(read(first[0], got, rest), rest);
+        EXPECT(memcmp(got, as, rest) == 0);
+        EXPECT_EQ(read(second[0], got, 60), 60);
+        EXPECT(memcmp(got, bs, 60) == 0);
+    }
+}

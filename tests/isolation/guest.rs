@@ -22,7 +22,7 @@ const COMPILER_ARGUMENTS: &[&str] =
 const SANDBOX_NAME: &str = "usk-isolation";
 
 /// What the programs know about the platform's memory: as `REGION_NAME`.
-const REGION: [(&str, u64); 13] = [
+const REGION: [(&str, u64); 21] = [
     ("GUEST_END", region::GUEST_END),
     ("CODE", region::CODE),
     ("CODE_SIZE", region::CODE_SIZE),
@@ -35,6 +35,14 @@ const REGION: [(&str, u64); 13] = [
     ("LEDGER_SIZE", region::LEDGER_SIZE),
     ("INLETS", region::INLETS),
     ("INLET_SIZE", region::INLET_SIZE),
+    ("LENT", region::LENT),
+    ("LENT_CHANGED", region::LENT_CHANGED),
+    ("HOST_CALL", region::HOST_CALL),
+    ("NOTED", region::NOTED),
+    ("NOTED_SIZE", region::NOTED_SIZE),
+    ("LEDGER_USED", region::LEDGER_USED),
+    ("INLET_FILLED", region::INLET_FILLED),
+    ("MEMORY_WORDS", region::MEMORY_WORDS),
     ("SCRATCH", region::SCRATCH),
 ];
 

@@ -434,7 +434,7 @@ static void forge_everything(void) {
 
 /* --- Lent descriptors ----------------------------------------------------------------------------------------------- */
 
-#define LOANS 0x310
+#define LOANS (REGION_SLOT_SIZE - REGION_LENT)
 #define MOST_IDENTITIES 10
 
 struct identity {
@@ -469,7 +469,7 @@ static void forge_loans(const void *argument) {
     for (int fd = 0; fd < MOST_IDENTITIES; fd++)
         known[count++] = identify(fd);
     for (uint64_t round = 0;; round++) {
-        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_SLOT_SIZE - LOANS);
+        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_LENT);
         int number = seed >> 40 & 0x3f, how = seed >> 50 & 15;
         for (int i = 0; round > 30 && slot >= REGION_SLOTS && slot < REGION_ORDERS && i < 8; i++) {
             seed = seed * 6364136223846793005UL + 1442695040888963407UL;
@@ -524,7 +524,7 @@ static void forge_arrivals(const void *argument) {
     for (int i = 0; i < 4; i++)
         NEED(i % 2 ? pipe(pairs[i]) == 0 : socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]) == 0);
     for (uint64_t round = 0;; round++) {
-        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_SLOT_SIZE - LOANS);
+        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_LENT);
         int *ends = pairs[seed >> 40 & 3], before, after;
         NEED(ioctl(ends[0], FIONREAD, &before) == 0);
         if (before < 1000) {
@@ -537,7 +537,7 @@ static void forge_arrivals(const void *argument) {
         /* Which records have moved, and where to: from the stream's beginning on, and far beyond. */
         for (int i = 0; round > 100 && slot >= REGION_SLOTS && slot < REGION_ORDERS && i < 4; i++) {
             seed = seed * 6364136223846793005UL + 1442695040888963407UL;
-            loans[1 + (seed >> 40) % 17] = seed & 1 ? (seed >> 20) % (sent + 100) : seed * 0x9e3779b97f4a7c15UL;
+            loans[(seed >> 40) % 31] = seed & 1 ? (seed >> 20) % (sent + 100) : seed * 0x9e3779b97f4a7c15UL;
         }
         ssize_t count = read(ends[0], buffer, seed >> 33 & 0x3f);
         for (ssize_t i = 0; i < count; i++)
@@ -554,8 +554,6 @@ static void forge_arrivals_everywhere(void) {
         spawn(forge_arrivals, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
-/* Where a slot says that its thread is in a host call, from its end. */
-#define HOST_CALL 0x314
 
 /* Says of a sibling that it sleeps, and of each that it has done nothing or something, and has it taken back what it was lent. */
 static void *recall_loans(void *unused) {
@@ -563,8 +561,8 @@ static void *recall_loans(void *unused) {
         for (uint64_t slot = REGION_SLOTS + REGION_SLOT_SIZE; own_slot() != 0 && slot < REGION_SLOTS + 5 * REGION_SLOT_SIZE;
              slot += REGION_SLOT_SIZE)
             if (slot != own_slot()) {
-                *(volatile uint32_t *)(slot + REGION_SLOT_SIZE - HOST_CALL) = round & 1;
-                *(volatile uint64_t *)(slot + REGION_SLOT_SIZE - LOANS) = round >> 1 & 1 ? 0 : round * 0x9e3779b97f4a7c15UL;
+                *(volatile uint32_t *)(slot + REGION_HOST_CALL) = round & 1;
+                *(volatile uint64_t *)(slot + REGION_LENT_CHANGED) = round >> 1 & 1 ? 0 : round * 0x9e3779b97f4a7c15UL;
             }
         if (round % 4096 == 0) {
             usleep(6000);
@@ -585,8 +583,6 @@ static void forge_shared_loans_everywhere(void) {
         spawn(forge_shared_loans, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
-/* Where a slot says how much of the lent memory is mapped, from its end. */
-#define MEMORY_WORDS 0x20
 
 /* Whatever is written there, the map stays one that can be read, copied and used up, and what it says is of the range. */
 static void forge_memory(const void *argument) {
@@ -595,7 +591,7 @@ static void forge_memory(const void *argument) {
     NEED(own != MAP_FAILED);
     for (uint64_t round = 0;; round++) {
         uint64_t slot = own_slot();
-        volatile uint64_t *words = (uint64_t *)(slot + REGION_SLOT_SIZE - MEMORY_WORDS);
+        volatile uint64_t *words = (uint64_t *)(slot + REGION_MEMORY_WORDS);
         char *memory = mmap(NULL, (1 + (seed >> 60)) * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         seed = seed * 6364136223846793005UL + 1442695040888963407UL;
         if (round > 300 && slot >= REGION_SLOTS && slot < REGION_ORDERS)
@@ -633,9 +629,6 @@ static void forge_memory_everywhere(void) {
         spawn(forge_memory, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
-/* Where a slot has the changes of an epoll instance that are noted, from its end, and how long that is. */
-#define CHANGES 0x310
-#define CHANGES_SIZE 0x100
 
 /* An instance that all of them have, and nobody changes. */
 static int common_instance;
@@ -648,12 +641,12 @@ static void forge_changes(const void *argument) {
     struct epoll_event event = {EPOLLIN, {.fd = ends[0]}}, events[64];
     NEED(epoll_ctl(instance, EPOLL_CTL_ADD, ends[0], &event) == 0);
     for (uint64_t round = 0;; round++) {
-        uint64_t slot = own_slot(), *words = (uint64_t *)(slot + REGION_SLOT_SIZE - CHANGES);
+        uint64_t slot = own_slot(), *words = (uint64_t *)(slot + REGION_NOTED);
         for (int i = 0; round > 100 && slot >= REGION_SLOTS && slot < REGION_ORDERS && i < 8; i++) {
             seed = seed * 6364136223846793005UL + 1442695040888963407UL;
             /* Wild, or what the platform would write: a descriptor and an operation, or a count. */
             uint64_t word = (seed >> 40 & 0x3f) | (seed >> 50 & 3) << 8 | (seed >> 16 & 0xf) << 32;
-            words[(seed >> 20) % (CHANGES_SIZE / 8)] = seed & 4 ? seed * 0x9e3779b97f4a7c15UL : word;
+            words[(seed >> 20) % (REGION_NOTED_SIZE / 8)] = seed & 4 ? seed * 0x9e3779b97f4a7c15UL : word;
             words[1] = seed >> 36 & 0xf;
         }
         event.events = seed >> 32;
@@ -674,8 +667,6 @@ static void forge_changes_everywhere(void) {
         spawn(forge_changes, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
-/* Where a slot says how much of the ledger is used, from its end. */
-#define LEDGER_USED 0x70
 #define VICTIM "/tmp/victim"
 
 /* Fails if a file that it has open twice, so that nothing about it is noted, is another than it was, or locked. */
@@ -708,7 +699,7 @@ static void forge_ledger(const void *argument) {
                 uint64_t small = (seed >> 33 & 15) | (seed >> 40 & 31) << 32, length = seed >> 33 & 0xff;
                 ledger[seed >> 52 & 63] = seed & 1 ? small : seed & 2 ? length : seed * 0x9e3779b97f4a7c15UL;
             }
-            *(volatile uint64_t *)(slot + REGION_SLOT_SIZE - LEDGER_USED) = seed & 4 ? seed >> 48 & 0x7f8 : seed;
+            *(volatile uint64_t *)(slot + REGION_LEDGER_USED) = seed & 4 ? seed >> 48 & 0x7f8 : seed;
         }
         if (round % 16 == 0)
             expect_victim(victims);
@@ -723,8 +714,6 @@ static void forge_ledgers_everywhere(void) {
         spawn(forge_ledger, &(uint64_t){seed * 0x9e3779b97f4a7c15UL});
 }
 
-/* Where a slot says how much of the inlet is used, from its end. */
-#define INLET_FILLED 0x68
 
 /* A pipe that others have too, so that it never has an inlet, with seven bytes in it. */
 static int victim_pipe[2];
@@ -749,7 +738,7 @@ static void forge_inlet(const void *argument) {
         if (round > 300 && slot >= REGION_SLOTS && slot < REGION_ORDERS) {
             uint64_t *inlet = (uint64_t *)(REGION_INLETS + (slot - REGION_SLOTS) / REGION_SLOT_SIZE * REGION_INLET_SIZE);
             inlet[seed >> 51] = seed;
-            *(volatile uint64_t *)(slot + REGION_SLOT_SIZE - INLET_FILLED) = seed & 4 ? seed >> 47 : seed;
+            *(volatile uint64_t *)(slot + REGION_INLET_FILLED) = seed & 4 ? seed >> 47 : seed;
         }
         if (round % 16 == 0)
             expect_victim_pipe();
@@ -791,7 +780,7 @@ static void forge_names(const void *argument) {
     NEED(pthread_create(&thread, NULL, change_name, NULL) == 0);
     const char *name = data;
     for (uint64_t round = 0;; round++) {
-        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_SLOT_SIZE - LOANS);
+        uint64_t slot = own_slot(), *loans = (uint64_t *)(slot + REGION_LENT);
         seed = seed * 6364136223846793005UL + 1442695040888963407UL;
         if (round > 200 && slot >= REGION_SLOTS && slot < REGION_ORDERS)
             loans[(seed >> 20) % (LOANS / 8)] = seed & 4 ? seed * 0x9e3779b97f4a7c15UL : (seed >> 33 & 0x1f1f1f1f) | 0x1000000010000;

@@ -63,8 +63,11 @@ mod tests {
     fn code_that_was_let_go_of_is_mapped_when_it_is_used_again() {
         advise_on_code(libc::MADV_POPULATE_READ);
         let before = mapped_code();
-        let_go_of_code();
-        let after = mapped_code();
-        assert!(0 < after && after * 2 < before, "{before} KiB, {after} KiB");
+        // Other tests have what they execute mapped again at once.
+        let mut rests = (0..100).map(|_| {
+            let_go_of_code();
+            mapped_code()
+        });
+        assert!(rests.any(|after| 0 < after && after * 2 < before), "of {before} KiB");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use usk_platform::region::{INLET_SIZE, INLETS, SLOT_SIZE, SLOTS};
+use usk_platform::region::{INLET_FILLED, INLET_SIZE, INLETS, SLOT_SIZE, SLOTS};
 use usk_platform::{Inlet, LentFile, Platform, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, under_kicks};
@@ -131,8 +131,8 @@ pub(crate) fn who_closes_an_inlet_finds_all_or_is_told(platform: &dyn Platform) 
 
 pub(crate) fn forged_inlets_hold_what_fits_or_nothing(platform: &dyn Platform) {
     let Some((mut guest, mut inlet)) = guest(platform, lent::any_calls()) else { return };
-    let slot_end = SLOTS + 2 * SLOT_SIZE;
-    let places = [slot_end - 0x68..slot_end - 0x60, INLETS + INLET_SIZE..INLETS + INLET_SIZE + 0x1000];
+    let filled = SLOTS + SLOT_SIZE + INLET_FILLED;
+    let places = [filled..filled + 8, INLETS + INLET_SIZE..INLETS + INLET_SIZE + 0x1000];
     while_forged(&mut guest, places, |guest| {
         let mut count = 0;
         under_kicks(guest.thread.kicker(), || {

@@ -1,7 +1,7 @@
 //! Ledgers: calls about files that are lent for it are noted, and the notes are told truly, whenever the guest is interrupted. What the
 //! guest forges is told as notes, or not at all.
 
-use usk_platform::region::{LEDGER_SIZE, LEDGERS, SLOT_SIZE, SLOTS};
+use usk_platform::region::{LEDGER_SIZE, LEDGER_USED, LEDGERS, SLOT_SIZE, SLOTS};
 use usk_platform::{Deed, LentFile, Note, NotedCall, Platform, Shortcut, TakenBack, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
@@ -191,9 +191,9 @@ pub(crate) fn kicks_do_not_tear_writes(platform: &dyn Platform) {
 
 pub(crate) fn forged_ledgers_are_told_as_notes_or_not_at_all(platform: &dyn Platform) {
     let Some(mut guest) = guest(platform, lent::any_calls()) else { return };
-    let slot_end = SLOTS + 2 * SLOT_SIZE;
+    let used = SLOTS + SLOT_SIZE + LEDGER_USED;
     let ledger = LEDGERS + LEDGER_SIZE;
-    let places = [slot_end - 0x70..slot_end - 0x68, ledger..ledger + 0x1000];
+    let places = [used..used + 8, ledger..ledger + 0x1000];
     while_forged(&mut guest, places, |guest| {
         let mut count = 0;
         under_kicks(guest.thread.kicker(), || {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
-use usk_platform::region::{SLOT_SIZE, SLOTS};
+use usk_platform::region::{LENT, SLOT_SIZE, SLOTS};
 use usk_platform::{
     Kick, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile, LentWindow,
     Platform, STAT_SIZE, Shortcut, TakenBack, Trap,
@@ -359,7 +359,7 @@ pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Pl
     }
     // All that the stub goes by.
     let slot_end = SLOTS + 2 * SLOT_SIZE;
-    let words = slot_end - 0x400..slot_end;
+    let words = SLOTS + SLOT_SIZE + LENT..slot_end;
     while_forged(&mut guest, [words], |guest| {
         let numbers = [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD];
         under_kicks(guest.thread.kicker(), || {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use usk_platform::region::{ORDERS, SLOT_SIZE, SLOTS};
+use usk_platform::region::{LENT, ORDERS, SLOT_SIZE, SLOTS};
 use usk_platform::{
     KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning, Platform, STAT_SIZE, Shortcut,
     Trap,
@@ -266,7 +266,7 @@ pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Plat
         return;
     }
     // All that the stub goes by: what it keeps in the slot, and the names.
-    let ranges = [SLOTS + 2 * SLOT_SIZE - 0x200..SLOTS + 2 * SLOT_SIZE, TEXT..TEXT + 64];
+    let ranges = [SLOTS + SLOT_SIZE + LENT..SLOTS + 2 * SLOT_SIZE, TEXT..TEXT + 64];
     while_forged(&mut guest, ranges, |guest| {
         let numbers = [STAT, LSTAT, ACCESS, OPEN, FSTATAT, ACCESS_AT, OPEN_AT];
         for round in 0..600 {

@@ -4,7 +4,7 @@
 use usk_abi::epoll::{
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLWAKEUP, EpollEvent,
 };
-use usk_platform::region::{SLOT_SIZE, SLOTS};
+use usk_platform::region::{NOTED, NOTED_SIZE, SLOT_SIZE, SLOTS};
 use usk_platform::{LentFile, NotedChange, Platform, Shortcut, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
@@ -157,8 +157,8 @@ pub(crate) fn forged_changes_are_told_as_changes_that_could_be(platform: &dyn Pl
     }
     lend_instance(&mut guest);
     // All that is noted.
-    let slot_end = SLOTS + 2 * SLOT_SIZE;
-    let noted = slot_end - 0x310..slot_end - 0x210;
+    let noted = SLOTS + SLOT_SIZE + NOTED;
+    let noted = noted..noted + NOTED_SIZE;
     while_forged(&mut guest, [noted], |guest| {
         under_kicks(guest.thread.kicker(), || {
             for round in 0..600 {

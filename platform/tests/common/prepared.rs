@@ -1,7 +1,7 @@
 //! Files that are prepared: who opens one by its name, and in the same way, gets a descriptor for it, and the sentry is told, whenever the
 //! guest is interrupted.
 
-use usk_platform::region::{SLOT_SIZE, SLOTS};
+use usk_platform::region::{LENT, SLOT_SIZE, SLOTS};
 use usk_platform::{
     KnownName, LENT_RECORDS, LentDescriptor, LentFile, LentWindow, NameMeaning, Platform, STAT_SIZE, Trap,
 };
@@ -164,7 +164,7 @@ pub(crate) fn forged_memory_opens_nothing_that_could_not_be(platform: &dyn Platf
     if !guest.thread.can_lend() {
         return;
     }
-    let ranges = [SLOTS + 2 * SLOT_SIZE - 0x400..SLOTS + 2 * SLOT_SIZE, TEXT..TEXT + 64];
+    let ranges = [SLOTS + SLOT_SIZE + LENT..SLOTS + 2 * SLOT_SIZE, TEXT..TEXT + 64];
     while_forged(&mut guest, ranges, |guest| {
         for round in 0..600 {
             prepare(guest);

@@ -34,6 +34,7 @@ mod lent;
 mod loan;
 mod noted;
 mod prepared;
+mod table;
 mod turns;
 mod walk;
 
@@ -43,12 +44,9 @@ mod model_tests;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
-use usk_abi::fs::OpenFlags;
 use usk_platform::{
-    GuestThread, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentDescriptor, LentFile,
-    LentWindow, STAT_SIZE, TakenBack, WINDOW_SIZE,
+    GuestThread, LENT_CONTENTS, LENT_RECORDS, LENT_WINDOWS, LentFile, LentWindow, TakenBack, WINDOW_SIZE,
 };
-use zerocopy::IntoBytes;
 
 use self::ahead::{Ahead, Habits};
 use self::arrived::{Stream, Streams};
@@ -61,7 +59,7 @@ use self::prepared::Prepared;
 use self::walk::Walk;
 use super::{Current, Resource, Task};
 use crate::kernel::Kernel;
-use crate::vfs::{FdTable, FileType, InodeRef, Mapping, OpenFile, notify};
+use crate::vfs::{FdTable, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
 const CALLS: [u32; 13] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262];
@@ -71,9 +69,6 @@ const CALLS: [u32; 13] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262];
 const YOUNG: u32 = 64;
 /// Reads that come here after which a window follows no jumps any more.
 const MOST_JUMPS: u32 = 8;
-/// Records of files that are neither regular nor directories, and have little to tell: half. A program with threads has a dozen before it
-/// opens the first of the others.
-const MOST_OTHERS: usize = LENT_RECORDS / 2;
 const PAGE: u64 = 4096;
 
 /// A watch for files is about to be added, which is told when files are read and closed: from now until this is dropped, and
@@ -382,238 +377,5 @@ impl Lending {
             record.window = address.map(|_| number);
             thread.lend_file(place, &record.lent);
         }
-    }
-
-    /// Looks whether files are still reached by this table alone, and brings their positions up to date. False if something has
-    /// changed that the descriptors' words depend on.
-    fn renew_records(&mut self, task: &Arc<Task>, thread: &mut dyn GuestThread) -> bool {
-        for (number, record) in self.records.iter_mut().enumerate() {
-            let Some(record) = record else { continue };
-            let has_changed = record.is_sole() != record.lent.flags.is_some();
-            if has_changed || record.closes_silently && !record.is_only_mapped_beyond() {
-                return false;
-            }
-            // Flags that nobody else reaches only the task itself changes, and touches the table.
-            if !record.moves() && record.lent.entries_end.is_none() && !record.lent.is_listed {
-                continue;
-            }
-            let Some(file) = record.file.upgrade() else { return false };
-            let is_held = record.is_held();
-            if is_held
-                && (!file.inode().common().holder().is(task)
-                    || record.closes_silently != file.ends_unlocked())
-            {
-                return false;
-            }
-            let position = *file.position.lock();
-            if position != record.position {
-                record.position = position;
-                thread.lend_position(number, position);
-                // Another task has moved it.
-                if std::mem::take(&mut record.lent.is_listed) {
-                    thread.lend_file(number, &record.lent);
-                }
-            }
-        }
-        true
-    }
-
-    fn lend_table(&mut self, task: &Arc<Task>, files: &FdTable, thread: &mut dyn GuestThread) {
-        if self.is_outdated || self.is_watched {
-            self.let_go(thread, |_| true);
-        }
-        let limit = task.group.limits.lock().soft(Resource::Files);
-        let version = files.look_at_first::<LENT_DESCRIPTORS>(|slots| {
-            // Each file's lowest descriptor, and how many it has.
-            let mut lowest = [0; LENT_DESCRIPTORS];
-            let mut counts = [0; LENT_DESCRIPTORS];
-            for (number, slot) in slots.iter().enumerate() {
-                let Some((file, _)) = slot else { continue };
-                let is_same =
-                    |other: &usize| slots[*other].is_some_and(|(other, _)| Arc::ptr_eq(other, file));
-                let first = match Arc::strong_count(file) {
-                    1 => number,
-                    _ => (0..number).find(is_same).unwrap_or(number),
-                };
-                lowest[number] = first;
-                counts[first] += 1;
-            }
-            let mut old = std::mem::take(&mut self.records);
-            let mut closed = Vec::new();
-            // What is prepared keeps its record as long as there are others.
-            let is_prepared =
-                |record: &Option<Record>| record.as_ref().is_some_and(|known| known.prepared.is_some());
-            for (record, old) in self.records.iter_mut().zip(&mut old).filter(|(_, old)| is_prepared(old)) {
-                *record = old.take();
-            }
-            // Files that had a record keep it.
-            let mut places = [None; LENT_DESCRIPTORS];
-            let mut others = 0;
-            for (number, slot) in slots.iter().enumerate() {
-                let Some((file, _)) = slot.filter(|_| lowest[number] == number) else { continue };
-                let has =
-                    |record: &Option<Record>| record.as_ref().is_some_and(|record| record.id == file.id());
-                let place = old.iter().position(has);
-                if let Some(place) = place {
-                    let known = old[place].take();
-                    let window = known.as_ref().and_then(|known| known.window);
-                    self.records[place] = self.record(task, file, counts[number], known);
-                    let is_kept = self.records[place].as_ref().is_some_and(|record| record.window == window);
-                    closed.extend(window.filter(|_| !is_kept));
-                    places[number] = self.records[place].is_some().then_some(place);
-                    others += usize::from(places[number].is_some() && self.is_other(file));
-                }
-            }
-            for (number, slot) in slots.iter().enumerate() {
-                let Some((file, _)) = slot.filter(|_| lowest[number] == number) else { continue };
-                let is_other = self.is_other(file);
-                if places[number].is_some() || is_other && others == MOST_OTHERS {
-                    continue;
-                }
-                let free = self.records.iter().position(Option::is_none);
-                let Some(place) = free.or_else(|| self.records.iter().position(is_prepared)) else { break };
-                self.let_one_go(place, thread);
-                self.records[place] = self.record(task, file, counts[number], None);
-                places[number] = self.records[place].is_some().then_some(place);
-                others += usize::from(places[number].is_some() && is_other);
-            }
-            let mut descriptors = [LentDescriptor::Withheld; LENT_DESCRIPTORS];
-            for (number, slot) in slots.iter().enumerate() {
-                descriptors[number] = match slot {
-                    None if (number as u64) < limit => LentDescriptor::Free,
-                    None => LentDescriptor::Withheld,
-                    Some((_, close_on_exec)) => {
-                        let place = places[lowest[number]];
-                        let record = place.and_then(|place| self.records[place].as_ref());
-                        LentDescriptor::Open {
-                            file: lowest[number] as u8,
-                            record: place.map(|place| place as u8),
-                            close_on_exec: *close_on_exec,
-                            closes_silently: record.is_some_and(|record| record.closes_silently),
-                        }
-                    }
-                };
-            }
-            thread.lend_descriptors(&descriptors);
-            closed.extend(old.iter().flatten().filter_map(|record| record.window));
-            closed.into_iter().for_each(|number| thread.close_window(number));
-            for (number, record) in self.records.iter().enumerate() {
-                if let Some(record) = record {
-                    thread.lend_position(number, record.position);
-                    thread.lend_file(number, &record.lent);
-                }
-            }
-        });
-        self.table = Some((files.id(), version));
-    }
-
-    /// Whether a file has little to tell.
-    fn is_other(&self, file: &OpenFile) -> bool {
-        let may_tell =
-            |inode: &InodeRef| matches!(inode.file_type(), FileType::Regular | FileType::Directory);
-        let is_used = self.noted.is_about(file) || self.inlet.is_about(file);
-        !is_used && !file.inode_if_known().is_some_and(may_tell)
-    }
-
-    /// What is lent of a file; `None` if nothing is. `known` is what was lent before.
-    fn record(
-        &self,
-        task: &Arc<Task>,
-        file: &Arc<OpenFile>,
-        count: usize,
-        known: Option<Record>,
-    ) -> Option<Record> {
-        let is_sole = Arc::strong_count(file) == count;
-        let held = if is_sole { self.hold(task, file) } else { None };
-        let fixed = match known.as_ref().filter(|_| !self.is_outdated) {
-            Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
-            None => Self::fixed(task, file),
-        };
-        // Of a file that is held nobody knows that it is open for writing before he has its end brought in.
-        let closes_silently = match &held {
-            Some(_) => file.ends_unlocked(),
-            None => {
-                (fixed.is_some() || file.ops.is_volatile())
-                    && file.is_only_mapped_beyond(count)
-                    && file.ends_silently()
-            }
-        };
-        let is_void = file.ops.is_void() && !self.is_watched;
-        if !is_sole && fixed.is_none() && !closes_silently && !is_void {
-            return None;
-        }
-        let flags = file.open_flags();
-        let may_read = file.check_readable().is_ok() && !self.is_watched;
-        let is_stream = is_sole && may_read && file.ops.arrivals().is_some();
-        let stream = is_stream.then(|| known.as_ref().and_then(|known| known.stream).unwrap_or_default());
-        let arrived = known.as_ref().and_then(|known| known.lent.arrived).filter(|_| is_stream);
-        let was_at = known.as_ref().map_or(0, |known| known.position);
-        let fixed_length = fixed.and_then(|(_, length)| length);
-        let length = fixed_length.or(is_void.then_some(0)).filter(|_| may_read);
-        let position = match arrived {
-            Some(_) => was_at,
-            None if is_sole => *file.position.lock(),
-            // Another's read may be moving it.
-            None => 0,
-        };
-        let was_listed =
-            known.as_ref().is_some_and(|known| known.lent.is_listed && known.position == position);
-        // Of a directory that may be removed unnoticed it cannot be said what there is.
-        let lists = closes_silently && fixed.is_some();
-        let entries_end = known.as_ref().and_then(|known| known.lent.entries_end).filter(|_| lists);
-        let is_unchanged = |known: &Record| length.is_some() && known.lent.length == length;
-        let known = known.filter(|known| entries_end.is_some() || is_unchanged(known));
-        Some(Record {
-            id: file.id(),
-            file: Arc::downgrade(file),
-            count,
-            position,
-            fixed_length,
-            lent: LentFile {
-                identity: file.id(),
-                flags: is_sole.then_some(flags.bits()),
-                attributes: fixed.map(|(attributes, _)| attributes),
-                length,
-                seeks: is_sole && length.is_some() && !is_void,
-                reads_on: (is_sole || is_void) && length.is_some(),
-                is_volatile: file.ops.is_volatile(),
-                is_listed: lists && was_listed,
-                entries_end,
-                arrived,
-                window: known.as_ref().and_then(|known| known.lent.window),
-                watchable: 0,
-                writes_end: held.as_ref().map(|held| held.writes_end),
-                // One or the other: a close ends locks that were noted before, of all its descriptors.
-                locks: held.is_some_and(|held| held.locks) && !closes_silently,
-                has_inlet: is_sole && self.may_have_inlet(file),
-                swallows: is_void && self.ledger.is_allowed && file.check_writable().is_ok(),
-                is_prepared: false,
-            },
-            closes_silently,
-            stream,
-            window: known.as_ref().and_then(|known| known.window),
-            reads: known.as_ref().map_or(0, |known| known.reads),
-            wanted: known.and_then(|known| known.wanted),
-            prepared: None,
-        })
-    }
-
-    /// What `fstat(2)` shows of a file, and of a regular file the length, if they stay what they are until somebody withdraws them.
-    fn fixed(task: &Arc<Task>, file: &OpenFile) -> Option<([u8; STAT_SIZE], Option<u64>)> {
-        let inode = file.inode_if_known()?;
-        let is_regular = match inode.file_type() {
-            FileType::Regular => true,
-            FileType::Directory => false,
-            _ => return None,
-        };
-        let attributes = inode.lend_attributes(task)?;
-        // A directory that was removed has no entries, not even an end of them.
-        if attributes.links == 0 && !is_regular {
-            return None;
-        }
-        let stat = attributes.to_stat();
-        // What is in memory may rest, but reading it moves its time of access.
-        let is_read = is_regular && !file.ops.is_volatile() && !file.open_flags().contains(OpenFlags::PATH);
-        Some((stat.as_bytes().try_into().ok()?, is_read.then_some(attributes.size)))
     }
 }

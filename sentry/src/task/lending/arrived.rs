@@ -141,7 +141,8 @@ impl Lending {
                 let queued = arrivals.renew(task);
                 stream.missed +=
                     u8::from(queued.as_ref().is_some_and(|queued| queued.start != record.position));
-                let queued = queued.filter(|queued| queued.start == record.position);
+                // Others are about to be left where it is.
+                let queued = queued.filter(|queued| !is_expected && queued.start == record.position);
                 record.lent.arrived = queued.map(|queued| Arrived { end: queued.end, ..arrived });
             }
             if is_wanted {
