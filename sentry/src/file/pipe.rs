@@ -124,12 +124,12 @@ impl State {
     #[must_use]
     fn fall_short(&mut self) -> Option<Arc<Task>> {
         self.is_short = true;
-        self.reader.get()
+        self.reader.ask_for_room()
     }
 
     /// Whether what has arrived may be left with a reader: there is one, who reads bytes, and no writer waits.
-    fn may_be_left(&self) -> bool {
-        self.readers == 1 && self.packets == 0 && !self.is_short
+    fn may_be_left(&mut self) -> bool {
+        !self.reader.rests() && self.readers == 1 && self.packets == 0 && !self.is_short
     }
 
     fn append(&mut self, length: usize, is_packet: bool) {
@@ -291,11 +291,11 @@ impl Pipe {
 
     /// The state. If there is less room than `wanted`, the reader has told of all that it has read. No lock may be held.
     fn state_for(&self, wanted: usize) -> MutexGuard<'_, State> {
-        let state = self.state();
+        let mut state = self.state();
         if state.room() >= wanted {
             return state;
         }
-        let Some(reader) = state.reader.get() else { return state };
+        let Some(reader) = state.reader.ask_for_room() else { return state };
         drop(state);
         reader.bring_in_files();
         self.state()

@@ -79,7 +79,7 @@ impl State {
         if !self.waiting.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(sender))) {
             self.waiting.push(Arc::downgrade(sender));
         }
-        self.reader.get()
+        self.reader.ask_for_room()
     }
 
     fn queued(&self) -> Range<u64> {
@@ -118,7 +118,7 @@ impl Inbox {
         let mut state = self.state.lock();
         if !state.is_closed
             && state.room(bound) < wanted
-            && let Some(reader) = state.reader.get()
+            && let Some(reader) = state.reader.ask_for_room()
         {
             drop(state);
             reader.bring_in_files();
@@ -158,7 +158,7 @@ impl Inbox {
     /// See [`Arrivals::renew`](crate::vfs::Arrivals::renew).
     pub(super) fn renew(&self, reader: &Arc<Task>) -> Option<Range<u64>> {
         let mut state = self.state.lock();
-        if !state.waiting.is_empty() {
+        if state.reader.rests() || !state.waiting.is_empty() {
             return None;
         }
         state.reader.set(reader);
@@ -168,7 +168,7 @@ impl Inbox {
     /// See [`Arrivals::leave`](crate::vfs::Arrivals::leave). Up to those bytes that open files come with.
     pub(super) fn leave(&self, reader: &Arc<Task>, most: usize) -> Option<Front> {
         let mut state = self.state.lock();
-        if !state.waiting.is_empty() {
+        if state.reader.rests() || !state.waiting.is_empty() {
             return None;
         }
         let mut bytes = Vec::with_capacity(most.min(state.bytes));

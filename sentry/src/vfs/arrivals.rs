@@ -31,24 +31,47 @@ pub struct Front {
     pub bytes: Vec<u8>,
 }
 
+/// Times that nothing is left after a sender has had to ask for room. To take a reader back costs as much as four of its calls, and a stream
+/// that was full will be again.
+const RESTS: u8 = 64;
+
 /// The task that was left what has arrived, if one was, and nothing has been taken out since.
 #[derive(Debug, Default)]
-pub struct Reader(Weak<Task>);
+pub struct Reader {
+    task: Weak<Task>,
+    rests: u8,
+}
 
 impl Reader {
     /// `task` is left something.
     pub(crate) fn set(&mut self, task: &Arc<Task>) {
-        self.0 = Arc::downgrade(task);
+        self.task = Arc::downgrade(task);
     }
 
     /// Nothing is left with anybody.
     pub(crate) fn clear(&mut self) {
-        self.0 = Weak::new();
+        self.task = Weak::new();
     }
 
     /// The task. To be let go without locks, as is what is done with it.
     pub(crate) fn get(&self) -> Option<Arc<Task>> {
-        self.0.upgrade()
+        self.task.upgrade()
+    }
+
+    /// The task, which may have made the room that a sender has not found, and not told of it. It is left nothing for a while.
+    pub(crate) fn ask_for_room(&mut self) -> Option<Arc<Task>> {
+        let task = self.get();
+        if task.is_some() {
+            self.rests = RESTS;
+        }
+        task
+    }
+
+    /// Whether nothing is to be left this time.
+    pub(crate) fn rests(&mut self) -> bool {
+        let rests = self.rests > 0;
+        self.rests = self.rests.saturating_sub(1);
+        rests
     }
 }
 
