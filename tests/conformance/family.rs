@@ -16,12 +16,17 @@ const COMPILER_ARGUMENTS: &[&str] = &[
     "-Wall", "-Wno-nonnull", "-Wno-stringop-overflow", "-Wno-stringop-overread",
 ];
 
+/// Names to a program where files are that are there before it runs.
+pub(crate) const GIVEN: &str = "GIVEN";
+
 /// One compiled guest program.
 pub(crate) struct Family {
     /// The name of the manual page it is about.
     pub(crate) name: String,
     /// The compiled program.
     pub(crate) program: PathBuf,
+    /// It asks for [`GIVEN`] files.
+    pub(crate) wants_files: bool,
     /// Its cases, in the order in which it runs them.
     pub(crate) cases: Vec<String>,
 }
@@ -81,7 +86,8 @@ fn build(source: &Path, common: u64, output: &Path) -> Result<Family, String> {
     let name = source.file_stem().and_then(|stem| stem.to_str()).ok_or("a source without a name")?.to_owned();
     let mut hasher = DefaultHasher::new();
     common.hash(&mut hasher);
-    read(source)?.hash(&mut hasher);
+    let text = read(source)?;
+    text.hash(&mut hasher);
     let hash = hasher.finish();
     let program = output.join(format!("{name}-{hash:016x}"));
     let list = program.with_extension("cases");
@@ -98,7 +104,7 @@ fn build(source: &Path, common: u64, output: &Path) -> Result<Family, String> {
     if cases.is_empty() {
         return Err(format!("{}: no cases", source.display()));
     }
-    Ok(Family { name, program, cases })
+    Ok(Family { name, program, wants_files: text.contains(GIVEN), cases })
 }
 
 fn read(path: &Path) -> Result<String, String> {

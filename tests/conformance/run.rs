@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::family::Family;
+use crate::family::{Family, GIVEN};
 use crate::support::runtime::{self, Runtime};
 use crate::support::watched;
-
-/// Names to a program where the [`given_files`] are.
-const GIVEN: &str = "GIVEN";
 
 /// A program that reports no case for this long hangs. Its own watchdog ends a case after 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -65,13 +62,15 @@ impl FamilyRun {
             Ok(scratch) => scratch,
             Err(error) => return format!("no scratch directory: {error}"),
         };
-        let given = match given_files() {
+        // They are a thousand, and few programs ask for them.
+        let given = match self.family.wants_files.then(given_files).transpose() {
             Ok(given) => given,
             Err(error) => return format!("no given files: {error}"),
         };
-        let variable = format!("{GIVEN}={}", given.path().display());
-        let mut command = self.runtime.command(&self.family.program, scratch.path(), &["-e", &variable]);
-        command.env(GIVEN, given.path());
+        let variable = given.as_ref().map(|given| format!("{GIVEN}={}", given.path().display()));
+        let options: Vec<&str> = variable.iter().flat_map(|variable| ["-e", variable]).collect();
+        let mut command = self.runtime.command(&self.family.program, scratch.path(), &options);
+        command.envs(given.as_ref().map(|given| (GIVEN, given.path())));
         if let Some(only) = &self.only {
             command.args(["--case", only]);
         } else if let Some(after) = after {
