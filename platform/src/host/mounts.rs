@@ -2,7 +2,7 @@
 //! open_tree(2), fsopen(2), pivot_root(2).
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general as raw;
 use nix::mount::{MsFlags, mount};
@@ -79,31 +79,29 @@ pub fn new_tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttributes) -> Res
 /// A copy of the mount at `path` and of all mounts below it, mounted nowhere yet. Its root has no parent: `..` ends
 /// there. The path is resolved in the caller's mount namespace. open_tree(2).
 pub fn clone_tree(path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_RECURSIVE;
-    // SAFETY: the path is a C string; the rest are numbers.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+    open_clone(libc::AT_FDCWD, path, raw::AT_RECURSIVE)
 }
 
 /// As [`clone_tree`], without the mounts below: what they cover is seen. `EINVAL` where the namespace's owner may not see it, as the
 /// mounts came together from one of somebody more privileged: mount_namespaces(7).
 pub fn clone_mount_of(path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC;
-    // SAFETY: the path is a C string; the rest are numbers.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+    open_clone(libc::AT_FDCWD, path, 0)
 }
 
 /// A copy of the one mount that `place` is on, rooted at `place`. open_tree(2).
 pub fn clone_mount(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_EMPTY_PATH;
-    // SAFETY: the path is a C string; the rest are numbers.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
+    open_clone(place.as_raw_fd(), c"", raw::AT_EMPTY_PATH)
 }
 
 /// As [`clone_mount`], with all mounts below the place.
 pub fn clone_tree_at(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | raw::AT_EMPTY_PATH | raw::AT_RECURSIVE;
+    open_clone(place.as_raw_fd(), c"", raw::AT_EMPTY_PATH | raw::AT_RECURSIVE)
+}
+
+fn open_clone(directory: RawFd, path: &CStr, flags: u32) -> Result<OwnedFd, Errno> {
+    let flags = raw::OPEN_TREE_CLONE | raw::OPEN_TREE_CLOEXEC | flags;
     // SAFETY: the path is a C string; the rest are numbers.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, directory, path.as_ptr(), flags) })
 }
 
 /// Has a mount that is nowhere yet and, with `recursive`, all below it show other owners of files than their file systems

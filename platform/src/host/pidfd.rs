@@ -89,6 +89,12 @@ impl ProcessDescriptor {
         }
     }
 
+    /// Kills a child and removes its zombie. One that has ended already is only removed.
+    pub fn end(&self) {
+        let _ = self.signal(libc::SIGKILL);
+        let _ = self.reap(true);
+    }
+
     /// Removes the zombie of a child that has ended, waiting for the end if `wait`, and returns how it ended and the
     /// processor time that it used. `None` if it has not ended yet. `ECHILD` if it is not a child, or reaped already.
     pub fn reap(&self, wait: bool) -> Result<Option<(End, Duration)>, Errno> {

@@ -3,12 +3,11 @@
 //! An inlet is a file of its own, mapped as a ledger is. How much is in it stands in the slot, how much may be in the record of the
 //! file that it belongs to. Unlike a ledger it is read while the thread runs: the guest can change what is read, but nothing else.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use crate::host::{create_memfd, read_at};
+use crate::host::read_at;
 use crate::inlet::Inlet;
 use crate::stub::geometry::*;
 use crate::stub::image::inlet;
@@ -73,18 +72,5 @@ impl Thread {
             self.inlet = self.map_memory(c"usk-inlet", INLETS_BASE, INLET_SIZE).map(Arc::new);
         }
         self.inlet.clone()
-    }
-
-    /// Memory that this thread and the sentry both write, one of a row from `base` on, for as many threads as have ledgers.
-    pub(super) fn map_memory(&mut self, name: &CStr, base: u64, size: u64) -> Option<OwnedFd> {
-        let number = self.slot().number();
-        if number >= THREADS_WITH_LEDGERS || self.ended.is_some() {
-            return None;
-        }
-        let file = create_memfd(name, size).ok()?;
-        let address = base + number * size;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        self.map_file(address..address + size, size, access, libc::MAP_SHARED, file.as_fd(), 0)?;
-        Some(file)
     }
 }

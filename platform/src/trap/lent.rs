@@ -5,10 +5,12 @@
 //! which the guest can only read. While the thread runs nobody writes to either; that nothing of it stands any more, anybody
 //! may say at any time, by the answer that stands for it all.
 
+use std::ffi::CStr;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::arch::Registers;
+use crate::host::create_memfd;
 use crate::lent::{LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
 use crate::stub::image::{arrived, lent, memory, names, noted, prepared};
@@ -262,6 +264,19 @@ impl Thread {
             return None;
         }
         Some(())
+    }
+
+    /// Memory that this thread and the sentry both write, one of a row from `base` on, for as many threads as have ledgers.
+    pub(super) fn map_memory(&mut self, name: &CStr, base: u64, size: u64) -> Option<OwnedFd> {
+        let number = self.slot().number();
+        if number >= THREADS_WITH_LEDGERS || self.ended.is_some() {
+            return None;
+        }
+        let file = create_memfd(name, size).ok()?;
+        let address = base + number * size;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        self.map_file(address..address + size, size, access, libc::MAP_SHARED, file.as_fd(), 0)?;
+        Some(file)
     }
 
     /// See [`GuestThread::close_window`](crate::GuestThread::close_window).

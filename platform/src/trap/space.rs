@@ -223,8 +223,7 @@ impl Space {
         let Some(Unborn { slot, .. }) = unborn else { return };
         let born = self.spawner.lock().await_thread(self.process(), &slot);
         if let Ok((thread, _listener)) = born {
-            let _ = thread.signal(libc::SIGKILL);
-            let _ = thread.reap(true);
+            thread.end();
         }
     }
 

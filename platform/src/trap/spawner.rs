@@ -92,12 +92,10 @@ fn end_copy(spawner: OwnedFd) {
     spawner.stop(PATIENCE);
     for number in CHILD_DESCRIPTORS {
         if let Ok(Some(thread)) = spawner.take_descriptor(number).map(ProcessDescriptor::from_descriptor) {
-            let _ = thread.signal(libc::SIGKILL);
-            let _ = thread.reap(true);
+            thread.end();
         }
     }
-    let _ = spawner.signal(libc::SIGKILL);
-    let _ = spawner.reap(true);
+    spawner.end();
 }
 
 impl Spawner {
@@ -252,8 +250,7 @@ impl Spawner {
                     // Not that far yet.
                     Ok(None) | Err(Errno::EBADF) => {}
                     Err(error) => {
-                        let _ = child.signal(libc::SIGKILL);
-                        let _ = child.reap(true);
+                        child.end();
                         return Err(error);
                     }
                 }
@@ -266,8 +263,7 @@ impl Spawner {
                 }
                 let _ = process.signal(libc::SIGKILL);
                 if let Some(child) = born {
-                    let _ = child.signal(libc::SIGKILL);
-                    let _ = child.reap(true);
+                    child.end();
                 }
                 return Err(Errno::EAGAIN);
             }

@@ -109,8 +109,7 @@ impl Thread {
     ) -> Result<Box<dyn GuestThread>, Errno> {
         let sandbox = Arc::clone(space.sandbox());
         let kill = |process: &ProcessDescriptor, error| {
-            let _ = process.signal(libc::SIGKILL);
-            let _ = process.reap(true);
+            process.end();
             Err(error)
         };
         if sandbox.has_synchronous_wake_up
