@@ -52,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aio;
+mod countdown;
 mod error;
 pub mod file;
 pub mod fs;

@@ -172,7 +172,7 @@ impl State {
     }
 
     /// Has the writer call for its next write.
-    fn stop_leaving(&self) {
+    fn have_writer_call(&self) {
         if let Some(inlet) = &self.inlet {
             inlet.memory.close();
         }
@@ -217,7 +217,7 @@ impl Pipe {
         let mut state = self.state.lock();
         // Who waits looks after it has come to the queue: it finds what the writer leaves before this, and is told of what comes after.
         if self.queue.has_waiters() {
-            state.stop_leaving();
+            state.have_writer_call();
         }
         state.take_in();
         state
@@ -668,7 +668,7 @@ impl Drop for PipeEnd {
         state.readers -= usize::from(self.reads);
         state.writers -= usize::from(self.writes);
         if state.readers == 0 {
-            state.stop_leaving();
+            state.have_writer_call();
         }
         if state.readers == 0 && state.writers == 0 {
             // A FIFO forgets what nobody has read when its last end closes.

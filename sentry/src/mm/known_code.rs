@@ -33,6 +33,7 @@ const MAX_TEXT: u64 = 2 << 20;
 const PIECE: u64 = 16 << 10;
 /// How much of a file's code is read around a site, on either side. More than a patch depends on.
 const NEIGHBOURHOOD: u64 = 128;
+
 /// A sandbox's.
 #[derive(Default)]
 pub(crate) struct KnownCode(Mutex<HashMap<(u64, u64), FileCode>>);

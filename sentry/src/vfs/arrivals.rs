@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
+use crate::countdown::Countdown;
 use crate::task::Task;
 
 /// A stream that can be read ahead. Taking out is [`FileOps::read`](crate::vfs::FileOps::read).
@@ -33,13 +34,13 @@ pub struct Front {
 
 /// Times that nothing is left after a sender has had to ask for room. To take a reader back costs as much as four of its calls, and a stream
 /// that was full will be again.
-const RESTS: u8 = 64;
+const RESTS: u32 = 64;
 
 /// The task that was left what has arrived, if one was, and nothing has been taken out since.
 #[derive(Debug, Default)]
 pub struct Reader {
     task: Weak<Task>,
-    rests: u8,
+    rests: Countdown,
 }
 
 impl Reader {
@@ -62,16 +63,14 @@ impl Reader {
     pub(crate) fn ask_for_room(&mut self) -> Option<Arc<Task>> {
         let task = self.get();
         if task.is_some() {
-            self.rests = RESTS;
+            self.rests = Countdown::of(RESTS);
         }
         task
     }
 
     /// Whether nothing is to be left this time.
     pub(crate) fn rests(&mut self) -> bool {
-        let rests = self.rests > 0;
-        self.rests = self.rests.saturating_sub(1);
-        rests
+        self.rests.step()
     }
 }
 

@@ -9,6 +9,7 @@ use usk_platform::host;
 use usk_platform::{GuestThread, LENT_CONTENTS, LentWindow};
 
 use super::{Lending, Record};
+use crate::countdown::Countdown;
 use crate::task::Current;
 use crate::vfs::{DirectoryEntry, FileType, InodeRef, Mapping, NamesAsOf, OpenFile};
 
@@ -37,12 +38,12 @@ pub(super) struct Habits {
     /// It lists directories to their ends.
     pub(super) lists: bool,
     /// Directories about whose entries it will still be expected to ask.
-    questions: u32,
+    questions: Countdown,
     /// Names that were left together the last time, and when that was.
     names: usize,
     names_as_of: Option<NamesAsOf>,
     /// How many times it will still be expected to ask about files both following links and not.
-    follows_links: u32,
+    follows_links: Countdown,
 }
 
 impl Current {
@@ -51,7 +52,7 @@ impl Current {
         if !self.lending.is_on {
             return;
         }
-        if self.lending.bring_along(file) && self.lending.habits.take_question() {
+        if self.lending.bring_along(file) && self.lending.habits.questions.step() {
             self.leave_first(file);
         }
     }
@@ -87,19 +88,17 @@ impl Lending {
 
     /// The guest has asked about a file following links, after it was told of it, or of one of that name, without.
     pub(in crate::task) fn expect_links_followed(&mut self) {
-        self.habits.follows_links = DIRECTORIES_EXPECTED;
+        self.habits.follows_links = Countdown::of(DIRECTORIES_EXPECTED);
     }
 
     /// Whether it will do so with others that are told now.
     pub(in crate::task) fn follows_links(&mut self) -> bool {
-        let follows_links = self.habits.follows_links > 0;
-        self.habits.follows_links = self.habits.follows_links.saturating_sub(1);
-        follows_links
+        self.habits.follows_links.step()
     }
 
     /// The guest has asked about an entry of an open directory: it will do so with others'.
     pub(in crate::task) fn expect_questions(&mut self) {
-        self.habits.questions = DIRECTORIES_EXPECTED;
+        self.habits.questions = Countdown::of(DIRECTORIES_EXPECTED);
     }
 
     /// Leaves what was brought along with the record of its file, if there is one that allows it.
@@ -199,12 +198,6 @@ impl Ahead {
 }
 
 impl Habits {
-    fn take_question(&mut self) -> bool {
-        let is_expected = self.questions > 0;
-        self.questions = self.questions.saturating_sub(1);
-        is_expected
-    }
-
     fn of(&mut self, ahead: &Ahead) -> &mut bool {
         if ahead.entries_end.is_some() { &mut self.lists } else { &mut self.reads }
     }

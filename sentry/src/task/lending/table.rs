@@ -42,12 +42,11 @@ impl Files {
     }
 
     /// Each file once, with its lowest descriptor.
-    fn each<'a>(&self, slots: &Slots<'a>) -> impl Iterator<Item = (usize, &'a Arc<OpenFile>)> {
-        let lowest = self.lowest;
-        let all = slots.map(|slot| slot.map(|(file, _)| file));
-        all.into_iter()
-            .enumerate()
-            .filter_map(move |(number, file)| Some((number, file.filter(|_| lowest[number] == number)?)))
+    fn each<'a>(&'a self, slots: &'a Slots<'_>) -> impl Iterator<Item = (usize, &'a Arc<OpenFile>)> {
+        let numbered = self.lowest.iter().zip(slots).enumerate();
+        numbered.filter_map(|(number, (lowest, slot))| {
+            slot.filter(|_| *lowest == number).map(|(file, _)| (number, file))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use usk_abi::fs::OpenFlags;
 use usk_platform::LENT_RECORDS;
 
+use crate::countdown::Countdown;
 use crate::vfs::{DirectoryFile, FileType, Listing, NamesAsOf, OpenFile, Path};
 
 /// Files prepared for one thread at most. Other records are for files that are open.
@@ -64,7 +65,7 @@ pub(super) struct Pace {
     missed: u32,
     /// Guesses in a row that were wrong, and opens that are left before the next one.
     wrong: u32,
-    rests: u32,
+    rests: Countdown,
 }
 
 impl Walk {
@@ -139,9 +140,7 @@ impl Walk {
 impl Pace {
     /// True if the file that was opened is not to be looked at.
     pub(super) fn rests(&mut self) -> bool {
-        let rests = self.rests > 0;
-        self.rests = self.rests.saturating_sub(1);
-        rests
+        self.rests.step()
     }
 
     /// How many files there should be now, if so many are left that were not used. They are doubled as long as most are used.
@@ -153,7 +152,7 @@ impl Pace {
                 return Some(0);
             }
             let wrong = (self.wrong + 1).min(MOST_WRONG);
-            *self = Pace { wrong, rests: 1 << wrong, ..Pace::default() };
+            *self = Pace { wrong, rests: Countdown::of(1 << wrong), ..Pace::default() };
             return None;
         }
         self.missed = 0;
