@@ -5,6 +5,7 @@
  */
 #include "epoll.h"
 #include "inet.h"
+#include "progress.h"
 #include <netinet/tcp.h>
 
 /* Rounds after which a call site is as fast as it gets. */
@@ -370,22 +371,6 @@ CASE(a_read_of_nothing_fails_or_waits_as_the_file_says) {
 }
 
 /* --- With others ------------------------------------------------------------------------------------------------------ */
-
-/* A word that two processes share. */
-static volatile int *progress;
-
-static void await_progress(int value) {
-    while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < value)
-        sched_yield();
-}
-
-static void set_progress(int value) { __atomic_store_n(progress, value, __ATOMIC_SEQ_CST); }
-
-/* As await_progress(), without a call. */
-static void compute_until(int value) {
-    while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < value)
-        ;
-}
 
 /* A child that has read `length` bytes, `before` and then those that it was sent, and makes no more calls until progress is 2. */
 static pid_t child_that_has_read(struct stream stream, size_t length) {

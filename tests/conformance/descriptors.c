@@ -5,6 +5,7 @@
  * Calls are made by sites that are used over and over, with as little between them as possible.
  */
 #include "case.h"
+#include "progress.h"
 #include <linux/kcmp.h>
 #include <pthread.h>
 
@@ -298,16 +299,8 @@ CASE(descriptors_and_positions_are_what_calls_of_threads_in_turns_make_of_them) 
 
 /* --- What others see ------------------------------------------------------------------------------------------------- */
 
-/* What a child that computes has got to. */
-static volatile int *progress;
-
-static void await_progress(int value) {
-    while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < value)
-        sched_yield();
-}
-
 __attribute__((noreturn)) static void compute_from(int value) {
-    __atomic_store_n(progress, value, __ATOMIC_SEQ_CST);
+    set_progress(value);
     for (;;)
         ;
 }
@@ -392,9 +385,8 @@ CASE(a_position_that_pidfd_getfd_shares_moves_for_both) {
             EXPECT_EQ(lseek(fd, round, SEEK_SET), round);
         EXPECT_EQ(dup2(fd, 30), 30);
         EXPECT_EQ(lseek(30, 77, SEEK_SET), 77);
-        __atomic_store_n(progress, 1, __ATOMIC_SEQ_CST);
-        while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < 2)
-            ;
+        set_progress(1);
+        compute_until(2);
         EXPECT_EQ(lseek(30, 0, SEEK_CUR), 1000);
         EXPECT_EQ(lseek(30, 5, SEEK_CUR), 1005);
         _exit(0);
@@ -409,7 +401,7 @@ CASE(a_position_that_pidfd_getfd_shares_moves_for_both) {
     OK(fd);
     EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 77);
     EXPECT_EQ(lseek(fd, 1000, SEEK_SET), 1000);
-    __atomic_store_n(progress, 2, __ATOMIC_SEQ_CST);
+    set_progress(2);
     EXPECT_EXIT(pid, 0);
     EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 1005);
 }
@@ -433,15 +425,14 @@ CASE(prlimit_of_a_process_bounds_its_next_descriptor) {
         int fd = OK(open(program_path, O_RDONLY));
         for (int round = 0; round < WARM; round++)
             OK(close(OK(fcntl(fd, F_DUPFD, 40))));
-        __atomic_store_n(progress, 1, __ATOMIC_SEQ_CST);
-        while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < 2)
-            ;
+        set_progress(1);
+        compute_until(2);
         EXPECT_ERRNO(fcntl(fd, F_DUPFD, 40), EINVAL);
         _exit(0);
     }
     await_progress(1);
     OK(prlimit(pid, RLIMIT_NOFILE, &(struct rlimit){40, 40}, NULL));
-    __atomic_store_n(progress, 2, __ATOMIC_SEQ_CST);
+    set_progress(2);
     EXPECT_EXIT(pid, 0);
 }
 
@@ -455,9 +446,8 @@ CASE(fstat_shows_a_change_by_another_process_at_once) {
         for (int round = 0; round < WARM; round++)
             OK(fstat(fd, &found));
         for (int step = 1; step <= 4; step++) {
-            __atomic_store_n(progress, 2 * step - 1, __ATOMIC_SEQ_CST);
-            while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < 2 * step)
-                ;
+            set_progress(2 * step - 1);
+            compute_until(2 * step);
             OK(fstat(fd, &found));
             EXPECT_EQ(found.st_mode & 07777, step % 2 ? 0711 : status.st_mode & 07777);
         }
@@ -466,7 +456,7 @@ CASE(fstat_shows_a_change_by_another_process_at_once) {
     for (int step = 1; step <= 4; step++) {
         await_progress(2 * step - 1);
         OK(chmod(program_path, step % 2 ? 0711 : status.st_mode & 07777));
-        __atomic_store_n(progress, 2 * step, __ATOMIC_SEQ_CST);
+        set_progress(2 * step);
     }
     EXPECT_EXIT(pid, 0);
 }
@@ -486,9 +476,8 @@ CASE(fstat_shows_names_that_another_process_gives_and_takes_at_once) {
         for (int step = 1; step <= 4; step++) {
             for (int round = 0; round < WARM; round++)
                 OK(fstat(fd, &found));
-            __atomic_store_n(progress, 2 * step - 1, __ATOMIC_SEQ_CST);
-            while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < 2 * step)
-                ;
+            set_progress(2 * step - 1);
+            compute_until(2 * step);
             OK(fstat(fd, &found));
             EXPECT_EQ(found.st_nlink, status.st_nlink + step % 2);
         }
@@ -497,7 +486,7 @@ CASE(fstat_shows_names_that_another_process_gives_and_takes_at_once) {
     for (int step = 1; step <= 4; step++) {
         await_progress(2 * step - 1);
         OK(step % 2 ? link(program_path, name) : unlink(name));
-        __atomic_store_n(progress, 2 * step, __ATOMIC_SEQ_CST);
+        set_progress(2 * step);
     }
     EXPECT_EXIT(pid, 0);
 }
@@ -575,13 +564,13 @@ CASE(a_thread_that_shares_the_table_sees_every_change) {
             await_progress(2 * round - 1);
             EXPECT_EQ(fcntl(50, F_GETFD), FD_CLOEXEC);
             OK(close(50));
-            __atomic_store_n(progress, 2 * round, __ATOMIC_SEQ_CST);
+            set_progress(2 * round);
         }
         _exit(0);
     }
     for (int round = 1; round <= 100; round++) {
         EXPECT_EQ(fcntl(fd, F_DUPFD_CLOEXEC, 50), 50);
-        __atomic_store_n(progress, 2 * round - 1, __ATOMIC_SEQ_CST);
+        set_progress(2 * round - 1);
         await_progress(2 * round);
         EXPECT_ERRNO(fcntl(50, F_GETFD), EBADF);
     }

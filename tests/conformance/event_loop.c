@@ -5,6 +5,7 @@
  * Calls are made by sites that are used over and over, with as little between them as possible.
  */
 #include "epoll.h"
+#include "progress.h"
 #include <sys/eventfd.h>
 
 /* Rounds after which a call site is as fast as it gets. */
@@ -284,22 +285,6 @@ CASE(epoll_changes_before_an_exec_are_the_new_programs) {
     OK(control(instance, EPOLL_CTL_MOD, 20, EPOLLOUT));
     execl(program_path, program_path, "--helper", "waits_once", number, NULL);
     FAIL("exec: %s", strerror(errno));
-}
-
-/* A word that two processes share. */
-static volatile int *progress;
-
-static void await_progress(int value) {
-    while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < value)
-        sched_yield();
-}
-
-static void set_progress(int value) { __atomic_store_n(progress, value, __ATOMIC_SEQ_CST); }
-
-/* As await_progress(), without a call. */
-static void compute_until(int value) {
-    while (__atomic_load_n(progress, __ATOMIC_SEQ_CST) < value)
-        ;
 }
 
 /* A message with room for one descriptor. */

@@ -213,14 +213,18 @@ static void wear_in(const int ends[2]) {
     }
 }
 
-CASE(a_reader_hears_of_a_write_whose_writer_goes_on_computing) {
+/* A child reads each byte that is written here, after polling for it or not; and this process only computes until it has. */
+static void expect_to_be_heard(bool polls) {
     PIPE(ends);
     volatile int *heard = map_shared(PAGE_SIZE);
     wear_in(ends);
     IN_CHILD(
         close(ends[1]);
-        char byte;
         for (int i = 1; i <= 100; i++) {
+            struct pollfd asked = {ends[0], POLLIN, 0};
+            char byte;
+            if (polls)
+                EXPECT_EQ(poll(&asked, 1, -1), 1);
             EXPECT_EQ(read(ends[0], &byte, 1), 1);
             EXPECT_EQ(byte, (char)i);
             *heard = i;
@@ -228,30 +232,13 @@ CASE(a_reader_hears_of_a_write_whose_writer_goes_on_computing) {
     for (int i = 1; i <= 100; i++) {
         char byte = (char)i;
         EXPECT_EQ(write(ends[1], &byte, 1), 1);
-        while (*heard != i)
-            ;
+        await_value(heard, i);
     }
 }
 
-CASE(a_poller_hears_of_a_write_whose_writer_goes_on_computing) {
-    PIPE(ends);
-    volatile int *heard = map_shared(PAGE_SIZE);
-    wear_in(ends);
-    IN_CHILD(
-        close(ends[1]);
-        char byte;
-        for (int i = 1; i <= 100; i++) {
-            struct pollfd asked = {ends[0], POLLIN, 0};
-            EXPECT_EQ(poll(&asked, 1, -1), 1);
-            EXPECT_EQ(read(ends[0], &byte, 1), 1);
-            *heard = i;
-        });
-    for (int i = 1; i <= 100; i++) {
-        EXPECT_EQ(write(ends[1], "x", 1), 1);
-        while (*heard != i)
-            ;
-    }
-}
+CASE(a_reader_hears_of_a_write_whose_writer_goes_on_computing) { expect_to_be_heard(false); }
+
+CASE(a_poller_hears_of_a_write_whose_writer_goes_on_computing) { expect_to_be_heard(true); }
 
 CASE(what_is_queued_is_seen_while_its_writer_goes_on_computing) {
     PIPE(ends);
@@ -262,8 +249,7 @@ CASE(what_is_queued_is_seen_while_its_writer_goes_on_computing) {
         char bytes[100];
         for (int i = 1; i <= 100; i++) {
             int queued;
-            while (*turn != 2 * i - 1)
-                ;
+            await_value(turn, 2 * i - 1);
             OK(ioctl(ends[0], FIONREAD, &queued));
             EXPECT_EQ(queued, 7 + i);
             EXPECT_EQ(read(ends[0], bytes, 7), 7);
@@ -276,8 +262,7 @@ CASE(what_is_queued_is_seen_while_its_writer_goes_on_computing) {
         for (int j = 0; j < i; j++)
             EXPECT_EQ(write(ends[1], "x", 1), 1);
         *turn = 2 * i - 1;
-        while (*turn != 2 * i)
-            ;
+        await_value(turn, 2 * i);
     }
 }
 
@@ -289,16 +274,14 @@ CASE(a_write_after_the_last_reader_has_gone_is_a_broken_pipe_whatever_came_befor
         wear_in(ends);
         IN_CHILD(
             close(ends[1]);
-            while (*turn != 1)
-                ;
+            await_value(turn, 1);
             close(ends[0]);
             *turn = 2);
         close(ends[0]);
         for (int j = 0; j < 100; j++)
             EXPECT_EQ(write(ends[1], "x", 1), 1);
         *turn = 1;
-        while (*turn != 2)
-            ;
+        await_value(turn, 2);
         EXPECT_ERRNO(write(ends[1], "x", 1), EPIPE);
         close(ends[1]);
     }
@@ -328,16 +311,14 @@ CASE(what_two_processes_write_to_a_pipe_in_turn_is_read_in_turn) {
     char parents[] = "parent", childs[] = "child!";
     IN_CHILD(
         for (int i = 0; i < 200; i++) {
-            while (*turn != 2 * i + 1)
-                ;
+            await_value(turn, 2 * i + 1);
             EXPECT_EQ(write(ends[1], childs, 6), 6);
             *turn = 2 * i + 2;
         });
     for (int i = 0; i < 200; i++) {
         EXPECT_EQ(write(ends[1], parents, 6), 6);
         *turn = 2 * i + 1;
-        while (*turn != 2 * i + 2)
-            ;
+        await_value(turn, 2 * i + 2);
     }
     char bytes[12];
     for (int i = 0; i < 200; i++) {

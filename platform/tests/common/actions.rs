@@ -8,7 +8,7 @@ use usk_platform::{ActionWords, Platform, SIGNAL_COUNT, Trap, region};
 
 use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, under_kicks};
 use super::lent::while_forged;
-use super::patching::patched;
+use super::patching::{calls_for, patched, patched_before_call};
 use super::shortcuts::CHANGES_ACTION;
 
 /// Not where [`while_forged`] has its code.
@@ -56,26 +56,12 @@ fn read(guest: &Guest, address: u64) -> SignalAction {
 fn calls(guest: &mut Guest, signal: u64, new: SignalAction, [new_at, old_at]: [u64; 2], size: u64) -> bool {
     write(guest, NEW, new);
     write(guest, OLD, action(4711));
-    let registers = guest.thread.registers_mut();
-    (registers.rdi, registers.rsi, registers.rdx, registers.r10) = (signal, new_at, old_at, size);
-    let number = guest.syscall();
-    let registers = *guest.thread.registers();
-    assert_eq!([registers.rdi, registers.rsi, registers.rdx, registers.r10], [signal, new_at, old_at, size]);
-    assert_eq!(registers.rsp, STACK);
-    if number != CHANGES_ACTION {
-        assert_eq!((number, registers.rbx), (39, 0));
-        return false;
-    }
-    guest.thread.registers_mut().set_return_value(0);
-    assert_eq!(guest.syscall(), 39);
-    true
+    calls_for(guest, CHANGES_ACTION, [signal, new_at, old_at, size])
 }
 
 /// A guest before the call, and its actions, where the platform shares them.
 fn guest_with_actions(platform: &dyn Platform, quiet: u64) -> Option<(Guest, Arc<dyn ActionWords>)> {
-    let mut guest = patched(platform, changes_action());
-    guest.thread.registers_mut().set_return_value(0);
-    assert_eq!(guest.syscall(), 39);
+    let mut guest = patched_before_call(platform, changes_action());
     assert!(calls(&mut guest, USR1, action(HANDLER), [NEW, OLD], 8), "the actions are not the guest's yet");
     guest.thread.share_mask(0, quiet);
     let words = guest.thread.share_actions(&[SignalAction::default(); SIGNAL_COUNT]);

@@ -7,7 +7,7 @@ use std::thread;
 use usk_platform::{MaskWord, Platform, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, under_kicks};
-use super::patching::patched;
+use super::patching::{calls_for, patched, patched_before_call};
 use super::shortcuts::CHANGES_MASK;
 
 const BLOCK: u64 = 0;
@@ -27,26 +27,12 @@ guest_code!(changes_mask_all_the_time:
 fn calls(guest: &mut Guest, how: u64, set: u64, [set_at, old_at]: [u64; 2], size: u64) -> bool {
     guest.write_u64(DATA, set);
     guest.write_u64(OLD, 4711);
-    let registers = guest.thread.registers_mut();
-    (registers.rdi, registers.rsi, registers.rdx, registers.r10) = (how, set_at, old_at, size);
-    let number = guest.syscall();
-    let registers = *guest.thread.registers();
-    assert_eq!([registers.rdi, registers.rsi, registers.rdx, registers.r10], [how, set_at, old_at, size]);
-    assert_eq!(registers.rsp, STACK);
-    if number != CHANGES_MASK {
-        assert_eq!((number, registers.rbx), (39, 0));
-        return false;
-    }
-    guest.thread.registers_mut().set_return_value(0);
-    assert_eq!(guest.syscall(), 39);
-    true
+    calls_for(guest, CHANGES_MASK, [how, set_at, old_at, size])
 }
 
 /// A guest before the call, and its mask, where the platform shares it.
 fn guest_with_mask(platform: &dyn Platform, mask: u64, quiet: u64) -> Option<(Guest, Arc<dyn MaskWord>)> {
-    let mut guest = patched(platform, changes_mask());
-    guest.thread.registers_mut().set_return_value(0);
-    assert_eq!(guest.syscall(), 39);
+    let mut guest = patched_before_call(platform, changes_mask());
     assert!(calls(&mut guest, SET, 1, [DATA, OLD], 8), "the mask is not the guest's yet");
     let word = guest.thread.share_mask(mask, quiet);
     assert_eq!(word.is_some(), platform.name() == "trap");

@@ -43,6 +43,31 @@ pub(crate) fn patched(platform: &dyn Platform, code: &[u8]) -> Guest {
     guest
 }
 
+/// A guest of patched code that makes call 39 around another one, before that.
+pub(crate) fn patched_before_call(platform: &dyn Platform, code: &[u8]) -> Guest {
+    let mut guest = patched(platform, code);
+    guest.thread.registers_mut().set_return_value(0);
+    assert_eq!(guest.syscall(), 39);
+    guest
+}
+
+/// Has such a guest make call `number` with these arguments. True if it has called the sentry for it.
+pub(crate) fn calls_for(guest: &mut Guest, number: u64, [rdi, rsi, rdx, r10]: [u64; 4]) -> bool {
+    let registers = guest.thread.registers_mut();
+    (registers.rdi, registers.rsi, registers.rdx, registers.r10) = (rdi, rsi, rdx, r10);
+    let called = guest.syscall();
+    let registers = *guest.thread.registers();
+    assert_eq!([registers.rdi, registers.rsi, registers.rdx, registers.r10], [rdi, rsi, rdx, r10]);
+    assert_eq!(registers.rsp, STACK);
+    if called != number {
+        assert_eq!((called, registers.rbx), (39, 0));
+        return false;
+    }
+    guest.thread.registers_mut().set_return_value(0);
+    assert_eq!(guest.syscall(), 39);
+    true
+}
+
 fn request() -> PatchRequest {
     PatchRequest { text: CODE..CODE + PAGE, trampolines: AREA..AREA + AREA_SIZE }
 }
