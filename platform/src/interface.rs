@@ -532,6 +532,9 @@ pub trait ActionWords: Send + Sync {
     /// Replaces it: for the thread's own sentry thread, while the thread does not run.
     fn set_action(&self, index: usize, action: SignalAction);
 
+    /// After [`GuestThread::set_answers`], the same as [`GuestThread::share_actions`] of what is in the words.
+    fn share_again(&self);
+
     /// From now on the thread calls for each action: for its own sentry thread, while the thread does not run.
     fn withdraw_actions(&self);
 }

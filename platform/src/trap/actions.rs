@@ -25,6 +25,10 @@ impl ActionWords for Handle {
         }
     }
 
+    fn share_again(&self) {
+        self.orders.set_leave(ACTIONS_ANSWER, true);
+    }
+
     fn withdraw_actions(&self) {
         self.orders.set_leave(ACTIONS_ANSWER, false);
     }
@@ -61,7 +65,7 @@ impl Thread {
         for (index, action) in actions.iter().enumerate() {
             self.handle().set_action(index, *action);
         }
-        self.handle().orders.set_leave(ACTIONS_ANSWER, true);
+        self.handle().share_again();
     }
 
     /// Where a kick has met a thread whose call has been made: after it. `rewound` is from before.

@@ -82,14 +82,19 @@ impl SignalActions {
         previous
     }
 
-    /// Gives the actions into the hands of the guest thread, if `share` can do that, and no other task has them.
+    /// Gives the actions into the hands of the guest thread, if `share` can do that, and no other task has them. They stay there until they
+    /// are taken back, but have to be given anew after the thread's answers were left.
     pub(crate) fn share(
         &self,
         share: impl FnOnce(&[SignalAction; SIGNAL_COUNT]) -> Option<Arc<dyn ActionWords>>,
     ) {
         let mut table = self.0.lock();
-        table.own = table.all();
-        table.words = if table.is_common { None } else { share(&table.own) };
+        match &table.words {
+            // There they are as they were.
+            Some(words) => words.share_again(),
+            None if !table.is_common => table.words = share(&table.own),
+            None => {}
+        }
     }
 
     /// Takes them back: for the task itself, while its guest thread does not run.
