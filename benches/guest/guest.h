@@ -48,5 +48,7 @@ const char *in_directory(const char *directory, const char *name);
 
 /* Times a script and prints the nanoseconds; returns its exit status. */
 int run_command(const char *setup, const char *script, const char *teardown);
+/* Runs a script, and then does the same for the second time, in a fresh directory. */
+int run_again(const char *script);
 /* Maps so many bytes and goes over them. */
 void sweep_memory(size_t bytes, int passes);

@@ -3,6 +3,7 @@
  *     guest list                                             the operations there are
  *     guest micro MILLISECONDS INPUTS SCRATCH NOTHING ID...  time these, each for so long
  *     guest run SETUP SCRIPT TEARDOWN                        time a script of bash's
+ *     guest again SCRIPT                                     time it when it is run for the second time
  *     guest sweep MEBIBYTES PASSES                           go over that much memory so many times
  *     guest idle                                             say "ready" and wait for a signal
  */
@@ -112,6 +113,8 @@ int main(int argc, char **argv) {
         for (int i = 6; i < argc; i++) each(measure_if, argv[i]);
     } else if (strcmp(verb, "run") == 0 && argc == 5) {
         return run_command(argv[2], argv[3], argv[4]);
+    } else if (strcmp(verb, "again") == 0 && argc == 3) {
+        return run_again(argv[2]);
     } else if (strcmp(verb, "sweep") == 0 && argc == 4) {
         sweep_memory(strtoull(argv[2], NULL, 10) << 20, atoi(argv[3]));
     } else if (strcmp(verb, "idle") == 0) {
@@ -120,7 +123,7 @@ int main(int argc, char **argv) {
         pause();
     } else {
         fputs("guest: list | micro MILLISECONDS INPUTS SCRATCH NOTHING ID... | run SETUP SCRIPT TEARDOWN |"
-              " sweep MEBIBYTES PASSES | idle\n", stderr);
+              " again SCRIPT | sweep MEBIBYTES PASSES | idle\n", stderr);
         return 2;
     }
     return 0;

@@ -82,7 +82,7 @@ fn is_compared(row: &Row) -> bool {
     match row.section {
         Section::Micro => !PLACED_BY_LUCK.contains(&row.id.as_str()),
         Section::Io | Section::Compute => true,
-        Section::IoWithStart | Section::ComputeWithStart => false,
+        Section::IoAgain | Section::IoWithStart | Section::ComputeWithStart => false,
         Section::Life => row.id == "start_warm",
     }
 }

@@ -80,6 +80,8 @@ const GOALS: &[Group] = &[
     all(Section::Compute, MeanRatio, 1.01),
     all(Section::Io, MeanRatio, 1.10),
     all(Section::Io, WorstRatio, 1.5),
+    all(Section::IoAgain, MeanRatio, 1.10),
+    all(Section::IoAgain, WorstRatio, 1.5),
     life(&["start_warm"], Median, AtMost(5.0)),
     life(&["start_warm"], P99, AtMost(10.0)),
     life(&["throughput"], Median, AtLeast(300.0)),

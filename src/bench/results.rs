@@ -75,7 +75,9 @@ pub(crate) enum Section {
     Micro,
     /// Commands that mostly talk to the kernel, timed inside of a running sandbox.
     Io,
-    /// The same, with the sandbox's start and end.
+    /// The same for the second time in that sandbox, which then knows the files.
+    IoAgain,
+    /// The same for the first time, with the sandbox's start and end.
     IoWithStart,
     /// Commands that mostly compute, timed inside of a running sandbox.
     Compute,
@@ -87,9 +89,10 @@ pub(crate) enum Section {
 
 impl Section {
     /// In the order of the reports.
-    pub(crate) const ALL: [Section; 6] = [
+    pub(crate) const ALL: [Section; 7] = [
         Section::Micro,
         Section::Io,
+        Section::IoAgain,
         Section::IoWithStart,
         Section::Compute,
         Section::ComputeWithStart,
@@ -101,6 +104,7 @@ impl Section {
         match self {
             Section::Micro => "micro",
             Section::Io => "io",
+            Section::IoAgain => "io-again",
             Section::IoWithStart => "io-with-start",
             Section::Compute => "compute",
             Section::ComputeWithStart => "compute-with-start",
@@ -113,6 +117,7 @@ impl Section {
         match self {
             Section::Micro => "Single operations",
             Section::Io => "I/O-heavy commands, in a running sandbox",
+            Section::IoAgain => "I/O-heavy commands, again in the same sandbox",
             Section::IoWithStart => "I/O-heavy commands, with the sandbox's start and end",
             Section::Compute => "Compute-heavy commands, in a running sandbox",
             Section::ComputeWithStart => "Compute-heavy commands, with the sandbox's start and end",

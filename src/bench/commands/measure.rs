@@ -1,5 +1,6 @@
 //! Running the commands, in rounds.
 
+use std::ffi::OsStr;
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
@@ -27,44 +28,52 @@ pub(crate) fn write_inputs(session: &Session) -> Result<()> {
     inputs::write(&session.place.inputs(), scale(session)).context("cannot write the input files")
 }
 
-/// A command with its rows: timed inside, and with the start, unless something untimed comes before the command.
+/// A command with its rows: timed inside; unless something untimed comes before the command, with the start; and when it is run again.
 struct Measured {
     command: Command,
     inside: Row,
     with_start: Option<Row>,
+    again: Option<Row>,
 }
 
 impl Measured {
+    /// The command with those of its rows that this session wants. None if it wants none.
+    fn new(session: &Session, command: Command) -> Option<Measured> {
+        let row = |section| session.row(section, command.id, &command.title, "ms");
+        let wants = |section| session.wants(section, command.id);
+        let is_bare = command.setup.is_empty();
+        let (with_start, again) = match command.section {
+            Section::Compute => (Section::ComputeWithStart, None),
+            _ => (Section::IoWithStart, Some(Section::IoAgain)),
+        };
+        // Each takes as long as all other rows of its command: `--quick` has that time only for who asks for it.
+        let has_time = !(session.quick && session.only.is_empty());
+        let again = again.filter(|&again| is_bare && has_time && wants(again)).map(row);
+        let is_wanted = wants(command.section) || wants(with_start) || again.is_some();
+        let (inside, with_start) = (row(command.section), is_bare.then(|| row(with_start)));
+        is_wanted.then_some(Measured { command, inside, with_start, again })
+    }
+
     fn rows(&mut self) -> impl Iterator<Item = &mut Row> {
-        std::iter::once(&mut self.inside).chain(&mut self.with_start)
+        std::iter::once(&mut self.inside).chain(&mut self.with_start).chain(&mut self.again)
     }
 }
 
 /// Measures the commands that are wanted, in rounds.
 pub(crate) fn measure(session: &Session, until: Until) -> Result<Vec<Row>> {
     let mut all_measured = Vec::new();
-    for command in all(scale(session)) {
-        let starting = match command.section {
-            Section::Compute => Section::ComputeWithStart,
-            _ => Section::IoWithStart,
-        };
-        if session.wants(command.section, command.id) || session.wants(starting, command.id) {
-            let inside = session.row(command.section, command.id, &command.title, "ms");
-            let with_start = session.row(starting, command.id, &command.title, "ms");
-            let with_start = command.setup.is_empty().then_some(with_start);
-            let prepared = prepare(session, &command);
-            let mut measured = Measured { command, inside, with_start };
-            if let Err(error) = prepared {
-                measured.rows().for_each(|row| row.close(&format!("{error:#}")));
-            }
-            all_measured.push(measured);
+    for mut measured in all(scale(session)).into_iter().filter_map(|command| Measured::new(session, command))
+    {
+        if let Err(error) = prepare(session, &measured.command) {
+            measured.rows().for_each(|row| row.close(&format!("{error:#}")));
         }
+        all_measured.push(measured);
     }
     for round in 0..session.rounds {
         for measured in &mut all_measured {
             if round == 0 && !until.is_over() && measured.inside.is_open(0) {
                 // Does not count: it brings into the page cache what all others then find there.
-                let _ = run(session, &measured.command, 0);
+                let _ = run(session, &measured.command, 0, first(&measured.command));
             }
             for runtime in 0..session.runtimes.len() {
                 if !until.is_over() && measured.inside.is_open(runtime) {
@@ -78,6 +87,7 @@ pub(crate) fn measure(session: &Session, until: Until) -> Result<Vec<Row>> {
         measured.rows().for_each(|row| row.close(TIME_IS_OVER));
         rows.push(measured.inside);
         rows.extend(measured.with_start);
+        rows.extend(measured.again);
     }
     rows.retain(|row| session.wants(row.section, &row.id));
     Ok(rows)
@@ -113,21 +123,30 @@ fn prepare(session: &Session, command: &Command) -> Result<()> {
 fn one_turn(session: &Session, measured: &mut Measured, runtime: usize, round: usize) {
     let name = session.runtimes.get(runtime).map_or("", |driven| &driven.name);
     session.progress(&format!("round {}: {}, {name}", round + 1, measured.command.title));
-    match run(session, &measured.command, runtime) {
+    match run(session, &measured.command, runtime, first(&measured.command)) {
         Ok((inside_ms, with_start_ms)) => {
             measured.inside.add(runtime, round, &[inside_ms]);
             measured.with_start.iter_mut().for_each(|row| row.add(runtime, round, &[with_start_ms]));
         }
         Err(error) => measured.rows().for_each(|row| row.fail(runtime, &format!("{error:#}"))),
     }
+    let Some(row) = measured.again.as_mut().filter(|row| row.is_open(runtime)) else { return };
+    match run(session, &measured.command, runtime, vec!["again", &measured.command.script]) {
+        Ok((inside_ms, _)) => row.add(runtime, round, &[inside_ms]),
+        Err(error) => row.fail(runtime, &format!("{error:#}")),
+    }
 }
 
-/// Runs a command once and returns how long it took in milliseconds: as measured inside, and with the start.
-fn run(session: &Session, command: &Command, runtime: usize) -> Result<(f64, f64)> {
+/// What the guest program is told to run the command once.
+fn first(command: &Command) -> Vec<&str> {
+    vec!["run", command.setup, &command.script, command.teardown]
+}
+
+/// Runs a command as the guest program is told and returns how long it took in milliseconds: as measured inside, and with the start.
+fn run(session: &Session, command: &Command, runtime: usize, told: Vec<&str>) -> Result<(f64, f64)> {
     let driven = session.runtimes.get(runtime).context("there is no such runtime")?;
     let program = session.guest.program.as_os_str();
-    let mut job = Job::new([program, "run".as_ref(), command.setup.as_ref(), command.script.as_ref()]);
-    job.arguments.push(command.teardown.into());
+    let mut job = Job::new([program].into_iter().chain(told.into_iter().map(OsStr::new)));
     job.user = (command.needs_other_user && geteuid().is_root()).then_some(OTHER_USER);
     let patience = if session.quick { PATIENCE_QUICK } else { PATIENCE };
     let ended = launch::run(&session.place, driven, &job, patience)?;
