@@ -268,6 +268,13 @@ pub trait GuestThread: Send {
         None
     }
 
+    /// Has the platform let go of pages in a range, `madvise(MADV_DONTNEED)`, by itself ([`Shortcut::MapsMemory`]) from the next
+    /// [`GuestThread::run`] on, until [`Kick::withdraw_advice`] or [`GuestThread::set_answers`]: private anonymous memory, which others
+    /// may use too. False if the platform has no way to do so. Only one range is lent at a time.
+    fn lend_advice(&mut self, _range: &Range<u64>) -> bool {
+        false
+    }
+
     /// Has the platform map, unmap and advise about private anonymous memory in a range by itself ([`Shortcut::MapsMemory`]) from
     /// the next [`GuestThread::run`] on, until [`MemoryWord::withdraw_memory`] or [`GuestThread::set_answers`]. `None` if the platform has
     /// no way to do so. Only one range is lent at a time.
@@ -558,6 +565,12 @@ pub trait Kick: Send + Sync {
 
     /// The same of the name that was [left at a place](LeftName::place). Not while a name is left there.
     fn withdraw_name(&self, _place: usize) {}
+
+    /// Has the thread call for what it was let do ([`GuestThread::lend_advice`]). True if it may be about to do it once more; one that has
+    /// been out of guest code since does not. A guest can make believe that it is, to its own harm.
+    fn withdraw_advice(&self) -> bool {
+        false
+    }
 
     /// Whether the thread is in a host call of its own, and may sleep there. If the permission for these calls
     /// ([`HOST_CALLS_STAND`]) was withdrawn before, it does not go on in guest code: its [`GuestThread::run`] returns. A guest can

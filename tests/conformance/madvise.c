@@ -1,5 +1,6 @@
 /* madvise(2), mincore(2), msync(2), brk(2) */
 #include "case.h"
+#include <pthread.h>
 
 CASE(madvise_dontneed_zeroes_private_anonymous_memory) {
     char *memory = map(2 * PAGE_SIZE);
@@ -16,6 +17,61 @@ CASE(madvise_dontneed_of_a_private_file_mapping_shows_the_file_again) {
     memory[0] = 'J';
     OK(madvise(memory, PAGE_SIZE, MADV_DONTNEED));
     EXPECT_EQ(memory[0], 'h');
+}
+
+/* Memory that a thread has its stack in, and lets go of when it is told that somebody has changed it. */
+struct own_stack {
+    char *low;
+    int expected;
+    pthread_barrier_t used, changed;
+};
+
+static void *let_go_of_own_stack(void *argument) {
+    struct own_stack *stack = argument;
+    stack->low[0] = 'x';
+    OK(madvise(stack->low, PAGE_SIZE, MADV_DONTNEED));
+    EXPECT_EQ(stack->low[0], 0);
+    stack->low[0] = 'y';
+    pthread_barrier_wait(&stack->used);
+    pthread_barrier_wait(&stack->changed);
+    errno = 0;
+    madvise(stack->low, PAGE_SIZE, MADV_DONTNEED);
+    EXPECT_EQ(errno, stack->expected);
+    return NULL;
+}
+
+CASE(madvise_dontneed_of_a_threads_own_stack_heeds_what_another_thread_has_just_changed) {
+    size_t size = 64 * PAGE_SIZE;
+    for (int round = 0; round < 60; round++) {
+        struct own_stack stack = {.low = map(size)};
+        OK(pthread_barrier_init(&stack.used, NULL, 2) || pthread_barrier_init(&stack.changed, NULL, 2));
+        pthread_attr_t attributes;
+        EXPECT_EQ(pthread_attr_init(&attributes), 0);
+        EXPECT_EQ(pthread_attr_setstack(&attributes, stack.low, size), 0);
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, &attributes, let_go_of_own_stack, &stack), 0);
+        pthread_barrier_wait(&stack.used);
+        switch (round % 4) {
+        case 0:
+            break;
+        case 1:
+            OK(mlock(stack.low, PAGE_SIZE));
+            stack.expected = EINVAL;
+            break;
+        case 2:
+            OK(munmap(stack.low, PAGE_SIZE));
+            stack.expected = ENOMEM;
+            break;
+        case 3:
+            EXPECT(mmap(stack.low, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == stack.low);
+            stack.low[0] = 'y';
+            break;
+        }
+        pthread_barrier_wait(&stack.changed);
+        EXPECT_EQ(pthread_join(thread, NULL), 0);
+        EXPECT(round % 4 == 2 || stack.low[0] == (round % 4 ? 'y' : 0));
+        OK(munmap(stack.low, size));
+    }
 }
 
 CASE(madvise_dontneed_keeps_shared_memory) {

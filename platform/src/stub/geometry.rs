@@ -213,7 +213,7 @@ pub(crate) const CALLS: u64 = 0x40;
 /// Size of a call: which one (`u64`, a [`CallKind`]), six arguments.
 pub(crate) const CALL_SIZE: u64 = 0x40;
 /// Calls that fit.
-pub(crate) const MAX_CALLS: usize = ((NAMES_STAND - CALLS) / CALL_SIZE) as usize;
+pub(crate) const MAX_CALLS: usize = ((ADVICE - CALLS) / CALL_SIZE) as usize;
 /// In a guest thread's orders: answers that stand, `u64` each: [`ANSWER_STANDS`] and the answer, or 0.
 pub(crate) const STANDING: u64 = COPIES - 8 * MAX_STANDING as u64;
 /// Answers that fit.
@@ -441,6 +441,20 @@ pub(crate) const MEMORY_ADVICE: [u32; 2] = [libc::MADV_DONTNEED as u32, libc::MA
 
 const _: () = assert!(MEMORY_LOWEST + 8 <= MASK && MEMORY_ANSWER < MAX_STANDING);
 
+// --- Lent memory that others use, too (see `trap/advice.rs`) ---
+
+/// In a guest thread's orders: the range about which the thread may advise the host, two `u64`. Its first address.
+pub(crate) const ADVICE: u64 = NAMES_STAND - 16;
+/// In a guest thread's orders, `u64`: the first address after that range.
+pub(crate) const ADVICE_TOP: u64 = ADVICE + 8;
+/// The number of the answer that stands while it may.
+pub(crate) const ADVICE_ANSWER: usize = 13;
+/// In the mailbox, `u32`: the thread is about to advise the host. The guest's to forge.
+pub(crate) const ADVISES: u64 = MAILBOX + 0x20;
+
+const _: () = assert!(ADVISES + 4 <= ENTRY && FAULTED + 4 <= ADVISES);
+const _: () = assert!(MEMORY_ANSWER < ADVICE_ANSWER && ADVICE_ANSWER < ACTIONS_ANSWER);
+
 // --- Noted changes of an epoll instance (see `trap/noted.rs`) ---
 
 /// In the table of shortcuts: `epoll_ctl`, which may be noted.
@@ -540,7 +554,7 @@ pub(crate) const NAME_PRIME: u32 = 0x0100_0193;
 /// The set of a name is its hash, folded by this many bits.
 pub(crate) const NAME_FOLD: u32 = 15;
 
-const _: () = assert!(CALLS + CALL_SIZE * MAX_CALLS as u64 <= NAMES_STAND);
+const _: () = assert!(CALLS + CALL_SIZE * MAX_CALLS as u64 <= ADVICE);
 const _: () = assert!(NAMES.is_multiple_of(2 * NAME_SIZE) && NAMES + NAMES_SIZE <= ORDER_SIZE);
 const _: () = assert!(crate::names::NAME_PLACES == 2 * NAME_SETS as usize && NAME_SETS == u64::BITS);
 const _: () = assert!(NAME_TEXT + NAME_ROOM <= NAME_SIZE && NAME_ROOM <= NAME_NOFOLLOW as u64);

@@ -29,7 +29,7 @@
 usk_memory_begin:
     load_orders r11, rcx
     bt qword ptr [r11 + {memory_answer}], {answer_stands_bit}
-    jnc ring_patched
+    jnc usk_advice_begin            # advice.S
     cmp eax, {sys_munmap}
     je memory_unmap
     cmp eax, {sys_madvise}
@@ -104,11 +104,11 @@ memory_advise:                      # nothing that is remembered changes: it can
     test edi, {page_size} - 1
     jnz ring_patched
     want_below_top
+memory_advises:
     syscall
     .globl usk_site_memory_advise
 usk_site_memory_advise:
+    mov dword ptr gs:[{advises}], 0
     test rax, rax
     jnz ring_patched
     go_back                         # up to the last jump a signal makes the call start again
-    .globl usk_memory_end
-usk_memory_end:

@@ -139,6 +139,10 @@ impl GuestThread for Thread {
         self.read_noted()
     }
 
+    fn lend_advice(&mut self, range: &Range<u64>) -> bool {
+        self.write_advice(range)
+    }
+
     fn lend_memory(&mut self, memory: &LentMemory) -> Option<Arc<dyn MemoryWord>> {
         self.write_memory(memory)
     }

@@ -53,6 +53,10 @@ impl Kick for Handle {
         fence(Ordering::SeqCst);
     }
 
+    fn withdraw_advice(&self) -> bool {
+        self.end_advice()
+    }
+
     fn is_in_host_call(&self) -> bool {
         self.orders.slot_word(ENTRY_HOST_CALL) == HOST_CALL_GUESTS
     }

@@ -41,6 +41,7 @@
 //! process; a trap by having come through that listener. Words in slots are hints about *when* to look.
 
 mod actions;
+mod advice;
 mod arrived;
 mod bpf;
 mod calls;

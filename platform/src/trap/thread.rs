@@ -11,7 +11,7 @@ use crate::arch::extended_state::FORMAT;
 use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin};
-use crate::interface::{ActionWords, AddressSpace, ExitReason, GuestThread, MaskWord, ThreadState, Trap};
+use crate::interface::{AddressSpace, ExitReason, GuestThread, Kick, MaskWord, ThreadState, Trap};
 use crate::stub::geometry::*;
 use crate::stub::image::site;
 
@@ -145,7 +145,7 @@ impl Thread {
         };
         // What the slot's last thread was told is not for this one.
         handle.withdraw();
-        handle.withdraw_actions();
+        handle.withdraw_answers();
         handle.clear_left();
         (0..5).for_each(|word| slot.write_order(RETURN_STACK + 8 * word, 0));
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
@@ -546,7 +546,7 @@ impl Drop for Thread {
         let Some(slot) = self.slot.take() else { return };
         self.handle.stop_clock(None);
         self.handle.withdraw();
-        self.handle.withdraw_actions();
+        self.handle.withdraw_answers();
         self.space.park(Parked {
             handle: Arc::clone(&self.handle),
             listener: Arc::clone(&self.listener),

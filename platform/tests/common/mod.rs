@@ -1,6 +1,7 @@
 //! The cases, and what they have in common.
 
 mod actions;
+mod advice;
 mod arrived;
 mod ends;
 mod faults;
@@ -63,6 +64,11 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     shortcuts::what_travels_with_a_call_survives_kicks,
     shortcuts::an_answer_is_given_while_it_stands,
     shortcuts::kicks_do_not_tear_what_is_answered_without_the_sentry,
+    advice::a_thread_lets_go_of_what_it_has_leave_for,
+    advice::whatever_a_thread_has_no_leave_for_makes_a_call,
+    advice::a_word_that_lies_about_advice_is_taken_for_advice,
+    advice::another_thread_begins_without_the_leave_of_the_one_before,
+    advice::kicks_do_not_tear_advice,
     lent::what_is_lent_is_served_and_told,
     lent::entries_are_returned_all_at_once,
     lent::contents_that_are_left_are_read_and_cannot_be_written,

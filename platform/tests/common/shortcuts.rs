@@ -22,6 +22,7 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         SETS_ROBUST_LIST => Shortcut::SetsRobustList,
         202 => Shortcut::HostCall(HostCallKind::Futex),
         24 => Shortcut::HostCall(HostCallKind::Yield),
+        28 => Shortcut::MapsMemory,
         _ => super::lent::lends(number)
             .or_else(|| super::arrived::receives(number))
             .or_else(|| super::names::knows(number))

@@ -54,6 +54,7 @@ impl Mm {
     pub(in crate::mm) fn change(&self) -> MutexGuard<'_, State> {
         let mut state = self.look();
         state.end_lending();
+        self.end_advice(&mut state);
         state
     }
 
@@ -114,6 +115,7 @@ impl Current {
         if may && mm.lend(&mut *self.thread, limits) && self.task.standing.now() != standing {
             mm.withdraw_memory();
         }
+        self.lend_stack();
     }
 }
 

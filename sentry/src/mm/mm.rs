@@ -10,6 +10,7 @@ use usk_abi::mm::{DEFAULT_MAX_MAP_COUNT, PAGE_SIZE};
 use usk_platform::{AddressSpace, GuestThread, Layout, MemoryOp, Protection};
 
 use crate::aio::AioContexts;
+use crate::mm::advisers::Advisers;
 use crate::mm::barrier::BarrierKinds;
 use crate::mm::deferred::Undo;
 use crate::mm::known_code::KnownCode;
@@ -69,6 +70,8 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) undo: Option<Undo>,
     /// What the only task maps and unmaps by itself.
     pub(in crate::mm) lent: Option<Lent>,
+    /// Threads that let go of memory by themselves.
+    pub(in crate::mm) advisers: Advisers,
     /// Areas of trampolines, which are also in the tree.
     pub(in crate::mm) trampolines: Vec<Range<u64>>,
     auxiliary_vector: Arc<[u8]>,
@@ -216,6 +219,7 @@ impl Mm {
             barriers: BarrierKinds::empty(),
             undo: None,
             lent: None,
+            advisers: Advisers::default(),
             trampolines: Vec::new(),
             auxiliary_vector: Arc::default(),
             executable: None,
@@ -232,6 +236,7 @@ impl Mm {
             future_flags: VmaFlags::empty(),
             undo: None,
             lent: None,
+            advisers: Advisers::default(),
             ..state.clone()
         };
         for vma in state.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {

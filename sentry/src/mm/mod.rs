@@ -13,6 +13,7 @@
 //! `lock`, `sync`.
 
 mod advise;
+mod advisers;
 mod attach;
 mod barrier;
 mod brk;

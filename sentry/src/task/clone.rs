@@ -161,6 +161,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         state.registers.fs_base = arguments.tls;
     }
     let thread = mm.space.clone().create_thread(&state)?;
+    let worker = kernel.workers.hire()?;
 
     let files = parent.files();
     let shares_files = flags.contains(CloneFlags::FILES);
@@ -211,12 +212,10 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     let completion = flags.contains(CloneFlags::VFORK).then(|| Arc::new(Completion::default()));
     *task.vfork_done.lock() = completion.clone();
 
-    // From here on the child can be seen; what can fail has been done, or is undone below.
-    let pidfd = if flags.contains(CloneFlags::PIDFD) {
-        Some(crate::task::pidfd::install(current, group.clone(), arguments.pidfd)?)
-    } else {
-        None
-    };
+    // From here on the child can be seen; what can fail has been done.
+    if flags.contains(CloneFlags::PIDFD) {
+        crate::task::pidfd::install(current, group.clone(), arguments.pidfd)?;
+    }
     if flags.contains(CloneFlags::PARENT_SETTID) {
         // A bad address is passed over, as on Linux.
         let _ = UserPtr::<i32>::new(arguments.parent_tid).write(current.space(), &tid);
@@ -235,19 +234,9 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     if !flags.contains(CloneFlags::THREAD) {
         insert_process(&mut table, &parent, group, arguments, tid);
     }
-    if let Err(errno) = run::start(task.clone(), thread) {
-        table.remove_thread(tid);
-        task.group.state.lock().threads.retain(|other| !Arc::ptr_eq(other, &task));
-        if !flags.contains(CloneFlags::THREAD) {
-            table.remove_process(tid);
-        }
-        mm.leave(&task);
-        if let Some(fd) = pidfd {
-            let _ = files.close(fd);
-        }
-        return Err(errno.into());
-    }
+    run::announce(&task, &*thread);
     drop((table, files));
+    run::start(worker, task, thread);
     parent.kernel.forks.fetch_add(1, Ordering::Relaxed);
 
     if let Some(completion) = completion {

@@ -242,6 +242,7 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     let mm = new_mm(kernel, &group, 0)?;
     steps.done("make an address space");
     let mut thread = mm.space.clone().create_thread(&ThreadState::default())?;
+    let worker = kernel.workers.hire()?;
     steps.done("make a guest thread");
     let registers = main.request.image.commit(&mut *thread, &mm, &kernel.known_code)?;
     steps.done("load the program");
@@ -285,10 +286,8 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
         is_subreaper: false,
         has_executed: true,
     });
-    let started = run::start(task, thread);
-    if started.is_err() {
-        table.remove_thread(pid);
-        table.remove_process(pid);
-    }
-    started
+    run::announce(&task, &*thread);
+    drop(table);
+    run::start(worker, task, thread);
+    Ok(())
 }

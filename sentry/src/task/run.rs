@@ -14,6 +14,7 @@ use crate::mm::{self, HostFault, MemoryLimits, Mm};
 use crate::seccomp::{self, Verdict};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::{Runner, SentryThread};
+use crate::task::workers::Worker;
 use crate::task::{Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task};
 use crate::{Restart, SysError, SysResult};
 
@@ -23,12 +24,15 @@ pub trait Dispatcher: Send + Sync {
     fn dispatch(&self, current: &mut Current, number: u64, arguments: SyscallArguments) -> SysResult;
 }
 
-/// Starts a sentry thread for a task that is in the table, and for its parked guest thread. `EAGAIN` if the host gives no thread; then
-/// the task has been taken out again.
-pub(crate) fn start(task: Arc<Task>, thread: Box<dyn GuestThread>) -> Result<(), Errno> {
+/// Says who will run a task that is about to be in the table: others may reach it before [`start`].
+pub(crate) fn announce(task: &Task, thread: &dyn GuestThread) {
     task.runner.store(Some(Arc::new(Runner { kicker: thread.kicker(), sentry_thread: None })));
-    let workers = Arc::clone(&task.kernel.workers);
-    workers.start(move || {
+}
+
+/// Has a sentry thread run a task that is in the table, with its parked guest thread. To be called with the table free, which that looks
+/// at first thing.
+pub(crate) fn start(worker: Worker, task: Arc<Task>, thread: Box<dyn GuestThread>) {
+    worker.start(move || {
         let runner = Runner { kicker: thread.kicker(), sentry_thread: Some(SentryThread::begin()) };
         task.runner.store(Some(Arc::new(runner)));
         let mut current = Current::new(task, thread);

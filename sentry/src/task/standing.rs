@@ -123,6 +123,7 @@ impl Current {
             self.standing = None;
         }
         drop((group, table));
+        self.lend_stack();
     }
 }
 

@@ -66,18 +66,48 @@ impl Workers {
         Arc::default()
     }
 
-    /// Has a thread do `work`. `EAGAIN` if the host gives no thread.
-    pub(crate) fn start(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
-        let work: Work = Box::new(work);
-        // A bound statement, so that the lock is not held during the hand-over.
+    /// A thread that waits for work. `EAGAIN` if the host gives none.
+    pub(crate) fn hire(self: &Arc<Self>) -> Result<Worker, Errno> {
+        // A statement of its own, so that the lock is not held while a thread is made.
         let idle = self.idle.lock().pop();
-        if let Some(desk) = idle {
-            desk.put(Next::Do(work));
-            return Ok(());
-        }
-        let workers = Arc::downgrade(self);
+        let desk = match idle {
+            Some(desk) => desk,
+            None => self.make_thread()?,
+        };
+        Ok(Worker { workers: Arc::downgrade(self), desk: Some(desk) })
+    }
+
+    fn make_thread(self: &Arc<Self>) -> Result<Arc<Desk>, Errno> {
+        let sleeper = Parker::new();
+        let desk = Arc::new(Desk { next: Mutex::default(), sleeper: sleeper.unparker().clone() });
+        let (workers, its_desk) = (Arc::downgrade(self), Arc::clone(&desk));
         let builder = std::thread::Builder::new().name("task".into()).stack_size(STACK_SIZE);
-        builder.spawn(move || serve(work, &workers)).map(drop).map_err(|_| Errno::EAGAIN)
+        let made = builder.spawn(move || serve(&workers, &its_desk, &sleeper));
+        made.map(|_| desk).map_err(|_| Errno::EAGAIN)
+    }
+}
+
+/// A thread that has been hired and does nothing yet. It goes back to the others if nothing comes of it.
+pub(crate) struct Worker {
+    workers: Weak<Workers>,
+    /// `None` once it works.
+    desk: Option<Arc<Desk>>,
+}
+
+impl Worker {
+    /// Has it do `work`.
+    pub(crate) fn start(mut self, work: impl FnOnce() + Send + 'static) {
+        if let Some(desk) = self.desk.take() {
+            desk.put(Next::Do(Box::new(work)));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(desk) = self.desk.take().filter(|desk| !offer(&self.workers, desk)) {
+            desk.put(Next::End);
+        }
     }
 }
 
@@ -88,13 +118,12 @@ impl Drop for Workers {
 }
 
 /// The life of a thread.
-fn serve(work: Work, workers: &Weak<Workers>) {
-    let sleeper = Parker::new();
-    let desk = Arc::new(Desk { next: Mutex::default(), sleeper: sleeper.unparker().clone() });
-    let mut next = Some(work);
-    while let Some(work) = next {
+fn serve(workers: &Weak<Workers>, desk: &Arc<Desk>, sleeper: &Parker) {
+    while let Some(work) = desk.take(sleeper) {
         work();
-        next = if offer(workers, &desk) { desk.take(&sleeper) } else { None };
+        if !offer(workers, desk) {
+            return;
+        }
     }
 }
 
@@ -125,7 +154,7 @@ mod tests {
         for _ in 0..200 {
             let sender = sender.clone();
             let work = move || sender.send(std::thread::current().id()).expect("somebody receives");
-            workers.start(work).expect("a thread");
+            workers.hire().expect("a thread").start(work);
             threads.insert(receiver.recv().expect("it is done"));
         }
         assert!(threads.len() < 100, "{} threads did it", threads.len());
@@ -137,9 +166,19 @@ mod tests {
         let together = Arc::new(std::sync::Barrier::new(21));
         for _ in 0..20 {
             let together = Arc::clone(&together);
-            workers.start(move || _ = together.wait()).expect("a thread");
+            workers.hire().expect("a thread").start(move || _ = together.wait());
         }
         together.wait();
+    }
+
+    #[test]
+    fn a_thread_that_was_hired_for_nothing_is_there_for_the_next() {
+        let workers = Workers::new();
+        let hired = workers.hire().expect("a thread");
+        let desk = Arc::clone(hired.desk.as_ref().expect("it does nothing yet"));
+        drop(hired);
+        let again = workers.hire().expect("a thread");
+        assert!(again.desk.as_ref().is_some_and(|other| Arc::ptr_eq(other, &desk)));
     }
 
     #[test]
@@ -148,7 +187,8 @@ mod tests {
         let (sender, receiver) = sync_channel::<()>(0);
         struct Hold(#[allow(dead_code)] SyncSender<()>);
         thread_local!(static HELD: std::cell::RefCell<Option<Hold>> = const { std::cell::RefCell::new(None) });
-        workers.start(move || HELD.with(|held| *held.borrow_mut() = Some(Hold(sender)))).expect("a thread");
+        let work = move || HELD.with(|held| *held.borrow_mut() = Some(Hold(sender)));
+        workers.hire().expect("a thread").start(work);
         drop(workers);
         // The thread's local drops its sender when it ends.
         assert!(receiver.recv().is_err());
