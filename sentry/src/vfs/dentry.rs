@@ -24,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
 use usk_abi::fs::NAME_MAX;
 
-use crate::vfs::{Attributes, Caching, FileSystem, FileType, InodeRef, NameChange};
+use crate::vfs::{Caching, FileSystem, FileType, InodeRef, KnownFile, NameChange};
 
 /// Dentries that a file system keeps although nobody uses them.
 const CACHE_CAPACITY: usize = 16384;
@@ -254,16 +254,15 @@ impl Dentry {
         self.look_up(names, opens)
     }
 
-    /// As [`Inode::attributes_after`](crate::vfs::Inode::attributes_after), but for children on which something is mounted.
-    pub(crate) fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+    /// As [`Inode::known_after`](crate::vfs::Inode::known_after), but for children on which something is mounted.
+    pub(crate) fn known_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
         let Some(inode) = &self.inode else { return Vec::new() };
-        let mut next = inode.attributes_after(name, limit);
-        next.retain_mut(|(name, attributes)| {
+        let mut next = inode.known_after(name, limit);
+        next.retain_mut(|(name, file)| {
             let child = self.children.lock().get(&**name).cloned();
             let Some(child) = child else { return true };
             let known = child.inode.as_ref().filter(|_| !child.is_mount_point());
-            let fixed = known.and_then(|inode| inode.fixed_attributes());
-            fixed.map(|fixed| *attributes = fixed).is_some()
+            known.and_then(|inode| inode.known_by_name()).map(|known| *file = known).is_some()
         });
         next
     }

@@ -6,7 +6,8 @@
 //! before it began, or before it was over.
 //!
 //! A change of one name that neither was nor becomes the name of another directory than a new one withdraws the answers whose walks
-//! ended at a name like that, or followed it as a link, in whatever directory ([`LookedUp`]). All other changes withdraw everything.
+//! ended at a name like that, or followed it as a link, in whatever directory ([`LookedUp`]). A change of a file that is written at times
+//! withdraws the answers that show its attributes ([`FileMark`]). All other changes withdraw everything.
 //! There is one state of all names of the sandbox, and not one for each directory: answers are got back for the price of a call each,
 //! and a walk passes many directories. `docs/decisions/0045` has the proof.
 
@@ -14,6 +15,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use usk_platform::{Kick, LeftName, NAME_PLACES};
+
+use crate::vfs::InodeCommon;
 
 static STATE: Mutex<State> = Mutex::new(State::new());
 
@@ -35,18 +38,39 @@ struct Told {
     places: Box<[LookedUp; NAME_PLACES]>,
 }
 
-/// Hashes of the names whose change can change the outcome of a walk: of that at which it ended, and of the links that it followed.
+/// Hashes of what can change an answer: of the name at which its walk ended, of those of the links that it followed, and of the file that
+/// was found there, if what was told of that may change by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LookedUp([u32; MOST_LOOKED_UP]);
 
-/// Names that one answer may depend on.
+/// Names and files that one answer may depend on.
 const MOST_LOOKED_UP: usize = 4;
+
+/// Stands for a file among what an answer depends on. Other files, and names, may have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMark(u32);
+
+impl FileMark {
+    /// That of a file, as long as it lives.
+    pub(crate) fn of(file: &InodeCommon) -> Self {
+        FileMark(hash(&std::ptr::from_ref(file).addr().to_ne_bytes()))
+    }
+}
 
 impl LookedUp {
     /// Adds a name. False if there are too many.
     pub(crate) fn add(&mut self, name: &[u8]) -> bool {
+        self.add_hash(hash(name))
+    }
+
+    /// The same and a file. `None` if there are too many.
+    pub(crate) fn with_file(mut self, file: FileMark) -> Option<Self> {
+        self.add_hash(file.0).then_some(self)
+    }
+
+    fn add_hash(&mut self, hash: u32) -> bool {
         let free = self.0.iter_mut().find(|hash| **hash == 0);
-        free.map(|free| *free = hash(name)).is_some()
+        free.map(|free| *free = hash).is_some()
     }
 
     /// The same with another name in the place of the last.
@@ -79,6 +103,12 @@ impl NameChange {
     pub(crate) fn begin_of(name: &[u8]) -> Self {
         let hash = hash(name);
         STATE.lock().begin_of(hash);
+        NameChange(())
+    }
+
+    /// Nothing holds any more of what was told of this file.
+    pub(crate) fn begin_of_file(file: FileMark) -> Self {
+        STATE.lock().begin_of(file.0);
         NameChange(())
     }
 }

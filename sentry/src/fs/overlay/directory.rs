@@ -1,8 +1,9 @@
 //! How a directory of an overlay differs from the one below.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use usk_abi::Errno;
 
 use super::inode::OverlayInode;
@@ -24,12 +25,26 @@ pub(super) enum Entry {
 /// The names of a directory that do not mean what they mean in the lower one.
 #[derive(Default)]
 pub(super) struct Entries {
-    by_name: HashMap<Box<[u8]>, Entry>,
+    /// In order: who asks about files by their names will ask about those whose names come next.
+    by_name: BTreeMap<Box<[u8]>, Entry>,
 }
 
 impl Entries {
     pub(super) fn get(&self, name: &[u8]) -> Option<&Entry> {
         self.by_name.get(name)
+    }
+
+    /// The files that are noted here whose names come after this one, in order.
+    pub(super) fn files_after(
+        &self,
+        name: Option<&[u8]>,
+    ) -> impl Iterator<Item = (Box<[u8]>, Arc<OverlayInode>)> + '_ {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.by_name.range::<[u8], _>((from, Bound::Unbounded));
+        next.filter_map(|(name, entry)| match entry {
+            Entry::File { inode, .. } => Some((name.clone(), inode.clone())),
+            Entry::Whiteout => None,
+        })
     }
 
     /// Lets a name mean a file, whatever it meant.

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::{Lending, Record};
 use crate::task::{Resource, Task};
-use crate::vfs::{FdTable, FileType, InodeRef, OpenFile};
+use crate::vfs::{Borrower, FdTable, FileType, InodeRef, OpenFile};
 
 /// Records of files that are neither regular nor directories, and have little to tell: half. A program with threads has a dozen before it
 /// opens the first of the others.
@@ -274,7 +274,7 @@ impl Lending {
             FileType::Directory => false,
             _ => return None,
         };
-        let attributes = inode.lend_attributes(task)?;
+        let attributes = inode.lend_attributes(Borrower::Task(task))?;
         // A directory that was removed has no entries, not even an end of them.
         if attributes.links == 0 && !is_regular {
             return None;
