@@ -80,7 +80,12 @@ impl Current {
 
     /// Leaves what `stat(2)` shows of the file, if that holds until it is withdrawn, and that the guest has `access`.
     pub fn leave_file(&mut self, question: &NameQuestion, inode: &InodeRef, access: Access) {
-        let Some(file) = inode.known_by_name() else { return };
+        let Some(file) = inode.known_by_name() else {
+            if let Some((record, identity)) = self.lending.held_file(inode) {
+                self.leave_meaning(question, NameMeaning::Held { record, identity });
+            }
+            return;
+        };
         if question.follows && self.asks_about(&question.name) {
             self.lending.expect_links_followed();
         }
