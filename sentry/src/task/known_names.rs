@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 
 use super::Current;
 use crate::vfs::{
-    Access, Dentry, FileType, InodeRef, KnownFile, LookedUp, NamesAsOf, OpenFile, Path, check_inode,
+    Access, Dentry, FileType, InodeRef, KnownFile, LookedUp, Mark, NamesAsOf, OpenFile, Path, check_inode,
     is_real_user,
 };
 
@@ -49,7 +49,7 @@ impl<'a> Answer<'a> {
     ) -> Option<Self> {
         let attributes = file.attributes.to_stat().as_bytes().try_into().ok()?;
         let access = u8::try_from(access.bits()).unwrap_or(0);
-        let looked_up = file.mark.map_or(Some(looked_up), |mark| looked_up.with_file(mark))?;
+        let looked_up = file.mark.map_or(Some(looked_up), |mark| looked_up.with(mark))?;
         Some(Answer { name, follows, meaning: NameMeaning::File { attributes, access }, looked_up })
     }
 }
@@ -67,10 +67,9 @@ impl Current {
         if self.is_lent_to() { NamesAsOf::now() } else { None }
     }
 
-    /// Whether it has asked about names that end like this one, and will probably do so again.
-    pub fn asks_about(&self, name: &[u8]) -> bool {
-        let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-        self.is_lent_to() && NamesAsOf::was_told(&self.thread.kicker(), last)
+    /// Whether it has asked about this name before, by whatever path, and will probably do so again.
+    pub fn asks_again(&self, question: &NameQuestion) -> bool {
+        NamesAsOf::was_told(&self.thread.kicker(), &question.looked_up)
     }
 
     /// Leaves the answer that there is no such file.
@@ -86,7 +85,7 @@ impl Current {
             }
             return;
         };
-        if question.follows && self.asks_about(&question.name) {
+        if question.follows && self.asks_again(question) {
             self.lending.expect_links_followed();
         }
         let name = Cow::from(&*question.name);
@@ -119,9 +118,8 @@ impl Current {
         let Some(as_of) = self.names_as_of_now().filter(|_| directory.has_lasting_names()) else { return };
         let may_search = |inode| check_inode(inode, &self.task.credentials(), Access::EXECUTE).is_ok();
         if directory.inode().is_some_and(may_search) {
-            let mut looked_up = LookedUp::default();
             // Gives way to the names of the files.
-            looked_up.add(b"");
+            let Some(looked_up) = LookedUp::default().with(Mark::of_name(0, b"")) else { return };
             let (start, name) = (file.id(), Vec::new());
             let question = NameQuestion { as_of, start, follows: false, name, looked_up };
             self.leave_children(&question, b"", directory, None);
@@ -141,7 +139,8 @@ impl Current {
         for (name, file) in directory.known_after(after, limit) {
             // What is no link means the same if links are followed.
             let is_followed = follows_links && file.attributes.file_type() != FileType::Symlink;
-            let looked_up = question.looked_up.with_last(&name);
+            let Some(mark) = directory.mark_of(&name) else { return };
+            let looked_up = question.looked_up.with_last(mark);
             let name = Cow::from([prefix, &name].concat());
             let Some(answer) = Answer::about(name, false, &file, Access::empty(), looked_up) else {
                 continue;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::task::Task;
-use crate::vfs::{Attributes, FileMark, NameChange};
+use crate::vfs::{Attributes, Mark, NameChange};
 
 /// One of them.
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ pub enum Borrower<'a> {
     /// A task that has the file open.
     Task(&'a Arc<Task>),
     /// Those who know the file by a name, by answers that depend on this mark.
-    Names(FileMark),
+    Names(Mark),
 }
 
 /// The borrowers of one file's attributes. Where these change with everything that is known of names they may be known by a name besides
@@ -26,7 +26,7 @@ pub struct Borrowers {
 #[derive(Default)]
 struct Who {
     tasks: Vec<Weak<Task>>,
-    names: Option<FileMark>,
+    names: Option<Mark>,
 }
 
 /// Nobody has the attributes, and nobody gets them before this is dropped.
@@ -62,7 +62,7 @@ impl Borrowers {
         for task in &tasks {
             task.withdraw_answers();
         }
-        let change = nobody.names.take().map(NameChange::begin_of_file);
+        let change = nobody.names.take().map(NameChange::begin_of);
         Recall { _nobody: nobody, _tasks: tasks, _change: change }
     }
 }

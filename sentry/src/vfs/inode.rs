@@ -11,8 +11,8 @@ use usk_abi::fs::{OpenFlags, RenameFlags, Statfs};
 use crate::task::{Credentials, Task};
 use crate::vfs::notify::Watches;
 use crate::vfs::{
-    Attributes, Borrower, Borrowers, Exclusion, FileLocks, FileMark, FileOps, FileType, Holder, Listing,
-    Path, SetAttributes,
+    Attributes, Borrower, Borrowers, Exclusion, FileLocks, FileOps, FileType, Holder, Listing, Mark, Path,
+    SetAttributes,
 };
 
 /// A file, shared by all its names.
@@ -199,7 +199,7 @@ pub struct KnownFile {
     /// What `stat(2)` shows.
     pub attributes: Attributes,
     /// On what that depends besides what all names do.
-    pub mark: Option<FileMark>,
+    pub mark: Option<Mark>,
 }
 
 /// A file of a file system. Permission, mount flags and the rules that hold on every file system have been checked by the
@@ -239,7 +239,7 @@ pub trait Inode: Send + Sync + Any {
         if let Some(attributes) = self.fixed_attributes() {
             return Some(KnownFile { attributes, mark: None });
         }
-        let mark = FileMark::of(self.common());
+        let mark = Mark::of_file(self.common());
         let attributes = self.lend_attributes(Borrower::Names(mark))?;
         Some(KnownFile { attributes, mark: Some(mark) })
     }

@@ -126,7 +126,7 @@ fn ask(names: &NameContext<'_>, table: &Arc<Table>, place: usize, name: &str, fo
         let known = file.known_by_name();
         let found = Some((number, known.map(|known| known.attributes)));
         let mark = known.and_then(|known| known.mark);
-        let looked_up = mark.map_or(Some(looked_up), |mark| looked_up.with_file(mark))?;
+        let looked_up = mark.map_or(Some(looked_up), |mark| looked_up.with(mark))?;
         Some((Known { name, follows, found }, looked_up))
     };
     let mut answers = Vec::new();
@@ -141,8 +141,8 @@ fn ask(names: &NameContext<'_>, table: &Arc<Table>, place: usize, name: &str, fo
                 for (next, file) in directory.known_after(Some(&own), 2) {
                     let name = String::from_utf8([prefix, &next].concat()).unwrap();
                     let found = Some((file.attributes.inode, Some(file.attributes)));
-                    let looked_up = looked_up.with_last(&next);
-                    let looked_up = file.mark.map_or(Some(looked_up), |mark| looked_up.with_file(mark));
+                    let looked_up = looked_up.with_last(directory.mark_of(&next).unwrap());
+                    let looked_up = file.mark.map_or(Some(looked_up), |mark| looked_up.with(mark));
                     answers.extend(looked_up.map(|looked_up| (Known { name, follows, found }, looked_up)));
                 }
             }

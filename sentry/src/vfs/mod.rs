@@ -65,7 +65,7 @@ pub use inode::{
     Caching, Caller, FileSystem, Inode, InodeCommon, InodeRef, KnownFile, Link, NewNode, Rename,
 };
 pub(crate) use known_names::NameChange;
-pub use known_names::{FileMark, LookedUp, NamesAsOf};
+pub use known_names::{LookedUp, Mark, NamesAsOf};
 pub use listing::{DirectoryEntry, Listing};
 pub use locks::{FileLocks, LockOwner, RecordLock, TO_THE_END};
 pub use mount::{Mount, MountFlags, MountNamespace};
