@@ -87,6 +87,8 @@ pub struct LentFile {
     pub flags: Option<u32>,
     /// `fstat(2)`: `struct stat`.
     pub attributes: Option<[u8; STAT_SIZE]>,
+    /// They hold until the platform notes a write to the file. Then they are what a [`NameMeaning::Held`](crate::NameMeaning::Held) shows.
+    pub until_written: bool,
     /// `pread64(2)`, as far as there is nothing, or the window has it: the length.
     pub length: Option<u64>,
     /// `lseek(2)`: its position may be moved. Only with a length.

@@ -61,6 +61,13 @@ pub enum NameMeaning {
         /// Which access is allowed, as far as that is known: bits of `access(2)`.
         access: u8,
     },
+    /// A file that has a record. Which access is allowed is not known.
+    Held {
+        /// The number of its record, which [has the attributes](crate::LentFile::until_written).
+        record: u8,
+        /// The record's [`LentFile::identity`](crate::LentFile::identity), not 0.
+        identity: u64,
+    },
     /// A file that is there to be opened. Which access is allowed is not known.
     Prepared {
         /// `struct stat`.

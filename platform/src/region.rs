@@ -28,6 +28,8 @@ pub const NOTED: u64 = geometry::NOTED_WATCHED;
 pub const NOTED_SIZE: u64 = geometry::NOTED + geometry::NOTED_SIZE * geometry::MOST_NOTED as u64 - NOTED;
 /// Where in a slot it says how much of the ledger is used.
 pub const LEDGER_USED: u64 = geometry::LEDGER_USED;
+/// In a slot: of which records a write has been noted.
+pub const LEDGER_WRITTEN: u64 = geometry::LEDGER_WRITTEN;
 /// Where in a slot it says how much of the inlet is filled.
 pub const INLET_FILLED: u64 = geometry::INLET_FILLED;
 /// Where in a slot it says what of lent memory is mapped.

@@ -95,7 +95,13 @@ pub(crate) fn locate_and_ask(
         return Ok((start(current, &names.fs, directory, &name)?, None));
     }
     match current.names_as_of_now() {
-        Some(as_of) => ask(current, names, as_of, directory, name, follow),
+        Some(as_of) => {
+            let (found, question) = ask(current, names, as_of, directory, name, follow)?;
+            if let (Err(Errno::ENOENT), Some(question)) = (&found, &question) {
+                current.leave_missing(question);
+            }
+            Ok((found?, question))
+        }
         None => {
             let start = start(current, &names.fs, directory, &name)?;
             Ok((names.context().resolve(&start, &name, WalkOptions::following(follow))?, None))
@@ -111,28 +117,47 @@ pub(crate) fn leave_if_missing(
     name: Vec<u8>,
     follow: bool,
 ) {
-    if let Some(as_of) = current.names_as_of_now() {
-        let _: Result<_, Errno> = ask(current, names, as_of, directory, name, follow);
+    if let Some(question) = ask_for_missing(current, names, directory, name, follow) {
+        current.leave_missing(&question);
     }
+}
+
+/// The same of a name that has just been removed, if the guest has asked about it before.
+pub(crate) fn leave_if_missed(current: &mut Current, names: &Names, directory: i32, name: Vec<u8>) {
+    if let Some(question) = ask_for_missing(current, names, directory, name, true)
+        && current.asks_again(&question)
+    {
+        current.leave_missing(&question);
+    }
+}
+
+/// The question to which it is the answer that there is no such file.
+fn ask_for_missing(
+    current: &Current,
+    names: &Names,
+    directory: i32,
+    name: Vec<u8>,
+    follow: bool,
+) -> Option<NameQuestion> {
+    let as_of = current.names_as_of_now()?;
+    let (found, question) = ask(current, names, as_of, directory, name, follow).ok()?;
+    question.filter(|_| matches!(found, Err(Errno::ENOENT)))
 }
 
 /// Walks after `as_of`. See [`locate_and_ask`].
 fn ask(
-    current: &mut Current,
+    current: &Current,
     names: &Names,
     as_of: NamesAsOf,
     directory: i32,
     name: Vec<u8>,
     follows: bool,
-) -> Result<(Path, Option<NameQuestion>), Errno> {
+) -> Result<(Result<Path, Errno>, Option<NameQuestion>), Errno> {
     let (start, number) = start_and_number(current, &names.fs, directory, &name)?;
     let options = WalkOptions::following(follows);
     let (found, looked_up) = names.context().resolve_lastingly(&start, &name, options);
     let question = looked_up.map(|looked_up| NameQuestion { as_of, start: number, follows, name, looked_up });
-    if let (Err(Errno::ENOENT), Some(question)) = (&found, &question) {
-        current.leave_missing(question);
-    }
-    Ok((found?, question))
+    Ok((found, question))
 }
 
 /// Copies in a name. `ENOENT` if it is empty, unless `AT_EMPTY_PATH` allows that, which allows a null pointer, too.

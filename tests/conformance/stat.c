@@ -289,3 +289,110 @@ CASE(stat_again_and_again_shows_names_that_another_process_makes) {
     }
     EXPECT_EXIT(pid, 0);
 }
+
+CASE(stat_again_and_again_shows_what_another_process_does_to_the_file) {
+    struct stat *shown = map_shared(PAGE_SIZE), found;
+    make_file("f", "hello");
+    for (int step = 0; step <= 9; step++) {
+        for (int round = 0; round < WARM; round++)
+            OK(stat(step > 3 ? "h" : "f", &found));
+        const char *name = step >= 3 ? "h" : "f";
+        pid_t pid = IN_CHILD({
+            do_step(step);
+            OK(stat(name, shown));
+        });
+        EXPECT_EXIT(pid, 0);
+        for (int round = 0; round < WARM; round++) {
+            OK(round % 2 ? stat(name, &found) : lstat(name, &found));
+            expect_same(&found, shown);
+        }
+    }
+}
+
+CASE(stat_again_and_again_shows_what_comes_and_goes_in_a_directory) {
+    static const struct timespec long_ago[] = {{1000, 1}, {2000, 2}};
+    struct stat found;
+    OK(mkdir("d", 0700));
+    for (int round = 0; round < WARM; round++) {
+        OK(utimensat(AT_FDCWD, "d", long_ago, 0));
+        OK(stat("d", &found));
+        EXPECT_EQ(found.st_mtim.tv_sec, 2000);
+        EXPECT_EQ(found.st_nlink, 2);
+        OK(round % 2 ? mkdir("d/x", 0700) : symlink("d", "d/x"));
+        OK(stat("d", &found));
+        EXPECT(found.st_mtim.tv_sec > 2000);
+        EXPECT_EQ(found.st_nlink, round % 2 ? 3 : 2);
+        OK(round % 2 ? rename("d/x", "y") : unlink("d/x"));
+        OK(stat("d", &found));
+        EXPECT_EQ(found.st_nlink, 2);
+        if (round % 2)
+            OK(rmdir("y"));
+    }
+}
+
+/* What a name and a descriptor show of a file of so many bytes, twice: what is found out the first time may be known the second. */
+static void expect_size(const char *name, int fd, off_t size) {
+    for (int round = 0; round < 2; round++) {
+        struct stat by_name, by_descriptor;
+        OK(stat(name, &by_name));
+        OK(fstat(fd, &by_descriptor));
+        expect_same(&by_name, &by_descriptor);
+        EXPECT_EQ(by_name.st_size, size);
+    }
+}
+
+CASE(stat_again_and_again_shows_what_is_written_through_a_descriptor) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    struct flock unlock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    char byte;
+    for (int round = 0; round < WARM; round++) {
+        EXPECT_EQ(pwrite(fd, "x", 1, round), 1);
+        expect_size("f", fd, round + 1);
+        OK(fcntl(fd, F_SETLK, &lock));
+        expect_size("f", fd, round + 1);
+        EXPECT_EQ(pread(fd, &byte, 1, round), 1);
+        OK(fcntl(fd, F_SETLK, &unlock));
+        expect_size("f", fd, round + 1);
+        OK(fchmod(fd, round % 2 ? 0600 : 0640));
+        EXPECT_EQ(pwrite(fd, "yz", 2, round), 2);
+        OK(rename("f", "g"));
+        expect_size("g", fd, round + 2);
+        OK(rename("g", "f"));
+        OK(ftruncate(fd, round + 1));
+        expect_size("f", fd, round + 1);
+    }
+}
+
+CASE(fstat_by_who_writes_a_file_shows_what_another_process_does_to_it) {
+    struct stat *shown = map_shared(PAGE_SIZE), found;
+    int64_t *turn = map_shared(PAGE_SIZE);
+    *turn = -1;
+    pid_t pid = IN_CHILD({
+        for (int step = 0; step <= 8; step++) {
+            while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != 2 * step)
+                sched_yield();
+            do_step(step);
+            OK(stat(step < 3 ? "f" : "h", shown));
+            __atomic_store_n(turn, 2 * step + 1, __ATOMIC_SEQ_CST);
+        }
+    });
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0644));
+    for (int step = 0; step <= 8; step++) {
+        for (int round = 0; round < WARM; round++) {
+            EXPECT_EQ(pwrite(fd, "hello", 5, 0), 5);
+            OK(fstat(fd, &found));
+            OK(stat(step > 3 ? "h" : "f", &found));
+        }
+        __atomic_store_n(turn, 2 * step, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != 2 * step + 1)
+            sched_yield();
+        for (int round = 0; round < 2; round++) {
+            OK(fstat(fd, &found));
+            expect_same(&found, shown);
+            OK(stat(step < 3 ? "f" : "h", &found));
+            expect_same(&found, shown);
+        }
+    }
+    EXPECT_EXIT(pid, 0);
+}

@@ -388,6 +388,19 @@ const _: () = assert!(LEDGER_USED + 8 <= MEMORY_BOTTOM && RECORD_WRITES_END + 8 
 const _: () = assert!(RECORD_LOCKS > RECORD_HAS_ENTRIES);
 const _: () = assert!(SETS_TID_ADDRESS < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);
 
+// --- Attributes of files that are held (`held.S`) ---
+
+/// In a record's mode: its attributes hold until a write to the file is noted.
+pub(crate) const RECORD_UNTIL_WRITTEN: u64 = 0x10000;
+/// In a slot, `u64`: a bit for each record of whose file a write has been noted. The guest's to forge.
+pub(crate) const LEDGER_WRITTEN: u64 = INLET_FILLED + 8;
+/// What an entry of the table of names says: the attributes are those in the record that the answer names as [`NAME_OPENS`] has it, as
+/// long as they hold.
+pub(crate) const NAME_IS_HELD: u32 = 0x2000;
+
+const _: () = assert!(LEDGER_WRITTEN + 8 <= MEMORY_BOTTOM && MAX_RECORDS <= 64);
+const _: () = assert!(NAME_IS_HELD & (LENT_RECORD | NAME_MISSING | ACCESS_ALL) == 0);
+
 // --- Beginnings and ends of threads (`state.S`, `left.S`) ---
 
 /// In the table of shortcuts: a call that makes a thread or a process, and brings the extended state along. All values from here

@@ -33,6 +33,7 @@ global_asm!(
     include_str!("noted.S"),
     include_str!("actions.S"),
     include_str!("prepared.S"),
+    include_str!("held.S"),
     include_str!("end.S"),
     receives = const RECEIVES,
     record_arrived = const RECORD_ARRIVED,
@@ -205,6 +206,9 @@ global_asm!(
     note_size = const NOTE_SIZE,
     note_write = const NOTE_WRITE,
     record_writes_end = const RECORD_WRITES_END,
+    record_until_written = const RECORD_UNTIL_WRITTEN,
+    ledger_written = const LEDGER_WRITTEN,
+    name_is_held = const NAME_IS_HELD,
     record_locks = const RECORD_LOCKS,
     record_swallows = const RECORD_SWALLOWS,
     record_has_inlet = const RECORD_HAS_INLET,
@@ -510,6 +514,18 @@ pub(crate) mod prepared {
         begin = usk_prepared_begin;
         /// The code ends.
         end = usk_prepared_end;
+    }
+}
+
+/// Addresses in the code that answers calls about names of files that are held. All of the time four registers are in the entry area.
+pub(crate) mod held {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_held_begin;
+        /// The code ends.
+        end = usk_held_end;
     }
 }
 

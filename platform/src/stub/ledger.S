@@ -58,6 +58,7 @@ usk_ledger_saved:                   # rdi, rsi, rdx, r8 and r9 are in the entry 
     ja ledger_restores
     find_note r8, rcx
     lea ecx, [r9 - 1]
+    bts qword ptr gs:[{ledger_written}], rcx # if the note is not made after all, attributes are asked for in vain
     mov dword ptr [r8], {note_write}
     mov [r8 + 4], ecx
     mov [r8 + 8], rdi

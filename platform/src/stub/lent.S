@@ -57,7 +57,12 @@ usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
     # fstat: the buffer is the second argument, or the third.
     test r8d, {record_has_stat}
     jz lent_rings
-    cmp r11d, {lends} + {lent_fstatat}
+    test r8d, {record_until_written}
+    jz 1f
+    lea r8d, [r9 - 1]
+    bt qword ptr gs:[{ledger_written}], r8
+    jc lent_rings
+1:  cmp r11d, {lends} + {lent_fstatat}
     mov rdi, rsi
     cmove rdi, rdx
     want_guests rdi, r8, lent_rings

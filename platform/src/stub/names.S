@@ -120,6 +120,8 @@ usk_names_saved:                    # rdi, rsi, r8 and r9 are in the entry area
     test r9d, {name_at}
     cmovnz rdi, rdx
     want_guests rdi, rcx, names_ring
+    test dword ptr [r8 + {name_answer}], {name_is_held}
+    jnz usk_held_begin              # held.S
     lea rsi, [r8 + {name_stat}]
     mov ecx, {stat_size} / 8
     rep movsq

@@ -52,6 +52,7 @@ impl Thread {
         }
         let Some(file) = self.map_memory(c"usk-ledger", LEDGERS_BASE, LEDGER_SIZE) else { return false };
         self.slot().write_u64(LEDGER_USED, 0);
+        self.slot().write_u64(LEDGER_WRITTEN, 0);
         self.ledger = Some(Ledger { file, began: Moment::default() });
         true
     }
@@ -67,6 +68,7 @@ impl Thread {
     pub(super) fn read_notes(&mut self) -> Notes {
         let Some(ledger) = &self.ledger else { return Notes::default() };
         let used = self.slot().read_u64(LEDGER_USED).min(LEDGER_SIZE);
+        self.slot().write_u64(LEDGER_WRITTEN, 0);
         if used == 0 {
             return Notes::default();
         }

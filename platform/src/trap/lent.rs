@@ -13,7 +13,7 @@ use crate::arch::Registers;
 use crate::host::create_memfd;
 use crate::lent::{LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::{arrived, lent, memory, names, noted, prepared};
+use crate::stub::image::{arrived, held, lent, memory, names, noted, prepared};
 
 use super::arrived::mode_of_arrived;
 use super::calls::Call;
@@ -43,6 +43,7 @@ pub(super) fn is_serving(rip: u64) -> bool {
         || (names::begin()..names::end()).contains(&rip)
         || (noted::begin()..noted::end()).contains(&rip)
         || (prepared::begin()..prepared::end()).contains(&rip)
+        || (held::begin()..held::end()).contains(&rip)
         || is_noting(rip)
         || inlet::is_leaving_data(rip)
 }
@@ -62,6 +63,7 @@ pub(super) fn has_saved(rip: u64) -> bool {
     (lent::saved()..lent::restored()).contains(&rip)
         || (names::saved()..names::restored()).contains(&rip)
         || (prepared::begin()..prepared::end()).contains(&rip)
+        || (held::begin()..held::end()).contains(&rip)
         || ledger::has_saved(rip)
         || inlet::has_saved(rip)
 }
@@ -162,6 +164,7 @@ impl Thread {
         let has_length = file.length.is_some();
         let mode = bit(file.flags.is_some(), RECORD_HAS_FLAGS)
             | bit(file.attributes.is_some(), RECORD_HAS_STAT)
+            | bit(file.until_written, RECORD_UNTIL_WRITTEN)
             | bit(has_length, RECORD_READS)
             | bit(has_length && file.seeks, RECORD_SEEKS)
             | bit(has_length && file.reads_on, RECORD_READS_ON)

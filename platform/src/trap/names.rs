@@ -66,12 +66,14 @@ impl Thread {
         if is_kept(&at) {
             return None;
         }
+        let named = |record: u8| (u32::from(record) + 1) << LENT_RECORD.trailing_zeros() & LENT_RECORD;
         let (answer, opens, attributes) = match known.meaning {
             NameMeaning::Missing => (NAME_MISSING, 0, [0; STAT_SIZE]),
             NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, 0, attributes),
-            NameMeaning::Prepared { attributes, record, identity } => {
-                ((u32::from(record) + 1) << LENT_RECORD.trailing_zeros() & LENT_RECORD, identity, attributes)
+            NameMeaning::Held { record, identity } => {
+                (NAME_IS_HELD | named(record), identity, [0; STAT_SIZE])
             }
+            NameMeaning::Prepared { attributes, record, identity } => (named(record), identity, attributes),
         };
         let mut entry = [0; NAME_SIZE as usize];
         let mut put = |offset: u64, bytes: &[u8]| {

@@ -6,6 +6,7 @@ mod arrived;
 mod ends;
 mod faults;
 pub(crate) mod guest;
+mod held;
 mod host_calls;
 mod hostile;
 mod inlet;
@@ -89,6 +90,9 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     noted::changes_that_are_sure_to_succeed_are_noted_in_their_order,
     noted::kicks_do_not_tear_changes_that_are_noted,
     noted::forged_changes_are_told_as_changes_that_could_be,
+    held::a_held_file_shows_its_attributes_until_a_write_is_noted,
+    held::a_file_that_is_not_held_any_more_is_not_shown,
+    held::forged_words_show_nothing_of_a_held_file_that_was_not_lent,
     ledger::what_is_noted_is_told,
     ledger::what_is_not_to_be_noted_is_called,
     ledger::what_is_swallowed_is_over_and_leaves_nothing,

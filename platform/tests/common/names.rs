@@ -14,7 +14,7 @@ use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
 use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, while_forged};
 use super::patching::patched;
 
-const STAT: u64 = 0x120;
+pub(crate) const STAT: u64 = 0x120;
 const LSTAT: u64 = 0x121;
 const ACCESS: u64 = 0x122;
 pub(crate) const OPEN: u64 = 0x123;

@@ -7,7 +7,8 @@ use zerocopy::IntoBytes;
 
 use super::Current;
 use crate::vfs::{
-    Access, Dentry, FileType, InodeRef, LookedUp, NamesAsOf, OpenFile, Path, check_inode, is_real_user,
+    Access, Dentry, FileType, InodeRef, KnownFile, LookedUp, Mark, NamesAsOf, OpenFile, Path, check_inode,
+    is_real_user,
 };
 
 /// The calls that are answered: a filter that looks at one of them wants to see them all.
@@ -37,6 +38,22 @@ struct Answer<'a> {
     looked_up: LookedUp,
 }
 
+impl<'a> Answer<'a> {
+    /// That it means this file, to which the guest has `access`.
+    fn about(
+        name: Cow<'a, [u8]>,
+        follows: bool,
+        file: &KnownFile,
+        access: Access,
+        looked_up: LookedUp,
+    ) -> Option<Self> {
+        let attributes = file.attributes.to_stat().as_bytes().try_into().ok()?;
+        let access = u8::try_from(access.bits()).unwrap_or(0);
+        let looked_up = file.mark.map_or(Some(looked_up), |mark| looked_up.with(mark))?;
+        Some(Answer { name, follows, meaning: NameMeaning::File { attributes, access }, looked_up })
+    }
+}
+
 impl NameQuestion {
     fn answer(&self, meaning: NameMeaning) -> Answer<'_> {
         let NameQuestion { follows, looked_up, .. } = *self;
@@ -50,10 +67,9 @@ impl Current {
         if self.is_lent_to() { NamesAsOf::now() } else { None }
     }
 
-    /// Whether it has asked about names that end like this one, and will probably do so again.
-    pub fn asks_about(&self, name: &[u8]) -> bool {
-        let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
-        self.is_lent_to() && NamesAsOf::was_told(&self.thread.kicker(), last)
+    /// Whether it has asked about this name before, by whatever path, and will probably do so again.
+    pub fn asks_again(&self, question: &NameQuestion) -> bool {
+        NamesAsOf::was_told(&self.thread.kicker(), &question.looked_up)
     }
 
     /// Leaves the answer that there is no such file.
@@ -63,14 +79,19 @@ impl Current {
 
     /// Leaves what `stat(2)` shows of the file, if that holds until it is withdrawn, and that the guest has `access`.
     pub fn leave_file(&mut self, question: &NameQuestion, inode: &InodeRef, access: Access) {
-        let attributes = inode.fixed_attributes().map(|attributes| attributes.to_stat());
-        let Some(attributes) = attributes.and_then(|stat| stat.as_bytes().try_into().ok()) else { return };
-        if question.follows && self.asks_about(&question.name) {
+        let Some(file) = inode.known_by_name() else {
+            if let Some((record, identity)) = self.lending.held_file(inode) {
+                self.leave_meaning(question, NameMeaning::Held { record, identity });
+            }
+            return;
+        };
+        if question.follows && self.asks_again(question) {
             self.lending.expect_links_followed();
         }
-        let access = u8::try_from(access.bits()).unwrap_or(0);
-        let answer = question.answer(NameMeaning::File { attributes, access });
-        self.leave_meanings(question, &[answer]);
+        let name = Cow::from(&*question.name);
+        if let Some(answer) = Answer::about(name, question.follows, &file, access, question.looked_up) {
+            self.leave_meanings(question, &[answer]);
+        }
     }
 
     /// Leaves what `lstat(2)` shows of the files about which the guest will probably ask next, after one that was found at `path`.
@@ -97,9 +118,8 @@ impl Current {
         let Some(as_of) = self.names_as_of_now().filter(|_| directory.has_lasting_names()) else { return };
         let may_search = |inode| check_inode(inode, &self.task.credentials(), Access::EXECUTE).is_ok();
         if directory.inode().is_some_and(may_search) {
-            let mut looked_up = LookedUp::default();
             // Gives way to the names of the files.
-            looked_up.add(b"");
+            let Some(looked_up) = LookedUp::default().with(Mark::of_name(0, b"")) else { return };
             let (start, name) = (file.id(), Vec::new());
             let question = NameQuestion { as_of, start, follows: false, name, looked_up };
             self.leave_children(&question, b"", directory, None);
@@ -116,14 +136,15 @@ impl Current {
         let limit = self.lending.names_to_leave(question.as_of);
         let follows_links = self.lending.follows_links();
         let mut answers = Vec::new();
-        for (name, attributes) in directory.attributes_after(after, limit) {
+        for (name, file) in directory.known_after(after, limit) {
             // What is no link means the same if links are followed.
-            let is_followed = follows_links && attributes.file_type() != FileType::Symlink;
-            let Ok(attributes) = attributes.to_stat().as_bytes().try_into() else { continue };
-            let looked_up = question.looked_up.with_last(&name);
+            let is_followed = follows_links && file.attributes.file_type() != FileType::Symlink;
+            let Some(mark) = directory.mark_of(&name) else { return };
+            let looked_up = question.looked_up.with_last(mark);
             let name = Cow::from([prefix, &name].concat());
-            let meaning = NameMeaning::File { attributes, access: 0 };
-            let answer = Answer { name, follows: false, meaning, looked_up };
+            let Some(answer) = Answer::about(name, false, &file, Access::empty(), looked_up) else {
+                continue;
+            };
             answers.extend(is_followed.then(|| Answer { follows: true, ..answer.clone() }));
             answers.push(answer);
         }

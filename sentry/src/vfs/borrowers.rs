@@ -1,21 +1,37 @@
-//! To whom the attributes of a file are lent: tasks that may show them without asking, as long as nothing changes.
+//! To whom the attributes of a file are lent: who may show them without asking, as long as nothing changes.
 
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::task::Task;
-use crate::vfs::{Attributes, NameChange};
+use crate::vfs::{Attributes, Mark, NameChange};
 
-/// The tasks that have a file's attributes. Below an overlay they may also be known by a name ([`NameChange`]).
+/// One of them.
+#[derive(Clone, Copy)]
+pub enum Borrower<'a> {
+    /// A task that has the file open.
+    Task(&'a Arc<Task>),
+    /// Those who know the file by a name, by answers that depend on this mark.
+    Names(Mark),
+}
+
+/// The borrowers of one file's attributes. Where these change with everything that is known of names they may be known by a name besides
+/// ([`Borrowers::recall`]).
 #[derive(Default)]
 pub struct Borrowers {
-    tasks: Mutex<Vec<Weak<Task>>>,
+    who: Mutex<Who>,
+}
+
+#[derive(Default)]
+struct Who {
+    tasks: Vec<Weak<Task>>,
+    names: Option<Mark>,
 }
 
 /// Nobody has the attributes, and nobody gets them before this is dropped.
 pub struct Recall<'a> {
-    _nobody: MutexGuard<'a, Vec<Weak<Task>>>,
+    _nobody: MutexGuard<'a, Who>,
     /// Not to be dropped with the lock held.
     _tasks: Vec<Arc<Task>>,
     _change: Option<NameChange>,
@@ -23,12 +39,12 @@ pub struct Recall<'a> {
 
 impl Borrowers {
     /// Lends what `look` returns, which holds until the next [`Borrowers::recall`].
-    pub fn lend(&self, task: &Arc<Task>, look: impl FnOnce() -> Option<Attributes>) -> Option<Attributes> {
-        let mut tasks = self.tasks.lock();
+    pub fn lend(&self, to: Borrower<'_>, look: impl FnOnce() -> Option<Attributes>) -> Option<Attributes> {
+        let mut who = self.who.lock();
         let attributes = look()?;
-        if !tasks.iter().any(|known| known.as_ptr() == Arc::as_ptr(task)) {
-            tasks.retain(|known| known.strong_count() > 0);
-            tasks.push(Arc::downgrade(task));
+        match to {
+            Borrower::Task(task) => who.add(task),
+            Borrower::Names(mark) => who.names = Some(mark),
         }
         Some(attributes)
     }
@@ -39,13 +55,23 @@ impl Borrowers {
         Recall { _change: Some(NameChange::begin()), ..recall }
     }
 
-    /// The same, of a file whose attributes are never known by a name.
+    /// The same, of a file whose attributes are known by a name only where they have been lent for that.
     pub fn recall_lent(&self) -> Recall<'_> {
-        let mut nobody = self.tasks.lock();
-        let tasks: Vec<_> = nobody.drain(..).filter_map(|task| task.upgrade()).collect();
+        let mut nobody = self.who.lock();
+        let tasks: Vec<_> = nobody.tasks.drain(..).filter_map(|task| task.upgrade()).collect();
         for task in &tasks {
             task.withdraw_answers();
         }
-        Recall { _nobody: nobody, _tasks: tasks, _change: None }
+        let change = nobody.names.take().map(NameChange::begin_of);
+        Recall { _nobody: nobody, _tasks: tasks, _change: change }
+    }
+}
+
+impl Who {
+    fn add(&mut self, task: &Arc<Task>) {
+        if !self.tasks.iter().any(|known| known.as_ptr() == Arc::as_ptr(task)) {
+            self.tasks.retain(|known| known.strong_count() > 0);
+            self.tasks.push(Arc::downgrade(task));
+        }
     }
 }

@@ -16,7 +16,7 @@
 //! Two directories are locked ancestor first, and only by renames, which hold [`SuperBlock::renames`].
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
@@ -24,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use usk_abi::Errno;
 use usk_abi::fs::NAME_MAX;
 
-use crate::vfs::{Attributes, Caching, FileSystem, FileType, InodeRef, NameChange};
+use crate::vfs::{Caching, FileSystem, FileType, InodeRef, KnownFile, Mark, NameChange};
 
 /// Dentries that a file system keeps although nobody uses them.
 const CACHE_CAPACITY: usize = 16384;
@@ -117,6 +117,8 @@ pub struct Dentry {
     mounts: AtomicU32,
     /// Used since the eviction's hand came by last.
     referenced: AtomicBool,
+    /// The inode's number, or 0 if nobody has needed it yet.
+    number: AtomicU64,
 }
 
 impl Dentry {
@@ -135,6 +137,7 @@ impl Dentry {
             deleted: AtomicBool::new(false),
             mounts: AtomicU32::new(0),
             referenced: AtomicBool::new(true),
+            number: AtomicU64::new(0),
         }
     }
 
@@ -254,16 +257,15 @@ impl Dentry {
         self.look_up(names, opens)
     }
 
-    /// As [`Inode::attributes_after`](crate::vfs::Inode::attributes_after), but for children on which something is mounted.
-    pub(crate) fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+    /// As [`Inode::known_after`](crate::vfs::Inode::known_after), but for children on which something is mounted.
+    pub(crate) fn known_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
         let Some(inode) = &self.inode else { return Vec::new() };
-        let mut next = inode.attributes_after(name, limit);
-        next.retain_mut(|(name, attributes)| {
+        let mut next = inode.known_after(name, limit);
+        next.retain_mut(|(name, file)| {
             let child = self.children.lock().get(&**name).cloned();
             let Some(child) = child else { return true };
             let known = child.inode.as_ref().filter(|_| !child.is_mount_point());
-            let fixed = known.and_then(|inode| inode.fixed_attributes());
-            fixed.map(|fixed| *attributes = fixed).is_some()
+            known.and_then(|inode| inode.known_by_name()).map(|known| *file = known).is_some()
         });
         next
     }
@@ -354,7 +356,7 @@ impl Dentry {
 
     /// Gives a new file its dentry. The caller holds [`Dentry::entries`] whole.
     pub(super) fn attach(self: &Arc<Self>, name: &[u8], inode: InodeRef) -> Arc<Dentry> {
-        let _change = NameChange::begin_of(name);
+        let _change = self.change_of(name);
         let name: Arc<[u8]> = name.into();
         let dentry =
             Arc::new(Dentry::with(self.block.clone(), Some(self.clone()), name.clone(), Some(inode)));
@@ -363,9 +365,30 @@ impl Dentry {
         dentry
     }
 
+    /// What depends on the meaning of this name in this directory. By the directory's number, which outlives dentries and inodes. `None`
+    /// if that cannot be found out.
+    pub(crate) fn mark_of(&self, name: &[u8]) -> Option<Mark> {
+        let mut number = self.number.load(Ordering::Relaxed);
+        if number == 0 {
+            number = self.inode.as_ref()?.attributes().ok()?.inode;
+            self.number.store(number, Ordering::Relaxed);
+        }
+        Some(Mark::of_name(number, name))
+    }
+
+    /// The change of a name in this directory that has not meant another directory, and is not to mean one that there was.
+    fn change_of(&self, name: &[u8]) -> NameChange {
+        self.mark_of(name).map_or_else(NameChange::begin, NameChange::begin_of)
+    }
+
+    /// The change of a name in this directory that has meant `child`, or is to mean it.
+    fn change_to(&self, name: &[u8], child: &Dentry) -> NameChange {
+        if child.is_directory() { NameChange::begin() } else { self.change_of(name) }
+    }
+
     /// Notes that `child` has lost its name. The caller holds [`Dentry::entries`] of the directory whole.
     pub(super) fn detach(self: &Arc<Self>, name: &[u8], child: &Arc<Dentry>) {
-        let _change = child.change_of(name);
+        let _change = self.change_to(name, child);
         child.lose_name();
         self.children.lock().remove(name);
         self.insert_negative(name);
@@ -374,7 +397,7 @@ impl Dentry {
     /// Notes that another file is about to get the name of this one, which it has until then. The caller holds [`Dentry::entries`] of
     /// the directory whole.
     pub(super) fn give_way(&self, name: &[u8]) {
-        let _change = self.change_of(name);
+        let _change = self.parent().map_or_else(NameChange::begin, |parent| parent.change_to(name, self));
         self.lose_name();
     }
 
@@ -386,21 +409,16 @@ impl Dentry {
 
     /// Forgets what is cached of a name. The caller holds [`Dentry::entries`] whole.
     pub(super) fn forget(&self, name: &[u8]) {
-        let _change = NameChange::begin_of(name);
+        let _change = self.change_of(name);
         self.children.lock().remove(name);
     }
 
     /// Moves a dentry to another name. The caller holds the rename lock and both directories' entries.
     pub(super) fn move_to(self: &Arc<Self>, directory: &Arc<Dentry>, name: &[u8]) {
-        let _change = self.change_of(name);
+        let _change = directory.change_to(name, self);
         let name: Arc<[u8]> = name.into();
         *self.position.write() = Position { parent: Some(directory.clone()), name: name.clone() };
         directory.children.lock().insert(name, self.clone());
-    }
-
-    /// The change of a name that has meant this dentry, or is to mean it.
-    fn change_of(&self, name: &[u8]) -> NameChange {
-        if self.is_directory() { NameChange::begin() } else { NameChange::begin_of(name) }
     }
 
     /// Takes the dentry out of its directory's map if nobody but the map and the caller holds it.

@@ -43,8 +43,8 @@ impl Holder {
         }
     }
 
-    /// Before a change of what it was lent for, which is made while the result is held: its holder has to ask. Waits as
-    /// [`Holder::settle`] does.
+    /// Before a change of what it was lent for, its attributes and the count of its names included, which is made while the result is
+    /// held: its holder has to ask. Waits as [`Holder::settle`] does.
     pub fn release(&self) -> Released<'_> {
         let mut holder = self.task.lock();
         let task = holder.take().and_then(|task| task.upgrade());

@@ -11,7 +11,8 @@ use usk_abi::fs::{OpenFlags, RenameFlags, Statfs};
 use crate::task::{Credentials, Task};
 use crate::vfs::notify::Watches;
 use crate::vfs::{
-    Attributes, Borrowers, Exclusion, FileLocks, FileOps, FileType, Holder, Listing, Path, SetAttributes,
+    Attributes, Borrower, Borrowers, Exclusion, FileLocks, FileOps, FileType, Holder, Listing, Mark, Path,
+    SetAttributes,
 };
 
 /// A file, shared by all its names.
@@ -192,6 +193,15 @@ impl InodeCommon {
     }
 }
 
+/// What is told of a file to those who know it by a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFile {
+    /// What `stat(2)` shows.
+    pub attributes: Attributes,
+    /// On what that depends besides what all names do.
+    pub mark: Option<Mark>,
+}
+
 /// A file of a file system. Permission, mount flags and the rules that hold on every file system have been checked by the
 /// VFS before a method is called; names are non-empty, at most 255 bytes, without slashes, neither `.` nor `..`.
 ///
@@ -213,20 +223,30 @@ pub trait Inode: Send + Sync + Any {
 
     /// What `stat(2)` shows of a file that is written at times, if nobody has it open for writing and it does not change now without
     /// [`Borrowers::recall_lent`].
-    fn attributes_at_rest(&self, task: &Arc<Task>) -> Option<Attributes> {
-        let _ = task;
+    fn attributes_at_rest(&self, to: Borrower<'_>) -> Option<Attributes> {
+        let _ = to;
         None
     }
 
-    /// Either of these, which the next recall withdraws from `task`.
-    fn lend_attributes(&self, task: &Arc<Task>) -> Option<Attributes> {
-        let look = || self.fixed_attributes().or_else(|| self.attributes_at_rest(task));
-        self.common().borrowers().lend(task, look)
+    /// Either of these, which the next recall withdraws from the borrower.
+    fn lend_attributes(&self, to: Borrower<'_>) -> Option<Attributes> {
+        let look = || self.fixed_attributes().or_else(|| self.attributes_at_rest(to));
+        self.common().borrowers().lend(to, look)
+    }
+
+    /// What may be told of it to those who know it by a name.
+    fn known_by_name(&self) -> Option<KnownFile> {
+        if let Some(attributes) = self.fixed_attributes() {
+            return Some(KnownFile { attributes, mark: None });
+        }
+        let mark = Mark::of_file(self.common());
+        let attributes = self.lend_attributes(Borrower::Names(mark))?;
+        Some(KnownFile { attributes, mark: Some(mark) })
     }
 
     /// The entries of this directory about which somebody will probably ask next, who has asked about `name` or begins to, with what
-    /// is [`Inode::fixed_attributes`] of these files: those that are known already, at most `limit`.
-    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+    /// may be told of these files ([`Inode::known_by_name`]): those that are known already, at most `limit`.
+    fn known_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
         let _ = (name, limit);
         Vec::new()
     }

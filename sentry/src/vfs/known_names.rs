@@ -6,14 +6,18 @@
 //! before it began, or before it was over.
 //!
 //! A change of one name that neither was nor becomes the name of another directory than a new one withdraws the answers whose walks
-//! ended at a name like that, or followed it as a link, in whatever directory ([`LookedUp`]). All other changes withdraw everything.
+//! ended at that name, or followed it as a link, and a change of a file that is written at times those that show its attributes: both by
+//! what an answer depends on ([`LookedUp`]). All other changes withdraw everything.
 //! There is one state of all names of the sandbox, and not one for each directory: answers are got back for the price of a call each,
 //! and a walk passes many directories. `docs/decisions/0045` has the proof.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use usk_platform::{Kick, LeftName, NAME_PLACES};
+
+use crate::vfs::InodeCommon;
 
 static STATE: Mutex<State> = Mutex::new(State::new());
 
@@ -35,33 +39,59 @@ struct Told {
     places: Box<[LookedUp; NAME_PLACES]>,
 }
 
-/// Hashes of the names whose change can change the outcome of a walk: of that at which it ended, and of the links that it followed.
+/// What can change an answer: the name at which its walk ended, those of the links that it followed, and the file that was found there,
+/// if what was told of that may change by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LookedUp([u32; MOST_LOOKED_UP]);
+pub struct LookedUp([Option<Mark>; MOST_LOOKED_UP]);
 
-/// Names that one answer may depend on.
+/// Names and files that one answer may depend on.
 const MOST_LOOKED_UP: usize = 4;
 
-impl LookedUp {
-    /// Adds a name. False if there are too many.
-    pub(crate) fn add(&mut self, name: &[u8]) -> bool {
-        let free = self.0.iter_mut().find(|hash| **hash == 0);
-        free.map(|free| *free = hash(name)).is_some()
+/// A hash of something on which an answer depends. What has the same is withdrawn together, which does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(NonZeroU32);
+
+impl Mark {
+    /// That of a file, as long as it lives.
+    pub(crate) fn of_file(file: &InodeCommon) -> Self {
+        Mark::of([&std::ptr::from_ref(file).addr().to_ne_bytes()])
     }
 
-    /// The same with another name in the place of the last.
-    pub(crate) fn with_last(mut self, name: &[u8]) -> Self {
-        if let Some(last) = self.0.iter_mut().rfind(|hash| **hash != 0) {
-            *last = hash(name);
-        }
-        self
+    /// That of a name in the directory of this number, which never changes.
+    pub(crate) fn of_name(directory: u64, name: &[u8]) -> Self {
+        Mark::of([&directory.to_ne_bytes(), name])
+    }
+
+    fn of<const COUNT: usize>(parts: [&[u8]; COUNT]) -> Self {
+        let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        let hash = parts.into_iter().flatten().fold(0x811c_9dc5, step);
+        Mark(NonZeroU32::new(hash).unwrap_or(NonZeroU32::MIN))
     }
 }
 
-/// Not 0. Names with the same hash are withdrawn together, which does no harm.
-fn hash(name: &[u8]) -> u32 {
-    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    name.iter().fold(0x811c_9dc5, step).max(1)
+impl LookedUp {
+    /// The same and something else. `None` if there is too much.
+    pub(crate) fn with(mut self, mark: Mark) -> Option<Self> {
+        let free = self.0.iter_mut().find(|known| known.is_none())?;
+        *free = Some(mark);
+        Some(self)
+    }
+
+    /// The same with something else in the place of the last.
+    pub(crate) fn with_last(mut self, mark: Mark) -> Self {
+        if let Some(last) = self.0.iter_mut().rfind(|known| known.is_some()) {
+            *last = Some(mark);
+        }
+        self
+    }
+
+    fn last(&self) -> Option<Mark> {
+        self.0.iter().rev().find_map(|known| *known)
+    }
+
+    fn contains(&self, mark: Mark) -> bool {
+        self.0.contains(&Some(mark))
+    }
 }
 
 /// A change of names, which is made while this is held.
@@ -74,11 +104,10 @@ impl NameChange {
         NameChange(())
     }
 
-    /// Nothing holds any more of what was told of names like this one. It is to mean something, or nothing, from now on; a directory
+    /// Nothing holds any more of what was told of this file, or name. A name is to mean something, or nothing, from now on; a directory
     /// only if it is a new one.
-    pub(crate) fn begin_of(name: &[u8]) -> Self {
-        let hash = hash(name);
-        STATE.lock().begin_of(hash);
+    pub(crate) fn begin_of(mark: Mark) -> Self {
+        STATE.lock().begin_of(mark);
         NameChange(())
     }
 }
@@ -104,10 +133,10 @@ impl State {
             .for_each(|thread| thread.withdraw_names());
     }
 
-    fn begin_of(&mut self, hash: u32) {
+    fn begin_of(&mut self, mark: Mark) {
         self.changes += 1;
         self.under_way += 1;
-        self.told.retain(|told| told.withdraw(hash));
+        self.told.retain(|told| told.withdraw(mark));
     }
 
     /// Notes what a thread is told.
@@ -130,13 +159,13 @@ impl Told {
         std::ptr::addr_eq(self.thread.as_ptr(), Arc::as_ptr(thread))
     }
 
-    /// Withdraws the answers that depend on a name. False if there is no such thread any more.
-    fn withdraw(&self, hash: u32) -> bool {
+    /// Withdraws the answers that depend on this. False if there is no such thread any more.
+    fn withdraw(&self, mark: Mark) -> bool {
         if self.thread.strong_count() == 0 {
             return false;
         }
         for (place, looked_up) in self.places.iter().enumerate() {
-            if looked_up.0.contains(&hash)
+            if looked_up.contains(mark)
                 && let Some(thread) = self.thread.upgrade()
             {
                 thread.withdraw_name(place);
@@ -176,11 +205,12 @@ impl NamesAsOf {
         tell(&mut |left, looked_up| state.note(thread, left, looked_up));
     }
 
-    /// Whether a thread was told of a name like this one, since when not everything was withdrawn: it will ask again.
-    pub(crate) fn was_told(thread: &Arc<dyn Kick>, name: &[u8]) -> bool {
-        let (hash, state) = (hash(name), STATE.lock());
+    /// Whether a thread was told of the name that was looked up last, since when not everything was withdrawn: it will ask again.
+    pub(crate) fn was_told(thread: &Arc<dyn Kick>, looked_up: &LookedUp) -> bool {
+        let Some(last) = looked_up.last() else { return false };
+        let state = STATE.lock();
         let told = state.told.iter().find(|told| told.is_of(thread));
-        told.is_some_and(|told| told.places.iter().any(|looked_up| looked_up.0.contains(&hash)))
+        told.is_some_and(|told| told.places.iter().any(|looked_up| looked_up.contains(last)))
     }
 }
 
@@ -221,9 +251,11 @@ mod tests {
     }
 
     fn looked_up(names: &[&[u8]]) -> LookedUp {
-        let mut looked_up = LookedUp::default();
-        assert!(names.iter().all(|name| looked_up.add(name)));
-        looked_up
+        names.iter().fold(LookedUp::default(), |all, name| all.with(mark(name)).unwrap())
+    }
+
+    fn mark(name: &[u8]) -> Mark {
+        Mark::of_name(1, name)
     }
 
     /// Whether something that was found out at `as_of` is told.
@@ -248,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_was_found_out_before_a_change_is_not_told_after_it_began() {
-        for begin in [NameChange::begin, || NameChange::begin_of(b"name")] {
+        for begin in [NameChange::begin, || NameChange::begin_of(mark(b"name"))] {
             let thread: Arc<dyn Kick> = Arc::new(Thread::default());
             let before = now();
             let change = begin();
@@ -272,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_a_name_withdraws_what_has_looked_up_one_like_it() {
+    fn a_change_of_a_name_withdraws_what_has_looked_it_up() {
         let thread = Arc::new(Thread::default());
         let kick: Arc<dyn Kick> = thread.clone();
         let mut state = State::new();
@@ -285,7 +317,7 @@ mod tests {
         left(2, &[b"replaced"], false);
         left(2, &[b"three"], false);
         let mut withdrawn_by = |name: &[u8]| {
-            state.begin_of(hash(name));
+            state.begin_of(mark(name));
             std::mem::take(&mut *thread.places.lock())
         };
         for name in [&b"four"[..], b"", b"replaced", b"forgotten"] {
@@ -301,8 +333,13 @@ mod tests {
 
     #[test]
     fn an_answer_depends_on_few_names_only() {
-        let mut names = looked_up(&[b"a", b"b", b"c"]);
-        assert_eq!(names.with_last(b"d"), looked_up(&[b"a", b"b", b"d"]));
-        assert!(names.add(b"d") && !names.add(b"e"));
+        let names = looked_up(&[b"a", b"b", b"c"]);
+        assert_eq!(names.with_last(mark(b"d")), looked_up(&[b"a", b"b", b"d"]));
+        assert!(names.with(mark(b"d")).is_some_and(|names| names.with(mark(b"e")).is_none()));
+    }
+
+    #[test]
+    fn the_same_name_in_two_directories_is_two_names() {
+        assert_ne!(Mark::of_name(1, b"name"), Mark::of_name(2, b"name"));
     }
 }

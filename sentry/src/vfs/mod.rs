@@ -53,7 +53,7 @@ pub(crate) use arrivals::hurry;
 pub use arrivals::{Arrivals, Front, Reader};
 pub use attributes::{Attributes, FileType, SetAttributes, Timestamp};
 pub use boot::SpecialFile;
-pub use borrowers::{Borrowers, Recall};
+pub use borrowers::{Borrower, Borrowers, Recall};
 pub use change::{TimeChange, drop_privileges, is_real_user, real_credentials};
 pub use claims::{Exclusion, FileClaim};
 pub use dentry::{Dentry, SuperBlock};
@@ -61,9 +61,11 @@ pub use directory_file::DirectoryFile;
 pub use fd_table::{FdTable, MAX_DESCRIPTORS};
 pub use fs_context::FsContext;
 pub use holder::{Holder, Released};
-pub use inode::{Caching, Caller, FileSystem, Inode, InodeCommon, InodeRef, Link, NewNode, Rename};
+pub use inode::{
+    Caching, Caller, FileSystem, Inode, InodeCommon, InodeRef, KnownFile, Link, NewNode, Rename,
+};
 pub(crate) use known_names::NameChange;
-pub use known_names::{LookedUp, NamesAsOf};
+pub use known_names::{LookedUp, Mark, NamesAsOf};
 pub use listing::{DirectoryEntry, Listing};
 pub use locks::{FileLocks, LockOwner, RecordLock, TO_THE_END};
 pub use mount::{Mount, MountFlags, MountNamespace};

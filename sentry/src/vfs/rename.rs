@@ -73,6 +73,8 @@ impl NameContext<'_> {
         }
         let victim = (!exchange && replaced.is_directory()).then(|| replaced.entries.write());
         let is_last = replaced.inode().is_some_and(notify::loses_last_name);
+        let released =
+            [Some(inode), replaced.inode()].map(|inode| inode.map(|inode| inode.common().holder().release()));
         old_parent.inode()?.rename(&Rename {
             name: &old_name,
             child: inode,
@@ -81,6 +83,7 @@ impl NameContext<'_> {
             replaced: replaced.inode(),
             flags,
         })?;
+        drop(released);
         if exchange {
             // A directory that loses its name to a file does so before anybody can know.
             let _change = replaced.is_directory().then(NameChange::begin);

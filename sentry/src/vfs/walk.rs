@@ -262,11 +262,8 @@ impl<'a, 'c> Walk<'a, 'c> {
 
     /// Notes that the outcome depends on what this name means, in the directory where the walk is.
     fn depends_on(&mut self, name: &[u8]) {
-        if let Some(looked_up) = &mut self.looked_up
-            && !looked_up.add(name)
-        {
-            self.looked_up = None;
-        }
+        let mark_of = |looked_up: LookedUp| looked_up.with(self.path.dentry.mark_of(name)?);
+        self.looked_up = self.looked_up.and_then(mark_of);
     }
 
     /// The child `names[0]` of the directory where the walk is; negative if there is none.

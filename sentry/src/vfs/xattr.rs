@@ -34,7 +34,9 @@ impl NameContext<'_> {
         }
         self.check_xattr_change(path, name)?;
         let inode = path.inode()?;
+        let released = inode.common().holder().release();
         inode.set_xattr(name, value, flags)?;
+        drop(released);
         if is_capabilities {
             inode.common().set_without_capabilities(false);
         }
@@ -45,7 +47,10 @@ impl NameContext<'_> {
     /// `removexattr(2)`.
     pub fn remove_xattr(&self, path: &Path, name: &[u8]) -> Result<(), Errno> {
         self.check_xattr_change(path, name)?;
-        path.inode()?.remove_xattr(name)?;
+        let inode = path.inode()?;
+        let released = inode.common().holder().release();
+        inode.remove_xattr(name)?;
+        drop(released);
         notify::on_file(&path.dentry, InotifyMask::ATTRIB);
         Ok(())
     }

@@ -17,8 +17,8 @@ use super::{MAX_LISTED_ENTRIES, Tree, attributes};
 use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkStep, XattrMode, XattrName};
 use crate::time::monotonic_now;
 use crate::vfs::{
-    Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Rename,
-    SetAttributes, Timestamp,
+    Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, KnownFile, Link, Listing, NewNode,
+    Rename, SetAttributes, Timestamp,
 };
 
 /// How long attributes that a walk has just brought count as current on a shared export, in nanoseconds: long enough for the
@@ -346,10 +346,11 @@ impl Inode for GoferInode {
         self.tree.is_fixed().then(|| self.attributes().ok())?
     }
 
-    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
+    fn known_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
         let Some(listed) = self.listed().filter(|_| self.tree.is_fixed()) else { return Vec::new() };
+        let known = |from| KnownFile { attributes: attributes::attributes(&self.tree, &from), mark: None };
         let next = listed.attributes_after(name, limit).into_iter();
-        next.map(|(name, from)| (name.into(), attributes::attributes(&self.tree, &from))).collect()
+        next.map(|(name, from)| (name.into(), known(from))).collect()
     }
 
     fn set_attributes(&self, change: &SetAttributes) -> Result<(), Errno> {

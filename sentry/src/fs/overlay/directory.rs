@@ -1,8 +1,9 @@
 //! How a directory of an overlay differs from the one below.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use usk_abi::Errno;
 
 use super::inode::OverlayInode;
@@ -21,10 +22,23 @@ pub(super) enum Entry {
     Whiteout,
 }
 
+impl Entry {
+    /// What it adds to the count of subdirectories.
+    fn counts(&self) -> u32 {
+        match self {
+            Entry::File { inode, .. } => u32::from(inode.kind() == FileType::Directory),
+            Entry::Whiteout => 0,
+        }
+    }
+}
+
 /// The names of a directory that do not mean what they mean in the lower one.
 #[derive(Default)]
 pub(super) struct Entries {
-    by_name: HashMap<Box<[u8]>, Entry>,
+    /// In order: who asks about files by their names will ask about those whose names come next.
+    by_name: BTreeMap<Box<[u8]>, Entry>,
+    /// How many of the files are directories.
+    subdirectories: u32,
 }
 
 impl Entries {
@@ -32,28 +46,44 @@ impl Entries {
         self.by_name.get(name)
     }
 
+    /// The files that are noted here whose names come after this one, in order.
+    pub(super) fn files_after(
+        &self,
+        name: Option<&[u8]>,
+    ) -> impl Iterator<Item = (Box<[u8]>, Arc<OverlayInode>)> + '_ {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.by_name.range::<[u8], _>((from, Bound::Unbounded));
+        next.filter_map(|(name, entry)| match entry {
+            Entry::File { inode, .. } => Some((name.clone(), inode.clone())),
+            Entry::Whiteout => None,
+        })
+    }
+
     /// Lets a name mean a file, whatever it meant.
     pub(super) fn set(&mut self, name: &[u8], inode: Arc<OverlayInode>, is_from_lower: bool) {
         let hides_lower = is_from_lower || self.hides_lower(name);
-        self.by_name.insert(name.into(), Entry::File { inode, hides_lower });
+        self.put(name, Entry::File { inode, hides_lower });
+    }
+
+    fn put(&mut self, name: &[u8], entry: Entry) {
+        self.subdirectories += entry.counts();
+        let before = self.by_name.insert(name.into(), entry);
+        self.subdirectories -= before.map_or(0, |before| before.counts());
     }
 
     /// Notes a file that was looked up in the lower directory, unless the name means something else by now.
     pub(super) fn pin(&mut self, name: &[u8], inode: Arc<OverlayInode>) {
         if !self.by_name.contains_key(name) {
-            self.by_name.insert(name.into(), Entry::File { inode, hides_lower: true });
+            self.put(name, Entry::File { inode, hides_lower: true });
         }
     }
 
     /// Lets a name mean nothing. If nothing was noted about it, it is the lower directory's.
     pub(super) fn remove(&mut self, name: &[u8]) {
-        match self.by_name.get(name) {
-            Some(Entry::File { hides_lower: false, .. }) => {
-                self.by_name.remove(name);
-            }
-            _ => {
-                self.by_name.insert(name.into(), Entry::Whiteout);
-            }
+        let hides_lower = !self.by_name.contains_key(name) || self.hides_lower(name);
+        self.put(name, Entry::Whiteout);
+        if !hides_lower {
+            self.by_name.remove(name);
         }
     }
 
@@ -67,11 +97,7 @@ impl Entries {
 
     /// Count of subdirectories that are noted here.
     pub(super) fn subdirectories(&self) -> u32 {
-        let is_directory = |entry: &&Entry| match entry {
-            Entry::File { inode, .. } => inode.kind() == FileType::Directory,
-            Entry::Whiteout => false,
-        };
-        u32::try_from(self.by_name.values().filter(is_directory).count()).unwrap_or(u32::MAX)
+        self.subdirectories
     }
 
     /// The lower directory's listing with the differences worked in.

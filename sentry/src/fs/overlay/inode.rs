@@ -12,10 +12,9 @@ use super::Layers;
 use super::copy_up::CopyUp;
 use super::directory::{Entries, Entry};
 use super::file::OverlayFile;
-use crate::task::Task;
 use crate::vfs::{
-    Attributes, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode,
-    Recall, Rename, SetAttributes,
+    Attributes, Borrower, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, KnownFile,
+    Link, Listing, NewNode, Recall, Rename, SetAttributes,
 };
 
 /// Size in bytes that a directory made in the overlay shows.
@@ -194,6 +193,25 @@ impl OverlayInode {
         self.copy_up(CopyUp::Attributes)?.set_attributes(&change)
     }
 
+    /// Notes that the count of subdirectories has changed, if `child` is one.
+    fn subdirectories_changed(&self, child: &OverlayInode) {
+        if child.file_type == FileType::Directory {
+            drop(self.recall());
+        }
+    }
+
+    /// True unless it is a directory, of which a part changes below.
+    fn is_merged_with_fixed(&self) -> bool {
+        let is_fixed = |lower: &InodeRef| lower.fixed_attributes().is_some();
+        self.file_type != FileType::Directory || self.lower.as_ref().is_none_or(is_fixed)
+    }
+
+    /// [`Inode::known_after`] of a directory that was made here: those whose names come next.
+    fn known_own_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
+        let next: Vec<_> = self.entries.read().files_after(name).take(limit).collect();
+        next.into_iter().filter_map(|(name, inode)| Some((name, inode.known_by_name()?))).collect()
+    }
+
     /// What the file below shows.
     fn below(&self) -> Result<Attributes, Errno> {
         self.lower.as_ref().ok_or(Errno::EIO)?.attributes()
@@ -282,26 +300,26 @@ impl Inode for OverlayInode {
         self.shown(false, self.lower.as_ref()?.fixed_attributes()?).ok()
     }
 
-    fn attributes_at_rest(&self, task: &Arc<Task>) -> Option<Attributes> {
+    fn attributes_at_rest(&self, to: Borrower<'_>) -> Option<Attributes> {
         let upper = self.upper().filter(|upper| upper.has_contents)?.inode;
-        if self.common.may_be_written() {
+        if self.common.may_be_written() || !self.is_merged_with_fixed() {
             return None;
         }
         // Both files change, each by itself.
-        let attributes = upper.lend_attributes(task)?;
+        let attributes = upper.lend_attributes(to)?;
         self.shown(true, attributes).ok()
     }
 
-    fn attributes_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, Attributes)> {
-        let Some(lower) = &self.lower else { return Vec::new() };
-        let mut next = lower.attributes_after(name, limit);
+    fn known_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
+        let Some(lower) = &self.lower else { return self.known_own_after(name, limit) };
+        let mut next = lower.known_after(name, limit);
         let entries = self.entries.read();
         // A file with several names may have been changed by another of them.
-        next.retain(|(name, attributes)| {
+        next.retain(|(name, KnownFile { attributes, .. })| {
             entries.get(name).is_none()
                 && (attributes.links < 2 || attributes.file_type() == FileType::Directory)
         });
-        for (_, attributes) in &mut next {
+        for (_, KnownFile { attributes, .. }) in &mut next {
             attributes.device = self.layers.device;
             attributes.links = 1;
         }
@@ -345,6 +363,7 @@ impl Inode for OverlayInode {
         self.names_changed()?;
         let inode = OverlayInode::from_node(&self.layers, node, Some((directory, name.into())))?;
         self.entries.write().set(name, inode.clone(), false);
+        self.subdirectories_changed(&inode);
         Ok(inode)
     }
 
@@ -392,6 +411,7 @@ impl Inode for OverlayInode {
         child.check_empty()?;
         self.names_changed()?;
         self.entries.write().remove(name);
+        self.subdirectories_changed(child);
         child.lost_name();
         Ok(())
     }
@@ -430,6 +450,10 @@ impl Inode for OverlayInode {
         }
         target.entries.write().set(rename.new_name, child.strong()?, new_is_from_lower);
         child.moved_to(&target, rename.new_name);
+        for changed in replaced.into_iter().chain([child]) {
+            self.subdirectories_changed(changed);
+            target.subdirectories_changed(changed);
+        }
         Ok(())
     }
 

@@ -17,10 +17,9 @@ use super::contents::Contents;
 use super::directory::Entries;
 use super::file::TmpfsFile;
 use super::{PAGE, Volume};
-use crate::task::Task;
 use crate::vfs::{
-    Attributes, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode, Recall,
-    Rename, SetAttributes, Timestamp,
+    Attributes, Borrower, Caller, FileOps, FileType, Inode, InodeCommon, InodeRef, Link, Listing, NewNode,
+    Recall, Rename, SetAttributes, Timestamp,
 };
 
 /// Bytes that all extended attributes of one file may take; guards the sentry's memory.
@@ -118,6 +117,7 @@ impl TmpfsInode {
 
     /// Notes a change of a directory's entries, with what becomes of the count of its subdirectories.
     fn entries_changed(&self, added: u32, removed: u32) {
+        let _nobody = self.recall();
         let now = Timestamp::now();
         let mut state = self.state.lock();
         state.subdirectories = (state.subdirectories + added).saturating_sub(removed);
@@ -131,6 +131,12 @@ impl TmpfsInode {
         let mut state = self.state.lock();
         state.attributes.links = (state.attributes.links + added).saturating_sub(removed);
         state.attributes.changed = Timestamp::now();
+    }
+
+    /// Notes that this directory has lost its name.
+    fn is_removed(&self) {
+        let _nobody = self.recall();
+        self.state.lock().attributes.links = 0;
     }
 
     fn is_directory(&self) -> bool {
@@ -225,9 +231,14 @@ impl Inode for TmpfsInode {
         Ok(())
     }
 
-    fn attributes_at_rest(&self, _: &Arc<Task>) -> Option<Attributes> {
-        let Body::Regular(contents) = &self.body else { return None };
-        let is_at_rest = !self.common.may_be_written() && contents.read().has_no_holes();
+    fn attributes_at_rest(&self, to: Borrower<'_>) -> Option<Attributes> {
+        let is_at_rest = match &self.body {
+            Body::Regular(contents) => !self.common.may_be_written() && contents.read().has_no_holes(),
+            // To a task that fills a directory it would be lent anew with each name.
+            Body::Directory(_) => matches!(to, Borrower::Names(_)),
+            Body::Symlink(_) => true,
+            Body::Special => false,
+        };
         if is_at_rest { self.shown().ok() } else { None }
     }
 
@@ -294,7 +305,7 @@ impl Inode for TmpfsInode {
             return Err(Errno::ENOTEMPTY);
         }
         self.entries()?.write().remove(name);
-        inode.state.lock().attributes.links = 0;
+        inode.is_removed();
         self.entries_changed(0, 1);
         Ok(())
     }
@@ -323,7 +334,7 @@ impl Inode for TmpfsInode {
                 if !other.is_empty_directory() {
                     return Err(Errno::ENOTEMPTY);
                 }
-                other.state.lock().attributes.links = 0;
+                other.is_removed();
                 replaced_directories = 1;
             } else {
                 other.count_links(0, 1);

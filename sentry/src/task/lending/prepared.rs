@@ -153,8 +153,7 @@ impl Lending {
         let (level, index, flags) = self.walk.next()?;
         let (start, entry) = (level.start, level.listing.get(index)?);
         let follows = !flags.contains(OpenFlags::NOFOLLOW);
-        let mut looked_up = LookedUp::default();
-        looked_up.add(entry.name);
+        let looked_up = LookedUp::default().with(level.path.dentry.mark_of(entry.name)?)?;
         let name = entry.name.to_vec();
         let question = NameQuestion { as_of: batch.as_of, start, follows, name, looked_up };
         let opened = batch.open(&level.path, &entry, flags);

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::{Lending, Record};
 use crate::task::{Resource, Task};
-use crate::vfs::{FdTable, FileType, InodeRef, OpenFile};
+use crate::vfs::{Borrower, FdTable, FileType, InodeRef, OpenFile};
 
 /// Records of files that are neither regular nor directories, and have little to tell: half. A program with threads has a dozen before it
 /// opens the first of the others.
@@ -50,6 +50,24 @@ impl Files {
     }
 }
 
+impl Record {
+    /// What is lent of its attributes until somebody withdraws them.
+    fn fixed_attributes(&self) -> Option<[u8; STAT_SIZE]> {
+        self.lent.attributes.filter(|_| !self.lent.until_written)
+    }
+
+    /// Brings the attributes of a file that is held up to date: of all who reach it the task itself may have changed them, and nobody else
+    /// without releasing it.
+    fn renew_attributes(&mut self, file: &OpenFile, number: usize, thread: &mut dyn GuestThread) {
+        let attributes = stat_of(file);
+        if self.lent.until_written && self.lent.attributes != attributes {
+            self.lent.attributes = attributes;
+            self.lent.until_written = attributes.is_some();
+            thread.lend_file(number, &self.lent);
+        }
+    }
+}
+
 impl Lending {
     /// Looks whether files are still reached by this table alone, and brings their positions up to date. False if something has
     /// changed that the descriptors' words depend on.
@@ -71,6 +89,9 @@ impl Lending {
                     || record.closes_silently != file.ends_unlocked())
             {
                 return false;
+            }
+            if is_held {
+                record.renew_attributes(&file, number, thread);
             }
             let position = *file.position.lock();
             if position != record.position {
@@ -194,9 +215,10 @@ impl Lending {
         let is_sole = Arc::strong_count(file) == count;
         let held = if is_sole { self.hold(task, file) } else { None };
         let fixed = match known.as_ref().filter(|_| !self.is_outdated) {
-            Some(known) => known.lent.attributes.zip(Some(known.fixed_length)),
+            Some(known) => known.fixed_attributes().zip(Some(known.fixed_length)),
             None => Self::fixed(task, file),
         };
+        let until_written = held.as_ref().and_then(|_| stat_of(file));
         // Of a file that is held nobody knows that it is open for writing before he has its end brought in.
         let closes_silently = match &held {
             Some(_) => file.ends_unlocked(),
@@ -240,7 +262,8 @@ impl Lending {
             lent: LentFile {
                 identity: file.id(),
                 flags: is_sole.then_some(flags.bits()),
-                attributes: fixed.map(|(attributes, _)| attributes),
+                attributes: fixed.map(|(attributes, _)| attributes).or(until_written),
+                until_written: until_written.is_some(),
                 length,
                 seeks: is_sole && length.is_some() && !is_void,
                 reads_on: (is_sole || is_void) && length.is_some(),
@@ -274,7 +297,7 @@ impl Lending {
             FileType::Directory => false,
             _ => return None,
         };
-        let attributes = inode.lend_attributes(task)?;
+        let attributes = inode.lend_attributes(Borrower::Task(task))?;
         // A directory that was removed has no entries, not even an end of them.
         if attributes.links == 0 && !is_regular {
             return None;
@@ -284,4 +307,9 @@ impl Lending {
         let is_read = is_regular && !file.ops.is_volatile() && !file.open_flags().contains(OpenFlags::PATH);
         Some((stat.as_bytes().try_into().ok()?, is_read.then_some(attributes.size)))
     }
+}
+
+/// What `fstat(2)` shows of a file at the moment.
+fn stat_of(file: &OpenFile) -> Option<[u8; STAT_SIZE]> {
+    file.inode_if_known()?.attributes().ok()?.to_stat().as_bytes().try_into().ok()
 }
