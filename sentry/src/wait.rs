@@ -28,6 +28,8 @@ struct Entry {
     key: u64,
     interest: PollEvents,
     exclusive: bool,
+    /// The registration ends when its target is told.
+    once: bool,
     target: Arc<dyn Notify>,
 }
 
@@ -58,11 +60,22 @@ impl WaitQueue {
     /// Registers `target` for `interest` (errors and hang-ups are always reported). `exclusive` entries are woken one
     /// at a time by [`WaitQueue::notify_one`].
     pub fn add(&self, target: Arc<dyn Notify>, key: u64, interest: PollEvents, exclusive: bool) -> WaitToken {
+        self.push(Entry { id: 0, key, interest, exclusive, once: false, target })
+    }
+
+    /// Registers, exclusively, who sleeps until it is told, and looks at the object again before it comes back. So from then on nobody
+    /// waits here, though it may take 100 µs until it runs (`autoremove_wake_function` in `kernel/sched/wait.c`).
+    pub fn add_sleeper(&self, target: Arc<dyn Notify>, interest: PollEvents) -> WaitToken {
+        self.push(Entry { id: 0, key: 0, interest, exclusive: true, once: true, target })
+    }
+
+    fn push(&self, mut entry: Entry) -> WaitToken {
         let mut entries = self.entries.lock();
         let id = entries.next_id;
         entries.next_id += 1;
-        let interest = interest | PollEvents::ERR | PollEvents::HUP;
-        entries.list.push(Entry { id, key, interest, exclusive, target });
+        entry.id = id;
+        entry.interest |= PollEvents::ERR | PollEvents::HUP;
+        entries.list.push(entry);
         self.length.store(entries.list.len(), Ordering::SeqCst);
         WaitToken(id)
     }
@@ -102,23 +115,20 @@ impl WaitQueue {
             return;
         }
         let mut first: Option<Arc<dyn Notify>> = None;
-        let entries = self.entries.lock();
-        for entry in &entries.list {
-            if !entry.interest.intersects(events) {
-                continue;
+        let mut entries = self.entries.lock();
+        entries.list.retain(|entry| {
+            if !entry.interest.intersects(events) || entry.exclusive && exclusive_wakes == 0 {
+                return true;
             }
-            if entry.exclusive {
-                if exclusive_wakes == 0 {
-                    continue;
-                }
-                exclusive_wakes -= 1;
-            }
+            exclusive_wakes -= usize::from(entry.exclusive);
             entry.target.notify(entry.key, events);
             match first {
                 None => first = Some(Arc::clone(&entry.target)),
                 Some(_) => entry.target.wake_sleeper(),
             }
-        }
+            !entry.once
+        });
+        self.length.store(entries.list.len(), Ordering::SeqCst);
         drop(entries);
         if let Some(first) = first {
             first.wake_sleeper();
@@ -243,6 +253,23 @@ mod tests {
         queue.remove(token);
         queue.notify(PollEvents::IN);
         assert_eq!(sleeper.times.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_sleeper_that_has_been_told_waits_no_more() {
+        let queue = WaitQueue::new();
+        let (first, second) = (Waiter::new(), Waiter::new());
+        let token = queue.add_sleeper(first.clone(), PollEvents::IN);
+        queue.add_sleeper(second.clone(), PollEvents::IN);
+        queue.notify(PollEvents::OUT);
+        queue.notify_one(PollEvents::IN);
+        assert!(*first.notified.lock() && !*second.notified.lock());
+        assert!(queue.has_waiters());
+        // The first has not run yet, and takes nobody's place.
+        queue.notify_one(PollEvents::IN);
+        assert!(*second.notified.lock() && !queue.has_waiters());
+        queue.remove(token);
+        assert!(!queue.has_waiters());
     }
 
     #[test]

@@ -78,6 +78,13 @@ struct OpenInlet {
     taken: usize,
 }
 
+/// What is in an inlet from one byte up to another.
+struct InletRest<'a> {
+    memory: &'a dyn Inlet,
+    start: usize,
+    end: usize,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Run {
     length: usize,
@@ -165,10 +172,10 @@ impl State {
 impl State {
     /// Queues what has been left in the inlet.
     fn take_in(&mut self) {
-        let Some(inlet) = &mut self.inlet else { return };
-        let Some(bytes) = inlet.take_rest() else { return };
-        self.ring.push(&bytes);
-        self.append(bytes.len(), false);
+        let Some(mut rest) = self.inlet.as_mut().and_then(OpenInlet::take_rest) else { return };
+        if let Ok(taken @ 1..) = self.ring.fill_from(&mut rest, usize::MAX) {
+            self.append(taken, false);
+        }
     }
 
     /// Has the writer call for its next write.
@@ -200,14 +207,28 @@ impl State {
 
 impl OpenInlet {
     /// What has been left and not taken in, if anything. The guest may say that it is less than it was, or more than fits.
-    fn take_rest(&mut self) -> Option<Vec<u8>> {
+    fn take_rest(&mut self) -> Option<InletRest<'_>> {
         let filled = usize::try_from(self.memory.filled()).unwrap_or(usize::MAX).min(self.room);
-        let count = filled.checked_sub(self.taken).filter(|count| *count > 0)?;
-        let mut bytes = vec![0; count];
-        let read = self.memory.read(self.taken as u64, &mut bytes);
-        bytes.truncate(read);
-        self.taken = filled;
-        (read > 0).then_some(bytes)
+        let start = self.taken;
+        self.taken = filled.max(start);
+        (start < filled).then(|| InletRest { memory: &*self.memory, start, end: filled })
+    }
+}
+
+impl Source for InletRest<'_> {
+    fn remaining(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let count = buffer.len().min(self.remaining());
+        let taken = self.memory.read(self.start as u64, &mut buffer[..count]);
+        self.start += taken;
+        Ok(taken)
+    }
+
+    fn give_back(&mut self, count: usize) {
+        self.start -= count;
     }
 }
 

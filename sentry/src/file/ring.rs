@@ -2,7 +2,7 @@
 
 use usk_abi::Errno;
 
-use crate::{Sink, Source};
+use crate::{BytesSource, Sink, Source};
 
 /// Bytes the storage begins with.
 const SMALLEST: usize = 4096;
@@ -82,12 +82,8 @@ impl ByteRing {
 
     /// Queues `bytes` at the end.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.reserve(bytes.len());
-        for &byte in bytes {
-            let at = (self.head + self.length) & (self.storage.len() - 1);
-            self.storage[at] = byte;
-            self.length += 1;
-        }
+        let pushed = self.fill_from(&mut BytesSource::new(bytes), bytes.len());
+        debug_assert_eq!(pushed, Ok(bytes.len()));
     }
 
     /// Drops the first `count` bytes, or all if there are fewer.
@@ -124,7 +120,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{BytesSink, BytesSource};
+    use crate::BytesSink;
 
     proptest! {
         #[test]

@@ -1,13 +1,12 @@
 //! Helpers for tests of file objects: blocking without a task.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use usk_abi::{Errno, PollEvents};
 
 use crate::time::Deadline;
 use crate::vfs::OpenFile;
-use crate::wait::{Notify, Waiter, Wake};
+use crate::wait::{Waiter, Wake};
 use crate::{BytesSink, BytesSource};
 
 /// Does what `Current::block` does. Panics after 20 seconds: then a wake-up was lost.
@@ -17,19 +16,24 @@ pub(crate) fn block<T>(
     mut operation: impl FnMut() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     let waiter = Waiter::new();
-    let target: Arc<dyn Notify> = waiter.clone();
     let queue = file.ops.wait_queue().expect("a file that can wait");
-    let token = queue.add(target, 0, events, true);
-    let result = loop {
+    loop {
         match operation() {
             Err(Errno::EAGAIN) => {}
-            done => break done,
+            done => return done,
         }
-        let wake = waiter.wait(Some(Deadline::after(Duration::from_secs(20))), true);
-        assert_eq!(wake, Wake::Notified, "a wake-up was lost");
-    };
-    queue.remove(token);
-    result
+        waiter.arm();
+        let token = queue.add_sleeper(waiter.clone(), events);
+        let result = operation();
+        if matches!(result, Err(Errno::EAGAIN)) {
+            let wake = waiter.wait(Some(Deadline::after(Duration::from_secs(20))), true);
+            assert_eq!(wake, Wake::Notified, "a wake-up was lost");
+        }
+        queue.remove(token);
+        if !matches!(result, Err(Errno::EAGAIN)) {
+            return result;
+        }
+    }
 }
 
 /// Reads up to `limit` bytes without waiting.

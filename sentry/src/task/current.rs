@@ -12,7 +12,7 @@ use crate::meter;
 use crate::task::Task;
 use crate::task::lending::Lending;
 use crate::time::Deadline;
-use crate::wait::{Notify, WaitQueue, Wake};
+use crate::wait::{WaitQueue, Waiter, Wake};
 use crate::{IoVec, Restart, RestartBlock, SysError, SysResult, UserSink, UserSource};
 
 /// What the hardware said of the task's last fault, for signal frames.
@@ -110,37 +110,42 @@ impl Current {
         deadline: Option<Deadline>,
         mut operation: impl FnMut(&mut Current) -> SysResult<T>,
     ) -> SysResult<T> {
-        match operation(self) {
-            Err(error) if error.would_block() => {}
-            done => return done,
-        }
-        let waiter = self.task.waiter.clone();
-        let target: Arc<dyn Notify> = waiter.clone();
-        waiter.arm();
-        let tokens: Vec<_> =
-            queues.iter().map(|(queue, events)| queue.add(target.clone(), 0, *events, true)).collect();
-        let result = loop {
+        loop {
             match operation(self) {
                 Err(error) if error.would_block() => {}
-                done => break done,
+                done => return done,
             }
-            async_io::send_due();
-            self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
-            let begun_ns = self.slept_ns.map(|_| meter::now());
-            let wake = waiter.wait(deadline, false);
-            if let (Some(slept_ns), Some(begun_ns)) = (&mut self.slept_ns, begun_ns) {
-                *slept_ns += meter::now().saturating_sub(begun_ns);
+            let waiter = self.task.waiter.clone();
+            waiter.arm();
+            let tokens: Vec<_> =
+                queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
+            let done = match operation(self) {
+                Err(error) if error.would_block() => self.sleep_until_told(&waiter, deadline),
+                done => Some(done),
+            };
+            for ((queue, _), token) in queues.iter().zip(tokens) {
+                queue.remove(token);
             }
-            match wake {
-                Wake::Notified => {}
-                Wake::TimedOut => break Err(Errno::ETIMEDOUT.into()),
-                Wake::Interrupted => break Err(Restart::IfHandlerAllows.into()),
+            if let Some(done) = done {
+                return done;
             }
-        };
-        for ((queue, _), token) in queues.iter().zip(tokens) {
-            queue.remove(token);
         }
-        result
+    }
+
+    /// What a call that waits returns because of a deadline or a signal; `None` if its task has been told of something.
+    fn sleep_until_told<T>(&mut self, waiter: &Waiter, deadline: Option<Deadline>) -> Option<SysResult<T>> {
+        async_io::send_due();
+        self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
+        let begun_ns = self.slept_ns.map(|_| meter::now());
+        let wake = waiter.wait(deadline, false);
+        if let (Some(slept_ns), Some(begun_ns)) = (&mut self.slept_ns, begun_ns) {
+            *slept_ns += meter::now().saturating_sub(begun_ns);
+        }
+        match wake {
+            Wake::Notified => None,
+            Wake::TimedOut => Some(Err(Errno::ETIMEDOUT.into())),
+            Wake::Interrupted => Some(Err(Restart::IfHandlerAllows.into())),
+        }
     }
 
     /// Has the host carry out a private futex operation for the guest thread. If it `sleeps`, a restart (`ERESTARTSYS`) when a

@@ -266,6 +266,22 @@ fn who_waits_has_the_writer_call() {
 }
 
 #[test]
+fn who_has_been_woken_and_not_run_yet_lets_the_writer_go_on() {
+    let (reader, writer) = Pipe::pair(0);
+    let queue = reader.ops.wait_queue().unwrap();
+    let token = queue.add_sleeper(crate::wait::Waiter::new(), PollEvents::IN);
+    assert!(!pipe_of(&writer).open_inlet(|_| unreachable!("while somebody waits")));
+    write(&writer, b"woken").unwrap();
+    let left = Arc::new(Left { bytes: b" and more".to_vec(), ..Left::default() });
+    let inlet = Arc::clone(&left);
+    assert!(pipe_of(&writer).open_inlet(|_| Some(inlet as _)));
+    leave(&left, 9);
+    queue.remove(token);
+    assert_eq!(read(&reader, 100).unwrap(), b"woken and more");
+    assert!(!left.is_closed.load(Ordering::SeqCst));
+}
+
+#[test]
 fn the_last_reader_has_the_writer_call() {
     let (reader, writer, left) = with_inlet(b"x");
     drop(reader);
