@@ -1,7 +1,7 @@
 //! The files that the client knows, by number.
 //!
 //! A node is one name of one file: where it was found (directory and name), what it is ([`Identity`]), and an
-//! `O_PATH` descriptor. Descriptors are scarce, nodes are not: beyond a budget the descriptors that were used
+//! `O_PATH` descriptor, or that of a directory with which it was listed. Descriptors are scarce, nodes are not: beyond a budget the descriptors that were used
 //! least are closed, and found again by walking down from the nearest ancestor that has one. What is found
 //! must be the same file, else the node is stale (`ESTALE`). A node whose name is gone (removed, replaced)
 //! keeps its descriptor for as long as the budget allows; after that it is stale.
@@ -52,7 +52,7 @@ impl AsFd for OpenNode {
 
 /// A file that has been found and is not in the table yet.
 pub(crate) struct Found {
-    pub(crate) file: OwnedFd,
+    pub(crate) file: Arc<OwnedFd>,
     pub(crate) identity: Identity,
     pub(crate) mount: Option<u64>,
     pub(crate) is_sealed: bool,
@@ -120,7 +120,7 @@ impl NodeTable {
                 place: None,
                 references: 0,
                 children: 0,
-                file: Some(Arc::new(found.file)),
+                file: Some(found.file),
                 is_used: false,
             };
             state.nodes.insert(export as u64, node);
@@ -192,7 +192,7 @@ impl NodeTable {
             {
                 node.references = node.references.saturating_add(1);
                 if node.file.is_none() {
-                    node.file = Some(Arc::new(found.file));
+                    node.file = Some(found.file);
                     state.clock.push_back(id);
                     state.open_count += 1;
                 }
@@ -222,7 +222,7 @@ impl NodeTable {
             place: has_parent.then(|| place.clone()),
             references: 1,
             children: 0,
-            file: Some(Arc::new(found.file)),
+            file: Some(found.file),
             is_used: true,
         };
         state.nodes.insert(id, node);

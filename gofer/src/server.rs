@@ -182,7 +182,7 @@ impl Server {
             }
             descriptors.verify(export.root.as_fd())?;
             let root = Found {
-                file: export.root,
+                file: export.root.into(),
                 identity: Identity::of(&status),
                 mount: host::mount(&status),
                 is_sealed: false,
@@ -233,7 +233,7 @@ impl Server {
 
     fn act(&self, request: Request<'_>) -> Result<(Reply, Vec<OwnedFd>), Errno> {
         match request {
-            Request::OpenFiles { parent, names } => self.open_files(parent, &names),
+            Request::OpenFiles { files } => Ok(self.open_files(&files)),
             request => {
                 self.act_on_one(request).map(|(reply, donated)| (reply, donated.into_iter().collect()))
             }
@@ -349,6 +349,11 @@ impl Server {
     pub(crate) fn is_read_only(&self, node: &OpenNode) -> bool {
         let mode = self.exports.get(node.export).map_or(ExportMode::ReadOnly, |(mode, _)| *mode);
         node.is_sealed || mode == ExportMode::ReadOnly
+    }
+
+    /// True if nobody else changes what this node's export holds.
+    pub(crate) fn is_exclusive(&self, node: &OpenNode) -> bool {
+        self.exports.get(node.export).is_some_and(|(_, sharing)| *sharing == Sharing::Exclusive)
     }
 
     /// How names below this node are resolved.

@@ -11,15 +11,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{ROOT, RawClient, export, name, names, open_root, start, start_one};
-use rustix::fs::{CWD, RenameFlags};
+use common::{ROOT, RawClient, exclusive, export, files, name, names, open_root, start, start_one};
+use rustix::fs::{CWD, RenameFlags, inotify};
 use usk_abi::Errno;
 use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
 use usk_gofer::{Export, GoferError, MountCrossing, SelfDescriptors, Sharing};
 use usk_gofer_protocol::limits::MAX_MESSAGE;
 use usk_gofer_protocol::{
-    Access, AttributeChange, FileType, LinkTarget, NodeId, Opened, RenameMode, Reply, Request, WalkEnd,
-    XattrMode, XattrName, XattrValue,
+    Access, AttributeChange, FileIn, FileType, LinkTarget, NodeId, Opened, RenameMode, Reply, Request,
+    WalkEnd, XattrMode, XattrName, XattrValue,
 };
 
 /// Rounds of a race, and how many more there may be until both outcomes were seen.
@@ -357,6 +357,34 @@ fn special_files_are_never_opened() {
     );
 }
 
+/// A writer of a fifo would go on, and a tape be rewound, if it were opened only to find out what it is.
+#[test]
+fn a_fifo_is_not_opened_to_see_that_it_is_one() {
+    let scene = Scene::new();
+    let root = scene.export();
+    rustix::fs::mknodat(CWD, root.join("fifo"), rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
+    fs::write(root.join("file"), "").unwrap();
+    for shared_or_not in [export, exclusive] {
+        let mut client = start(vec![shared_or_not(&root, ReadOnly)], 1, 1024).0.remove(0);
+        let opens = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        for file in ["fifo", "file"] {
+            inotify::add_watch(&opens, root.join(file), inotify::WatchFlags::OPEN).unwrap();
+        }
+        let mut seen_of = |file: &'static str| {
+            client.ask_for_several(&Request::OpenFiles { files: files(file) });
+            client.ask(&Request::ReadDirectories {
+                parent: ROOT,
+                names: names(file),
+                below: 0,
+                all_attributes: true,
+            });
+            rustix::io::read(&opens, &mut [0; 64])
+        };
+        assert_eq!(seen_of("fifo"), Err(rustix::io::Errno::AGAIN));
+        assert!(seen_of("file").is_ok());
+    }
+}
+
 /// Opens a path of two components again and again while somebody on the host swaps the first between a
 /// directory and a symbolic link to one outside.
 #[test]
@@ -466,6 +494,54 @@ fn a_file_that_becomes_a_link_leads_nowhere() {
     assert!(opened > 0 && refused > 0, "the race did not happen: {opened} {refused}");
 }
 
+/// The same with a file that is opened by its name, although somebody changes what is exported as if nobody did.
+#[test]
+fn what_takes_a_files_place_is_not_given_away_for_it() {
+    for in_between in ["link", "directory"] {
+        let scene = Scene::new();
+        let root = scene.export();
+        fs::write(root.join("file"), "harmless").unwrap();
+        match in_between {
+            "link" => symlink("../outside/file", root.join("swap")).unwrap(),
+            _ => fs::create_dir(root.join("swap")).unwrap(),
+        }
+        let mut client = start(vec![exclusive(&root, ReadOnly)], 1, 1024).0.remove(0);
+        let stop = Arc::new(AtomicBool::new(false));
+        let flipper = std::thread::spawn({
+            let (root, stop) = (open_root(&root), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    rustix::fs::renameat_with(&root, "file", &root, "swap", RenameFlags::EXCHANGE).unwrap();
+                }
+            }
+        });
+        let (mut opened, mut refused) = (0, 0);
+        for round in 0..MOST_ROUNDS {
+            if round >= ROUNDS && opened > 0 && refused > 0 {
+                break;
+            }
+            let (Reply::Files { results }, given) =
+                client.ask_for_several(&Request::OpenFiles { files: files("file") })
+            else {
+                panic!("it is something else")
+            };
+            match (results.as_slice(), given.into_iter().next()) {
+                ([Ok(attributes)], Some(file)) => {
+                    let mut text = String::new();
+                    File::from(file).read_to_string(&mut text).unwrap();
+                    assert!(text == "harmless" && attributes.is_regular());
+                    opened += 1;
+                }
+                ([Err(Errno::ELOOP | Errno::EISDIR)], None) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        flipper.join().unwrap();
+        assert!(opened > 0 && refused > 0, "the race did not happen: {opened} {refused}");
+    }
+}
+
 /// Two lanes rename, look up and forget at once; in the end the table still tells the truth.
 #[test]
 fn lanes_that_race_each_other_confuse_nothing() {
@@ -521,7 +597,7 @@ fn churn(client: &mut RawClient, worker: usize) {
 #[test]
 fn the_hosts_kernel_is_not_a_file_system() {
     // With /proc and /sys mounted below it, as in every container and on every host.
-    let mut client = start_one(Path::new("/"), ReadOnly);
+    let mut client = start(vec![exclusive(Path::new("/"), ReadOnly)], 1, 1024).0.remove(0);
     for path in ["proc", "sys"] {
         let entry = client.find(ROOT, path);
         assert!(entry.attributes.is_directory());
@@ -532,6 +608,11 @@ fn the_hosts_kernel_is_not_a_file_system() {
             panic!("{path}")
         };
         assert!(directories[0].as_ref().unwrap().entries.is_empty() && below.is_empty(), "{path}");
+        let files = vec![FileIn { parent: entry.node, name: name("version") }];
+        let (Reply::Files { results }, given) = client.ask_for_several(&Request::OpenFiles { files }) else {
+            panic!("{path}")
+        };
+        assert!(results == [Err(Errno::ENOENT)] && given.is_empty(), "{path}");
     }
     for path in ["proc/self", "proc/1/environ", "sys/kernel"] {
         let (steps, end, _) = client.walk(ROOT, path, Some(Access::Read));

@@ -259,7 +259,7 @@ fn exercise(client: &mut RawClient, root: &Path) -> Option<()> {
         Request::ReadDirectory { node: ROOT, stream: 0, cursor: 1, all_attributes: true },
         Request::CloseDirectory { stream: 1 },
         Request::ReadDirectories { parent: ROOT, names: common::names("g"), below: 64, all_attributes: true },
-        Request::OpenFiles { parent: ROOT, names: common::names("g") },
+        Request::OpenFiles { files: common::files("g") },
         Request::Forget { nodes: vec![file, link] },
     ] {
         ask(&request)?.unwrap_or_else(|errno| panic!("{request:?}: {errno:?}"));

@@ -6,18 +6,19 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use common::{ROOT, RawClient, export, name, names, start, start_one};
+use common::{ROOT, RawClient, exclusive, export, files, name, names, start, start_one};
 use usk_abi::Errno;
 use usk_abi::capability::{FileCapabilities, XATTR_NAME_CAPS};
 use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
 use usk_gofer::{Export, HeldAttributes, Owners};
-use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_DESCRIPTORS, VERSION};
+use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, VERSION};
 use usk_gofer_protocol::{
-    Access, AttributeChange, Attributes, DirectoryBelow, FileType, LinkTarget, NodeId, Opened, Owner,
+    Access, AttributeChange, Attributes, DirectoryBelow, FileIn, FileType, LinkTarget, NodeId, Opened, Owner,
     RenameMode, Reply, Request, TimeChange, Timestamp, WalkEnd, WholeDirectory, XattrMode, XattrName,
     XattrValue,
 };
@@ -521,10 +522,10 @@ fn directories_that_do_not_fit_in_a_reply_are_left_out() {
 #[test]
 fn several_files_are_opened_and_nothing_else_is() {
     let root = tempfile::tempdir().unwrap();
-    for file in ["a", "b"] {
+    fs::create_dir(root.path().join("directory")).unwrap();
+    for file in ["a", "b", "directory/c"] {
         fs::write(root.path().join(file), file).unwrap();
     }
-    fs::create_dir(root.path().join("directory")).unwrap();
     symlink("a", root.path().join("link")).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -534,32 +535,51 @@ fn several_files_are_opened_and_nothing_else_is() {
         0,
     )
     .unwrap();
-    let mut client = start_one(root.path(), ReadWrite);
-    let request = Request::OpenFiles { parent: ROOT, names: names("a/directory/link/fifo/none/b") };
-    let (Reply::Files { results }, descriptors) = client.ask_for_several(&request) else {
-        panic!("it is something else")
-    };
-    let inode = |file: &str| fs::metadata(root.path().join(file)).unwrap().ino();
-    let found: Vec<_> = results.into_iter().map(|result| result.map(|attributes| attributes.ino)).collect();
-    let refused = [Errno::EISDIR, Errno::ELOOP, Errno::ENXIO, Errno::ENOENT].map(Err);
-    assert_eq!(found, [&[Ok(inode("a"))], refused.as_slice(), &[Ok(inode("b"))]].concat());
-    let texts: Vec<String> = descriptors
-        .into_iter()
-        .map(|descriptor| {
-            let mut file = File::from(descriptor);
-            assert!(file.write_all(b"x").is_err());
-            let mut text = String::new();
-            file.read_to_string(&mut text).unwrap();
-            text
-        })
-        .collect();
-    assert_eq!(texts, ["a", "b"]);
-    let many = vec![name("a"); MAX_DESCRIPTORS];
-    let request = Request::OpenFiles { parent: ROOT, names: many };
-    assert_eq!(client.ask_for_several(&request).1.len(), MAX_DESCRIPTORS);
-    for count in [MAX_DESCRIPTORS + 1, MAX_COMPONENTS] {
-        let request = Request::OpenFiles { parent: ROOT, names: vec![name("a"); count] };
-        assert_eq!(client.try_ask(&request).unwrap_err(), Errno::EINVAL);
+    for shared_or_not in [export, exclusive] {
+        let mut client = start(vec![shared_or_not(root.path(), ReadWrite)], 1, 1024).0.remove(0);
+        let directory = client.find(ROOT, "directory").node;
+        let file = client.find(ROOT, "a").node;
+        let mut asked = files("a/directory/link/fifo/none/b");
+        asked.extend([directory, file, NodeId(99)].map(|parent| FileIn { parent, name: name("c") }));
+        let (results, descriptors) = open_files(&mut client, asked);
+        let inode = |file: &str| Ok(fs::metadata(root.path().join(file)).unwrap().ino());
+        let expected = [
+            inode("a"),
+            Err(Errno::EISDIR),
+            Err(Errno::ELOOP),
+            Err(Errno::ENXIO),
+            Err(Errno::ENOENT),
+            inode("b"),
+            inode("directory/c"),
+            Err(Errno::ENOTDIR),
+            Err(Errno::ESTALE),
+        ];
+        let found: Vec<_> =
+            results.into_iter().map(|result| result.map(|attributes| attributes.ino)).collect();
+        assert_eq!(found, expected);
+        let texts: Vec<String> = descriptors
+            .into_iter()
+            .map(|descriptor| {
+                let mut file = File::from(descriptor);
+                assert!(file.write_all(b"x").is_err());
+                let mut text = String::new();
+                file.read_to_string(&mut text).unwrap();
+                text
+            })
+            .collect();
+        assert_eq!(texts, ["a", "b", "directory/c"]);
+        let many = vec![FileIn { parent: ROOT, name: name("a") }; MAX_DESCRIPTORS];
+        assert_eq!(open_files(&mut client, many).1.len(), MAX_DESCRIPTORS);
+    }
+}
+
+fn open_files(
+    client: &mut RawClient,
+    files: Vec<FileIn<'_>>,
+) -> (Vec<Result<Attributes, Errno>>, Vec<OwnedFd>) {
+    match client.ask_for_several(&Request::OpenFiles { files }) {
+        (Reply::Files { results }, descriptors) => (results, descriptors),
+        (reply, _) => panic!("{reply:?}"),
     }
 }
 

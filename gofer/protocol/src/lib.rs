@@ -34,4 +34,4 @@ pub use reply::{
     DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, ExportDescription, Opened, Reply, WalkEnd,
     WholeDirectory,
 };
-pub use request::{Access, NodeId, RenameMode, Request, XattrMode};
+pub use request::{Access, FileIn, NodeId, RenameMode, Request, XattrMode};

@@ -67,17 +67,17 @@ macro_rules! messages {
 macro_rules! structure {
     (
         $(#[$meta:meta])*
-        pub struct $name:ident {
+        pub struct $name:ident $(<$life:lifetime>)? {
             $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )*
         }
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name {
+        pub struct $name $(<$life>)? {
             $( $(#[$field_meta])* pub $field: $type, )*
         }
 
-        impl<'a> $crate::codec::Wire<'a> for $name {
+        impl<'a> $crate::codec::Wire<'a> for $name $(<$life>)? {
             fn encode(&self, writer: &mut $crate::codec::Writer) {
                 $( self.$field.encode(writer); )*
             }

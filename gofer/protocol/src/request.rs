@@ -2,8 +2,8 @@
 
 use crate::attributes::{AttributeChange, FileType, Owner};
 use crate::codec::{DecodeError, Reader, Wire, Writer};
-use crate::limits::{MAX_COMPONENTS, MAX_NODES, MAX_WALK_BYTES};
-use crate::message::{enumeration, messages};
+use crate::limits::{MAX_COMPONENTS, MAX_DESCRIPTORS, MAX_NODES, MAX_WALK_BYTES};
+use crate::message::{enumeration, messages, structure};
 use crate::name::{LinkTarget, Name, XattrName, XattrValue};
 
 /// The gofer's number for a file that the sentry knows. The roots of the exports have the numbers
@@ -261,15 +261,34 @@ messages! {
             /// Attributes of all entries are wanted; else of those only that are directories, or may be.
             all_attributes: bool,
         },
-        /// Opens several regular files of one directory for reading, at most
-        /// [`MAX_DESCRIPTORS`](crate::limits::MAX_DESCRIPTORS) (`EINVAL`), and donates the descriptors. No node is
-        /// handed out. → `Files`.
+        /// Opens several regular files for reading, and donates the descriptors. No node is handed out. → `Files`.
         OpenFiles = 24 {
-            /// What they are in.
-            parent: NodeId,
-            /// At least one name.
-            names: Vec<Name<'a>>,
+            /// At least one.
+            files: Vec<FileIn<'a>>,
         },
+    }
+}
+
+structure! {
+    /// A name in a directory.
+    #[derive(Copy)]
+    pub struct FileIn<'a> {
+        /// What it is in.
+        pub parent: NodeId,
+        /// Its name there.
+        pub name: Name<'a>,
+    }
+}
+
+/// 1 to [`MAX_DESCRIPTORS`] files.
+impl<'a> Wire<'a> for Vec<FileIn<'a>> {
+    fn encode(&self, writer: &mut Writer) {
+        writer.put_list(self);
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let files: Vec<FileIn<'a>> = reader.take_list(MAX_DESCRIPTORS, "files")?;
+        if files.is_empty() { Err(DecodeError::Invalid("files")) } else { Ok(files) }
     }
 }
 

@@ -150,7 +150,9 @@ fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
                     below: permissions,
                     all_attributes: permissions > 3,
                 },
-                _ => Request::OpenFiles { parent, names },
+                _ => Request::OpenFiles {
+                    files: names.into_iter().map(|name| FileIn { parent, name }).collect(),
+                },
             };
             let bytes = request.encode(id).unwrap();
             assert_eq!(Request::decode(&bytes), Ok((id, request)));
@@ -358,6 +360,13 @@ fn what_exceeds_its_bound_is_refused() {
     let names = names.iter().map(|name| Name::new(name).unwrap()).collect();
     let bytes = Request::Walk { node: NodeId(0), names, open: None }.encode(1).unwrap();
     assert_eq!(Request::decode(&bytes), Err(DecodeError::TooLong("components")));
+    let file = FileIn { parent: NodeId(0), name: Name::new(b"a").unwrap() };
+    for (count, error) in
+        [(MAX_DESCRIPTORS + 1, DecodeError::TooLong("files")), (0, DecodeError::Invalid("files"))]
+    {
+        let bytes = Request::OpenFiles { files: vec![file; count] }.encode(1).unwrap();
+        assert_eq!(Request::decode(&bytes), Err(error));
+    }
 }
 
 #[test]
@@ -394,6 +403,9 @@ fn the_largest_messages_fit() {
     let name = XattrName::new(&name).unwrap();
     let set = Request::SetXattr { node: NodeId(1), name, value, mode: XattrMode::Any };
     assert!(set.encode(1).is_ok());
+    let long = [b'n'; MAX_NAME];
+    let file = FileIn { parent: NodeId(1), name: Name::new(&long).unwrap() };
+    assert!(Request::OpenFiles { files: vec![file; MAX_DESCRIPTORS] }.encode(1).is_ok());
     let name = NameBuf::from(Name::new(b"name").unwrap());
     let entry =
         DirectoryEntry { name, ino: 1, file_type: Some(FileType::Regular), attributes: Some(attributes) };

@@ -34,7 +34,7 @@ impl Server {
             // An O_PATH descriptor for the table: one that can write would keep the file from being executed.
             let path = self.descriptors.reopen(file.as_fd(), OFlags::PATH)?;
             let status = host::status(path.as_fd()).map_err(host::errno)?;
-            Ok(self.adopt(&parent, name, path, &status)?.1)
+            Ok(self.adopt(&parent, name, path.into(), &status)?.1)
         };
         let entry = finish().inspect_err(|_| undo(&parent, name, AtFlags::empty()))?;
         Ok((Reply::Created { entry }, Some(file)))
@@ -113,7 +113,7 @@ impl Server {
             self.descriptors.set_permissions(file.as_fd(), permissions)?;
         }
         let status = host::status(file.as_fd()).map_err(host::errno)?;
-        let (_, entry) = self.adopt(parent, name, file, &status)?;
+        let (_, entry) = self.adopt(parent, name, file.into(), &status)?;
         Ok((Reply::Created { entry }, None))
     }
 }

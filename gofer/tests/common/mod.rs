@@ -17,7 +17,7 @@ use rustix::net::{
 use usk_abi::Errno;
 use usk_gofer::{Export, ExportMode, GoferError, MountCrossing, SelfDescriptors, Sharing};
 use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE};
-use usk_gofer_protocol::{Access, Attributes, Entry, Name, NodeId, Reply, Request, WalkEnd};
+use usk_gofer_protocol::{Access, Attributes, Entry, FileIn, Name, NodeId, Reply, Request, WalkEnd};
 
 pub(crate) const ROOT: NodeId = NodeId(0);
 
@@ -45,12 +45,22 @@ pub(crate) fn export(path: &Path, mode: ExportMode) -> Export {
     }
 }
 
+/// The same of which the caller says that nobody else changes it.
+pub(crate) fn exclusive(path: &Path, mode: ExportMode) -> Export {
+    Export { sharing: Sharing::Exclusive, ..export(path, mode) }
+}
+
 pub(crate) fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
 }
 
 pub(crate) fn names<'a>(path: &'a str) -> Vec<Name<'a>> {
     path.split('/').map(name).collect()
+}
+
+/// Names in the root, to be opened.
+pub(crate) fn files<'a>(path: &'a str) -> Vec<FileIn<'a>> {
+    names(path).into_iter().map(|name| FileIn { parent: ROOT, name }).collect()
 }
 
 /// A gofer that serves `exports` with `lanes` lanes, without lockdown.

@@ -8,8 +8,8 @@ use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_WALK_BYTES};
 use usk_gofer_protocol::{
     self as protocol, Access, AttributeChange, Attributes, DirectoryBelow, DirectoryEntry, DirectoryPosition,
-    Entry, FileSystemStatistics, FileType, LinkTarget, Name, NodeId, Opened, Owner, RenameMode, Reply,
-    Request, WholeDirectory, XattrMode, XattrName, XattrValue,
+    Entry, FileIn, FileSystemStatistics, FileType, LinkTarget, Name, NodeId, Opened, Owner, RenameMode,
+    Reply, Request, WholeDirectory, XattrMode, XattrName, XattrValue,
 };
 use usk_platform::host::is_regular_file;
 
@@ -295,22 +295,26 @@ impl Node {
         Ok(all)
     }
 
-    /// Opens regular files of this directory for reading, at most `MAX_DESCRIPTORS` of the protocol; one result for each.
-    pub fn open_files(&self, names: &[Name<'_>]) -> Result<Vec<Result<(Attributes, OwnedFd), Errno>>, Errno> {
-        let request = Request::OpenFiles { parent: self.id, names: names.to_vec() };
+    /// Opens regular files for reading, of this directory and of others, at most `MAX_DESCRIPTORS` of the protocol; one result for
+    /// each.
+    pub fn open_files(
+        &self,
+        files: &[FileIn<'_>],
+    ) -> Result<Vec<Result<(Attributes, OwnedFd), Errno>>, Errno> {
+        let request = Request::OpenFiles { files: files.to_vec() };
         let (reply, descriptors) = self.client.call_for_several(&request)?;
         let Reply::Files { results } = reply else {
             return Err(self.wrong("open", "it is something else"));
         };
         let count = results.iter().flatten().count();
-        if results.len() != names.len() || descriptors.len() != count {
+        if results.len() != files.len() || descriptors.len() != count {
             return Err(self
-                .wrong("open", "it has not one result for each name, and one descriptor for each success"));
+                .wrong("open", "it has not one result for each file, and one descriptor for each success"));
         }
         let mut descriptors = descriptors.into_iter();
-        let mut files = Vec::with_capacity(results.len());
+        let mut opened = Vec::with_capacity(results.len());
         for result in results {
-            files.push(match (result, &mut descriptors) {
+            opened.push(match (result, &mut descriptors) {
                 (Err(errno), _) => Err(errno),
                 (Ok(attributes), rest) => match rest.next() {
                     Some(file) if attributes.is_regular() => Ok((attributes, self.checked("open", file)?)),
@@ -318,7 +322,7 @@ impl Node {
                 },
             });
         }
-        Ok(files)
+        Ok(opened)
     }
 
     /// Creates a regular file that must not exist (`EEXIST`) and opens it. The permission bits are exact: no

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_MESSAGE, VERSION};
 use usk_gofer_protocol::{
-    Access, Attributes, DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, ExportDescription,
+    Access, Attributes, DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, ExportDescription, FileIn,
     FileType, LinkTarget, Mode, Name, NodeId, Opened, Reply, Request, Timestamp, WalkEnd, WholeDirectory,
 };
 use usk_platform::host::{create_memfd, message_socket_pair, receive_packet, send_packet};
@@ -263,7 +263,10 @@ fn files_that_do_not_match_their_descriptors_end_the_conversation() {
         (Reply::Done {}, none, false),
     ];
     for (reply, descriptors, is_good) in cases {
-        let outcome = outcome_of(&reply, descriptors, |node, names| node.open_files(names));
+        let outcome = outcome_of(&reply, descriptors, |node, names| {
+            let files: Vec<_> = names.iter().map(|&name| FileIn { parent: node.id(), name }).collect();
+            node.open_files(&files)
+        });
         assert_eq!(outcome.0, if is_good { Ok(()) } else { Err(Errno::EIO) }, "{reply:?}");
         assert_eq!(outcome.1.is_none(), is_good, "{reply:?}");
     }

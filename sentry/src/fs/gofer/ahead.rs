@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use usk_abi::Errno;
 
 use super::inode::GoferInode;
-use super::listed::Listed;
+use super::listed::{FilesAhead, Listed};
 use crate::gofer::{Access, Attributes, DirectoryEntry, MAX_COMPONENTS, MAX_OPENED, Name, Node, ReadAhead};
 
 /// Names that are looked up in a directory one by one, before it is read as a whole.
@@ -84,12 +84,18 @@ impl GoferInode {
     pub(super) fn open_with_others(&self) -> Result<Option<Arc<OwnedFd>>, Errno> {
         let Some((directory, name)) = self.place() else { return Ok(None) };
         let Some(listed) = directory.listed() else { return Ok(None) };
-        let names = listed.files_from(&name, &self.tree.habits, MAX_OPENED);
-        let names = fitting(&names)?;
-        if names.first().is_none_or(|first| first.as_bytes() != &*name) {
+        let Some((index, count)) = listed.files_to_open(&name, &self.tree.habits, MAX_OPENED) else {
+            return Ok(None);
+        };
+        let node = directory.node()?;
+        let mut next = FilesAhead::new(count);
+        listed.add_files(node, index, &mut next);
+        directory.add_files_after(&mut next);
+        let files = next.files();
+        if files.is_empty() {
             return Ok(None);
         }
-        let mut opened = directory.node()?.open_files(&names)?.into_iter();
+        let mut opened = node.open_files(&files)?.into_iter();
         let (attributes, file) = opened.next().ok_or(Errno::EIO)??;
         if (attributes.dev, attributes.ino) != self.identity {
             return Err(Errno::ESTALE);
@@ -98,6 +104,19 @@ impl GoferInode {
             self.tree.keep((attributes.dev, attributes.ino), &Arc::new(file));
         }
         Ok(Some(self.donate(Access::Read, file)))
+    }
+
+    /// Adds the files that somebody comes to after this directory who goes through the tree that it was read with.
+    fn add_files_after(&self, next: &mut FilesAhead) {
+        let mut below = self.above.lock().clone();
+        for _ in 0..MAX_COMPONENTS {
+            let Some((directory, name)) = below.filter(|_| !next.is_full()) else { return };
+            let Some(directory) = directory.upgrade() else { return };
+            if let (Some(node), Some(listed)) = (directory.node.get(), directory.listed()) {
+                listed.add_files_after(node, &name, next);
+            }
+            below = directory.above.lock().clone();
+        }
     }
 
     /// A descriptor for reading that was donated before, if it is still there.
@@ -163,7 +182,8 @@ impl GoferInode {
     fn adopt(&self, node: Node, listed: Listed) {
         // Another thread may have been faster; its node is as good.
         let _ = self.node.set(node);
-        *self.origin.lock() = None;
+        let origin = self.origin.lock().take();
+        *self.above.lock() = origin.map(|origin| (Arc::downgrade(&origin.directory), origin.name));
         self.keep_listed(listed);
     }
 

@@ -83,6 +83,8 @@ pub(super) struct GoferInode {
     pub(super) identity: (u64, u64),
     pub(super) node: OnceLock<Node>,
     pub(super) origin: Mutex<Option<Origin>>,
+    /// Of a directory that was read with others, the one that it is in and its name there: no names are changed there.
+    pub(super) above: Mutex<Option<(Weak<GoferInode>, Box<[u8]>)>>,
     pub(super) known: Mutex<Known>,
     link: OnceLock<Vec<u8>>,
     known_capabilities: Mutex<Option<KnownCapabilities>>,
@@ -123,6 +125,7 @@ impl GoferInode {
             identity: (from.dev, from.ino),
             node: node.map(OnceLock::from).unwrap_or_default(),
             origin: Mutex::new(origin),
+            above: Mutex::default(),
             known: Mutex::new(known),
             link: OnceLock::new(),
             known_capabilities: Mutex::default(),

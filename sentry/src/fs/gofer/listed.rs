@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use super::attributes;
-use crate::gofer::{self, Node};
+use crate::gofer::{self, FileIn, Name, NameBuf, Node, NodeId};
 use crate::vfs::{FileType, Listing};
 
 /// Entries of the wanted kind that may be passed over by somebody who is taken to use one after the other.
@@ -214,15 +214,35 @@ impl Listed {
         self.names(index, is_new, advance(&habits.reading, goes_on, limit))
     }
 
-    /// The regular file of this name is to be opened: it, and those that will probably be opened next. At most `limit`.
-    pub(super) fn files_from(&self, name: &[u8], habits: &Habits, limit: usize) -> Vec<&[u8]> {
-        let Some(index) = self.find(name) else { return Vec::new() };
+    /// The regular file of this name is to be opened: its number, and how many are to be opened from it on. At most `limit`.
+    pub(super) fn files_to_open(&self, name: &[u8], habits: &Habits, limit: usize) -> Option<(usize, usize)> {
+        let index = self.find(name).filter(|index| self.is(*index, FileType::Regular))?;
         let mut ahead = self.ahead.lock();
         let goes_on = goes_on(ahead.opened, index, |at| self.is(at, FileType::Regular));
         ahead.opened = index + 1;
-        drop(ahead);
-        let is_file = |at: &usize| self.is(*at, FileType::Regular);
-        self.names(index, is_file, advance(&habits.opening, goes_on, limit))
+        Some((index, advance(&habits.opening, goes_on, limit)))
+    }
+
+    /// Adds the files from an entry on of this directory, whose node that is, in the order in which fts(3) comes to them: those of a
+    /// directory that was read ahead in its place.
+    pub(super) fn add_files(&self, directory: &Node, first: usize, next: &mut FilesAhead) {
+        let ahead = self.ahead.lock();
+        for index in (first..self.listing.len()).take(MAX_LOOKED_AT) {
+            let Some(entry) = self.listing.get(index).filter(|_| !next.is_full()) else { return };
+            match (entry.file_type, ahead.directories.get(&index)) {
+                (FileType::Regular, _) => next.add(directory, entry.name),
+                // No deeper than one reply is long.
+                (_, Some((below, listed))) => listed.add_files(below, 0, next),
+                _ => {}
+            }
+        }
+    }
+
+    /// The same from what comes after this name.
+    pub(super) fn add_files_after(&self, directory: &Node, name: &[u8], next: &mut FilesAhead) {
+        if let Some(index) = self.find(name) {
+            self.add_files(directory, index + 1, next);
+        }
     }
 
     /// The regular file of this name was opened without asking.
@@ -245,6 +265,34 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.count.fetch_sub(self.listing.len(), Ordering::Relaxed);
+    }
+}
+
+/// Files that are opened together.
+pub(super) struct FilesAhead {
+    files: Vec<(NodeId, NameBuf)>,
+    most: usize,
+}
+
+impl FilesAhead {
+    /// None yet.
+    pub(super) fn new(most: usize) -> Self {
+        FilesAhead { files: Vec::new(), most }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.files.len() >= self.most
+    }
+
+    fn add(&mut self, directory: &Node, name: &[u8]) {
+        // What the gofer has announced has a name that it takes back.
+        self.files.extend(Name::new(name).ok().map(|name| (directory.id(), name.into())));
+    }
+
+    /// As they are asked for.
+    pub(super) fn files(&self) -> Vec<FileIn<'_>> {
+        let files = self.files.iter();
+        files.map(|(parent, name)| FileIn { parent: *parent, name: name.as_name() }).collect()
     }
 }
 
