@@ -34,5 +34,5 @@ pub mod values;
 
 pub use entry::main;
 pub use personality::randomize_addresses;
-pub use usage::usage;
+pub use usage::{usage, usage_line};
 pub use usk_syscalls::syscall_number;

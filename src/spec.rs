@@ -330,6 +330,19 @@ pub struct Export {
     pub owners: Option<Owners>,
 }
 
+impl Export {
+    /// The same, by another descriptor.
+    pub fn try_clone(&self) -> std::io::Result<Export> {
+        Ok(Export {
+            source: self.source.clone(),
+            descriptor: self.descriptor.try_clone()?,
+            hidden: self.hidden.clone(),
+            owners: self.owners.clone(),
+            ..*self
+        })
+    }
+}
+
 /// Which mounts of an export follow the host's: what is mounted there later, or unmounted, is so in the export as well. No
 /// mount of an export's leads the other way. mount_namespaces(7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,12 +16,16 @@ pub fn usage(error: &clap::Error, command: &str, help: &str, failure: i32) -> i3
             failure
         }
         _ => {
-            let text = error.to_string();
-            let paragraph = text.split("\n\n").next().unwrap_or_default();
-            let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-            let line = line.strip_prefix("error: ").unwrap_or(&line);
-            eprintln!("{command}: {line}; see '{help}'");
+            eprintln!("{command}: {}; see '{help}'", usage_line(error));
             failure
         }
     }
+}
+
+/// What is wrong, in one line.
+pub fn usage_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }

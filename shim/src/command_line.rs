@@ -173,7 +173,7 @@ pub struct KillArguments {
     pub id: String,
 
     /// Signal, by name or number
-    #[arg(default_value = "SIGTERM")]
+    #[arg(default_value = "SIGTERM", allow_negative_numbers = true)]
     pub signal: String,
 }
 
@@ -245,7 +245,7 @@ pub struct ExecArguments {
     pub tty: bool,
 
     /// User and group, by number
-    #[arg(short, long, value_name = "UID[:GID]")]
+    #[arg(short, long, value_name = "UID[:GID]", allow_hyphen_values = true)]
     pub user: Option<String>,
 
     /// Supplementary group
@@ -284,8 +284,8 @@ pub struct ExecArguments {
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
     pub preserve_fds: u32,
 
-    /// Accepted for runc's sake: what joins a sandbox is in its cgroup
-    #[arg(long, value_name = "CGROUP")]
+    /// Cgroup below the container's, of which there is none: /
+    #[arg(long, value_name = "[CONTROLLERS:]CGROUP")]
     pub cgroup: Vec<String>,
 
     /// Also if the container is paused
@@ -355,15 +355,15 @@ pub struct UpdateArguments {
     pub cpuset_mems: Option<String>,
 
     /// Bytes of memory
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = limit_in_bytes)]
     pub memory: Option<i64>,
 
     /// Bytes of memory that are left when memory is short
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = limit_in_bytes)]
     pub memory_reservation: Option<i64>,
 
     /// Bytes of memory and swap together; -1 is no limit
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = limit_in_bytes)]
     pub memory_swap: Option<i64>,
 
     /// Most processes and threads
@@ -400,4 +400,13 @@ pub struct Later {
     /// Options and arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<String>,
+}
+
+/// `512M`; `-1` is no limit.
+fn limit_in_bytes(text: &str) -> Result<i64, String> {
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => usk::values::parse_size(text)
+            .and_then(|bytes| i64::try_from(bytes).map_err(|_| format!("'{text}' is too much"))),
+    }
 }

@@ -8,7 +8,7 @@ use usk_platform::host::Pid;
 use usk_platform::host::pidfd::ProcessDescriptor;
 
 use crate::protocol::{Connection, NOT_RUNNING, Reply, Request, Status};
-use crate::state::{Directory, State, start_time};
+use crate::state::{Directory, OCI_VERSION, State, start_time};
 
 /// How long a monitor may take to say how its container is, in milliseconds.
 const STATUS_PATIENCE_MS: u16 = 10_000;
@@ -84,7 +84,7 @@ fn is_zero(pid: &i32) -> bool {
 /// The state as hooks read it.
 pub(crate) fn for_hooks(state: &State, status: Status) -> Vec<u8> {
     let shown = Shown {
-        oci_version: &state.oci_version,
+        oci_version: OCI_VERSION,
         id: &state.id,
         status: status.name(),
         pid: if status == Status::Stopped { 0 } else { state.pid },

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::cgroup::Keeper;
 use crate::command_line::{CommandLine, Global, Rootless, Verb};
@@ -13,6 +14,8 @@ use crate::verbs;
 
 /// Exit status when a verb fails, as with runc.
 pub(crate) const FAILURE: i32 = 1;
+/// Exit status when there is no such verb, as with runc.
+const NO_SUCH_VERB: i32 = 3;
 /// Exit status when `exec` fails before the process runs, as with runc.
 pub(crate) const EXEC_FAILURE: i32 = 255;
 
@@ -31,7 +34,7 @@ pub fn main() -> i32 {
     usk::randomize_addresses();
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
-        Err(error) => return usk::usage(&error, "usk-oci", "usk-oci --help", FAILURE),
+        Err(error) => return refuse(&error),
     };
     let CommandLine { global, verb } = command_line;
     let Some(verb) = verb else {
@@ -53,6 +56,20 @@ pub fn main() -> i32 {
         }
         if is_exec { EXEC_FAILURE } else { FAILURE }
     })
+}
+
+/// Says what is wrong with the arguments, also where an engine looks for errors; what they say about that is looked for among them.
+fn refuse(error: &clap::Error) -> i32 {
+    let failure = if error.kind() == ErrorKind::InvalidSubcommand { NO_SUCH_VERB } else { FAILURE };
+    let status = usk::usage(error, "usk-oci", "usk-oci --help", failure);
+    let rest = CommandLine::command().ignore_errors(true).try_get_matches().ok();
+    let global = rest.and_then(|rest| Global::from_arg_matches(&rest).ok());
+    if let Some(global) = global.filter(|global| status != 0 && global.log.is_some())
+        && log::begin(global.log.as_deref(), global.log_format, global.debug).is_ok()
+    {
+        log::write(log::Level::Error, &usk::usage_line(error));
+    }
+    status
 }
 
 fn settings(global: &Global) -> Result<Settings> {

@@ -18,12 +18,12 @@ pub(crate) const FORWARDED: [i32; 10] = [
     libc::SIGALRM,
 ];
 
-/// `9`, `KILL` or `SIGKILL`, in any case; real-time signals by number or as `SIGRTMIN+n`.
+/// `9`, `KILL` or `SIGKILL`, in any case; real-time signals by number or as `SIGRTMIN+n`; 0 only asks whether there is somebody.
 pub(crate) fn parse(text: &str) -> Result<i32> {
     const REAL_TIME_FIRST: i32 = 34;
     const LAST: i32 = 64;
     if let Ok(number) = text.parse::<i32>() {
-        if (1..=LAST).contains(&number) {
+        if (0..=LAST).contains(&number) {
             return Ok(number);
         }
         bail!("unknown signal {text:?}");
@@ -56,12 +56,18 @@ mod tests {
 
     #[test]
     fn signals_have_names_and_numbers() {
-        for (text, number) in
-            [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("SIGRTMIN+3", 37), ("RTMAX", 64)]
-        {
+        for (text, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGTERM", 15),
+            ("sigusr1", 10),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX", 64),
+            ("0", 0),
+        ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
-        for wrong in ["", "0", "65", "SIGNONE", "RTMIN+31", "-1", "RTMIN-1"] {
+        for wrong in ["", "65", "SIGNONE", "RTMIN+31", "-1", "RTMIN-1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

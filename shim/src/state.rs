@@ -29,8 +29,6 @@ const MAX_STATE: u64 = 4 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
-    /// Version of the specification that its configuration names.
-    pub oci_version: String,
     /// Its name.
     pub id: String,
     /// The process that is named as the container's: its monitor. 0 until there is one.
@@ -50,6 +48,9 @@ pub struct State {
     pub owner: u32,
     /// Its cgroups.
     pub cgroups: Membership,
+    /// Nobody inside may mount: the configuration would have it show on the host.
+    #[serde(default)]
+    pub reaches_host: bool,
     /// To be run in the container before its command.
     #[serde(default)]
     pub start_container: Vec<Hook>,

@@ -10,6 +10,10 @@ use super::Change;
 /// What the plugin is called in each version of the file: containerd 1.x writes 2, containerd 2.x writes 3.
 const PLUGINS: [(i64, &str); 2] = [(2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.runtime")];
 const SHIM: &str = "io.containerd.runc.v2";
+/// What containers run on where nobody says otherwise.
+const DEFAULT: &str = "runc";
+/// Says that the default's entry is ours to take out.
+const MARK: &str = "# Of usk install: where runtimes are listed, containerd 1.x knows none by itself, and without its default no CRI.";
 
 pub(super) fn edit(old: Option<&str>, name: &str, change: Change<'_>) -> Result<String> {
     let mut settings = parse(old)?;
@@ -27,6 +31,10 @@ pub(super) fn edit(old: Option<&str>, name: &str, change: Change<'_>) -> Result<
     let place = ["plugins", plugin, "containerd", "runtimes"];
     match change {
         Change::Remove => {
+            let runtimes = descend(settings.as_table_mut(), &place)?;
+            if runtimes.len() == 2 && runtimes.get(DEFAULT).is_some_and(is_marked) {
+                runtimes.remove(DEFAULT);
+            }
             take_out(settings.as_table_mut(), &place, name);
         }
         Change::Set(path) => {
@@ -35,10 +43,27 @@ pub(super) fn edit(old: Option<&str>, name: &str, change: Change<'_>) -> Result<
             let mut runtime = Table::new();
             runtime.insert("runtime_type", value(SHIM));
             runtime.insert("options", Item::Table(options));
-            descend(settings.as_table_mut(), &place)?.insert(name, Item::Table(runtime));
+            let runtimes = descend(settings.as_table_mut(), &place)?;
+            if version == Some(2) && name != DEFAULT && runtimes.get(DEFAULT).is_none() {
+                runtimes.insert(DEFAULT, Item::Table(default_runtime()));
+            }
+            runtimes.insert(name, Item::Table(runtime));
         }
     }
     Ok(settings.to_string())
+}
+
+/// runc, as containerd has it where no runtimes are listed.
+fn default_runtime() -> Table {
+    let mut runc = Table::new();
+    runc.insert("runtime_type", value(SHIM));
+    runc.decor_mut().set_prefix(format!("\n{MARK}\n"));
+    runc
+}
+
+fn is_marked(runtime: &Item) -> bool {
+    let before = runtime.as_table().and_then(|table| table.decor().prefix()?.as_str());
+    before.is_some_and(|before| before.contains(MARK))
 }
 
 /// The text of a file, which may be missing.

@@ -234,7 +234,7 @@ fn own_root(export: &Export) -> Result<OwnedFd> {
 }
 
 /// A copy of the mounts below an export's source, with what it may not do taken away.
-fn copy_tree(export: &Export) -> Result<OwnedFd> {
+pub(super) fn copy_tree(export: &Export) -> Result<OwnedFd> {
     let tree = if export.translated { export.descriptor.try_clone()? } else { clone_source(export)? };
     restrict(export, &tree)?;
     Ok(tree)
@@ -255,7 +255,7 @@ fn clone_source(export: &Export) -> Result<OwnedFd> {
 }
 
 /// Has those mounts follow the host's that are to. `are_slaves`: they do so already, if they are copies of this namespace's.
-fn settle_propagation(export: &Export, tree: &OwnedFd, are_slaves: bool) -> Result<(), Errno> {
+pub(super) fn settle_propagation(export: &Export, tree: &OwnedFd, are_slaves: bool) -> Result<(), Errno> {
     if export.translated {
         // A copy of the caller's own, of whose group it is still a part.
         mounts::make_slave(tree.as_fd())?;

@@ -29,8 +29,10 @@ mod identity;
 mod launch;
 mod maker;
 mod sentry;
+mod view;
 
 pub(crate) use confined::confined;
 pub use gofer::{GOFER_CAPABILITIES, GOFER_NAMESPACES};
 pub use launch::{Sandbox, launch};
 pub use sentry::{SENTRY_NAMESPACES, Sentry};
+pub use view::{Covering, View};

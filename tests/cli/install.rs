@@ -79,6 +79,23 @@ fn what_is_in_the_settings_stays_and_is_kept_as_it_was() {
 }
 
 #[test]
+fn containerds_default_runtime_stays_where_it_was_not_listed() {
+    let etc = tempfile::tempdir().expect("a directory");
+    fs::create_dir(etc.path().join("containerd")).expect("a directory");
+    let file = etc.path().join("containerd/config.toml");
+    let runtimes = "plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes";
+    let own = format!("version = 2\n[{runtimes}.runc]\nruntime_type = \"io.containerd.runc.v2\"\n");
+    for before in ["version = 2\n", &own] {
+        fs::write(&file, before).expect("a file");
+        must("install", etc.path(), &["containerd"]);
+        let text = fs::read_to_string(&file).expect("it is there");
+        assert_eq!(text.matches(".runtimes.runc]").count(), 1, "{text}");
+        must("uninstall", etc.path(), &["containerd"]);
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), before);
+    }
+}
+
+#[test]
 fn the_third_version_of_containerds_settings_has_other_names() {
     let etc = tempfile::tempdir().expect("a directory");
     fs::create_dir(etc.path().join("containerd")).expect("a directory");

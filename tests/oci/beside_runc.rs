@@ -95,10 +95,14 @@ fn a_whole_life_is_the_same() {
             Verb(&["exec", "ID", "true"]),
             Verb(&["resume", "ID"]),
             Verb(&["kill", "ID", "NOSUCH"]),
+            Verb(&["kill", "ID", "0"]),
+            Verb(&["exec", "--cap", "CAP_MOON", "ID", "true"]),
+            Verb(&["update", "--memory", "100M", "--memory-swap", "-1", "ID"]),
             Verb(&["kill", "ID", "KILL"]),
             Until("stopped"),
             Verb(&["start", "ID"]),
             Verb(&["kill", "ID"]),
+            Verb(&["kill", "ID", "0"]),
             Verb(&["kill", "--all", "ID"]),
             Verb(&["pause", "ID"]),
             Verb(&["exec", "ID", "true"]),
@@ -154,6 +158,7 @@ fn the_state_has_the_same_members() {
         let names = |value: &Value| -> Vec<String> {
             value.as_object().expect("an object").keys().cloned().collect()
         };
+        assert!(state["ociVersion"].as_str().is_some_and(|version| version != "1.0.2"), "the runtime's own");
         (names(&state), state["annotations"].clone(), names(&list[0]), list[0]["owner"].clone())
     };
     assert_eq!(members(&Runtime::usk()), members(&Runtime::runc()));
@@ -171,6 +176,33 @@ fn the_log_has_the_same_form() {
         (outcome.status, outcome.error, line["level"].clone(), line["msg"].clone(), moment)
     };
     assert_eq!(line(&Runtime::usk()), line(&Runtime::runc()));
+}
+
+#[test]
+fn arguments_that_make_no_sense_have_the_same_status_and_are_told_in_the_log() {
+    let bundle = Bundle::of_command(&["true"]);
+    for arguments in [
+        &["state"][..],
+        &["state", "a", "b"],
+        &["state", "--no-such-flag", "a"],
+        &["list", "a"],
+        &["list", "--format", "yaml"],
+        &["kill"],
+        &["create", "a", "b"],
+        &["update", "--memory", "much", "a"],
+        &["no-such-verb"],
+    ] {
+        let told = |runtime: &Runtime| {
+            let options = ["--log", "log", "--log-format", "json"];
+            let _ = std::fs::remove_file(bundle.file("log"));
+            let outcome = runtime.verb(&bundle, &[&options[..], arguments].concat());
+            let log = std::fs::read_to_string(bundle.file("log")).unwrap_or_default();
+            let line: Value = serde_json::from_str(log.lines().last().unwrap_or_default()).expect("JSON");
+            let has_message = line["msg"].as_str().is_some_and(|message| !message.is_empty());
+            (outcome.status, line["level"].clone(), has_message)
+        };
+        assert_eq!(told(&Runtime::usk()), told(&Runtime::runc()), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 /// A configuration that says something about nearly everything.
 fn full() -> Value {
+    let throttle = json!([{ "major": 8, "minor": 0, "rate": 600 }]);
     let hook = json!([{ "path": "/bin/true", "args": ["true"], "env": ["A=b"], "timeout": 3 }]);
     json!({
         "ociVersion": "1.2.0",
@@ -44,10 +45,13 @@ fn full() -> Value {
             "terminal": true, "consoleSize": { "height": 1, "width": 2 },
             "user": { "uid": 1, "gid": 2, "umask": 18, "additionalGids": [3] },
             "args": ["a", "b"], "env": ["A=b"], "cwd": "/x",
-            "capabilities": { "bounding": ["CAP_CHOWN"], "effective": [], "ambient": ["CAP_KILL"] },
+            "capabilities": { "bounding": ["CAP_CHOWN"], "effective": [], "ambient": ["CAP_KILL"],
+                "permitted": ["CAP_KILL"], "inheritable": [] },
             "rlimits": [{ "type": "RLIMIT_CORE", "soft": 1, "hard": 2 }],
             "noNewPrivileges": true, "oomScoreAdj": 5, "apparmorProfile": "x", "selinuxLabel": "y",
-            "scheduler": { "policy": "SCHED_OTHER", "nice": 3 },
+            "scheduler": { "policy": "SCHED_OTHER", "nice": 3, "priority": 0, "flags": ["SCHED_FLAG_RESET_ON_FORK"],
+                "runtime": 0, "deadline": 0, "period": 0 },
+            "execCPUAffinity": { "initial": "0", "final": "0" },
             "ioPriority": { "class": "IOPRIO_CLASS_IDLE", "priority": 1 }
         },
         "root": { "path": "/", "readonly": true }, "hostname": "h", "domainname": "d",
@@ -57,16 +61,26 @@ fn full() -> Value {
             { "destination": "/t", "type": "tmpfs", "source": "t", "options": ["size=1m", "mode=755", "uid=1"] },
             { "destination": "/b", "type": "bind", "source": "/tmp", "options": ["rbind", "ro", "rprivate"] },
         ],
-        "hooks": { "prestart": hook, "createRuntime": hook, "createContainer": hook, "poststart": hook, "poststop": hook },
+        "hooks": { "prestart": hook, "createRuntime": hook, "createContainer": hook,
+            "startContainer": hook, "poststart": hook, "poststop": hook },
         "linux": {
             "namespaces": [{ "type": "network", "path": "/proc/self/ns/net" }, { "type": "pid" }, { "type": "uts" }, { "type": "ipc" }, { "type": "user" }],
             "uidMappings": [{ "containerID": 0, "hostID": 5, "size": 1 }], "gidMappings": [{ "containerID": 0, "hostID": 5, "size": 1 }],
             "devices": [{ "path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 438, "uid": 0, "gid": 0 }],
             "cgroupsPath": "/a/b", "sysctl": { "kernel.domainname": "x", "kernel.sem": "1 2 3 4" },
             "resources": {
-                "memory": { "limit": 1, "swap": 2, "reservation": 3 }, "cpu": { "shares": 1, "quota": 2, "cpus": "0" },
+                "memory": { "limit": 1, "swap": 2, "reservation": 3, "kernel": 4, "kernelTCP": 5, "swappiness": 6,
+                    "disableOOMKiller": false, "useHierarchy": true, "checkBeforeUpdate": true },
+                "cpu": { "shares": 2, "quota": 2, "period": 3, "burst": 4, "realtimeRuntime": 5, "realtimePeriod": 6,
+                    "cpus": "0", "mems": "0", "idle": 0 },
                 "pids": { "limit": 4 }, "hugepageLimits": [{ "pageSize": "2MB", "limit": 5 }],
-                "blockIO": { "weight": 10, "throttleReadBpsDevice": [{ "major": 8, "minor": 0, "rate": 600 }] },
+                "blockIO": { "weight": 10, "leafWeight": 11,
+                    "weightDevice": [{ "major": 8, "minor": 0, "weight": 10, "leafWeight": 11 }],
+                    "throttleReadBpsDevice": throttle, "throttleWriteBpsDevice": throttle,
+                    "throttleReadIOPSDevice": throttle, "throttleWriteIOPSDevice": throttle },
+                "devices": [{ "allow": false, "type": "c", "major": 1, "minor": 2, "access": "rwm" }],
+                "network": { "classID": 1, "priorities": [{ "name": "eth0", "priority": 1 }] },
+                "rdma": { "x": { "hcaHandles": 1, "hcaObjects": 2 } },
                 "unified": { "memory.high": "1" }
             },
             "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"], "rootfsPropagation": "slave",
@@ -75,7 +89,9 @@ fn full() -> Value {
                 "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5,
                     "args": [{ "index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ" }] }]
             }, "mountLabel": "z",
-            "personality": { "domain": "LINUX" }, "timeOffsets": { "monotonic": { "secs": 0, "nanosecs": 0 } }, "intelRdt": { "closID": "x" }
+            "personality": { "domain": "LINUX", "flags": [] }, "netDevices": { "eth0": { "name": "eth1" } },
+            "timeOffsets": { "monotonic": { "secs": 0, "nanosecs": 0 }, "boottime": { "secs": 0, "nanosecs": 0 } },
+            "intelRdt": { "closID": "x", "l3CacheSchema": "y", "memBwSchema": "z", "enableCMT": false, "enableMBM": false }
         }
     })
 }
@@ -113,6 +129,42 @@ fn understand(text: &[u8], bundle: &Path) -> Result<(), String> {
 fn the_full_configuration_is_understood() {
     let bundle = Bundle::with(|_| ());
     understand(full().to_string().as_bytes(), bundle.path()).expect("nothing is wrong with it");
+}
+
+/// Every field in turn is what it cannot be, or something at the edge of what it can.
+#[test]
+fn each_field_that_is_wrong_is_named() {
+    let wrong = [
+        Value::Null,
+        json!(true),
+        json!(-1),
+        json!(0.5),
+        json!(u64::MAX),
+        json!(""),
+        json!("\0"),
+        json!("../moon"),
+        json!([]),
+        json!([null]),
+        json!({}),
+        json!({ "moon": [1] }),
+    ];
+    let (full, bundle) = (full(), Bundle::with(|_| ()));
+    let mut unnamed = Vec::new();
+    for place in places(&full) {
+        // Of a list's member, the list's name; of the whole, what is missing first.
+        let name = place.rsplit('/').find(|name| name.parse::<u32>().is_err()).unwrap_or_default();
+        let names: &[&str] = if name.is_empty() { &["config.json", "process"] } else { &[name] };
+        for value in &wrong {
+            let mut spec = full.clone();
+            spec.pointer_mut(&place).expect("it is there").clone_from(value);
+            if let Err(message) = understand(spec.to_string().as_bytes(), bundle.path())
+                && !names.iter().any(|name| message.contains(name))
+            {
+                unnamed.push(format!("{place} = {value}: {message}"));
+            }
+        }
+    }
+    assert!(unnamed.is_empty(), "{} are not named:\n{}", unnamed.len(), unnamed.join("\n"));
 }
 
 proptest! {

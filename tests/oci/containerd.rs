@@ -16,12 +16,15 @@ struct Containerd {
 
 impl Containerd {
     fn start() -> Containerd {
+        Containerd::start_with("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")
+    }
+
+    fn start_with(settings: &str) -> Containerd {
         assert!(nix::unistd::geteuid().is_root(), "this test needs root");
         let directory = tempfile::tempdir().expect("a directory can be made");
         let path = |name: &str| directory.path().join(name).display().to_string();
         let settings = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\naddress = {:?}\n",
+            "root = {:?}\nstate = {:?}\n{settings}\n[grpc]\naddress = {:?}\n",
             path("root"),
             path("state"),
             path("socket")
@@ -102,6 +105,11 @@ fn containerds_shim_for_runc_runs_usk() {
 #[test]
 fn containerd_understands_what_install_writes() {
     let etc = tempfile::tempdir().expect("a directory can be made");
+    let settings = etc.path().join("containerd/config.toml");
+    fs::create_dir(etc.path().join("containerd")).expect("a directory can be made");
+    // As Debian's package has it, but for the directory.
+    let cni = format!("[plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = {:?}\n", etc.path());
+    fs::write(&settings, format!("version = 2\n{cni}")).expect("a file can be written");
     let runtime = PathBuf::from(env!("CARGO_BIN_EXE_usk-oci"));
     let usk = runtime.with_file_name("usk");
     let written = Command::new(&usk)
@@ -112,7 +120,6 @@ fn containerd_understands_what_install_writes() {
         .output()
         .expect("usk is not built: run cargo build --workspace");
     assert!(written.status.success(), "{written:?}");
-    let settings = etc.path().join("containerd/config.toml");
     let dump =
         Command::new("/usr/bin/containerd").arg("--config").arg(&settings).args(["config", "dump"]).output();
     let dump = dump.expect("containerd is not installed: run tests/install-packages");
@@ -120,4 +127,8 @@ fn containerd_understands_what_install_writes() {
     let (_, runtimes) = text.split_once("containerd.runtimes.usk.options]").expect("the runtime is there");
     let program = format!("BinaryName = {:?}", runtime.display().to_string());
     assert!(runtimes.lines().nth(1).is_some_and(|line| line.trim() == program), "{text}");
+    let containerd = Containerd::start_with(&fs::read_to_string(&settings).expect("it is written"));
+    let plugins = containerd.must(&["plugins", "ls"]);
+    let cri = plugins.lines().find(|line| line.split_whitespace().nth(1) == Some("cri"));
+    assert!(cri.is_some_and(|line| line.trim_end().ends_with("ok")), "{plugins}");
 }

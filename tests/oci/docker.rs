@@ -191,6 +191,33 @@ fn docker_with_mapped_users_runs_containers_on_usk() {
     docker.must(&["rm", "-f", &container]);
 }
 
+#[test]
+fn docker_builds_by_buildkit_on_usk_where_that_is_what_it_finds_as_runc() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let programs = tempfile::tempdir().expect("a directory can be made");
+    let runc = programs.path().join("runc");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_usk-oci"), runc).expect("a link can be made");
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.path().display());
+    let docker = Docker::start_by(Command::new("/usr/sbin/dockerd").env("PATH", path), &[]);
+    let context = docker.directory.path().join("context");
+    fs::create_dir(&context).expect("a directory can be made");
+    let build = |steps: &str| {
+        fs::write(context.join("Dockerfile"), format!("FROM box\n{steps}\n")).expect("it can be written");
+        let arguments = ["build", "--network", "none", "--progress", "plain", "-t", "built"];
+        let mut command = docker.command(&arguments);
+        let output = command.env("DOCKER_BUILDKIT", "1").arg(&context).output().expect("docker runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let steps = "RUN cat /proc/version > /version\nRUN --mount=type=cache,target=/kept echo x > /kept/y; ls /kept > /seen\n\
+                 USER 1000\nCMD cat /version /seen; id -u";
+    let (is_built, told) = build(steps);
+    assert!(is_built, "{told}");
+    let done = docker.usk(&["built"]);
+    assert!(done.output.contains("usk") && done.output.ends_with("y\n1000\n"), "{done:?}");
+    let (is_built, told) = build("RUN echo told >&2; exit 7");
+    assert!(!is_built && told.contains("told") && told.contains("exit code: 7"), "{told}");
+}
+
 fn streams(docker: &Docker) {
     let done = docker.usk(&["box", "sh", "-c", "echo out; echo err >&2; exit 7"]);
     assert_eq!((done.status, &done.output[..], &done.error[..]), (7, "out\n", "err\n"));

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::bundle::Bundle;
-use crate::runtime::{Runtime, new_id, wait_until};
+use crate::runtime::{Runtime, new_id, outcome, wait_until};
 
 /// A container that sleeps, deleted when dropped.
 struct Sleeper {
@@ -93,6 +93,39 @@ fn a_process_that_joins_is_passed_descriptors_where_asked() {
     assert!(command.status().expect("it runs").success());
     let passed = fs::read_to_string(sleeper.bundle.file("passed")).expect("text");
     assert_eq!(passed, "of the process\n");
+}
+
+#[test]
+fn a_directory_is_not_passed_on() {
+    let sleeper = Sleeper::new();
+    for verb in [&["run"][..], &["exec"]] {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "exec 3<.; \"$@\"", "sh", env!("CARGO_BIN_EXE_usk-oci"), "--root"]);
+        command.arg(sleeper.usk.root()).args(verb).args(["--preserve-fds", "1"]);
+        if verb == ["run"] {
+            command.arg(new_id())
+        } else {
+            command.args([&sleeper.id, "true"])
+        };
+        let outcome = outcome(command.current_dir(sleeper.bundle.path()).output().expect("sh runs"));
+        assert!(
+            outcome.status != 0 && outcome.error.contains("--preserve-fds: descriptor 3 is a dir"),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn there_is_no_cgroup_below_the_containers() {
+    let sleeper = Sleeper::new();
+    for (cgroup, status) in [("/", 0), ("cpu:/", 0), ("moon", 255), ("cpu:/moon", 255)] {
+        let outcome = sleeper.exec(&["--cgroup", cgroup], &["true"]);
+        assert_eq!(
+            (outcome.status, outcome.error.contains("--cgroup: ")),
+            (status, status != 0),
+            "{outcome:?}"
+        );
+    }
 }
 
 #[test]

@@ -169,6 +169,22 @@ fn each_limit_can_be_changed_on_its_own() {
 }
 
 #[test]
+fn limits_that_make_no_sense_are_refused_by_their_field() {
+    // Too little for the sandbox itself.
+    for (resources, field) in [
+        (json!({ "memory": { "limit": 100_000 } }), "linux.resources.memory.limit: "),
+        (json!({ "cpu": { "shares": 1 } }), "linux.resources.cpu.shares: "),
+        (json!({ "unified": { "no.such": "1" } }), "linux.resources.unified[no.such]: "),
+    ] {
+        let bundle = Bundle::with(|spec| spec["linux"]["resources"] = resources.clone());
+        let id = new_id();
+        let outcome = Runtime::usk().background(&bundle, &["create", &id]);
+        assert!(outcome.status == 1 && outcome.error.contains(field), "{resources}: {outcome:?}");
+        assert_eq!(cgroups_named(&id), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
 fn throttles_and_huge_pages_are_the_cgroups_or_refused_by_their_field() {
     // Any block device will do: nothing is read.
     let mut devices = fs::read_dir("/sys/block").expect("it is there").flatten();

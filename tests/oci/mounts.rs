@@ -166,6 +166,17 @@ fn a_mount_that_would_have_to_reach_the_host_is_refused() {
             && outcome.error.contains("rslave"),
         "{outcome:?}"
     );
+    // Nor can who might mount there join later.
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::with(|spec| {
+        bind(spec, source.path(), &["rbind", "rshared"]);
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    usk.must(&bundle, &["exec", "--cap", "CAP_CHOWN", &id, "true"]);
+    let outcome = usk.verb(&bundle, &["exec", "--cap", "CAP_SYS_ADMIN", &id, "true"]);
+    assert!(outcome.status == 255 && outcome.error.contains("rslave"), "{outcome:?}");
+    usk.must(&bundle, &["delete", "--force", &id]);
     let outcome = run_with(|spec| spec["linux"]["rootfsPropagation"] = json!("everywhere"));
     assert!(outcome.status == 1 && outcome.error.contains("linux.rootfsPropagation: "), "{outcome:?}");
 }

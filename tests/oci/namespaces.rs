@@ -80,6 +80,40 @@ fn a_network_namespace_can_be_joined_by_its_path() {
 }
 
 #[test]
+fn the_mounts_of_the_containers_process_are_the_containers() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let shared = tempfile::tempdir().expect("a directory can be made");
+    let bundle = Bundle::with(|spec| {
+        let mounts = spec["mounts"].as_array_mut().expect("a list");
+        for (place, options) in [("/x", ["bind"].as_slice()), ("/y", &["bind", "ro"])] {
+            mounts.push(
+                json!({ "destination": place, "type": "bind", "source": shared.path(), "options": options }),
+            );
+        }
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    let pid = fs::read_to_string(bundle.file("pid")).expect("a pid file");
+    let root = std::path::PathBuf::from(format!("/proc/{pid}/root"));
+    fs::write(root.join("x/file"), "written").expect("a volume can be written to");
+    assert_eq!(fs::read_to_string(shared.path().join("file")).expect("a file"), "written");
+    let refused = |path: &str| fs::write(root.join(path), "").expect_err("it is refused").kind();
+    assert_eq!(refused("y/file"), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(refused("proc/file"), std::io::ErrorKind::ReadOnlyFilesystem);
+    // The host's own files are not there, and nothing of a guest's runs on the host.
+    assert!(!root.join(shared.path().strip_prefix("/").expect("absolute")).exists());
+    let run = Command::new(root.join("bin/busybox")).arg("true").status();
+    assert_eq!(run.expect_err("it is refused").kind(), std::io::ErrorKind::PermissionDenied);
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn a_namespace_that_is_there_twice_is_named() {
+    let outcome = run(|spec| namespaces(spec).push(json!({ "type": "pid" })));
+    assert!(outcome.status == 1 && outcome.error.contains("linux.namespaces[5].type: "), "{outcome:?}");
+}
+
+#[test]
 fn clocks_are_shifted_as_the_configuration_says() {
     const MONOTONIC: i64 = 500_000;
     const BOOT: i64 = 9_000_000;
@@ -114,7 +148,7 @@ fn clocks_that_cannot_be_shifted_are_named() {
     for (kind, offsets, problem) in [
         ("time", json!({ "realtime": { "secs": 1 } }), "realtime"),
         ("time", json!({ "monotonic": { "secs": i64::MAX } }), "by that"),
-        ("ipc", json!({ "monotonic": { "secs": 1 } }), "linux.namespaces"),
+        ("cgroup", json!({ "monotonic": { "secs": 1 } }), "linux.namespaces"),
     ] {
         let outcome = run(|spec| {
             namespaces(spec).push(json!({ "type": kind }));

@@ -131,6 +131,35 @@ fn a_pod_written_as_kubernetes_has_it_comes_up_again() {
 }
 
 #[test]
+fn files_are_copied_into_a_running_container_and_out_of_it() {
+    let podman = Podman::new();
+    let (volume, source) = (podman.directory.path().join("volume"), podman.directory.path().join("source"));
+    let (inside, back) = (volume.join("inside"), podman.directory.path().join("back"));
+    fs::create_dir(&volume).expect("a directory can be made");
+    fs::write(&source, "of the host\n").expect("a file can be written");
+    let mount = format!("{}:/volume", volume.display());
+    let run = ["run", "-d", "--network", "none", "--tmpfs", "/memory", "-v", &mount, "box", "sleep", "1000"];
+    let container = podman.must(&run);
+    let source = source.to_str().expect("text");
+    // A path that leads somewhere on the host as well, by which Podman looks for it at the container's process.
+    let place = inside.display().to_string();
+    podman.must(&["exec", &container, "mkdir", "-p", volume.to_str().expect("text")]);
+    for place in ["/volume/file", "/tmp/file", &place] {
+        podman.must(&["cp", source, &format!("{container}:{place}")]);
+        assert_eq!(podman.must(&["exec", &container, "cat", place]), "of the host");
+    }
+    assert!(!inside.exists(), "the container's file is on the host");
+    assert_eq!(fs::read_to_string(volume.join("file")).expect("a file"), "of the host\n");
+    let back_path = back.to_str().expect("text");
+    podman.must(&["cp", &format!("{container}:/etc/passwd"), back_path]);
+    assert!(fs::read_to_string(&back).expect("a file").starts_with("root:"));
+    // What is in the sandbox's memory only is not the host's to write to.
+    let (status, text) = podman.run(&["cp", source, &format!("{container}:/memory/file")]);
+    assert!(status != 0 && text.contains("read-only file system"), "{text}");
+    podman.must(&["rm", "--force", "--time", "0", &container]);
+}
+
+#[test]
 fn what_lies_in_memory_begins_with_what_the_image_has_there() {
     let podman = Podman::new();
     let run = ["run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/etc:rw", "box"];

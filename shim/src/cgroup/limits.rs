@@ -18,6 +18,9 @@ const HOST_TASKS_FOR_EACH: u64 = 3;
 /// Host tasks of a sandbox besides: monitor, gofer, timers.
 const HOST_TASKS_BESIDES: u64 = 64;
 
+/// The host would take less for this.
+const MIN_SHARES: u64 = 2;
+
 /// Whether nothing is limited.
 pub(super) fn is_nothing(resources: &LinuxResources) -> bool {
     resources.memory().is_none()
@@ -36,6 +39,9 @@ pub(super) fn set(cgroups: &Membership, resources: &LinuxResources) -> Result<()
         if unified { memory_2(&writer("memory"), memory)? } else { memory_1(&writer("memory"), memory)? }
     }
     if let Some(cpu) = resources.cpu() {
+        if meant(cpu.shares()).is_some_and(|shares| shares < MIN_SHARES) {
+            anyhow::bail!("linux.resources.cpu.shares: the least is {MIN_SHARES}");
+        }
         if unified {
             cpu_2(&writer("cpu"), cpu)?
         } else {
@@ -56,12 +62,11 @@ pub(super) fn set(cgroups: &Membership, resources: &LinuxResources) -> Result<()
             format!("hugetlb.{}.{}", limit.page_size(), if unified { "max" } else { "limit_in_bytes" });
         writer("hugetlb").write("linux.resources.hugepageLimits", &file, &limit.limit().to_string())?;
     }
-    if unified {
-        for (file, value) in resources.unified().iter().flatten() {
-            let field = format!("linux.resources.unified[{file}]");
-            anyhow::ensure!(!file.contains('/'), "{field}: it is no file of a cgroup");
-            writer("unified").write(&field, file, value)?;
-        }
+    for (file, value) in resources.unified().iter().flatten() {
+        let field = format!("linux.resources.unified[{file}]");
+        anyhow::ensure!(unified, "{field}: the host has no cgroup of version 2 for the container");
+        anyhow::ensure!(!file.contains('/'), "{field}: it is no file of a cgroup");
+        writer("unified").write(&field, file, value)?;
     }
     Ok(())
 }
@@ -173,7 +178,7 @@ fn cpu_2(writer: &Writer<'_>, cpu: &LinuxCpu) -> Result<()> {
 
 /// From 2..=262144 to 1..=10000, as everybody does it.
 pub(super) fn weight_of_shares(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+    1 + (shares.clamp(MIN_SHARES, 262_144) - MIN_SHARES) * 9999 / 262_142
 }
 
 fn pids(writer: &Writer<'_>, pids: &LinuxPids) -> Result<()> {

@@ -22,7 +22,7 @@ use usk::plan::Plan;
 use usk::spec::{Limits, SandboxSpec, Workload};
 
 pub use namespaces::{Namespaces, Origin};
-pub use process::{WindowSize, check_capability, process};
+pub use process::{WindowSize, check_mounting, is_capability, process};
 pub use read::{parse_spec, read, read_process, read_resources};
 
 use crate::cgroup::DEFAULT_PERIOD_US;
@@ -48,6 +48,8 @@ pub struct Container {
     pub window: Option<WindowSize>,
     /// What is run around the container.
     pub hooks: AllHooks,
+    /// What is mounted inside would have to show on the host ([`check_mounting`]).
+    pub reaches_host: bool,
 }
 
 /// Hooks by when they are run.
@@ -70,7 +72,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
     let rootfs = std::fs::canonicalize(&rootfs)
         .with_context(|| format!("root.path: invalid rootfs {}", rootfs.display()))?;
     let mut process = process(wanted)?;
-    let layout = mounts::layout(spec, &rootfs, bundle, process::may_mount(&process))?;
+    let layout = mounts::layout(spec, &rootfs, bundle, &process)?;
     // One that joins later has no directory made for it, as with runc.
     process.make_workdir = true;
     let root_descriptor = &layout.exports.first().context("root: it is missing")?.descriptor;
@@ -126,6 +128,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default(),
         window: process::window(wanted)?,
         hooks: hooks(spec)?,
+        reaches_host: layout.reaches_host,
     })
 }
 

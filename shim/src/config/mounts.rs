@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Mount as Wanted, Spec};
 use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
-use usk::spec::{Export, ExportAccess, Mount, MountSource, Propagation, Restrictions, Tmpfs};
+use usk::spec::{Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions, Tmpfs};
 use usk_platform::host::namespaces::IdentityMap;
 
 use super::users;
@@ -19,10 +19,11 @@ use super::users;
 pub(super) struct Layout {
     pub(super) exports: Vec<Export>,
     pub(super) mounts: Vec<Mount>,
+    /// What is mounted inside would have to show on the host.
+    pub(super) reaches_host: bool,
 }
 
-/// `may_mount`: whether the container's processes may mount file systems.
-pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path, may_mount: bool) -> Result<Layout> {
+pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path, process: &ProcessSpec) -> Result<Layout> {
     let read_only = spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true));
     let wanted = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
     let (of_root, of_mounts) = propagations(wanted.unwrap_or_default())?;
@@ -38,11 +39,12 @@ pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path, may_mount: bool)
     let mut layout = Layout {
         mounts: vec![Mount { destination: "/".into(), source, restrictions, name: None }],
         exports: vec![root],
+        reaches_host: false,
     };
     for (index, wanted) in spec.mounts().iter().flatten().enumerate() {
-        let options = || options(wanted, of_mounts, may_mount);
+        let options = || options(wanted, of_mounts);
         options()
-            .and_then(|options| add(&mut layout, wanted, options, bundle))
+            .and_then(|options| add(&mut layout, wanted, options, bundle, process))
             .with_context(|| format!("mounts[{index}]"))?;
     }
     if !layout.mounts.iter().any(|mount| mount.source == MountSource::Dev) {
@@ -94,8 +96,8 @@ struct Options {
     /// A bind mount shows the mounts below its source.
     is_recursive: bool,
     propagation: Propagation,
-    /// What the container may mount below would have to show on the host.
-    would_reach_host: bool,
+    /// What is mounted below it would have to show on the host.
+    is_shared: bool,
     /// A tmpfs begins with what is below it.
     begins_full: bool,
     mapping: Mapping,
@@ -103,7 +105,13 @@ struct Options {
     data: Vec<String>,
 }
 
-fn add(layout: &mut Layout, wanted: &Wanted, options: Options, bundle: &Path) -> Result<()> {
+fn add(
+    layout: &mut Layout,
+    wanted: &Wanted,
+    options: Options,
+    bundle: &Path,
+    process: &ProcessSpec,
+) -> Result<()> {
     let destination = clean(&Path::new("/").join(wanted.destination()))
         .with_context(|| format!("destination: {:?} is no path", wanted.destination()))?;
     let owners = owners(wanted, options.mapping)?;
@@ -113,18 +121,16 @@ fn add(layout: &mut Layout, wanted: &Wanted, options: Options, bundle: &Path) ->
     // Of the host's files nobody inside needs to know where they are.
     let name = wanted.source().as_ref().filter(|_| !is_bind).map(|name| name.to_string_lossy().into_owned());
     let below = if options.begins_full { inner(layout, &destination)? } else { None };
-    let Layout { exports, mounts } = layout;
+    let Layout { exports, mounts, reaches_host } = layout;
     let mut mount = |source, restrictions| {
         let (destination, name) = (destination.clone(), name.clone());
         mounts.push(Mount { destination, source, restrictions, name })
     };
     if is_bind {
         let source = wanted.source().as_ref().context("source: it is missing")?;
-        if options.would_reach_host {
-            bail!(
-                "options: what the container may mount below would not show on the host, as 'shared' has it: say 'rslave', or take \
-                 CAP_SYS_ADMIN from its process"
-            );
+        if options.is_shared {
+            super::process::check_mounting(process).context("options")?;
+            *reaches_host = true;
         }
         let source = bundle.join(source);
         let writable = !restrictions.read_only;
@@ -185,7 +191,7 @@ fn inner(layout: &Layout, destination: &Path) -> Result<Option<Export>> {
     open_inner(root, destination).context("options: 'tmpcopyup' cannot begin with what is there")
 }
 
-fn options(wanted: &Wanted, propagation: Propagation, may_mount: bool) -> Result<Options> {
+fn options(wanted: &Wanted, propagation: Propagation) -> Result<Options> {
     let mut options = Options { propagation, ..Options::default() };
     let restrictions = &mut options.restrictions;
     for (index, option) in wanted.options().iter().flatten().enumerate() {
@@ -213,7 +219,7 @@ fn options(wanted: &Wanted, propagation: Propagation, may_mount: bool) -> Result
             "slave" | "rslave" => options.propagation = Propagation::Slave,
             "shared" | "rshared" => {
                 options.propagation = Propagation::Slave;
-                options.would_reach_host = may_mount;
+                options.is_shared = true;
             }
             // Times of access and how writing is ordered: not of this kernel's.
             "acl" | "noacl" | "async" | "sync" | "dirsync" | "atime" | "noatime" | "ratime" | "rnoatime"

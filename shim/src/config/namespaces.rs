@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 
 use crate::log;
 
@@ -51,6 +51,11 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
             && !path.is_absolute()
         {
             bail!("linux.namespaces[{index}].path: {path:?} is not absolute");
+        }
+        let is_twice =
+            |(at, earlier): (usize, &LinuxNamespace)| at < index && earlier.typ() == namespace.typ();
+        if linux.namespaces().iter().flatten().enumerate().any(is_twice) {
+            bail!("linux.namespaces[{index}].type: {} is there twice", namespace.typ());
         }
         match (namespace.typ(), path) {
             (LinuxNamespaceType::Network, None) => found.network = Origin::New,
@@ -106,8 +111,8 @@ pub(super) fn clock_offsets(linux: &Linux, clocks: &Origin) -> Result<String> {
         }
         if *clocks != Origin::New {
             bail!(
-                "linux.timeOffsets: the host shifts the clock {clock:?} in a new time namespace only: add one to linux.namespaces, \
-                 without a path"
+                "linux.timeOffsets: {clock}: its secs and nanosecs are not 0, and the host shifts clocks in a new time namespace only: \
+                 add one to linux.namespaces, without a path"
             );
         }
         lines.push_str(&format!("{clock} {seconds} {nanoseconds}\n"));

@@ -167,7 +167,7 @@ fn capabilities(sets: &oci_spec::runtime::LinuxCapabilities) -> CapabilitySets {
 }
 
 /// Whether it may mount file systems, or can come to by executing a program.
-pub(super) fn may_mount(process: &ProcessSpec) -> bool {
+fn may_mount(process: &ProcessSpec) -> bool {
     let mount = 1 << capability::CAP_SYS_ADMIN;
     process.capabilities.is_none_or(|sets| (sets.permitted | sets.bounding) & mount != 0)
 }
@@ -181,9 +181,24 @@ fn bits(set: Option<&Capabilities>) -> u64 {
     set.into_iter().flatten().filter_map(|capability| number(name(capability))).fold(0, |all, n| all | 1 << n)
 }
 
-/// Whether a capability has this name, for `exec --cap`.
-pub fn check_capability(name: &str) -> Result<()> {
-    if capability::NAMES.contains(&name) { Ok(()) } else { bail!("unknown capability {name:?}") }
+/// What is mounted inside never shows on the host: who may mount cannot have what says that it does.
+pub fn check_mounting(process: &ProcessSpec) -> Result<()> {
+    if may_mount(process) {
+        bail!(
+            "what the container may mount below would not show on the host, as 'shared' has it: say 'rslave', or take \
+             CAP_SYS_ADMIN from its process"
+        );
+    }
+    Ok(())
+}
+
+/// Whether a capability has this name, for `exec --cap`. As in a configuration, what nobody knows is passed over with a warning.
+pub fn is_capability(name: &str) -> bool {
+    let is_known = capability::NAMES.contains(&name);
+    if !is_known {
+        log::warn(&format!("ignoring unknown or unavailable capabilities: [{name}]"));
+    }
+    is_known
 }
 
 fn limits(process: &Process) -> Result<Vec<ResourceLimit>> {

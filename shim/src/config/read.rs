@@ -30,6 +30,9 @@ pub fn read(bundle: &Path) -> Result<(Spec, Value)> {
 /// Understands the text of a configuration.
 pub fn parse_spec(text: &[u8]) -> Result<(Spec, Value)> {
     let mut value: Value = serde_json::from_slice(text).context("config.json")?;
+    if !value.is_object() {
+        bail!("config.json: it is no object");
+    }
     if let Some(process) = value.get_mut("process") {
         be_lenient(process);
     }

@@ -84,7 +84,7 @@ fn add(
     } else if name == "kernel.hostname" && has(LinuxNamespaceType::Uts) {
         bail!("it is not allowed as it conflicts with the OCI \"hostname\" field");
     } else {
-        bail!("it is not in a separate kernel namespace");
+        bail!("it is not in a separate kernel namespace (linux.namespaces)");
     }
     found.values.push((name.to_owned(), value.to_owned()));
     Ok(())

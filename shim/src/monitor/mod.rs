@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde::{Deserialize, Serialize};
 use usk::control::ToMonitor;
-use usk::sandbox::{self, Sandbox};
+use usk::sandbox::{self, Sandbox, View};
 use usk_platform::host::child::{self, ChildProcess, Exit, Spawned};
 use usk_platform::host::namespaces::Namespaces as Isolation;
 use usk_platform::host::signals::SignalReceiver;
@@ -146,11 +146,16 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     hooks::run("prestart", &container.hooks.prestart, &shown)?;
     hooks::run("createRuntime", &container.hooks.create_runtime, &shown)?;
     let command = container.plan.spec.process.arguments.first().cloned().unwrap_or_default();
+    let view = View::of(&container.plan)?;
     let sandbox = sandbox::launch(container.plan, sandbox_cgroup.as_ref())?;
     let finish = || -> Result<Listener> {
+        // While the sandbox sets itself up.
+        let covering = view.cover_root()?;
         wait_until_prepared(&sandbox, &command.to_string_lossy())?;
         hooks::run("createContainer", &container.hooks.create_container, &shown)?;
-        Listener::at(&directory.socket())
+        let listener = Listener::at(&directory.socket())?;
+        covering.map_or(Ok(()), sandbox::Covering::enter)?;
+        Ok(listener)
     };
     match finish() {
         Ok(listener) => Ok(Keeper::new(sandbox, signals, listener, has_terminal)),

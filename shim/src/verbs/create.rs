@@ -61,7 +61,6 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
     let annotations = spec.annotations().clone().unwrap_or_default().into_iter().collect();
     let cgroups = plan_cgroups(settings, &container.cgroups_path, &arguments.id, &annotations)?;
     let mut state = State {
-        oci_version: spec.version().clone(),
         id: arguments.id.clone(),
         pid: 0,
         start_time: 0,
@@ -71,6 +70,7 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
         annotations,
         owner: geteuid().as_raw(),
         cgroups,
+        reaches_host: container.reaches_host,
         start_container: container.hooks.start_container.clone(),
         poststart: container.hooks.poststart.clone(),
         poststop: container.hooks.poststop.clone(),
@@ -113,8 +113,19 @@ pub(super) fn passed_on(count: u32) -> Result<Vec<OwnedFd>> {
     (FIRST..)
         .take(count as usize)
         .map(|number| {
-            descriptors::inherited(number)
-                .with_context(|| format!("--preserve-fds: descriptor {number} is not open"))
+            let passed = descriptors::inherited(number)
+                .with_context(|| format!("--preserve-fds: descriptor {number} is not open"))?;
+            let kind = nix::sys::stat::fstat(&passed)
+                .with_context(|| format!("--preserve-fds: cannot look at descriptor {number}"))?;
+            if nix::sys::stat::SFlag::from_bits_truncate(kind.st_mode) & nix::sys::stat::SFlag::S_IFMT
+                == nix::sys::stat::SFlag::S_IFDIR
+            {
+                bail!(
+                    "--preserve-fds: descriptor {number} is a directory, which would show more of the host than 'mounts' say: bind it \
+                     there instead"
+                );
+            }
+            Ok(passed)
         })
         .collect()
 }
@@ -150,7 +161,12 @@ fn begin(
     state.pid = newborn.process.pid();
     state.start_time = start_time(state.pid).unwrap_or(0);
     directory.save(state)?;
-    newborn.wait_until_created()?;
+    newborn.wait_until_created().map_err(|error| match state.cgroups.out_of_memory_kills() {
+        0 => error,
+        _ => error.context(
+            "linux.resources.memory.limit: it is too low, the host has ended a process for want of memory",
+        ),
+    })?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = write_pid(path, state.pid)
     {

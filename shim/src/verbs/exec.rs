@@ -52,7 +52,11 @@ fn run(settings: &Settings, arguments: &ExecArguments) -> Result<i32> {
         }
         _ => {}
     }
+    check_cgroups(&arguments.cgroup)?;
     let spec = process(container, arguments)?;
+    if container.state.reaches_host {
+        config::check_mounting(&spec)?;
+    }
     let passed = passed_on(arguments.preserve_fds)?;
     if passed.len() > MAX_PASSED {
         bail!("--preserve-fds: at most {MAX_PASSED} descriptors can be passed on to a process that joins");
@@ -69,6 +73,19 @@ fn run(settings: &Settings, arguments: &ExecArguments) -> Result<i32> {
     } else {
         stay(&connection, &spec, &passed, arguments)
     }
+}
+
+/// What joins a sandbox is in its cgroup, below which there is none.
+fn check_cgroups(wanted: &[String]) -> Result<()> {
+    for cgroup in wanted {
+        let path = cgroup.split_once(':').map_or(cgroup.as_str(), |(_, path)| path);
+        if path.split('/').any(|name| !matches!(name, "" | ".")) {
+            bail!(
+                "--cgroup: the container has no cgroup {path:?} below its own: leave the option out, or say /"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What to run: that of the file, or the container's own with the options' changes.
@@ -126,8 +143,7 @@ fn changed(container: &Container, arguments: &ExecArguments) -> Result<Process> 
     {
         own.insert("additionalGids".into(), arguments.additional_gids.clone().into());
     }
-    for name in &arguments.cap {
-        config::check_capability(name)?;
+    for name in arguments.cap.iter().filter(|name| config::is_capability(name)) {
         let sets = fields.entry("capabilities").or_insert_with(|| serde_json::json!({}));
         let sets = sets.as_object_mut().context("the container's capabilities are not known")?;
         for set in ["bounding", "effective", "permitted"] {

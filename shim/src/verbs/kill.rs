@@ -17,6 +17,9 @@ pub(crate) fn kill(settings: &Settings, arguments: &KillArguments) -> Result<i32
         None if arguments.all => return Ok(0),
         None => bail!(NOT_RUNNING),
     };
+    if signal == 0 {
+        return Ok(0);
+    }
     let reply = connection.ask(Request::Signal { signal, all: arguments.all }, None)?;
     // What is stopped cannot end.
     if signal == libc::SIGKILL && container.state.cgroups.is_frozen() {

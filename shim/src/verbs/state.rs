@@ -10,6 +10,7 @@ use crate::container::Container;
 use crate::entry::Settings;
 use crate::output;
 use crate::protocol::Status;
+use crate::state::OCI_VERSION;
 
 /// What `state` and `list` print, in runc's order.
 #[derive(Serialize)]
@@ -31,7 +32,7 @@ pub(super) struct Shown<'a> {
 pub(super) fn shown(container: &Container, status: Status) -> Shown<'_> {
     let state = &container.state;
     Shown {
-        oci_version: &state.oci_version,
+        oci_version: OCI_VERSION,
         id: &state.id,
         pid: if status == Status::Stopped { 0 } else { state.pid },
         status: status.name(),
