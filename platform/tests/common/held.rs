@@ -89,7 +89,8 @@ pub(crate) fn forged_words_show_nothing_of_a_held_file_that_was_not_lent(platfor
     let Some(mut guest) = holder(platform, lent::any_calls()) else { return };
     assert_eq!(guest.space.write(TEXT, b"file\0"), 5);
     let written = SLOTS + SLOT_SIZE + LEDGER_WRITTEN;
-    while_forged(&mut guest, [written..written + 8], |guest| {
+    let places = written..written + 8;
+    while_forged(&mut guest, [places], |guest| {
         under_kicks(guest.thread.kicker(), || {
             for round in 0..600u64 {
                 hold(guest, 7);
