@@ -36,3 +36,6 @@ impl Thread {
         true
     }
 }
+
+#[cfg(test)]
+mod model;
