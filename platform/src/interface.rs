@@ -560,6 +560,9 @@ pub trait Kick: Send + Sync {
     /// Makes the answers that were left for the thread stand no more. Once this returns it gives none of them.
     fn withdraw_answers(&self) {}
 
+    /// Makes what was lent of files to the thread stand no more. Once this returns it serves nothing from it, but what names mean.
+    fn withdraw_lending(&self) {}
+
     /// Makes what was left of names for the thread stand no more. Once this returns it answers from none of them.
     fn withdraw_names(&self) {}
 

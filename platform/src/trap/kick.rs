@@ -43,6 +43,11 @@ impl Kick for Handle {
         fence(Ordering::SeqCst);
     }
 
+    fn withdraw_lending(&self) {
+        self.orders.set_leave(LENT_ANSWER, false);
+        fence(Ordering::SeqCst);
+    }
+
     fn withdraw_names(&self) {
         self.orders.withdraw_names();
         fence(Ordering::SeqCst);

@@ -70,7 +70,8 @@ pub(crate) fn a_held_file_shows_its_attributes_until_a_write_is_noted(platform: 
 
 pub(crate) fn a_file_that_is_not_held_any_more_is_not_shown(platform: &dyn Platform) {
     let Some(mut guest) = holder(platform, lent::one_call()) else { return };
-    let ends: [(fn(&mut Guest), [Option<u8>; 2]); 5] = [
+    let ends: [(fn(&mut Guest), [Option<u8>; 2]); 6] = [
+        (|guest| guest.thread.kicker().withdraw_lending(), [None; 2]),
         (|guest| guest.thread.kicker().withdraw_names(), [Some(7), None]),
         (|guest| guest.thread.kicker().withdraw_answers(), [None; 2]),
         (|guest| guest.thread.lend_file(0, &LentFile::default()), [None; 2]),
@@ -83,6 +84,16 @@ pub(crate) fn a_file_that_is_not_held_any_more_is_not_shown(platform: &dyn Platf
         end(&mut guest);
         assert_eq!(shown(&mut guest), left);
     }
+}
+
+pub(crate) fn what_is_known_of_other_names_outlives_what_is_lent(platform: &dyn Platform) {
+    let Some(mut guest) = holder(platform, lent::one_call()) else { return };
+    let meaning = NameMeaning::File { attributes: [5; STAT_SIZE], access: 0 };
+    guest.thread.leave_name(&KnownName { start: 0, follows: true, name: b"other", meaning });
+    guest.thread.kicker().withdraw_lending();
+    assert_eq!(ask(&mut guest, STAT, "other", BUFFER), Some(0));
+    guest.thread.kicker().withdraw_answers();
+    assert_eq!(ask(&mut guest, STAT, "other", BUFFER), None);
 }
 
 pub(crate) fn forged_words_show_nothing_of_a_held_file_that_was_not_lent(platform: &dyn Platform) {

@@ -92,6 +92,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     noted::forged_changes_are_told_as_changes_that_could_be,
     held::a_held_file_shows_its_attributes_until_a_write_is_noted,
     held::a_file_that_is_not_held_any_more_is_not_shown,
+    held::what_is_known_of_other_names_outlives_what_is_lent,
     held::forged_words_show_nothing_of_a_held_file_that_was_not_lent,
     ledger::what_is_noted_is_told,
     ledger::what_is_not_to_be_noted_is_called,

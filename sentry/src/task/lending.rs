@@ -171,8 +171,8 @@ pub(crate) struct Lending {
     table: Option<(u64, u64)>,
     /// Which table, touched how often.
     touched: Option<(u64, u64)>,
-    /// The count of withdrawals before the guest last ran.
-    standing: Option<u32>,
+    /// The counts of withdrawals, of answers and of what is lent, before the guest last ran.
+    standing: Option<(u32, u32)>,
     /// Something has been withdrawn since files were looked at.
     is_outdated: bool,
     is_allowed: bool,
@@ -264,10 +264,10 @@ impl Current {
             self.lending.age = self.lending.age.saturating_add(1).min(YOUNG);
             return;
         }
-        let standing = self.task.standing.now();
+        let standing = (self.task.standing.now(), self.task.loans.now());
         self.lending.is_outdated |= self.lending.standing != Some(standing);
         // What has changed since the answers were left is seen the next time.
-        let lends = self.standing == Some(standing) && self.begin_loan();
+        let lends = self.standing == Some(standing.0) && self.begin_loan();
         if !lends || !self.lending.walk.holds() {
             self.lending.let_go(&mut *self.thread, |_| true);
         }
@@ -276,7 +276,7 @@ impl Current {
             self.lending.is_on = lends;
             self.lending.standing = Some(standing);
             // Withdrawn meanwhile: before it was set, perhaps.
-            if lends && self.task.standing.now() != standing {
+            if lends && (self.task.standing.now(), self.task.loans.now()) != standing {
                 self.thread.set_lending(false);
             }
         }

@@ -72,6 +72,15 @@ impl Task {
             }
         });
     }
+
+    /// A file of which something is lent has changed. What is known of names is not meant.
+    pub(crate) fn withdraw_loans(&self) {
+        self.loans.withdraw(|| {
+            if let Some(runner) = &*self.runner.load() {
+                runner.kicker.withdraw_lending();
+            }
+        });
+    }
 }
 
 impl Current {

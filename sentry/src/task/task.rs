@@ -125,6 +125,8 @@ pub struct Task {
     pub seccomp: Seccomp,
     /// Counts what has happened to the answers that stand.
     pub(crate) standing: Version,
+    /// Counts what has happened to what is lent of files.
+    pub(crate) loans: Version,
     /// `personality(2)`.
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
@@ -179,6 +181,7 @@ impl Task {
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
             standing: Version::new(),
+            loans: Version::new(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
             io_priority: AtomicU32::new(0),

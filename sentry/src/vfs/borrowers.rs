@@ -60,7 +60,7 @@ impl Borrowers {
         let mut nobody = self.who.lock();
         let tasks: Vec<_> = nobody.tasks.drain(..).filter_map(|task| task.upgrade()).collect();
         for task in &tasks {
-            task.withdraw_answers();
+            task.withdraw_loans();
         }
         let change = nobody.names.take().map(NameChange::begin_of);
         Recall { _nobody: nobody, _tasks: tasks, _change: change }
