@@ -213,9 +213,14 @@ pub trait GuestThread: Send {
     }
 
     /// Leaves bytes where the guest can read them, for the [`LentWindow`](crate::LentWindow) of a record: at byte `at`, a multiple of eight,
-    /// of [`LENT_CONTENTS`](crate::LENT_CONTENTS). Returns their guest address; `None` if there is no room.
+    /// of [`LENT_CONTENTS`](crate::LENT_CONTENTS), or after these, of the shelf. Returns their guest address; `None` if there is no room.
     fn leave_contents(&mut self, _at: usize, _contents: &[u8]) -> Option<u64> {
         None
+    }
+
+    /// Sees to it that there is a shelf: room for [`LENT_SHELF`](crate::LENT_SHELF) more bytes that are left. False if there cannot be.
+    fn open_shelf(&mut self) -> bool {
+        false
     }
 
     /// Leaves bytes where the guest can read them, for [`LentFile::arrived`]: from byte `offset`, a multiple of eight, of

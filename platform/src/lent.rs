@@ -45,6 +45,8 @@ pub const LENT_WINDOWS: usize = 8;
 pub const WINDOW_SIZE: u64 = 16 << 20;
 /// Most bytes that can be left with a thread for its records ([`GuestThread::leave_contents`](crate::GuestThread::leave_contents)).
 pub const LENT_CONTENTS: usize = 64 << 10;
+/// Bytes for which there is room after these once its shelf is there ([`GuestThread::open_shelf`](crate::GuestThread::open_shelf)).
+pub const LENT_SHELF: usize = 256 << 10;
 /// Most bytes that can be left with a thread of what has arrived in its streams ([`GuestThread::leave_arrived`](crate::GuestThread)).
 pub const ARRIVED_ROOM: usize = 8 << 10;
 /// Size of `struct stat`.

@@ -31,7 +31,7 @@ pub use interface::{
 };
 pub use ledger::{Deed, Note, NotedCall, Notes};
 pub use lent::{
-    ARRIVED_ROOM, Arrived, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_WINDOWS, LentCall,
+    ARRIVED_ROOM, Arrived, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_SHELF, LENT_WINDOWS, LentCall,
     LentDescriptor, LentFile, LentMemory, LentWindow, MemoryWord, NotedChange, STAT_SIZE, TakenBack,
     WINDOW_SIZE,
 };

@@ -346,7 +346,8 @@ pub(crate) const LEDGERS_BASE: u64 = WINDOWS_BASE + THREADS_WITH_WINDOWS * MAX_W
 /// Size of a thread's ledger. As far apart as its orders are, by which the stub finds it.
 pub(crate) const LEDGER_SIZE: u64 = ORDER_SIZE;
 /// Threads that have ledgers: those whose slot's number is below this.
-pub(crate) const THREADS_WITH_LEDGERS: u64 = (WINDOWS_END - LEDGERS_BASE) / (LEDGER_SIZE + INLET_SIZE);
+pub(crate) const THREADS_WITH_LEDGERS: u64 =
+    (WINDOWS_END - LEDGERS_BASE) / (LEDGER_SIZE + INLET_SIZE + SHELF_SIZE);
 /// In a slot, `u64`: how much of the ledger is used. The guest's to forge, as is the ledger.
 pub(crate) const LEDGER_USED: u64 = LENT_WORDS + 4 * LENT_DESCRIPTORS as u64;
 /// Size of a note: what (`u32`: [`NOTE_WRITE`], or `l_type` of a lock), the record's number (`u32`), from which byte of the file on, how
@@ -383,7 +384,6 @@ pub(crate) const LONGEST_LEFT: u64 = 0x4000;
 pub(crate) const RECORD_HAS_INLET: u64 = 0x2000;
 
 const _: () = assert!(INLET_FILLED + 8 <= MEMORY_BOTTOM);
-const _: () = assert!(INLETS_BASE + THREADS_WITH_LEDGERS * INLET_SIZE <= WINDOWS_END);
 const _: () = assert!(LEDGER_USED + 8 <= MEMORY_BOTTOM && RECORD_WRITES_END + 8 <= RECORD_STAT);
 const _: () = assert!(RECORD_LOCKS > RECORD_HAS_ENTRIES);
 const _: () = assert!(SETS_TID_ADDRESS < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);
@@ -400,6 +400,16 @@ pub(crate) const NAME_IS_HELD: u32 = 0x2000;
 
 const _: () = assert!(LEDGER_WRITTEN + 8 <= MEMORY_BOTTOM && MAX_RECORDS <= 64);
 const _: () = assert!(NAME_IS_HELD & (LENT_RECORD | NAME_MISSING | ACCESS_ALL) == 0);
+
+// --- Shelves (see `trap/shelf.rs`) ---
+
+/// Shelves, above the inlets. The stub knows nothing of them: records say where on them a file's bytes are.
+pub(crate) const SHELVES_BASE: u64 = INLETS_BASE + THREADS_WITH_LEDGERS * INLET_SIZE;
+/// Size of a thread's shelf.
+pub(crate) const SHELF_SIZE: u64 = crate::lent::LENT_SHELF as u64;
+
+const _: () = assert!(SHELVES_BASE + THREADS_WITH_LEDGERS * SHELF_SIZE <= WINDOWS_END);
+const _: () = assert!(SHELF_SIZE.is_multiple_of(0x1000));
 
 // --- Beginnings and ends of threads (`state.S`, `left.S`) ---
 

@@ -119,6 +119,10 @@ impl GuestThread for Thread {
         self.write_contents(at, contents)
     }
 
+    fn open_shelf(&mut self) -> bool {
+        self.map_shelf()
+    }
+
     fn leave_arrived(&mut self, offset: usize, bytes: &[u8]) -> Option<u64> {
         self.write_arrived(offset, bytes)
     }

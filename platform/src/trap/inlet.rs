@@ -69,7 +69,7 @@ impl Thread {
 
     fn map_inlet(&mut self) -> Option<Arc<OwnedFd>> {
         if self.inlet.is_none() {
-            self.inlet = self.map_memory(c"usk-inlet", INLETS_BASE, INLET_SIZE).map(Arc::new);
+            self.inlet = self.map_memory(c"usk-inlet", INLETS_BASE, INLET_SIZE, true).map(Arc::new);
         }
         self.inlet.clone()
     }

@@ -50,7 +50,9 @@ impl Thread {
         if self.ledger.is_some() {
             return true;
         }
-        let Some(file) = self.map_memory(c"usk-ledger", LEDGERS_BASE, LEDGER_SIZE) else { return false };
+        let Some(file) = self.map_memory(c"usk-ledger", LEDGERS_BASE, LEDGER_SIZE, true) else {
+            return false;
+        };
         self.slot().write_u64(LEDGER_USED, 0);
         self.slot().write_u64(LEDGER_WRITTEN, 0);
         self.ledger = Some(Ledger { file, began: Moment::default() });

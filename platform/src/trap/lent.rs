@@ -269,16 +269,27 @@ impl Thread {
         Some(())
     }
 
-    /// Memory that this thread and the sentry both write, one of a row from `base` on, for as many threads as have ledgers.
-    pub(super) fn map_memory(&mut self, name: &CStr, base: u64, size: u64) -> Option<OwnedFd> {
+    /// Memory that the sentry writes, and this thread if it `is_writable`: one of a row from `base` on, for as many threads as have
+    /// ledgers.
+    pub(super) fn map_memory(
+        &mut self,
+        name: &CStr,
+        base: u64,
+        size: u64,
+        is_writable: bool,
+    ) -> Option<OwnedFd> {
         let number = self.slot().number();
         if number >= THREADS_WITH_LEDGERS || self.ended.is_some() {
             return None;
         }
         let file = create_memfd(name, size).ok()?;
         let address = base + number * size;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        self.map_file(address..address + size, size, access, libc::MAP_SHARED, file.as_fd(), 0)?;
+        // What is written to the file is seen in a private mapping as long as that cannot be written.
+        let (access, sharing) = match is_writable {
+            true => (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED),
+            false => (libc::PROT_READ, libc::MAP_PRIVATE),
+        };
+        self.map_file(address..address + size, size, access, sharing, file.as_fd(), 0)?;
         Some(file)
     }
 
@@ -292,7 +303,10 @@ impl Thread {
 
     /// See [`GuestThread::leave_contents`](crate::GuestThread::leave_contents).
     pub(super) fn write_contents(&self, at: usize, contents: &[u8]) -> Option<u64> {
-        if !at.is_multiple_of(8) || contents.len() > LENT_CONTENTS.checked_sub(at)? {
+        if let Some(at) = at.checked_sub(LENT_CONTENTS) {
+            return self.write_shelf(at, contents);
+        }
+        if !at.is_multiple_of(8) || contents.len() > LENT_CONTENTS - at {
             return None;
         }
         Some(self.write_bytes(CONTENTS + at as u64, contents))

@@ -84,7 +84,7 @@ impl Thread {
             // A new program comes: no thread of the old one may write into it.
             self.space.sandbox().graveyard.settle(self.space.window());
             self.space.patches().change(PatchTable::clear);
-            (self.ledger, self.inlet) = (None, None);
+            (self.ledger, self.inlet, self.shelf) = (None, None, None);
         }
         self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;
         let mut start = 0;

@@ -28,6 +28,7 @@
 //! | [`lent`], [`memory`] | descriptors and memory that a guest thread is lent |
 //! | [`ledger`], [`noted`] | writes, record locks and changes of epoll instances that a guest thread notes |
 //! | [`inlet`] | where a guest thread leaves what it writes to a pipe |
+//! | [`shelf`] | more room for what is left of files with a guest thread |
 //! | [`names`] | the table of names from which the stub answers calls about them |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`clock`] | clocks that the stub reads by itself |
@@ -70,6 +71,7 @@ mod patched;
 mod platform;
 mod probe;
 mod returned;
+mod shelf;
 mod space;
 mod spare;
 mod spawner;

@@ -72,6 +72,8 @@ pub(super) struct Thread {
     pub(super) ledger: Option<Ledger>,
     /// Where it leaves what it writes to pipes.
     pub(super) inlet: Option<Arc<OwnedFd>>,
+    /// Where more is left of files than its orders have room for.
+    pub(super) shelf: Option<OwnedFd>,
     /// The `syscall` instruction of the last trap, if it was a signal.
     pub(super) trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
@@ -170,6 +172,7 @@ impl Thread {
             newer_ways: 0,
             ledger: None,
             inlet: None,
+            shelf: None,
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
@@ -208,6 +211,7 @@ impl Thread {
             newer_ways: 0,
             ledger: None,
             inlet: None,
+            shelf: None,
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,

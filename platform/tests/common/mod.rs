@@ -20,6 +20,7 @@ mod names;
 mod noted;
 mod patching;
 mod prepared;
+mod shelf;
 mod shortcuts;
 mod state;
 mod threads;
@@ -105,6 +106,9 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     inlet::kicks_do_not_tear_what_is_left,
     inlet::who_closes_an_inlet_finds_all_or_is_told,
     inlet::forged_inlets_hold_what_fits_or_nothing,
+    shelf::what_is_on_a_shelf_is_read_as_it_was_left_last,
+    shelf::a_guest_cannot_write_on_its_shelf,
+    shelf::a_new_program_has_no_shelf,
     lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
     lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,

@@ -48,7 +48,7 @@ use usk_platform::{
     GuestThread, LENT_CONTENTS, LENT_RECORDS, LENT_WINDOWS, LentFile, LentWindow, TakenBack, WINDOW_SIZE,
 };
 
-use self::ahead::{Ahead, Habits};
+use self::ahead::{Ahead, Habits, Room};
 use self::arrived::{Stream, Streams};
 use self::inlet::Inlet;
 use self::ledger::Ledger;
@@ -185,8 +185,7 @@ pub(crate) struct Lending {
     habits: Habits,
     ahead: Option<Ahead>,
     streams: Streams,
-    /// Where what is left of files ends that was left last.
-    left_end: usize,
+    room: Room,
     walk: Walk,
     /// What was prepared and is let go at the next trap: not by a thread that counts as in guest code.
     gone: Vec<Prepared>,

@@ -6,7 +6,7 @@
 //! asked for such a thing.
 
 use usk_platform::host;
-use usk_platform::{GuestThread, LENT_CONTENTS, LentWindow};
+use usk_platform::{GuestThread, LENT_CONTENTS, LENT_SHELF, LentWindow};
 
 use super::{Lending, Record};
 use crate::countdown::Countdown;
@@ -127,11 +127,8 @@ impl Lending {
 
     /// Leaves contents or entries, in place of those that were left longest ago. `None` if there is no room.
     pub(super) fn leave_bytes(&mut self, bytes: &[u8], thread: &mut dyn GuestThread) -> Option<LentWindow> {
-        let length = bytes.len();
-        let at = if length <= LENT_CONTENTS - self.left_end { self.left_end } else { 0 };
-        let address = thread.leave_contents(at, bytes)?;
-        self.left_end = (at + length).next_multiple_of(8).min(LENT_CONTENTS);
-        let left = LentWindow { start: 0, length: length as u64, address };
+        let address = thread.leave_contents(self.room.place(bytes.len()), bytes)?;
+        let left = LentWindow { start: 0, length: bytes.len() as u64, address };
         let is_gone = |other: LentWindow| {
             other.address < left.address + left.length && left.address < other.address + other.length
         };
@@ -150,6 +147,35 @@ impl Lending {
     pub(super) fn bytes_ahead(&self) -> usize {
         let bytes = self.ahead.as_ref().and_then(|ahead| ahead.bytes.as_ref());
         bytes.map_or(0, |bytes| bytes.len().next_multiple_of(8))
+    }
+}
+
+/// Where what is left of files goes: a ring, a part of it in the thread's orders and a part on its shelf, if it has one.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Where the bytes end that were left last.
+    end: usize,
+    has_shelf: bool,
+}
+
+impl Room {
+    /// How many bytes there are.
+    pub(super) fn size(&self) -> usize {
+        LENT_CONTENTS + if self.has_shelf { LENT_SHELF } else { 0 }
+    }
+
+    /// Has more of it, if the platform can.
+    pub(super) fn grow(&mut self, thread: &mut dyn GuestThread) {
+        self.has_shelf = self.has_shelf || thread.open_shelf();
+    }
+
+    /// Where to leave so many bytes, at most [`LENT_CONTENTS`]: in one of the two parts.
+    fn place(&mut self, length: usize) -> usize {
+        let places = [(self.end, LENT_CONTENTS), (self.end.max(LENT_CONTENTS), self.size())];
+        let fits = |&(at, end): &(usize, usize)| length <= end.saturating_sub(at);
+        let (at, end) = places.into_iter().find(fits).unwrap_or((0, LENT_CONTENTS));
+        self.end = (at + length).next_multiple_of(8).min(end);
+        at
     }
 }
 
@@ -200,5 +226,27 @@ impl Ahead {
 impl Habits {
     fn of(&mut self, ahead: &Ahead) -> &mut bool {
         if ahead.entries_end.is_some() { &mut self.lists } else { &mut self.reads }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_is_a_ring_in_two_parts() {
+        const HALF: usize = LENT_CONTENTS / 2;
+        let mut room = Room::default();
+        assert_eq!([HALF, HALF, 9, HALF].map(|length| room.place(length)), [0, HALF, 0, 16]);
+        // What would cross the border goes behind it.
+        room.has_shelf = true;
+        assert_eq!(room.place(HALF), LENT_CONTENTS);
+        let end = LENT_CONTENTS + LENT_SHELF;
+        let mut at = LENT_CONTENTS + HALF;
+        while at < end {
+            assert_eq!(room.place(HALF), at);
+            at += HALF;
+        }
+        assert_eq!([LENT_CONTENTS, 1].map(|length| room.place(length)), [0, LENT_CONTENTS]);
     }
 }

@@ -21,8 +21,8 @@ use crate::vfs::{
 
 /// Files prepared for all threads of all sandboxes of this process. Each may hold a descriptor of the host's.
 const MOST_PREPARED_TOGETHER: usize = 2048;
-/// Bytes that are left of files together: some room is lost where it begins anew.
-const MOST_BYTES: usize = LENT_CONTENTS / 4 * 3;
+/// Files that are read and prepared together from which on there is to be more room for what is left of them, which costs some calls.
+const MANY: usize = 4;
 /// Room for contents, in bytes, that is not worth another file.
 const LEAST_ROOM: usize = LENT_CONTENTS / 8;
 /// Flags with which a file may be opened that is prepared.
@@ -99,7 +99,11 @@ impl Current {
         let task = self.task.clone();
         let (credentials, fs) = (task.credentials(), task.fs());
         let names = fs.names(&credentials, Some(&task));
-        let room = MOST_BYTES.saturating_sub(self.lending.bytes_ahead());
+        if count >= MANY && self.lending.habits.reads {
+            self.lending.room.grow(&mut *self.thread);
+        }
+        // Some is lost where it begins anew.
+        let room = (self.lending.room.size() / 4 * 3).saturating_sub(self.lending.bytes_ahead());
         let mut batch = Batch { task: &task, names, as_of, room };
         while self.lending.prepared().count() < count && batch.room >= LEAST_ROOM {
             let Some((question, meaning)) = self.lending.prepare_one(&mut batch, &mut *self.thread) else {
@@ -173,7 +177,8 @@ impl Lending {
         let attributes = record.lent.attributes.filter(|_| record.closes_silently && record.is_sole())?;
         let place = Place::take()?;
         let is_read = self.habits.reads || file.inode().file_type() == FileType::Directory;
-        if let Some((bytes, entries_end)) = is_read.then(|| contents_or_entries(&file, batch.room)).flatten()
+        if let Some((bytes, entries_end)) =
+            is_read.then(|| contents_or_entries(&file, batch.room.min(LENT_CONTENTS))).flatten()
         {
             batch.room = batch.room.saturating_sub(bytes.len().next_multiple_of(8));
             record.lent.window = self.leave_bytes(&bytes, thread);
