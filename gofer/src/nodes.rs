@@ -1,10 +1,11 @@
 //! The files that the client knows, by number.
 //!
 //! A node is one name of one file: where it was found (directory and name), what it is ([`Identity`]), and an
-//! `O_PATH` descriptor, or that of a directory with which it was listed. Descriptors are scarce, nodes are not: beyond a budget the descriptors that were used
-//! least are closed, and found again by walking down from the nearest ancestor that has one. What is found
-//! must be the same file, else the node is stale (`ESTALE`). A node whose name is gone (removed, replaced)
-//! keeps its descriptor for as long as the budget allows; after that it is stale.
+//! `O_PATH` descriptor, or that of a directory with which it was listed. Descriptors are scarce, nodes are not:
+//! beyond a budget the descriptors that were used least are closed, and found again by walking down from the
+//! nearest ancestor that has one. What is found must be the same file, else the node is stale (`ESTALE`). A node
+//! whose name is gone (removed, replaced) keeps its descriptor for as long as the budget allows; after that it is
+//! stale.
 //!
 //! The table's lock is never held over a call to the host.
 

@@ -92,7 +92,7 @@ impl GoferInode {
         listed.add_files(node, index, &mut next);
         directory.add_files_after(&mut next);
         let files = next.files();
-        if files.is_empty() {
+        if files.first().is_none_or(|first| first.name.as_bytes() != &*name) {
             return Ok(None);
         }
         let mut opened = node.open_files(&files)?.into_iter();
@@ -170,6 +170,7 @@ impl GoferInode {
             && listed.starts_completion()
             && let Ok(entries) = self.node().and_then(|node| node.read_whole_directory(true))
         {
+            self.tree.habits.attributes_missed();
             listed.complete(&entries);
             announced = listed.attributes(name);
         }

@@ -541,10 +541,12 @@ impl Inode for GoferInode {
     }
 
     fn read_link(&self, _: Caller<'_>) -> Result<Link, Errno> {
+        // Who has to walk to it is told, too.
+        let node = self.node()?;
         if let Some(target) = self.link.get() {
             return Ok(Link::Target(target.clone()));
         }
-        let target = self.node()?.read_link()?.into_bytes().into_vec();
+        let target = node.read_link()?.into_bytes().into_vec();
         if !self.tree.is_shared {
             let _ = self.link.set(target.clone());
         }

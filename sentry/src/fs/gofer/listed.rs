@@ -21,8 +21,12 @@ const MAX_TOLD: usize = 32;
 /// Entries looked at for that.
 const MAX_LOOKED_AT: usize = 256;
 
-/// Directories listed without a question about a file in them after which only directories' attributes are fetched.
-const ENOUGH_WITHOUT: usize = 8;
+/// Directories listed without a question about a file in them after which only directories' attributes are fetched, at first. Some are
+/// listed before the program comes to them, and of some the platform answers all questions.
+const ENOUGH_WITHOUT: usize = 64;
+
+/// How many times that is doubled at most.
+const MOST_DOUBLED: usize = 6;
 
 /// A directory that was read as a whole.
 pub(super) struct Listed {
@@ -305,6 +309,8 @@ pub(super) struct Habits {
     opening: AtomicUsize,
     /// Directories read since attributes of anything else were asked for.
     without_attributes: AtomicUsize,
+    /// Times that attributes which had been left out were asked for after all.
+    were_missed: AtomicUsize,
 }
 
 impl Habits {
@@ -313,6 +319,14 @@ impl Habits {
         match self.reading.load(Ordering::Relaxed) {
             0 | 1 => 0,
             together => u16::try_from(together).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Attributes were asked for that are not there.
+    pub(super) fn attributes_missed(&self) {
+        // Those that were left out together count once: whoever asks for the first wants them from then on.
+        if !self.want_attributes() {
+            self.were_missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -330,7 +344,8 @@ impl Habits {
 
     /// True if the attributes of all entries of a directory will probably be asked for.
     pub(super) fn want_attributes(&self) -> bool {
-        self.without_attributes.load(Ordering::Relaxed) < ENOUGH_WITHOUT
+        let doubled = self.were_missed.load(Ordering::Relaxed).min(MOST_DOUBLED);
+        self.without_attributes.load(Ordering::Relaxed) < ENOUGH_WITHOUT << doubled
     }
 }
 
