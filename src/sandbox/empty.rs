@@ -15,12 +15,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
-use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statfs::{NSFS_MAGIC, TMPFS_MAGIC, fstatfs, statfs};
+use nix::sys::statvfs::FsFlags;
 use usk_abi::Errno;
 use usk_platform::host::child::{self, ChildProcess, Spawned};
+use usk_platform::host::is_network_empty;
 use usk_platform::host::mounts::{self, Whereabouts};
 use usk_platform::host::namespaces::{self, Namespaces};
 
@@ -44,8 +43,12 @@ const DIRECTORY: &str = "/run/usk";
 /// can happen in those of a container; and trying takes milliseconds.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// One of each kind, in the order of [`KINDS`].
-pub(super) struct EmptyNamespaces([File; KINDS.len()]);
+/// One of each kind, and the way back from them.
+pub(super) struct EmptyNamespaces {
+    /// In the order of [`KINDS`].
+    namespaces: [File; KINDS.len()],
+    home: Whereabouts,
+}
 
 impl EmptyNamespaces {
     /// Those of the host, which are made if there are none yet. `None` if they cannot be. The caller must be privileged, and have one
@@ -56,34 +59,33 @@ impl EmptyNamespaces {
 
     /// Moves this process, which has one thread, into them, until the returned visit ends: what it forks meanwhile is born there.
     /// `None` if there is something in them: what follows must not use them, and this process is among the mounts that it was among.
-    pub(super) fn enter(&self) -> Result<Option<Visit>, Errno> {
-        let visit = Visit { from: Whereabouts::current()? };
-        let [net, ipc, uts, mnt] = &self.0;
+    pub(super) fn enter(&self) -> Result<Option<Visit<'_>>, Errno> {
+        let [net, ipc, uts, mnt] = &self.namespaces;
         for (namespace, kind) in [(net, Namespaces::NETWORK), (ipc, Namespaces::IPC), (uts, Namespaces::UTS)]
         {
             namespaces::join(namespace.as_fd(), kind)?;
         }
-        if !is_network_empty() {
+        if !is_network_empty()? {
             return Ok(None);
         }
         namespaces::join(mnt.as_fd(), Namespaces::MOUNT)?;
         if !is_root_empty() {
-            visit.end()?;
+            self.home.go_back()?;
             return Ok(None);
         }
-        Ok(Some(visit))
+        Ok(Some(Visit { home: &self.home }))
     }
 }
 
 /// A stay among no mounts.
-pub(super) struct Visit {
-    from: Whereabouts,
+pub(super) struct Visit<'a> {
+    home: &'a Whereabouts,
 }
 
-impl Visit {
+impl Visit<'_> {
     /// Goes back to the host's mounts. The other kinds stay.
     pub(super) fn end(self) -> Result<(), Errno> {
-        self.from.go_back()
+        self.home.go_back()
     }
 }
 
@@ -97,7 +99,7 @@ fn find() -> Result<EmptyNamespaces> {
         Ok(file)
     };
     let [net, ipc, uts, mnt] = KINDS.map(|(name, _)| find(name));
-    Ok(EmptyNamespaces([net?, ipc?, uts?, mnt?]))
+    Ok(EmptyNamespaces { namespaces: [net?, ipc?, uts?, mnt?], home: Whereabouts::current()? })
 }
 
 fn place(name: &str) -> PathBuf {
@@ -193,16 +195,12 @@ impl Founder {
     }
 }
 
-/// Nothing but a loopback that is down, as a network begins.
-fn is_network_empty() -> bool {
-    getifaddrs().is_ok_and(|mut interfaces| {
-        interfaces.all(|one| one.interface_name == "lo" && !one.flags.contains(InterfaceFlags::IFF_UP))
-    })
-}
-
-/// A directory without entries, in which none can be made.
+/// A directory in which nothing is and nothing can be made. Of its file system, one file is in use: the directory.
 fn is_root_empty() -> bool {
     let kept = FsFlags::ST_RDONLY | FsFlags::ST_NODEV | FsFlags::ST_NOSUID | FsFlags::ST_NOEXEC;
-    statvfs("/").is_ok_and(|root| root.flags().contains(kept))
-        && fs::read_dir("/").is_ok_and(|mut entries| entries.next().is_none())
+    statfs("/").is_ok_and(|root| {
+        root.filesystem_type() == TMPFS_MAGIC
+            && root.flags().contains(kept)
+            && root.files().checked_sub(root.files_free()) == Some(1)
+    })
 }

@@ -243,7 +243,7 @@ impl Whereabouts {
 
     /// Moves this process, which has one thread, back there. It may have been in a directory of its own (chroot(2)), which entering a
     /// namespace leaves.
-    pub fn go_back(self) -> Result<(), Errno> {
+    pub fn go_back(&self) -> Result<(), Errno> {
         use nix::unistd::{chroot, fchdir};
         join(self.namespace.as_fd(), Namespaces::MOUNT)?;
         fchdir(&self.root).map_err(from_nix)?;
