@@ -14,6 +14,7 @@ use usk_platform::host::own_memory;
 use usk_platform::host::signals::{self, SignalReceiver};
 use usk_platform::host::terminal::{self, TerminalSettings};
 
+use crate::boot::SETTLED;
 use crate::cgroup::Cgroup;
 use crate::control::{MonitorControl, ToMonitor, ToSandbox};
 use crate::entry::FAILURE;
@@ -105,6 +106,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) heard: &'a mut Heard,
     /// Whether the time is up, and the sentry has been told to leave.
     pub(crate) out_of_time: bool,
+    /// When the monitor sees to what it keeps in memory.
+    pub(crate) settles: Option<Instant>,
 }
 
 impl Monitor<'_> {
@@ -127,24 +130,27 @@ impl Monitor<'_> {
 
     /// Waits for one thing to happen and deals with it.
     fn step(&mut self, unimplemented: &mut Vec<Unimplemented>) -> Result<Option<Ending>> {
-        let timeout = match self.deadline {
-            None => PollTimeout::NONE,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    if self.out_of_time {
-                        return Ok(Some(timed_out()));
-                    }
-                    // It has something to say, and may take a moment for that.
-                    self.out_of_time = true;
-                    self.deadline = Some(Instant::now() + Duration::from_millis(SENTRY_PATIENCE_MS.into()));
-                    self.tell(ToSandbox::Terminate)?;
-                    return Ok(None);
-                }
-                // Rounded up, or the last millisecond is spent spinning; a month is more than poll(2) can wait.
-                PollTimeout::try_from(left.as_millis().min(1 << 30) as i32 + 1).unwrap_or(PollTimeout::MAX)
+        let now = Instant::now();
+        if self.settles.is_some_and(|settles| settles <= now) {
+            self.settles = None;
+            own_memory::let_go_of_code();
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            if self.out_of_time {
+                return Ok(Some(timed_out()));
             }
-        };
+            // It has something to say, and may take a moment for that.
+            self.out_of_time = true;
+            self.deadline = Some(now + Duration::from_millis(SENTRY_PATIENCE_MS.into()));
+            self.tell(ToSandbox::Terminate)?;
+            return Ok(None);
+        }
+        let next = self.deadline.into_iter().chain(self.settles).min();
+        let timeout = next.map_or(PollTimeout::NONE, |next| {
+            let left = next.saturating_duration_since(now);
+            // Rounded up, or the last millisecond is spent spinning; a month is more than poll(2) can wait.
+            PollTimeout::try_from(left.as_millis().min(1 << 30) as i32 + 1).unwrap_or(PollTimeout::MAX)
+        });
         let wait = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
         let mut polled = [
             wait(self.signals.as_fd()),
@@ -238,7 +244,7 @@ impl Monitor<'_> {
                 | ToMonitor::Left { .. } => {}
                 ToMonitor::Started => {
                     self.heard.started();
-                    own_memory::let_go_of_code();
+                    self.settles = Some(Instant::now() + SETTLED);
                     self.reporter.event(&Event::Started {
                         monitor: std::process::id(),
                         sentry: self.sandbox.sentry.pid(),

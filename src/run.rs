@@ -116,6 +116,7 @@ fn start(
         reporter,
         heard: &mut heard,
         out_of_time: false,
+        settles: None,
     }
     .watch();
     steps.done("watch");

@@ -26,8 +26,8 @@ use crate::spec::ProcessSpec;
 
 /// Exit status of a sentry that lost its gofer or its monitor.
 const LOST: i32 = 1;
-/// How long a command runs before the sentry sees to what it keeps in memory: short ones do not pay for it.
-const SETTLED: Duration = Duration::from_millis(250);
+/// How long a command runs before sentry and monitor see to what they keep in memory: short ones do not pay for it.
+pub(crate) const SETTLED: Duration = Duration::from_millis(250);
 /// Most bytes of a description of a process that joins.
 const MAX_PROCESS: u64 = 16 << 20;
 /// Stack of the thread that hears the monitor, and prepares what joins, in bytes.

@@ -24,6 +24,7 @@ use usk_sentry::seccomp::{Filters, Program};
 use usk_sentry::settings::Setting;
 use usk_sentry::{IdentityMaps, Kernel, SandboxLimits};
 
+pub(crate) use self::control::SETTLED;
 use self::lists::Lists;
 use crate::command_line::{PlatformChoice, Tiers};
 use crate::control::ToMonitor;

@@ -21,6 +21,7 @@ pub(super) struct Caller {
     identity: Identity,
     privileged: bool,
     may_set_groups: bool,
+    may_move: bool,
 }
 
 impl Caller {
@@ -28,21 +29,30 @@ impl Caller {
     pub(super) fn current() -> Result<Caller> {
         // linux/capability.h: CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN.
         const NEEDED: [u32; 3] = [6, 7, 21];
+        const CAP_SYS_CHROOT: u32 = 18;
         let identity = credentials::identity().context("cannot read the caller's user and groups")?;
+        let has = |capability| {
+            credentials::has_capability(capability).context("cannot read the caller's capabilities")
+        };
         let mut privileged = identity.uid == 0;
         for capability in NEEDED {
-            privileged &=
-                credentials::has_capability(capability).context("cannot read the caller's capabilities")?;
+            privileged &= has(capability)?;
         }
+        let may_move = privileged && has(CAP_SYS_CHROOT)?;
         // The root of a user namespace that an ordinary user has made may be forbidden to (user_namespaces(7)).
         let setgroups = std::fs::read_to_string("/proc/self/setgroups").unwrap_or_default();
         let may_set_groups = privileged && setgroups.trim() != "deny";
-        Ok(Caller { identity, privileged, may_set_groups })
+        Ok(Caller { identity, privileged, may_set_groups, may_move })
     }
 
     /// Whether the caller may make namespaces other than of users, and map any id.
     pub(super) fn is_privileged(&self) -> bool {
         self.privileged
+    }
+
+    /// Whether the caller may go to other mounts, and come back.
+    pub(super) fn may_move(&self) -> bool {
+        self.may_move
     }
 
     /// Whether supplementary groups can be given up.

@@ -6,10 +6,12 @@ use std::panic::AssertUnwindSafe;
 use anyhow::{Context, Result, anyhow};
 use usk_abi::Errno;
 use usk_platform::host::child::{self, ChildProcess};
+use usk_platform::host::descriptors;
 use usk_platform::host::message_socket::MessageSocket;
 use usk_platform::host::namespaces::{IdentityMap, Namespaces, enter_new, write_identity_map};
 use usk_platform::host::timeline::{Steps, Track, become_process};
 
+use super::empty::{EMPTY, EmptyNamespaces, Visit};
 use super::gofer::{self, GOFER_JOINS, GOFER_NAMESPACES};
 use super::identity::Caller;
 use super::maker::Maker;
@@ -69,27 +71,38 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
     steps.done("make sockets");
 
     let identity = caller.gofer(plan.spec.users.as_ref());
-    // One that has users of its own may not join what belongs to the sentry's users.
-    let joins = identity.is_none();
-    let gofer_namespaces =
-        if joins { GOFER_NAMESPACES.without(GOFER_JOINS) } else { GOFER_NAMESPACES.and(Namespaces::USER) };
-    let gofer_later = made_later(gofer_namespaces, cgroup);
-    let sentry_later = made_later(SENTRY_NAMESPACES, cgroup);
+    let has_own_users = identity.is_some();
+    let empty = caller.may_move().then(EmptyNamespaces::of_host).flatten();
+    steps.done("find empty namespaces");
+    let proc =
+        descriptors::open_directory(c"/proc").context("cannot open /proc: it must be mounted on the host")?;
     let may_set_groups = caller.may_set_groups();
     let rights = gofer::Rights { privileged: caller.is_privileged(), may_set_groups };
     let (spec, exports) = (plan.spec, plan.exports);
     let maker = Maker::start(|register| {
+        let visit = empty.as_ref().map(EmptyNamespaces::enter).transpose()?.flatten();
+        let is_empty = visit.is_some();
+        let sentry_namespaces = if is_empty { SENTRY_NAMESPACES.without(EMPTY) } else { SENTRY_NAMESPACES };
+        let sentry_later = made_later(sentry_namespaces, cgroup);
         // The sentry first: it has more to set up, and does so while the gofer is made.
-        let Some(sentry) = register.make(SENTRY_NAMESPACES.without(sentry_later), cgroup_descriptor)? else {
+        let Some(sentry) = register.make(sentry_namespaces.without(sentry_later), cgroup_descriptor)? else {
             become_process(Track::Sentry);
             let work = || {
                 make_namespaces(sentry_later)?;
                 gofer::SentrysNamespaces::announce(make_shared).context("cannot tell the gofer")?;
-                sentry::main(spec, sentry_lanes, &sentry_control, may_set_groups)
+                let ground = sentry::Ground { proc, is_empty, may_set_groups };
+                sentry::main(spec, sentry_lanes, &sentry_control, ground)
             };
             become_child(&sentry_control, work)
         };
         drop(make_shared);
+        visit.map_or(Ok(()), Visit::end)?;
+        // One that has users of its own may not join what belongs to the sentry's users; what is empty belongs to the caller's.
+        let joins = !is_empty && !has_own_users;
+        let own_users = if has_own_users { Namespaces::USER } else { Namespaces::NONE };
+        let others = if is_empty || joins { GOFER_JOINS } else { Namespaces::NONE };
+        let gofer_namespaces = GOFER_NAMESPACES.without(others).and(own_users);
+        let gofer_later = made_later(gofer_namespaces, cgroup);
         if register.make(gofer_namespaces.without(gofer_later), cgroup_descriptor)?.is_none() {
             become_process(Track::Gofer);
             let shared = joins.then(|| gofer::SentrysNamespaces::new(&sentry, shared_made));

@@ -10,12 +10,13 @@
 //! usk run          monitor   waits for signals, both children, the control socket
 //!  ├─ usk-gofer              PID, mount namespaces; the sentry's IPC, UTS, network, or, where it has users of its own
 //!  │                         (an ordinary caller's, mapped users), user, IPC, UTS, network; root: the exports
-//!  └─ usk-sentry             user, PID, mount, IPC, UTS, network namespaces; root: empty, read-only
+//!  └─ usk-sentry             user, PID namespaces; mount, IPC, UTS, network namespaces in which there is nothing: those of all
+//!      │                     sandboxes ([`empty`]), or its own; root: empty, read-only
 //!      └─ stubs              made by the platform, in the sentry's namespaces
 //! ```
 //!
 //! What takes the host long is done where it holds up nobody: each process makes most of its namespaces itself, while the
-//! monitor goes on ([`AT_BIRTH`](launch::AT_BIRTH)), and the sentry goes on while the platform comes up. `usk run
+//! monitor goes on ([`AT_BIRTH`](launch::AT_BIRTH)), or it is there already ([`empty`]), and the sentry goes on while the platform comes up. `usk run
 //! --trace-start` shows it.
 //!
 //! Before them there may be a process that unpacks an image, set up in the same way and gone when it is done (`confined`).
@@ -24,6 +25,7 @@
 //! and ends the other; the gofer also leaves when its lanes hang up.
 
 mod confined;
+mod empty;
 mod gofer;
 mod identity;
 mod launch;

@@ -34,18 +34,26 @@ pub struct Sentry<'a> {
     pub descriptor_limit: u64,
 }
 
+/// What the process begins with.
+pub(super) struct Ground {
+    /// The host's `/proc`, for the platform's own set-up; it is closed before the filter.
+    pub(super) proc: OwnedFd,
+    /// Whether the root is an empty one already.
+    pub(super) is_empty: bool,
+    /// Whether the caller can give up supplementary groups.
+    pub(super) may_set_groups: bool,
+}
+
 /// Sets this process up and runs the workload. Returns the process's exit status.
 pub(super) fn main(
     spec: SandboxSpec,
     lanes: Vec<OwnedFd>,
     control: &SandboxControl,
-    may_set_groups: bool,
+    ground: Ground,
 ) -> Result<i32> {
     let mut steps = Steps::begin();
+    let Ground { proc, is_empty, may_set_groups } = ground;
     child::set_name(c"usk-sentry").context("cannot name the sentry")?;
-    // Opened before the host's files go out of sight, for the platform's own set-up, and closed before the filter.
-    let proc =
-        descriptors::open_directory(c"/proc").context("cannot open /proc: it must be mounted on the host")?;
     keep_descriptors(&spec, &lanes, control, proc.as_fd())?;
     steps.done("close descriptors");
     wait_for_go(control)?;
@@ -55,7 +63,9 @@ pub(super) fn main(
     child::new_process_group().context("cannot leave the process group")?;
     signals::unblock_all().context("cannot unblock signals")?;
     steps.done("take the identity");
-    enter_empty_root()?;
+    if !is_empty {
+        enter_empty_root()?;
+    }
     steps.done("enter an empty root");
     keep_capabilities(Capabilities::NONE).context("cannot give up capabilities")?;
     child::set_no_new_privs().context("cannot give up gaining privileges")?;
@@ -125,7 +135,7 @@ pub(super) fn die_with_monitor(control: &SandboxControl) -> Result<()> {
 }
 
 /// Makes an empty, read-only directory the root, and lets go of the host's.
-fn enter_empty_root() -> Result<()> {
+pub(super) fn enter_empty_root() -> Result<()> {
     let options = [(c"mode", c"0555"), (c"size", c"4k"), (c"nr_inodes", c"2")];
     let attributes = MountAttributes { read_only: true, no_execute: true };
     let root = mounts::new_tmpfs(&options, attributes).context("cannot make an empty root")?;

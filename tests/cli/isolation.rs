@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use procfs::process::{FDTarget, Process};
 
@@ -75,6 +76,90 @@ fn the_gofer_has_namespaces_of_its_own() {
             let of = |pid| namespaces(pid)[&OsString::from(kind)];
             assert_eq!(of(held.gofer) == of(held.sentry), is_shared, "{caller:?}: {kind}");
         }
+    }
+}
+
+/// Runs a shell script among mounts of its own, with `$usk` and a `/run` in which there is nothing; then holds a sandbox there.
+fn held_after(script: &str) -> Held {
+    let mut command = Command::new("unshare");
+    let hold = "mount -t tmpfs none /run && eval \"$script\" && exec \"$usk\" hold --status-fd 1 nothing";
+    command.args(["--mount", "--propagation", "private", "sh", "-ec", hold]);
+    command.env("usk", env!("CARGO_BIN_EXE_usk")).env("script", script).current_dir("/");
+    Held::start_command(command)
+}
+
+/// The host may take the mounts of `unshare` to be younger than a namespace that is made after it, and not keep that one there.
+const FOUND: &str = r#"until "$usk" run true; [ "$(stat -fc %T /run/usk/mnt)" = nsfs ]; do touch -d yesterday /run/usk; done"#;
+
+fn namespace_of(pid: i32, kind: &str) -> u64 {
+    namespaces(pid)[&OsString::from(kind)]
+}
+
+/// What a sandbox has been started beside.
+fn kept(held: &Held, kind: &str) -> u64 {
+    fs::metadata(format!("/proc/{}/root/run/usk/{kind}", held.monitor())).unwrap().ino()
+}
+
+#[test]
+fn sandboxes_of_a_privileged_caller_share_namespaces_in_which_there_is_nothing() {
+    if !is_root() {
+        return;
+    }
+    let [one, other] = PLATFORMS.map(|platform| Held::start(Caller::Myself, platform, &[]));
+    for (kind, is_shared) in
+        [("net", true), ("ipc", true), ("uts", true), ("mnt", true), ("pid", false), ("user", false)]
+    {
+        assert_eq!(namespace_of(one.sentry, kind) == namespace_of(other.sentry, kind), is_shared, "{kind}");
+    }
+    assert_ne!(namespace_of(one.gofer, "mnt"), namespace_of(other.gofer, "mnt"));
+    let network = fs::read_to_string(format!("/proc/{}/net/dev", one.sentry)).unwrap();
+    let names: Vec<_> = network.lines().skip(2).map(|line| line.split(':').next().unwrap().trim()).collect();
+    assert_eq!(names, ["lo"]);
+    let addresses = fs::read_to_string(format!("/proc/{}/net/fib_trie", one.sentry)).unwrap();
+    assert_eq!(addresses, "", "the loopback is down");
+}
+
+#[test]
+fn a_first_sandbox_leaves_its_empty_namespaces_to_the_next_ones() {
+    if !is_root() {
+        return;
+    }
+    let held = held_after(FOUND);
+    for kind in ["net", "ipc", "uts", "mnt"] {
+        assert_eq!(kept(&held, kind), namespace_of(held.sentry, kind), "{kind}");
+    }
+}
+
+#[test]
+fn namespaces_that_are_missing_are_made_again_after_a_while() {
+    if !is_root() {
+        return;
+    }
+    let held = held_after(&format!("{FOUND}; umount /run/usk/net; touch -d yesterday /run/usk; {FOUND}"));
+    assert_eq!(kept(&held, "net"), namespace_of(held.sentry, "net"));
+}
+
+#[test]
+fn namespaces_in_which_there_is_something_are_not_used() {
+    if !is_root() {
+        return;
+    }
+    for (what, script) in [
+        ("the loopback is up", "nsenter --net=/run/usk/net ip link set lo up"),
+        ("another interface", "nsenter --net=/run/usk/net ip link add other type bridge"),
+        ("files", "umount /run/usk/mnt; unshare --mount=/run/usk/mnt --propagation unchanged true"),
+        ("the host's own", "umount /run/usk/net; mount --bind /proc/self/ns/net /run/usk/net"),
+        ("none", "umount /run/usk/net"),
+        ("others may have been there", "chmod 777 /run/usk"),
+    ] {
+        let held = held_after(&format!("{FOUND}; {script}"));
+        for kind in ["net", "ipc", "uts", "mnt"] {
+            assert_ne!(namespace_of(held.sentry, kind), kept(&held, kind), "{what}: {kind}");
+            assert!(differs(held.sentry, kind), "{what}: {kind}");
+        }
+        assert_eq!(namespace_of(held.gofer, "net"), namespace_of(held.sentry, "net"), "{what}");
+        let root = PathBuf::from(format!("/proc/{}/root", held.sentry));
+        assert_eq!(fs::read_dir(root).unwrap().count(), 0, "{what}");
     }
 }
 

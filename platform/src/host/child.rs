@@ -50,7 +50,7 @@ pub fn spawn_sibling(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> 
 }
 
 fn clone(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>, is_sibling: bool) -> Result<Spawned, Errno> {
-    if thread_count()? != 1 {
+    if !has_one_thread() {
         return Err(Errno::EBUSY);
     }
     let mut pidfd: i32 = -1;
@@ -98,13 +98,10 @@ fn clone(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>, is_sibling: boo
     }
 }
 
-/// How many threads this process has, by the link count of `/proc/self/task`.
-fn thread_count() -> Result<u64, Errno> {
-    use std::os::unix::fs::MetadataExt;
-    match std::fs::metadata("/proc/self/task") {
-        Ok(directory) => Ok(directory.nlink().saturating_sub(2)),
-        Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
-    }
+/// Whether this process has one thread. Then to have its own threads is no change, and otherwise `EINVAL`. unshare(2).
+fn has_one_thread() -> bool {
+    // SAFETY: takes a number only, and changes nothing.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
 /// Where the C library keeps its thread id; 0 if the host does not say (it lacks CONFIG_CHECKPOINT_RESTORE). Then

@@ -19,6 +19,7 @@ mod memfd;
 pub mod message_socket;
 pub mod mounts;
 pub mod namespaces;
+mod network;
 pub mod own_memory;
 pub mod pidfd;
 mod process;
@@ -51,6 +52,7 @@ pub use descriptor_passing::{discard_messages, message_socket_pair, send_descrip
 pub use event_poll::{EdgePoll, WakeDescriptor};
 pub use file::{Extent, allocate, extent, read_at, seek_data, seek_hole, set_length, sync, write_at};
 pub use memfd::{create_memfd, file_identity, reopen_read_only};
+pub use network::is_network_empty;
 pub use nix::unistd::Pid;
 pub use process::{fork_idle_child, keep_children_for_wait, process_cpu_time, signal_process};
 pub use process_vm::{MAX_PIECES, read_pieces, read_process, write_pieces, write_process};

@@ -2,12 +2,14 @@
 //! open_tree(2), fsopen(2), pivot_root(2).
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general as raw;
 use nix::mount::{MsFlags, mount};
 use usk_abi::Errno;
 
+use super::descriptors::open_directory;
+use super::namespaces::{Namespaces, join};
 use super::result::{check, from_nix};
 
 /// Properties of a mount.
@@ -221,4 +223,31 @@ pub fn exchange_root(new_root: BorrowedFd<'_>, place: &CStr) -> Result<(), Errno
 fn pivot(new_root: BorrowedFd<'_>, place: &CStr) -> Result<(), Errno> {
     nix::unistd::fchdir(new_root).map_err(from_nix)?;
     nix::unistd::pivot_root(c".", place).map_err(from_nix)
+}
+
+/// Where a process is among mounts.
+pub struct Whereabouts {
+    namespace: OwnedFd,
+    root: OwnedFd,
+    directory: OwnedFd,
+}
+
+impl Whereabouts {
+    /// Where this process is.
+    pub fn current() -> Result<Whereabouts, Errno> {
+        use nix::fcntl::{OFlag, open};
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let namespace = open(c"/proc/self/ns/mnt", flags, nix::sys::stat::Mode::empty()).map_err(from_nix)?;
+        Ok(Whereabouts { namespace, root: open_directory(c"/")?, directory: open_directory(c".")? })
+    }
+
+    /// Moves this process, which has one thread, back there. It may have been in a directory of its own (chroot(2)), which entering a
+    /// namespace leaves.
+    pub fn go_back(&self) -> Result<(), Errno> {
+        use nix::unistd::{chroot, fchdir};
+        join(self.namespace.as_fd(), Namespaces::MOUNT)?;
+        fchdir(&self.root).map_err(from_nix)?;
+        chroot(c".").map_err(from_nix)?;
+        fchdir(&self.directory).map_err(from_nix)
+    }
 }

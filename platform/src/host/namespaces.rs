@@ -87,11 +87,12 @@ pub fn enter_new(namespaces: Namespaces) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_unshare, namespaces.0) }).map(drop)
 }
 
-/// Moves this process, which has one thread, into namespaces of another. Needs CAP_SYS_ADMIN in the user namespace that owns
-/// them. setns(2), of process descriptors since Linux 5.8.
-pub fn join(process: BorrowedFd<'_>, namespaces: Namespaces) -> Result<(), Errno> {
+/// Moves this process, which has one thread, into namespaces of another, or into the one that a file is of (`EINVAL` if that is of
+/// another kind). Needs CAP_SYS_ADMIN in the user namespace that owns them; of mounts, CAP_SYS_CHROOT as well. setns(2), of process
+/// descriptors since Linux 5.8.
+pub fn join(of: BorrowedFd<'_>, namespaces: Namespaces) -> Result<(), Errno> {
     // SAFETY: takes numbers only; the descriptor is open during the call.
-    check(unsafe { libc::syscall(libc::SYS_setns, process.as_raw_fd(), namespaces.0) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_setns, of.as_raw_fd(), namespaces.0) }).map(drop)
 }
 
 /// Writes the maps of the user namespace that process `pid` is the first member of. An ordinary user can map nothing

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use usk_abi::Errno;
 
 use crate::arch::extended_state::FORMAT;
@@ -90,6 +90,13 @@ impl Unborn {
         let Unborn { slot, frame, token } = self;
         Order::Thread { birth: slot.address() + BIRTH, frame: frame.address(slot), token: *token }
     }
+}
+
+/// A copy of an address space that has been ordered, with its first guest thread.
+pub(super) struct Ordered {
+    window: Arc<Window>,
+    unborn: Unborn,
+    spawner: Spawner,
 }
 
 impl Space {
@@ -206,7 +213,7 @@ impl Space {
     }
 
     /// The spawner, brought to the caller's CPU.
-    fn spawner(&self, stay: &Stay) -> parking_lot::MutexGuard<'_, Spawner> {
+    fn spawner(&self, stay: &Stay) -> MutexGuard<'_, Spawner> {
         self.end_unborn();
         let pid = self.pid();
         let mut spawner = self.spawner.lock();
@@ -234,9 +241,33 @@ impl Space {
         let unborn = Unborn::new(&window)?;
         let stay = Stay::here();
         let mut spawner = self.spawner(&stay);
+        let copy = self.order(window, unborn, &mut spawner)?;
+        self.adopt(copy, spawner)
+    }
+
+    /// Orders a copy of this address space, whose spawner need not be there yet. It is asked for nothing else before
+    /// [`Space::take_first`].
+    pub(super) fn order_first(&self) -> Result<Ordered, Errno> {
+        let window = self.sandbox.windows.take()?;
+        let unborn = Unborn::new(&window)?;
+        self.order(window, unborn, &mut self.spawner.lock())
+    }
+
+    /// Waits for that copy, and so for the spawner.
+    pub(super) fn take_first(&self, copy: Ordered) -> Result<Arc<Space>, Errno> {
+        self.adopt(copy, self.spawner.lock())
+    }
+
+    fn order(&self, window: Arc<Window>, unborn: Unborn, spawner: &mut Spawner) -> Result<Ordered, Errno> {
         let copied = spawner.copy_with_thread(window.spawner_slot(), unborn.order());
-        let made = spawner.fork(self.process(), window.slots_offset(), window.orders_offset());
-        let (process, hint) = made.map_err(|error| match error {
+        spawner.order_fork(self.process(), window.slots_offset(), window.orders_offset())?;
+        Ok(Ordered { window, unborn, spawner: copied })
+    }
+
+    /// Waits for a copy of this address space that its spawner was ordered to make.
+    fn adopt(&self, copy: Ordered, mut spawner: MutexGuard<'_, Spawner>) -> Result<Arc<Space>, Errno> {
+        let Ordered { window, unborn, spawner: copied } = copy;
+        let (process, hint) = spawner.await_fork(self.process()).map_err(|error| match error {
             NotForked::Refused(error) => error,
             NotForked::Lost(error) => {
                 // It would carry out the orders of whoever has the window next.

@@ -172,15 +172,23 @@ impl Spawner {
         self.wait_done(process, |_| Ok(false)).map_err(|undone| undone.settle(process))
     }
 
-    /// Has a process made that has these slots and orders, and returns it.
-    pub(super) fn fork(
+    /// Orders a process that has these slots and orders. Does not wait for it.
+    pub(super) fn order_fork(
         &mut self,
         process: &ProcessDescriptor,
         slots: u64,
         orders: u64,
-    ) -> Result<(ProcessDescriptor, Pid), NotForked> {
-        self.settle(process).map_err(NotForked::Refused)?;
+    ) -> Result<(), Errno> {
+        self.settle(process)?;
         self.make(Order::Fork { slots, orders });
+        Ok(())
+    }
+
+    /// Waits for the process that has been ordered last, and returns it.
+    pub(super) fn await_fork(
+        &mut self,
+        process: &ProcessDescriptor,
+    ) -> Result<(ProcessDescriptor, Pid), NotForked> {
         // The child is there before its number is: on a busy host the spawner may be interrupted in between for longer
         // than a hint is waited for. Without the number nobody could read the child's memory.
         match self.wait_done(process, |_| Ok(false)) {

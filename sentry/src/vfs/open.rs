@@ -69,7 +69,7 @@ impl NameContext<'_> {
         name: &[u8],
         options: super::WalkOptions,
     ) -> SysResult<Arc<OpenFile>> {
-        let path = if name.is_empty() { start.clone() } else { self.resolve(start, name, options)? };
+        let path = if name.is_empty() { start.clone() } else { self.resolve_to_open(start, name, options)? };
         let inode = path.inode()?;
         match inode.file_type() {
             FileType::Regular => {}

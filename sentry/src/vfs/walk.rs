@@ -61,6 +61,19 @@ impl NameContext<'_> {
         Ok(walk.path)
     }
 
+    /// As [`NameContext::resolve`], of a file that will be opened for reading.
+    pub(super) fn resolve_to_open(
+        &self,
+        start: &Path,
+        name: &[u8],
+        options: WalkOptions,
+    ) -> Result<Path, Errno> {
+        let mut walk = Walk::new(self, start, name, options.resolve)?;
+        walk.opens = true;
+        walk.finish(options)?;
+        Ok(walk.path)
+    }
+
     /// As [`NameContext::resolve`]; and if the walk comes to the same until names change, the names whose change alone can change it
     /// (see [`NameChange`](crate::vfs::NameChange)).
     pub fn resolve_lastingly(

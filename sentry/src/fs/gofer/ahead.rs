@@ -9,8 +9,10 @@ use usk_abi::Errno;
 use super::inode::GoferInode;
 use super::listed::{FilesAhead, Listed};
 use crate::gofer::{Access, Attributes, DirectoryEntry, MAX_COMPONENTS, MAX_OPENED, Name, Node, ReadAhead};
+use crate::vfs::{FileType, Inode};
 
-/// Names that are looked up in a directory one by one, before it is read as a whole.
+/// Names that are looked up in a directory one by one, before it is read as a whole. Directories do not count: a listing does not save
+/// the walk to one.
 const MAX_LOOKUPS: u32 = 2;
 
 /// Size of a directory up to which that is worth it: one block of the usual file systems, with some 50 to 100 names.
@@ -143,11 +145,12 @@ impl GoferInode {
     /// Reads a small directory when it is asked for names again and again: the answers to all further questions cost about as
     /// much as one or two (`git status` in a tree of 900 files: 400 round trips instead of 1,000).
     pub(super) fn consider_listing(&self) {
-        if !self.tree.is_fixed() || self.lookups.load(Ordering::Relaxed) > MAX_LOOKUPS {
-            return;
-        }
-        let is_due = self.lookups.fetch_add(1, Ordering::Relaxed) == MAX_LOOKUPS;
-        if !is_due || self.listed().is_some() || self.known.lock().attributes.size > SMALL_DIRECTORY {
+        let is_due = |count: u32| (count == MAX_LOOKUPS).then_some(count + 1);
+        if !self.tree.is_fixed()
+            || self.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_err()
+            || self.listed().is_some()
+            || self.known.lock().attributes.size > SMALL_DIRECTORY
+        {
             return;
         }
         // In one page, or not at all. An error is for the lookup itself to meet.
@@ -156,6 +159,14 @@ impl GoferInode {
         match page.next {
             None => self.keep_listed(self.whole(self.identity.0, &page.entries, true)),
             Some(next) => node.client().close_directory(next.stream),
+        }
+    }
+
+    /// Notes what came of a question for a name.
+    pub(super) fn note_lookup(&self, found: Option<&Arc<GoferInode>>) {
+        if found.is_none_or(|found| found.file_type() != FileType::Directory) {
+            let count = |count: u32| (count < MAX_LOOKUPS).then_some(count + 1);
+            let _ = self.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
         }
     }
 

@@ -93,8 +93,10 @@ pub(super) struct GoferInode {
     donated: Mutex<Donated>,
     /// Held by whoever writes, so that appends find the end.
     pub(super) writers: Mutex<()>,
-    /// Names in this directory that the gofer was asked for, while it was not listed.
+    /// Names in this directory that the gofer was asked for, and that are no directories.
     pub(super) lookups: AtomicU32,
+    /// A name that a walk through this directory has not found, where names are fixed.
+    missing: Mutex<Option<Box<[u8]>>>,
     /// A shared mapping may change the contents at any time.
     is_mapped_for_writing: AtomicBool,
     /// It has lost its last name; the gofer does not find it any more.
@@ -133,6 +135,7 @@ impl GoferInode {
             donated: Mutex::default(),
             writers: Mutex::default(),
             lookups: AtomicU32::new(0),
+            missing: Mutex::default(),
             is_mapped_for_writing: AtomicBool::new(false),
             is_unlinked: AtomicBool::new(false),
         })
@@ -374,6 +377,9 @@ impl Inode for GoferInode {
 
     fn lookup_chain(&self, names: &[&[u8]], opens: bool) -> Result<Vec<InodeRef>, Errno> {
         let first = names.first().ok_or(Errno::ENOENT)?;
+        if self.missing.lock().as_deref() == Some(first) {
+            return Err(Errno::ENOENT);
+        }
         self.consider_listing();
         if let Some(announced) = self.announced(first) {
             let attributes = announced?;
@@ -389,6 +395,7 @@ impl Inode for GoferInode {
         for WalkStep { node, attributes } in outcome.steps {
             found.push(Self::found(&self.tree, &attributes, Some(node), None));
         }
+        self.note_lookup(found.first());
         match (outcome.end, found.last()) {
             (WalkEnd::Missing, None) => return Err(Errno::ENOENT),
             (WalkEnd::NotDirectory, None) => return Err(Errno::ENOTDIR),
@@ -398,6 +405,10 @@ impl Inode for GoferInode {
             }
             (WalkEnd::Complete { opened: Some(Ok(file)) }, Some(last)) => {
                 last.donate(Access::Read, file);
+            }
+            // Whoever walks asks for it next.
+            (WalkEnd::Missing, Some(last)) if self.tree.is_fixed() => {
+                *last.missing.lock() = names.get(found.len()).map(|name| name.as_bytes().into());
             }
             _ => {}
         }
@@ -541,8 +552,11 @@ impl Inode for GoferInode {
     }
 
     fn read_link(&self, _: Caller<'_>) -> Result<Link, Errno> {
-        // Who has to walk to it is told, too.
+        if let Some(target) = self.link.get() {
+            return Ok(Link::Target(target.clone()));
+        }
         let node = self.node()?;
+        // The walk there may have brought it.
         if let Some(target) = self.link.get() {
             return Ok(Link::Target(target.clone()));
         }
