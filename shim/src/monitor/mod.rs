@@ -135,7 +135,7 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     settle_score(container.plan.spec.process.oom_score_adj)?;
     state.cgroups.enter(container.resources.as_ref())?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
-    let Namespaces { network, names, ipc, cgroup, clocks } = &container.namespaces;
+    let Namespaces { network, names, ipc, cgroup, clocks, users: _ } = &container.namespaces;
     enter(network, CloneFlags::CLONE_NEWNET)?;
     enter(names, CloneFlags::CLONE_NEWUTS)?;
     enter(ipc, CloneFlags::CLONE_NEWIPC)?;
