@@ -3,7 +3,7 @@
 //! reason that of interprocess communication, although no object of the guests' is in it. The clocks of the sandbox are the host's,
 //! and so a time namespace of the host's counts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
@@ -34,8 +34,8 @@ pub struct Namespaces {
     pub cgroup: Origin,
     /// What monotonic clocks show.
     pub clocks: Origin,
-    /// The process of the container whose users are shared.
-    pub users: Option<i32>,
+    /// The one whose users are the container's.
+    pub users: Option<PathBuf>,
 }
 
 pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
@@ -69,17 +69,7 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
                 "linux.namespaces[{index}].path: the mounts of a sandbox are its own: leave the path out, and list in 'mounts' what \
                  the container shall see"
             ),
-            (LinuxNamespaceType::User, Some(path)) => {
-                let process = process_of(path);
-                if process.is_none() {
-                    bail!(
-                        "linux.namespaces[{index}].path: {} is not /proc/PID/ns/user of a container: leave the path out, and say by \
-                         uidMappings and gidMappings whom the users are on the host",
-                        path.display()
-                    );
-                }
-                found.users = process;
-            }
+            (LinuxNamespaceType::User, Some(path)) => found.users = Some(path.clone()),
             (LinuxNamespaceType::Pid, Some(_)) => bail!(
                 "linux.namespaces[{index}].path: the processes of a sandbox are its own, and those of other containers are not \
                  among them: leave the path out, or run both in one container"
@@ -103,18 +93,6 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
         }
     }
     Ok(found)
-}
-
-/// The process that the path of a user namespace names.
-fn process_of(path: &Path) -> Option<i32> {
-    path.strip_prefix("/proc")
-        .ok()?
-        .parent()?
-        .parent()?
-        .to_str()?
-        .parse()
-        .ok()
-        .filter(|_| path.ends_with("ns/user"))
 }
 
 /// How much the clocks of a new time namespace are ahead of the host's, as `/proc/PID/timens_offsets` takes it

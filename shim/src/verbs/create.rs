@@ -50,9 +50,9 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
     let (spec, raw) = config::read(&bundle)?;
     // The verb is a process of its own: engines give it relative paths all the same.
     let mut container = config::container(&spec, &bundle)?;
-    if let Some(process) = container.namespaces.users {
+    if let Some(path) = &container.namespaces.users {
         let wanted = container.plan.spec.users.take();
-        container.plan.spec.users = users::joined(&settings.root, process, wanted.as_ref())?;
+        container.plan.spec.users = users::joined(&settings.root, path, wanted.as_ref())?;
     }
     let sandbox = &mut container.plan.spec;
     let listening = listening();
