@@ -105,6 +105,16 @@ fn the_mounts_of_the_containers_process_are_the_containers() {
     let run = Command::new(root.join("bin/busybox")).arg("true").status();
     assert_eq!(run.expect_err("it is refused").kind(), std::io::ErrorKind::PermissionDenied);
     usk.must(&bundle, &["delete", "--force", &id]);
+    // Unless it shall have none of its own.
+    bundle.configure(|spec| {
+        namespaces(spec).retain(|namespace| namespace["type"] != "mount");
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    let pid = fs::read_to_string(bundle.file("pid")).expect("a pid file");
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).expect("a link");
+    assert_eq!(namespace(&pid), namespace("self"));
+    usk.must(&bundle, &["delete", "--force", &id]);
 }
 
 #[test]
