@@ -24,6 +24,7 @@ mod protocol;
 mod signals;
 pub mod state;
 mod timestamp;
+mod users;
 mod verbs;
 
 pub use entry::main;

@@ -51,6 +51,9 @@ pub struct State {
     /// Nobody inside may mount: the configuration would have it show on the host.
     #[serde(default)]
     pub reaches_host: bool,
+    /// Whom its users are on the host, if others than the host's.
+    #[serde(default)]
+    pub users: Option<Maps>,
     /// To be run in the container before its command.
     #[serde(default)]
     pub start_container: Vec<Hook>,
@@ -62,6 +65,15 @@ pub struct State {
     pub poststop: Vec<Hook>,
     /// What a process that joins has, unless it says otherwise: the `process` of the configuration.
     pub process: serde_json::Value,
+}
+
+/// Users and groups in the form of `/proc/PID/uid_map` (user_namespaces(7)).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Maps {
+    /// Of `uid_map`.
+    pub users: String,
+    /// Of `gid_map`.
+    pub groups: String,
 }
 
 /// The directory of one container.

@@ -105,6 +105,16 @@ fn the_mounts_of_the_containers_process_are_the_containers() {
     let run = Command::new(root.join("bin/busybox")).arg("true").status();
     assert_eq!(run.expect_err("it is refused").kind(), std::io::ErrorKind::PermissionDenied);
     usk.must(&bundle, &["delete", "--force", &id]);
+    // Unless it shall have none of its own.
+    bundle.configure(|spec| {
+        namespaces(spec).retain(|namespace| namespace["type"] != "mount");
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    let pid = fs::read_to_string(bundle.file("pid")).expect("a pid file");
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).expect("a link");
+    assert_eq!(namespace(&pid), namespace("self"));
+    usk.must(&bundle, &["delete", "--force", &id]);
 }
 
 #[test]
@@ -219,7 +229,7 @@ fn the_containers_of_a_pod_share_its_network_its_name_and_its_memory() {
 
 #[test]
 fn namespaces_that_cannot_be_joined_are_named() {
-    for (kind, cure) in [("pid", "leave the path out"), ("mount", "'mounts'"), ("user", "uidMappings")] {
+    for (kind, cure) in [("pid", "leave the path out"), ("mount", "'mounts'")] {
         let path = format!("/proc/self/ns/{}", kind.replace("mount", "mnt"));
         let outcome = run(|spec| spec["linux"]["namespaces"] = json!([{ "type": kind, "path": path }]));
         assert_eq!(outcome.status, 1);

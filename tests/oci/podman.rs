@@ -93,6 +93,12 @@ fn users_can_be_others_on_the_host() {
     assert_eq!(output, "         0     300000       5000\n 0\n0");
     let made = fs::metadata(shared.join("file")).expect("a file");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), ROOT);
+    // And those of another container.
+    let other = ["run", "-d", "--name", "other", "--network", "none", "--uidmap", &map, "--gidmap", &map];
+    podman.must(&[&other[..], &["box", "sleep", "1000"]].concat());
+    let run = ["run", "--rm", "--network", "none", "--userns", "container:other", "box"];
+    let output = podman.must(&[&run[..], &["head", "-c", "33", "/proc/self/uid_map"]].concat());
+    assert_eq!(output, "         0     300000       5000");
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::{Command, Stdio};
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
-use crate::runtime::{Outcome, Runtime, new_id};
+use crate::runtime::{Outcome, Runtime, new_id, wait_until};
 
 /// The host's id of the container's root.
 const FIRST: u32 = 200_000;
@@ -97,4 +99,66 @@ fn a_map_without_a_namespace_is_refused() {
     assert_eq!(outcome.status, 1);
     let problem = "user namespace mappings specified, but user namespace isn't enabled in the config";
     assert!(outcome.error.contains(problem), "{outcome:?}");
+}
+
+/// Says whose users the container's are, and whom they are on the host if `first` is one.
+fn join(spec: &mut Value, path: &str, first: Option<u32>) {
+    map(spec);
+    let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.pop();
+    namespaces.push(json!({ "type": "user", "path": path }));
+    for kind in ["uidMappings", "gidMappings"] {
+        spec["linux"][kind] =
+            first.map_or(Value::Null, |first| json!([{ "containerID": 0, "hostID": first, "size": COUNT }]));
+    }
+    spec["process"]["args"] = json!(["sh", "-c", "tr -s ' ' < /proc/self/uid_map; touch /tmp/made"]);
+}
+
+#[test]
+fn users_are_shared_with_another_container() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = bundle("sleep 1000");
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    let pid = fs::read_to_string(bundle.file("pid")).expect("a pid file");
+    let path = format!("/proc/{pid}/ns/user");
+    for first in [None, Some(FIRST)] {
+        bundle.configure(|spec| join(spec, &path, first));
+        let shown = format!(" 0 {FIRST} {COUNT}\n");
+        assert_eq!(usk.must(&bundle, &["run", &new_id()]), shown);
+        let made = bundle.rootfs().join("tmp/made");
+        assert_eq!(fs::metadata(&made).expect("a file").uid(), FIRST);
+        fs::remove_file(made).expect("it is there");
+    }
+    bundle.configure(|spec| join(spec, &path, Some(FIRST + 1)));
+    let outcome = run(&usk, &bundle);
+    assert!(outcome.status == 1 && outcome.error.contains("linux.uidMappings"), "{outcome:?}");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn users_are_those_of_a_namespace_of_the_hosts_but_not_the_hosts_own() {
+    let mut other =
+        Command::new("unshare").args(["--user", "--map-root-user", "cat"]).stdin(Stdio::piped()).spawn();
+    let other = other.as_mut().expect("unshare runs");
+    wait_until("it has users", || {
+        fs::read_to_string(format!("/proc/{}/uid_map", other.id()))
+            .is_ok_and(|map| map.split_whitespace().nth(2) == Some("1"))
+    });
+    let bundle = Bundle::with(|spec| join(spec, &format!("/proc/{}/ns/user", other.id()), None));
+    assert_eq!(run(&Runtime::usk(), &bundle).output, " 0 0 1\n");
+    // The namespace may have a place in the file system, and no process.
+    let place = bundle.file("users");
+    fs::write(&place, "").expect("a file can be made");
+    let namespace = format!("/proc/{}/ns/user", other.id());
+    mount(Some(&*namespace), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .expect("it can be mounted");
+    drop(other.stdin.take());
+    other.wait().expect("it ends");
+    bundle.configure(|spec| join(spec, place.to_str().expect("text"), None));
+    let outcome = run(&Runtime::usk(), &bundle);
+    umount2(&place, MntFlags::MNT_DETACH).expect("it is mounted");
+    assert_eq!(outcome.output, " 0 0 1\n", "{outcome:?}");
+    bundle.configure(|spec| join(spec, "/proc/self/ns/user", None));
+    let outcome = run(&Runtime::usk(), &bundle);
+    assert!(outcome.status == 1 && outcome.error.contains("leave the path out"), "{outcome:?}");
 }

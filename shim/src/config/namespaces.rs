@@ -34,6 +34,10 @@ pub struct Namespaces {
     pub cgroup: Origin,
     /// What monotonic clocks show.
     pub clocks: Origin,
+    /// What tools of the host find at the container's process: the container's files in a new one. None is joined.
+    pub mounts: Origin,
+    /// The one whose users are the container's.
+    pub users: Option<PathBuf>,
 }
 
 pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
@@ -43,6 +47,8 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
         ipc: Origin::Callers,
         cgroup: Origin::Callers,
         clocks: Origin::Callers,
+        mounts: Origin::Callers,
+        users: None,
     };
     let Some(linux) = spec.linux() else { return Ok(found) };
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
@@ -62,14 +68,12 @@ pub(super) fn namespaces(spec: &Spec) -> Result<Namespaces> {
             (LinuxNamespaceType::Network, Some(path)) => found.network = Origin::Joined(path.clone()),
             (LinuxNamespaceType::Uts, None) => found.names = Origin::New,
             (LinuxNamespaceType::Uts, Some(path)) => found.names = Origin::Joined(path.clone()),
+            (LinuxNamespaceType::Mount, None) => found.mounts = Origin::New,
             (LinuxNamespaceType::Mount, Some(_)) => bail!(
                 "linux.namespaces[{index}].path: the mounts of a sandbox are its own: leave the path out, and list in 'mounts' what \
                  the container shall see"
             ),
-            (LinuxNamespaceType::User, Some(_)) => bail!(
-                "linux.namespaces[{index}].path: the users of a sandbox are its own: leave the path out, and say by uidMappings and \
-                 gidMappings whom they are on the host"
-            ),
+            (LinuxNamespaceType::User, Some(path)) => found.users = Some(path.clone()),
             (LinuxNamespaceType::Pid, Some(_)) => bail!(
                 "linux.namespaces[{index}].path: the processes of a sandbox are its own, and those of other containers are not \
                  among them: leave the path out, or run both in one container"

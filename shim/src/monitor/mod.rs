@@ -135,7 +135,7 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     settle_score(container.plan.spec.process.oom_score_adj)?;
     state.cgroups.enter(container.resources.as_ref())?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
-    let Namespaces { network, names, ipc, cgroup, clocks } = &container.namespaces;
+    let Namespaces { network, names, ipc, cgroup, clocks, mounts, users: _ } = &container.namespaces;
     enter(network, CloneFlags::CLONE_NEWNET)?;
     enter(names, CloneFlags::CLONE_NEWUTS)?;
     enter(ipc, CloneFlags::CLONE_NEWIPC)?;
@@ -146,11 +146,11 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     hooks::run("prestart", &container.hooks.prestart, &shown)?;
     hooks::run("createRuntime", &container.hooks.create_runtime, &shown)?;
     let command = container.plan.spec.process.arguments.first().cloned().unwrap_or_default();
-    let view = View::of(&container.plan)?;
+    let view = (*mounts == Origin::New).then(|| View::of(&container.plan)).transpose()?;
     let sandbox = sandbox::launch(container.plan, sandbox_cgroup.as_ref())?;
     let finish = || -> Result<Listener> {
         // While the sandbox sets itself up.
-        let covering = view.cover_root()?;
+        let covering = view.map_or(Ok(None), View::cover_root)?;
         wait_until_prepared(&sandbox, &command.to_string_lossy())?;
         hooks::run("createContainer", &container.hooks.create_container, &shown)?;
         let listener = Listener::at(&directory.socket())?;

@@ -16,8 +16,9 @@ use crate::console;
 use crate::container::Container;
 use crate::entry::Settings;
 use crate::monitor::{self, Newborn, Task};
-use crate::state::{Directory, State, start_time};
+use crate::state::{Directory, Maps, State, start_time};
 use crate::timestamp;
+use crate::users;
 
 pub(crate) fn create(settings: &Settings, arguments: &CreateArguments) -> Result<i32> {
     make(settings, arguments, Terminal::Engines).context("usk-oci create failed")?;
@@ -49,6 +50,10 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
     let (spec, raw) = config::read(&bundle)?;
     // The verb is a process of its own: engines give it relative paths all the same.
     let mut container = config::container(&spec, &bundle)?;
+    if let Some(path) = &container.namespaces.users {
+        let wanted = container.plan.spec.users.take();
+        container.plan.spec.users = users::joined(&settings.root, path, wanted.as_ref())?;
+    }
     let sandbox = &mut container.plan.spec;
     let listening = listening();
     if listening > 0 {
@@ -71,6 +76,7 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
         owner: geteuid().as_raw(),
         cgroups,
         reaches_host: container.reaches_host,
+        users: container.plan.spec.users.as_ref().map(Maps::of),
         start_container: container.hooks.start_container.clone(),
         poststart: container.hooks.poststart.clone(),
         poststop: container.hooks.poststop.clone(),
