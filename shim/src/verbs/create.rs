@@ -1,6 +1,7 @@
 //! `usk-oci create`: everything that can fail, up to the command itself.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -119,19 +120,17 @@ pub(super) fn passed_on(count: u32) -> Result<Vec<OwnedFd>> {
     (FIRST..)
         .take(count as usize)
         .map(|number| {
-            let passed = descriptors::inherited(number)
-                .with_context(|| format!("--preserve-fds: descriptor {number} is not open"))?;
-            let kind = nix::sys::stat::fstat(&passed)
-                .with_context(|| format!("--preserve-fds: cannot look at descriptor {number}"))?;
-            if nix::sys::stat::SFlag::from_bits_truncate(kind.st_mode) & nix::sys::stat::SFlag::S_IFMT
-                == nix::sys::stat::SFlag::S_IFDIR
-            {
+            let passed: File = descriptors::inherited(number)
+                .with_context(|| format!("--preserve-fds: descriptor {number} is not open"))?
+                .into();
+            let metadata = passed.metadata();
+            if metadata.with_context(|| format!("--preserve-fds: cannot look at descriptor {number}"))?.is_dir() {
                 bail!(
                     "--preserve-fds: descriptor {number} is a directory, which would show more of the host than 'mounts' say: bind it \
                      there instead"
                 );
             }
-            Ok(passed)
+            Ok(passed.into())
         })
         .collect()
 }
