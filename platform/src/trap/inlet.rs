@@ -69,7 +69,8 @@ impl Thread {
 
     fn map_inlet(&mut self) -> Option<Arc<OwnedFd>> {
         if self.inlet.is_none() {
-            self.inlet = self.map_memory(c"usk-inlet", INLETS_BASE, INLET_SIZE, true).map(Arc::new);
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            self.inlet = self.map_memory(c"usk-inlet", INLETS_BASE, INLET_SIZE, access).map(Arc::new);
         }
         self.inlet.clone()
     }

@@ -50,7 +50,8 @@ impl Thread {
         if self.ledger.is_some() {
             return true;
         }
-        let Some(file) = self.map_memory(c"usk-ledger", LEDGERS_BASE, LEDGER_SIZE, true) else {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let Some(file) = self.map_memory(c"usk-ledger", LEDGERS_BASE, LEDGER_SIZE, access) else {
             return false;
         };
         self.slot().write_u64(LEDGER_USED, 0);

@@ -269,26 +269,16 @@ impl Thread {
         Some(())
     }
 
-    /// Memory that the sentry writes, and this thread if it `is_writable`: one of a row from `base` on, for as many threads as have
-    /// ledgers.
-    pub(super) fn map_memory(
-        &mut self,
-        name: &CStr,
-        base: u64,
-        size: u64,
-        is_writable: bool,
-    ) -> Option<OwnedFd> {
+    /// Memory that this thread and the sentry share, one of a row from `base` on, for as many threads as have ledgers.
+    pub(super) fn map_memory(&mut self, name: &CStr, base: u64, size: u64, access: i32) -> Option<OwnedFd> {
         let number = self.slot().number();
         if number >= THREADS_WITH_LEDGERS || self.ended.is_some() {
             return None;
         }
         let file = create_memfd(name, size).ok()?;
         let address = base + number * size;
-        // What is written to the file is seen in a private mapping as long as that cannot be written.
-        let (access, sharing) = match is_writable {
-            true => (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED),
-            false => (libc::PROT_READ, libc::MAP_PRIVATE),
-        };
+        // A private mapping that nobody can write shows what is written to its file.
+        let sharing = if access & libc::PROT_WRITE == 0 { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
         self.map_file(address..address + size, size, access, sharing, file.as_fd(), 0)?;
         Some(file)
     }

@@ -12,7 +12,7 @@ impl Thread {
     /// See [`GuestThread::open_shelf`](crate::GuestThread::open_shelf).
     pub(super) fn map_shelf(&mut self) -> bool {
         if self.shelf.is_none() {
-            self.shelf = self.map_memory(c"usk-shelf", SHELVES_BASE, SHELF_SIZE, false);
+            self.shelf = self.map_memory(c"usk-shelf", SHELVES_BASE, SHELF_SIZE, libc::PROT_READ);
         }
         self.shelf.is_some()
     }

@@ -1,6 +1,6 @@
 //! What a program will probably ask for next of the file that it has just opened: the entries of a directory, or the contents of a
 //! small file. They come along with the call that opens it and are left with the guest thread, whose platform then serves
-//! `getdents64(2)` or `read(2)`. There is room for those of one file.
+//! `getdents64(2)` or `read(2)`. There is a ring of room for them: what was left longest ago gives way.
 //!
 //! Whether a program does so is guessed by what it did last: what was left and not used is not left again before the program has
 //! asked for such a thing.
