@@ -41,9 +41,10 @@ impl Mm {
         }
     }
 
-    /// Lets a thread, which shares this memory and does not run, let go of what is around `address`.
+    /// Lets a thread, which shares this memory and does not run, let go of what is around `address`; unless somebody has the map, who
+    /// would take that away again at once.
     fn lend_advice(&self, thread: &mut dyn GuestThread, address: u64) {
-        let mut state = self.look();
+        let Some(mut state) = self.state.try_lock() else { return };
         let range = stack_around(&state.tree, address);
         if range.is_some_and(|range| thread.lend_advice(&range)) {
             state.advisers.add(&thread.kicker());

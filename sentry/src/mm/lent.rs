@@ -50,7 +50,8 @@ impl Mm {
         state
     }
 
-    /// The map, to be changed: by a task that uses it and is not in guest code.
+    /// The map, to be changed: by a task that uses it and is not in guest code. From now on no thread maps, unmaps or lets go of memory
+    /// by itself.
     pub(in crate::mm) fn change(&self) -> MutexGuard<'_, State> {
         let mut state = self.look();
         state.end_lending();
@@ -115,7 +116,6 @@ impl Current {
         if may && mm.lend(&mut *self.thread, limits) && self.task.standing.now() != standing {
             mm.withdraw_memory();
         }
-        self.lend_stack();
     }
 }
 
