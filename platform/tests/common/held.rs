@@ -99,9 +99,9 @@ pub(crate) fn what_is_known_of_other_names_outlives_what_is_lent(platform: &dyn 
 pub(crate) fn forged_words_show_nothing_of_a_held_file_that_was_not_lent(platform: &dyn Platform) {
     let Some(mut guest) = holder(platform, lent::any_calls()) else { return };
     assert_eq!(guest.space.write(TEXT, b"file\0"), 5);
-    let written = SLOTS + SLOT_SIZE + LEDGER_WRITTEN;
-    let places = written..written + 8;
-    while_forged(&mut guest, [places], |guest| {
+    let word = SLOTS + SLOT_SIZE + LEDGER_WRITTEN;
+    let written = word..word + 8;
+    while_forged(&mut guest, [written], |guest| {
         under_kicks(guest.thread.kicker(), || {
             for round in 0..600u64 {
                 hold(guest, 7);
