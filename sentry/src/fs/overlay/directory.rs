@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use super::inode::OverlayInode;
@@ -39,6 +40,8 @@ pub(super) struct Entries {
     by_name: BTreeMap<Box<[u8]>, Entry>,
     /// How many of the files are directories.
     subdirectories: u32,
+    /// About which of them somebody will ask next if it is in order.
+    expected: Mutex<Option<Box<[u8]>>>,
 }
 
 impl Entries {
@@ -46,11 +49,25 @@ impl Entries {
         self.by_name.get(name)
     }
 
-    /// The files that are noted here whose names come after this one, in order.
-    pub(super) fn files_after(
+    /// The files about which somebody will ask next who has asked about this one, or begins to, at most `limit`: those that come next, if
+    /// he asks in order. Who asks in no order is told of files in vain.
+    pub(super) fn next_after(
         &self,
         name: Option<&[u8]>,
-    ) -> impl Iterator<Item = (Box<[u8]>, Arc<OverlayInode>)> + '_ {
+        limit: usize,
+    ) -> Vec<(Box<[u8]>, Arc<OverlayInode>)> {
+        let mut expected = self.expected.lock();
+        if name.is_some() && expected.as_deref() != name {
+            *expected = self.files_after(name).next().map(|(name, _)| name);
+            return Vec::new();
+        }
+        let mut next: Vec<_> = self.files_after(name).take(limit + 1).collect();
+        *expected = if next.len() > limit { next.pop().map(|(name, _)| name) } else { None };
+        next
+    }
+
+    /// The files that are noted here whose names come after this one, in order.
+    fn files_after(&self, name: Option<&[u8]>) -> impl Iterator<Item = (Box<[u8]>, Arc<OverlayInode>)> + '_ {
         let from = name.map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.by_name.range::<[u8], _>((from, Bound::Unbounded));
         next.filter_map(|(name, entry)| match entry {

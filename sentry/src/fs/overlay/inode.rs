@@ -208,7 +208,7 @@ impl OverlayInode {
 
     /// [`Inode::known_after`] of a directory that was made here: those whose names come next.
     fn known_own_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
-        let next: Vec<_> = self.entries.read().files_after(name).take(limit).collect();
+        let next = self.entries.read().next_after(name, limit);
         next.into_iter().filter_map(|(name, inode)| Some((name, inode.known_by_name()?))).collect()
     }
 
