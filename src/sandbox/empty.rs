@@ -58,17 +58,19 @@ impl EmptyNamespaces {
     }
 
     /// Moves this process, which has one thread, into them, until the returned visit ends: what it forks meanwhile is born there.
-    /// `None` if there is something in them: what follows must not use them, and this process is among the mounts that it was among.
+    /// `None` if that is not possible, or there is something in them: what follows must not use them, and this process is among the mounts
+    /// that it was among.
     pub(super) fn enter(&self) -> Result<Option<Visit<'_>>, Errno> {
         let [net, ipc, uts, mnt] = &self.namespaces;
-        for (namespace, kind) in [(net, Namespaces::NETWORK), (ipc, Namespaces::IPC), (uts, Namespaces::UTS)]
-        {
-            namespaces::join(namespace.as_fd(), kind)?;
-        }
-        if !is_network_empty()? {
+        let join = |file: &File, kind| namespaces::join(file.as_fd(), kind).is_ok();
+        let is_inside = join(net, Namespaces::NETWORK)
+            && join(ipc, Namespaces::IPC)
+            && join(uts, Namespaces::UTS)
+            && is_network_empty() == Ok(true)
+            && join(mnt, Namespaces::MOUNT);
+        if !is_inside {
             return Ok(None);
         }
-        namespaces::join(mnt.as_fd(), Namespaces::MOUNT)?;
         if !is_root_empty() {
             self.home.go_back()?;
             return Ok(None);
