@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -109,7 +109,7 @@ pub(super) fn run(running: &Running<'_>, main: MainProcess, gated: bool) -> Resu
 /// Carries out what the monitor says. Without a monitor there is no sandbox.
 fn listen(running: &Running<'_>, gate: mpsc::SyncSender<()>) {
     let Running { kernel, control, .. } = running;
-    let mut exits = None;
+    let mut exits = Exits::default();
     loop {
         let (message, descriptors) = match control.receive_with_descriptors() {
             Ok(Some(received)) => received,
@@ -135,6 +135,8 @@ fn listen(running: &Running<'_>, gate: mpsc::SyncSender<()>) {
             }
             ToSandbox::SignalAll(signal) => signal_all(kernel, signal),
             ToSandbox::Execute(ticket) => {
+                let answering = Arc::clone(&exits.answering);
+                let _answer_first = answering.lock();
                 let answer = match join(running, descriptors, ticket, &mut exits) {
                     Ok(pid) => ToMonitor::Joined { ticket, process: pid.unsigned_abs() },
                     Err(refusal) => ToMonitor::Refused {
@@ -178,7 +180,7 @@ fn join(
     running: &Running<'_>,
     descriptors: Vec<OwnedFd>,
     ticket: u32,
-    exits: &mut Option<mpsc::Sender<(u32, ExitStatus)>>,
+    exits: &mut Exits,
 ) -> Result<i32, Refusal> {
     let unusable = |error| Refusal { status: process::FAILURE, error };
     let Running { kernel, namespace, common, poller, .. } = running;
@@ -197,10 +199,7 @@ fn join(
     };
     let table = streams::table(files).map_err(unusable)?;
     let prepared = process::prepare(namespace, table, &spec, common)?;
-    let exits = match exits {
-        Some(exits) => exits.clone(),
-        None => exits.insert(begin_reporting(running.control).map_err(unusable)?).clone(),
-    };
+    let exits = exits.reported_to(running.control).map_err(unusable)?;
     let at_exit = Box::new(move |status| {
         // Nobody listens any more once the sandbox ends.
         let _ = exits.send((ticket, status));
@@ -220,20 +219,35 @@ fn read_process(description: OwnedFd) -> Result<ProcessSpec> {
     serde_json::from_slice(&bytes).context("cannot understand the description of a process")
 }
 
-/// Begins to tell the monitor how processes that joined have ended, in a thread of its own: who ends a process must not
-/// wait.
-fn begin_reporting(control: &SandboxControl) -> Result<mpsc::Sender<(u32, ExitStatus)>> {
-    let control = control.try_clone().context("cannot duplicate the control socket")?;
-    let (exits, ended) = mpsc::channel();
-    let report = move || {
-        for (ticket, status) in ended {
-            // A monitor that is gone is noticed by the listener.
-            let _ = control.send(&ToMonitor::Left { ticket, exit: exit(status) });
+/// How processes end that have joined.
+#[derive(Default)]
+struct Exits {
+    /// Where that is said.
+    reporter: Option<mpsc::Sender<(u32, ExitStatus)>>,
+    /// Held until a join is answered: the process may end before its beginning has been told.
+    answering: Arc<Mutex<()>>,
+}
+
+impl Exits {
+    /// Where to say how a process has ended. The monitor is told by a thread of its own: who ends a process must not wait.
+    fn reported_to(&mut self, control: &SandboxControl) -> Result<mpsc::Sender<(u32, ExitStatus)>> {
+        if let Some(reporter) = &self.reporter {
+            return Ok(reporter.clone());
         }
-    };
-    let reporter = std::thread::Builder::new().name("exits".into()).stack_size(REPORTER_STACK);
-    reporter.spawn(report).context("cannot start a thread")?;
-    Ok(exits)
+        let control = control.try_clone().context("cannot duplicate the control socket")?;
+        let answering = Arc::clone(&self.answering);
+        let (exits, ended) = mpsc::channel();
+        let report = move || {
+            for (ticket, status) in ended {
+                let _after_the_answer = answering.lock();
+                // A monitor that is gone is noticed by the listener.
+                let _ = control.send(&ToMonitor::Left { ticket, exit: exit(status) });
+            }
+        };
+        let reporter = std::thread::Builder::new().name("exits".into()).stack_size(REPORTER_STACK);
+        reporter.spawn(report).context("cannot start a thread")?;
+        Ok(self.reporter.insert(exits).clone())
+    }
 }
 
 /// Passes on a signal that the caller's process group was sent: what a terminal's keys and windows send goes to who is in
