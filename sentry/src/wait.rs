@@ -88,11 +88,13 @@ impl WaitQueue {
         }
     }
 
-    /// Ends a registration. After that its target is not called any more.
-    pub fn remove(&self, token: WaitToken) {
+    /// Ends a registration. After that its target is not called any more. False if it had ended, as a sleeper's does when it is told.
+    pub fn remove(&self, token: WaitToken) -> bool {
         let mut entries = self.entries.lock();
-        entries.list.retain(|entry| entry.id != token.0);
+        let place = entries.list.iter().position(|entry| entry.id == token.0);
+        place.map(|place| entries.list.remove(place));
         self.length.store(entries.list.len(), Ordering::SeqCst);
+        place.is_some()
     }
 
     /// Whether anybody is registered.
@@ -132,6 +134,35 @@ impl WaitQueue {
         drop(entries);
         if let Some(first) = first {
             first.wake_sleeper();
+        }
+    }
+}
+
+/// Waits until `attempt` has a result. While it has none, `waiter` is registered on the queues, it is made once more, and `sleep` waits
+/// for the waiter to be told; what that returns instead is the result. Both are given `context`.
+pub(crate) fn wait_for<C, T>(
+    context: &mut C,
+    waiter: &Arc<Waiter>,
+    queues: &[(&WaitQueue, PollEvents)],
+    mut attempt: impl FnMut(&mut C) -> Option<T>,
+    mut sleep: impl FnMut(&mut C) -> Option<T>,
+) -> T {
+    loop {
+        if let Some(result) = attempt(context) {
+            return result;
+        }
+        waiter.arm();
+        let tokens: Vec<_> =
+            queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
+        let result = attempt(context).or_else(|| sleep(context));
+        for ((queue, events), token) in queues.iter().zip(tokens) {
+            // Who was told and leaves all the same has been told in another's place.
+            if !queue.remove(token) && result.is_some() {
+                queue.notify_one(*events);
+            }
+        }
+        if let Some(result) = result {
+            return result;
         }
     }
 }
@@ -270,6 +301,24 @@ mod tests {
         assert!(*second.notified.lock() && !queue.has_waiters());
         queue.remove(token);
         assert!(!queue.has_waiters());
+    }
+
+    #[test]
+    fn who_is_told_and_needs_nothing_tells_the_next() {
+        let (queue, next) = (WaitQueue::new(), Waiter::new());
+        let queues = [(&queue, PollEvents::IN)];
+        let mut attempts = 0;
+        // What it waits for comes when it has registered, and another such thing with the next one behind it.
+        let attempt = |attempts: &mut i32| {
+            *attempts += 1;
+            (*attempts == 2).then(|| {
+                queue.add_sleeper(next.clone(), PollEvents::IN);
+                queue.notify_one(PollEvents::IN);
+                assert!(!*next.notified.lock());
+            })
+        };
+        wait_for(&mut attempts, &Waiter::new(), &queues, attempt, |_| unreachable!("there is a result"));
+        assert!(*next.notified.lock() && !queue.has_waiters());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use usk_abi::{Errno, PollEvents};
 
 use crate::time::Deadline;
 use crate::vfs::OpenFile;
-use crate::wait::{Waiter, Wake};
+use crate::wait::{Waiter, Wake, wait_for};
 use crate::{BytesSink, BytesSource};
 
 /// Does what `Current::block` does. Panics after 20 seconds: then a wake-up was lost.
@@ -17,23 +17,16 @@ pub(crate) fn block<T>(
 ) -> Result<T, Errno> {
     let waiter = Waiter::new();
     let queue = file.ops.wait_queue().expect("a file that can wait");
-    loop {
-        match operation() {
-            Err(Errno::EAGAIN) => {}
-            done => return done,
-        }
-        waiter.arm();
-        let token = queue.add_sleeper(waiter.clone(), events);
-        let result = operation();
-        if matches!(result, Err(Errno::EAGAIN)) {
-            let wake = waiter.wait(Some(Deadline::after(Duration::from_secs(20))), true);
-            assert_eq!(wake, Wake::Notified, "a wake-up was lost");
-        }
-        queue.remove(token);
-        if !matches!(result, Err(Errno::EAGAIN)) {
-            return result;
-        }
-    }
+    let attempt = |_: &mut ()| match operation() {
+        Err(Errno::EAGAIN) => None,
+        done => Some(done),
+    };
+    let sleep = |_: &mut ()| {
+        let wake = waiter.wait(Some(Deadline::after(Duration::from_secs(20))), true);
+        assert_eq!(wake, Wake::Notified, "a wake-up was lost");
+        None
+    };
+    wait_for(&mut (), &waiter, &[(queue, events)], attempt, sleep)
 }
 
 /// Reads up to `limit` bytes without waiting.

@@ -12,7 +12,7 @@ use crate::meter;
 use crate::task::Task;
 use crate::task::lending::Lending;
 use crate::time::Deadline;
-use crate::wait::{WaitQueue, Waiter, Wake};
+use crate::wait::{WaitQueue, Waiter, Wake, wait_for};
 use crate::{IoVec, Restart, RestartBlock, SysError, SysResult, UserSink, UserSource};
 
 /// What the hardware said of the task's last fault, for signal frames.
@@ -110,26 +110,12 @@ impl Current {
         deadline: Option<Deadline>,
         mut operation: impl FnMut(&mut Current) -> SysResult<T>,
     ) -> SysResult<T> {
-        loop {
-            match operation(self) {
-                Err(error) if error.would_block() => {}
-                done => return done,
-            }
-            let waiter = self.task.waiter.clone();
-            waiter.arm();
-            let tokens: Vec<_> =
-                queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
-            let done = match operation(self) {
-                Err(error) if error.would_block() => self.sleep_until_told(&waiter, deadline),
-                done => Some(done),
-            };
-            for ((queue, _), token) in queues.iter().zip(tokens) {
-                queue.remove(token);
-            }
-            if let Some(done) = done {
-                return done;
-            }
-        }
+        let waiter = self.task.waiter.clone();
+        let attempt = |current: &mut Current| match operation(current) {
+            Err(error) if error.would_block() => None,
+            done => Some(done),
+        };
+        wait_for(self, &waiter, queues, attempt, |current| current.sleep_until_told(&waiter, deadline))
     }
 
     /// What a call that waits returns because of a deadline or a signal; `None` if its task has been told of something.
