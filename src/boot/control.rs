@@ -324,3 +324,34 @@ fn tell_costs(control: &SandboxControl, costs: Option<Costs>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use usk_platform::host::message_socket::MessageSocket;
+
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_after_the_answer_to_its_beginning() {
+        let (ours, theirs) = MessageSocket::pair().expect("a pair");
+        let control = SandboxControl(ours);
+        let mut exits = Exits::default();
+        let mut buffer = [0; 64];
+        let mut hear = || {
+            let length = theirs.receive(&mut buffer).expect("a message").expect("somebody is there");
+            ToMonitor::decode(&buffer[..length]).expect("it is understood")
+        };
+        for ticket in 0..200 {
+            let answering = Arc::clone(&exits.answering);
+            let answer_first = answering.lock();
+            let ended = exits.reported_to(&control).expect("a reporter");
+            ended.send((ticket, ExitStatus::Exited(0))).expect("the reporter listens");
+            std::thread::yield_now();
+            let joined = ToMonitor::Joined { ticket, process: 9 };
+            control.send(&joined).expect("room");
+            drop(answer_first);
+            assert_eq!(hear(), joined);
+            assert_eq!(hear(), ToMonitor::Left { ticket, exit: Exit::Code(0) });
+        }
+    }
+}
