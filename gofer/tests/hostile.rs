@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use common::{ROOT, RawClient, exclusive, export, files, name, names, open_root, start, start_one};
 use rustix::fs::{CWD, RenameFlags, inotify};
@@ -385,6 +386,34 @@ fn a_fifo_is_not_opened_to_see_that_it_is_one() {
     }
 }
 
+/// Somebody on the host who lets a name and `swap` change places all the time.
+struct Flipper {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Flipper {
+    fn of(root: &Path, name: &'static str) -> Flipper {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (root, stop) = (open_root(root), Arc::clone(&is_over));
+        let thread = std::thread::spawn(move || {
+            let mut flips = 0;
+            while !stop.load(Ordering::Relaxed) {
+                rustix::fs::renameat_with(&root, name, &root, "swap", RenameFlags::EXCHANGE).unwrap();
+                flips += 1;
+            }
+            flips
+        });
+        Flipper { is_over, thread }
+    }
+
+    /// Returns how often they did.
+    fn stop(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
 /// Opens a path of two components again and again while somebody on the host swaps the first between a
 /// directory and a symbolic link to one outside.
 #[test]
@@ -396,18 +425,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
     symlink("../outside", root.join("swap")).unwrap();
     let (mut clients, _) = start(vec![export(&root, ReadWrite)], 1, 1024);
     let mut client = clients.remove(0);
-    let stop = Arc::new(AtomicBool::new(false));
-    let flipper = std::thread::spawn({
-        let (root, stop) = (open_root(&root), Arc::clone(&stop));
-        move || {
-            let mut flips = 0u64;
-            while !stop.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(&root, "inside", &root, "swap", RenameFlags::EXCHANGE).unwrap();
-                flips += 1;
-            }
-            flips
-        }
-    });
+    let flipper = Flipper::of(&root, "inside");
     let (mut opened, mut links) = (0, 0);
     for round in 0..MOST_ROUNDS {
         if round >= ROUNDS && opened > 0 && links > 0 {
@@ -439,8 +457,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere() {
         }
         client.tell(&Request::Forget { nodes: steps.iter().map(|step| step.node).collect() });
     }
-    stop.store(true, Ordering::Relaxed);
-    let flips = flipper.join().unwrap();
+    let flips = flipper.stop();
     assert!(opened > 0 && links > 0 && flips > 0, "the race did not happen: {opened} {links} {flips}");
     assert_eq!(fs::read_dir(scene.outside()).unwrap().count(), 1);
     assert_eq!(fs::read(scene.outside().join("file")).unwrap(), b"secret");
@@ -456,15 +473,7 @@ fn a_file_that_becomes_a_link_leads_nowhere() {
     symlink("../outside/file", root.join("swap")).unwrap();
     let (mut clients, _) = start(vec![export(&root, ReadWrite)], 1, 0);
     let mut client = clients.remove(0);
-    let stop = Arc::new(AtomicBool::new(false));
-    let flipper = std::thread::spawn({
-        let (root, stop) = (open_root(&root), Arc::clone(&stop));
-        move || {
-            while !stop.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(&root, "file", &root, "swap", RenameFlags::EXCHANGE).unwrap();
-            }
-        }
-    });
+    let flipper = Flipper::of(&root, "file");
     let (mut opened, mut refused) = (0, 0);
     for round in 0..MOST_ROUNDS {
         if round >= ROUNDS && opened > 0 && refused > 0 {
@@ -489,8 +498,7 @@ fn a_file_that_becomes_a_link_leads_nowhere() {
         }
         client.tell(&Request::Forget { nodes: vec![node, other] });
     }
-    stop.store(true, Ordering::Relaxed);
-    flipper.join().unwrap();
+    flipper.stop();
     assert!(opened > 0 && refused > 0, "the race did not happen: {opened} {refused}");
 }
 
@@ -506,15 +514,7 @@ fn what_takes_a_files_place_is_not_given_away_for_it() {
             _ => fs::create_dir(root.join("swap")).unwrap(),
         }
         let mut client = start(vec![exclusive(&root, ReadOnly)], 1, 1024).0.remove(0);
-        let stop = Arc::new(AtomicBool::new(false));
-        let flipper = std::thread::spawn({
-            let (root, stop) = (open_root(&root), Arc::clone(&stop));
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    rustix::fs::renameat_with(&root, "file", &root, "swap", RenameFlags::EXCHANGE).unwrap();
-                }
-            }
-        });
+        let flipper = Flipper::of(&root, "file");
         let (mut opened, mut refused) = (0, 0);
         for round in 0..MOST_ROUNDS {
             if round >= ROUNDS && opened > 0 && refused > 0 {
@@ -536,8 +536,7 @@ fn what_takes_a_files_place_is_not_given_away_for_it() {
                 other => panic!("{other:?}"),
             }
         }
-        stop.store(true, Ordering::Relaxed);
-        flipper.join().unwrap();
+        flipper.stop();
         assert!(opened > 0 && refused > 0, "the race did not happen: {opened} {refused}");
     }
 }

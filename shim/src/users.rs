@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use usk::spec::UserMap;
 use usk_abi::Errno;
-use usk_platform::host::namespaces::IdRange;
+use usk_platform::host::namespaces::{IdRange, lines};
 use usk_platform::host::user_namespace::maps_of;
 
 use crate::container::Container;
@@ -61,8 +61,6 @@ fn maps_at(path: &Path) -> Result<Maps> {
 impl Maps {
     /// Those of a container, to remember.
     pub(crate) fn of(map: &UserMap) -> Maps {
-        let line = |range: &IdRange| format!("{} {} {}\n", range.inner, range.outer, range.count);
-        let lines = |ranges: &[IdRange]| ranges.iter().map(line).collect();
         Maps { users: lines(&map.users), groups: lines(&map.groups) }
     }
 

@@ -105,7 +105,8 @@ pub fn write_identity_map(pid: i32, map: &IdentityMap) -> Result<(), Errno> {
     write(pid, "uid_map", &lines(&map.users))
 }
 
-fn lines(ranges: &[IdRange]) -> String {
+/// Ranges in the form of `/proc/PID/uid_map`. user_namespaces(7).
+pub fn lines(ranges: &[IdRange]) -> String {
     let line = |range: &IdRange| format!("{} {} {}\n", range.inner, range.outer, range.count);
     ranges.iter().map(line).collect()
 }

@@ -35,12 +35,12 @@ pub fn maps_of(namespace: BorrowedFd<'_>) -> Result<[String; 2], Errno> {
     let (mut joined, mut join) = std::io::pipe().map_err(from_io)?;
     match child::spawn(Namespaces::NONE, None)? {
         Spawned::Child => {
-            // A member to look at, for as long as that takes.
-            if setns(namespace, CloneFlags::CLONE_NEWUSER).is_ok() {
-                let _ = child::set_parent_death_signal(libc::SIGKILL);
-                let _ = join.write_all(&[1]);
+            if setns(namespace, CloneFlags::CLONE_NEWUSER).is_err() {
+                child::exit(1);
             }
-            drop(join);
+            // A member to look at, for as long as that takes.
+            let _ = child::set_parent_death_signal(libc::SIGKILL);
+            let _ = join.write_all(&[1]);
             loop {
                 nix::unistd::pause();
             }

@@ -212,7 +212,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     let completion = flags.contains(CloneFlags::VFORK).then(|| Arc::new(Completion::default()));
     *task.vfork_done.lock() = completion.clone();
 
-    // From here on the child can be seen; what can fail has been done.
+    // The last that can fail, and undoes itself: from here on the child can be seen.
     if flags.contains(CloneFlags::PIDFD) {
         crate::task::pidfd::install(current, group.clone(), arguments.pidfd)?;
     }

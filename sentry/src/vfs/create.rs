@@ -193,9 +193,7 @@ impl NameContext<'_> {
         parent.mount.check_writable()?;
         let directory_inode = parent.inode()?;
         check_inode(directory_inode, self.caller.credentials, Access::WRITE | Access::EXECUTE)?;
-        let released = inode.common().holder().release();
-        directory_inode.link(&name, inode)?;
-        drop(released);
+        inode.common().holder().change(|| directory_inode.link(&name, inode))?;
         parent.dentry.attach(&name, inode.clone());
         notify::on_inode(inode, InotifyMask::ATTRIB);
         notify::on_name(&parent.dentry, &name, InotifyMask::CREATE, false, 0);

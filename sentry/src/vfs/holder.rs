@@ -43,6 +43,12 @@ impl Holder {
         }
     }
 
+    /// Makes a change as [`Holder::release`] has it.
+    pub fn change<T>(&self, make: impl FnOnce() -> T) -> T {
+        let _released = self.release();
+        make()
+    }
+
     /// Before a change of what it was lent for, its attributes and the count of its names included, which is made while the result is
     /// held: its holder has to ask. Waits as [`Holder::settle`] does.
     pub fn release(&self) -> Released<'_> {

@@ -30,9 +30,7 @@ impl NameContext<'_> {
             return Err(Errno::EBUSY);
         }
         let is_last = notify::loses_last_name(inode);
-        let released = inode.common().holder().release();
-        parent.inode()?.unlink(&name, inode)?;
-        drop(released);
+        inode.common().holder().change(|| parent.inode()?.unlink(&name, inode))?;
         parent.dentry.detach(&name, &child);
         notify::on_name_gone(inode, is_last);
         notify::on_name(&parent.dentry, &name, InotifyMask::DELETE, false, 0);

@@ -34,9 +34,7 @@ impl NameContext<'_> {
         }
         self.check_xattr_change(path, name)?;
         let inode = path.inode()?;
-        let released = inode.common().holder().release();
-        inode.set_xattr(name, value, flags)?;
-        drop(released);
+        inode.common().holder().change(|| inode.set_xattr(name, value, flags))?;
         if is_capabilities {
             inode.common().set_without_capabilities(false);
         }
@@ -48,9 +46,7 @@ impl NameContext<'_> {
     pub fn remove_xattr(&self, path: &Path, name: &[u8]) -> Result<(), Errno> {
         self.check_xattr_change(path, name)?;
         let inode = path.inode()?;
-        let released = inode.common().holder().release();
-        inode.remove_xattr(name)?;
-        drop(released);
+        inode.common().holder().change(|| inode.remove_xattr(name))?;
         notify::on_file(&path.dentry, InotifyMask::ATTRIB);
         Ok(())
     }
