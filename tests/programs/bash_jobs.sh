@@ -1,8 +1,9 @@
 # bash: background jobs, wait -n, job control without a terminal.
 # usk-test: stderr=any
 mkfifo gate
-for i in 1 2 3; do (read -r _ < /dev/null; exit $i) & done
-sum=0; for i in 1 2 3; do wait -n; sum=$((sum + $?)); done; echo "sum $sum"
+# Each by its number: without one, bash says 127 where all have ended just before it looks.
+for i in 1 2 3; do (read -r _ < /dev/null; exit $i) & pids[i]=$!; done
+sum=0; for pid in "${pids[@]}"; do wait -n "$pid"; sum=$((sum + $?)); done; echo "sum $sum"
 wait -n; echo "nothing left: $?"
 (cat gate > received) & echo "through a fifo" > gate; wait; cat received
 # By their places from the end: a job that is over before it is waited for keeps its number for a while.
