@@ -251,7 +251,10 @@ impl Current {
             self.lending.take_notes(&self.task, files, &taken.notes);
             let closed = files.take_back(&taken, |record| self.lending.prepared_file(record), limit);
             self.lending.note_opened(&taken);
-            closed
+            // Whoever waits for the table may be about to execute what has been written.
+            let (written, others) = closed.into_iter().partition(|file| file.writes_regular());
+            files.settle(written);
+            others
         });
         files.lent.end(&self.task);
         files.settle(closed.unwrap_or_default());

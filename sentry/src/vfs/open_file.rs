@@ -14,7 +14,7 @@ use crate::file::async_io::{self, FileOwner};
 use crate::task::Current;
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
-use crate::vfs::{Arrivals, DirectoryEntry, FileClaim, InodeRef, Path, Timestamp, notify};
+use crate::vfs::{Arrivals, DirectoryEntry, FileClaim, FileType, InodeRef, Path, Timestamp, notify};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -427,6 +427,12 @@ impl OpenFile {
         {
             notify::on_file(&path.dentry, mask);
         }
+    }
+
+    /// Whether it is a regular file, open for writing. While it is, it cannot be executed.
+    pub(crate) fn writes_regular(&self) -> bool {
+        let is_regular = |inode: &InodeRef| inode.file_type() == FileType::Regular;
+        self.open_flags().is_writable() && self.inode_if_known().is_some_and(is_regular)
     }
 
     /// True if operations do not wait.
