@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, umount2};
 use nix::sys::statfs::{NSFS_MAGIC, TMPFS_MAGIC, fstatfs, statfs};
 use nix::sys::statvfs::FsFlags;
 use usk_abi::Errno;
@@ -138,7 +139,8 @@ fn make() -> Result<()> {
     );
     directory.set_modified(SystemTime::now())?;
     let founder = Founder::start()?;
-    let kept = KINDS.iter().try_for_each(|(name, _)| founder.leave(name));
+    // The last is the one that the host may refuse: then nothing has been left.
+    let kept = KINDS.iter().rev().try_for_each(|(name, _)| founder.leave(name));
     founder.end()?;
     kept
 }
@@ -186,6 +188,8 @@ impl Founder {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
             _ => {}
         }
+        // Something of an earlier time is missing, and the rest of it would stay below this.
+        while umount2(&place(name), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(place(name))?;
         Ok(mounts::attach(namespace.as_fd(), file.as_fd())?)

@@ -91,6 +91,9 @@ fn held_after(script: &str) -> Held {
 /// The host may take the mounts of `unshare` to be younger than a namespace that is made after it, and not keep that one there.
 const FOUND: &str = r#"until "$usk" run true; [ "$(stat -fc %T /run/usk/mnt)" = nsfs ]; do touch -d yesterday /run/usk; done"#;
 
+/// As it may take those of `unshare` itself.
+const KEPT_AMONG_THE_HOSTS: &str = "unshare --mount=/run/usk/mnt --propagation unchanged true";
+
 fn namespace_of(pid: i32, kind: &str) -> u64 {
     namespaces(pid)[&OsString::from(kind)]
 }
@@ -137,6 +140,11 @@ fn namespaces_that_are_missing_are_made_again_after_a_while() {
     }
     let held = held_after(&format!("{FOUND}; umount /run/usk/net; touch -d yesterday /run/usk; {FOUND}"));
     assert_eq!(kept(&held, "net"), namespace_of(held.sentry, "net"));
+    // In place of the others, not on top of them.
+    let mounts = Process::new(held.monitor()).unwrap().mountinfo().unwrap();
+    let mounts = || mounts.iter().filter(|mount| mount.mount_point.starts_with("/run/usk"));
+    assert!(mounts().count() >= 4);
+    assert!(!mounts().any(|mount| mounts().any(|below| below.mnt_id == mount.pid)));
 }
 
 #[test]
@@ -144,10 +152,11 @@ fn namespaces_in_which_there_is_something_are_not_used() {
     if !is_root() {
         return;
     }
+    let files = format!("umount /run/usk/mnt; until {KEPT_AMONG_THE_HOSTS}; do :; done");
     for (what, script) in [
         ("the loopback is up", "nsenter --net=/run/usk/net ip link set lo up"),
         ("another interface", "nsenter --net=/run/usk/net ip link add other type bridge"),
-        ("files", "umount /run/usk/mnt; unshare --mount=/run/usk/mnt --propagation unchanged true"),
+        ("files", &files),
         ("the host's own", "umount /run/usk/net; mount --bind /proc/self/ns/net /run/usk/net"),
         ("none", "umount /run/usk/net"),
         ("others may have been there", "chmod 777 /run/usk"),
