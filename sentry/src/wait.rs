@@ -27,7 +27,6 @@ struct Entry {
     id: u64,
     key: u64,
     interest: PollEvents,
-    exclusive: bool,
     /// The registration ends when its target is told.
     once: bool,
     target: Arc<dyn Notify>,
@@ -57,16 +56,15 @@ impl WaitQueue {
         Self::default()
     }
 
-    /// Registers `target` for `interest` (errors and hang-ups are always reported). `exclusive` entries are woken one
-    /// at a time by [`WaitQueue::notify_one`].
-    pub fn add(&self, target: Arc<dyn Notify>, key: u64, interest: PollEvents, exclusive: bool) -> WaitToken {
-        self.push(Entry { id: 0, key, interest, exclusive, once: false, target })
+    /// Registers `target` for `interest` (errors and hang-ups are always reported).
+    pub fn add(&self, target: Arc<dyn Notify>, key: u64, interest: PollEvents) -> WaitToken {
+        self.push(Entry { id: 0, key, interest, once: false, target })
     }
 
-    /// Registers, exclusively, who sleeps until it is told, and looks at the object again before it comes back. So from then on nobody
-    /// waits here, though it may take 100 µs until it runs (`autoremove_wake_function` in `kernel/sched/wait.c`).
+    /// Registers who sleeps until it is told, and looks at the object again before it comes back. So from then on nobody waits
+    /// here, though it may take 100 µs until it runs (`autoremove_wake_function` in `kernel/sched/wait.c`).
     pub fn add_sleeper(&self, target: Arc<dyn Notify>, interest: PollEvents) -> WaitToken {
-        self.push(Entry { id: 0, key: 0, interest, exclusive: true, once: true, target })
+        self.push(Entry { id: 0, key: 0, interest, once: true, target })
     }
 
     fn push(&self, mut entry: Entry) -> WaitToken {
@@ -88,13 +86,11 @@ impl WaitQueue {
         }
     }
 
-    /// Ends a registration. After that its target is not called any more. False if it had ended, as a sleeper's does when it is told.
-    pub fn remove(&self, token: WaitToken) -> bool {
+    /// Ends a registration, if it has not ended by itself. After that its target is not called any more.
+    pub fn remove(&self, token: WaitToken) {
         let mut entries = self.entries.lock();
-        let place = entries.list.iter().position(|entry| entry.id == token.0);
-        place.map(|place| entries.list.remove(place));
+        entries.list.retain(|entry| entry.id != token.0);
         self.length.store(entries.list.len(), Ordering::SeqCst);
-        place.is_some()
     }
 
     /// Whether anybody is registered.
@@ -102,27 +98,17 @@ impl WaitQueue {
         self.length.load(Ordering::SeqCst) > 0
     }
 
-    /// Tells everybody who is interested in any of `events`.
+    /// Tells everybody who is interested in any of `events`, so that nobody who leaves has to pass on what it was told.
     pub fn notify(&self, events: PollEvents) {
-        self.notify_some(events, usize::MAX);
-    }
-
-    /// Tells everybody who is not exclusive, and the first exclusive one.
-    pub fn notify_one(&self, events: PollEvents) {
-        self.notify_some(events, 1);
-    }
-
-    fn notify_some(&self, events: PollEvents, mut exclusive_wakes: usize) {
-        if self.length.load(Ordering::SeqCst) == 0 {
+        if !self.has_waiters() {
             return;
         }
         let mut first: Option<Arc<dyn Notify>> = None;
         let mut entries = self.entries.lock();
         entries.list.retain(|entry| {
-            if !entry.interest.intersects(events) || entry.exclusive && exclusive_wakes == 0 {
+            if !entry.interest.intersects(events) {
                 return true;
             }
-            exclusive_wakes -= usize::from(entry.exclusive);
             entry.target.notify(entry.key, events);
             match first {
                 None => first = Some(Arc::clone(&entry.target)),
@@ -155,11 +141,8 @@ pub(crate) fn wait_for<C, T>(
         let tokens: Vec<_> =
             queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
         let result = attempt(context).or_else(|| sleep(context));
-        for ((queue, events), token) in queues.iter().zip(tokens) {
-            // Who was told and leaves all the same has been told in another's place.
-            if !queue.remove(token) && result.is_some() {
-                queue.notify_one(*events);
-            }
+        for ((queue, _), token) in queues.iter().zip(tokens) {
+            queue.remove(token);
         }
         if let Some(result) = result {
             return result;
@@ -276,7 +259,7 @@ mod tests {
     fn a_sleeper_is_woken_when_the_queue_is_free() {
         let queue = Arc::new(WaitQueue::new());
         let sleeper = Arc::new(Sleeper { queue: Arc::clone(&queue), times: AtomicUsize::new(0) });
-        let token = queue.add(sleeper.clone(), 0, PollEvents::IN, false);
+        let token = queue.add(sleeper.clone(), 0, PollEvents::IN);
         queue.notify(PollEvents::OUT);
         assert_eq!(sleeper.times.load(Ordering::Relaxed), 0);
         queue.notify(PollEvents::IN);
@@ -289,36 +272,31 @@ mod tests {
     #[test]
     fn a_sleeper_that_has_been_told_waits_no_more() {
         let queue = WaitQueue::new();
-        let (first, second) = (Waiter::new(), Waiter::new());
-        let token = queue.add_sleeper(first.clone(), PollEvents::IN);
-        queue.add_sleeper(second.clone(), PollEvents::IN);
+        let (sleeper, watcher) = (Waiter::new(), Waiter::new());
+        let token = queue.add_sleeper(sleeper.clone(), PollEvents::IN);
+        let watch = queue.add(watcher.clone(), 0, PollEvents::IN);
         queue.notify(PollEvents::OUT);
-        queue.notify_one(PollEvents::IN);
-        assert!(*first.notified.lock() && !*second.notified.lock());
-        assert!(queue.has_waiters());
-        // The first has not run yet, and takes nobody's place.
-        queue.notify_one(PollEvents::IN);
-        assert!(*second.notified.lock() && !queue.has_waiters());
+        assert!(!*sleeper.notified.lock() && !*watcher.notified.lock());
+        queue.notify(PollEvents::IN);
+        assert!(*sleeper.notified.lock() && *watcher.notified.lock());
+        queue.remove(watch);
+        // The sleeper has not run yet.
+        assert!(!queue.has_waiters());
         queue.remove(token);
         assert!(!queue.has_waiters());
     }
 
     #[test]
-    fn who_is_told_and_needs_nothing_tells_the_next() {
-        let (queue, next) = (WaitQueue::new(), Waiter::new());
-        let queues = [(&queue, PollEvents::IN)];
-        let mut attempts = 0;
-        // What it waits for comes when it has registered, and another such thing with the next one behind it.
-        let attempt = |attempts: &mut i32| {
-            *attempts += 1;
-            (*attempts == 2).then(|| {
-                queue.add_sleeper(next.clone(), PollEvents::IN);
-                queue.notify_one(PollEvents::IN);
-                assert!(!*next.notified.lock());
-            })
+    fn who_is_told_and_leaves_tells_nobody_what_did_not_happen() {
+        let (queue, watcher) = (WaitQueue::new(), Waiter::new());
+        queue.add(watcher.clone(), 0, PollEvents::HUP);
+        let is_interrupted = |_: &mut ()| {
+            queue.notify(PollEvents::IN);
+            Some(())
         };
-        wait_for(&mut attempts, &Waiter::new(), &queues, attempt, |_| unreachable!("there is a result"));
-        assert!(*next.notified.lock() && !queue.has_waiters());
+        let queues = [(&queue, PollEvents::IN | PollEvents::HUP)];
+        wait_for(&mut (), &Waiter::new(), &queues, |()| None, is_interrupted);
+        assert!(!*watcher.notified.lock());
     }
 
     #[test]
@@ -326,7 +304,7 @@ mod tests {
         let queue = WaitQueue::new();
         let waiter = Waiter::new();
         waiter.arm();
-        queue.add(waiter.clone(), 0, PollEvents::IN, false);
+        queue.add(waiter.clone(), 0, PollEvents::IN);
         queue.notify(PollEvents::IN);
         assert_eq!(waiter.wait(None, true), Wake::Notified);
     }

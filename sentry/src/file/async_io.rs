@@ -163,7 +163,7 @@ pub fn set_async(file: &OpenFile, fd: i32, on: bool) {
         let mut interest = PollEvents::PRI;
         interest.set(PollEvents::IN, flags.is_readable());
         interest.set(PollEvents::OUT, flags.is_writable());
-        state.registration = Some((fd, queue.add(owner.clone(), 0, interest, false)));
+        state.registration = Some((fd, queue.add(owner.clone(), 0, interest)));
     }
 }
 

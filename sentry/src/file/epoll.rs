@@ -28,7 +28,8 @@ const MAX_WATCHES: usize = 1 << 17;
 /// Most instances above one another (`EP_MAX_NESTS`, counted in instances).
 const MAX_NESTING: usize = 5;
 const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
-/// The flags that may go with `EPOLLEXCLUSIVE`.
+/// The flags that may go with `EPOLLEXCLUSIVE`, which promises that one or more of the instances are told (epoll_ctl(2)): all
+/// are.
 const EXCLUSIVE_COMPANIONS: u32 = EPOLLEXCLUSIVE
     | EPOLLET
     | EPOLLWAKEUP
@@ -292,10 +293,9 @@ impl Shared {
         {
             let mut interest = item.interest.lock();
             let events = PollEvents::from_bits_truncate(interest.event.events);
-            let exclusive = interest.event.events & EPOLLEXCLUSIVE != 0;
             match interest.token {
                 Some(token) => queue.change(token, events),
-                None => interest.token = Some(queue.add(own, item.key, events, exclusive)),
+                None => interest.token = Some(queue.add(own, item.key, events)),
             }
         }
         if !item.ready_events(file).is_empty() {

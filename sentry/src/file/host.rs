@@ -104,7 +104,7 @@ impl HostFile {
 
     /// Tells `target` of these events, and of errors, as long as the file is there.
     pub(crate) fn watch_events(&self, target: Arc<dyn Notify>, events: PollEvents) {
-        self.queue.add(target, 0, events, false);
+        self.queue.add(target, 0, events);
         self.begin_watch();
     }
 

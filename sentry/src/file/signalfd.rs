@@ -38,7 +38,7 @@ impl SignalFd {
     pub fn open(task: &Arc<Task>, mask: SignalSet, flags: u32) -> Arc<OpenFile> {
         let mask = mask.minus(SignalSet::UNBLOCKABLE);
         let shared = Arc::new(Shared { mask: Mutex::new(mask), queue: WaitQueue::new() });
-        let token = task.signal_arrival.add(shared.clone(), 0, READABLE, false);
+        let token = task.signal_arrival.add(shared.clone(), 0, READABLE);
         let ops = SignalFd { task: Arc::downgrade(task), token, shared };
         OpenFile::anonymous(Arc::new(ops), O_RDWR | flags, "anon_inode:[signalfd]")
     }

@@ -326,7 +326,7 @@ fn check_limits(current: &Current) -> Result<(), Errno> {
 /// Waits for the child of a `vfork(2)`. Only the end of this task's own group cuts the wait short.
 fn wait_for_vfork(current: &mut Current, completion: &Completion) {
     let task = current.task.clone();
-    let token = completion.queue().add(task.waiter.clone(), 0, usk_abi::PollEvents::IN, false);
+    let token = completion.queue().add(task.waiter.clone(), 0, usk_abi::PollEvents::IN);
     loop {
         task.waiter.arm();
         let ends = {

@@ -255,7 +255,7 @@ fn what_is_left_last_is_read_after_the_inlet_and_the_writer_are_gone() {
 fn who_waits_has_the_writer_call() {
     let (reader, writer, left) = with_inlet(b"x");
     let queue = reader.ops.wait_queue().unwrap();
-    let token = queue.add(crate::wait::Waiter::new(), 0, PollEvents::IN, false);
+    let token = queue.add(crate::wait::Waiter::new(), 0, PollEvents::IN);
     assert!(!left.is_closed.load(Ordering::SeqCst));
     assert_eq!(read(&reader, 1), Err(Errno::EAGAIN));
     assert!(left.is_closed.load(Ordering::SeqCst));
