@@ -2,7 +2,8 @@
 //!
 //! What is compared are ratios to native of the same run, so that the machine's own speed falls out. What is left is noise:
 //! a row that seems worse is measured again before it counts, and one that wobbles too much to tell is named and counted.
-//! Ratios of one kind of processor are not another's: there what is worse is told, and nothing fails.
+//! Ratios of one kind of processor are not another's: there what is worse is told, and nothing fails. Kinds may share a name;
+//! a row that takes another time natively than it took then tells nothing either.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,8 @@ const SLACK: f64 = 0.3;
 const TRIES_AGAIN: usize = 2;
 /// A row whose middle half is wider than this, as a share of its median, natively or under usk, tells nothing.
 const NOISY: f64 = 0.5;
+/// The native time may be so many times the baseline's, or so small a part of it.
+const ALIKE: f64 = 1.25;
 
 /// The ratios of an earlier run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,8 +39,17 @@ pub(crate) struct Baseline {
     build: String,
     /// `--quick`
     quick: bool,
-    /// `section::id`, and usk's ratio to native.
-    ratios: BTreeMap<String, f64>,
+    /// By `section::id`.
+    rows: BTreeMap<String, Kept>,
+}
+
+/// What a row was.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    /// The native median, in the row's unit.
+    native: f64,
+    /// usk's ratio to it.
+    ratio: f64,
 }
 
 /// What became of a row.
@@ -52,7 +64,7 @@ enum Verdict {
         spread: f64,
     },
     /// There is nothing to compare with, here.
-    Left(&'static str),
+    Left(String),
     /// It worked, and does not any more.
     Broken(String),
 }
@@ -97,14 +109,18 @@ impl Baseline {
         let runtime = runtime(results)?;
         let compared = results.rows.iter().filter(|row| is_compared(row));
         // Three digits say more than a run is worth.
-        let ratio = |row: &Row| row.ratio(runtime).map(|ratio| (ratio * 1000.0).round() / 1000.0);
+        let round = |value: f64| (value * 1000.0).round() / 1000.0;
+        let kept = |row: &Row| {
+            let (native, ratio) = (row.summary(0)?.median, row.ratio(runtime)?);
+            Some(Kept { native: round(native), ratio: round(ratio) })
+        };
         Ok(Baseline {
             measured_on: results.machine.lines(),
             processor: results.machine.processor.clone(),
             cpus: results.machine.cpus,
             build: BUILD.to_owned(),
             quick: results.settings.quick,
-            ratios: compared.filter_map(|row| Some((name(row), ratio(row)?))).collect(),
+            rows: compared.filter_map(|row| Some((name(row), kept(row)?))).collect(),
         })
     }
 
@@ -164,8 +180,8 @@ impl Baseline {
                 id.is_some_and(|id| is_selected(only, *section, id))
             })
         };
-        let wanted = self.ratios.iter().filter(|(name, _)| is_wanted(name));
-        let verdict = |(wanted, &was): (&String, &f64)| {
+        let wanted = self.rows.iter().filter(|(name, _)| is_wanted(name));
+        let verdict = |(wanted, &was): (&String, &Kept)| {
             let row = rows.iter().find(|row| name(row) == *wanted);
             (
                 wanted.clone(),
@@ -176,19 +192,26 @@ impl Baseline {
     }
 }
 
-fn verdict(row: &Row, usk: usize, was: f64) -> Verdict {
+fn verdict(row: &Row, usk: usize, kept: Kept) -> Verdict {
+    let was = kept.ratio;
     if let Some(is) = row.ratio(usk) {
         if is <= was * WORSE || is <= was + SLACK {
             return Verdict::Held;
+        }
+        let native = row.summary(0).map_or(0.0, |summary| summary.median) / kept.native;
+        if !(1.0 / ALIKE..=ALIKE).contains(&native) {
+            return Verdict::Left(format!(
+                "×{is:.2}, was ×{was:.2}, but natively ×{native:.2} of what it took"
+            ));
         }
         let spreads = [0, usk].map(|runtime| row.summary(runtime).map_or(0.0, |summary| summary.spread));
         let spread = spreads.into_iter().fold(0.0, f64::max);
         return if spread > NOISY { Verdict::Noisy { spread } } else { Verdict::Worse { was, is } };
     }
     match (row.cells.first(), row.cells.get(usk)) {
-        (Some(Cell::Missing(_)), _) => Verdict::Left("not measured natively here"),
+        (Some(Cell::Missing(_)), _) => Verdict::Left("not measured natively here".into()),
         (_, Some(Cell::Missing(reason))) if reason != TIME_IS_OVER => Verdict::Broken(reason.clone()),
-        _ => Verdict::Left("the time was over"),
+        _ => Verdict::Left("the time was over".into()),
     }
 }
 
@@ -265,16 +288,30 @@ mod tests {
     use crate::bench::results::tests::sample;
 
     fn baseline(ratios: &[(&str, f64)]) -> Baseline {
-        let ratios = ratios.iter().map(|(name, ratio)| ((*name).to_owned(), *ratio)).collect();
-        let Results { machine, .. } = sample();
+        let Results { machine, rows, .. } = sample();
+        let native = |wanted: &str| {
+            rows.iter()
+                .find(|row| name(row) == wanted)
+                .and_then(|row| row.summary(0))
+                .map_or(1.0, |own| own.median)
+        };
+        let kept =
+            |(name, ratio): &(&str, f64)| ((*name).to_owned(), Kept { native: native(name), ratio: *ratio });
         Baseline {
             measured_on: Vec::new(),
             processor: machine.processor,
             cpus: machine.cpus,
             build: BUILD.into(),
             quick: true,
-            ratios,
+            rows: ratios.iter().map(kept).collect(),
         }
+    }
+
+    fn row(native: f64, usk: f64) -> Row {
+        let mut row = Row::new(Section::Io, "find", "find", "ms", 2);
+        row.add(0, 0, &[native]);
+        row.add(1, 0, &[usk]);
+        row
     }
 
     fn verdict_of(results: &Results, name: &str, was: f64) -> Verdict {
@@ -305,13 +342,7 @@ mod tests {
     #[test]
     fn on_another_kind_of_machine_what_is_worse_is_told_and_does_not_count() {
         let elsewhere = Baseline { cpus: 1000, ..baseline(&[("io::find", 1.3)]) };
-        let again = |_: &[String]| {
-            let mut row = Row::new(Section::Io, "find", "find", "ms", 2);
-            row.add(0, 0, &[1.0]);
-            row.add(1, 0, &[9.0]);
-            Ok(vec![row])
-        };
-        let comparison = elsewhere.compare(&sample(), again).unwrap();
+        let comparison = elsewhere.compare(&sample(), |_| Ok(vec![row(70.0, 630.0)])).unwrap();
         assert_eq!(comparison.failure(), None);
         assert!(comparison.text(Path::new("b")).contains("1000 × "));
         let gone = Baseline { cpus: 1000, ..baseline(&[("micro::gone", 1.0)]) };
@@ -322,13 +353,21 @@ mod tests {
     fn next_to_nothing_may_become_a_little_more() {
         // 140 against 70.
         assert_eq!(verdict_of(&sample(), "io::find", 1.7), Verdict::Held);
-        let worse = |was: f64, is: f64| {
-            let mut row = Row::new(Section::Micro, "getppid", "getppid", "ns", 2);
-            row.add(0, 0, &[100.0]);
-            row.add(1, 0, &[100.0 * is]);
-            verdict(&row, 1, was) != Verdict::Held
+        let worse = |ratio: f64, is: f64| {
+            verdict(&row(100.0, 100.0 * is), 1, Kept { native: 100.0, ratio }) != Verdict::Held
         };
         assert!(!worse(0.1, 0.35) && worse(0.1, 0.45) && worse(2.0, 3.1));
+    }
+
+    #[test]
+    fn a_row_that_takes_another_time_natively_is_named_and_does_not_count() {
+        let verdict =
+            |native: f64| verdict(&row(native, native * 4.0), 1, Kept { native: 100.0, ratio: 2.0 });
+        let worse = Verdict::Worse { was: 2.0, is: 4.0 };
+        assert_eq!((verdict(120.0), verdict(85.0)), (worse.clone(), worse));
+        for other in [130.0, 75.0] {
+            assert!(matches!(verdict(other), Verdict::Left(reason) if reason.contains("×4.00, was ×2.00")));
+        }
     }
 
     #[test]
@@ -337,19 +376,16 @@ mod tests {
         let broken = Verdict::Broken("it refused, with a <tag>".into());
         assert_eq!(verdict_of(&results, "micro::tcp", 2.0), broken);
         results.rows.iter_mut().find(|row| row.id == "tcp").unwrap().fail(0, "no network");
-        assert_eq!(verdict_of(&results, "micro::tcp", 2.0), Verdict::Left("not measured natively here"));
+        assert_eq!(
+            verdict_of(&results, "micro::tcp", 2.0),
+            Verdict::Left("not measured natively here".into())
+        );
         results.rows.iter_mut().find(|row| row.id == "find").unwrap().fail(2, TIME_IS_OVER);
-        assert_eq!(verdict_of(&results, "io::find", 2.0), Verdict::Left("the time was over"));
+        assert_eq!(verdict_of(&results, "io::find", 2.0), Verdict::Left("the time was over".into()));
     }
 
     #[test]
     fn what_seems_worse_is_measured_again_twice_at_most_and_once_is_enough_to_hold() {
-        let find = |ratio: f64| {
-            let mut row = Row::new(Section::Io, "find", "find", "ms", 2);
-            row.add(0, 0, &[1.0]);
-            row.add(1, 0, &[ratio]);
-            row
-        };
         for (ratios, tries, holds) in
             [(vec![9.0, 9.0, 1.0], 2, false), (vec![9.0, 1.1], 2, true), (vec![1.0], 1, true)]
         {
@@ -357,7 +393,7 @@ mod tests {
             let again = |names: &[String]| {
                 assert_eq!(names, ["io::find"]);
                 tried += 1;
-                Ok(vec![find(ratios[tried - 1])])
+                Ok(vec![row(70.0, 70.0 * ratios[tried - 1])])
             };
             let comparison =
                 baseline(&[("io::find", 1.0), ("life::start_warm", 7.0)]).compare(&sample(), again).unwrap();
@@ -382,9 +418,9 @@ mod tests {
         let path = directory.path().join("baseline.json");
         Baseline::of(&sample()).unwrap().write(&path).unwrap();
         let read = Baseline::read(&path, true).unwrap();
-        assert_eq!(read.ratios["io::find"], 2.0);
-        assert_eq!(read.ratios["life::start_warm"], 7.0);
-        assert!(!read.ratios.contains_key("life::memory_alone") && !read.ratios.contains_key("micro::tcp"));
+        assert_eq!(read.rows["io::find"], Kept { native: 70.0, ratio: 2.0 });
+        assert_eq!(read.rows["life::start_warm"].ratio, 7.0);
+        assert!(!read.rows.contains_key("life::memory_alone") && !read.rows.contains_key("micro::tcp"));
         assert!(Baseline::read(&path, false).unwrap_err().to_string().contains("--quick"));
     }
 
@@ -393,7 +429,8 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/baseline.json");
         let text = fs::read(path).unwrap();
         let baseline: Baseline = serde_json::from_slice(&text).unwrap();
-        assert!(baseline.ratios.len() > 20 && baseline.ratios.values().all(|ratio| *ratio > 0.0));
+        let is_usable = |kept: &Kept| kept.ratio > 0.0 && kept.native > 0.0;
+        assert!(baseline.rows.len() > 20 && baseline.rows.values().all(is_usable));
         assert!(baseline.measured_on.iter().any(|line| line.starts_with("Linux ")));
     }
 }
