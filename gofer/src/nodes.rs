@@ -174,11 +174,7 @@ impl NodeTable {
             queue.push_back(id);
             state.open_count += 1;
         }
-        let open = state.open(id).ok_or(Errno::ESTALE)?;
-        let closed = state.evict(self.budget);
-        drop(state);
-        drop(closed);
-        Ok(open)
+        self.hand_out(state, id)
     }
 
     /// Hands out a reference to the file that was found under `name` in `parent`. `ENFILE` when the table is
@@ -197,11 +193,7 @@ impl NodeTable {
                     state.clock.push_back(id);
                     state.open_count += 1;
                 }
-                let open = state.open(id).ok_or(Errno::ESTALE)?;
-                let closed = state.evict(self.budget);
-                drop(state);
-                drop(closed);
-                return Ok(open);
+                return self.hand_out(state, id);
             }
             // Somebody else has put another file there.
             state.lose_name(id);
@@ -234,6 +226,11 @@ impl NodeTable {
             state.nameless.push_back(id);
         }
         state.open_count += 1;
+        self.hand_out(state, id)
+    }
+
+    /// The node for a request. Descriptors that are too many now are closed when the table is free.
+    fn hand_out(&self, mut state: MutexGuard<'_, State>, id: u64) -> Result<OpenNode, Errno> {
         let open = state.open(id).ok_or(Errno::ESTALE)?;
         let closed = state.evict(self.budget);
         drop(state);
