@@ -50,6 +50,21 @@ CASE(timer_repeats_and_counts_overruns) {
     EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
 }
 
+CASE(overruns_are_all_that_expired_however_many) {
+    sigset_t set = block(SIGRTMIN);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    struct itimerspec every = {{0, 100}, {0, 100}};
+    OK(timer_settime(timer, 0, &every, NULL));
+    struct timespec time = milliseconds(10);
+    OK(nanosleep(&time, NULL));
+    siginfo_t info;
+    EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+    EXPECT(info.si_overrun >= 90000);
+    EXPECT_EQ(timer_getoverrun(timer), info.si_overrun);
+}
+
 CASE(timer_to_a_thread_arrives_there) {
     sigset_t set = block(SIGUSR1);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
