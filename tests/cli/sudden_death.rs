@@ -1,31 +1,26 @@
 //! `kill -9` of a part ends the whole, promptly, and leaves nothing behind.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::caller::Caller;
-use crate::sandbox::{Held, PLATFORMS, everybody, wait_until_gone};
-
-/// As promised.
-const PROMPTLY: Duration = Duration::from_secs(1);
-
-/// What the host has mounted.
-fn mounts() -> BTreeSet<String> {
-    let table = fs::read_to_string("/proc/self/mounts").unwrap();
-    table.lines().map(str::to_owned).collect()
-}
+use crate::sandbox::{Held, PLATFORMS, assert_prompt, everybody, wait_until_gone};
+use crate::support::mounts::mounts;
 
 fn kill(part: fn(&Held) -> i32, expected: Option<i32>) {
     for (caller, platform) in everybody() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::set_permissions(temporary.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let mounts = || mounts(temporary.path());
         let before = mounts();
-        let mut held = Held::start(caller, platform, &["-v", "/usr/share:/data"]);
+        let mut command = Held::command(caller, platform, &["-v", "/usr/share:/data"]);
+        command.env("TMPDIR", temporary.path());
+        let mut held = Held::start_command(command);
         let processes = held.processes();
         assert!(processes.len() >= 4, "monitor, sentry, gofer and a stub: {processes:?}");
         assert!(mounts().is_subset(&before), "a mount of the sandbox is seen by the host");
         held.signal(part(&held), "KILL");
-        let took = wait_until_gone(&processes);
-        assert!(took < PROMPTLY, "{caller:?}: {took:?}");
+        assert_prompt(wait_until_gone(&processes), processes.len());
         let (status, event, errors) = held.wait();
         assert_eq!(status.code(), expected, "{errors}");
         if expected.is_some() {
@@ -58,5 +53,5 @@ fn a_stopped_sentry_does_not_survive_the_monitor() {
     held.signal(held.sentry, "STOP");
     held.signal(held.gofer, "STOP");
     held.signal(held.monitor(), "KILL");
-    assert!(wait_until_gone(&processes) < PROMPTLY);
+    assert_prompt(wait_until_gone(&processes), processes.len());
 }

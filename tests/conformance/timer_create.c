@@ -50,6 +50,21 @@ CASE(timer_repeats_and_counts_overruns) {
     EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
 }
 
+CASE(overruns_are_all_that_expired_however_many) {
+    sigset_t set = block(SIGRTMIN);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    struct itimerspec every = {{0, 100}, {0, 100}};
+    OK(timer_settime(timer, 0, &every, NULL));
+    struct timespec time = milliseconds(10);
+    OK(nanosleep(&time, NULL));
+    siginfo_t info;
+    EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+    EXPECT(info.si_overrun >= 90000);
+    EXPECT_EQ(timer_getoverrun(timer), info.si_overrun);
+}
+
 CASE(timer_to_a_thread_arrives_there) {
     sigset_t set = block(SIGUSR1);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
@@ -207,12 +222,29 @@ CASE(alarm_kills_by_default) {
     EXPECT_KILLED(pid, SIGALRM);
 }
 
-CASE(cpu_time_limit_raises_sigxcpu_and_then_kills) {
-    pid_t pid = IN_CHILD({
-        struct rlimit limit = {1, 2};
+/* A child with this limit of processor time in seconds that uses the processor, for `wall_ns` at most. */
+static pid_t spin_under_limit(rlim_t soft, rlim_t hard, int64_t wall_ns) {
+    return IN_CHILD({
+        struct rlimit limit = {soft, hard};
+        int64_t end = now_ns(CLOCK_MONOTONIC) + wall_ns;
         OK(setrlimit(RLIMIT_CPU, &limit));
-        for (;;)
+        while (now_ns(CLOCK_MONOTONIC) < end)
             ;
+        _exit(now_ns(CLOCK_PROCESS_CPUTIME_ID) < 1500000000 ? CASE_SKIPPED : CASE_PASSED);
     });
+}
+
+CASE(cpu_time_limit_raises_sigxcpu_and_then_kills) {
+    pid_t pid = spin_under_limit(0, 2, 5000000000);
     EXPECT_KILLED(pid, SIGXCPU);
+    pid = spin_under_limit(0, 0, 5000000000);
+    EXPECT_KILLED(pid, SIGKILL);
+}
+
+CASE(cpu_time_limit_counts_seconds) {
+    int status = wait_for(spin_under_limit(1, 2, 8000000000));
+    /* It has run to the end of its time, and the host's clock says that it was not given what it may use. */
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CASE_SKIPPED)
+        SKIP("the machine is too busy");
+    EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU);
 }

@@ -1,19 +1,15 @@
 //! `kill -9` of a part of a sandbox in which a guest with several processes and threads is busy.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::guest;
 use crate::support::caller::is_root;
+use crate::support::mounts::mounts;
 use crate::support::runtime::Runtime;
-use crate::support::sandbox::{Held, wait_until_gone};
-
-/// As promised.
-const PROMPTLY: Duration = Duration::from_secs(1);
+use crate::support::sandbox::{Held, assert_prompt, wait_until_gone};
 
 /// A sandbox in which `family` runs; `temporary` is the directory for temporary files.
 fn family(runtime: Runtime, temporary: &Path, options: &[&str], arguments: &[&str]) -> Held {
@@ -21,17 +17,6 @@ fn family(runtime: Runtime, temporary: &Path, options: &[&str], arguments: &[&st
     let mut command = guest::command(runtime, &guest::program("family"), &options);
     command.args(arguments).env("TMPDIR", temporary);
     Held::start_command(command)
-}
-
-/// What the host has mounted; but in its directory for temporary files only what lies in `temporary`: others use that
-/// directory for mounts that come and go.
-fn mounts(temporary: &Path) -> BTreeSet<String> {
-    let table = fs::read_to_string("/proc/self/mounts").expect("the host's mounts");
-    let is_ours = |line: &&str| {
-        let point = Path::new(line.split(' ').nth(1).unwrap_or_default());
-        point.starts_with(temporary) || !point.starts_with(std::env::temp_dir())
-    };
-    table.lines().filter(is_ours).map(str::to_owned).collect()
 }
 
 /// How many cgroups the sandbox of that monitor has.
@@ -53,8 +38,7 @@ fn kill(runtime: Runtime, part: fn(&Held) -> i32, expected: Option<i32>) {
     // Monitor, sentry, gofer; for each of four guest processes an address space; a process for each thread.
     assert!(processes.len() >= 3 + 4 + 13, "{processes:?}");
     held.signal(part(&held), "KILL");
-    let took = wait_until_gone(&processes);
-    assert!(took < PROMPTLY, "{took:?}");
+    assert_prompt(wait_until_gone(&processes), processes.len());
     let monitor = held.monitor();
     let (status, event, errors) = held.wait();
     assert_eq!(status.code(), expected, "{errors}");

@@ -10,6 +10,7 @@
 pub(crate) mod caller;
 pub(crate) mod engines;
 pub(crate) mod expectations;
+pub(crate) mod mounts;
 pub(crate) mod runtime;
 pub(crate) mod sandbox;
 pub(crate) mod watched;

@@ -21,6 +21,12 @@ pub(crate) fn everybody() -> Vec<(Caller, &'static str)> {
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How soon all of a sandbox is gone after a part of it, as promised, where the machine has nothing else to do.
+const PROMPTLY: Duration = Duration::from_secs(1);
+
+/// So many ends can wait for each other: the part's, the monitor's, the other part's, and those of the stubs.
+const ENDS: u32 = 4;
+
 /// A running sandbox. Dropping it ends it.
 pub(crate) struct Held {
     monitor: Child,
@@ -36,9 +42,14 @@ pub(crate) struct Held {
 impl Held {
     /// Starts a sandbox with these options and waits until it is set up.
     pub(crate) fn start(caller: Caller, platform: &str, options: &[&str]) -> Held {
+        Held::start_command(Held::command(caller, platform, options))
+    }
+
+    /// The command of [`Held::start`].
+    pub(crate) fn command(caller: Caller, platform: &str, options: &[&str]) -> Command {
         let mut command = caller.usk();
         command.args(["hold", "--status-fd", "1", "--platform", platform]).args(options).arg("nothing");
-        Held::start_command(command)
+        command
     }
 
     /// As [`Held::start`], with a command that the caller has put together. It must have `--status-fd 1`.
@@ -148,4 +159,26 @@ pub(crate) fn wait_until_gone(processes: &[i32]) -> Duration {
         assert!(begun.elapsed() < PATIENCE, "processes are left: {left:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Fails unless so many processes, which took so long to be gone, went promptly. On a busy machine a process that has been killed waits
+/// for a processor before it can end: what took longer is held to what as many processes of the host's own take there.
+pub(crate) fn assert_prompt(took: Duration, processes: usize) {
+    if took >= PROMPTLY {
+        let usual = end_of_plain_processes(processes);
+        assert!(took < PROMPTLY + usual * ENDS, "{took:?}; plain processes take {usual:?}");
+    }
+}
+
+/// How long so many busy processes of the host's own take to be gone when all are killed.
+fn end_of_plain_processes(count: usize) -> Duration {
+    let start =
+        |_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell can be started");
+    let mut children: Vec<Child> = (0..count).map(start).collect();
+    let begun = Instant::now();
+    children.iter_mut().for_each(|child| child.kill().expect("it runs"));
+    for child in &mut children {
+        child.wait().expect("it ends");
+    }
+    begun.elapsed()
 }

@@ -3,7 +3,7 @@
 
 use usk_platform::{Platform, Trap, region};
 
-use super::guest::{DATA, Guest, PAGE, guest_code, start, under_kicks};
+use super::guest::{DATA, Guest, PAGE, guest_code, rounds, start, under_kicks};
 use super::patching::{calls_for, patched, patched_before_call};
 
 const MADVISE: u64 = libc::SYS_madvise as u64;
@@ -94,7 +94,7 @@ pub(crate) fn kicks_do_not_tear_advice(platform: &dyn Platform) {
     guest.thread.registers_mut().rax = 0;
     let kicker = guest.thread.kicker();
     under_kicks(guest.thread.kicker(), || {
-        for round in 0..3000 {
+        for round in rounds(3000) {
             // Now it has leave, now it has none.
             match round % 3 {
                 0 => _ = guest.thread.lend_advice(&(DATA..DATA + PAGE)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use usk_platform::arch::Registers;
 use usk_platform::{
@@ -28,6 +29,16 @@ pub(crate) fn kick_until(is_done: &AtomicBool, kicker: &dyn Kick) {
         kicker.kick();
         (0..200).for_each(|_| std::hint::spin_loop());
     }
+}
+
+/// How long [`rounds`] go on beside others.
+const BUSY: Duration = Duration::from_secs(15);
+
+/// The numbers of rounds that each need a kick, up to `count`. On a busy machine, where a turn of the guest's and one of the kicker's take
+/// tens of milliseconds, there are fewer, but a tenth at least.
+pub(crate) fn rounds(count: u32) -> impl Iterator<Item = u32> {
+    let begun = Instant::now();
+    (0..count).take_while(move |&round| round < count / 10 || begun.elapsed() < BUSY)
 }
 
 /// Does `work` while another thread kicks all the time, until that is done or has failed.

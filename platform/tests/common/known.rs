@@ -7,7 +7,7 @@ use usk_abi::Errno;
 use usk_platform::trap::{Answers, CodeImage, KnownPatch};
 use usk_platform::{MemoryOp, PatchRequest, Platform, Protection, Trap};
 
-use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, guest_code, map, under_kicks};
+use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, guest_code, map, rounds, under_kicks};
 
 const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
 /// Where trampolines go: right before where the file's first byte would be.
@@ -158,7 +158,7 @@ pub(crate) fn kicks_never_tear_a_cpuid(platform: &dyn Platform) {
     (registers.r8, registers.r9, registers.r10) = (vendor.ebx.into(), vendor.ecx.into(), vendor.edx.into());
     (registers.r13, registers.r14) = (features.ebx.into(), features.edx.into());
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..3000 {
+        for _ in rounds(3000) {
             assert_eq!(guest.thread.run(), Trap::Interrupted, "{:x?}", guest.thread.registers());
             let rip = guest.thread.registers().rip;
             assert!((CODE..CODE + asks_and_checks().len() as u64).contains(&rip), "{rip:x}");

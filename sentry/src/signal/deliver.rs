@@ -1,6 +1,5 @@
 //! Delivery: what a task does about its signals before it returns to guest code (`get_signal` and `handle_signal`).
 
-use usk_abi::signal::code::SI_TIMER;
 use usk_abi::signal::{ActionFlags, DefaultAction, SIG_DFL, SIG_IGN, SignalAction, SignalInfo, SignalSet};
 use usk_abi::{Errno, Signal};
 
@@ -38,9 +37,7 @@ pub(crate) fn deliver(current: &mut Current) -> Outcome {
                 return Outcome::Resume;
             }
             Next::Signal(signal, info) => {
-                if info.code == SI_TIMER {
-                    current.task.group.timers.note_delivery(info.pid(), info.uid() as i32);
-                }
+                let info = current.task.group.timers.note_delivery(info);
                 let action = current.task.group.actions.load().get(signal);
                 match action.handler {
                     SIG_IGN => {}

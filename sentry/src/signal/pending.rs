@@ -38,8 +38,8 @@ impl PendingSignals {
         true
     }
 
-    /// A POSIX timer has expired again while its signal is still pending: counts an overrun. False if it is not pending.
-    pub fn count_overrun(&mut self, signal: Signal, timer: i32) -> bool {
+    /// A POSIX timer has expired again, so often, while its signal is still pending: counts overruns. False if it is not pending.
+    pub fn count_overruns(&mut self, signal: Signal, timer: i32, count: i32) -> bool {
         let is_it = |info: &&mut SignalInfo| {
             info.signo == signal.number()
                 && info.code == usk_abi::signal::code::SI_TIMER
@@ -47,7 +47,7 @@ impl PendingSignals {
         };
         match self.queue.iter_mut().find(is_it) {
             Some(info) => {
-                *info = info.with_overrun((info.uid() as i32).saturating_add(1));
+                *info = info.with_overrun((info.uid() as i32).saturating_add(count));
                 true
             }
             None => false,

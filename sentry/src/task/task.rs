@@ -7,7 +7,6 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 use parking_lot::Mutex;
 use usk_abi::Signal;
-use usk_abi::signal::code::SI_TIMER;
 use usk_abi::signal::{AlternateStack, SignalInfo, SignalSet};
 use usk_platform::{Kick, host};
 
@@ -316,12 +315,7 @@ impl Task {
             let mut signals = self.signals.lock();
             signals.pending.take(wanted).or_else(|| state.pending.take(wanted))
         };
-        if let Some((_, info)) = &taken
-            && info.code == SI_TIMER
-        {
-            self.group.timers.note_delivery(info.pid(), info.uid() as i32);
-        }
-        taken
+        taken.map(|(signal, info)| (signal, self.group.timers.note_delivery(info)))
     }
 
     /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code or a host call.

@@ -87,6 +87,36 @@ struct State {
     last_overrun: i32,
 }
 
+impl State {
+    /// Moves the next expiry past `now`; returns how many have passed.
+    fn advance(&mut self, now: u64) -> u64 {
+        let Some(expiry) = self.expiry.filter(|&expiry| now >= expiry) else { return 0 };
+        let Some(missed) = (now - expiry).checked_div(self.interval) else {
+            self.expiry = None;
+            return 1;
+        };
+        let passed = missed.saturating_add(1);
+        self.expiry = Some(expiry.saturating_add(self.interval.saturating_mul(passed)));
+        passed
+    }
+
+    /// The overrun count of a signal that is taken now and stands for `overrun` so far: the service may not have told of the
+    /// latest expiries yet, and will not (`posixtimer_rearm`).
+    fn note_delivery(&mut self, overrun: i32, now: u64) -> i32 {
+        if self.interval != 0 {
+            self.last_overrun = overrun.saturating_add(overrun_count(self.advance(now)));
+        } else {
+            self.last_overrun = overrun;
+        }
+        self.last_overrun
+    }
+}
+
+/// A count of expiries as `si_overrun` tells it, which ends at `DELAYTIMER_MAX`.
+fn overrun_count(expiries: u64) -> i32 {
+    i32::try_from(expiries).unwrap_or(i32::MAX)
+}
+
 /// A timer that sends a signal.
 pub struct SignalTimer {
     id: i32,
@@ -159,7 +189,8 @@ impl SignalTimer {
         Ok(())
     }
 
-    fn send(&self) {
+    /// Sends what stands for `expiries` of them, which is at least one.
+    fn send(&self, expiries: u64) {
         match &self.action {
             TimerAction::Nothing => {}
             TimerAction::Interval(group, signal) => {
@@ -176,18 +207,20 @@ impl SignalTimer {
             }
             TimerAction::Group(group, signal, value) => {
                 let Some(group) = group.upgrade() else { return };
-                if !group.state.lock().pending.count_overrun(*signal, self.id) {
-                    let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, 0, *value));
+                if !group.state.lock().pending.count_overruns(*signal, self.id, overrun_count(expiries)) {
+                    let overrun = overrun_count(expiries - 1);
+                    let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, overrun, *value));
                 }
             }
             TimerAction::Thread(task, signal, value) => {
                 let Some(task) = task.upgrade() else { return };
                 let counted = {
                     let _state = task.group.state.lock();
-                    task.signals.lock().pending.count_overrun(*signal, self.id)
+                    task.signals.lock().pending.count_overruns(*signal, self.id, overrun_count(expiries))
                 };
                 if !counted {
-                    let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, 0, *value));
+                    let overrun = overrun_count(expiries - 1);
+                    let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, overrun, *value));
                 }
             }
         }
@@ -197,35 +230,21 @@ impl SignalTimer {
 impl Expire for SignalTimer {
     fn expire(&self, key: u64) {
         let Some(kernel) = self.kernel.upgrade() else { return };
-        let fires = {
+        let passed = {
             let mut state = self.state.lock();
             if state.generation != key {
                 return;
             }
             state.scheduled = None;
-            let Some(expiry) = state.expiry else { return };
-            let now = self.clock.now();
-            let fires = now >= expiry;
-            if fires {
-                state.expiry = next_expiry(expiry, state.interval, now);
-            }
+            let passed = state.advance(self.clock.now());
             // Without a thread for the service this timer stops; the service has one, since it is calling.
             let _ = self.schedule(&mut state, &kernel);
-            fires
+            passed
         };
-        if fires {
-            self.send();
+        if passed > 0 {
+            self.send(passed);
         }
     }
-}
-
-/// The first expiry after `now` of a timer that expired at `expiry`.
-fn next_expiry(expiry: u64, interval: u64, now: u64) -> Option<u64> {
-    if interval == 0 {
-        return None;
-    }
-    let missed = now.saturating_sub(expiry) / interval;
-    Some(expiry.saturating_add(interval.saturating_mul(missed.saturating_add(1))))
 }
 
 /// Which of the three interval timers.
@@ -315,11 +334,15 @@ impl ProcessTimers {
         timer.set(TimerSetting::default(), false).map(drop)
     }
 
-    /// A timer's signal has been taken from the queue with this overrun count.
-    pub(crate) fn note_delivery(&self, id: i32, overrun: i32) {
-        if let Ok(timer) = self.get(id) {
-            timer.state.lock().last_overrun = overrun;
+    /// A signal of these timers has been taken from the queue: what it says now. Other signals stay as they are.
+    pub(crate) fn note_delivery(&self, info: SignalInfo) -> SignalInfo {
+        if info.code != code::SI_TIMER {
+            return info;
         }
+        let Ok(timer) = self.get(info.pid()) else { return info };
+        let now = timer.clock.now();
+        let overrun = timer.state.lock().note_delivery(info.uid() as i32, now);
+        info.with_overrun(overrun)
     }
 
     /// Deletes POSIX timers; `execve(2)` does that and keeps the interval timers.
@@ -348,13 +371,40 @@ const _: () = assert!(code::SI_TIMER == -2);
 
 #[cfg(test)]
 mod tests {
-    use super::next_expiry;
+    use super::{State, overrun_count};
+
+    fn state(expiry: u64, interval: u64) -> State {
+        State { expiry: Some(expiry), interval, generation: 0, scheduled: None, last_overrun: 0 }
+    }
 
     #[test]
-    fn a_late_timer_skips_the_expiries_it_missed() {
-        assert_eq!(next_expiry(100, 0, 100), None);
-        assert_eq!(next_expiry(100, 10, 100), Some(110));
-        assert_eq!(next_expiry(100, 10, 109), Some(110));
-        assert_eq!(next_expiry(100, 10, 135), Some(140));
+    fn a_late_timer_counts_the_expiries_it_missed_and_goes_on_behind_them() {
+        for (interval, now, passed, next) in [
+            (0, 99, 0, Some(100)),
+            (0, 100, 1, None),
+            (10, 100, 1, Some(110)),
+            (10, 109, 1, Some(110)),
+            (10, 135, 4, Some(140)),
+        ] {
+            let mut state = state(100, interval);
+            assert_eq!((state.advance(now), state.expiry), (passed, next), "{interval} {now}");
+            assert_eq!(state.advance(now), 0);
+        }
+    }
+
+    #[test]
+    fn a_signal_stands_for_what_expired_until_it_is_taken() {
+        let mut periodic = state(100, 10);
+        assert_eq!(periodic.note_delivery(7, 135), 11);
+        assert_eq!((periodic.last_overrun, periodic.expiry), (11, Some(140)));
+        // The next expiry of a timer that was set anew is a signal of its own.
+        let mut once = state(100, 0);
+        assert_eq!((once.note_delivery(7, 135), once.expiry), (7, Some(100)));
+    }
+
+    #[test]
+    fn overruns_are_counted_up_to_the_largest_number() {
+        assert_eq!(overrun_count(u64::MAX), i32::MAX);
+        assert_eq!(state(1, 1).note_delivery(i32::MAX, 5), i32::MAX);
     }
 }
