@@ -9,11 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{Mount as Wanted, Spec};
-use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
+use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, overlay_export, translate_owners};
 use usk::spec::{Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions, Tmpfs};
 use usk_platform::host::namespaces::IdentityMap;
 
-use super::users;
+use super::{overlay, users};
 
 /// What the gofer serves, and what is mounted where.
 pub(super) struct Layout {
@@ -179,6 +179,15 @@ fn add(
             mount(MountSource::Cgroup, Restrictions { read_only: true, ..restrictions });
         }
         "mqueue" => mount(MountSource::Queues, restrictions),
+        "overlay" => {
+            let overlay = overlay::overlay(&options.data, bundle)?;
+            let export = overlay_export(&overlay, !restrictions.read_only).context("options")?;
+            let access = if export.writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
+            let restrictions =
+                Restrictions { read_only: !export.writable, no_devices: true, ..restrictions };
+            mount(MountSource::Export { export: exports.len(), access }, restrictions);
+            exports.push(export);
+        }
         "" => bail!("type: it is missing"),
         other => bail!("type: usk's kernel has no file system {other:?}"),
     }
