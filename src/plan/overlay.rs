@@ -55,7 +55,12 @@ pub fn overlay_export(overlay: &Overlay, writable: bool) -> Result<Export> {
     let lower: Vec<OpenLayer> = overlay.lower.iter().map(OpenLayer::open).collect::<Result<_>>()?;
     let changes = match (&overlay.upper, &overlay.work) {
         (Some(upper), Some(work)) => vec![(c"upperdir", open(upper)?), (c"workdir", open(work)?)],
-        (Some(_), None) => bail!("'upperdir' needs 'workdir' beside it, an empty directory of its file system"),
+        (Some(_), None) => {
+            bail!("'upperdir' needs 'workdir' beside it, an empty directory of its file system")
+        }
+        (None, _) if overlay.lower.len() < 2 => {
+            bail!("'lowerdir' needs two directories where there is no 'upperdir': bind one alone")
+        }
         (None, _) => Vec::new(),
     };
     let writable = writable && !changes.is_empty();
@@ -118,8 +123,9 @@ fn lower_options(layers: &[OpenLayer]) -> Result<Vec<(CString, Option<CString>)>
 fn mount(options: &[(CString, Option<CString>)]) -> Result<OwnedFd> {
     let borrowed: Vec<FileSystemOption<'_>> =
         options.iter().map(|(name, value)| (name.as_c_str(), value.as_deref())).collect();
-    // What is taken away is taken by the gofer: MountAttributes of a bind mount are what this begins with.
-    new_file_system(c"overlay", &borrowed, MountAttributes::default()).map_err(|error| explain(error, options))
+    // What more is to be taken away the gofer takes, as from a bind mount.
+    new_file_system(c"overlay", &borrowed, MountAttributes::default())
+        .map_err(|error| explain(error, options))
 }
 
 /// What to do about it, where that is known.
@@ -130,8 +136,9 @@ fn explain(error: MakeError, options: &[(CString, Option<CString>)]) -> Error {
             "only root, of the host or of a user namespace that has mounts of its own, can have one: bind a directory instead"
         }
         Errno::ENODEV => "the host's kernel has none: load its module ('modprobe overlay')",
-        Errno::EINVAL if is_long => "the host's kernel says why in its log (dmesg); so many layers need Linux 6.8",
-        _ => "the host's kernel says why in its log (dmesg)",
+        Errno::EINVAL if is_long => "so many layers need Linux 6.8",
+        _ if error.message.is_empty() => "the host's kernel says why in its log (dmesg)",
+        _ => "the host's kernel refuses it",
     };
     Error::new(error).context(format!("cannot mount an overlay: {cure}"))
 }

@@ -155,9 +155,7 @@ fn own_descriptors() -> Result<SelfDescriptors> {
 /// Which export is the whole host, with its own owners: the namespace's own root becomes it, instead of being copied once more and
 /// let go of.
 fn whole_host(exports: &[Export]) -> Option<usize> {
-    exports
-        .iter()
-        .position(|export| export.source == Path::new("/") && export.recursive && !export.detached)
+    exports.iter().position(|export| export.source == Path::new("/") && export.recursive && !export.detached)
 }
 
 /// Whether what the host mounts later shows in any of them.

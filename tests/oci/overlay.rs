@@ -170,6 +170,7 @@ fn an_overlay_that_cannot_be_is_refused_with_the_option() {
         (&[][..], "options: 'lowerdir' is missing"),
         (&[upper, work], "options: 'lowerdir' is missing"),
         (&[lower, upper], "options: 'upperdir' needs 'workdir'"),
+        (&["lowerdir=/tmp"], "options: 'lowerdir' needs two directories"),
         (&["lowerdir=/no/such"], "options: cannot use /no/such as a directory of an overlay: No such file"),
         (&[&file], "/file as a directory of an overlay: Not a directory"),
         (&["lowerdir="], "options: \"lowerdir=\": "),
@@ -185,7 +186,10 @@ fn an_overlay_that_cannot_be_is_refused_with_the_option() {
         let outcome = run(&Runtime::usk(), &bundle);
         let field = outcome.error.split_once("mounts[5]: ").map(|(_, error)| error);
         let is_told = field.is_some_and(|error| error.contains(told));
-        assert!(outcome.status == 1 && is_told && outcome.error.lines().count() == 1, "{options:?}: {outcome:?}");
+        assert!(
+            outcome.status == 1 && is_told && outcome.error.lines().count() == 1,
+            "{options:?}: {outcome:?}"
+        );
     }
 }
 
@@ -225,7 +229,11 @@ fn run_as_nobody(bundle: &Bundle, before: &[&str]) -> Outcome {
 fn an_ordinary_user_has_overlays_as_root_of_other_users_and_mounts_only() {
     let bundle = Bundle::of_command(&["true"]);
     let options = all(&bundle);
-    configure(&bundle, &[&text(&options)[..], &["userxattr"]].concat(), "cat /x/both; echo more >> /x/one; rm /x/both; ls /x");
+    configure(
+        &bundle,
+        &[&text(&options)[..], &["userxattr"]].concat(),
+        "cat /x/both; echo more >> /x/one; rm /x/both; ls /x",
+    );
     fs::copy(env!("CARGO_BIN_EXE_usk-oci"), bundle.file("usk-oci")).expect("the runtime can be copied");
     give_to_nobody(bundle.path());
     let outcome = run_as_nobody(&bundle, &[]);
