@@ -184,7 +184,8 @@ fn an_overlay_that_cannot_be_is_refused_with_the_option() {
     ] {
         configure(&bundle, options, "true");
         let outcome = run(&Runtime::usk(), &bundle);
-        let field = outcome.error.split_once("mounts[5]: ").map(|(_, error)| error);
+        let error = outcome.error.replace("\\\"", "\"");
+        let field = error.split_once("mounts[5]: ").map(|(_, error)| error);
         let is_told = field.is_some_and(|error| error.contains(told));
         assert!(
             outcome.status == 1 && is_told && outcome.error.lines().count() == 1,
@@ -206,7 +207,7 @@ fn owners_in_an_overlay_are_translated_with_the_containers() {
         let map = json!([{ "containerID": 0, "hostID": FIRST, "size": 1000 }]);
         (spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]) = (map.clone(), map);
         spec["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({ "type": "user" }));
-        let script = "stat -c %u /x/one /x/both; echo more >> /x/one; cat /x/one; touch /x/made; rm /x/both || echo refused; \
+        let script = "stat -c %u /x/one /x/both; echo more >> /x/one; cat /x/one; touch /x/made; \
                       echo x > /x/both || echo refused";
         spec["process"]["args"] = json!(["sh", "-c", script]);
     });
