@@ -312,8 +312,8 @@ pub struct Export {
     pub source: PathBuf,
     /// The same, opened with `O_PATH` before any process was made.
     pub descriptor: OwnedFd,
-    /// Whether that is a mount of its own already, which translates owners.
-    pub translated: bool,
+    /// Whether that is a mount of its own already, which is nowhere yet: one that translates owners, or an overlay.
+    pub detached: bool,
     /// Whether it is a directory.
     pub directory: bool,
     /// Whether what is mounted below the source is part of it, instead of what lies under those mounts.

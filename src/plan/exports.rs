@@ -170,7 +170,7 @@ pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
         source,
         directory,
         descriptor: file.into(),
-        translated: false,
+        detached: false,
         recursive: true,
         propagation: Propagation::Private,
         writable,
@@ -205,7 +205,7 @@ pub fn translate_owners(export: &mut Export, map: &IdentityMap, recursive: bool)
     mounts::translate_owners(tree.as_fd(), namespace.as_fd(), recursive)
         .context("its file system cannot show mapped owners")?;
     export.descriptor = tree;
-    export.translated = true;
+    export.detached = true;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod command;
 mod environment;
 mod exports;
+mod overlay;
 mod secrets;
 mod users;
 
@@ -17,6 +18,7 @@ use usk_platform::host::{credentials, signals};
 
 pub(crate) use exports::file_identity;
 pub use exports::{Layout, kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
+pub use overlay::{Layer, Overlay, overlay_export};
 pub use users::home;
 
 use crate::command_line::RunArguments;

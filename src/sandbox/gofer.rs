@@ -155,9 +155,7 @@ fn own_descriptors() -> Result<SelfDescriptors> {
 /// Which export is the whole host, with its own owners: the namespace's own root becomes it, instead of being copied once more and
 /// let go of.
 fn whole_host(exports: &[Export]) -> Option<usize> {
-    exports
-        .iter()
-        .position(|export| export.source == Path::new("/") && export.recursive && !export.translated)
+    exports.iter().position(|export| export.source == Path::new("/") && export.recursive && !export.detached)
 }
 
 /// Whether what the host mounts later shows in any of them.
@@ -235,7 +233,7 @@ fn own_root(export: &Export) -> Result<OwnedFd> {
 
 /// A copy of the mounts below an export's source, with what it may not do taken away.
 pub(super) fn copy_tree(export: &Export) -> Result<OwnedFd> {
-    let tree = if export.translated { export.descriptor.try_clone()? } else { clone_source(export)? };
+    let tree = if export.detached { export.descriptor.try_clone()? } else { clone_source(export)? };
     restrict(export, &tree)?;
     Ok(tree)
 }
@@ -256,8 +254,8 @@ fn clone_source(export: &Export) -> Result<OwnedFd> {
 
 /// Has those mounts follow the host's that are to. `are_slaves`: they do so already, if they are copies of this namespace's.
 pub(super) fn settle_propagation(export: &Export, tree: &OwnedFd, are_slaves: bool) -> Result<(), Errno> {
-    if export.translated {
-        // A copy of the caller's own, of whose group it is still a part.
+    if export.detached {
+        // It may be a copy of one of the caller's, of whose group it is still a part.
         mounts::make_slave(tree.as_fd())?;
     } else if !are_slaves {
         return Ok(());

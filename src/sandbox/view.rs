@@ -45,8 +45,8 @@ impl View {
                 MountSource::Export { export, .. } => plan.exports.get(export),
                 _ => None,
             };
-            // The one copy that translates owners is the gofer's.
-            let export = export.filter(|export| !export.translated).map(Export::try_clone).transpose();
+            // Of what is a mount of its own there is one, and it is the gofer's.
+            let export = export.filter(|export| !export.detached).map(Export::try_clone).transpose();
             let export = export.context("cannot duplicate a descriptor of an export")?;
             Ok(Place { destination: mount.destination.clone(), export })
         };

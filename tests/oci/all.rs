@@ -22,6 +22,7 @@ mod limits;
 mod mounts;
 mod namespaces;
 mod ordinary_user;
+mod overlay;
 mod podman;
 mod process;
 mod runtime;

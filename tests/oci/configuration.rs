@@ -60,6 +60,7 @@ fn full() -> Value {
             { "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"] },
             { "destination": "/t", "type": "tmpfs", "source": "t", "options": ["size=1m", "mode=755", "uid=1"] },
             { "destination": "/b", "type": "bind", "source": "/tmp", "options": ["rbind", "ro", "rprivate"] },
+            { "destination": "/o", "type": "overlay", "options": ["lowerdir=/tmp:/var", "xino=off", "private"] },
         ],
         "hooks": { "prestart": hook, "createRuntime": hook, "createContainer": hook,
             "startContainer": hook, "poststart": hook, "poststop": hook },

@@ -216,3 +216,33 @@ fn devices_that_cannot_be_are_refused() {
         assert!(outcome.error.contains(problem), "{problem}: {outcome:?}");
     }
 }
+
+#[test]
+fn a_bind_of_the_hosts_cgroups_shows_the_containers_own() {
+    let cgroups = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"]
+        .into_iter()
+        .find(|path| std::path::Path::new(path).join("cgroup.procs").exists())
+        .expect("the host has cgroups");
+    // As Podman has it for systemd: below those that the container has already.
+    for (own, destination) in [(false, "/cgroups"), (true, "/sys/fs/cgroup/systemd")] {
+        let bundle = Bundle::with(|spec| {
+            if own {
+                add_mount(
+                    spec,
+                    json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup" }),
+                );
+            }
+            let options = json!(["bind", "nodev", "noexec", "nosuid"]);
+            add_mount(
+                spec,
+                json!({ "destination": destination, "type": "bind", "source": cgroups, "options": options }),
+            );
+            let shown = if own { "/sys/fs/cgroup" } else { destination };
+            let script = format!("cat {shown}/cgroup.procs; echo 1 > {shown}/cgroup.procs || echo refused");
+            spec["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        let outcome = run(&bundle);
+        assert!(outcome.status == 0 && outcome.output.starts_with("1\n"), "{outcome:?}");
+        assert!(outcome.output.ends_with("refused\n"), "{outcome:?}");
+    }
+}

@@ -176,6 +176,85 @@ fn what_lies_in_memory_begins_with_what_the_image_has_there() {
 }
 
 #[test]
+fn what_is_written_to_a_volume_over_a_directory_goes_with_the_container() {
+    let podman = Podman::new();
+    let source = podman.directory.path().join("source");
+    fs::create_dir(&source).expect("a directory can be made");
+    fs::write(source.join("kept"), "of the host\n").expect("a file can be written");
+    let volume = format!("{}:/x:O", source.display());
+    let script = "cat /x/kept; echo more >> /x/kept; tail -n1 /x/kept; rm /x/kept; touch /x/new; ls /x";
+    let run = ["run", "--rm", "--network", "none", "-v", &volume, "box", "/bin/busybox", "sh", "-c", script];
+    for _ in 0..2 {
+        assert_eq!(podman.must(&run), "of the host\nmore\nnew");
+    }
+    let left: Vec<_> =
+        fs::read_dir(&source).expect("a directory").map(|entry| entry.expect("one").file_name()).collect();
+    assert_eq!(left, ["kept"]);
+    assert_eq!(fs::read_to_string(source.join("kept")).expect("a file"), "of the host\n");
+    // Stopped and started again, it begins anew; an upper directory of one's own is kept.
+    let [upper, work] = ["upper", "work"].map(|name| podman.directory.path().join(name));
+    for directory in [&upper, &work] {
+        fs::create_dir(directory).expect("a directory can be made");
+    }
+    let volume = format!("{volume},upperdir={},workdir={}", upper.display(), work.display());
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-v",
+        &volume,
+        "box",
+        "sh",
+        "-c",
+        "echo made >> /x/made; cat /x/made",
+    ];
+    assert_eq!(podman.must(&run), "made");
+    assert_eq!(podman.must(&run), "made\nmade");
+    assert_eq!(fs::read_to_string(upper.join("made")).expect("a file"), "made\nmade\n");
+}
+
+#[test]
+fn a_volume_does_not_begin_with_what_the_image_has_there_where_that_is_asked() {
+    let podman = Podman::new();
+    let run = ["run", "--rm", "--network", "none", "-v", "volume:/etc:nocopy", "box", "ls", "/etc/passwd"];
+    let (status, text) = podman.run(&run);
+    assert!(status == 1 && text.contains("No such file"), "{text}");
+}
+
+#[test]
+fn an_image_is_mounted() {
+    let podman = Podman::new();
+    for (options, wanted) in [("", "of the image\nrefused"), (",rw=true", "of the image\nmade")] {
+        let mount = format!("type=image,source=box,destination=/x{options}");
+        let script = "cmp /x/bin/busybox /bin/busybox && echo of the image; touch /x/new 2>/dev/null && echo made || echo refused";
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--mount",
+            &mount,
+            "box",
+            "/bin/busybox",
+            "sh",
+            "-c",
+            script,
+        ];
+        assert_eq!(podman.must(&run), wanted, "{mount}");
+    }
+}
+
+#[test]
+fn a_container_that_shall_run_systemd_has_its_places() {
+    let podman = Podman::new();
+    let script = "echo $container; for place in /run /run/lock /tmp; do touch $place/new || exit 1; done; \
+                  head -n1 /sys/fs/cgroup/cgroup.procs";
+    let run = ["run", "--rm", "--network", "none", "--systemd", "always", "box", "/bin/busybox", "sh", "-c"];
+    assert_eq!(podman.must(&[&run[..], &[script]].concat()), "podman\n1");
+}
+
+#[test]
 fn an_image_is_built() {
     let podman = Podman::new();
     let context = podman.directory.path().join("context");

@@ -2,10 +2,12 @@
 //! open_tree(2), fsopen(2), pivot_root(2).
 
 use std::ffi::CStr;
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general as raw;
 use nix::mount::{MsFlags, mount};
+use thiserror::Error;
 use usk_abi::Errno;
 
 use super::descriptors::open_directory;
@@ -42,40 +44,96 @@ fn owned(returned: libc::c_long) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
 }
 
+/// An option of a file system: its name, and its value if it is none that only is there or not.
+pub type FileSystemOption<'a> = (&'a CStr, Option<&'a CStr>);
+
+/// Most bytes of a value of an option that the kernel takes by fsconfig(2): `strndup_user` in `fs/fsopen.c`, without the zero byte.
+pub const MAX_OPTION_VALUE: usize = 255;
+
+/// Why a file system was not made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct MakeError {
+    /// What the call said that failed.
+    pub errno: Errno,
+    /// What the kernel said beside that, in its own words; mostly nothing.
+    pub message: String,
+}
+
+impl fmt::Display for MakeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message[..] {
+            "" => write!(formatter, "{}", self.errno),
+            message => write!(formatter, "{message} ({})", self.errno),
+        }
+    }
+}
+
 /// A new tmpfs, mounted nowhere yet. `options` are names and values such as `mode` and `0555`. fsopen(2),
 /// fsmount(2).
 pub fn new_tmpfs(options: &[(&CStr, &CStr)], attributes: MountAttributes) -> Result<OwnedFd, Errno> {
+    let options: Vec<FileSystemOption<'_>> =
+        options.iter().map(|&(name, value)| (name, Some(value))).collect();
+    new_file_system(c"tmpfs", &options, attributes).map_err(|error| error.errno)
+}
+
+/// A new file system of a kind of `/proc/filesystems`, mounted nowhere yet. Paths in options are resolved as the caller's. fsopen(2),
+/// fsconfig(2), fsmount(2).
+pub fn new_file_system(
+    kind: &CStr,
+    options: &[FileSystemOption<'_>],
+    attributes: MountAttributes,
+) -> Result<OwnedFd, MakeError> {
+    let silent = |errno| MakeError { errno, message: String::new() };
     // SAFETY: the name is a C string; the rest are numbers.
-    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), raw::FSOPEN_CLOEXEC) })?;
-    for (name, value) in options {
-        // SAFETY: name and value are C strings.
-        check(unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                context.as_raw_fd(),
-                raw::fsconfig_command::FSCONFIG_SET_STRING,
-                name.as_ptr(),
-                value.as_ptr(),
-                0,
-            )
-        })?;
-    }
-    let nothing = std::ptr::null::<u8>();
-    // SAFETY: this command takes no name and no value.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            raw::fsconfig_command::FSCONFIG_CMD_CREATE,
-            nothing,
-            nothing,
-            0,
-        )
-    })?;
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), raw::FSOPEN_CLOEXEC) });
+    let context = context.map_err(silent)?;
+    let configured = options.iter().try_for_each(|&(name, value)| set_option(&context, name, value));
+    configured
+        .and_then(|()| configure(&context, raw::fsconfig_command::FSCONFIG_CMD_CREATE, None, None))
+        .map_err(|errno| MakeError { errno, message: complaint(&context) })?;
     // SAFETY: takes numbers only.
     owned(unsafe {
         libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), raw::FSMOUNT_CLOEXEC, attributes.bits())
     })
+    .map_err(|errno| MakeError { errno, message: complaint(&context) })
+}
+
+fn set_option(context: &OwnedFd, name: &CStr, value: Option<&CStr>) -> Result<(), Errno> {
+    let command = match value {
+        Some(_) => raw::fsconfig_command::FSCONFIG_SET_STRING,
+        None => raw::fsconfig_command::FSCONFIG_SET_FLAG,
+    };
+    configure(context, command, Some(name), value)
+}
+
+fn configure(
+    context: &OwnedFd,
+    command: raw::fsconfig_command,
+    name: Option<&CStr>,
+    value: Option<&CStr>,
+) -> Result<(), Errno> {
+    let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: name and value are C strings, or null for a command that takes none.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, pointer(name), pointer(value), 0)
+    })
+    .map(drop)
+}
+
+/// The last error that the kernel has to tell of a file system that it has not made: lines that begin with their kind, `e`, `w` or `i`,
+/// and a blank, one for each read(2).
+fn complaint(context: &OwnedFd) -> String {
+    let mut complaint = String::new();
+    let mut line = [0; 512];
+    while let Ok(length) = nix::unistd::read(context, &mut line) {
+        let line = String::from_utf8_lossy(line.get(..length).unwrap_or_default());
+        match line.split_once(' ') {
+            Some(("e", message)) => complaint = message.trim_end().to_owned(),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    complaint
 }
 
 /// A copy of the mount at `path` and of all mounts below it, mounted nowhere yet. Its root has no parent: `..` ends

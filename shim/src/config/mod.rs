@@ -3,6 +3,7 @@
 mod devices;
 mod mounts;
 mod namespaces;
+mod overlay;
 mod process;
 mod read;
 mod seccomp;

@@ -8,12 +8,13 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use oci_spec::runtime::{Mount as Wanted, Spec};
-use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
+use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, overlay_export, translate_owners};
 use usk::spec::{Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions, Tmpfs};
 use usk_platform::host::namespaces::IdentityMap;
 
-use super::users;
+use super::{overlay, users};
 
 /// What the gofer serves, and what is mounted where.
 pub(super) struct Layout {
@@ -122,6 +123,9 @@ fn add(
     let name = wanted.source().as_ref().filter(|_| !is_bind).map(|name| name.to_string_lossy().into_owned());
     let below = if options.begins_full { inner(layout, &destination)? } else { None };
     let Layout { exports, mounts, reaches_host } = layout;
+    let is_in_cgroups = mounts
+        .iter()
+        .any(|mount| mount.source == MountSource::Cgroup && destination.starts_with(&mount.destination));
     let mut mount = |source, restrictions| {
         let (destination, name) = (destination.clone(), name.clone());
         mounts.push(Mount { destination, source, restrictions, name })
@@ -136,6 +140,13 @@ fn add(
         let writable = !restrictions.read_only;
         let describe = || format!("source: cannot show {}", source.display());
         let export = open_export(&source, writable).with_context(describe)?;
+        if shows_cgroups(&export).with_context(describe)? {
+            // Those of the host that concern the container are its own, which it may have already.
+            if !is_in_cgroups {
+                mount(MountSource::Cgroup, Restrictions { read_only: true, ..restrictions });
+            }
+            return Ok(());
+        }
         let Options { is_recursive: recursive, propagation, .. } = options;
         let mut export = Export { recursive, propagation, ..export };
         if let Some(owners) = owners {
@@ -179,10 +190,26 @@ fn add(
             mount(MountSource::Cgroup, Restrictions { read_only: true, ..restrictions });
         }
         "mqueue" => mount(MountSource::Queues, restrictions),
+        "overlay" => {
+            // Where runc is when it mounts.
+            let root = &exports.first().context("root: it is missing")?.source;
+            let overlay = overlay::overlay(&options.data, root)?;
+            let export = overlay_export(&overlay, !restrictions.read_only).context("options")?;
+            let access = if export.writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
+            let restrictions = Restrictions { read_only: !export.writable, no_devices: true, ..restrictions };
+            mount(MountSource::Export { export: exports.len(), access }, restrictions);
+            exports.push(export);
+        }
         "" => bail!("type: it is missing"),
         other => bail!("type: usk's kernel has no file system {other:?}"),
     }
     Ok(())
+}
+
+/// Whether an export lies in a file system of cgroups, of either version.
+fn shows_cgroups(export: &Export) -> Result<bool> {
+    let kind = fstatfs(&export.descriptor).context("its file system cannot be told")?.filesystem_type();
+    Ok(kind == CGROUP_SUPER_MAGIC || kind == CGROUP2_SUPER_MAGIC)
 }
 
 /// What the root has at a place that is covered.
@@ -221,6 +248,8 @@ fn options(wanted: &Wanted, propagation: Propagation) -> Result<Options> {
                 options.propagation = Propagation::Slave;
                 options.is_shared = true;
             }
+            // Podman's of a volume: it has obeyed them already.
+            "copy" | "nocopy" => {}
             // Times of access and how writing is ordered: not of this kernel's.
             "acl" | "noacl" | "async" | "sync" | "dirsync" | "atime" | "noatime" | "ratime" | "rnoatime"
             | "diratime" | "nodiratime" | "rdiratime" | "rnodiratime" | "relatime" | "norelatime"
