@@ -98,6 +98,8 @@ pub(super) fn failure(errno: Errno) -> Refusal {
 fn credentials(spec: &ProcessSpec) -> Credentials {
     let mut credentials = Credentials::user(spec.user.uid, spec.user.gid);
     credentials.groups.clone_from(&spec.user.groups);
+    // As setgroups(2) does, which runtimes call.
+    credentials.groups.sort_unstable();
     credentials.no_new_privs = spec.no_new_privs;
     if let Some(sets) = spec.capabilities {
         credentials.effective = sets.effective & ALL_CAPABILITIES;

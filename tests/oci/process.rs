@@ -18,7 +18,7 @@ fn script(spec: &mut serde_json::Value, script: &str) {
 #[test]
 fn user_groups_and_umask_are_the_configurations() {
     let output = output_of(|spec| {
-        spec["process"]["user"] = json!({ "uid": 1000, "gid": 5, "additionalGids": [7, 9], "umask": 63 });
+        spec["process"]["user"] = json!({ "uid": 1000, "gid": 5, "additionalGids": [9, 7], "umask": 63 });
         script(spec, "id -u; id -G; umask; echo $HOME");
     });
     assert_eq!(output, "1000\n5 7 9\n0077\n/tmp\n");
