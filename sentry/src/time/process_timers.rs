@@ -103,11 +103,8 @@ impl State {
     /// The overrun count of a signal that is taken now and stands for `overrun` so far: the service may not have told of the
     /// latest expiries yet, and will not (`posixtimer_rearm`).
     fn note_delivery(&mut self, overrun: i32, now: u64) -> i32 {
-        if self.interval != 0 {
-            self.last_overrun = overrun.saturating_add(overrun_count(self.advance(now)));
-        } else {
-            self.last_overrun = overrun;
-        }
+        let missed = if self.interval == 0 { 0 } else { self.advance(now) };
+        self.last_overrun = overrun.saturating_add(overrun_count(missed));
         self.last_overrun
     }
 }
@@ -189,8 +186,8 @@ impl SignalTimer {
         Ok(())
     }
 
-    /// Sends what stands for `expiries` of them, which is at least one.
-    fn send(&self, expiries: u64) {
+    /// Sends what stands for one expiry, and for so many more that have not been told.
+    fn send(&self, overrun: i32) {
         match &self.action {
             TimerAction::Nothing => {}
             TimerAction::Interval(group, signal) => {
@@ -207,8 +204,7 @@ impl SignalTimer {
             }
             TimerAction::Group(group, signal, value) => {
                 let Some(group) = group.upgrade() else { return };
-                if !group.state.lock().pending.count_overruns(*signal, self.id, overrun_count(expiries)) {
-                    let overrun = overrun_count(expiries - 1);
+                if !group.state.lock().pending.count_overruns(*signal, self.id, overrun.saturating_add(1)) {
                     let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, overrun, *value));
                 }
             }
@@ -216,10 +212,9 @@ impl SignalTimer {
                 let Some(task) = task.upgrade() else { return };
                 let counted = {
                     let _state = task.group.state.lock();
-                    task.signals.lock().pending.count_overruns(*signal, self.id, overrun_count(expiries))
+                    task.signals.lock().pending.count_overruns(*signal, self.id, overrun.saturating_add(1))
                 };
                 if !counted {
-                    let overrun = overrun_count(expiries - 1);
                     let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, overrun, *value));
                 }
             }
@@ -241,8 +236,8 @@ impl Expire for SignalTimer {
             let _ = self.schedule(&mut state, &kernel);
             passed
         };
-        if passed > 0 {
-            self.send(passed);
+        if let Some(missed) = passed.checked_sub(1) {
+            self.send(overrun_count(missed));
         }
     }
 }
