@@ -165,19 +165,23 @@ pub fn open_export(path: &Path, writable: bool) -> Result<Export> {
     if !metadata.is_dir() && !metadata.is_file() {
         bail!("it is neither a directory nor a regular file: special files of the host cannot be shown");
     }
-    let directory = metadata.is_dir();
-    Ok(Export {
+    Ok(shared(source, file.into(), metadata.is_dir(), writable))
+}
+
+/// An export that is nobody's own, with nothing hidden, and with the mounts that are below it.
+pub(super) fn shared(source: PathBuf, descriptor: OwnedFd, directory: bool, writable: bool) -> Export {
+    Export {
         source,
-        directory,
-        descriptor: file.into(),
+        descriptor,
         detached: false,
+        directory,
         recursive: true,
         propagation: Propagation::Private,
         writable,
         exclusive: false,
         hidden: Vec::new(),
         owners: None,
-    })
+    }
 }
 
 /// Opens the directory of a root at an absolute path as an export of its own; `None` if there is no directory.

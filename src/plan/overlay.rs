@@ -13,7 +13,8 @@ use usk_platform::host::mounts::{
     FileSystemOption, MAX_OPTION_VALUE, MakeError, MountAttributes, new_file_system,
 };
 
-use crate::spec::{Export, Propagation};
+use super::exports::shared;
+use crate::spec::Export;
 
 /// Most lower layers: `OVL_MAX_STACK` in the kernel's `fs/overlayfs/params.h`.
 const MAX_LAYERS: usize = 500;
@@ -69,18 +70,8 @@ pub fn overlay_export(overlay: &Overlay, writable: bool) -> Result<Export> {
         options.push((CString::from(*name), Some(by_descriptor(directory)?)));
     }
     options.extend(overlay.settings.iter().cloned());
-    Ok(Export {
-        source: overlay.upper.as_ref().unwrap_or(&first.path).clone(),
-        descriptor: mount(&options)?,
-        detached: true,
-        directory: true,
-        recursive: false,
-        propagation: Propagation::Private,
-        writable,
-        exclusive: false,
-        hidden: Vec::new(),
-        owners: None,
-    })
+    let source = overlay.upper.as_ref().unwrap_or(&first.path).clone();
+    Ok(Export { detached: true, recursive: false, ..shared(source, mount(&options)?, true, writable) })
 }
 
 impl OpenLayer {
