@@ -84,8 +84,13 @@ CASE(futex_requeue_of_linux_6_7_moves_waiters) {
     uint32_t *words = shared_words();
     pid_t pid = IN_CHILD({ OK(syscall(SYS_FUTEX_WAIT, &words[0], 0, 1, SIZE_U32, NULL, CLOCK_MONOTONIC)); });
     struct waiter pair[2] = {on(&words[0], 0), on(&words[1], 0)};
-    while (OK(syscall(SYS_FUTEX_REQUEUE, pair, 0, 0, 1)) == 0)
-        sched_yield();
+    struct waiter reversed[2] = {pair[1], pair[0]};
+    /* There, back and there again: Linux may wake who has just fallen asleep, and then he sleeps where he did at first. */
+    for (long there = 0, back = 0; there != 1 || back != 1; sched_yield()) {
+        there = OK(syscall(SYS_FUTEX_REQUEUE, pair, 0, 0, 1));
+        back = OK(syscall(SYS_FUTEX_REQUEUE, reversed, 0, 0, 1));
+    }
+    EXPECT_EQ(syscall(SYS_FUTEX_REQUEUE, pair, 0, 0, 1), 1);
     EXPECT_EQ(syscall(SYS_FUTEX_WAKE, &words[0], 1, 1, SIZE_U32), 0);
     EXPECT_EQ(syscall(SYS_FUTEX_WAKE, &words[1], 1, 1, SIZE_U32), 1);
     EXPECT_EXIT(pid, 0);

@@ -354,22 +354,39 @@ static void ask_and_sleep(void) {
     EXPECT_EQ(futex(&here, FUTEX_WAIT, 0, NULL, NULL), 0);
 }
 
-static void await_sleepers(int count) {
-    while (futex(&here, FUTEX_REQUEUE, 0, (void *)(uintptr_t)INT_MAX, &there) != count)
+static void move_the_sleeper(void) {
+    while (futex(&here, FUTEX_REQUEUE, 0, (void *)(uintptr_t)INT_MAX, &there) != 1)
         sched_yield();
+}
+
+/*
+ * Whether the sleeper was where it had been moved to; it is awake afterwards in any case. Linux lets a sleeper that something else
+ * disturbs begin anew where it first slept (kernel/futex/waitwake.c, __futex_wait): rarely, one of hundreds.
+ */
+static bool wake_the_moved(void) {
+    if (futex(&there, FUTEX_WAKE, 1, NULL, NULL) == 1)
+        return true;
+    while (futex(&here, FUTEX_WAKE, 1, NULL, NULL) != 1)
+        sched_yield();
+    return false;
+}
+
+static bool sleeper_stays(void) {
+    begin(duplicate_and_close, ask_and_sleep);
+    stage = 2;
+    move_the_sleeper();
+    for (int i = 0; i < ALONE; i++)
+        OK(close(OK(dup(FD))));
+    bool stayed = wake_the_moved();
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    stage = 0;
+    return stayed;
 }
 
 CASE(a_sleeper_stays_where_it_was_moved_to_while_another_uses_its_descriptors) {
     open_at(FD, program_path, O_RDONLY);
-    begin(duplicate_and_wake, ask_and_sleep);
-    stage = 2;
-    await_sleepers(1);
-    EXPECT_EQ(fcntl(FD + 1, F_GETFD), FD_CLOEXEC);
-    for (int i = 0; i < ALONE; i++)
-        OK(close(OK(dup(FD))));
-    EXPECT_EQ(futex(&here, FUTEX_WAKE, 1, NULL, NULL), 0);
-    EXPECT_EQ(futex(&there, FUTEX_WAKE, 1, NULL, NULL), 1);
-    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    for (int attempts = 3; !sleeper_stays(); attempts--)
+        EXPECT(attempts > 1);
 }
 
 static void read_and_sleep(void) {
@@ -382,10 +399,10 @@ CASE(a_sleeper_has_told_what_it_did_before_and_sees_what_was_done_meanwhile) {
     open_at(FD, program_path, O_RDONLY);
     begin(duplicate_and_wake, read_and_sleep);
     stage = 2;
-    await_sleepers(1);
+    move_the_sleeper();
     EXPECT_EQ(lseek(FD, 0, SEEK_CUR), 123);
     EXPECT_EQ(lseek(FD, 0, SEEK_SET), 0);
-    EXPECT_EQ(futex(&there, FUTEX_WAKE, 1, NULL, NULL), 1);
+    wake_the_moved();
     EXPECT_EQ(pthread_join(thread, NULL), 0);
 }
 
