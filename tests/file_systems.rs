@@ -306,6 +306,38 @@ fn who_goes_through_a_tree_asks_for_files_of_many_directories_at_a_time() {
 }
 
 #[test]
+fn files_without_extended_attributes_are_found_out_together() {
+    const MARK: &str = "user.mark";
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    tree(directory.path(), 10, 150);
+    let marked = directory.path().join("d07/f66");
+    rustix::fs::setxattr(&marked, MARK, b"here", rustix::fs::XattrFlags::empty()).unwrap();
+    let client = serve(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 1024);
+    let lower = GoferFileSystem::new(&client, 0).unwrap();
+    with(Overlay::new(lower, None, None).unwrap(), |names| {
+        let at = |name: &str| names.resolve(&names.cwd, name.as_bytes(), WalkOptions::NO_FOLLOW).unwrap();
+        let get = |name: &str, attribute: &str| names.get_xattr(&at(name), attribute.as_bytes());
+        for directory in list(names, "/") {
+            for file in list(names, &directory) {
+                let name = format!("{directory}/{file}");
+                let expected = if name == "d07/f66" { Ok(b"here".to_vec()) } else { Err(Errno::ENODATA) };
+                assert_eq!(get(&name, MARK), expected, "{name}");
+                assert_eq!(get(&name, "user.other"), Err(Errno::ENODATA), "{name}");
+                assert_eq!(get(&name, "security.capability"), Err(Errno::ENODATA), "{name}");
+            }
+        }
+        assert_eq!(names.list_xattr(&at("d07/f66")), Ok(b"user.mark\0".to_vec()));
+        assert_eq!(names.list_xattr(&at("d07/f65")), Ok(Vec::new()));
+        let (questions, _) = client.questions();
+        assert!(questions < 100, "{questions} questions");
+        // What changes is in the overlay.
+        names.set_xattr(&at("d03/f3"), MARK.as_bytes(), b"new", 0).unwrap();
+        names.remove_xattr(&at("d07/f66"), MARK.as_bytes()).unwrap();
+        assert_eq!((get("d03/f3", MARK), get("d07/f66", MARK)), (Ok(b"new".to_vec()), Err(Errno::ENODATA)));
+    });
+}
+
+#[test]
 fn attributes_that_nobody_seemed_to_want_come_when_they_are_wanted() {
     let directory = tempfile::tempdir().unwrap();
     tree(directory.path(), 140, 3);

@@ -287,6 +287,7 @@ impl Server {
             }
             Request::GetXattr { node, name } => self.get_xattr(node, name),
             Request::ListXattrs { node } => self.list_xattrs(node),
+            Request::CheckXattrs { files } => Ok((self.check_xattrs(&files), None)),
             Request::SetXattr { node, name, value, mode } => self.set_xattr(node, name, &value, mode),
             Request::RemoveXattr { node, name } => self.remove_xattr(node, name),
             // Donates several: see `act`.

@@ -373,6 +373,7 @@ fn a_fifo_is_not_opened_to_see_that_it_is_one() {
         }
         let mut seen_of = |file: &'static str| {
             client.ask_for_several(&Request::OpenFiles { files: files(file) });
+            client.ask(&Request::CheckXattrs { files: files(file) });
             client.ask(&Request::ReadDirectories {
                 parent: ROOT,
                 names: names(file),

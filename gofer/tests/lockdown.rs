@@ -260,6 +260,7 @@ fn exercise(client: &mut RawClient, root: &Path) -> Option<()> {
         Request::CloseDirectory { stream: 1 },
         Request::ReadDirectories { parent: ROOT, names: common::names("g"), below: 64, all_attributes: true },
         Request::OpenFiles { files: common::files("g") },
+        Request::CheckXattrs { files: common::files("g/none") },
         Request::Forget { nodes: vec![file, link] },
     ] {
         ask(&request)?.unwrap_or_else(|errno| panic!("{request:?}: {errno:?}"));

@@ -584,6 +584,35 @@ fn open_files(
 }
 
 #[test]
+fn files_without_extended_attributes_are_told_together_where_nobody_else_changes_names() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let host = |name: &str| root.path().join(name);
+    for directory in ["bare", "marked"] {
+        fs::create_dir(host(directory)).unwrap();
+    }
+    for file in ["a", "b"] {
+        fs::write(host(file), file).unwrap();
+    }
+    std::os::unix::fs::symlink("b", host("link")).unwrap();
+    for marked in ["b", "marked"] {
+        rustix::fs::setxattr(host(marked), "user.mark", b"1", rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    let none_of = |client: &mut RawClient, mut asked: Vec<_>| {
+        asked.extend([1, 99].map(|parent| FileIn { parent: NodeId(parent), name: name("a") }));
+        match client.ask(&Request::CheckXattrs { files: asked }) {
+            (Reply::XattrsChecked { none }, None) => none,
+            reply => panic!("{reply:?}"),
+        }
+    };
+    let asked = || files("a/b/bare/marked/link/none");
+    let mut client = start(vec![exclusive(root.path(), ReadOnly)], 1, 1024).0.remove(0);
+    let expected = [true, false, true, false, true, false, false, false];
+    assert_eq!(none_of(&mut client, asked()), expected);
+    let mut client = start(vec![export(root.path(), ReadOnly)], 1, 1024).0.remove(0);
+    assert_eq!(none_of(&mut client, asked()), [false; 8]);
+}
+
+#[test]
 fn an_export_can_say_whose_its_files_are() {
     let root = tempfile::tempdir().unwrap();
     for name in ["listed", "other", "second"] {

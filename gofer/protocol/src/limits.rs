@@ -2,7 +2,7 @@
 
 /// Version of the protocol; [`Request::Attach`](crate::Request::Attach) carries it, and both sides must
 /// agree.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Longest message, header included. Large enough for the largest extended attribute, small enough that a
 /// packet fits the default send buffer of a unix socket (212,992) twice.
@@ -40,5 +40,6 @@ pub const DIRECTORY_PAGE: usize = 64 * 1024;
 /// Most entries in one page of a directory.
 pub const MAX_DIRECTORY_ENTRIES: usize = 2048;
 
-/// Most descriptors beside one reply, and so most files in one [`Request::OpenFiles`](crate::Request::OpenFiles).
+/// Most descriptors beside one reply, and so most files in one request that lists them by name
+/// ([`Request::OpenFiles`](crate::Request::OpenFiles), [`Request::CheckXattrs`](crate::Request::CheckXattrs)).
 pub const MAX_DESCRIPTORS: usize = 64;

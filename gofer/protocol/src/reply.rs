@@ -4,7 +4,9 @@ use usk_abi::Errno;
 
 use crate::attributes::{Attributes, FileSystemStatistics, FileType};
 use crate::codec::{DecodeError, Reader, Wire, Writer};
-use crate::limits::{MAX_COMPONENTS, MAX_DIRECTORY_ENTRIES, MAX_EXPORTS, MAX_MESSAGE, MAX_NODES};
+use crate::limits::{
+    MAX_COMPONENTS, MAX_DESCRIPTORS, MAX_DIRECTORY_ENTRIES, MAX_EXPORTS, MAX_MESSAGE, MAX_NODES,
+};
 use crate::message::{enumeration, messages, structure};
 use crate::name::{LinkTarget, NameBuf, XattrValue};
 use crate::request::NodeId;
@@ -81,6 +83,12 @@ messages! {
         Files = 13 {
             /// The attributes of each file asked for, or why it was not opened.
             results: Vec<Result<Attributes, Errno>>,
+        },
+        /// Which files have no extended attributes.
+        XattrsChecked = 14 {
+            /// For each file asked for: true if [`Request::ListXattrs`](crate::Request::ListXattrs) would name none of it; false if it would, or
+            /// if that is not known.
+            none: Vec<bool>,
         },
     }
 }
@@ -264,6 +272,7 @@ lists! {
     DirectoryEntry, MAX_DIRECTORY_ENTRIES, "directory entries";
     Result<WholeDirectory, Errno>, MAX_COMPONENTS, "directories";
     DirectoryBelow, MAX_COMPONENTS, "directories below";
+    bool, MAX_DESCRIPTORS, "answers";
 }
 
 // The fullest page, with its header, fits in a message.

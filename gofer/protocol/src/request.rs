@@ -266,6 +266,11 @@ messages! {
             /// At least one.
             files: Vec<FileIn<'a>>,
         },
+        /// Which of several files have no extended attributes at all. No node is handed out. → `XattrsChecked`.
+        CheckXattrs = 25 {
+            /// At least one.
+            files: Vec<FileIn<'a>>,
+        },
     }
 }
 

@@ -96,7 +96,7 @@ fn change() -> impl Strategy<Value = AttributeChange> {
 
 /// Encoded requests of every kind. They borrow their names, so they are made and checked in one place.
 fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
-    let small = (any::<u64>(), any::<u64>(), any::<u16>(), 0..24u32);
+    let small = (any::<u64>(), any::<u64>(), any::<u16>(), 0..25u32);
     let names = (
         name_bytes(),
         name_bytes(),
@@ -150,7 +150,10 @@ fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
                     below: permissions,
                     all_attributes: permissions > 3,
                 },
-                _ => Request::OpenFiles {
+                23 => Request::OpenFiles {
+                    files: names.into_iter().map(|name| FileIn { parent, name }).collect(),
+                },
+                _ => Request::CheckXattrs {
                     files: names.into_iter().map(|name| FileIn { parent, name }).collect(),
                 },
             };

@@ -3,15 +3,15 @@
 //! changed: what a client says of a file's capabilities must not become true on the host. Of a tree with
 //! [`Owners`](crate::Owners) those say which capabilities its files have, and there are no other attributes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, XattrFlags};
 use usk_abi::Errno;
 use usk_abi::capability::{FileCapabilities, XATTR_NAME_CAPS};
 use usk_gofer_protocol::limits::MAX_XATTR_VALUE;
-use usk_gofer_protocol::{FileType, NodeId, Reply, XattrMode, XattrName, XattrValue};
+use usk_gofer_protocol::{FileIn, FileType, Name, NodeId, Reply, XattrMode, XattrName, XattrValue};
 
-use crate::host;
+use crate::host::{self, Identity};
 use crate::nodes::OpenNode;
 use crate::server::{Answer, Server};
 
@@ -40,19 +40,41 @@ impl Server {
             let names = if held.is_some() { [XATTR_NAME_CAPS, b"\0"].concat() } else { Vec::new() };
             return Ok((Reply::Xattr { value: XattrValue::new(names)? }, None));
         }
-        let mut names = vec![0; MAX_XATTR_VALUE];
-        let length = match self.open_for_xattr(&node)? {
-            None => 0,
-            Some(file) => match rustix::fs::flistxattr(&file, &mut names[..]) {
-                // A file system without extended attributes.
-                Err(rustix::io::Errno::OPNOTSUPP) => 0,
-                result => result.map_err(host::errno)?,
-            },
+        let names = match self.open_for_xattr(&node)? {
+            None => Vec::new(),
+            Some(file) => visible_xattrs(file.as_fd())?,
         };
-        names.truncate(length);
-        let visible = names.split_inclusive(|&byte| byte == 0).filter(|name| !is_hidden(name));
-        let value = XattrValue::new(visible.flatten().copied().collect())?;
-        Ok((Reply::Xattr { value }, None))
+        Ok((Reply::Xattr { value: XattrValue::new(names)? }, None))
+    }
+
+    /// Which of several files have no extended attributes.
+    pub(crate) fn check_xattrs(&self, files: &[FileIn<'_>]) -> Reply {
+        let has_none = |&FileIn { parent, name }: &FileIn<'_>| {
+            self.nodes.get(parent).is_ok_and(|parent| self.has_no_xattrs(&parent, name).unwrap_or(false))
+        };
+        Reply::XattrsChecked { none: files.iter().map(has_none).collect() }
+    }
+
+    /// Whether `name` in `parent` has none; `None` if that takes a node to find out. It is opened by its name, as a file to be donated is,
+    /// and only where nobody else changes names.
+    fn has_no_xattrs(&self, parent: &OpenNode, name: Name<'_>) -> Option<bool> {
+        if !parent.is_directory() || parent.is_sealed || !self.is_exclusive(parent) {
+            return None;
+        }
+        let status = host::status_at(parent.as_fd(), name).ok()?;
+        if host::mount(&status).is_none_or(|mount| Some(mount) != parent.mount) {
+            return None;
+        }
+        if let Some(owners) = self.owners(parent.export, parent.mount) {
+            return Some(owners.get(status.stx_ino).is_none_or(|held| held.capabilities.is_none()));
+        }
+        let more = match Identity::of(&status).file_type()? {
+            FileType::Regular => OFlags::empty(),
+            FileType::Directory => OFlags::DIRECTORY,
+            _ => return Some(true),
+        };
+        let file = host::open_by_name(parent.as_fd(), name, more).ok()?;
+        visible_xattrs(file.as_fd()).ok().map(|names| names.is_empty())
     }
 
     /// `setxattr(2)`.
@@ -102,6 +124,31 @@ impl Server {
             return Ok(None);
         }
         self.descriptors.reopen(node.as_fd(), OFlags::RDONLY).map(Some)
+    }
+}
+
+/// The names of the attributes that a client may see, each followed by NUL.
+fn visible_xattrs(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    // Hardly a file has many.
+    let (mut few, mut many) = ([0; 256], Vec::new());
+    let names = match list_xattrs(file, &mut few) {
+        Ok(length) => few.get(..length),
+        Err(Errno::ERANGE) => {
+            many.resize(MAX_XATTR_VALUE, 0);
+            let length = list_xattrs(file, &mut many)?;
+            many.get(..length)
+        }
+        Err(errno) => return Err(errno),
+    };
+    let names = names.ok_or(Errno::EIO)?;
+    Ok(names.split_inclusive(|&byte| byte == 0).filter(|name| !is_hidden(name)).flatten().copied().collect())
+}
+
+fn list_xattrs(file: BorrowedFd<'_>, names: &mut [u8]) -> Result<usize, Errno> {
+    match rustix::fs::flistxattr(file, names) {
+        // A file system without extended attributes.
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(0),
+        result => result.map_err(host::errno),
     }
 }
 

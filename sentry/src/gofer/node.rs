@@ -432,6 +432,15 @@ impl Node {
         self.xattr("getxattr", &Request::GetXattr { node: self.id, name })
     }
 
+    /// Which of several files, of this directory and of others, have no extended attributes; false also of one of which that is not known.
+    /// At most `MAX_DESCRIPTORS` of the protocol.
+    pub fn check_xattrs(&self, files: &[FileIn<'_>]) -> Result<Vec<bool>, Errno> {
+        match self.client.call(&Request::CheckXattrs { files: files.to_vec() })? {
+            (Reply::XattrsChecked { none }, None) if none.len() == files.len() => Ok(none),
+            _ => Err(self.wrong("listxattr", "it has not one result for each file")),
+        }
+    }
+
     /// The names of all extended attributes, each followed by NUL.
     pub fn list_xattrs(&self) -> Result<Vec<u8>, Errno> {
         self.xattr("listxattr", &Request::ListXattrs { node: self.id })

@@ -273,6 +273,19 @@ fn files_that_do_not_match_their_descriptors_end_the_conversation() {
 }
 
 #[test]
+fn answers_about_other_files_than_were_asked_about_end_the_conversation() {
+    for (count, is_good) in [(1, false), (2, true), (3, false)] {
+        let reply = Reply::XattrsChecked { none: vec![true; count] };
+        let outcome = outcome_of(&reply, Vec::new, |node, names| {
+            let files: Vec<_> = names.iter().map(|&name| FileIn { parent: node.id(), name }).collect();
+            node.check_xattrs(&files)
+        });
+        assert_eq!(outcome.0, if is_good { Ok(()) } else { Err(Errno::EIO) });
+        assert_eq!(outcome.1.is_none(), is_good);
+    }
+}
+
+#[test]
 fn a_gofer_that_ends_is_reported() {
     let (client, peer) = connect(Box::new(|_, _| None));
     assert_eq!(root(&client).attributes(), Err(Errno::EIO));

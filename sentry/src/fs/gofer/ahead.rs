@@ -32,6 +32,13 @@ impl GoferInode {
         self.origin.lock().as_ref().map(|origin| (origin.directory.clone(), origin.name.clone()))
     }
 
+    /// The directory that was read as a whole and has this file, and the name there, whether the file has a node or not.
+    pub(super) fn listed_at(&self) -> Option<(Arc<GoferInode>, Box<[u8]>)> {
+        let above =
+            || self.above.lock().as_ref().and_then(|(above, name)| Some((above.upgrade()?, name.clone())));
+        self.place().or_else(above)
+    }
+
     /// Takes over what was read of this directory before it was asked for.
     pub(super) fn take_what_was_read(&self) {
         let Some((directory, name)) = self.place() else { return };

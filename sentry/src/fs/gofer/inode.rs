@@ -88,6 +88,8 @@ pub(super) struct GoferInode {
     pub(super) known: Mutex<Known>,
     link: OnceLock<Vec<u8>>,
     known_capabilities: Mutex<Option<KnownCapabilities>>,
+    /// The names of its extended attributes, on an export that nobody changes.
+    pub(super) known_xattrs: OnceLock<Box<[u8]>>,
     /// What the last listing of an exclusive directory said, by name.
     pub(super) listed: Mutex<Option<Arc<Listed>>>,
     donated: Mutex<Donated>,
@@ -131,6 +133,7 @@ impl GoferInode {
             known: Mutex::new(known),
             link: OnceLock::new(),
             known_capabilities: Mutex::default(),
+            known_xattrs: OnceLock::new(),
             listed: Mutex::default(),
             donated: Mutex::default(),
             writers: Mutex::default(),
@@ -261,12 +264,8 @@ impl GoferInode {
         }
     }
 
-    fn ask_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        self.node()?.get_xattr(XattrName::new(name)?)
-    }
-
     /// The attribute with the file's capabilities.
-    fn capabilities(&self) -> Result<Vec<u8>, Errno> {
+    pub(super) fn capabilities(&self) -> Result<Vec<u8>, Errno> {
         let changed = self.attributes()?.changed;
         if let Some(known) = &*self.known_capabilities.lock()
             && known.changed == changed
@@ -590,7 +589,7 @@ impl Inode for GoferInode {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        if name == XATTR_NAME_CAPS { self.capabilities() } else { self.ask_xattr(name) }
+        self.xattr(name)
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
@@ -611,7 +610,7 @@ impl Inode for GoferInode {
     }
 
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>, Errno> {
-        let list = self.node()?.list_xattrs()?;
+        let list = self.xattr_names()?;
         Ok(list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
     }
 

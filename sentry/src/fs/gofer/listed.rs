@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use super::attributes;
+use super::xattr::Without;
 use crate::gofer::{self, FileIn, Name, NameBuf, Node, NodeId};
 use crate::vfs::{FileType, Listing};
 
@@ -38,6 +39,7 @@ pub(super) struct Listed {
     /// Numbers of entries, by name. Made for the first lookup: most directories of a tree that is gone through are only listed.
     by_name: OnceLock<HashTable<u32>>,
     ahead: Mutex<Ahead>,
+    pub(super) without_xattrs: Without,
     /// It has answered since the eviction's hand came by last.
     is_used: AtomicBool,
     /// Entries of all listings of the tree.
@@ -85,6 +87,7 @@ impl Listed {
             is_partial: AtomicBool::new(!all_attributes),
             by_name: OnceLock::new(),
             ahead: Mutex::default(),
+            without_xattrs: Without::default(),
             is_used: AtomicBool::new(false),
             count: count.clone(),
             hasher: DefaultHashBuilder::default(),
@@ -92,7 +95,7 @@ impl Listed {
         }
     }
 
-    fn find(&self, name: &[u8]) -> Option<usize> {
+    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         let hash = |index: &u32| self.hasher.hash_one(entry_name(&self.listing, *index));
         let by_name = self.by_name.get_or_init(|| {
             let mut by_name = HashTable::with_capacity(self.listing.len());

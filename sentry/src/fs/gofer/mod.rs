@@ -13,6 +13,7 @@ mod attributes;
 mod file;
 mod inode;
 mod listed;
+mod xattr;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -29,6 +30,7 @@ use crate::vfs::{Caching, FileSystem, InodeRef, devices};
 
 use inode::GoferInode;
 use listed::Habits;
+use xattr::Absences;
 
 /// Donated descriptors that are kept although nothing uses them.
 const SPARE_DESCRIPTORS: usize = 256;
@@ -53,6 +55,7 @@ struct Tree {
     /// Descriptors donated most recently, with the host's device and inode number.
     spare: Mutex<VecDeque<((u64, u64), Arc<OwnedFd>)>>,
     habits: Habits,
+    absences: Absences,
     /// Count of entries in all listings that are kept.
     listed_entries: Arc<AtomicUsize>,
     /// Directories whose listings are kept, the next to be looked at first.
@@ -134,6 +137,7 @@ impl GoferFileSystem {
             linked: Mutex::default(),
             spare: Mutex::default(),
             habits: Habits::default(),
+            absences: Absences::default(),
             listed_entries: Arc::default(),
             listed: Mutex::default(),
         });
