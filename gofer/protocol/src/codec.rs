@@ -5,6 +5,9 @@ use usk_abi::Errno;
 
 use crate::limits::MAX_MESSAGE;
 
+/// Most items of a list that memory is reserved for before they are there.
+const MAX_RESERVED: usize = 64;
+
 /// Why bytes are not a message. The peer that sent them is broken or hostile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
@@ -108,8 +111,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// A list with its count in front, at most `bound` items. Every item takes at least one byte, so the
-    /// count cannot reserve more memory than the message accounts for.
+    /// A list with its count in front, at most `bound` items. Of a count that is not true, no more than [`MAX_RESERVED`] items have memory.
     pub(crate) fn take_list<T: Wire<'a>>(
         &mut self,
         bound: usize,
@@ -119,7 +121,7 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() {
             return Err(DecodeError::Truncated);
         }
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(count.min(MAX_RESERVED));
         for _ in 0..count {
             items.push(T::decode(self)?);
         }
