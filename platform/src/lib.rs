@@ -35,4 +35,4 @@ pub use lent::{
     LentDescriptor, LentFile, LentMemory, LentWindow, MemoryWord, NotedChange, STAT_SIZE, TakenBack,
     WINDOW_SIZE,
 };
-pub use names::{KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning};
+pub use names::{KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning, StatxRest};

@@ -14,6 +14,8 @@ pub enum NameCall {
     Access = 2,
     /// `open(2)`, as far as it fails, or the file is prepared.
     Open = 3,
+    /// `statx(2)`
+    StatxAt = 5,
     /// `faccessat(2)`
     AccessAt = 6,
     /// `openat(2)`, as far as it fails, or the file is prepared.
@@ -49,6 +51,17 @@ pub struct LeftName {
     pub is_first: bool,
 }
 
+/// What `statx(2)` shows of a file besides `struct stat`.
+#[derive(Clone, Copy, Debug)]
+pub struct StatxRest {
+    /// When it was made: seconds and nanoseconds; `None` if that is not known.
+    pub born: Option<(i64, u32)>,
+    /// Number of the mount that it is on.
+    pub mount: u64,
+    /// It is the root of that.
+    pub is_mount_root: bool,
+}
+
 /// What a name means.
 #[derive(Clone, Copy, Debug)]
 pub enum NameMeaning {
@@ -58,6 +71,8 @@ pub enum NameMeaning {
     File {
         /// `struct stat`.
         attributes: [u8; STAT_SIZE],
+        /// With this `statx(2)` is answered, too. Then the unused end of `struct stat` counts as zero.
+        rest: Option<StatxRest>,
         /// Which access is allowed, as far as that is known: bits of `access(2)`.
         access: u8,
     },

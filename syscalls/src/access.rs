@@ -39,7 +39,7 @@ fn check(current: &mut Current, directory: i32, name: UserPtr<u8>, mode: u32, fl
         names.context().check_access(&path, wanted)?;
     }
     if let Some(question) = question {
-        current.leave_file(&question, path.inode()?, wanted);
+        current.leave_file(&question, &path, wanted);
     }
     Ok(0)
 }

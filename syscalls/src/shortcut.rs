@@ -47,11 +47,12 @@ const LENT: [(&str, LentCall); 12] = [
 const NOTED: [(&str, NotedCall); 2] = [("write", NotedCall::Write), ("pwrite64", NotedCall::Pwrite)];
 
 /// Calls that may be answered by what is known of names; `newfstatat` is one of the above.
-const KNOWN: [(&str, NameCall); 6] = [
+const KNOWN: [(&str, NameCall); 7] = [
     ("stat", NameCall::Stat),
     ("lstat", NameCall::Lstat),
     ("access", NameCall::Access),
     ("open", NameCall::Open),
+    ("statx", NameCall::StatxAt),
     ("faccessat", NameCall::AccessAt),
     ("openat", NameCall::OpenAt),
 ];
@@ -142,7 +143,7 @@ mod tests {
         assert_eq!(of("unlink"), both(Shortcut::HandsOver(Memory::First)));
         assert_eq!(of("unlinkat"), both(Shortcut::HandsOver(Memory::Second)));
         for (name, call) in KNOWN {
-            let is_at = matches!(call, NameCall::AccessAt | NameCall::OpenAt);
+            let is_at = matches!(call, NameCall::StatxAt | NameCall::AccessAt | NameCall::OpenAt);
             let memory = if is_at { Memory::Second } else { Memory::First };
             assert_eq!(of(name), [Shortcut::Knows(call), Shortcut::HandsOver(memory)], "{name}");
         }

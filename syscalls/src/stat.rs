@@ -4,11 +4,11 @@ use usk_abi::Errno;
 use usk_abi::fs::{
     AT_FDCWD, AtFlags, STATX_ATTR_MOUNT_ROOT, Stat, Statx, StatxMask, StatxTimestamp, split_device,
 };
-use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::{Access, Attributes, Timestamp};
+use usk_sentry::task::{Current, NameQuestion, SyscallArguments};
+use usk_sentry::vfs::{self, Access, Attributes, Timestamp};
 use usk_sentry::{SysResult, UserPtr};
 
-use crate::place::{Names, at_flags, locate, locate_and_ask};
+use crate::place::{Names, at_flags, locate_and_ask};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -49,13 +49,17 @@ fn stat(
     let names = Names::of(current);
     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
     let (path, question) = locate_and_ask(current, &names, directory, name, flags, follow)?;
-    let inode = path.inode()?;
-    current.copy_out(buffer, &inode.attributes()?.to_stat())?;
-    if let Some(question) = question {
-        current.leave_file(&question, inode, Access::empty());
-        current.leave_next(&question, &path);
-    }
+    current.copy_out(buffer, &path.inode()?.attributes()?.to_stat())?;
+    leave(current, question.as_ref(), &path);
     Ok(0)
+}
+
+/// Leaves with the guest what it has asked about, and what it will probably ask about next.
+fn leave(current: &mut Current, question: Option<&NameQuestion>, path: &vfs::Path) {
+    if let Some(question) = question {
+        current.leave_file(question, path, Access::empty());
+        current.leave_next(question, path);
+    }
 }
 
 fn sys_statx(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -68,7 +72,8 @@ fn sys_statx(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     }
     let names = Names::of(current);
     let follow = !flags.contains(AtFlags::SYMLINK_NOFOLLOW);
-    let path = locate(current, &names, arguments.i32(0), arguments.pointer(1), flags, follow)?;
+    let (directory, name) = (arguments.i32(0), arguments.pointer(1));
+    let (path, question) = locate_and_ask(current, &names, directory, name, flags, follow)?;
     let mut statx = to_statx(&path.inode()?.attributes()?);
     statx.stx_mask |= StatxMask::MNT_ID.bits();
     statx.stx_mnt_id = path.mount.id;
@@ -77,6 +82,7 @@ fn sys_statx(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         statx.stx_attributes |= STATX_ATTR_MOUNT_ROOT;
     }
     current.copy_out(arguments.pointer(4), &statx)?;
+    leave(current, question.as_ref(), &path);
     Ok(0)
 }
 

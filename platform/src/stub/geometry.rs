@@ -570,6 +570,14 @@ pub(crate) const NAME_NOFOLLOW: u32 = 0x80;
 pub(crate) const NAME_KEY_HASH: u32 = 0xffff_ff00;
 /// What an entry says: there is no such file.
 pub(crate) const NAME_MISSING: u32 = 8;
+/// What an entry says: its attributes have what `statx(2)` shows besides, at [`STATX_REST`].
+pub(crate) const NAME_HAS_STATX: u32 = 16;
+/// Where that is in `struct stat`, three words that it does not use: seconds of the time of birth; its nanoseconds and two bits; the mount.
+pub(crate) const STATX_REST: u64 = std::mem::offset_of!(usk_abi::fs::Stat, __unused) as u64;
+/// In the second of these words: there is a time of birth.
+pub(crate) const STATX_BORN_BIT: u32 = 32;
+/// In the second of these words: the file is the root of a mount.
+pub(crate) const STATX_MOUNT_ROOT_BIT: u32 = 33;
 /// What `access(2)` knows: read, write, execute.
 pub(crate) const ACCESS_ALL: u32 = (libc::R_OK | libc::W_OK | libc::X_OK) as u32;
 /// The hash of a name takes a byte in and multiplies by this, for each (FNV-1a).

@@ -4,6 +4,7 @@ use std::arch::global_asm;
 use std::mem::offset_of;
 
 use usk_abi::epoll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD};
+use usk_abi::fs::{STATX_ATTR_MOUNT_ROOT, Statx, StatxMask};
 use usk_abi::signal::{SignalContext, UserContext};
 
 use crate::arch::extended_state::FORMAT;
@@ -226,6 +227,15 @@ global_asm!(
     name_at = const NAME_AT,
     name_access = const NameCall::Access as u8,
     name_open = const NameCall::Open as u8,
+    name_statx = const NameCall::StatxAt as u8,
+    name_has_statx = const NAME_HAS_STATX,
+    statx_rest = const STATX_REST,
+    statx_born_bit = const STATX_BORN_BIT,
+    statx_mount_root_bit = const STATX_MOUNT_ROOT_BIT,
+    statx_size = const size_of::<Statx>(),
+    statx_always = const StatxMask::BASIC_STATS.bits() | StatxMask::MNT_ID.bits(),
+    statx_btime = const StatxMask::BTIME.bits(),
+    statx_attr_mount_root = const STATX_ATTR_MOUNT_ROOT,
     name_size = const NAME_SIZE,
     name_shift = const NAME_SIZE.trailing_zeros(),
     name_sets = const NAME_SETS,

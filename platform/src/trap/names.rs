@@ -5,7 +5,7 @@
 //! say at any time that no generation stands, or that an entry is of none.
 
 use crate::lent::STAT_SIZE;
-use crate::names::{KnownName, LeftName, MAX_KNOWN_NAME, NameMeaning};
+use crate::names::{KnownName, LeftName, MAX_KNOWN_NAME, NameMeaning, StatxRest};
 use crate::stub::geometry::*;
 
 use super::thread::Thread;
@@ -69,7 +69,13 @@ impl Thread {
         let named = |record: u8| (u32::from(record) + 1) << LENT_RECORD.trailing_zeros() & LENT_RECORD;
         let (answer, opens, attributes) = match known.meaning {
             NameMeaning::Missing => (NAME_MISSING, 0, [0; STAT_SIZE]),
-            NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, 0, attributes),
+            NameMeaning::File { attributes, rest, access } => {
+                let access = u32::from(access) & ACCESS_ALL;
+                match rest {
+                    None => (access, 0, attributes),
+                    Some(rest) => (access | NAME_HAS_STATX, 0, with_rest(attributes, &rest)),
+                }
+            }
             NameMeaning::Held { record, identity } => {
                 (NAME_IS_HELD | named(record), identity, [0; STAT_SIZE])
             }
@@ -92,6 +98,20 @@ impl Thread {
         let place = usize::try_from((at - NAMES) / NAME_SIZE).ok()?;
         Some(LeftName { place, is_first: standing == 0 })
     }
+}
+
+/// `struct stat` with what `statx(2)` shows besides in the place of its unused end.
+fn with_rest(mut attributes: [u8; STAT_SIZE], rest: &StatxRest) -> [u8; STAT_SIZE] {
+    let (seconds, nanoseconds) = rest.born.unwrap_or_default();
+    let bit = |is_set: bool, bit: u32| u64::from(is_set) << bit;
+    let born = u64::from(nanoseconds)
+        | bit(rest.born.is_some(), STATX_BORN_BIT)
+        | bit(rest.is_mount_root, STATX_MOUNT_ROOT_BIT);
+    let words = [seconds.cast_unsigned(), born, rest.mount];
+    for (place, word) in attributes[STATX_REST as usize..].chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    attributes
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(crate) fn a_file_that_is_not_held_any_more_is_not_shown(platform: &dyn Platf
 
 pub(crate) fn what_is_known_of_other_names_outlives_what_is_lent(platform: &dyn Platform) {
     let Some(mut guest) = holder(platform, lent::one_call()) else { return };
-    let meaning = NameMeaning::File { attributes: [5; STAT_SIZE], access: 0 };
+    let meaning = NameMeaning::File { attributes: [5; STAT_SIZE], rest: None, access: 0 };
     guest.thread.leave_name(&KnownName { start: 0, follows: true, name: b"other", meaning });
     guest.thread.kicker().withdraw_lending();
     assert_eq!(ask(&mut guest, STAT, "other", BUFFER), Some(0));

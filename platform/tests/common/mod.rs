@@ -75,6 +75,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lent::entries_are_returned_all_at_once,
     lent::contents_that_are_left_are_read_and_cannot_be_written,
     names::names_that_are_left_are_answered,
+    names::statx_shows_of_names_what_was_left,
     names::names_of_before_stand_no_more,
     names::kicks_and_withdrawals_do_not_tear_answers,
     names::forged_memory_gets_no_answer_that_was_not_left,

@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use usk_platform::{KnownName, NameMeaning};
+use usk_platform::{KnownName, NameMeaning, StatxRest};
 use zerocopy::IntoBytes;
 
 use super::Current;
 use crate::vfs::{
-    Access, Dentry, FileType, InodeRef, KnownFile, LookedUp, Mark, NamesAsOf, OpenFile, Path, check_inode,
+    Access, Dentry, FileType, KnownFile, LookedUp, Mark, Mount, NamesAsOf, OpenFile, Path, check_inode,
     is_real_user,
 };
 
 /// The calls that are answered: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 7] = [2, 4, 6, 21, 257, 262, 269];
+const CALLS: [u32; 8] = [2, 4, 6, 21, 257, 262, 269, 332];
 
 /// A name that the guest has asked about.
 #[derive(Debug)]
@@ -39,18 +39,21 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// That it means this file, to which the guest has `access`.
+    /// That it means this file, to which the guest has `access`; `mount` and whether it is the root of that.
     fn about(
         name: Cow<'a, [u8]>,
         follows: bool,
         file: &KnownFile,
+        (mount, is_mount_root): (&Mount, bool),
         access: Access,
         looked_up: LookedUp,
     ) -> Option<Self> {
         let attributes = file.attributes.to_stat().as_bytes().try_into().ok()?;
+        let born = file.attributes.born.map(|born| (born.seconds, born.nanoseconds));
+        let rest = Some(StatxRest { born, mount: mount.id, is_mount_root });
         let access = u8::try_from(access.bits()).unwrap_or(0);
         let looked_up = file.mark.map_or(Some(looked_up), |mark| looked_up.with(mark))?;
-        Some(Answer { name, follows, meaning: NameMeaning::File { attributes, access }, looked_up })
+        Some(Answer { name, follows, meaning: NameMeaning::File { attributes, rest, access }, looked_up })
     }
 }
 
@@ -77,8 +80,9 @@ impl Current {
         self.leave_meanings(question, &[question.answer(NameMeaning::Missing)]);
     }
 
-    /// Leaves what `stat(2)` shows of the file, if that holds until it is withdrawn, and that the guest has `access`.
-    pub fn leave_file(&mut self, question: &NameQuestion, inode: &InodeRef, access: Access) {
+    /// Leaves what `stat(2)` shows of the file at `path`, if that holds until it is withdrawn, and that the guest has `access`.
+    pub fn leave_file(&mut self, question: &NameQuestion, path: &Path, access: Access) {
+        let Ok(inode) = path.inode() else { return };
         let Some(file) = inode.known_by_name() else {
             if let Some((record, identity)) = self.lending.held_file(inode) {
                 self.leave_meaning(question, NameMeaning::Held { record, identity });
@@ -89,7 +93,9 @@ impl Current {
             self.lending.expect_links_followed();
         }
         let name = Cow::from(&*question.name);
-        if let Some(answer) = Answer::about(name, question.follows, &file, access, question.looked_up) {
+        let place = (&*path.mount, path.is_mount_root());
+        if let Some(answer) = Answer::about(name, question.follows, &file, place, access, question.looked_up)
+        {
             self.leave_meanings(question, &[answer]);
         }
     }
@@ -109,7 +115,7 @@ impl Current {
         if question.start != 0 && prefix.is_empty() {
             self.lending.expect_questions();
         }
-        self.leave_children(question, prefix, &directory, Some(&name));
+        self.leave_children(question, prefix, (&path.mount, &directory), Some(&name));
     }
 
     /// Leaves the same of the first files in a directory that was opened.
@@ -122,7 +128,7 @@ impl Current {
             let Some(looked_up) = LookedUp::default().with(Mark::of_name(0, b"")) else { return };
             let (start, name) = (file.id(), Vec::new());
             let question = NameQuestion { as_of, start, follows: false, name, looked_up };
-            self.leave_children(&question, b"", directory, None);
+            self.leave_children(&question, b"", (&file.path().mount, directory), None);
         }
     }
 
@@ -130,7 +136,7 @@ impl Current {
         &mut self,
         question: &NameQuestion,
         prefix: &[u8],
-        directory: &Dentry,
+        (mount, directory): (&Mount, &Dentry),
         after: Option<&[u8]>,
     ) {
         let limit = self.lending.names_to_leave(question.as_of);
@@ -142,7 +148,8 @@ impl Current {
             let Some(mark) = directory.mark_of(&name) else { return };
             let looked_up = question.looked_up.with_last(mark);
             let name = Cow::from([prefix, &name].concat());
-            let Some(answer) = Answer::about(name, false, &file, Access::empty(), looked_up) else {
+            let place = (mount, false);
+            let Some(answer) = Answer::about(name, false, &file, place, Access::empty(), looked_up) else {
                 continue;
             };
             answers.extend(is_followed.then(|| Answer { follows: true, ..answer.clone() }));
