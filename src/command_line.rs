@@ -43,7 +43,7 @@ pub enum Verb {
     Image(ImageArguments),
     /// Tell container engines about usk as a runtime: Docker, containerd, Podman
     Install(InstallArguments),
-    /// Take usk out of container engines' settings
+    /// Take usk out of container engines' settings, and remove what root's sandboxes leave in /run/usk
     Uninstall(InstallArguments),
     /// Set a sandbox up and keep it, without a command, until a signal ends it: for tests of its isolation
     #[command(hide = true)]

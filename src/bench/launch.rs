@@ -1,6 +1,7 @@
 //! Running one thing under one runtime, to its end or to the end of patience.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
@@ -60,7 +61,7 @@ pub(crate) fn start<'a>(place: &'a Place, runtime: &Runtime, job: &Job) -> Resul
         |path: &PathBuf| File::create(path).with_context(|| format!("cannot make {}", path.display()));
     invocation
         .command
-        .stdin(Stdio::null())
+        .stdin(nothing_to_read().context("cannot make a pipe")?)
         .stdout(Stdio::from(create(&output)?))
         .stderr(Stdio::from(create(&errors)?));
     let begun = Instant::now();
@@ -177,6 +178,13 @@ impl Drop for Running<'_> {
     }
 }
 
+/// A standard input that is at its end. It is no file of the host's: runsc makes it its sandbox's user's own by `chown`, even
+/// `/dev/null`, the device file that everybody uses.
+fn nothing_to_read() -> io::Result<Stdio> {
+    let (reader, _) = io::pipe()?;
+    Ok(reader.into())
+}
+
 /// A failure in one line: the last words that were said, or the status if nothing was.
 fn explain(status: ExitStatus, errors: &str) -> String {
     let words = errors.lines().rev().map(str::trim).find(|line| !line.is_empty());
@@ -193,6 +201,15 @@ fn explain(status: ExitStatus, errors: &str) -> String {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn standard_input_is_at_its_end_and_no_file_of_the_hosts() {
+        let place = Place::new().unwrap();
+        let job = Job::new(["sh", "-c", "readlink /proc/self/fd/0 && cat && echo end"]);
+        let ended = run(&place, &Runtime::native(), &job, Duration::from_secs(20)).unwrap();
+        assert_eq!(ended.failure, None);
+        assert!(ended.output.starts_with("pipe:[") && ended.output.ends_with("]\nend\n"), "{}", ended.output);
+    }
 
     #[test]
     fn a_failure_is_explained_by_the_last_words() {

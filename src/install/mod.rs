@@ -1,7 +1,8 @@
 //! `usk install` and `usk uninstall`: what container engines are told about usk.
 //!
 //! Each engine has one file of settings. What is in it stays: only the runtime's own entry is added, replaced or taken out.
-//! The file as it was before usk's first change is kept beside it. A file that cannot be understood is not touched.
+//! The file as it was before usk's first change is kept beside it. A file that cannot be understood is not touched. `usk uninstall`
+//! also takes away what sandboxes leave on the host for those that follow.
 
 mod containerd;
 mod docker;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command_line::{EngineChoice, InstallArguments};
 use crate::entry::FAILURE;
+use crate::sandbox::{EMPTY_NAMESPACES, remove_empty_namespaces};
 
 /// Ends the name of the file as it was.
 const BACKUP: &str = ".before-usk";
@@ -74,7 +76,16 @@ pub(crate) fn install(arguments: &InstallArguments) -> i32 {
 }
 
 pub(crate) fn uninstall(arguments: &InstallArguments) -> i32 {
-    finish(change_all(arguments, Change::Remove))
+    finish(change_all(arguments, Change::Remove).and_then(|()| remove_what_sandboxes_leave()))
+}
+
+fn remove_what_sandboxes_leave() -> Result<()> {
+    let is_removed =
+        remove_empty_namespaces().with_context(|| format!("cannot remove {EMPTY_NAMESPACES}"))?;
+    if is_removed {
+        println!("removed {EMPTY_NAMESPACES}; the next sandbox of root's makes it again");
+    }
+    Ok(())
 }
 
 fn finish(outcome: Result<()>) -> i32 {
@@ -110,7 +121,7 @@ fn change_all(arguments: &InstallArguments, change: Change<'_>) -> Result<()> {
         is_named || (arguments.engines.is_empty() && is_there())
     };
     let engines: Vec<&Engine> = ENGINES.iter().filter(wanted).collect();
-    if engines.is_empty() {
+    if engines.is_empty() && matches!(change, Change::Set(_)) {
         bail!(
             "found neither Docker nor containerd nor Podman: name an engine to write its settings all the same"
         );

@@ -38,11 +38,15 @@ const KINDS: [(&str, Namespaces); 4] = [
 /// All of them.
 pub(super) const EMPTY: Namespaces = GOFER_JOINS.and(Namespaces::MOUNT);
 
-const DIRECTORY: &str = "/run/usk";
+/// Where they are kept.
+pub(crate) const DIRECTORY: &str = "/run/usk";
 
 /// How long it is not tried again to make them. A host refuses to keep a mount namespace among mounts that it takes to be younger, which
 /// can happen in those of a container; and trying takes milliseconds.
 const PAUSE: Duration = Duration::from_mins(1);
+
+/// How often it is tried to remove them while sandboxes that start make them.
+const REMOVALS_MAX: usize = 10;
 
 /// One of each kind, and the way back from them.
 pub(super) struct EmptyNamespaces {
@@ -92,6 +96,52 @@ impl Visit<'_> {
     }
 }
 
+/// Takes away what sandboxes have left to others, until the next one does it again. Those that run stay where they are, and one that is
+/// starting makes its own. Returns whether there was anything that is the caller's to remove.
+pub(crate) fn remove_empty_namespaces() -> Result<bool> {
+    match open_directory() {
+        Ok(directory) => check_directory(&directory)?,
+        // Without any, or without the right to look at them.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    for _ in 0..REMOVALS_MAX {
+        KINDS.iter().try_for_each(|(name, _)| remove(&place(name)))?;
+        match fs::remove_dir(DIRECTORY) {
+            // Somebody has made one meanwhile.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            removed => return ignore_missing(removed).map(|()| true),
+        }
+    }
+    bail!("there is more in it than usk has left")
+}
+
+/// Removes a file, with all that is mounted on it.
+fn remove(file: &Path) -> Result<()> {
+    unmount_all(file)?;
+    ignore_missing(fs::remove_file(file))
+}
+
+fn unmount_all(file: &Path) -> Result<(), nix::errno::Errno> {
+    loop {
+        match umount2(file, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            // Nothing is mounted there any more, or nothing is there.
+            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn ignore_missing(removed: io::Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn find() -> Result<EmptyNamespaces> {
     check_directory(&open_directory()?)?;
     let find = |name| {
@@ -113,9 +163,9 @@ fn own(name: &str) -> PathBuf {
     Path::new("/proc/self/ns").join(name)
 }
 
-fn open_directory() -> Result<File> {
+fn open_directory() -> io::Result<File> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    Ok(OpenOptions::new().read(true).custom_flags(flags.bits()).open(DIRECTORY)?)
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(DIRECTORY)
 }
 
 /// Nobody but the caller can have put there what is there.
@@ -189,7 +239,7 @@ impl Founder {
             _ => {}
         }
         // Something of an earlier time is missing, and the rest of it would stay below this.
-        while umount2(&place(name), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+        unmount_all(&place(name))?;
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(place(name))?;
         Ok(mounts::attach(namespace.as_fd(), file.as_fd())?)

@@ -34,6 +34,7 @@ mod sentry;
 mod view;
 
 pub(crate) use confined::confined;
+pub(crate) use empty::{DIRECTORY as EMPTY_NAMESPACES, remove_empty_namespaces};
 pub use gofer::{GOFER_CAPABILITIES, GOFER_NAMESPACES};
 pub use launch::{Sandbox, launch};
 pub use sentry::{SENTRY_NAMESPACES, Sentry};

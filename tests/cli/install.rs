@@ -4,11 +4,24 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use super::caller::is_root;
+
 fn usk(verb: &str, etc: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usk"));
+    let mut command = with_an_empty_run();
     // Any program does as the runtime here.
     command.arg(verb).arg("--etc").arg(etc).args(["--runtime", "/bin/true"]).args(arguments);
     command.output().expect("usk runs")
+}
+
+/// `usk`, without what other tests' sandboxes have left to each other in `/run`, where it could remove that.
+fn with_an_empty_run() -> Command {
+    if !is_root() {
+        return Command::new(env!("CARGO_BIN_EXE_usk"));
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
+    command.args([r#"mount -t tmpfs none /run; exec "$0" "$@""#, env!("CARGO_BIN_EXE_usk")]);
+    command
 }
 
 fn must(verb: &str, etc: &Path, arguments: &[&str]) -> String {

@@ -147,6 +147,47 @@ fn namespaces_that_are_missing_are_made_again_after_a_while() {
     assert!(!mounts().any(|mount| mounts().any(|below| below.mnt_id == mount.pid)));
 }
 
+/// Runs a shell script, with `$usk` and `$etc`, a directory for settings, among the mounts that a sandbox has been started among.
+fn beside(held: &Held, script: &str) {
+    let mut command = Command::new("nsenter");
+    command.args(["--mount", "--target", &held.monitor().to_string(), "sh", "-ec", script]);
+    let output = command.env("usk", env!("CARGO_BIN_EXE_usk")).env("etc", "/run/etc").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+const UNINSTALL: &str = r#""$usk" uninstall --etc "$etc" podman"#;
+
+#[test]
+fn uninstalling_removes_shared_namespaces_and_leaves_them_to_who_is_in_them() {
+    if !is_root() {
+        return;
+    }
+    let held = held_after(FOUND);
+    let its_own = || ["net", "ipc", "uts", "mnt"].map(|kind| namespace_of(held.sentry, kind));
+    // The host's own are below what lies over its `/run`.
+    let mounts = || Process::new(held.monitor()).unwrap().mountinfo().unwrap().into_iter();
+    let mounts = || mounts().filter(|mount| mount.mount_point.starts_with("/run/usk")).count();
+    let (before, mounted) = (its_own(), mounts());
+    beside(&held, &format!("{UNINSTALL}; [ ! -e /run/usk ]; {UNINSTALL}"));
+    assert_eq!(mounted - mounts(), 4);
+    beside(&held, FOUND);
+    assert_eq!(its_own(), before);
+    let made_again = ["net", "ipc", "uts", "mnt"].map(|kind| kept(&held, kind));
+    assert!(made_again.iter().all(|made| !before.contains(made)), "{made_again:?} {before:?}");
+}
+
+#[test]
+fn sandboxes_start_while_shared_namespaces_are_removed() {
+    if !is_root() {
+        return;
+    }
+    let held = held_after("true");
+    beside(
+        &held,
+        &format!(r#"for _ in $(seq 20); do "$usk" run true & {UNINSTALL}; {UNINSTALL}; wait $!; done"#),
+    );
+}
+
 #[test]
 fn namespaces_in_which_there_is_something_are_not_used() {
     if !is_root() {

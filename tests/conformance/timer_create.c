@@ -65,6 +65,82 @@ CASE(overruns_are_all_that_expired_however_many) {
     EXPECT_EQ(timer_getoverrun(timer), info.si_overrun);
 }
 
+CASE(timer_whose_signal_is_pending_shows_the_time_to_its_next_expiry) {
+    block(SIGRTMIN);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 1, 5);
+    for (int round = 0; round < 5; round++) {
+        struct timespec time = milliseconds(7);
+        OK(nanosleep(&time, NULL));
+        struct itimerspec left;
+        OK(timer_gettime(timer, &left));
+        EXPECT(left.it_value.tv_sec == 0 && left.it_value.tv_nsec > 0 && left.it_value.tv_nsec <= 5000000);
+        EXPECT_EQ(left.it_interval.tv_nsec, 5000000);
+    }
+}
+
+CASE(timer_goes_on_when_its_signal_is_taken_however_late) {
+    sigset_t set = block(SIGRTMIN);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 1, 1);
+    for (int round = 0; round < 5; round++) {
+        struct timespec time = milliseconds(8);
+        OK(nanosleep(&time, NULL));
+        siginfo_t info;
+        EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+        EXPECT(info.si_overrun >= 5);
+    }
+}
+
+CASE(timer_set_anew_while_its_signal_is_pending_goes_on) {
+    sigset_t set = block(SIGRTMIN);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    struct timespec time = milliseconds(8);
+    for (int round = 0; round < 5; round++) {
+        arm(timer, 1, 1 + round);
+        OK(nanosleep(&time, NULL));
+    }
+    for (int round = 0; round < 5; round++)
+        EXPECT_EQ(sigwaitinfo(&set, NULL), SIGRTMIN);
+    arm(timer, 0, 0);
+}
+
+/* On Linux before 6.13 such a timer stands still. */
+CASE(timer_goes_on_after_its_pending_signal_was_discarded) {
+    sigset_t set = block(SIGRTMIN);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 1, 1);
+    for (int round = 0; round < 3; round++) {
+        struct timespec time = milliseconds(8);
+        OK(nanosleep(&time, NULL));
+        handle(SIGRTMIN, SIG_IGN, 0);
+        handle(SIGRTMIN, count_signal, 0);
+        EXPECT_EQ(sigwaitinfo(&set, NULL), SIGRTMIN);
+    }
+}
+
+CASE(timer_whose_signal_is_ignored_goes_on_unheard) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    handle(SIGRTMIN, SIG_IGN, 0);
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    struct itimerspec every = {{0, 1}, {0, 1}};
+    OK(timer_settime(timer, 0, &every, NULL));
+    struct timespec time = milliseconds(10);
+    OK(nanosleep(&time, NULL));
+    sigset_t set = block(SIGRTMIN);
+    handle(SIGRTMIN, count_signal, 0);
+    EXPECT_EQ(sigwaitinfo(&set, NULL), SIGRTMIN);
+}
+
 CASE(timer_to_a_thread_arrives_there) {
     sigset_t set = block(SIGUSR1);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
@@ -83,6 +159,23 @@ CASE(timer_with_sigev_none_only_counts_down) {
     struct itimerspec left;
     OK(timer_gettime(timer, &left));
     EXPECT(left.it_value.tv_sec >= 90 && left.it_value.tv_sec <= 100);
+}
+
+CASE(timer_with_sigev_none_begins_again_at_each_expiry) {
+    struct sigevent event = {.sigev_notify = SIGEV_NONE};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    arm(timer, 1, 5);
+    struct timespec time = milliseconds(8);
+    OK(nanosleep(&time, NULL));
+    struct itimerspec left;
+    OK(timer_gettime(timer, &left));
+    EXPECT(left.it_value.tv_sec == 0 && left.it_value.tv_nsec > 0 && left.it_value.tv_nsec <= 5000000);
+    EXPECT_EQ(timer_getoverrun(timer), 0);
+    arm(timer, 1, 0);
+    OK(nanosleep(&time, NULL));
+    OK(timer_gettime(timer, &left));
+    EXPECT(left.it_value.tv_sec == 0 && left.it_value.tv_nsec == 0);
 }
 
 CASE(timer_settime_returns_the_old_setting_and_disarms) {

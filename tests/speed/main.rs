@@ -38,8 +38,11 @@ fn main() -> ExitCode {
         Trial::test("two_threads_make_more_calls_than_one", two_threads),
         Trial::test("a_call_that_traps_costs_little_more_than_the_trap", trap_cost),
         Trial::test("a_sandbox_starts_and_ends_about_as_fast_as_bubblewrap", start_cost),
-        Trial::test("an_idle_sandbox_uses_no_processor_time_on_trap", || idle::check("trap")),
-        Trial::test("an_idle_sandbox_uses_no_processor_time_on_ptrace", || idle::check("ptrace")),
+        Trial::test("an_idle_sandbox_uses_no_processor_time_on_trap", || idle::check("trap", idle::SLEEPER)),
+        Trial::test("an_idle_sandbox_uses_no_processor_time_on_ptrace", || {
+            idle::check("ptrace", idle::SLEEPER)
+        }),
+        Trial::test("a_timer_whose_signal_is_blocked_uses_no_processor_time", blocked_timer),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -89,6 +92,11 @@ fn start_cost() -> Result<(), Failed> {
             Ok(median(ours) / median(theirs))
         },
     )
+}
+
+fn blocked_timer() -> Result<(), Failed> {
+    let program = compile("blocked_timer")?;
+    idle::check("trap", &[&program.to_string_lossy()])
 }
 
 /// Measures until a ratio is good.

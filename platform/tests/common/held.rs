@@ -4,7 +4,7 @@
 use usk_platform::region::{LEDGER_WRITTEN, SLOT_SIZE, SLOTS};
 use usk_platform::{KnownName, LentFile, NameMeaning, Platform, STAT_SIZE, Trap};
 
-use super::guest::{CODE, DATA, Guest, STACK, under_kicks};
+use super::guest::{CODE, DATA, Guest, STACK, rounds, under_kicks};
 use super::ledger::PWRITE;
 use super::lent::{self, FCNTL, FILE, FSTAT, call, while_forged};
 use super::names::{BUFFER, OPEN, STAT, TEXT, ask};
@@ -103,7 +103,7 @@ pub(crate) fn forged_words_show_nothing_of_a_held_file_that_was_not_lent(platfor
     let written = word..word + 8;
     while_forged(&mut guest, [written], |guest| {
         under_kicks(guest.thread.kicker(), || {
-            for round in 0..600u64 {
+            for round in rounds(600) {
                 hold(guest, 7);
                 let registers = guest.thread.registers_mut();
                 (registers.rip, registers.rsp) = (CODE, STACK);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use usk_platform::region::{INLET_FILLED, INLET_SIZE, INLETS, SLOT_SIZE, SLOTS};
 use usk_platform::{Inlet, LentFile, Platform, Trap};
 
-use super::guest::{CODE, DATA, Guest, STACK, under_kicks};
+use super::guest::{CODE, DATA, Guest, STACK, rounds, under_kicks};
 use super::ledger::{PWRITE, WRITE, writes_on};
 use super::lent::{self, call, while_forged};
 
@@ -108,7 +108,7 @@ pub(crate) fn who_closes_an_inlet_finds_all_or_is_told(platform: &dyn Platform) 
     let Some((mut guest, _)) = guest(platform, writes_on()) else { return };
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
-    for round in 0..2000 {
+    for round in rounds(2000) {
         let inlet = guest.thread.open_inlet(0, ROOM).expect("another");
         let (trap, found) = std::thread::scope(|scope| {
             let closer = scope.spawn(|| {
@@ -136,7 +136,7 @@ pub(crate) fn forged_inlets_hold_what_fits_or_nothing(platform: &dyn Platform) {
     while_forged(&mut guest, places, |guest| {
         let mut count = 0;
         under_kicks(guest.thread.kicker(), || {
-            for round in 0..600u64 {
+            for round in rounds(600).map(u64::from) {
                 let registers = guest.thread.registers_mut();
                 registers.rbx = WRITE;
                 (registers.rdi, registers.rsi, registers.rdx) = (3, DATA, round % 0x100);

@@ -4,7 +4,7 @@
 use usk_platform::region::{LEDGER_SIZE, LEDGER_USED, LEDGERS, SLOT_SIZE, SLOTS};
 use usk_platform::{Deed, LentFile, Note, NotedCall, Platform, Shortcut, TakenBack, Trap};
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, rounds, under_kicks};
 use super::lent::{self, FCNTL, call, while_forged};
 
 pub(crate) const WRITE: u64 = 0x11c;
@@ -144,7 +144,7 @@ pub(crate) fn kicks_do_not_disturb_what_is_swallowed(platform: &dyn Platform) {
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..500 {
+        for _ in rounds(500) {
             match guest.thread.run() {
                 Trap::Interrupted => {}
                 // A kick in the midst of it makes it an ordinary call.
@@ -162,7 +162,7 @@ pub(crate) fn kicks_do_not_tear_writes(platform: &dyn Platform) {
     (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
     let mut written = 0u64;
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..500 {
+        for _ in rounds(500) {
             let trap = guest.thread.run();
             if let Some(taken) = guest.thread.take_back() {
                 for deed in told(&taken) {
@@ -197,7 +197,7 @@ pub(crate) fn forged_ledgers_are_told_as_notes_or_not_at_all(platform: &dyn Plat
     while_forged(&mut guest, places, |guest| {
         let mut count = 0;
         under_kicks(guest.thread.kicker(), || {
-            for round in 0..600u64 {
+            for round in rounds(600).map(u64::from) {
                 let registers = guest.thread.registers_mut();
                 registers.rbx = [WRITE, PWRITE, FCNTL][round as usize % 3];
                 (registers.rdi, registers.rsi, registers.rdx) = (3, DATA, round % 0x100);

@@ -11,7 +11,7 @@ use usk_platform::{
     Platform, STAT_SIZE, Shortcut, TakenBack, Trap,
 };
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, rounds, under_kicks};
 use super::patching::patched;
 
 /// Where threads that write over memory have their code.
@@ -268,7 +268,7 @@ pub(crate) fn contents_that_are_left_are_read_and_cannot_be_written(platform: &d
 /// Runs the guest while it is kicked all the time; `look` is told what has been taken back each time.
 pub(crate) fn run_under_kicks(guest: &mut Guest, mut look: impl FnMut(&mut Guest, Option<TakenBack>)) {
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..500 {
+        for _ in rounds(500) {
             match guest.thread.run() {
                 Trap::Interrupted => {
                     let registers = *guest.thread.registers();
@@ -363,10 +363,10 @@ pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Pl
     while_forged(&mut guest, [words], |guest| {
         let numbers = [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD];
         under_kicks(guest.thread.kicker(), || {
-            for round in 0..600 {
+            for round in rounds(600).map(u64::from) {
                 let registers = guest.thread.registers_mut();
-                registers.rbx = numbers[round % numbers.len()];
-                (registers.rdi, registers.rsi, registers.rdx) = (round as u64 % 66, DATA, round as u64 % 3);
+                registers.rbx = numbers[round as usize % numbers.len()];
+                (registers.rdi, registers.rsi, registers.rdx) = (round % 66, DATA, round % 3);
                 if matches!(guest.thread.run(), Trap::Exited(_)) {
                     break;
                 }

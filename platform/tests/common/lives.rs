@@ -3,7 +3,7 @@
 
 use usk_platform::{Left, Platform, Trap};
 
-use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, STACK, guest_code, start, under_kicks};
+use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, STACK, guest_code, rounds, start, under_kicks};
 use super::patching::patched;
 use super::shortcuts::{SETS_ROBUST_LIST, SETS_TID_ADDRESS};
 
@@ -47,7 +47,7 @@ pub(crate) fn kicks_do_not_tear_the_state_that_a_call_brings_along(platform: &dy
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rdi, registers.rdx) = (CODE, 0, 4711);
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..2000 {
+        for _ in rounds(2000) {
             match guest.thread.run() {
                 Trap::Syscall { .. } => assert_eq!(xmm3(&mut guest), guest.thread.registers().rdi),
                 Trap::Interrupted => {}
@@ -56,7 +56,7 @@ pub(crate) fn kicks_do_not_tear_the_state_that_a_call_brings_along(platform: &dy
             assert_eq!(guest.thread.registers().rdx, 4711);
         }
     });
-    assert!(guest.thread.registers().rdi > 100, "the guest has come on");
+    assert!(guest.thread.registers().rdi > 10, "the guest has come on");
 }
 
 /// A guest before its first call, with its number where it can answer by itself.
@@ -134,7 +134,7 @@ pub(crate) fn kicks_do_not_tear_what_a_thread_leaves(platform: &dyn Platform) {
     (registers.rip, registers.rdi, registers.r12, registers.r13) = (CODE, DATA, TID.into(), DATA | 0xff8);
     guest.thread.set_answers(&[None, Some(TID)]);
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..2000 {
+        for _ in rounds(2000) {
             match guest.thread.run() {
                 Trap::Syscall { .. } => guest.thread.registers_mut().set_return_value(TID.into()),
                 Trap::Interrupted => {

@@ -10,7 +10,7 @@ use usk_abi::Errno;
 use usk_platform::{MapFlags, MemoryOp, Platform, Protection, Trap};
 
 use super::guest::{
-    CODE, DATA, DATA_SIZE, Guest, PAGE, READ, READ_WRITE, guest_code, map, start, under_kicks,
+    CODE, DATA, DATA_SIZE, Guest, PAGE, READ, READ_WRITE, guest_code, map, rounds, start, under_kicks,
 };
 use super::patching::patched;
 
@@ -174,7 +174,7 @@ pub(crate) fn a_file_is_mapped_on_the_way_back_and_not_kept(platform: &dyn Platf
     guest.thread.registers_mut().rsi = PLACE;
     let kicks = guest.thread.kicker();
     under_kicks(kicks, || {
-        for round in 0..1000u64 {
+        for round in rounds(1000).map(u64::from) {
             let page = round % 2;
             guest.thread.apply_on_return(&[map_file(&file, false, page * PAGE)]).expect("it can be mapped");
             // Kicks may come before it is mapped, and between that and the call.

@@ -7,7 +7,7 @@ use usk_abi::epoll::{
 use usk_platform::region::{NOTED, NOTED_SIZE, SLOT_SIZE, SLOTS};
 use usk_platform::{LentFile, NotedChange, Platform, Shortcut, Trap};
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code, under_kicks};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, rounds, under_kicks};
 use super::lent::{call, guest, lend, one_call, while_forged};
 
 const CONTROL: u64 = 0x130;
@@ -124,7 +124,7 @@ pub(crate) fn kicks_do_not_tear_changes_that_are_noted(platform: &dyn Platform) 
         u64::from(is_watched) << WATCHED
     };
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..2000 {
+        for _ in rounds(2000) {
             let trap = guest.thread.run();
             let noted = guest.thread.noted();
             most = most.max(noted.len());
@@ -161,7 +161,7 @@ pub(crate) fn forged_changes_are_told_as_changes_that_could_be(platform: &dyn Pl
     let noted = noted..noted + NOTED_SIZE;
     while_forged(&mut guest, [noted], |guest| {
         under_kicks(guest.thread.kicker(), || {
-            for round in 0..600 {
+            for round in rounds(600).map(u64::from) {
                 let registers = guest.thread.registers_mut();
                 (registers.rbx, registers.rdi, registers.rsi) = (CONTROL, INSTANCE, 1 + round % 3);
                 (registers.rdx, registers.r10) = (WATCHED + round % 2, PLACE);

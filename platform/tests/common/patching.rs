@@ -9,7 +9,7 @@ use usk_platform::arch::Registers;
 use usk_platform::{MemoryOp, PatchRequest, Platform, ThreadState, Trap};
 
 use super::guest::{
-    CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, start, under_kicks,
+    CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, rounds, start, under_kicks,
 };
 
 /// Where trampolines go.
@@ -298,7 +298,7 @@ pub(crate) fn changes_left_for_the_way_back_are_made_whatever_kicks_the_thread(p
     const PLACE: u64 = 0x70_0000;
     let mut guest = patched(platform, load_before());
     under_kicks(guest.thread.kicker(), || {
-        for round in 0..10_000u64 {
+        for round in rounds(10_000) {
             let is_mapped = round.is_multiple_of(2);
             let change = match is_mapped {
                 true => map(PLACE, PAGE, READ_WRITE),

@@ -4,7 +4,9 @@
 use usk_abi::Errno;
 use usk_platform::{HostCallKind, Memory, MemoryOp, Platform, Shortcut, Trap};
 
-use super::guest::{CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, under_kicks};
+use super::guest::{
+    CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, rounds, under_kicks,
+};
 use super::patching::patched;
 
 /// What the tests' platforms may make cheaper.
@@ -238,7 +240,7 @@ pub(crate) fn kicks_do_not_tear_what_is_answered_without_the_sentry(platform: &d
     let code = asks_all_the_time().len() as u64;
     guest.thread.set_answers(&[None, None, None, Some(4711)]);
     under_kicks(guest.thread.kicker(), || {
-        for _ in 0..2000 {
+        for _ in rounds(2000) {
             match guest.thread.run() {
                 Trap::Syscall { .. } => guest.thread.registers_mut().set_return_value(4711),
                 Trap::Interrupted => {
@@ -250,5 +252,5 @@ pub(crate) fn kicks_do_not_tear_what_is_answered_without_the_sentry(platform: &d
             }
         }
     });
-    assert!(guest.thread.registers().rdi > 1000, "the guest has come on");
+    assert!(guest.thread.registers().rdi > 100, "the guest has come on");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use usk_platform::{AddressSpace, ExitReason, MemoryOp, Platform, ThreadState, Trap};
 
-use super::guest::{CODE, DATA, Guest, PAGE, READ_WRITE, guest_code, map, start};
+use super::guest::{CODE, DATA, Guest, PAGE, READ_WRITE, guest_code, map, rounds, start};
 
 guest_code!(spin: "2:", "inc qword ptr [rdi]", "jmp 2b");
 guest_code!(flag:
@@ -108,7 +108,7 @@ pub(crate) fn kicks_are_never_lost(platform: &dyn Platform) {
     let reported = AtomicU64::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
-            for count in 1..=2000 {
+            for count in rounds(2000).map(|round| u64::from(round) + 1) {
                 kicks.store(count, Ordering::SeqCst);
                 kicker.kick();
                 // Wait until it is reported, so that every single one counts.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use usk_abi::Signal;
+use usk_abi::signal::code::SI_TIMER;
 use usk_abi::signal::{SignalInfo, SignalSet};
 
 /// Signals that have been sent and not yet delivered. A standard signal is pending once at most; real-time signals queue.
@@ -41,9 +42,7 @@ impl PendingSignals {
     /// A POSIX timer has expired again, so often, while its signal is still pending: counts overruns. False if it is not pending.
     pub fn count_overruns(&mut self, signal: Signal, timer: i32, count: i32) -> bool {
         let is_it = |info: &&mut SignalInfo| {
-            info.signo == signal.number()
-                && info.code == usk_abi::signal::code::SI_TIMER
-                && info.pid() == timer
+            info.signo == signal.number() && info.code == SI_TIMER && info.pid() == timer
         };
         match self.queue.iter_mut().find(is_it) {
             Some(info) => {
@@ -65,14 +64,24 @@ impl PendingSignals {
         Some((signal, info))
     }
 
-    /// Forgets all signals in `unwanted`.
-    pub fn discard(&mut self, unwanted: SignalSet) {
+    /// Forgets all signals in `unwanted`. Returns the POSIX timers whose signals were among them, to be told when no lock is held
+    /// (`ProcessTimers::note_discarded`).
+    #[must_use]
+    pub fn discard(&mut self, unwanted: SignalSet) -> Vec<i32> {
         if self.set.and(unwanted).is_empty() {
-            return;
+            return Vec::new();
         }
         self.set = self.set.minus(unwanted);
         let set = self.set;
-        self.queue.retain(|info| Signal::from_number(info.signo).is_some_and(|signal| set.contains(signal)));
+        let mut timers = Vec::new();
+        self.queue.retain(|info| {
+            let is_kept = Signal::from_number(info.signo).is_some_and(|signal| set.contains(signal));
+            if !is_kept && info.code == SI_TIMER {
+                timers.push(info.pid());
+            }
+            is_kept
+        });
+        timers
     }
 }
 
@@ -105,7 +114,11 @@ mod tests {
         let mut pending = PendingSignals::default();
         pending.add(Signal::SIGTSTP, info(Signal::SIGTSTP, 0));
         pending.add(Signal::SIGUSR2, info(Signal::SIGUSR2, 0));
-        pending.discard(SignalSet::STOPPING);
+        pending.add(Signal::SIGTTIN, SignalInfo::timer(Signal::SIGTTIN, 7, 0, 0));
+        pending.add(Signal::SIGUSR1, SignalInfo::timer(Signal::SIGUSR1, 8, 0, 0));
+        assert_eq!(pending.discard(SignalSet::STOPPING), [7]);
+        assert_eq!(pending.take(SignalSet::of(Signal::SIGUSR1)).map(|(_, info)| info.pid()), Some(8));
+        assert!(pending.discard(SignalSet::STOPPING).is_empty());
         assert_eq!(pending.set(), SignalSet::of(Signal::SIGUSR2));
         assert_eq!(pending.len(), 1);
     }

@@ -28,6 +28,19 @@ pub fn send_to_task(task: &Arc<Task>, info: SignalInfo) -> Result<Sent, Errno> {
 }
 
 fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Result<Sent, Errno> {
+    let mut discarded = Vec::new();
+    let sent = send_locked(group, target, info, &mut discarded);
+    group.timers.note_discarded(&discarded);
+    sent
+}
+
+/// Sends it; `discarded` gets the POSIX timers whose signals it took back.
+fn send_locked(
+    group: &ThreadGroup,
+    target: Option<&Arc<Task>>,
+    info: SignalInfo,
+    discarded: &mut Vec<i32>,
+) -> Result<Sent, Errno> {
     let Some(signal) = Signal::from_number(info.signo) else { return Err(Errno::EINVAL) };
     let mut state = group.state.lock();
     let state = &mut *state;
@@ -42,7 +55,7 @@ fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Re
         begin_exit_locked(state, ExitStatus::Signaled { signal, core: false });
         return Ok(Sent::Done);
     }
-    let sent = cancel_opposites(state, signal);
+    let sent = cancel_opposites(state, signal, discarded);
     if is_dropped(group, state, target, signal, forced) {
         return Ok(sent);
     }
@@ -72,7 +85,7 @@ fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Re
 }
 
 /// `SIGCONT` takes back pending stops and ends a stop; a stop takes back a pending `SIGCONT` (`prepare_signal`).
-fn cancel_opposites(state: &mut GroupState, signal: Signal) -> Sent {
+fn cancel_opposites(state: &mut GroupState, signal: Signal, discarded: &mut Vec<i32>) -> Sent {
     let opposites = if signal == Signal::SIGCONT {
         SignalSet::STOPPING
     } else if SignalSet::STOPPING.contains(signal) {
@@ -80,10 +93,7 @@ fn cancel_opposites(state: &mut GroupState, signal: Signal) -> Sent {
     } else {
         return Sent::Done;
     };
-    state.pending.discard(opposites);
-    for task in &state.threads {
-        task.signals.lock().pending.discard(opposites);
-    }
+    *discarded = state.discard_pending(opposites);
     if signal == Signal::SIGCONT && state.stop.take().is_some() {
         for task in &state.threads {
             task.waiter.wake();

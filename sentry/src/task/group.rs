@@ -66,6 +66,18 @@ pub struct GroupState {
     pub past_usage: Usage,
 }
 
+impl GroupState {
+    /// Forgets signals that are pending for the group or one of its threads. Returns POSIX timers as [`PendingSignals::discard`] does.
+    #[must_use]
+    pub(crate) fn discard_pending(&mut self, unwanted: SignalSet) -> Vec<i32> {
+        let mut timers = self.pending.discard(unwanted);
+        for task in &self.threads {
+            timers.extend(task.signals.lock().pending.discard(unwanted));
+        }
+        timers
+    }
+}
+
 /// A thread group (`signal_struct`).
 pub struct ThreadGroup {
     /// Its identifier, and its leader's.
@@ -144,16 +156,17 @@ impl ThreadGroup {
     /// Sets a signal's action; returns the one before. A signal that the new action ignores is no longer pending, as POSIX
     /// has it.
     pub fn set_action(&self, signal: Signal, action: SignalAction) -> SignalAction {
-        let mut state = self.state.lock();
-        let actions = self.actions.load();
-        let previous = actions.set(signal, action);
-        if actions.is_ignored(signal) {
-            let unwanted = SignalSet::of(signal);
-            state.pending.discard(unwanted);
-            for task in &state.threads {
-                task.signals.lock().pending.discard(unwanted);
+        let mut discarded = Vec::new();
+        let previous = {
+            let mut state = self.state.lock();
+            let actions = self.actions.load();
+            let previous = actions.set(signal, action);
+            if actions.is_ignored(signal) {
+                discarded = state.discard_pending(SignalSet::of(signal));
             }
-        }
+            previous
+        };
+        self.timers.note_discarded(&discarded);
         previous
     }
 

@@ -20,6 +20,9 @@ const TIMER_LIMIT: usize = 4096;
 const SECOND: u64 = 1_000_000_000;
 /// A timer on processor time looks at the clock at least this often, since several threads may use the processor at once.
 const CPU_TIMER_STEP: Duration = Duration::from_millis(4);
+/// A timer whose signal nobody wants expires no more often than this, as at an interval below a tick on Linux (`posix_timer_fn` before
+/// 6.13).
+const UNWANTED_STEP: Duration = Duration::from_millis(4);
 
 /// What a timer counts.
 #[derive(Clone)]
@@ -68,6 +71,24 @@ pub enum TimerAction {
     Thread(Weak<Task>, Signal, u64),
 }
 
+impl TimerAction {
+    /// Whether a signal that is pending counts the expiries that follow, and what it counts is known when it is taken.
+    fn counts_overruns(&self) -> bool {
+        matches!(self, TimerAction::Group(..) | TimerAction::Thread(..))
+    }
+}
+
+/// What stands for an expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// A signal that was pending already.
+    Counted,
+    /// A new one.
+    Sent,
+    /// Nothing: it is ignored, or there is no room for it, or nobody to take it. Or it was taken at once.
+    Nothing,
+}
+
 /// What a timer is set to, in nanoseconds of its clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimerSetting {
@@ -84,6 +105,8 @@ struct State {
     /// Numbers the settings, so that an expiry that was scheduled under an older one is passed over.
     generation: u64,
     scheduled: Option<TimerId>,
+    /// Nothing is scheduled until the signal that counts the expiries is taken (`REQUEUE_PENDING`).
+    awaits_delivery: bool,
     last_overrun: i32,
 }
 
@@ -98,6 +121,19 @@ impl State {
         let passed = missed.saturating_add(1);
         self.expiry = Some(expiry.saturating_add(self.interval.saturating_mul(passed)));
         passed
+    }
+
+    /// Time to the next expiry that is not counted yet; 0 if there is none. `is_told` says that the service will tell of one that has
+    /// passed (`common_timer_get`).
+    fn left(&self, now: u64, is_told: bool) -> u64 {
+        let Some(expiry) = self.expiry else { return 0 };
+        if expiry > now {
+            return expiry - now;
+        }
+        if is_told {
+            return 1;
+        }
+        (now - expiry).checked_rem(self.interval).map_or(0, |since| self.interval - since)
     }
 
     /// The overrun count of a signal that is taken now and stands for `overrun` so far: the service may not have told of the
@@ -137,6 +173,7 @@ impl SignalTimer {
                 interval: 0,
                 generation: 0,
                 scheduled: None,
+                awaits_delivery: false,
                 last_overrun: 0,
             }),
         })
@@ -144,31 +181,37 @@ impl SignalTimer {
 
     /// What it is set to now, as time left.
     pub fn get(&self) -> TimerSetting {
-        Self::setting(&self.state.lock(), &self.clock)
+        self.setting(&self.state.lock())
     }
 
-    fn setting(state: &State, clock: &TimerClock) -> TimerSetting {
-        let value = state.expiry.map_or(0, |expiry| expiry.saturating_sub(clock.now()).max(1));
-        TimerSetting { value, interval: state.interval }
+    fn setting(&self, state: &State) -> TimerSetting {
+        let is_told = !state.awaits_delivery && self.tells();
+        TimerSetting { value: state.left(self.clock.now(), is_told), interval: state.interval }
+    }
+
+    /// Whether anybody is told of an expiry.
+    fn tells(&self) -> bool {
+        !matches!(self.action, TimerAction::Nothing)
     }
 
     /// Sets it. `absolute` takes `value` as a time on the clock. Returns what it was set to before.
     pub fn set(&self, new: TimerSetting, absolute: bool) -> Result<TimerSetting, Errno> {
         let kernel = self.kernel.upgrade().ok_or(Errno::EINVAL)?;
         let mut state = self.state.lock();
-        let old = Self::setting(&state, &self.clock);
+        let old = self.setting(&state);
         if let Some(scheduled) = state.scheduled.take() {
             kernel.timers.cancel(scheduled);
         }
         state.generation += 1;
         state.interval = new.interval;
         state.last_overrun = 0;
+        state.awaits_delivery = false;
         state.expiry = match (new.value, absolute) {
             (0, _) => None,
             (value, true) => Some(value),
             (value, false) => Some(self.clock.now().saturating_add(value)),
         };
-        self.schedule(&mut state, &kernel)?;
+        self.schedule(&mut state, &kernel, Duration::ZERO)?;
         Ok(old)
     }
 
@@ -177,46 +220,64 @@ impl SignalTimer {
         self.state.lock().last_overrun
     }
 
-    fn schedule(&self, state: &mut State, kernel: &Kernel) -> Result<(), Errno> {
-        let Some(expiry) = state.expiry else { return Ok(()) };
+    /// Has the service call at the next expiry, and not before `least` has passed.
+    fn schedule(&self, state: &mut State, kernel: &Kernel, least: Duration) -> Result<(), Errno> {
+        let Some(expiry) = state.expiry.filter(|_| self.tells()) else { return Ok(()) };
         let left = Duration::from_nanos(expiry.saturating_sub(self.clock.now()));
-        let wait = if self.clock.counts_processor_time() { left.max(CPU_TIMER_STEP) } else { left };
+        let step = if self.clock.counts_processor_time() { CPU_TIMER_STEP } else { Duration::ZERO };
+        let wait = left.max(step).max(least);
         let target: Weak<dyn Expire> = self.own.clone();
         state.scheduled = Some(kernel.timers.schedule(Deadline::after(wait), target, state.generation)?);
         Ok(())
     }
 
+    /// Goes on, not before `least` has passed, if it waits for its signal to be taken: that has happened, or will not.
+    fn wait_no_more(&self, state: &mut State, least: Duration) {
+        let Some(kernel) = self.kernel.upgrade() else { return };
+        if std::mem::take(&mut state.awaits_delivery) {
+            // Without a thread for the service this timer stops; the service has one, since it has called.
+            let _ = self.schedule(state, &kernel, least);
+        }
+    }
+
     /// Sends what stands for one expiry, and for so many more that have not been told.
-    fn send(&self, overrun: i32) {
+    fn send(&self, overrun: i32) -> Told {
+        let told = |is_pending| if is_pending { Told::Sent } else { Told::Nothing };
         match &self.action {
-            TimerAction::Nothing => {}
+            TimerAction::Nothing => Told::Nothing,
             TimerAction::Interval(group, signal) => {
-                if let Some(group) = group.upgrade() {
-                    let _ = send_to_group(&group, SignalInfo::kernel(*signal));
-                }
+                let Some(group) = group.upgrade() else { return Told::Nothing };
+                let _ = send_to_group(&group, SignalInfo::kernel(*signal));
+                Told::Sent
             }
             TimerAction::ProcessorLimit(group) => {
-                let Some(group) = group.upgrade() else { return };
+                let Some(group) = group.upgrade() else { return Told::Nothing };
                 let hard = group.limits.lock().0[Resource::Cpu as usize].hard;
                 let is_over = hard != UNLIMITED && group.cpu_time().as_secs() >= hard;
                 let signal = if is_over { Signal::SIGKILL } else { Signal::SIGXCPU };
                 let _ = send_to_group(&group, SignalInfo::kernel(signal));
+                Told::Sent
             }
             TimerAction::Group(group, signal, value) => {
-                let Some(group) = group.upgrade() else { return };
-                if !group.state.lock().pending.count_overruns(*signal, self.id, overrun.saturating_add(1)) {
-                    let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, overrun, *value));
+                let Some(group) = group.upgrade() else { return Told::Nothing };
+                let count = |more| group.state.lock().pending.count_overruns(*signal, self.id, more);
+                if count(overrun.saturating_add(1)) {
+                    return Told::Counted;
                 }
+                let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, overrun, *value));
+                told(count(0))
             }
             TimerAction::Thread(task, signal, value) => {
-                let Some(task) = task.upgrade() else { return };
-                let counted = {
+                let Some(task) = task.upgrade() else { return Told::Nothing };
+                let count = |more| {
                     let _state = task.group.state.lock();
-                    task.signals.lock().pending.count_overruns(*signal, self.id, overrun.saturating_add(1))
+                    task.signals.lock().pending.count_overruns(*signal, self.id, more)
                 };
-                if !counted {
-                    let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, overrun, *value));
+                if count(overrun.saturating_add(1)) {
+                    return Told::Counted;
                 }
+                let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, overrun, *value));
+                told(count(0))
             }
         }
     }
@@ -232,12 +293,24 @@ impl Expire for SignalTimer {
             }
             state.scheduled = None;
             let passed = state.advance(self.clock.now());
-            // Without a thread for the service this timer stops; the service has one, since it is calling.
-            let _ = self.schedule(&mut state, &kernel);
+            // Whoever takes the signal that is about to be sent finds that already.
+            state.awaits_delivery = passed > 0 && self.action.counts_overruns();
+            if !state.awaits_delivery {
+                // Without a thread for the service this timer stops; the service has one, since it is calling.
+                let _ = self.schedule(&mut state, &kernel, Duration::ZERO);
+            }
             passed
         };
-        if let Some(missed) = passed.checked_sub(1) {
-            self.send(overrun_count(missed));
+        let Some(missed) = passed.checked_sub(1) else { return };
+        let least = match self.send(overrun_count(missed)) {
+            // It has not been taken from one expiry to the next: what follows is counted when it is (`posixtimer_rearm`).
+            Told::Counted => return,
+            Told::Sent => Duration::ZERO,
+            Told::Nothing => UNWANTED_STEP,
+        };
+        let mut state = self.state.lock();
+        if state.generation == key {
+            self.wait_no_more(&mut state, least);
         }
     }
 }
@@ -336,8 +409,17 @@ impl ProcessTimers {
         }
         let Ok(timer) = self.get(info.pid()) else { return info };
         let now = timer.clock.now();
-        let overrun = timer.state.lock().note_delivery(info.uid() as i32, now);
+        let mut state = timer.state.lock();
+        let overrun = state.note_delivery(info.uid() as i32, now);
+        timer.wait_no_more(&mut state, Duration::ZERO);
         info.with_overrun(overrun)
+    }
+
+    /// Signals of these timers are not pending any more, and have not been taken.
+    pub(crate) fn note_discarded(&self, timers: &[i32]) {
+        for timer in timers.iter().filter_map(|id| self.get(*id).ok()) {
+            timer.wait_no_more(&mut timer.state.lock(), Duration::ZERO);
+        }
     }
 
     /// Deletes POSIX timers; `execve(2)` does that and keeps the interval timers.
@@ -369,7 +451,29 @@ mod tests {
     use super::{State, overrun_count};
 
     fn state(expiry: u64, interval: u64) -> State {
-        State { expiry: Some(expiry), interval, generation: 0, scheduled: None, last_overrun: 0 }
+        State {
+            expiry: Some(expiry),
+            interval,
+            generation: 0,
+            scheduled: None,
+            awaits_delivery: false,
+            last_overrun: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_the_time_to_the_next_expiry_that_somebody_is_told_of() {
+        for (interval, now, told, untold) in [
+            (0, 99, 1, 1),
+            (0, 100, 1, 0),
+            (10, 99, 1, 1),
+            (10, 100, 1, 10),
+            (10, 109, 1, 1),
+            (10, 135, 1, 5),
+        ] {
+            let state = state(100, interval);
+            assert_eq!((state.left(now, true), state.left(now, false)), (told, untold), "{interval} {now}");
+        }
     }
 
     #[test]
