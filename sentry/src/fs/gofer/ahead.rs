@@ -97,7 +97,7 @@ impl GoferInode {
             return Ok(None);
         };
         let node = directory.node()?;
-        let mut next = FilesAhead::new(count);
+        let mut next = FilesAhead::new(self.tree.habits.order(), count);
         listed.add_files(node, index, &mut next);
         directory.add_files_after(&mut next);
         let files = next.files();

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use super::attributes;
+use super::order::{Order, Sorted};
 use super::xattr::Without;
 use crate::gofer::{self, FileIn, Name, NameBuf, Node, NodeId};
 use crate::vfs::{FileType, Listing};
@@ -38,6 +39,7 @@ pub(super) struct Listed {
     hasher: DefaultHashBuilder,
     /// Numbers of entries, by name. Made for the first lookup: most directories of a tree that is gone through are only listed.
     by_name: OnceLock<HashTable<u32>>,
+    sorted: Sorted,
     ahead: Mutex<Ahead>,
     pub(super) without_xattrs: Without,
     /// It has answered since the eviction's hand came by last.
@@ -60,10 +62,10 @@ impl Told {
 /// What comes before it is asked for.
 #[derive(Default)]
 struct Ahead {
-    /// The entry after the directory in this one that was read last.
-    read: usize,
-    /// The entry after the regular file that was opened last.
-    opened: usize,
+    /// The directory in this one that was read last.
+    read: Option<usize>,
+    /// The regular file that was opened last.
+    opened: Option<usize>,
     /// Attributes of an entry were asked for.
     is_asked: bool,
     /// The entry after the last whose attributes were given out.
@@ -86,6 +88,7 @@ impl Listed {
             attributes: Mutex::new(Told(told.collect())),
             is_partial: AtomicBool::new(!all_attributes),
             by_name: OnceLock::new(),
+            sorted: Sorted::default(),
             ahead: Mutex::default(),
             without_xattrs: Without::default(),
             is_used: AtomicBool::new(false),
@@ -188,7 +191,7 @@ impl Listed {
         let index = self.find(name)?;
         let mut ahead = self.ahead.lock();
         let taken = ahead.directories.remove(&index)?;
-        ahead.read = index + 1;
+        ahead.read = Some(index);
         Some(taken)
     }
 
@@ -215,31 +218,37 @@ impl Listed {
     pub(super) fn directories_from(&self, name: &[u8], habits: &Habits, limit: usize) -> Vec<&[u8]> {
         let Some(index) = self.find(name) else { return Vec::new() };
         let mut ahead = self.ahead.lock();
-        let goes_on = goes_on(ahead.read, index, |at| self.is(at, FileType::Directory));
-        ahead.read = index + 1;
+        let last = ahead.read.replace(index);
+        let goes_on = self.goes_on(habits, last, index, FileType::Directory);
         let is_new = |at: &usize| self.is(*at, FileType::Directory) && !ahead.directories.contains_key(at);
-        self.names(index, is_new, advance(&habits.reading, goes_on, limit))
+        let new = self.entries_from(habits.order(), index).filter(is_new);
+        let names = new.filter_map(|at| Some(self.listing.get(at)?.name));
+        names.take(advance(&habits.reading, goes_on, limit)).collect()
     }
 
     /// The regular file of this name is to be opened: its number, and how many are to be opened from it on. At most `limit`.
     pub(super) fn files_to_open(&self, name: &[u8], habits: &Habits, limit: usize) -> Option<(usize, usize)> {
         let index = self.find(name).filter(|index| self.is(*index, FileType::Regular))?;
         let mut ahead = self.ahead.lock();
-        let goes_on = goes_on(ahead.opened, index, |at| self.is(at, FileType::Regular));
-        ahead.opened = index + 1;
+        let last = ahead.opened.replace(index);
+        let goes_on = self.goes_on(habits, last, index, FileType::Regular);
         Some((index, advance(&habits.opening, goes_on, limit)))
     }
 
-    /// Adds the files from an entry on of this directory, whose node that is, in the order in which fts(3) comes to them: those of a
-    /// directory that was read ahead in its place.
+    /// Adds the files from an entry on of this directory, whose node that is, as somebody comes to them who goes through a tree: those
+    /// of a directory that was read ahead in its place.
     pub(super) fn add_files(&self, directory: &Node, first: usize, next: &mut FilesAhead) {
+        self.add(directory, self.entries_from(next.order, first), next);
+    }
+
+    fn add(&self, directory: &Node, entries: impl Iterator<Item = usize>, next: &mut FilesAhead) {
         let ahead = self.ahead.lock();
-        for index in (first..self.listing.len()).take(MAX_LOOKED_AT) {
+        for index in entries.take(MAX_LOOKED_AT) {
             let Some(entry) = self.listing.get(index).filter(|_| !next.is_full()) else { return };
             match (entry.file_type, ahead.directories.get(&index)) {
                 (FileType::Regular, _) => next.add(directory, entry.name),
                 // No deeper than one reply is long.
-                (_, Some((below, listed))) => listed.add_files(below, 0, next),
+                (_, Some((below, listed))) => listed.add(below, listed.entries(next.order), next),
                 _ => {}
             }
         }
@@ -248,14 +257,14 @@ impl Listed {
     /// The same from what comes after this name.
     pub(super) fn add_files_after(&self, directory: &Node, name: &[u8], next: &mut FilesAhead) {
         if let Some(index) = self.find(name) {
-            self.add_files(directory, index + 1, next);
+            self.add(directory, self.entries_from(next.order, index).skip(1), next);
         }
     }
 
     /// The regular file of this name was opened without asking.
     pub(super) fn opened(&self, name: &[u8]) {
         if let Some(index) = self.find(name) {
-            self.ahead.lock().opened = index + 1;
+            self.ahead.lock().opened = Some(index);
         }
     }
 
@@ -263,9 +272,49 @@ impl Listed {
         self.listing.get(index).is_some_and(|entry| entry.file_type == file_type)
     }
 
-    fn names(&self, first: usize, is_wanted: impl FnMut(&usize) -> bool, count: usize) -> Vec<&[u8]> {
-        let name = |index| self.listing.get(index).map(|entry| entry.name);
-        (first..self.listing.len()).filter(is_wanted).take(count).filter_map(name).collect()
+    /// All entries in an order.
+    fn entries(&self, order: Order) -> impl Iterator<Item = usize> {
+        self.entries_at(order, 0)
+    }
+
+    /// An entry, and those that come after it in an order.
+    fn entries_from(&self, order: Order, first: usize) -> impl Iterator<Item = usize> {
+        self.entries_at(order, self.sorted.place(&self.listing, order, first))
+    }
+
+    fn entries_at(&self, order: Order, place: usize) -> impl Iterator<Item = usize> {
+        (place..).map_while(move |place| self.sorted.entry(&self.listing, order, place))
+    }
+
+    /// True if whoever used entry `last` before, or none, and uses `index` now seems to use those of this type one after the other, in an
+    /// order that is noted.
+    fn goes_on(&self, habits: &Habits, last: Option<usize>, index: usize, file_type: FileType) -> bool {
+        let mut followed = habits.order.lock();
+        let passed_over = |order: Order| self.passed_over(order, last, index, file_type);
+        if passed_over(*followed).is_some() {
+            return true;
+        }
+        let others = Order::ALL.into_iter().filter(|order| *order != *followed);
+        let best = others.filter_map(|order| Some((passed_over(order)?, order))).min_by_key(|(passed, _)| *passed);
+        if let Some((_, order)) = best {
+            *followed = order;
+        }
+        best.is_some()
+    }
+
+    /// How many entries of this type are between two in an order, if those are one after the other as far as it goes.
+    fn passed_over(
+        &self,
+        order: Order,
+        last: Option<usize>,
+        index: usize,
+        file_type: FileType,
+    ) -> Option<usize> {
+        let place = |entry| self.sorted.place(&self.listing, order, entry);
+        let (from, to) = (last.map_or(0, |last| place(last) + 1), place(index));
+        let between = self.entries_at(order, from).take(to.checked_sub(from)?);
+        let passed = between.filter(|entry| self.is(*entry, file_type)).take(MAX_PASSED_OVER + 1).count();
+        (passed <= MAX_PASSED_OVER).then_some(passed)
     }
 }
 
@@ -278,13 +327,14 @@ impl Drop for Listed {
 /// Files that are opened together.
 pub(super) struct FilesAhead {
     files: Vec<(NodeId, NameBuf)>,
+    order: Order,
     most: usize,
 }
 
 impl FilesAhead {
     /// None yet.
-    pub(super) fn new(most: usize) -> Self {
-        FilesAhead { files: Vec::new(), most }
+    pub(super) fn new(order: Order, most: usize) -> Self {
+        FilesAhead { files: Vec::new(), order, most }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -306,6 +356,8 @@ impl FilesAhead {
 /// How a tree is being used: whoever goes through one directory from its beginning will do so with the next.
 #[derive(Default)]
 pub(super) struct Habits {
+    /// The order in which directories are gone through.
+    order: Mutex<Order>,
     /// Directories to read together.
     reading: AtomicUsize,
     /// Files to open together.
@@ -317,6 +369,11 @@ pub(super) struct Habits {
 }
 
 impl Habits {
+    /// The order in which the last directory was gone through.
+    pub(super) fn order(&self) -> Order {
+        *self.order.lock()
+    }
+
     /// How many directories to read that are in those which are read together.
     pub(super) fn directories_below(&self) -> u16 {
         match self.reading.load(Ordering::Relaxed) {

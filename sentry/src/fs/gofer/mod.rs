@@ -13,6 +13,7 @@ mod attributes;
 mod file;
 mod inode;
 mod listed;
+mod order;
 mod xattr;
 
 use std::collections::VecDeque;
