@@ -217,7 +217,7 @@ impl GoferInode {
     pub(super) fn donate(&self, access: Access, file: OwnedFd) -> Arc<OwnedFd> {
         let file = Arc::new(file);
         *self.donated.lock().slot(access) = Arc::downgrade(&file);
-        self.tree.keep(self.identity, &file);
+        self.tree.keep(self.identity, &file, false);
         file
     }
 

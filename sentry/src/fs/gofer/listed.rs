@@ -11,7 +11,7 @@ use usk_abi::Errno;
 use super::attributes;
 use super::order::{Order, Sorted};
 use super::xattr::Without;
-use crate::gofer::{self, FileIn, Name, NameBuf, Node, NodeId};
+use crate::gofer::{self, FileIn, MAX_OPENED, Name, NameBuf, Node, NodeId};
 use crate::vfs::{FileType, Listing};
 
 /// Entries of the wanted kind that may be passed over by somebody who is taken to use one after the other.
@@ -26,6 +26,12 @@ const MAX_LOOKED_AT: usize = 256;
 /// Directories listed without a question about a file in them after which only directories' attributes are fetched, at first. Some are
 /// listed before the program comes to them, and of some the platform answers all questions.
 const ENOUGH_WITHOUT: usize = 64;
+
+/// Files that may be opened ahead for each that was and has been used: to ask for one by itself takes as long as to open several.
+const WORTH: usize = 2;
+
+/// Files that may be opened ahead at most before one of them is used: those of two programs, or two directories that one compares.
+const MAX_CREDIT: usize = 2 * MAX_OPENED;
 
 /// How many times that is doubled at most.
 const MOST_DOUBLED: usize = 6;
@@ -226,13 +232,13 @@ impl Listed {
         names.take(advance(&habits.reading, goes_on, limit)).collect()
     }
 
-    /// The regular file of this name is to be opened: its number, and how many are to be opened from it on. At most `limit`.
-    pub(super) fn files_to_open(&self, name: &[u8], habits: &Habits, limit: usize) -> Option<(usize, usize)> {
+    /// The regular file of this name is to be opened: its number, and how many may be opened with it.
+    pub(super) fn files_to_open(&self, name: &[u8], habits: &Habits) -> Option<(usize, usize)> {
         let index = self.find(name).filter(|index| self.is(*index, FileType::Regular))?;
         let mut ahead = self.ahead.lock();
         let last = ahead.opened.replace(index);
         let goes_on = self.goes_on(habits, last, index, FileType::Regular);
-        Some((index, advance(&habits.opening, goes_on, limit)))
+        Some((index, habits.files_ahead(goes_on)))
     }
 
     /// Adds the files from an entry on of this directory, whose node that is, as somebody comes to them who goes through a tree: those
@@ -360,8 +366,8 @@ pub(super) struct Habits {
     order: Mutex<Order>,
     /// Directories to read together.
     reading: AtomicUsize,
-    /// Files to open together.
-    opening: AtomicUsize,
+    /// Files that may be opened ahead.
+    credit: AtomicUsize,
     /// Directories read since attributes of anything else were asked for.
     without_attributes: AtomicUsize,
     /// Times that attributes which had been left out were asked for after all.
@@ -372,6 +378,25 @@ impl Habits {
     /// The order in which the last directory was gone through.
     pub(super) fn order(&self) -> Order {
         *self.order.lock()
+    }
+
+    /// How many files may be opened ahead together with one that is asked for, which goes on where somebody was or does not.
+    fn files_ahead(&self, goes_on: bool) -> usize {
+        let credit = if goes_on { self.credit.load(Ordering::Relaxed) + 1 } else { 0 };
+        self.credit.store(credit, Ordering::Relaxed);
+        credit
+    }
+
+    /// So many files were opened ahead.
+    pub(super) fn opened_ahead(&self, count: usize) {
+        let left = self.credit.load(Ordering::Relaxed).saturating_sub(count);
+        self.credit.store(left, Ordering::Relaxed);
+    }
+
+    /// A file that was opened ahead is used. It pays for others.
+    pub(super) fn used_ahead(&self) {
+        let credit = self.credit.load(Ordering::Relaxed) + WORTH;
+        self.credit.store(credit.min(MAX_CREDIT), Ordering::Relaxed);
     }
 
     /// How many directories to read that are in those which are read together.
