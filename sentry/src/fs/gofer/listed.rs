@@ -72,10 +72,8 @@ struct Ahead {
     read: Option<usize>,
     /// The regular file that was opened last.
     opened: Option<usize>,
-    /// Attributes of an entry were asked for.
-    is_asked: bool,
-    /// The entry after the last whose attributes were given out.
-    told: usize,
+    /// The entry whose attributes were asked for or given out last.
+    told: Option<usize>,
     /// Directories that were read already, by number of the entry.
     directories: HashMap<usize, (Node, Listed)>,
 }
@@ -137,6 +135,7 @@ impl Listed {
     pub(super) fn attributes_after(
         &self,
         name: Option<&[u8]>,
+        habits: &Habits,
         limit: usize,
     ) -> Vec<(&[u8], gofer::Attributes)> {
         self.note_used();
@@ -145,30 +144,39 @@ impl Listed {
             Some(Some(index)) => Some(index),
             Some(None) => return Vec::new(),
         };
-        let (first, count) = (index.map_or(0, |index| index + 1), self.listing.len());
         let attributes = self.attributes.lock();
         let known = |at: usize| Some((at, self.listing.get(at)?.name, attributes.of(at)?));
         let mut ahead = self.ahead.lock();
-        if index.is_some() && !std::mem::replace(&mut ahead.is_asked, true) {
-            // Who asks about one need not ask about more.
+        let last = match index {
+            Some(index) => match ahead.told.replace(index) {
+                // Who asks about one need not ask about more.
+                None => return Vec::new(),
+                last => last,
+            },
+            None => None,
+        };
+        let is_small = self.listing.len() <= MAX_TOLD;
+        let goes_on = |index| {
+            self.comes_back(habits.order(), last, index)
+                || self.goes_on(habits, last, index, |at| known(at).is_some())
+        };
+        if !is_small && !index.is_none_or(goes_on) {
             return Vec::new();
         }
-        if count <= MAX_TOLD {
-            // In whichever order they are asked about.
-            let others = (first..count).chain(0..index.unwrap_or(0)).filter_map(known).take(limit);
-            return others.map(|(_, name, attributes)| (name, attributes)).collect();
-        }
-        // Not far back either: the platform forgets some.
-        let is_near = |index: usize| {
-            let next = ahead.told.min(index);
-            index + MAX_TOLD >= ahead.told
-                && index <= next + MAX_LOOKED_AT
-                && goes_on(next, index, |at| known(at).is_some())
-        };
-        let limit = if index.is_none_or(is_near) { limit } else { 0 };
-        let next: Vec<_> = (first..count).take(MAX_LOOKED_AT).filter_map(known).take(limit).collect();
-        ahead.told = next.last().map_or(first, |(at, ..)| *at + 1);
+        let order = habits.order();
+        let place = index.map_or(0, |index| self.place(order, index) + 1);
+        // Of few, in whichever order they are asked about.
+        let others = self.entries_at(order, 0).take(if is_small { place.saturating_sub(1) } else { 0 });
+        let next = self.entries_at(order, place).chain(others).take(MAX_LOOKED_AT);
+        let next: Vec<_> = next.filter_map(known).take(limit).collect();
+        ahead.told = next.last().map(|(at, ..)| *at).or(ahead.told);
         next.into_iter().map(|(_, name, attributes)| (name, attributes)).collect()
+    }
+
+    /// True if entry `index` is not far before `last` in an order: the platform forgets some that it was told of.
+    fn comes_back(&self, order: Order, last: Option<usize>, index: usize) -> bool {
+        let (told, at) = (last.map_or(0, |last| self.place(order, last)), self.place(order, index));
+        at <= told && told <= at + MAX_TOLD
     }
 
     /// True once, if attributes were left out: then they are to be fetched now.
@@ -225,7 +233,7 @@ impl Listed {
         let Some(index) = self.find(name) else { return Vec::new() };
         let mut ahead = self.ahead.lock();
         let last = ahead.read.replace(index);
-        let goes_on = self.goes_on(habits, last, index, FileType::Directory);
+        let goes_on = self.goes_on(habits, last, index, |at| self.is(at, FileType::Directory));
         let is_new = |at: &usize| self.is(*at, FileType::Directory) && !ahead.directories.contains_key(at);
         let new = self.entries_from(habits.order(), index).filter(is_new);
         let names = new.filter_map(|at| Some(self.listing.get(at)?.name));
@@ -237,7 +245,7 @@ impl Listed {
         let index = self.find(name).filter(|index| self.is(*index, FileType::Regular))?;
         let mut ahead = self.ahead.lock();
         let last = ahead.opened.replace(index);
-        let goes_on = self.goes_on(habits, last, index, FileType::Regular);
+        let goes_on = self.goes_on(habits, last, index, |at| self.is(at, FileType::Regular));
         Some((index, habits.files_ahead(goes_on)))
     }
 
@@ -285,41 +293,52 @@ impl Listed {
 
     /// An entry, and those that come after it in an order.
     fn entries_from(&self, order: Order, first: usize) -> impl Iterator<Item = usize> {
-        self.entries_at(order, self.sorted.place(&self.listing, order, first))
+        self.entries_at(order, self.place(order, first))
     }
 
     fn entries_at(&self, order: Order, place: usize) -> impl Iterator<Item = usize> {
         (place..).map_while(move |place| self.sorted.entry(&self.listing, order, place))
     }
 
-    /// True if whoever used entry `last` before, or none, and uses `index` now seems to use those of this type one after the other, in an
-    /// order that is noted.
-    fn goes_on(&self, habits: &Habits, last: Option<usize>, index: usize, file_type: FileType) -> bool {
+    /// The place of an entry in an order.
+    fn place(&self, order: Order, entry: usize) -> usize {
+        self.sorted.place(&self.listing, order, entry)
+    }
+
+    /// True if whoever used entry `last` before, or none, and uses `index` now seems to use those that are wanted one after the other, in
+    /// an order that is noted.
+    fn goes_on(
+        &self,
+        habits: &Habits,
+        last: Option<usize>,
+        index: usize,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> bool {
         let mut followed = habits.order.lock();
-        let passed_over = |order: Order| self.passed_over(order, last, index, file_type);
+        let passed_over = |order: Order| self.passed_over(order, last, index, &is_wanted);
         if passed_over(*followed).is_some() {
             return true;
         }
         let others = Order::ALL.into_iter().filter(|order| *order != *followed);
-        let best = others.filter_map(|order| Some((passed_over(order)?, order))).min_by_key(|(passed, _)| *passed);
+        let best =
+            others.filter_map(|order| Some((passed_over(order)?, order))).min_by_key(|(passed, _)| *passed);
         if let Some((_, order)) = best {
             *followed = order;
         }
         best.is_some()
     }
 
-    /// How many entries of this type are between two in an order, if those are one after the other as far as it goes.
+    /// How many that are wanted are between two entries in an order, if those are one after the other as far as it goes.
     fn passed_over(
         &self,
         order: Order,
         last: Option<usize>,
         index: usize,
-        file_type: FileType,
+        is_wanted: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let place = |entry| self.sorted.place(&self.listing, order, entry);
-        let (from, to) = (last.map_or(0, |last| place(last) + 1), place(index));
-        let between = self.entries_at(order, from).take(to.checked_sub(from)?);
-        let passed = between.filter(|entry| self.is(*entry, file_type)).take(MAX_PASSED_OVER + 1).count();
+        let (from, to) = (last.map_or(0, |last| self.place(order, last) + 1), self.place(order, index));
+        let between = self.entries_at(order, from).take(to.checked_sub(from)?.min(MAX_LOOKED_AT));
+        let passed = between.filter(|entry| is_wanted(*entry)).take(MAX_PASSED_OVER + 1).count();
         (passed <= MAX_PASSED_OVER).then_some(passed)
     }
 }
@@ -432,12 +451,6 @@ impl Habits {
         let doubled = self.were_missed.load(Ordering::Relaxed).min(MOST_DOUBLED);
         self.without_attributes.load(Ordering::Relaxed) < ENOUGH_WITHOUT << doubled
     }
-}
-
-/// True if whoever had come to entry `next` and uses `index` now seems to use one after the other.
-fn goes_on(next: usize, index: usize, is_wanted: impl Fn(usize) -> bool) -> bool {
-    let passed_over = (next..index).filter(|at| is_wanted(*at)).take(MAX_PASSED_OVER + 1).count();
-    index >= next && passed_over <= MAX_PASSED_OVER
 }
 
 /// How many to fetch: twice as many as the last time, if the one that is due goes on where that ended, else one.
