@@ -27,7 +27,8 @@ const MAX_LOOKED_AT: usize = 256;
 /// listed before the program comes to them, and of some the platform answers all questions.
 const ENOUGH_WITHOUT: usize = 64;
 
-/// Files that may be opened ahead for each that was and has been used: to ask for one by itself takes as long as to open several.
+/// Files that may be opened ahead for each that was and has been used: to ask for one by itself takes as long as to open several
+/// with others.
 const WORTH: usize = 2;
 
 /// Files that may be opened ahead at most before one of them is used: those of two programs, or two directories that one compares.
@@ -139,44 +140,39 @@ impl Listed {
         limit: usize,
     ) -> Vec<(&[u8], gofer::Attributes)> {
         self.note_used();
-        let index = match name.map(|name| self.find(name)) {
-            None => None,
-            Some(Some(index)) => Some(index),
-            Some(None) => return Vec::new(),
-        };
+        let index = name.map(|name| self.find(name));
+        if index == Some(None) {
+            return Vec::new();
+        }
+        let index = index.flatten();
+        let is_small = self.listing.len() <= MAX_TOLD;
         let attributes = self.attributes.lock();
         let known = |at: usize| Some((at, self.listing.get(at)?.name, attributes.of(at)?));
         let mut ahead = self.ahead.lock();
-        let last = match index {
-            Some(index) => match ahead.told.replace(index) {
-                // Who asks about one need not ask about more.
-                None => return Vec::new(),
-                last => last,
-            },
-            None => None,
-        };
-        let is_small = self.listing.len() <= MAX_TOLD;
-        let goes_on = |index| {
-            self.comes_back(habits.order(), last, index)
-                || self.goes_on(habits, last, index, |at| known(at).is_some())
-        };
-        if !is_small && !index.is_none_or(goes_on) {
-            return Vec::new();
+        if let Some(index) = index {
+            // Who asks about one need not ask about more.
+            let Some(last) = ahead.told.replace(index) else { return Vec::new() };
+            // Of few, in whichever order.
+            let goes_on = is_small
+                || self.goes_on(habits, Some(last), index, |at| known(at).is_some())
+                || self.comes_back(habits.order(), last, index);
+            if !goes_on {
+                return Vec::new();
+            }
         }
         let order = habits.order();
         let place = index.map_or(0, |index| self.place(order, index) + 1);
-        // Of few, in whichever order they are asked about.
-        let others = self.entries_at(order, 0).take(if is_small { place.saturating_sub(1) } else { 0 });
-        let next = self.entries_at(order, place).chain(others).take(MAX_LOOKED_AT);
+        let before = self.entries_at(order, 0).take(if is_small { place.saturating_sub(1) } else { 0 });
+        let next = self.entries_at(order, place).chain(before).take(MAX_LOOKED_AT);
         let next: Vec<_> = next.filter_map(known).take(limit).collect();
         ahead.told = next.last().map(|(at, ..)| *at).or(ahead.told);
         next.into_iter().map(|(_, name, attributes)| (name, attributes)).collect()
     }
 
-    /// True if entry `index` is not far before `last` in an order: the platform forgets some that it was told of.
-    fn comes_back(&self, order: Order, last: Option<usize>, index: usize) -> bool {
-        let (told, at) = (last.map_or(0, |last| self.place(order, last)), self.place(order, index));
-        at <= told && told <= at + MAX_TOLD
+    /// True if entry `index` is at most [`MAX_TOLD`] before `last` in an order: the platform forgets some that it was told of.
+    fn comes_back(&self, order: Order, last: usize, index: usize) -> bool {
+        let distance = self.place(order, last).checked_sub(self.place(order, index));
+        distance.is_some_and(|distance| distance <= MAX_TOLD)
     }
 
     /// True once, if attributes were left out: then they are to be fetched now.
@@ -262,7 +258,7 @@ impl Listed {
             match (entry.file_type, ahead.directories.get(&index)) {
                 (FileType::Regular, _) => next.add(directory, entry.name),
                 // No deeper than one reply is long.
-                (_, Some((below, listed))) => listed.add(below, listed.entries(next.order), next),
+                (_, Some((below, listed))) => listed.add(below, listed.entries_at(next.order, 0), next),
                 _ => {}
             }
         }
@@ -286,16 +282,12 @@ impl Listed {
         self.listing.get(index).is_some_and(|entry| entry.file_type == file_type)
     }
 
-    /// All entries in an order.
-    fn entries(&self, order: Order) -> impl Iterator<Item = usize> {
-        self.entries_at(order, 0)
-    }
-
     /// An entry, and those that come after it in an order.
     fn entries_from(&self, order: Order, first: usize) -> impl Iterator<Item = usize> {
         self.entries_at(order, self.place(order, first))
     }
 
+    /// The entries from a place on in an order.
     fn entries_at(&self, order: Order, place: usize) -> impl Iterator<Item = usize> {
         (place..).map_while(move |place| self.sorted.entry(&self.listing, order, place))
     }
@@ -314,18 +306,15 @@ impl Listed {
         index: usize,
         is_wanted: impl Fn(usize) -> bool,
     ) -> bool {
-        let mut followed = habits.order.lock();
-        let passed_over = |order: Order| self.passed_over(order, last, index, &is_wanted);
-        if passed_over(*followed).is_some() {
+        let passed_over = |order: Order| Some((self.passed_over(order, last, index, &is_wanted)?, order));
+        let followed = habits.order();
+        if passed_over(followed).is_some() {
             return true;
         }
-        let others = Order::ALL.into_iter().filter(|order| *order != *followed);
-        let best =
-            others.filter_map(|order| Some((passed_over(order)?, order))).min_by_key(|(passed, _)| *passed);
-        if let Some((_, order)) = best {
-            *followed = order;
-        }
-        best.is_some()
+        let others = Order::ALL.into_iter().filter(|order| *order != followed).filter_map(passed_over);
+        let Some((_, order)) = others.min_by_key(|(passed, _)| *passed) else { return false };
+        *habits.order.lock() = order;
+        true
     }
 
     /// How many that are wanted are between two entries in an order, if those are one after the other as far as it goes.
@@ -385,7 +374,7 @@ pub(super) struct Habits {
     order: Mutex<Order>,
     /// Directories to read together.
     reading: AtomicUsize,
-    /// Files that may be opened ahead.
+    /// Files that may be opened ahead: those that were and have been used pay for them.
     credit: AtomicUsize,
     /// Directories read since attributes of anything else were asked for.
     without_attributes: AtomicUsize,
@@ -399,7 +388,8 @@ impl Habits {
         *self.order.lock()
     }
 
-    /// How many files may be opened ahead together with one that is asked for, which goes on where somebody was or does not.
+    /// How many files may be opened ahead together with one that is asked for: none if it does not go on where somebody was, else one
+    /// more than have been paid for.
     fn files_ahead(&self, goes_on: bool) -> usize {
         let credit = if goes_on { self.credit.load(Ordering::Relaxed) + 1 } else { 0 };
         self.credit.store(credit, Ordering::Relaxed);
@@ -412,7 +402,7 @@ impl Habits {
         self.credit.store(left, Ordering::Relaxed);
     }
 
-    /// A file that was opened ahead is used. It pays for others.
+    /// A file that was opened ahead is used for the first time.
     pub(super) fn used_ahead(&self) {
         let credit = self.credit.load(Ordering::Relaxed) + WORTH;
         self.credit.store(credit.min(MAX_CREDIT), Ordering::Relaxed);
@@ -481,11 +471,12 @@ mod tests {
     use crate::gofer::tests::attributes;
     use crate::gofer::{Attributes, DirectoryEntry, Name};
 
-    /// A directory of `count` files, of which each `every`th has its attributes told. Sizes are numbers.
+    /// A directory of `count` files, of which each `every`th has its attributes told. Sizes are numbers, and by inode numbers the last
+    /// comes first.
     fn listed(count: usize, every: usize) -> Listed {
         let entries = (0..count).map(|number| DirectoryEntry {
             name: Name::new(format!("file{number}").as_bytes()).unwrap().into(),
-            ino: 1,
+            ino: (count - number) as u64,
             file_type: Some(gofer::FileType::Regular),
             attributes: number
                 .is_multiple_of(every)
@@ -494,10 +485,14 @@ mod tests {
         Listed::new(&entries.collect::<Vec<_>>(), every == 1, |inode| inode, &Arc::default())
     }
 
-    /// Numbers of the files that are told with one that is asked about.
+    /// Numbers of the files that are told with one that is asked about, to somebody who keeps to the listings' order until now.
     fn told(listed: &Listed, number: Option<u64>, limit: usize) -> Vec<u64> {
+        told_to(&Habits::default(), listed, number, limit)
+    }
+
+    fn told_to(habits: &Habits, listed: &Listed, number: Option<u64>, limit: usize) -> Vec<u64> {
         let name = number.map(|number| format!("file{number}"));
-        let told = listed.attributes_after(name.as_ref().map(|name| name.as_bytes()), limit);
+        let told = listed.attributes_after(name.as_ref().map(|name| name.as_bytes()), habits, limit);
         told.iter().map(|(_, attributes)| attributes.size).collect()
     }
 
@@ -520,6 +515,52 @@ mod tests {
         assert!(told(&listed, Some(100), 4).is_empty());
         assert_eq!(told(&listed, Some(110), 1), [120]);
         assert!(told(&listed, Some(990), 4).is_empty());
+    }
+
+    #[test]
+    fn who_asks_in_another_order_is_told_of_the_next_in_that() {
+        let (listed, habits) = (listed(1000, 1), Habits::default());
+        assert!(told_to(&habits, &listed, Some(999), 2).is_empty());
+        assert_eq!(told_to(&habits, &listed, Some(998), 2), [997, 996]);
+        assert_eq!(habits.order(), Order::Inode);
+        assert_eq!(told_to(&habits, &listed, Some(995), 1), [994]);
+        assert!(told_to(&habits, &listed, Some(109), 2).is_empty());
+        assert_eq!(told_to(&habits, &listed, Some(11), 3), [110, 111, 112]);
+        assert_eq!(habits.order(), Order::Name);
+        assert_eq!(told_to(&habits, &listed, None, 3), [0, 1, 10]);
+    }
+
+    /// How many files may be opened ahead with the one of this number. All are, and are used if `uses`.
+    fn opened(habits: &Habits, listed: &Listed, number: usize, uses: bool) -> usize {
+        let (index, ahead) = listed.files_to_open(format!("file{number}").as_bytes(), habits).unwrap();
+        assert_eq!(index, number);
+        habits.opened_ahead(ahead);
+        (0..ahead).filter(|_| uses).for_each(|_| habits.used_ahead());
+        ahead
+    }
+
+    #[test]
+    fn the_order_in_which_files_are_opened_is_expected_of_the_next_directory() {
+        let habits = Habits::default();
+        let by_inode = listed(100, 1);
+        assert_eq!([99, 98, 95].map(|number| opened(&habits, &by_inode, number, true)), [1, 3, 7]);
+        assert_eq!(habits.order(), Order::Inode);
+        assert_eq!(opened(&habits, &listed(100, 1), 98, true), 15);
+        assert_eq!(habits.order(), Order::Inode);
+        // Nothing comes next after a leap.
+        assert_eq!(opened(&habits, &by_inode, 30, true), 0);
+        let by_name = listed(100, 1);
+        assert_eq!([0, 1, 10, 11].map(|number| opened(&habits, &by_name, number, true)), [1, 3, 7, 15]);
+        assert_eq!(habits.order(), Order::Name);
+        // In which 2 to 7 would come before the end.
+        assert_eq!([79, 8, 80].map(|number| opened(&habits, &by_name, number, true)), [0, 1, 3]);
+    }
+
+    #[test]
+    fn files_that_are_not_used_are_not_opened_ahead_for_long() {
+        let (habits, listed) = (Habits::default(), listed(100, 1));
+        assert_eq!([0, 1, 2, 3].map(|number| opened(&habits, &listed, number, true)), [1, 3, 7, 15]);
+        assert_eq!([4, 5, 6].map(|number| opened(&habits, &listed, number, false)), [31, 1, 1]);
     }
 
     #[test]

@@ -51,8 +51,9 @@ impl Sorted {
 
     /// The place of an entry in an order.
     pub(super) fn place(&self, listing: &Listing, order: Order, entry: usize) -> usize {
-        let comes_before =
-            |other: &u32| usize::try_from(*other).is_ok_and(|other| order.compare(listing, other, entry).is_lt());
+        let comes_before = |other: &u32| {
+            usize::try_from(*other).is_ok_and(|other| order.compare(listing, other, entry).is_lt())
+        };
         self.sorted(listing, order).map_or(entry, |sorted| sorted.partition_point(comes_before))
     }
 
@@ -69,5 +70,29 @@ impl Sorted {
             entries.into_iter().filter_map(|entry| u32::try_from(entry).ok()).collect()
         };
         Some(sorted.get_or_init(sort))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::FileType;
+
+    #[test]
+    fn each_entry_has_a_place_in_each_order() {
+        let mut listing = Listing::new();
+        for (name, inode) in [("b", 7), ("a", 9), ("B", 7), ("ab", 3)] {
+            listing.push(name.as_bytes(), inode, FileType::Regular);
+        }
+        let sorted = Sorted::default();
+        let expected =
+            [(Order::Listing, [0, 1, 2, 3]), (Order::Inode, [3, 0, 2, 1]), (Order::Name, [2, 1, 3, 0])];
+        for (order, entries) in expected {
+            for (place, entry) in entries.into_iter().enumerate() {
+                assert_eq!(sorted.entry(&listing, order, place), Some(entry));
+                assert_eq!(sorted.place(&listing, order, entry), place);
+            }
+            assert_eq!(sorted.entry(&listing, order, entries.len()), None);
+        }
     }
 }
