@@ -388,11 +388,11 @@ impl Habits {
         *self.order.lock()
     }
 
-    /// How many files may be opened ahead together with one that is asked for: none if it does not go on where somebody was, else one
-    /// more than have been paid for.
+    /// How many files may be opened ahead together with one that is asked for. If it does not go on where somebody was, none are paid for
+    /// any more; else it pays for one that comes later.
     fn files_ahead(&self, goes_on: bool) -> usize {
-        let credit = if goes_on { self.credit.load(Ordering::Relaxed) + 1 } else { 0 };
-        self.credit.store(credit, Ordering::Relaxed);
+        let credit = if goes_on { self.credit.load(Ordering::Relaxed) } else { 0 };
+        self.credit.store(if goes_on { (credit + 1).min(MAX_CREDIT) } else { 0 }, Ordering::Relaxed);
         credit
     }
 
@@ -543,24 +543,24 @@ mod tests {
     fn the_order_in_which_files_are_opened_is_expected_of_the_next_directory() {
         let habits = Habits::default();
         let by_inode = listed(100, 1);
-        assert_eq!([99, 98, 95].map(|number| opened(&habits, &by_inode, number, true)), [1, 3, 7]);
+        assert_eq!([99, 98, 96].map(|number| opened(&habits, &by_inode, number, true)), [0, 1, 3]);
         assert_eq!(habits.order(), Order::Inode);
-        assert_eq!(opened(&habits, &listed(100, 1), 98, true), 15);
+        assert_eq!(opened(&habits, &listed(100, 1), 98, true), 7);
         assert_eq!(habits.order(), Order::Inode);
         // Nothing comes next after a leap.
         assert_eq!(opened(&habits, &by_inode, 30, true), 0);
         let by_name = listed(100, 1);
-        assert_eq!([0, 1, 10, 11].map(|number| opened(&habits, &by_name, number, true)), [1, 3, 7, 15]);
+        assert_eq!([0, 1, 10, 11].map(|number| opened(&habits, &by_name, number, true)), [0, 1, 3, 7]);
         assert_eq!(habits.order(), Order::Name);
         // In which 2 to 7 would come before the end.
-        assert_eq!([79, 8, 80].map(|number| opened(&habits, &by_name, number, true)), [0, 1, 3]);
+        assert_eq!([79, 8, 80].map(|number| opened(&habits, &by_name, number, true)), [0, 0, 1]);
     }
 
     #[test]
     fn files_that_are_not_used_are_not_opened_ahead_for_long() {
         let (habits, listed) = (Habits::default(), listed(100, 1));
-        assert_eq!([0, 1, 2, 3].map(|number| opened(&habits, &listed, number, true)), [1, 3, 7, 15]);
-        assert_eq!([4, 5, 6].map(|number| opened(&habits, &listed, number, false)), [31, 1, 1]);
+        assert_eq!([0, 1, 2, 3].map(|number| opened(&habits, &listed, number, true)), [0, 1, 3, 7]);
+        assert_eq!([4, 5, 6].map(|number| opened(&habits, &listed, number, false)), [15, 1, 1]);
     }
 
     #[test]
