@@ -270,23 +270,26 @@ fn files_that_are_read_in_order_are_opened_ahead() {
     });
 }
 
-/// Reads a tree as fts(3) does; each file says where it is. Returns how many files there were.
-fn read_tree(names: &NameContext<'_>, path: &str) -> usize {
+/// Reads a tree, in the order of its listings as fts(3) does or in another; each file says where it is. Returns how many files there
+/// were.
+fn read_tree(names: &NameContext<'_>, path: &str, sort: fn(&mut [DirectoryEntry<'_>])) -> usize {
     let at = names.resolve(&names.cwd, path.as_bytes(), WalkOptions::FOLLOW).unwrap();
     let listing = at.inode().unwrap().list().unwrap();
+    let mut entries: Vec<DirectoryEntry<'_>> = listing.iter().collect();
+    sort(&mut entries);
     let read_one = |entry: DirectoryEntry<'_>| {
         let below = format!("{path}/{}", String::from_utf8_lossy(entry.name));
         if entry.file_type == FileType::Directory {
-            return read_tree(names, &below);
+            return read_tree(names, &below, sort);
         }
         assert_eq!(read(&open(names, &below, OpenFlags::empty()).unwrap()), below.as_bytes());
         1
     };
-    listing.iter().map(read_one).sum()
+    entries.into_iter().map(read_one).sum()
 }
 
-#[test]
-fn who_goes_through_a_tree_asks_for_files_of_many_directories_at_a_time() {
+#[track_caller]
+fn assert_that_files_are_asked_for_together(sort: fn(&mut [DirectoryEntry<'_>])) {
     let directory = tempfile::tempdir().unwrap();
     for outer in 0..100 {
         let inner = format!("./{outer}/inner");
@@ -298,11 +301,26 @@ fn who_goes_through_a_tree_asks_for_files_of_many_directories_at_a_time() {
     let client = serve(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 1024);
     let lower = GoferFileSystem::new(&client, 0).unwrap();
     with(Overlay::new(lower, None, None).unwrap(), |names| {
-        assert_eq!(read_tree(names, "."), 300);
+        assert_eq!(read_tree(names, ".", sort), 300);
         let (questions, _) = client.questions();
         assert!(questions < 50, "{questions} questions");
-        assert_eq!(read_tree(names, "."), 300);
+        assert_eq!(read_tree(names, ".", sort), 300);
     });
+}
+
+#[test]
+fn who_goes_through_a_tree_asks_for_files_of_many_directories_at_a_time() {
+    assert_that_files_are_asked_for_together(|_| {});
+}
+
+#[test]
+fn who_goes_through_a_tree_by_inode_number_asks_for_files_of_many_directories_at_a_time() {
+    assert_that_files_are_asked_for_together(|entries| entries.sort_by_key(|entry| entry.inode));
+}
+
+#[test]
+fn who_goes_through_a_tree_by_name_asks_for_files_of_many_directories_at_a_time() {
+    assert_that_files_are_asked_for_together(|entries| entries.sort_by_key(|entry| entry.name));
 }
 
 #[test]

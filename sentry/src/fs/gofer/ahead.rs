@@ -93,11 +93,11 @@ impl GoferInode {
     pub(super) fn open_with_others(&self) -> Result<Option<Arc<OwnedFd>>, Errno> {
         let Some((directory, name)) = self.place() else { return Ok(None) };
         let Some(listed) = directory.listed() else { return Ok(None) };
-        let Some((index, count)) = listed.files_to_open(&name, &self.tree.habits, MAX_OPENED) else {
+        let Some((index, count)) = listed.files_to_open(&name, &self.tree.habits) else {
             return Ok(None);
         };
         let node = directory.node()?;
-        let mut next = FilesAhead::new(count);
+        let mut next = FilesAhead::new(self.tree.habits.order(), (1 + count).min(MAX_OPENED));
         listed.add_files(node, index, &mut next);
         directory.add_files_after(&mut next);
         let files = next.files();
@@ -109,8 +109,9 @@ impl GoferInode {
         if (attributes.dev, attributes.ino) != self.identity {
             return Err(Errno::ESTALE);
         }
+        self.tree.habits.opened_ahead(files.len() - 1);
         for (attributes, file) in opened.flatten() {
-            self.tree.keep((attributes.dev, attributes.ino), &Arc::new(file));
+            self.tree.keep((attributes.dev, attributes.ino), &Arc::new(file), true);
         }
         Ok(Some(self.donate(Access::Read, file)))
     }

@@ -217,7 +217,7 @@ impl GoferInode {
     pub(super) fn donate(&self, access: Access, file: OwnedFd) -> Arc<OwnedFd> {
         let file = Arc::new(file);
         *self.donated.lock().slot(access) = Arc::downgrade(&file);
-        self.tree.keep(self.identity, &file);
+        self.tree.keep(self.identity, &file, false);
         file
     }
 
@@ -354,7 +354,7 @@ impl Inode for GoferInode {
     fn known_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
         let Some(listed) = self.listed().filter(|_| self.tree.is_fixed()) else { return Vec::new() };
         let known = |from| KnownFile { attributes: attributes::attributes(&self.tree, &from), mark: None };
-        let next = listed.attributes_after(name, limit).into_iter();
+        let next = listed.attributes_after(name, &self.tree.habits, limit).into_iter();
         next.map(|(name, from)| (name.into(), known(from))).collect()
     }
 

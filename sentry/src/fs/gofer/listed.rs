@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 
 use super::attributes;
+use super::order::{Order, Sorted};
 use super::xattr::Without;
-use crate::gofer::{self, FileIn, Name, NameBuf, Node, NodeId};
+use crate::gofer::{self, FileIn, MAX_OPENED, Name, NameBuf, Node, NodeId};
 use crate::vfs::{FileType, Listing};
 
 /// Entries of the wanted kind that may be passed over by somebody who is taken to use one after the other.
@@ -26,6 +27,13 @@ const MAX_LOOKED_AT: usize = 256;
 /// listed before the program comes to them, and of some the platform answers all questions.
 const ENOUGH_WITHOUT: usize = 64;
 
+/// Files that may be opened ahead for each that was and has been used: to ask for one by itself takes as long as to open several
+/// with others.
+const WORTH: usize = 2;
+
+/// Files that may be opened ahead at most before one of them is used: those of two programs, or two directories that one compares.
+const MAX_CREDIT: usize = 2 * MAX_OPENED;
+
 /// How many times that is doubled at most.
 const MOST_DOUBLED: usize = 6;
 
@@ -38,6 +46,7 @@ pub(super) struct Listed {
     hasher: DefaultHashBuilder,
     /// Numbers of entries, by name. Made for the first lookup: most directories of a tree that is gone through are only listed.
     by_name: OnceLock<HashTable<u32>>,
+    sorted: Sorted,
     ahead: Mutex<Ahead>,
     pub(super) without_xattrs: Without,
     /// It has answered since the eviction's hand came by last.
@@ -60,14 +69,12 @@ impl Told {
 /// What comes before it is asked for.
 #[derive(Default)]
 struct Ahead {
-    /// The entry after the directory in this one that was read last.
-    read: usize,
-    /// The entry after the regular file that was opened last.
-    opened: usize,
-    /// Attributes of an entry were asked for.
-    is_asked: bool,
-    /// The entry after the last whose attributes were given out.
-    told: usize,
+    /// The directory in this one that was read last.
+    read: Option<usize>,
+    /// The regular file that was opened last.
+    opened: Option<usize>,
+    /// The entry whose attributes were asked for or given out last.
+    told: Option<usize>,
     /// Directories that were read already, by number of the entry.
     directories: HashMap<usize, (Node, Listed)>,
 }
@@ -86,6 +93,7 @@ impl Listed {
             attributes: Mutex::new(Told(told.collect())),
             is_partial: AtomicBool::new(!all_attributes),
             by_name: OnceLock::new(),
+            sorted: Sorted::default(),
             ahead: Mutex::default(),
             without_xattrs: Without::default(),
             is_used: AtomicBool::new(false),
@@ -128,38 +136,43 @@ impl Listed {
     pub(super) fn attributes_after(
         &self,
         name: Option<&[u8]>,
+        habits: &Habits,
         limit: usize,
     ) -> Vec<(&[u8], gofer::Attributes)> {
         self.note_used();
-        let index = match name.map(|name| self.find(name)) {
-            None => None,
-            Some(Some(index)) => Some(index),
-            Some(None) => return Vec::new(),
-        };
-        let (first, count) = (index.map_or(0, |index| index + 1), self.listing.len());
+        let index = name.map(|name| self.find(name));
+        if index == Some(None) {
+            return Vec::new();
+        }
+        let index = index.flatten();
+        let is_small = self.listing.len() <= MAX_TOLD;
         let attributes = self.attributes.lock();
         let known = |at: usize| Some((at, self.listing.get(at)?.name, attributes.of(at)?));
         let mut ahead = self.ahead.lock();
-        if index.is_some() && !std::mem::replace(&mut ahead.is_asked, true) {
+        if let Some(index) = index {
             // Who asks about one need not ask about more.
-            return Vec::new();
+            let Some(last) = ahead.told.replace(index) else { return Vec::new() };
+            // Of few, in whichever order.
+            let goes_on = is_small
+                || self.goes_on(habits, Some(last), index, |at| known(at).is_some())
+                || self.comes_back(habits.order(), last, index);
+            if !goes_on {
+                return Vec::new();
+            }
         }
-        if count <= MAX_TOLD {
-            // In whichever order they are asked about.
-            let others = (first..count).chain(0..index.unwrap_or(0)).filter_map(known).take(limit);
-            return others.map(|(_, name, attributes)| (name, attributes)).collect();
-        }
-        // Not far back either: the platform forgets some.
-        let is_near = |index: usize| {
-            let next = ahead.told.min(index);
-            index + MAX_TOLD >= ahead.told
-                && index <= next + MAX_LOOKED_AT
-                && goes_on(next, index, |at| known(at).is_some())
-        };
-        let limit = if index.is_none_or(is_near) { limit } else { 0 };
-        let next: Vec<_> = (first..count).take(MAX_LOOKED_AT).filter_map(known).take(limit).collect();
-        ahead.told = next.last().map_or(first, |(at, ..)| *at + 1);
+        let order = habits.order();
+        let place = index.map_or(0, |index| self.place(order, index) + 1);
+        let before = self.entries_at(order, 0).take(if is_small { place.saturating_sub(1) } else { 0 });
+        let next = self.entries_at(order, place).chain(before).take(MAX_LOOKED_AT);
+        let next: Vec<_> = next.filter_map(known).take(limit).collect();
+        ahead.told = next.last().map(|(at, ..)| *at).or(ahead.told);
         next.into_iter().map(|(_, name, attributes)| (name, attributes)).collect()
+    }
+
+    /// True if entry `index` is at most [`MAX_TOLD`] before `last` in an order: the platform forgets some that it was told of.
+    fn comes_back(&self, order: Order, last: usize, index: usize) -> bool {
+        let distance = self.place(order, last).checked_sub(self.place(order, index));
+        distance.is_some_and(|distance| distance <= MAX_TOLD)
     }
 
     /// True once, if attributes were left out: then they are to be fetched now.
@@ -188,7 +201,7 @@ impl Listed {
         let index = self.find(name)?;
         let mut ahead = self.ahead.lock();
         let taken = ahead.directories.remove(&index)?;
-        ahead.read = index + 1;
+        ahead.read = Some(index);
         Some(taken)
     }
 
@@ -215,31 +228,37 @@ impl Listed {
     pub(super) fn directories_from(&self, name: &[u8], habits: &Habits, limit: usize) -> Vec<&[u8]> {
         let Some(index) = self.find(name) else { return Vec::new() };
         let mut ahead = self.ahead.lock();
-        let goes_on = goes_on(ahead.read, index, |at| self.is(at, FileType::Directory));
-        ahead.read = index + 1;
+        let last = ahead.read.replace(index);
+        let goes_on = self.goes_on(habits, last, index, |at| self.is(at, FileType::Directory));
         let is_new = |at: &usize| self.is(*at, FileType::Directory) && !ahead.directories.contains_key(at);
-        self.names(index, is_new, advance(&habits.reading, goes_on, limit))
+        let new = self.entries_from(habits.order(), index).filter(is_new);
+        let names = new.filter_map(|at| Some(self.listing.get(at)?.name));
+        names.take(advance(&habits.reading, goes_on, limit)).collect()
     }
 
-    /// The regular file of this name is to be opened: its number, and how many are to be opened from it on. At most `limit`.
-    pub(super) fn files_to_open(&self, name: &[u8], habits: &Habits, limit: usize) -> Option<(usize, usize)> {
+    /// The regular file of this name is to be opened: its number, and how many may be opened with it.
+    pub(super) fn files_to_open(&self, name: &[u8], habits: &Habits) -> Option<(usize, usize)> {
         let index = self.find(name).filter(|index| self.is(*index, FileType::Regular))?;
         let mut ahead = self.ahead.lock();
-        let goes_on = goes_on(ahead.opened, index, |at| self.is(at, FileType::Regular));
-        ahead.opened = index + 1;
-        Some((index, advance(&habits.opening, goes_on, limit)))
+        let last = ahead.opened.replace(index);
+        let goes_on = self.goes_on(habits, last, index, |at| self.is(at, FileType::Regular));
+        Some((index, habits.files_ahead(goes_on)))
     }
 
-    /// Adds the files from an entry on of this directory, whose node that is, in the order in which fts(3) comes to them: those of a
-    /// directory that was read ahead in its place.
+    /// Adds the files from an entry on of this directory, whose node that is, as somebody comes to them who goes through a tree: those
+    /// of a directory that was read ahead in its place.
     pub(super) fn add_files(&self, directory: &Node, first: usize, next: &mut FilesAhead) {
+        self.add(directory, self.entries_from(next.order, first), next);
+    }
+
+    fn add(&self, directory: &Node, entries: impl Iterator<Item = usize>, next: &mut FilesAhead) {
         let ahead = self.ahead.lock();
-        for index in (first..self.listing.len()).take(MAX_LOOKED_AT) {
+        for index in entries.take(MAX_LOOKED_AT) {
             let Some(entry) = self.listing.get(index).filter(|_| !next.is_full()) else { return };
             match (entry.file_type, ahead.directories.get(&index)) {
                 (FileType::Regular, _) => next.add(directory, entry.name),
                 // No deeper than one reply is long.
-                (_, Some((below, listed))) => listed.add_files(below, 0, next),
+                (_, Some((below, listed))) => listed.add(below, listed.entries_at(next.order, 0), next),
                 _ => {}
             }
         }
@@ -248,14 +267,14 @@ impl Listed {
     /// The same from what comes after this name.
     pub(super) fn add_files_after(&self, directory: &Node, name: &[u8], next: &mut FilesAhead) {
         if let Some(index) = self.find(name) {
-            self.add_files(directory, index + 1, next);
+            self.add(directory, self.entries_from(next.order, index).skip(1), next);
         }
     }
 
     /// The regular file of this name was opened without asking.
     pub(super) fn opened(&self, name: &[u8]) {
         if let Some(index) = self.find(name) {
-            self.ahead.lock().opened = index + 1;
+            self.ahead.lock().opened = Some(index);
         }
     }
 
@@ -263,9 +282,53 @@ impl Listed {
         self.listing.get(index).is_some_and(|entry| entry.file_type == file_type)
     }
 
-    fn names(&self, first: usize, is_wanted: impl FnMut(&usize) -> bool, count: usize) -> Vec<&[u8]> {
-        let name = |index| self.listing.get(index).map(|entry| entry.name);
-        (first..self.listing.len()).filter(is_wanted).take(count).filter_map(name).collect()
+    /// An entry, and those that come after it in an order.
+    fn entries_from(&self, order: Order, first: usize) -> impl Iterator<Item = usize> {
+        self.entries_at(order, self.place(order, first))
+    }
+
+    /// The entries from a place on in an order.
+    fn entries_at(&self, order: Order, place: usize) -> impl Iterator<Item = usize> {
+        (place..).map_while(move |place| self.sorted.entry(&self.listing, order, place))
+    }
+
+    /// The place of an entry in an order.
+    fn place(&self, order: Order, entry: usize) -> usize {
+        self.sorted.place(&self.listing, order, entry)
+    }
+
+    /// True if whoever used entry `last` before, or none, and uses `index` now seems to use those that are wanted one after the other, in
+    /// an order that is noted.
+    fn goes_on(
+        &self,
+        habits: &Habits,
+        last: Option<usize>,
+        index: usize,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> bool {
+        let passed_over = |order: Order| Some((self.passed_over(order, last, index, &is_wanted)?, order));
+        let followed = habits.order();
+        if passed_over(followed).is_some() {
+            return true;
+        }
+        let others = Order::ALL.into_iter().filter(|order| *order != followed).filter_map(passed_over);
+        let Some((_, order)) = others.min_by_key(|(passed, _)| *passed) else { return false };
+        *habits.order.lock() = order;
+        true
+    }
+
+    /// How many that are wanted are between two entries in an order, if those are one after the other as far as it goes.
+    fn passed_over(
+        &self,
+        order: Order,
+        last: Option<usize>,
+        index: usize,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let (from, to) = (last.map_or(0, |last| self.place(order, last) + 1), self.place(order, index));
+        let between = self.entries_at(order, from).take(to.checked_sub(from)?.min(MAX_LOOKED_AT));
+        let passed = between.filter(|entry| is_wanted(*entry)).take(MAX_PASSED_OVER + 1).count();
+        (passed <= MAX_PASSED_OVER).then_some(passed)
     }
 }
 
@@ -278,13 +341,14 @@ impl Drop for Listed {
 /// Files that are opened together.
 pub(super) struct FilesAhead {
     files: Vec<(NodeId, NameBuf)>,
+    order: Order,
     most: usize,
 }
 
 impl FilesAhead {
     /// None yet.
-    pub(super) fn new(most: usize) -> Self {
-        FilesAhead { files: Vec::new(), most }
+    pub(super) fn new(order: Order, most: usize) -> Self {
+        FilesAhead { files: Vec::new(), order, most }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -306,10 +370,12 @@ impl FilesAhead {
 /// How a tree is being used: whoever goes through one directory from its beginning will do so with the next.
 #[derive(Default)]
 pub(super) struct Habits {
+    /// The order in which directories are gone through.
+    order: Mutex<Order>,
     /// Directories to read together.
     reading: AtomicUsize,
-    /// Files to open together.
-    opening: AtomicUsize,
+    /// Files that may be opened ahead: those that were and have been used pay for them.
+    credit: AtomicUsize,
     /// Directories read since attributes of anything else were asked for.
     without_attributes: AtomicUsize,
     /// Times that attributes which had been left out were asked for after all.
@@ -317,6 +383,31 @@ pub(super) struct Habits {
 }
 
 impl Habits {
+    /// The order in which the last directory was gone through.
+    pub(super) fn order(&self) -> Order {
+        *self.order.lock()
+    }
+
+    /// How many files may be opened ahead together with one that is asked for. If it does not go on where somebody was, none are paid for
+    /// any more; else it pays for one that comes later.
+    fn files_ahead(&self, goes_on: bool) -> usize {
+        let credit = if goes_on { self.credit.load(Ordering::Relaxed) } else { 0 };
+        self.credit.store(if goes_on { (credit + 1).min(MAX_CREDIT) } else { 0 }, Ordering::Relaxed);
+        credit
+    }
+
+    /// So many files were opened ahead.
+    pub(super) fn opened_ahead(&self, count: usize) {
+        let left = self.credit.load(Ordering::Relaxed).saturating_sub(count);
+        self.credit.store(left, Ordering::Relaxed);
+    }
+
+    /// A file that was opened ahead is used for the first time.
+    pub(super) fn used_ahead(&self) {
+        let credit = self.credit.load(Ordering::Relaxed) + WORTH;
+        self.credit.store(credit.min(MAX_CREDIT), Ordering::Relaxed);
+    }
+
     /// How many directories to read that are in those which are read together.
     pub(super) fn directories_below(&self) -> u16 {
         match self.reading.load(Ordering::Relaxed) {
@@ -352,12 +443,6 @@ impl Habits {
     }
 }
 
-/// True if whoever had come to entry `next` and uses `index` now seems to use one after the other.
-fn goes_on(next: usize, index: usize, is_wanted: impl Fn(usize) -> bool) -> bool {
-    let passed_over = (next..index).filter(|at| is_wanted(*at)).take(MAX_PASSED_OVER + 1).count();
-    index >= next && passed_over <= MAX_PASSED_OVER
-}
-
 /// How many to fetch: twice as many as the last time, if the one that is due goes on where that ended, else one.
 fn advance(window: &AtomicUsize, goes_on: bool, limit: usize) -> usize {
     let next = if goes_on { (window.load(Ordering::Relaxed) * 2).clamp(1, limit) } else { 1 };
@@ -386,11 +471,12 @@ mod tests {
     use crate::gofer::tests::attributes;
     use crate::gofer::{Attributes, DirectoryEntry, Name};
 
-    /// A directory of `count` files, of which each `every`th has its attributes told. Sizes are numbers.
+    /// A directory of `count` files, of which each `every`th has its attributes told. Sizes are numbers, and by inode numbers the last
+    /// comes first.
     fn listed(count: usize, every: usize) -> Listed {
         let entries = (0..count).map(|number| DirectoryEntry {
             name: Name::new(format!("file{number}").as_bytes()).unwrap().into(),
-            ino: 1,
+            ino: (count - number) as u64,
             file_type: Some(gofer::FileType::Regular),
             attributes: number
                 .is_multiple_of(every)
@@ -399,10 +485,14 @@ mod tests {
         Listed::new(&entries.collect::<Vec<_>>(), every == 1, |inode| inode, &Arc::default())
     }
 
-    /// Numbers of the files that are told with one that is asked about.
+    /// Numbers of the files that are told with one that is asked about, to somebody who keeps to the listings' order until now.
     fn told(listed: &Listed, number: Option<u64>, limit: usize) -> Vec<u64> {
+        told_to(&Habits::default(), listed, number, limit)
+    }
+
+    fn told_to(habits: &Habits, listed: &Listed, number: Option<u64>, limit: usize) -> Vec<u64> {
         let name = number.map(|number| format!("file{number}"));
-        let told = listed.attributes_after(name.as_ref().map(|name| name.as_bytes()), limit);
+        let told = listed.attributes_after(name.as_ref().map(|name| name.as_bytes()), habits, limit);
         told.iter().map(|(_, attributes)| attributes.size).collect()
     }
 
@@ -425,6 +515,52 @@ mod tests {
         assert!(told(&listed, Some(100), 4).is_empty());
         assert_eq!(told(&listed, Some(110), 1), [120]);
         assert!(told(&listed, Some(990), 4).is_empty());
+    }
+
+    #[test]
+    fn who_asks_in_another_order_is_told_of_the_next_in_that() {
+        let (listed, habits) = (listed(1000, 1), Habits::default());
+        assert!(told_to(&habits, &listed, Some(999), 2).is_empty());
+        assert_eq!(told_to(&habits, &listed, Some(998), 2), [997, 996]);
+        assert_eq!(habits.order(), Order::Inode);
+        assert_eq!(told_to(&habits, &listed, Some(995), 1), [994]);
+        assert!(told_to(&habits, &listed, Some(109), 2).is_empty());
+        assert_eq!(told_to(&habits, &listed, Some(11), 3), [110, 111, 112]);
+        assert_eq!(habits.order(), Order::Name);
+        assert_eq!(told_to(&habits, &listed, None, 3), [0, 1, 10]);
+    }
+
+    /// How many files may be opened ahead with the one of this number. All are, and are used if `uses`.
+    fn opened(habits: &Habits, listed: &Listed, number: usize, uses: bool) -> usize {
+        let (index, ahead) = listed.files_to_open(format!("file{number}").as_bytes(), habits).unwrap();
+        assert_eq!(index, number);
+        habits.opened_ahead(ahead);
+        (0..ahead).filter(|_| uses).for_each(|_| habits.used_ahead());
+        ahead
+    }
+
+    #[test]
+    fn the_order_in_which_files_are_opened_is_expected_of_the_next_directory() {
+        let habits = Habits::default();
+        let by_inode = listed(100, 1);
+        assert_eq!([99, 98, 96].map(|number| opened(&habits, &by_inode, number, true)), [0, 1, 3]);
+        assert_eq!(habits.order(), Order::Inode);
+        assert_eq!(opened(&habits, &listed(100, 1), 98, true), 7);
+        assert_eq!(habits.order(), Order::Inode);
+        // Nothing comes next after a leap.
+        assert_eq!(opened(&habits, &by_inode, 30, true), 0);
+        let by_name = listed(100, 1);
+        assert_eq!([0, 1, 10, 11].map(|number| opened(&habits, &by_name, number, true)), [0, 1, 3, 7]);
+        assert_eq!(habits.order(), Order::Name);
+        // In which 2 to 7 would come before the end.
+        assert_eq!([79, 8, 80].map(|number| opened(&habits, &by_name, number, true)), [0, 0, 1]);
+    }
+
+    #[test]
+    fn files_that_are_not_used_are_not_opened_ahead_for_long() {
+        let (habits, listed) = (Habits::default(), listed(100, 1));
+        assert_eq!([0, 1, 2, 3].map(|number| opened(&habits, &listed, number, true)), [0, 1, 3, 7]);
+        assert_eq!([4, 5, 6].map(|number| opened(&habits, &listed, number, false)), [15, 1, 1]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod attributes;
 mod file;
 mod inode;
 mod listed;
+mod order;
 mod xattr;
 
 use std::collections::VecDeque;
@@ -41,6 +42,15 @@ const MAX_LISTED_ENTRIES: usize = 32768;
 /// Listings looked at for eviction whenever one is added to too many.
 const EVICTION_STEPS: usize = 16;
 
+/// A descriptor that is kept for the next open.
+struct Spare {
+    /// The host's device and inode number.
+    identity: (u64, u64),
+    file: Arc<OwnedFd>,
+    /// It was opened ahead, and not used yet.
+    is_ahead: bool,
+}
+
 /// What the files of one export have in common.
 struct Tree {
     device: u64,
@@ -52,8 +62,8 @@ struct Tree {
     host_devices: Mutex<Vec<u64>>,
     /// Files with several names, by the host's device and inode number.
     linked: Mutex<HashMap<(u64, u64), Weak<GoferInode>>>,
-    /// Descriptors donated most recently, with the host's device and inode number.
-    spare: Mutex<VecDeque<((u64, u64), Arc<OwnedFd>)>>,
+    /// Descriptors donated most recently.
+    spare: Mutex<VecDeque<Spare>>,
     habits: Habits,
     absences: Absences,
     /// Count of entries in all listings that are kept.
@@ -76,10 +86,10 @@ impl Tree {
         host_inode ^ ((index as u64) << 56)
     }
 
-    /// Keeps a descriptor for the next open.
-    fn keep(&self, identity: (u64, u64), file: &Arc<OwnedFd>) {
+    /// Keeps a descriptor for the next open, or the first if it was opened ahead.
+    fn keep(&self, identity: (u64, u64), file: &Arc<OwnedFd>, is_ahead: bool) {
         let mut spare = self.spare.lock();
-        spare.push_back((identity, file.clone()));
+        spare.push_back(Spare { identity, file: file.clone(), is_ahead });
         let surplus = if spare.len() > SPARE_DESCRIPTORS { spare.pop_front() } else { None };
         drop(spare);
         drop(surplus);
@@ -88,8 +98,12 @@ impl Tree {
     /// A descriptor of this file that was kept. On an export that is read only: elsewhere it may be for writing, and inode
     /// numbers are used again.
     fn spare(&self, identity: (u64, u64)) -> Option<Arc<OwnedFd>> {
-        let spare = self.spare.lock();
-        spare.iter().rev().find(|(of, _)| *of == identity).map(|(_, file)| file.clone())
+        let mut spare = self.spare.lock();
+        let kept = spare.iter_mut().rev().find(|kept| kept.identity == identity)?;
+        if std::mem::replace(&mut kept.is_ahead, false) {
+            self.habits.used_ahead();
+        }
+        Some(kept.file.clone())
     }
 
     /// Notes a directory that keeps its listing, and has some be forgotten if they have too many entries together.
