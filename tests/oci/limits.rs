@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::bundle::Bundle;
-use crate::runtime::{Runtime, cgroups_named, new_id};
+use crate::runtime::{Runtime, cgroups_named, new_id, wait_until};
 
 /// The contents of a file of the container's cgroups, from whichever has it.
 fn cgroup_file(id: &str, file: &str) -> Option<String> {
@@ -252,16 +252,8 @@ fn throttles_and_huge_pages_are_the_cgroups_or_refused_by_their_field() {
     }
 }
 
-#[test]
-fn all_processes_of_a_container_are_in_its_cgroups() {
-    let (usk, id) = (Runtime::usk(), new_id());
-    let bundle = Bundle::of_script("sleep 1000 & wait");
-    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
-    usk.must(&bundle, &["exec", &id, "true"]);
-    // The monitor's descendants, whoever says what they belong to.
-    let mut processes = usk.processes(&bundle, &id);
-    processes.sort_unstable();
-    let first = processes[0];
+/// A process and all below it, in ascending order.
+fn descendants_of(first: i32) -> Vec<i32> {
     let mut descendants = vec![first];
     for index in 0.. {
         let Some(pid) = descendants.get(index) else { break };
@@ -269,8 +261,22 @@ fn all_processes_of_a_container_are_in_its_cgroups() {
         descendants.extend(children.split_whitespace().map(|pid| pid.parse::<i32>().expect("a number")));
     }
     descendants.sort_unstable();
-    assert!(descendants.len() >= 5, "{descendants:?}");
-    assert_eq!(descendants, processes);
+    descendants
+}
+
+#[test]
+fn all_processes_of_a_container_are_in_its_cgroups() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script("sleep 1000 & wait");
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    usk.must(&bundle, &["exec", &id, "true"]);
+    // They are the monitor's descendants, whoever says what they belong to. The script may be about to make more.
+    let mut processes = Vec::new();
+    wait_until("all descendants of the monitor are the container's", || {
+        processes = usk.processes(&bundle, &id);
+        processes.sort_unstable();
+        processes.len() >= 5 && descendants_of(processes[0]) == processes
+    });
     for pid in processes {
         let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("there is a process");
         for controller in ["memory", "cpu", "pids", "cpuset", "blkio", "freezer"] {
