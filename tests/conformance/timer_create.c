@@ -6,6 +6,19 @@ static void arm(timer_t timer, long first_ms, long every_ms) {
     OK(timer_settime(timer, 0, &spec, NULL));
 }
 
+/* A timer whose signal, SIGRTMIN, queues. */
+static timer_t queueing_timer(void) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    return timer;
+}
+
+static void pass(long ms) {
+    struct timespec time = milliseconds(ms);
+    OK(nanosleep(&time, NULL));
+}
+
 static sigset_t block(int signal) {
     sigset_t set;
     sigemptyset(&set);
@@ -37,12 +50,9 @@ CASE(timer_without_an_event_sends_sigalrm) {
 
 CASE(timer_repeats_and_counts_overruns) {
     sigset_t set = block(SIGRTMIN);
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    timer_t timer;
-    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    timer_t timer = queueing_timer();
     arm(timer, 1, 1);
-    struct timespec time = milliseconds(30);
-    OK(nanosleep(&time, NULL));
+    pass(30);
     siginfo_t info;
     EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
     EXPECT(info.si_overrun >= 10);
@@ -52,13 +62,10 @@ CASE(timer_repeats_and_counts_overruns) {
 
 CASE(overruns_are_all_that_expired_however_many) {
     sigset_t set = block(SIGRTMIN);
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    timer_t timer;
-    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    timer_t timer = queueing_timer();
     struct itimerspec every = {{0, 100}, {0, 100}};
     OK(timer_settime(timer, 0, &every, NULL));
-    struct timespec time = milliseconds(10);
-    OK(nanosleep(&time, NULL));
+    pass(10);
     siginfo_t info;
     EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
     EXPECT(info.si_overrun >= 90000);
@@ -67,13 +74,10 @@ CASE(overruns_are_all_that_expired_however_many) {
 
 CASE(timer_whose_signal_is_pending_shows_the_time_to_its_next_expiry) {
     block(SIGRTMIN);
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    timer_t timer;
-    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    timer_t timer = queueing_timer();
     arm(timer, 1, 5);
     for (int round = 0; round < 5; round++) {
-        struct timespec time = milliseconds(7);
-        OK(nanosleep(&time, NULL));
+        pass(7);
         struct itimerspec left;
         OK(timer_gettime(timer, &left));
         EXPECT(left.it_value.tv_sec == 0 && left.it_value.tv_nsec > 0 && left.it_value.tv_nsec <= 5000000);
@@ -83,13 +87,10 @@ CASE(timer_whose_signal_is_pending_shows_the_time_to_its_next_expiry) {
 
 CASE(timer_goes_on_when_its_signal_is_taken_however_late) {
     sigset_t set = block(SIGRTMIN);
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    timer_t timer;
-    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    timer_t timer = queueing_timer();
     arm(timer, 1, 1);
     for (int round = 0; round < 5; round++) {
-        struct timespec time = milliseconds(8);
-        OK(nanosleep(&time, NULL));
+        pass(8);
         siginfo_t info;
         EXPECT_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
         EXPECT(info.si_overrun >= 5);
@@ -98,13 +99,10 @@ CASE(timer_goes_on_when_its_signal_is_taken_however_late) {
 
 CASE(timer_set_anew_while_its_signal_is_pending_goes_on) {
     sigset_t set = block(SIGRTMIN);
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    timer_t timer;
-    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
-    struct timespec time = milliseconds(8);
+    timer_t timer = queueing_timer();
     for (int round = 0; round < 5; round++) {
         arm(timer, 1, 1 + round);
-        OK(nanosleep(&time, NULL));
+        pass(8);
     }
     for (int round = 0; round < 5; round++)
         EXPECT_EQ(sigwaitinfo(&set, NULL), SIGRTMIN);
@@ -114,13 +112,10 @@ CASE(timer_set_anew_while_its_signal_is_pending_goes_on) {
 /* On Linux before 6.13 such a timer stands still. */
 CASE(timer_goes_on_after_its_pending_signal_was_discarded) {
     sigset_t set = block(SIGRTMIN);
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
-    timer_t timer;
-    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    timer_t timer = queueing_timer();
     arm(timer, 1, 1);
     for (int round = 0; round < 3; round++) {
-        struct timespec time = milliseconds(8);
-        OK(nanosleep(&time, NULL));
+        pass(8);
         handle(SIGRTMIN, SIG_IGN, 0);
         handle(SIGRTMIN, count_signal, 0);
         EXPECT_EQ(sigwaitinfo(&set, NULL), SIGRTMIN);
@@ -134,8 +129,7 @@ CASE(timer_whose_signal_is_ignored_goes_on_unheard) {
     OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
     struct itimerspec every = {{0, 1}, {0, 1}};
     OK(timer_settime(timer, 0, &every, NULL));
-    struct timespec time = milliseconds(10);
-    OK(nanosleep(&time, NULL));
+    pass(10);
     sigset_t set = block(SIGRTMIN);
     handle(SIGRTMIN, count_signal, 0);
     EXPECT_EQ(sigwaitinfo(&set, NULL), SIGRTMIN);
@@ -166,14 +160,13 @@ CASE(timer_with_sigev_none_begins_again_at_each_expiry) {
     timer_t timer;
     OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
     arm(timer, 1, 5);
-    struct timespec time = milliseconds(8);
-    OK(nanosleep(&time, NULL));
+    pass(8);
     struct itimerspec left;
     OK(timer_gettime(timer, &left));
     EXPECT(left.it_value.tv_sec == 0 && left.it_value.tv_nsec > 0 && left.it_value.tv_nsec <= 5000000);
     EXPECT_EQ(timer_getoverrun(timer), 0);
     arm(timer, 1, 0);
-    OK(nanosleep(&time, NULL));
+    pass(8);
     OK(timer_gettime(timer, &left));
     EXPECT(left.it_value.tv_sec == 0 && left.it_value.tv_nsec == 0);
 }

@@ -150,12 +150,10 @@ fn request() -> impl Strategy<Value = (u64, Vec<u8>)> {
                     below: permissions,
                     all_attributes: permissions > 3,
                 },
-                23 => Request::OpenFiles {
-                    files: names.into_iter().map(|name| FileIn { parent, name }).collect(),
-                },
-                _ => Request::CheckXattrs {
-                    files: names.into_iter().map(|name| FileIn { parent, name }).collect(),
-                },
+                kind => {
+                    let files = names.into_iter().map(|name| FileIn { parent, name }).collect();
+                    if kind == 23 { Request::OpenFiles { files } } else { Request::CheckXattrs { files } }
+                }
             };
             let bytes = request.encode(id).unwrap();
             assert_eq!(Request::decode(&bytes), Ok((id, request)));

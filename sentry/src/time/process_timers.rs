@@ -242,7 +242,6 @@ impl SignalTimer {
 
     /// Sends what stands for one expiry, and for so many more that have not been told.
     fn send(&self, overrun: i32) -> Told {
-        let told = |is_pending| if is_pending { Told::Sent } else { Told::Nothing };
         match &self.action {
             TimerAction::Nothing => Told::Nothing,
             TimerAction::Interval(group, signal) => {
@@ -261,11 +260,9 @@ impl SignalTimer {
             TimerAction::Group(group, signal, value) => {
                 let Some(group) = group.upgrade() else { return Told::Nothing };
                 let count = |more| group.state.lock().pending.count_overruns(*signal, self.id, more);
-                if count(overrun.saturating_add(1)) {
-                    return Told::Counted;
-                }
-                let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, overrun, *value));
-                told(count(0))
+                tell(overrun, count, || {
+                    let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, overrun, *value));
+                })
             }
             TimerAction::Thread(task, signal, value) => {
                 let Some(task) = task.upgrade() else { return Told::Nothing };
@@ -273,14 +270,22 @@ impl SignalTimer {
                     let _state = task.group.state.lock();
                     task.signals.lock().pending.count_overruns(*signal, self.id, more)
                 };
-                if count(overrun.saturating_add(1)) {
-                    return Told::Counted;
-                }
-                let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, overrun, *value));
-                told(count(0))
+                tell(overrun, count, || {
+                    let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, overrun, *value));
+                })
             }
         }
     }
+}
+
+/// Counts an expiry, and `overrun` more, in the signal that is pending, or else sends one. `count` adds to the former, and says whether there
+/// is one.
+fn tell(overrun: i32, count: impl Fn(i32) -> bool, send: impl FnOnce()) -> Told {
+    if count(overrun.saturating_add(1)) {
+        return Told::Counted;
+    }
+    send();
+    if count(0) { Told::Sent } else { Told::Nothing }
 }
 
 impl Expire for SignalTimer {

@@ -22,7 +22,15 @@ const MAX_ABSENCES: usize = 64;
 /// What the host says of an attribute that a file does not have depends on the file system, the type of the file and the attribute:
 /// `ENODATA`, or `EOPNOTSUPP` where there can be none.
 #[derive(Default)]
-pub(super) struct Absences(Mutex<HashMap<(u64, FileType, Box<[u8]>), Errno>>);
+pub(super) struct Absences(Mutex<Vec<Absence>>);
+
+struct Absence {
+    /// The host's device.
+    device: u64,
+    file_type: FileType,
+    name: Box<[u8]>,
+    errno: Errno,
+}
 
 /// Which entries of a directory have no extended attributes at all.
 #[derive(Default)]
@@ -37,18 +45,21 @@ const _: () = assert!(MAX_OPENED == u64::BITS as usize);
 
 impl Absences {
     fn of(&self, inode: &GoferInode, name: &[u8]) -> Option<Errno> {
-        self.0.lock().get(&Self::key(inode, name)).copied()
+        let is_it = |absence: &&Absence| {
+            absence.device == inode.identity.0
+                && absence.file_type == inode.file_type()
+                && *absence.name == *name
+        };
+        self.0.lock().iter().find(is_it).map(|absence| absence.errno)
     }
 
     fn note(&self, inode: &GoferInode, name: &[u8], errno: Errno) {
+        let is_known = self.of(inode, name).is_some();
         let mut all = self.0.lock();
-        if all.len() < MAX_ABSENCES {
-            all.insert(Self::key(inode, name), errno);
+        if !is_known && all.len() < MAX_ABSENCES {
+            let (device, file_type) = (inode.identity.0, inode.file_type());
+            all.push(Absence { device, file_type, name: name.into(), errno });
         }
-    }
-
-    fn key(inode: &GoferInode, name: &[u8]) -> (u64, FileType, Box<[u8]>) {
-        (inode.identity.0, inode.file_type(), name.into())
     }
 }
 
@@ -76,12 +87,15 @@ impl GoferInode {
 
     /// The same for a question about one of them.
     fn names_for(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        if !self.tree.is_fixed() {
+            return self.node()?.list_xattrs();
+        }
         if let Some(known) = self.known_xattrs.get() {
             return Ok(known.to_vec());
         }
-        let has_none = self.tree.is_fixed() && self.is_told_without_xattrs(name);
+        let has_none = self.is_told_without_xattrs(name);
         let names = if has_none { Vec::new() } else { self.node()?.list_xattrs()? };
-        if self.tree.is_fixed() && names.len() <= MAX_KEPT {
+        if names.len() <= MAX_KEPT {
             let _ = self.known_xattrs.set(names.as_slice().into());
         }
         Ok(names)
@@ -105,12 +119,13 @@ impl GoferInode {
 
     /// Which entries of this directory have none.
     fn check_xattrs(&self, entries: &[&[u8]]) -> Result<Vec<bool>, Errno> {
-        let parent = self.node()?.id();
+        let node = self.node()?;
+        let parent = node.id();
         let mut files = Vec::with_capacity(entries.len());
         for name in entries {
             files.push(FileIn { parent, name: Name::new(name)? });
         }
-        self.node()?.check_xattrs(&files)
+        node.check_xattrs(&files)
     }
 }
 
