@@ -5,11 +5,13 @@
 
 use serde::Serialize;
 
-use super::results::{Class, Results, Row, Section};
+use super::results::{Cell, Class, Results, Row, Section};
 use super::statistics::geometric_mean;
 
 /// The runtime that goals are about.
 pub(crate) const RUNTIME: &str = "usk trap";
+/// How the name of the runtime ends that usk is to be ahead of: gVisor's on its newest platform that needs no virtual machine.
+const RIVAL: &str = " systrap";
 
 /// Goals that belong together.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,10 @@ enum Figure {
     MeanRatio,
     /// The largest of the section's ratios.
     WorstRatio,
+    /// In how many of the section's rows [`RIVAL`] is ahead.
+    RowsBehind,
+    /// The geometric mean, over the section's rows, of how many times usk's figure [`RIVAL`]'s is.
+    MeanLead,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +62,12 @@ const fn all(section: Section, of: Figure, bound: f64) -> Group {
     Group { section, rows: &[], of, bound: Bound::AtMost(bound) }
 }
 
+const fn rival(section: Section, of: Figure, bound: Bound) -> Group {
+    Group { section, rows: &[], of, bound }
+}
+
 use Bound::{AtLeast, AtMost};
-use Figure::{MeanRatio, Median, P99, Ratio, RatioTo, WorstRatio};
+use Figure::{MeanLead, MeanRatio, Median, P99, Ratio, RatioTo, RowsBehind, WorstRatio};
 
 #[rustfmt::skip]
 const GOALS: &[Group] = &[
@@ -82,6 +92,10 @@ const GOALS: &[Group] = &[
     all(Section::Io, WorstRatio, 1.5),
     all(Section::IoAgain, MeanRatio, 1.10),
     all(Section::IoAgain, WorstRatio, 1.5),
+    rival(Section::Micro, RowsBehind, AtMost(0.0)),
+    rival(Section::Micro, MeanLead, AtLeast(10.0)),
+    rival(Section::Io, RowsBehind, AtMost(0.0)),
+    rival(Section::Compute, RowsBehind, AtMost(0.0)),
     life(&["start_warm"], Median, AtMost(5.0)),
     life(&["start_warm"], P99, AtMost(10.0)),
     life(&["throughput"], Median, AtLeast(300.0)),
@@ -111,6 +125,7 @@ pub(crate) struct Goal {
 pub(crate) fn judge(results: &Results) -> Vec<Goal> {
     let Some(runtime) = index(results) else { return Vec::new() };
     let goals = GOALS.iter().flat_map(|group| match group.rows {
+        [] if matches!(group.of, RowsBehind | MeanLead) => vec![against_rival(results, group, runtime)],
         [] => vec![whole(results, group, runtime)],
         rows => rows.iter().map(|id| one(results, group, id, runtime)).collect(),
     });
@@ -158,8 +173,31 @@ fn whole(results: &Results, group: &Group, runtime: usize) -> Goal {
     finish(group, group.section.name().to_owned(), title, "", reached)
 }
 
+/// A section beside [`RIVAL`], by the rows that it ran; one that only it ran is one in which it is ahead.
+fn against_rival(results: &Results, group: &Group, runtime: usize) -> Goal {
+    let rival =
+        results.runtimes.iter().position(|other| other.class == Class::Gvisor && other.name.ends_with(RIVAL));
+    let rows: Vec<&Row> = results.rows(group.section).collect();
+    let leads: Vec<f64> = rival.map_or_else(Vec::new, |rival| {
+        let ran = |row: &Row, index| matches!(row.cells.get(index), Some(Cell::Rounds(_)));
+        let lead = |row: &&Row| match (ran(row, rival), ran(row, runtime)) {
+            (true, true) => row.ratio_between(rival, runtime),
+            (true, false) => Some(0.0),
+            (false, _) => None,
+        };
+        rows.iter().filter_map(lead).collect()
+    });
+    let (what, reached) = match group.of {
+        RowsBehind => ("rows in which it is ahead", leads.iter().filter(|&&lead| lead <= 1.0).count() as f64),
+        _ => ("geometric mean of usk's lead", geometric_mean(&leads).unwrap_or_default()),
+    };
+    let reached = Some(reached).filter(|_| !leads.is_empty());
+    let title = format!("{}, beside gVisor's{RIVAL}: {what}, of {}", group.section.title(), leads.len());
+    finish(group, group.section.name().to_owned(), title, "", reached)
+}
+
 fn finish(group: &Group, name: String, title: String, unit: &str, reached: Option<f64>) -> Goal {
-    let is_ratio = !matches!(group.of, Figure::Median | Figure::P99);
+    let is_ratio = !matches!(group.of, Median | P99 | RowsBehind);
     let (sign, bound, is_met) = match group.bound {
         Bound::AtMost(bound) => ("≤", bound, reached.map(|reached| reached <= bound)),
         Bound::AtLeast(bound) => ("≥", bound, reached.map(|reached| reached >= bound)),
@@ -204,6 +242,51 @@ mod tests {
         row.cells[2] = Cell::Missing("it broke".into());
         let goal = goal(&judge(&results), "io");
         assert_eq!((goal.reached, goal.is_met), (None, None));
+    }
+
+    /// The sample, with what gVisor took for each of its rows; none is a row that it did not run.
+    fn beside_gvisor(figures: [Option<f64>; 6]) -> Results {
+        let mut results = sample();
+        let mut gvisor = results.runtimes[1].clone();
+        (gvisor.name, gvisor.class) = ("runsc-new systrap".into(), Class::Gvisor);
+        results.runtimes.push(gvisor);
+        for (row, figure) in results.rows.iter_mut().zip(figures) {
+            row.cells
+                .push(figure.map_or(Cell::Missing("no".into()), |figure| Cell::Rounds(vec![vec![figure]])));
+        }
+        results
+    }
+
+    fn beside_rival(results: &Results, title: &str) -> (Option<f64>, Option<bool>) {
+        let goals = judge(results);
+        let found = goals.iter().find(|goal| goal.title.contains("beside") && goal.title.contains(title));
+        found.map(|goal| (goal.reached, goal.is_met)).unwrap_or_else(|| panic!("{title}: {goals:?}"))
+    }
+
+    #[test]
+    fn gvisor_is_behind_where_usk_takes_less() {
+        let results = beside_gvisor([Some(61.0), None, Some(150.0), Some(101.5), None, None]);
+        let (lead, is_met) = beside_rival(&results, "usk's lead, of 1");
+        assert!((lead.unwrap() - 20.0).abs() < 1e-9 && is_met == Some(true), "{lead:?}");
+        assert_eq!(
+            beside_rival(&results, "operations, beside gVisor's systrap: rows"),
+            (Some(0.0), Some(true))
+        );
+        assert_eq!(beside_rival(&results, "I/O"), (Some(0.0), Some(true)));
+        assert_eq!(beside_rival(&results, "Compute"), (Some(1.0), Some(false)));
+    }
+
+    #[test]
+    fn what_only_gvisor_ran_is_no_lead() {
+        let results = beside_gvisor([Some(61.0), Some(1.0), None, None, None, None]);
+        assert_eq!(beside_rival(&results, "rows in which it is ahead, of 2"), (Some(1.0), Some(false)));
+        assert_eq!(beside_rival(&results, "usk's lead"), (Some(0.0), Some(false)));
+        assert_eq!(beside_rival(&results, "I/O"), (None, None));
+    }
+
+    #[test]
+    fn without_gvisor_nothing_is_said_of_it() {
+        assert_eq!(beside_rival(&sample(), "usk's lead"), (None, None));
     }
 
     #[test]

@@ -207,8 +207,13 @@ impl Row {
 
     /// How many times the native figure a runtime's is. The first runtime is native.
     pub(crate) fn ratio(&self, runtime: usize) -> Option<f64> {
-        match (self.cells.get(runtime)?, self.cells.first()?) {
-            (Cell::Rounds(ours), Cell::Rounds(native)) => statistics::ratio(ours, native),
+        self.ratio_between(runtime, 0)
+    }
+
+    /// How many times the figure of `base` a runtime's is.
+    pub(crate) fn ratio_between(&self, runtime: usize, base: usize) -> Option<f64> {
+        match (self.cells.get(runtime)?, self.cells.get(base)?) {
+            (Cell::Rounds(ours), Cell::Rounds(base)) => statistics::ratio(ours, base),
             _ => None,
         }
     }
