@@ -80,6 +80,6 @@ mod thread;
 mod windows;
 
 pub use filters::stub_calls;
-pub use patch::{Answers, CodeImage, KnownPatch};
+pub use patch::{Answers, CodeImage, KnownPatch, Oracle};
 pub use platform::{SetupError, TrapPlatform};
 pub use probe::{Offer, probe};

@@ -22,7 +22,7 @@ use super::left::is_leaving;
 use super::lent::{has_saved, is_serving};
 use super::mask::is_in_mask_code;
 use super::memory::{is_in_memory_code, undo_mapping};
-use super::patch::{Code, CodeImage, MAX_REACH, Plan, Site};
+use super::patch::{Code, CodeImage, Edit, MAX_REACH, Plan, Site};
 use super::returned::{is_in_return_code, is_reading_frame};
 use super::thread::{Ring, Thread};
 
@@ -305,14 +305,13 @@ impl Thread {
             // The way back to the guest leads to the copy.
             return Place::Resumes(raw);
         }
-        let site = patches.by_trampoline(raw.rip);
-        if let Some((answer, rip)) = site.as_ref().and_then(|site| site.answered(raw.rip)) {
-            let [rax, rbx, rcx, rdx] = answer.map(u64::from);
-            return Place::Guest(Registers { rax, rbx, rcx, rdx, rip, ..raw });
+        if let Some(registers) = patches.answered(&raw) {
+            return Place::Guest(registers);
         }
+        let site = patches.by_trampoline(raw.rip);
         let original = site.as_ref().and_then(|site| site.original(raw.rip));
         match original {
-            Some(rip) if is_step && site.is_some_and(|site| site.syscall == rip) => {
+            Some(rip) if is_step && site.is_some_and(|site| site.is_call() && site.instruction == rip) => {
                 step_over(Registers { rip, ..raw })
             }
             Some(rip) if signal == libc::SIGSYS as u64 => Place::Guest(Registers { rip, rcx: rip, ..raw }),
@@ -325,7 +324,7 @@ impl Thread {
     fn rewind(&self, raw: Registers) -> Option<Registers> {
         let mut registers = raw;
         if raw.rip < patched::saved() {
-            registers.rip = self.space.patches().read().by_trampoline(raw.r11)?.syscall;
+            registers.rip = self.space.patches().read().by_trampoline(raw.r11)?.instruction;
         } else {
             // r11 is not what it was if the doorbell was rung in vain.
             registers.rip = self.slot().read_u64(ENTRY_RIP).wrapping_sub(2);
@@ -378,10 +377,13 @@ impl Thread {
         let site = self.space.patches().read().lay_out(&plan, original, area).ok_or(Errno::EOPNOTSUPP)?;
         self.make_writable(&site)?;
         let is_written = self.space.write(site.cell, &site.code) == site.code.len()
-            && self.space.write(site.start, &site.jump) == site.jump.len();
+            && site
+                .edits
+                .iter()
+                .all(|edit| self.space.write(edit.address, &edit.patched) == edit.patched.len());
         if !is_written {
             // What was written of the jump goes; a trampoline that nobody jumps to does no harm.
-            self.space.write(site.start, &site.original);
+            site.edits.iter().for_each(|edit| _ = self.space.write(edit.address, &edit.original));
         }
         self.make_executable(&site)?;
         if !is_written {
@@ -432,8 +434,10 @@ impl Thread {
         let sites = self.space.patches().read().sites_in(&range);
         for site in &sites {
             self.make_writable(site)?;
-            if self.space.write(site.start, &site.original) != site.original.len() {
-                return Err(Errno::EFAULT);
+            for Edit { address, original, .. } in &site.edits {
+                if self.space.write(*address, original) != original.len() {
+                    return Err(Errno::EFAULT);
+                }
             }
             self.make_executable(site)?;
         }
@@ -451,13 +455,13 @@ impl Thread {
 
     /// Changes the access to a site's pages and its trampoline's.
     fn protect(&mut self, site: &Site, protection: Protection) -> Result<(), Errno> {
-        let pages = |start: u64, length: u64| {
-            let first = start & !(PAGE - 1);
-            let end = (start + length).next_multiple_of(PAGE);
+        let pages = |bytes: Range<u64>| {
+            let first = bytes.start & !(PAGE - 1);
+            let end = bytes.end.next_multiple_of(PAGE);
             MemoryOp::Protect { address: first, length: end - first, protection }
         };
-        let operations =
-            [pages(site.start, site.original.len() as u64), pages(site.cell, site.code.len() as u64)];
-        self.apply(&operations).map_err(|(_, error)| error)
+        let trampoline = site.cell..site.cell + site.code.len() as u64;
+        let all = site.edits.iter().map(Edit::range).chain([trampoline]);
+        self.apply(&all.map(pages).collect::<Vec<_>>()).map_err(|(_, error)| error)
     }
 }

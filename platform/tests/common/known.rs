@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use usk_abi::Errno;
-use usk_platform::trap::{Answers, CodeImage, KnownPatch};
+use usk_platform::trap::{Answers, CodeImage, KnownPatch, Oracle};
 use usk_platform::{MemoryOp, PatchRequest, Platform, Protection, Trap};
 
 use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, guest_code, map, rounds, under_kicks};
@@ -15,6 +15,8 @@ const AREA: u64 = CODE - OFFSET - AREA_SIZE;
 const ALL: Protection = Protection { read: true, write: true, execute: true };
 /// Where in its file the code is.
 const OFFSET: u64 = 0x3000;
+/// `TF`
+const TRAP_FLAG: u64 = 0x100;
 
 guest_code!(known_calls: "nop", "nop", "nop", "2:", "mov eax, 39", "syscall", "jmp 2b");
 guest_code!(asks: "nop", "nop", "nop", "2:", "mov eax, 0", "cpuid", "mov esi, eax",
@@ -29,6 +31,33 @@ guest_code!(asks_and_checks:
     "3:", "ud2",
 );
 
+// What is asked is in r8d and r9d. What follows the first cpuid moves; beside the second is a gap, filled with `nop cs:[rax + rax + 0]`.
+guest_code!(looks_up:
+    ".fill 32, 1, 0x90",
+    "2:", "mov rsi, rdi", "cmp rdi, rdi", "mov eax, r8d", "mov ecx, r9d", "cpuid", "mov r10d, edx",
+    "jne 3f", "cmp eax, r12d", "jne 3f", "cmp ebx, r13d", "jne 3f", "cmp ecx, r14d", "jne 3f", "cmp r10d, r15d", "jne 3f",
+    "nop", ".byte 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0",
+    "mov eax, r8d", "mov ecx, r9d", "cpuid", "mov edx, edx",
+    "jne 3f", "cmp eax, r12d", "jne 3f", "cmp ebx, r13d", "jne 3f", "cmp ecx, r14d", "jne 3f", "cmp edx, r15d", "jne 3f",
+    "cmp rsi, rdi", "jne 3f", "inc rdi", "test bpl, bpl", "je 2b",
+    "mov eax, 39", "syscall", "jmp 2b",
+    "3:", "ud2",
+);
+/// Leaves and parts, of which every processor has some and no loader asks about some.
+const QUESTIONS: [(u32, u32); 6] = [(0, 0), (0, 77), (7, 0), (0xd, 1), (4, 1), (0x8000_0002, 0)];
+
+/// A guest that asks this, and knows the answer.
+fn asking(platform: &dyn Platform, (leaf, part): (u32, u32)) -> Guest {
+    assert_eq!(known(looks_up()).iter().filter(|patch| patch.looks_up()).count(), 2);
+    let mut guest = patched(platform, looks_up());
+    let answer = std::arch::x86_64::__cpuid_count(leaf, part);
+    let registers = guest.thread.registers_mut();
+    (registers.r8, registers.r9, registers.rdi, registers.rbp) = (leaf.into(), part.into(), 0, 0);
+    (registers.r12, registers.r13) = (answer.eax.into(), answer.ebx.into());
+    (registers.r14, registers.r15) = (answer.ecx.into(), answer.edx.into());
+    guest
+}
+
 /// What is known of code: its calls, all with number 39, and its `cpuid`s.
 fn known(code: &[u8]) -> Vec<Arc<KnownPatch>> {
     let is_call = |at: &usize| code[*at..*at + 2] == [0x0f, 0x05];
@@ -41,7 +70,8 @@ fn known(code: &[u8]) -> Vec<Arc<KnownPatch>> {
 fn image(code: &[u8]) -> Arc<CodeImage> {
     let mut page = [0; PAGE as usize];
     page[..code.len()].copy_from_slice(code);
-    let image = CodeImage::new(&known(code), &mut |offset| (offset == OFFSET).then_some(page));
+    let oracle = Arc::new(Oracle::new(&mut Answers::default()));
+    let image = CodeImage::new(&known(code), Some(&oracle), &mut |offset| (offset == OFFSET).then_some(page));
     Arc::new(image.expect("something is known"))
 }
 
@@ -167,8 +197,51 @@ pub(crate) fn kicks_never_tear_a_cpuid(platform: &dyn Platform) {
     assert!(guest.thread.registers().rdi > 0, "nothing was tested");
 }
 
+pub(crate) fn a_cpuid_that_looks_it_up_answers_what_the_processor_does(platform: &dyn Platform) {
+    for question in QUESTIONS {
+        let mut guest = asking(platform, question);
+        guest.thread.registers_mut().rbp = 1;
+        for turns in 1..4 {
+            assert_eq!(guest.syscall(), 39, "{question:x?}");
+            assert_eq!(guest.thread.registers().rdi, turns);
+        }
+        guest.thread.unpatch(CODE..CODE + PAGE).expect("it can be taken back");
+        assert!(is_as_it_was(&guest, looks_up()));
+        assert_eq!(guest.syscall(), 39);
+    }
+}
+
+pub(crate) fn kicks_never_tear_a_cpuid_that_looks_it_up(platform: &dyn Platform) {
+    for question in QUESTIONS {
+        let mut guest = asking(platform, question);
+        under_kicks(guest.thread.kicker(), || {
+            for _ in rounds(1000) {
+                assert_eq!(guest.thread.run(), Trap::Interrupted, "{:x?}", guest.thread.registers());
+                let rip = guest.thread.registers().rip;
+                assert!((CODE..CODE + looks_up().len() as u64).contains(&rip), "{rip:x}");
+            }
+        });
+        assert!(guest.thread.registers().rdi > 0, "nothing was tested");
+    }
+}
+
+pub(crate) fn steps_come_forward_past_a_cpuid_that_looks_it_up(platform: &dyn Platform) {
+    for question in QUESTIONS {
+        let mut guest = asking(platform, question);
+        let registers = guest.thread.registers_mut();
+        (registers.rflags, registers.rbp) = (registers.rflags | TRAP_FLAG, 1);
+        let mut steps = 0;
+        while let Trap::Fault { signal: libc::SIGTRAP, .. } = guest.thread.run() {
+            steps += 1;
+            let rip = guest.thread.registers().rip;
+            assert!((CODE..CODE + looks_up().len() as u64).contains(&rip), "{rip:x}");
+            assert!(steps < 100, "it does not come forward");
+        }
+        assert_eq!((guest.thread.registers().rdi, guest.thread.registers().rax), (1, 39), "{question:x?}");
+    }
+}
+
 pub(crate) fn a_step_over_a_patched_cpuid_is_a_cpuid(platform: &dyn Platform) {
-    const TRAP_FLAG: u64 = 0x100;
     let mut guest = patched(platform, asks());
     let mut plain = Guest::new(platform, asks());
     plain.syscall();

@@ -9,13 +9,13 @@
 //! draw attention to a place.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use usk_abi::mm::PAGE_SIZE;
 use usk_platform::host::{self, timeline};
-use usk_platform::trap::{Answers, CodeImage, KnownPatch};
+use usk_platform::trap::{Answers, CodeImage, KnownPatch, Oracle};
 
 use crate::loader::LoadableFile;
 use crate::mm::slow_sites::{ENDINGS, SlowCalls, THRESHOLD};
@@ -36,7 +36,11 @@ const NEIGHBOURHOOD: u64 = 128;
 
 /// A sandbox's.
 #[derive(Default)]
-pub(crate) struct KnownCode(Mutex<HashMap<(u64, u64), FileCode>>);
+pub(crate) struct KnownCode {
+    files: Mutex<HashMap<(u64, u64), FileCode>>,
+    /// What the processor answers, once a loader is there that asks.
+    oracle: OnceLock<Arc<Oracle>>,
+}
 
 /// A file.
 #[derive(Default)]
@@ -71,18 +75,18 @@ enum Outcome {
 impl KnownCode {
     /// What is written where a file is mapped for execution.
     pub(in crate::mm) fn image(&self, identity: (u64, u64)) -> Option<Arc<CodeImage>> {
-        self.0.lock().get(&identity)?.image.clone()
+        self.files.lock().get(&identity)?.image.clone()
     }
 
     /// The file's code is not what it was.
     pub(in crate::mm) fn forget(&self, identity: (u64, u64)) {
-        self.0.lock().remove(&identity);
+        self.files.lock().remove(&identity);
     }
 
     /// Looks for `cpuid`s in the code of a dynamic loader, once.
     pub(crate) fn look_at_loader(&self, loader: &LoadableFile) {
         let backing = &loader.backing;
-        if self.0.lock().get(&backing.identity).is_some_and(|file| file.cpuids.is_some()) {
+        if self.files.lock().get(&backing.identity).is_some_and(|file| file.cpuids.is_some()) {
             return;
         }
         let begun_ns = timeline::now();
@@ -94,10 +98,13 @@ impl KnownCode {
                 found.extend(cpuids(backing, start..start + length, &mut answers).into_iter().map(Arc::new));
             }
         }
+        if found.iter().any(|patch| patch.looks_up()) {
+            self.oracle.get_or_init(|| Arc::new(Oracle::new(&mut answers)));
+        }
         timeline::span("look at the loader", begun_ns);
         self.with_file(backing.identity, |file| {
             file.cpuids = Some(found);
-            file.publish(backing);
+            file.publish(backing, self.oracle.get());
         });
     }
 
@@ -121,12 +128,12 @@ impl KnownCode {
                     known.patch = plan(backing, text, offset, number);
                 }
             }
-            file.publish(backing);
+            file.publish(backing, self.oracle.get());
         });
     }
 
     fn with_file(&self, identity: (u64, u64), change: impl FnOnce(&mut FileCode)) {
-        let mut files = self.0.lock();
+        let mut files = self.files.lock();
         if files.len() == MAX_FILES && !files.contains_key(&identity) {
             files.clear();
         }
@@ -136,7 +143,7 @@ impl KnownCode {
 
 impl FileCode {
     /// Puts together what is to be written.
-    fn publish(&mut self, backing: &FileBacking) {
+    fn publish(&mut self, backing: &FileBacking, oracle: Option<&Arc<Oracle>>) {
         let mut patches: Vec<_> = self.cpuids.iter().flatten().cloned().collect();
         let known = |site: &Site| match &site.patch {
             Outcome::Known(patch) => Some((site.calls, patch.clone())),
@@ -150,7 +157,8 @@ impl FileCode {
         }
         if patches.len() != self.patches {
             self.patches = patches.len();
-            self.image = CodeImage::new(&patches, &mut |offset| read_page(backing, offset)).map(Arc::new);
+            let image = CodeImage::new(&patches, oracle, &mut |offset| read_page(backing, offset));
+            self.image = image.map(Arc::new);
         }
     }
 }
@@ -213,10 +221,10 @@ mod tests {
             known.with_file(identity(number), |file| {
                 file.programs += 1;
             });
-            assert!(known.0.lock().len() <= MAX_FILES);
+            assert!(known.files.lock().len() <= MAX_FILES);
         }
         assert!(known.image(identity(999)).is_none());
         known.forget(identity(999));
-        assert!(!known.0.lock().contains_key(&identity(999)));
+        assert!(!known.files.lock().contains_key(&identity(999)));
     }
 }

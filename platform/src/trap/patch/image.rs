@@ -8,11 +8,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::known::KnownPatch;
+use super::oracle::Oracle;
 use super::table::PatchTable;
 
 const PAGE: u64 = 4096;
 /// Where the file is taken to be mapped while it is laid out: anywhere that leaves room on both sides.
 const BASE: u64 = 1 << 40;
+/// Where the trampolines are then.
+const AREA: Range<u64> = BASE - CodeImage::AREA_SIZE..BASE;
 /// More pages than this of a file are not written: each is a page of the process's own.
 const MAX_PAGES: usize = 48;
 
@@ -38,16 +41,24 @@ impl CodeImage {
     /// Bytes of the area of trampolines, which ends where the file's first byte would be mapped.
     pub const AREA_SIZE: u64 = 64 << 10;
 
-    /// Lays the patches out. `read` returns a page of the file. `None` if nothing is left to be patched.
+    /// Lays the patches out, those that look up answers only if there is an oracle. `read` returns a page of the file. `None` if
+    /// nothing is left to be patched.
     pub fn new(
         patches: &[Arc<KnownPatch>],
+        oracle: Option<&Arc<Oracle>>,
         read: &mut dyn FnMut(u64) -> Option<[u8; PAGE as usize]>,
     ) -> Option<CodeImage> {
-        let mut image = CodeImage { table: PatchTable::default(), pages: BTreeMap::new(), cells: Vec::new() };
+        let oracle = oracle.filter(|_| patches.iter().any(|patch| patch.looks_up()));
+        let cells = oracle.map_or_else(Vec::new, |oracle| oracle.code().to_vec());
+        let table = oracle.map_or_else(PatchTable::default, |oracle| {
+            PatchTable::with_oracle(AREA.start, Arc::clone(oracle))
+        });
+        let mut image = CodeImage { table, pages: BTreeMap::new(), cells };
         for patch in patches {
             image.add(patch, read);
         }
-        (!image.cells.is_empty()).then_some(image)
+        image.table.sites().next()?;
+        Some(image)
     }
 
     fn add(
@@ -74,15 +85,16 @@ impl CodeImage {
         }
         let start = patch.plan.start;
         let overwritten = patch.evidence.at(start..start + 5)?.try_into().ok()?;
-        let site =
-            self.table.lay_out(&patch.plan.moved_by(BASE), overwritten, BASE - Self::AREA_SIZE..BASE)?;
+        let site = self.table.lay_out(&patch.plan.moved_by(BASE), overwritten, AREA)?;
         let site = self.table.insert(site);
-        for (at, byte) in (start..).zip(site.jump) {
-            let page = self.pages.get_mut(&(at & !(PAGE - 1)))?;
-            let patched = page.patched.get_or_insert_with(|| page.original.clone());
-            *patched.get_mut((at % PAGE) as usize)? = byte;
+        for edit in &site.edits {
+            for (at, byte) in (edit.address - BASE..).zip(&edit.patched) {
+                let page = self.pages.get_mut(&(at & !(PAGE - 1)))?;
+                let patched = page.patched.get_or_insert_with(|| page.original.clone());
+                *patched.get_mut((at % PAGE) as usize)? = *byte;
+            }
         }
-        let at = (site.cell - (BASE - Self::AREA_SIZE)) as usize;
+        let at = (site.cell - AREA.start) as usize;
         self.cells.resize(self.cells.len().max(at + site.code.len()), 0);
         self.cells.get_mut(at..at + site.code.len())?.copy_from_slice(&site.code);
         Some(())
@@ -129,7 +141,7 @@ mod tests {
     }
 
     fn image(code: &[u8], known: &[Arc<KnownPatch>]) -> Option<CodeImage> {
-        CodeImage::new(known, &mut |offset| {
+        CodeImage::new(known, None, &mut |offset| {
             let at = offset as usize;
             code.get(at..at + PAGE as usize)?.try_into().ok()
         })

@@ -8,13 +8,13 @@
 //! of an instruction must not get that place patched in others. And it holds only where the same bytes are found again:
 //! those that decided, not only those that are overwritten.
 //!
-//! The answer of `cpuid` is in the trampoline itself, as four loads of constants. Only such are patched for which it can be: an
+//! The answer of `cpuid` is in the trampoline itself, as four loads of constants, if an
 //! instruction that loads the leaf's number comes right before, and the answer does not depend on `ecx`, or `ecx` is
-//! cleared in between. What the host's processor says is told as it is.
+//! cleared in between. Others [look it up](super::oracle). What the host's processor says is told as it is.
 
 use std::ops::Range;
 
-use super::plan::{Code, MAX_INSTRUCTION, MAX_REACH, Plan, SYSCALL_LENGTH};
+use super::plan::{Code, DETOUR_REACH, MAX_INSTRUCTION, MAX_REACH, Plan, Service};
 use crate::arch::cpuid;
 
 /// The instruction.
@@ -26,16 +26,16 @@ const LEAVES_WITH_PARTS: [u32; 4] = [4, 7, 0xd, 0x14];
 /// More `cpuid`s than this are not looked at in a file.
 const MAX_CPUIDS: usize = 256;
 
-/// What the processor answers, by leaf: each is asked for once, for that takes as long here as it does in a guest.
+/// What the processor answers, by leaf and part: each is asked for once, for that takes as long here as it does in a guest.
 #[derive(Default)]
-pub struct Answers(Vec<(u32, [u32; 4])>);
+pub struct Answers(Vec<((u32, u32), [u32; 4])>);
 
 impl Answers {
-    fn of(&mut self, leaf: u32) -> [u32; 4] {
-        let known = self.0.iter().find(|(known, _)| *known == leaf);
+    pub(super) fn of(&mut self, leaf: u32, part: u32) -> [u32; 4] {
+        let known = self.0.iter().find(|(known, _)| *known == (leaf, part));
         known.map(|(_, answer)| *answer).unwrap_or_else(|| {
-            let answer = cpuid(leaf, 0);
-            self.0.push((leaf, answer));
+            let answer = cpuid(leaf, part);
+            self.0.push(((leaf, part), answer));
             answer
         })
     }
@@ -60,19 +60,19 @@ impl KnownPatch {
     }
 
     /// How much of what is around a `cpuid` instruction decides about it, on either side.
-    pub const NEIGHBOURHOOD: u64 = 2 * MAX_REACH;
+    pub const NEIGHBOURHOOD: u64 = DETOUR_REACH + MAX_REACH;
 
     /// The patches for the `cpuid` instructions in a file's executable mapping from offset `start` on.
     pub fn cpuids(start: u64, bytes: &[u8], answers: &mut Answers) -> Vec<KnownPatch> {
         let at = |index: usize| start + index as u64;
         let piece = |site: u64| {
             let from = (site - start).saturating_sub(KnownPatch::NEIGHBOURHOOD) as usize;
-            let to = ((site - start + MAX_REACH) as usize).min(bytes.len());
+            let to = ((site - start + KnownPatch::NEIGHBOURHOOD) as usize).min(bytes.len());
             Code { start: at(from), bytes: bytes[from..to].to_vec() }
         };
         let mut patch = |site: u64| {
             let code = piece(site);
-            KnownPatch::new(&code, cpuid_plan(&code, site, answers)?)
+            KnownPatch::new(&code, answer_plan(&code, site, answers).or_else(|| lookup_plan(&code, site))?)
         };
         places_of_cpuid(bytes).take(MAX_CPUIDS).filter_map(|index| patch(at(index))).collect()
     }
@@ -81,16 +81,22 @@ impl KnownPatch {
         if !code.is_surely_in_step(plan.start) {
             return None;
         }
-        let from = plan.start.saturating_sub(MAX_REACH).max(code.start);
+        let decides = plan.range();
+        let from = decides.start.saturating_sub(MAX_REACH).max(code.start);
         let end =
-            plan.resume.saturating_add(MAX_INSTRUCTION as u64).min(code.start + code.bytes.len() as u64);
+            decides.end.saturating_add(MAX_INSTRUCTION as u64).min(code.start + code.bytes.len() as u64);
         let evidence = Code { start: from, bytes: code.at(from..end)?.to_vec() };
         Some(KnownPatch { plan, evidence })
     }
 
     /// Where the instruction is in the file.
     pub fn site(&self) -> u64 {
-        self.plan.syscall
+        self.plan.site
+    }
+
+    /// Whether it needs an [`Oracle`](super::Oracle).
+    pub fn looks_up(&self) -> bool {
+        self.plan.service == Service::Lookup
     }
 
     /// The part of the file that it depends on.
@@ -114,7 +120,7 @@ fn places_of_cpuid(bytes: &[u8]) -> impl Iterator<Item = usize> {
 }
 
 /// The plan for a `cpuid` whose leaf is loaded right before it.
-fn cpuid_plan(code: &Code, site: u64, answers: &mut Answers) -> Option<Plan> {
+fn answer_plan(code: &Code, site: u64, answers: &mut Answers) -> Option<Plan> {
     /// `mov eax, …`: this and four bytes.
     const LOAD: u8 = 0xb8;
     const LOAD_LENGTH: u64 = 5;
@@ -137,14 +143,17 @@ fn cpuid_plan(code: &Code, site: u64, answers: &mut Answers) -> Option<Plan> {
         }
     };
     let before = cleared.map(|address| Some((address, code.at(address..site)?.to_vec())));
-    Some(Plan {
-        syscall: site,
-        start,
-        before: before.flatten(),
-        after: Vec::new(),
-        resume: site + SYSCALL_LENGTH,
-        answer: Some(answers.of(leaf)),
-    })
+    let service = Service::Answer(answers.of(leaf, 0));
+    Some(Plan { start, before: before.flatten(), ..Plan::at(site, service) })
+}
+
+/// The plan for any other `cpuid`. Two bytes are soon found where they are part of something else, so the neighbourhood must
+/// leave less doubt.
+fn lookup_plan(code: &Code, site: u64) -> Option<Plan> {
+    if code.is_prefixed(site) || !code.is_plainly_in_step(site) {
+        return None;
+    }
+    Plan::after(code, site, Service::Lookup).or_else(|| Plan::by_detour(code, site, Service::Lookup))
 }
 
 #[cfg(test)]
@@ -171,23 +180,43 @@ mod tests {
             let known = cpuids(0x1000, &loader(leaf));
             let [patch] = &known[..] else { panic!("{known:?}") };
             assert_eq!((patch.plan.start, patch.site(), patch.plan.resume), (0x1043, 0x1048, 0x104a));
-            assert_eq!(patch.plan.answer, Some(cpuid(leaf, 0)));
+            assert_eq!(patch.plan.service, Service::Answer(cpuid(leaf, 0)));
         }
     }
 
     #[test]
-    fn a_cpuid_whose_answer_depends_on_what_is_not_seen_is_not_known() {
+    fn a_cpuid_whose_answer_depends_on_what_is_not_seen_looks_it_up() {
         for leaf in [4, 7, 0xb, 0xd, 0x8000_001d] {
-            assert!(cpuids(0, &loader(leaf)).is_empty(), "{leaf:x}");
+            let mut bytes = loader(leaf);
+            // What follows are two instructions in three bytes, and nothing near has room.
+            assert!(cpuids(0, &bytes).is_empty(), "{leaf:x}");
+            // mov r14d, edx
+            bytes.splice(74..76, [0x41, 0x89, 0xd6]);
+            let known = cpuids(0, &bytes);
+            let [patch] = &known[..] else { panic!("{leaf:x}: {known:?}") };
+            assert_eq!((patch.plan.start, patch.site(), patch.plan.resume), (72, 72, 77));
+            assert!(patch.looks_up());
         }
-        // But where ecx is cleared before it.
+        // Not where ecx is cleared before it.
         let mut bytes = vec![0x90; 64];
         bytes.extend([0xb8, 0xd, 0, 0, 0, 0x31, 0xc9, 0x0f, 0xa2, 0x85, 0xdb]);
         bytes.extend([0x90; 64]);
         let known = cpuids(0, &bytes);
         let [patch] = &known[..] else { panic!("{known:?}") };
         assert_eq!((patch.plan.start, patch.plan.before.as_ref()), (64, Some(&(69, vec![0x31, 0xc9]))));
-        assert_eq!(patch.plan.answer, Some(cpuid(0xd, 0)));
+        assert_eq!(patch.plan.service, Service::Answer(cpuid(0xd, 0)));
+    }
+
+    #[test]
+    fn what_decides_is_all_evidence() {
+        // A gap that is filled, a hundred bytes before `cpuid; mov [rdi], eax; cmp esi, 2`.
+        let mut bytes = vec![0x90; 300];
+        bytes[100..110].copy_from_slice(&[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0]);
+        bytes[200..207].copy_from_slice(&[0x0f, 0xa2, 0x89, 0x07, 0x83, 0xfe, 2]);
+        let known = cpuids(0x1000, &bytes);
+        let [patch] = &known[..] else { panic!("{known:?}") };
+        assert!(patch.looks_up() && patch.plan.detour.is_some());
+        assert!(patch.range().start <= 0x1064 - MAX_REACH && patch.range().end > 0x10ca);
     }
 
     #[test]

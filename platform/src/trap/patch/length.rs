@@ -155,15 +155,23 @@ fn is_there(opcode: u8, modrm: u8) -> bool {
     }
 }
 
-/// The length of the instruction that begins some bytes, if it is surely one that does the same wherever it lies: it goes on
-/// with the next one, and no operand is relative to it. Only what compilers write is known, without other prefixes than
-/// for the operands' size.
-pub(super) fn length_of_movable(bytes: &[u8]) -> Option<usize> {
+/// An instruction that does the same wherever it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Movable {
+    /// Its length.
+    pub(super) length: usize,
+    /// Where in it the four bytes are that say how far from its end its operand is, if that is so: they must be others elsewhere.
+    pub(super) displacement: Option<usize>,
+}
+
+/// The instruction that begins some bytes, if it is surely one that can be moved: it goes on with the next one. Only what
+/// compilers write is known, without other prefixes than for the operands' size.
+pub(super) fn movable(bytes: &[u8]) -> Option<Movable> {
     if let [0xf3, 0x0f, 0xae, modrm, ..] | [0xf3, 0x48, 0x0f, 0xae, modrm, ..] = *bytes
         && (0xc0..0xe0).contains(&modrm)
     {
         // `rdfsbase` and its kin.
-        return length(bytes);
+        return Some(Movable { length: length(bytes)?, displacement: None });
     }
     let at = usize::from(*bytes.first()? == 0x66);
     let at = at + usize::from(matches!(bytes.get(at)?, 0x40..=0x4f));
@@ -172,25 +180,24 @@ pub(super) fn length_of_movable(bytes: &[u8]) -> Option<usize> {
     let which = next.map(|modrm| modrm >> 3 & 7);
     let (is_known, modrm) = match opcode {
         0x0f => match next? {
-            0x1f | 0x40..=0x4f | 0x90..=0x9f | 0xaf | 0xb6 | 0xb7 | 0xbe | 0xbf => {
-                (true, bytes.get(at + 2).copied())
-            }
+            0x1f | 0x40..=0x4f | 0x90..=0x9f | 0xaf | 0xb6 | 0xb7 | 0xbe | 0xbf => (true, Some(at + 2)),
             _ => (false, None),
         },
-        0x00..=0x3f => (opcode & 7 <= 5, next.filter(|_| opcode & 7 <= 3)),
-        0x63 | 0x80 | 0x81 | 0x83..=0x8b => (true, next),
+        0x00..=0x3f => (opcode & 7 <= 5, Some(at + 1).filter(|_| opcode & 7 <= 3)),
+        0x63 | 0x80 | 0x81 | 0x83..=0x8b => (true, Some(at + 1)),
         // `lea`, which has no register as its source.
-        0x8d => (next? < 0xc0, next),
-        0xc0 | 0xc1 | 0xd0..=0xd3 => (which? != 6, next),
-        0xc6 | 0xc7 => (which? == 0, next),
-        0xf6 | 0xf7 => (which? != 1, next),
-        0xfe | 0xff => (which? <= 1, next),
+        0x8d => (next? < 0xc0, Some(at + 1)),
+        0xc0 | 0xc1 | 0xd0..=0xd3 => (which? != 6, Some(at + 1)),
+        0xc6 | 0xc7 => (which? == 0, Some(at + 1)),
+        0xf6 | 0xf7 => (which? != 1, Some(at + 1)),
+        0xfe | 0xff => (which? <= 1, Some(at + 1)),
         0x90 | 0x98 | 0x99 | 0xa8 | 0xa9 | 0xb0..=0xbf => (true, None),
         _ => (false, None),
     };
     const RELATIVE: u8 = 0b00_000_101;
-    let is_relative = modrm.is_some_and(|modrm| modrm & 0b11_000_111 == RELATIVE);
-    if is_known && !is_relative { length(bytes) } else { None }
+    let is_relative = |at: &usize| bytes.get(*at).is_some_and(|modrm| modrm & 0b11_000_111 == RELATIVE);
+    let displacement = modrm.filter(is_relative).map(|modrm| modrm + 1);
+    is_known.then_some(Movable { length: length(bytes)?, displacement })
 }
 
 fn is_prefix(byte: u8) -> bool {
@@ -292,10 +299,16 @@ mod tests {
         if is_valid {
             assert_eq!(length(bytes), Some(instruction.len()), "{bytes:02x?}");
         }
-        if let Some(length) = length_of_movable(bytes) {
+        if let Some(Movable { length, displacement }) = movable(bytes) {
             assert!(is_valid && length == instruction.len(), "{bytes:02x?}");
-            let goes_on = instruction.flow_control() == FlowControl::Next;
-            assert!(goes_on && !instruction.is_ip_rel_memory_operand(), "{bytes:02x?}");
+            assert_eq!(instruction.flow_control(), FlowControl::Next, "{bytes:02x?}");
+            let is_relative = instruction.is_ip_rel_memory_operand();
+            assert_eq!(displacement.is_some(), is_relative, "{bytes:02x?}");
+            if let Some(at) = displacement {
+                let distance = i32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+                let operand = (length as u64).wrapping_add_signed(distance.into());
+                assert_eq!(operand, instruction.ip_rel_memory_address(), "{bytes:02x?}");
+            }
         }
     }
 
@@ -377,12 +390,28 @@ mod tests {
             &[0xf3, 0x48, 0x0f, 0xae, 0xcb],
         ] {
             check(bytes);
-            assert_eq!(length_of_movable(bytes), Some(bytes.len()), "{bytes:02x?}");
+            let expected = Movable { length: bytes.len(), displacement: None };
+            assert_eq!(movable(bytes), Some(expected), "{bytes:02x?}");
         }
     }
 
     #[test]
-    fn branches_and_what_is_relative_cannot_be_moved() {
+    fn operands_that_are_relative_have_their_place() {
+        for (bytes, at) in [
+            // mov [rip + 1], eax; cmp dword ptr [rip + 1], 12; lea rax, [rip + 1]; movzx eax, word ptr [rip + 1]
+            (&[0x89, 5, 1, 0, 0, 0][..], 2),
+            (&[0x83, 0x3d, 1, 0, 0, 0, 12], 2),
+            (&[0x48, 0x8d, 5, 1, 0, 0, 0], 3),
+            (&[0x0f, 0xb7, 5, 1, 0, 0, 0], 3),
+        ] {
+            check(bytes);
+            let expected = Movable { length: bytes.len(), displacement: Some(at) };
+            assert_eq!(movable(bytes), Some(expected), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn branches_cannot_be_moved() {
         for bytes in [
             // ret; jmp; ja; call; int3; syscall; ud2; jmp [rax]; lock cmpxchg [rdx], ecx; xbegin
             &[0xc3][..],
@@ -395,11 +424,8 @@ mod tests {
             &[0xff, 0x20],
             &[0xf0, 0x0f, 0xb1, 0x0a],
             &[0xc7, 0xf8, 0, 0, 0, 0],
-            // mov eax, [rip + 1]; lea rax, [rip + 1]
-            &[0x8b, 5, 1, 0, 0, 0],
-            &[0x48, 0x8d, 5, 1, 0, 0, 0],
         ] {
-            assert_eq!(length_of_movable(bytes), None, "{bytes:02x?}");
+            assert_eq!(movable(bytes), None, "{bytes:02x?}");
         }
     }
 
@@ -417,7 +443,7 @@ mod tests {
             assert_eq!(length(whole), Some(whole.len()), "{whole:02x?}");
             for end in 0..whole.len() {
                 assert_eq!(length(&whole[..end]), None, "{:02x?}", &whole[..end]);
-                assert_eq!(length_of_movable(&whole[..end]), None, "{:02x?}", &whole[..end]);
+                assert_eq!(movable(&whole[..end]), None, "{:02x?}", &whole[..end]);
             }
         }
     }

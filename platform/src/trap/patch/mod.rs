@@ -11,7 +11,8 @@
 //!   no opcode in 64-bit mode. The fault leads to the moved copy.
 //!
 //! What is known of a file's code before it runs, `cpuid` instructions among it, is patched as a whole when the file is mapped:
-//! [`known`] decides it, [`image`] lays it out.
+//! [`known`] decides it, [`image`] lays it out. There two more shapes serve: a short jump into a gap nearby that holds a long one, and,
+//! for a `cpuid` about which the code does not say what it asks, a trampoline that has it [looked up](oracle).
 //!
 //! No thread of the address space may run while code is written. To everybody above the platform the code looks
 //! unpatched: instruction pointers in cells are told as those of the original code.
@@ -19,12 +20,14 @@
 mod image;
 mod known;
 mod length;
+mod oracle;
 mod plan;
 mod shared;
 mod table;
 
 pub use image::CodeImage;
 pub use known::{Answers, KnownPatch};
+pub use oracle::Oracle;
 pub(super) use plan::{Code, MAX_REACH, Plan};
 pub(super) use shared::Patches;
-pub(super) use table::{PatchTable, Site};
+pub(super) use table::{Edit, PatchTable, Site};
