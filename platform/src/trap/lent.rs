@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::arch::Registers;
 use crate::host::create_memfd;
 use crate::lent::{LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
+use crate::stub::addresses::{arrived, held, lent, memory, names, noted, prepared};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::{arrived, held, lent, memory, names, noted, prepared};
 
 use super::arrived::mode_of_arrived;
 use super::calls::Call;
