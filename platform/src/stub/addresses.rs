@@ -176,6 +176,18 @@ pub(crate) mod held {
     }
 }
 
+/// Addresses in the code that shows what `statx(2)` does. All of the time four registers are in the entry area.
+pub(crate) mod statx {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_statx_begin;
+        /// The code ends.
+        end = usk_statx_end;
+    }
+}
+
 /// Addresses in the code that answers calls about names.
 pub(crate) mod names {
     use super::*;

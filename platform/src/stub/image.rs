@@ -10,7 +10,7 @@ use usk_abi::signal::{SignalContext, UserContext};
 use crate::arch::extended_state::FORMAT;
 use crate::interface::{HostCallKind, Memory, Shortcut};
 use crate::ledger::NotedCall;
-use crate::lent::{LentCall, STAT_SIZE};
+use crate::lent::LentCall;
 use crate::names::NameCall;
 
 use super::geometry::*;
@@ -35,6 +35,7 @@ global_asm!(
     include_str!("actions.S"),
     include_str!("prepared.S"),
     include_str!("held.S"),
+    include_str!("statx.S"),
     include_str!("end.S"),
     receives = const RECEIVES,
     record_arrived = const RECORD_ARRIVED,
@@ -124,6 +125,7 @@ global_asm!(
     copy_count = const COPY_COUNT,
     copies = const COPIES,
     copy_size = const COPY_SIZE,
+    handed_over = const HANDED_OVER,
     entry_handed_from = const ENTRY_HANDED_FROM,
     entry_handed_length = const ENTRY_HANDED_LENGTH,
     shortcut_count = const SHORTCUT_COUNT,
@@ -157,6 +159,7 @@ global_asm!(
     lent_dup = const LentCall::Dup as u8,
     lent_fcntl = const LentCall::Fcntl as u8,
     lent_fstatat = const LentCall::Fstatat as u8,
+    lent_statx = const LentCall::Statx as u8,
     lent_lseek = const LentCall::Lseek as u8,
     lent_read = const LentCall::Read as u8,
     lent_pread = const LentCall::Pread as u8,
@@ -219,7 +222,6 @@ global_asm!(
     most_written = const MOST_WRITTEN,
     f_setlk = const libc::F_SETLK,
     f_unlck = const libc::F_UNLCK,
-    stat_size = const STAT_SIZE,
     names = const NAMES,
     names_stand = const NAMES_STAND,
     name_calls = const NAME_CALLS,
@@ -227,8 +229,7 @@ global_asm!(
     name_at = const NAME_AT,
     name_access = const NameCall::Access as u8,
     name_open = const NameCall::Open as u8,
-    name_statx = const NameCall::StatxAt as u8,
-    name_has_statx = const NAME_HAS_STATX,
+    name_statx = const NAME_STATX,
     statx_rest = const STATX_REST,
     statx_born_bit = const STATX_BORN_BIT,
     statx_mount_root_bit = const STATX_MOUNT_ROOT_BIT,
