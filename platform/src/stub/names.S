@@ -1,9 +1,9 @@
 # Calls about names whose answers the sentry has left in the thread's table of names (`trap/names.rs`), which the guest can only
 # read. Entered from a patched site, with all registers but rax, rcx and r11 the guest's, and those in the entry area.
 #
-# Nothing happens but that `struct stat` is written, so that a signal makes the call start again wherever it comes. Whatever the table
-# does not say, or says no more once the answer has been written, is an ordinary call, and so is one about memory that is not there. A
-# name that changes meanwhile is the guest's own doing: it gets the answer for one that it was.
+# Nothing happens but that `struct stat` or `struct statx` is written, so that a signal makes the call start again wherever it comes.
+# Whatever the table does not say, or says no more once the answer has been written, is an ordinary call, and so is one about memory
+# that is not there. A name that changes meanwhile is the guest's own doing: it gets the answer for one that it was.
 
     .balign 64, 0xcc
     .globl usk_names_begin
