@@ -67,6 +67,13 @@ static void do_fstat(struct meter *meter) {
     close(fd);
 }
 
+static void statx_descriptor(struct meter *meter) {
+    struct statx found;
+    int fd = OK(open(in_directory(inputs, "data"), O_RDONLY));
+    REPEAT(meter) OK(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found));
+    close(fd);
+}
+
 static void epoll_now(struct meter *meter) {
     struct epoll_event event = {.events = EPOLLIN};
     int pipe_fds[2], epoll = OK(epoll_create1(0));
@@ -194,6 +201,7 @@ const struct operation calls[] = {
     {"umask", "umask", do_umask},
     {"lseek", "lseek", do_lseek},
     {"fstat", "fstat", do_fstat},
+    {"statx_descriptor", "statx of a descriptor", statx_descriptor},
     {"epoll_now", "epoll_wait(0)", epoll_now},
     {"epoll_change", "epoll_ctl(MOD)", epoll_change},
     {"poll_now", "poll(0)", poll_now},

@@ -4,6 +4,7 @@
 use usk_abi::epoll::EpollEvent;
 
 use crate::ledger::Notes;
+use crate::status::FileStatus;
 
 /// A call about a descriptor that the platform may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,20 +18,23 @@ pub enum LentCall {
     Fcntl = 2,
     /// `fstat(2)`
     Fstat = 3,
-    /// `newfstatat(2)` without a name. Other calls hand over their name, [`Memory::Second`](crate::Memory::Second).
+    /// `newfstatat(2)` without a name. One with a name may be answered by [what is known](crate::KnownName) of it, or hands it over,
+    /// [`Memory::Second`](crate::Memory::Second).
     Fstatat = 4,
+    /// `statx(2)`, in the same way.
+    Statx = 5,
     /// `lseek(2)`
-    Lseek = 5,
+    Lseek = 6,
     /// `read(2)`
-    Read = 6,
+    Read = 7,
     /// `pread64(2)`
-    Pread = 7,
+    Pread = 8,
     /// `getdents64(2)` of a directory that has been read to its end, or whose entries are there.
-    Getdents = 8,
+    Getdents = 9,
     /// `fsync(2)`
-    Fsync = 9,
+    Fsync = 10,
     /// `fdatasync(2)`
-    Fdatasync = 10,
+    Fdatasync = 11,
     /// `recvfrom(2)` without an address, of what has arrived.
     Receive = 0x38,
 }
@@ -49,8 +53,6 @@ pub const LENT_CONTENTS: usize = 64 << 10;
 pub const LENT_SHELF: usize = 256 << 10;
 /// Most bytes that can be left with a thread of what has arrived in its streams ([`GuestThread::leave_arrived`](crate::GuestThread)).
 pub const ARRIVED_ROOM: usize = 8 << 10;
-/// Size of `struct stat`.
-pub const STAT_SIZE: usize = 144;
 
 /// What the platform may know of a descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,8 +89,8 @@ pub struct LentFile {
     pub identity: u64,
     /// `F_GETFL`: the flags.
     pub flags: Option<u32>,
-    /// `fstat(2)`: `struct stat`.
-    pub attributes: Option<[u8; STAT_SIZE]>,
+    /// `fstat(2)`, `statx(2)`: what is shown of it.
+    pub attributes: Option<FileStatus>,
     /// They hold until the platform notes a write to the file. Then they are what a [`NameMeaning::Held`](crate::NameMeaning::Held) shows.
     pub until_written: bool,
     /// `pread64(2)`, as far as there is nothing, or the window has it: the length.

@@ -20,6 +20,7 @@ mod lent;
 mod names;
 pub mod ptrace;
 pub mod region;
+mod status;
 mod stub;
 pub mod trap;
 
@@ -32,7 +33,7 @@ pub use interface::{
 pub use ledger::{Deed, Note, NotedCall, Notes};
 pub use lent::{
     ARRIVED_ROOM, Arrived, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LENT_SHELF, LENT_WINDOWS, LentCall,
-    LentDescriptor, LentFile, LentMemory, LentWindow, MemoryWord, NotedChange, STAT_SIZE, TakenBack,
-    WINDOW_SIZE,
+    LentDescriptor, LentFile, LentMemory, LentWindow, MemoryWord, NotedChange, TakenBack, WINDOW_SIZE,
 };
-pub use names::{KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning, StatxRest};
+pub use names::{KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning};
+pub use status::{FileStatus, STAT_SIZE, StatxRest};

@@ -1,6 +1,6 @@
 //! What the sentry says of names, so that a guest thread's platform answers calls about them by itself.
 
-use crate::lent::STAT_SIZE;
+use crate::status::FileStatus;
 
 /// A call about a name that the platform may answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,6 @@ pub enum NameCall {
     Access = 2,
     /// `open(2)`, as far as it fails, or the file is prepared.
     Open = 3,
-    /// `statx(2)`
-    StatxAt = 5,
     /// `faccessat(2)`
     AccessAt = 6,
     /// `openat(2)`, as far as it fails, or the file is prepared.
@@ -51,17 +49,6 @@ pub struct LeftName {
     pub is_first: bool,
 }
 
-/// What `statx(2)` shows of a file besides `struct stat`.
-#[derive(Clone, Copy, Debug)]
-pub struct StatxRest {
-    /// When it was made: seconds and nanoseconds; `None` if that is not known.
-    pub born: Option<(i64, u32)>,
-    /// Number of the mount that it is on.
-    pub mount: u64,
-    /// It is the root of that.
-    pub is_mount_root: bool,
-}
-
 /// What a name means.
 #[derive(Clone, Copy, Debug)]
 pub enum NameMeaning {
@@ -69,10 +56,8 @@ pub enum NameMeaning {
     Missing,
     /// A file.
     File {
-        /// `struct stat`.
-        attributes: [u8; STAT_SIZE],
-        /// With this `statx(2)` is answered, too. Then the unused end of `struct stat` counts as zero.
-        rest: Option<StatxRest>,
+        /// What is shown of it.
+        attributes: FileStatus,
         /// Which access is allowed, as far as that is known: bits of `access(2)`.
         access: u8,
     },
@@ -85,8 +70,8 @@ pub enum NameMeaning {
     },
     /// A file that is there to be opened. Which access is allowed is not known.
     Prepared {
-        /// `struct stat`.
-        attributes: [u8; STAT_SIZE],
+        /// What is shown of it.
+        attributes: FileStatus,
         /// The number of its record, which [says the same](crate::LentFile::is_prepared), and how it is opened.
         record: u8,
         /// The record's [`LentFile::identity`](crate::LentFile::identity), not 0.

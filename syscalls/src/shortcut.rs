@@ -28,12 +28,13 @@ const STANDING: [(&str, Standing); 7] = [
 ];
 
 /// Calls that may be served by what is lent of a descriptor table.
-const LENT: [(&str, LentCall); 12] = [
+const LENT: [(&str, LentCall); 13] = [
     ("close", LentCall::Close),
     ("dup", LentCall::Dup),
     ("fcntl", LentCall::Fcntl),
     ("fstat", LentCall::Fstat),
     ("newfstatat", LentCall::Fstatat),
+    ("statx", LentCall::Statx),
     ("lseek", LentCall::Lseek),
     ("read", LentCall::Read),
     ("pread64", LentCall::Pread),
@@ -46,13 +47,12 @@ const LENT: [(&str, LentCall); 12] = [
 /// Calls that may be noted about files that only their caller can reach.
 const NOTED: [(&str, NotedCall); 2] = [("write", NotedCall::Write), ("pwrite64", NotedCall::Pwrite)];
 
-/// Calls that may be answered by what is known of names; `newfstatat` is one of the above.
-const KNOWN: [(&str, NameCall); 7] = [
+/// Calls that may be answered by what is known of names; `newfstatat` and `statx` are among the above.
+const KNOWN: [(&str, NameCall); 6] = [
     ("stat", NameCall::Stat),
     ("lstat", NameCall::Lstat),
     ("access", NameCall::Access),
     ("open", NameCall::Open),
-    ("statx", NameCall::StatxAt),
     ("faccessat", NameCall::AccessAt),
     ("openat", NameCall::OpenAt),
 ];
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(of("unlink"), both(Shortcut::HandsOver(Memory::First)));
         assert_eq!(of("unlinkat"), both(Shortcut::HandsOver(Memory::Second)));
         for (name, call) in KNOWN {
-            let is_at = matches!(call, NameCall::StatxAt | NameCall::AccessAt | NameCall::OpenAt);
+            let is_at = matches!(call, NameCall::AccessAt | NameCall::OpenAt);
             let memory = if is_at { Memory::Second } else { Memory::First };
             assert_eq!(of(name), [Shortcut::Knows(call), Shortcut::HandsOver(memory)], "{name}");
         }
@@ -179,7 +179,7 @@ mod tests {
         }
         for (name, call) in LENT {
             let otherwise = match call {
-                LentCall::Fstatat => Shortcut::HandsOver(Memory::Second),
+                LentCall::Fstatat | LentCall::Statx => Shortcut::HandsOver(Memory::Second),
                 _ => Shortcut::None,
             };
             assert_eq!(of(name), [Shortcut::Lends(call), otherwise], "{name}");

@@ -147,6 +147,25 @@ CASE(a_file_that_was_opened_is_read_as_it_is_by_then) {
     EXPECT(reads(fd, 60, "BER 2\n"));
 }
 
+CASE(a_file_that_was_opened_shows_by_statx_what_it_is_by_then) {
+    enter("read/4");
+    for (int number = 0; number < FILES; number++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", number);
+        int fd = read_before(number);
+        for (int times = 0; times < OFTEN; times++) {
+            struct statx found, named;
+            OK(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &found));
+            OK(statx(AT_FDCWD, name, 0, STATX_BASIC_STATS | STATX_BTIME, &named));
+            EXPECT(memcmp(&found, &named, sizeof found) == 0);
+            EXPECT_EQ(found.stx_mode & 07777, times > OFTEN / 2 ? 0600 : 0644);
+            if (times == OFTEN / 2)
+                OK(chmod(name, 0600));
+        }
+        OK(close(fd));
+    }
+}
+
 CASE(files_that_are_open_at_the_same_time_are_read_each_by_itself) {
     enter("read/2");
     int first = read_before(3), second = open_number(4, O_RDONLY), again = open_number(3, O_RDONLY);

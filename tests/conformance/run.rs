@@ -104,7 +104,9 @@ fn given_files() -> std::io::Result<TempDir> {
         }
         symlink("directory", directory.join("link"))?;
     }
-    for directory in ["empty/1", "empty/2", "read/1", "read/2", "read/3"].map(|name| all.path().join(name)) {
+    for directory in
+        ["empty/1", "empty/2", "read/1", "read/2", "read/3", "read/4"].map(|name| all.path().join(name))
+    {
         fs::create_dir_all(&directory)?;
         for number in (0..8).filter(|_| !directory.starts_with(all.path().join("empty"))) {
             fs::write(directory.join(number.to_string()), format!("number {number}\n"))?;

@@ -36,6 +36,21 @@ CASE(seccomp_filter_sees_a_call_that_has_been_made_often) {
     EXPECT_ERRNO(syscall(SYS_getppid), EXDEV);
 }
 
+CASE(seccomp_filter_sees_what_a_descriptor_is_asked_for) {
+    struct stat status;
+    struct statx extended;
+    int fd = OK(open(program_path, O_RDONLY));
+    for (int round = 0; round < 300; round++) {
+        OK(fstat(fd, &status));
+        OK(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &extended));
+    }
+    OK(filter(SYS_statx, SECCOMP_RET_ERRNO | EXDEV, 0));
+    for (int round = 0; round < 300; round++) {
+        OK(fstat(fd, &status));
+        EXPECT_ERRNO(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &extended), EXDEV);
+    }
+}
+
 CASE(seccomp_filter_on_top_of_one_that_allows_a_call_sees_it) {
     OK(filter(SYS_mkdir, SECCOMP_RET_ERRNO | EXDEV, 0));
     for (int round = 0; round < 100; round++)

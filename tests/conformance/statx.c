@@ -1,5 +1,6 @@
 /* statx(2) */
 #include "case.h"
+#include <pthread.h>
 #include <sys/sysmacros.h>
 
 CASE(statx_gives_the_basic_fields) {
@@ -142,4 +143,220 @@ CASE(statx_asked_again_and_again_with_what_is_refused) {
         EXPECT_ERRNO(statx(AT_FDCWD, "f", 0, STATX_BASIC_STATS, bad_page()), EFAULT);
         EXPECT_ERRNO(statx(AT_FDCWD, "f/", 0, STATX_BASIC_STATS, &found), ENOTDIR);
     }
+}
+
+#define ITSELF AT_EMPTY_PATH
+#define ALL (STATX_BASIC_STATS | STATX_BTIME)
+
+/* What two calls have shown is the same, to the last bit: all that is not told is zero. */
+static void expect_equal(const struct statx *one, const struct statx *two) {
+    EXPECT_EQ(one->stx_mask, two->stx_mask);
+    EXPECT_EQ(one->stx_mode, two->stx_mode);
+    EXPECT_EQ(one->stx_nlink, two->stx_nlink);
+    EXPECT_EQ(one->stx_size, two->stx_size);
+    EXPECT_EQ(one->stx_mnt_id, two->stx_mnt_id);
+    EXPECT_EQ(one->stx_attributes, two->stx_attributes);
+    EXPECT(memcmp(one, two, sizeof *one) == 0);
+}
+
+/* The descriptor shows the same by statx(2), again and again, as by fstat(2), and as the file's name does. */
+static void expect_itself(int fd, const char *name) {
+    struct statx first, found, named;
+    OK(statx(fd, "", ITSELF, ALL, &first));
+    expect_both(fd, "", ITSELF, &found);
+    expect_equal(&found, &first);
+    if (name) {
+        OK(statx(AT_FDCWD, name, 0, ALL, &named));
+        expect_equal(&found, &named);
+    }
+}
+
+CASE(statx_of_a_descriptor_again_and_again_agrees_with_fstat_and_the_name) {
+    make_file("f", "hello");
+    OK(mkdir("d", 0755));
+    const char *names[] = {"f", "d", ".", "/", "/dev/null", "/proc", program_path, "/tmp"};
+    const int ways[] = {O_RDONLY, O_PATH, O_RDONLY | O_NONBLOCK};
+    for (unsigned i = 0; i < sizeof names / sizeof *names * 3; i++) {
+        int fd = OK(open(names[i / 3], ways[i % 3]));
+        expect_itself(fd, names[i / 3]);
+        int duplicate = OK(dup(fd));
+        OK(close(fd));
+        expect_itself(duplicate, names[i / 3]);
+    }
+    PIPE(ends);
+    expect_itself(ends[0], NULL);
+    int sockets[2];
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+    expect_itself(sockets[1], NULL);
+    OK(symlink("f", "link"));
+    struct statx found;
+    expect_both(OK(open("link", O_PATH | O_NOFOLLOW)), "", ITSELF, &found);
+    EXPECT(S_ISLNK(found.stx_mode));
+}
+
+CASE(statx_of_a_descriptor_again_and_again_with_what_is_refused) {
+    make_file("f", "hello");
+    struct statx found;
+    int fd = OK(open("f", O_RDONLY)), closed = OK(dup(fd));
+    OK(close(closed));
+    char *edge = page_end(), *path = edge - 1;
+    *path = 0;
+    for (int i = 0; i < OFTEN; i++) {
+        memset(&found, 0xa5, sizeof found);
+        OK(statx(fd, path, ITSELF | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, 0, &found));
+        EXPECT_EQ(found.stx_size, 5);
+        OK(statx(fd, "", ITSELF | AT_STATX_FORCE_SYNC, ALL, &found));
+        OK(statx(fd, "", ITSELF | AT_STATX_DONT_SYNC, ALL, &found));
+        EXPECT_ERRNO(statx(fd, "", 0, ALL, &found), ENOENT);
+        EXPECT_ERRNO(statx(fd, "f", ITSELF, ALL, &found), ENOTDIR);
+        EXPECT_ERRNO(statx(fd, "", ITSELF, STATX__RESERVED, &found), EINVAL);
+        EXPECT_ERRNO(statx(closed, "", ITSELF, STATX__RESERVED, &found), EINVAL);
+        EXPECT_ERRNO(statx(closed, "", ITSELF, ALL, &found), EBADF);
+        EXPECT_ERRNO(statx(-1, "", ITSELF, ALL, &found), EBADF);
+        EXPECT_ERRNO(statx(fd, "", ITSELF | AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC, ALL, &found), EINVAL);
+        EXPECT_ERRNO(statx(fd, bad_page(), ITSELF, ALL, &found), EFAULT);
+        EXPECT_ERRNO(statx(fd, edge, ITSELF, ALL, &found), EFAULT);
+        EXPECT_ERRNO(statx(fd, "", ITSELF, ALL, bad_page()), EFAULT);
+        EXPECT_ERRNO(statx(fd, "", ITSELF, ALL, NULL), EFAULT);
+        EXPECT_ERRNO(statx(fd, "", ITSELF, ALL, (struct statx *)(edge - 128)), EFAULT);
+    }
+}
+
+CASE(statx_of_a_descriptor_and_no_path_is_as_with_an_empty_one) {
+    make_file("f", "hello");
+    struct statx found, same;
+    int fd = OK(open("f", O_RDONLY));
+    if (statx(fd, NULL, ITSELF, ALL, &found) == -1 && errno == EFAULT)
+        SKIP("Linux before 6.11");
+    OK(statx(fd, "", ITSELF, ALL, &same));
+    for (int i = 0; i < OFTEN; i++) {
+        struct stat status;
+        OK(statx(fd, NULL, ITSELF, ALL, &found));
+        expect_equal(&found, &same);
+        OK(syscall(SYS_newfstatat, fd, NULL, &status, ITSELF));
+        EXPECT_EQ(status.st_ino, found.stx_ino);
+        EXPECT_ERRNO(statx(fd, NULL, 0, ALL, &found), EFAULT);
+    }
+}
+
+/* What one process does to the file that another looks at. */
+static void do_step(int step) {
+    static const struct timespec times[] = {{1000, 1}, {2000, 2}};
+    char byte;
+    switch (step) {
+    case 0: OK(chmod("f", 0600)); break;
+    case 1: OK(link("f", "g")); break;
+    case 2: OK(unlink("g")); break;
+    case 3: OK(rename("f", "h")); break;
+    case 4: OK(write(OK(open("h", O_WRONLY | O_APPEND)), " world", 6)); break;
+    case 5: OK(truncate("h", 2)); break;
+    case 6: OK(utimensat(AT_FDCWD, "h", times, 0)); break;
+    case 7: EXPECT_EQ(read(OK(open("h", O_RDONLY)), &byte, 1), 1); break;
+    case 8: OK(open("h", O_WRONLY | O_TRUNC)); break;
+    case 9: make_file("i", ""); OK(rename("i", "h")); break;
+    }
+}
+
+CASE(statx_of_a_descriptor_again_and_again_shows_what_another_process_does_to_the_file) {
+    struct statx *shown = map_shared(PAGE_SIZE), found;
+    make_file("f", "hello");
+    int fd = OK(open("f", O_RDONLY));
+    for (int step = 0; step <= 9; step++) {
+        for (int round = 0; round < OFTEN; round++)
+            OK(statx(fd, "", ITSELF, ALL, &found));
+        pid_t pid = IN_CHILD({
+            do_step(step);
+            OK(statx(fd, "", ITSELF, ALL, shown));
+        });
+        EXPECT_EXIT(pid, 0);
+        for (int round = 0; round < OFTEN; round++) {
+            OK(statx(fd, "", ITSELF, ALL, &found));
+            expect_equal(&found, shown);
+        }
+        if (step < 9)
+            expect_itself(fd, step < 3 ? "f" : "h");
+    }
+    EXPECT_EQ(found.stx_nlink, 0);
+}
+
+CASE(statx_of_a_descriptor_shows_what_has_been_written_through_it) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    for (int round = 0; round < OFTEN; round++) {
+        struct statx found, again, named;
+        struct stat status;
+        EXPECT_EQ(pwrite(fd, "x", 1, round), 1);
+        OK(statx(fd, "", ITSELF, ALL, &found));
+        EXPECT_EQ(found.stx_size, round + 1);
+        OK(fstat(fd, &status));
+        OK(statx(fd, "", ITSELF, ALL, &again));
+        expect_equal(&found, &again);
+        OK(statx(AT_FDCWD, "f", 0, ALL, &named));
+        expect_equal(&found, &named);
+        OK(statx(AT_FDCWD, "f", 0, ALL, &named));
+        expect_equal(&found, &named);
+        EXPECT_EQ(status.st_mtim.tv_nsec, found.stx_mtime.tv_nsec);
+        EXPECT_EQ(pwrite(fd, "yz", 2, round), 2);
+        OK(statx(AT_FDCWD, "f", 0, ALL, &named));
+        EXPECT_EQ(named.stx_size, round + 2);
+        OK(fchmod(fd, round % 2 ? 0600 : 0640));
+        OK(statx(fd, "", ITSELF, ALL, &found));
+        EXPECT_EQ(found.stx_mode, S_IFREG | (round % 2 ? 0600 : 0640));
+        OK(ftruncate(fd, round + 1));
+        OK(statx(fd, "", ITSELF, ALL, &found));
+        EXPECT_EQ(found.stx_size, round + 1);
+    }
+}
+
+HELPER(expect_itself) {
+    if (argc != 2)
+        return 1;
+    expect_itself(atoi(argv[0]), argv[1]);
+    return 0;
+}
+
+CASE(statx_of_a_descriptor_shows_the_same_to_children_and_programs) {
+    make_file("f", "hello");
+    const char *names[] = {"f", ".", program_path};
+    for (int i = 0; i < 3; i++) {
+        int fd = OK(open(names[i], O_RDONLY));
+        char number[16];
+        snprintf(number, sizeof number, "%d", fd);
+        expect_itself(fd, names[i]);
+        pid_t pid = IN_CHILD({ expect_itself(fd, names[i]); });
+        EXPECT_EXIT(pid, 0);
+        pid = IN_CHILD({ execl(program_path, program_path, "--helper", "expect_itself", number, names[i], NULL); });
+        EXPECT_EXIT(pid, 0);
+        expect_itself(fd, names[i]);
+    }
+}
+
+/* Writes a byte to each descriptor whose number comes through one pipe, and says through the other that it has. */
+static void *write_as_told(void *pipes) {
+    int *ends = pipes, fd;
+    while (read(ends[0], &fd, sizeof fd) == sizeof fd) {
+        EXPECT_EQ(write(fd, "x", 1), 1);
+        EXPECT_EQ(write(ends[3], "!", 1), 1);
+    }
+    return NULL;
+}
+
+CASE(statx_of_a_descriptor_shows_what_another_thread_has_written) {
+    int ends[4];
+    pthread_t thread;
+    OK(pipe(ends));
+    OK(pipe(ends + 2));
+    EXPECT_EQ(pthread_create(&thread, NULL, write_as_told, ends), 0);
+    make_file("f", "");
+    int reader = OK(open("f", O_RDONLY)), writer = OK(open("f", O_WRONLY | O_APPEND));
+    for (int round = 1; round <= 5; round++) {
+        struct statx found;
+        EXPECT_EQ(write(ends[1], &writer, sizeof writer), sizeof writer);
+        await(ends[2]);
+        OK(statx(reader, "", ITSELF, ALL, &found));
+        EXPECT_EQ(found.stx_size, round);
+        expect_itself(reader, "f");
+        expect_itself(writer, "f");
+    }
+    OK(close(ends[1]));
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
 }

@@ -291,7 +291,7 @@ pub(crate) const RECORD_WINDOW_LENGTH: u64 = 0x20;
 pub(crate) const RECORD_WINDOW: u64 = 0x28;
 /// In a record, `u64`: a number that no other open file has; 0 is none.
 pub(crate) const RECORD_FILE: u64 = 0x30;
-/// In a record: `struct stat`.
+/// In a record: `struct stat`, and [`STATX_REST`] in it.
 pub(crate) const RECORD_STAT: u64 = 0x40;
 /// Windows on files, in each address space, above what guest mappings may use: lists of calls may map files there, as in the
 /// guest's range, and nothing but windows is there.
@@ -319,7 +319,7 @@ pub(crate) const CONTENTS_SIZE: u64 = crate::lent::LENT_CONTENTS as u64;
 const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= MEMORY_BOTTOM);
 const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
 const _: () = assert!(RECORDS_END <= CONTENTS && CONTENTS_SIZE.is_multiple_of(8));
-const _: () = assert!(RECORD_STAT + crate::lent::STAT_SIZE as u64 <= RECORD_SIZE);
+const _: () = assert!(RECORD_STAT + crate::status::STAT_SIZE as u64 <= RECORD_SIZE);
 
 // --- What has arrived in streams (`arrived.S`, see `trap/arrived.rs`) ---
 
@@ -483,7 +483,7 @@ const _: () = assert!(MEMORY_ANSWER < ADVICE_ANSWER && ADVICE_ANSWER < ACTIONS_A
 /// In the table of shortcuts: `epoll_ctl`, which may be noted.
 pub(crate) const NOTES: u8 = 0x48;
 /// In a record, `u64`: a bit for each descriptor of which changes of this instance may be noted.
-pub(crate) const RECORD_WATCHABLE: u64 = RECORD_STAT + crate::lent::STAT_SIZE as u64;
+pub(crate) const RECORD_WATCHABLE: u64 = RECORD_STAT + crate::status::STAT_SIZE as u64;
 /// In a slot, `u64`: a bit for each of these that is watched. The guest's to forge, as is all that follows.
 pub(crate) const NOTED_WATCHED: u64 = ENTRY_HOST_CALL + 4;
 /// In a slot, `u32`: how many changes are noted.
@@ -540,6 +540,8 @@ pub(crate) const NAME_CALLS: u8 = 0x30;
 pub(crate) const NAME_KINDS: u32 = 3;
 /// In such a value: the name is the second argument, and the first a descriptor where it starts.
 pub(crate) const NAME_AT: u32 = 4;
+/// In such a value: it is `statx`, which has its name like that.
+pub(crate) const NAME_STATX: u32 = NAME_AT + 1;
 /// In a guest thread's orders, `u64`: which generation of its table of names stands; 0: none.
 pub(crate) const NAMES_STAND: u64 = MEMORY - 8;
 /// In a guest thread's orders: the table of names, [`NAME_SETS`] pairs of entries.
@@ -558,10 +560,10 @@ pub(crate) const NAME_START: u64 = 0x08;
 pub(crate) const NAME_KEY: u64 = 0x10;
 /// In an entry, `u32`: what the name means: [`NAME_MISSING`], or which access is allowed and which record is prepared for it.
 pub(crate) const NAME_ANSWER: u64 = 0x14;
-/// In an entry: `struct stat`.
+/// In an entry: `struct stat`, and [`STATX_REST`] in it.
 pub(crate) const NAME_STAT: u64 = 0x20;
 /// In an entry: the name, and NUL.
-pub(crate) const NAME_TEXT: u64 = NAME_STAT + crate::lent::STAT_SIZE as u64;
+pub(crate) const NAME_TEXT: u64 = NAME_STAT + crate::status::STAT_SIZE as u64;
 /// Bytes of a name that the stub looks at: the longest, and NUL.
 pub(crate) const NAME_ROOM: u64 = crate::names::MAX_KNOWN_NAME as u64 + 1;
 /// In a key, and in the value of a call that is being served: a link at the end is not followed.
@@ -570,9 +572,8 @@ pub(crate) const NAME_NOFOLLOW: u32 = 0x80;
 pub(crate) const NAME_KEY_HASH: u32 = 0xffff_ff00;
 /// What an entry says: there is no such file.
 pub(crate) const NAME_MISSING: u32 = 8;
-/// What an entry says: its attributes have what `statx(2)` shows besides, at [`STATX_REST`].
-pub(crate) const NAME_HAS_STATX: u32 = 16;
-/// Where that is in `struct stat`, three words that it does not use: seconds of the time of birth; its nanoseconds and two bits; the mount.
+/// In `struct stat`, as records and entries have it, three words that it does not use: what `statx(2)` shows besides. Seconds of the time
+/// of birth; its nanoseconds and two bits; the mount.
 pub(crate) const STATX_REST: u64 = std::mem::offset_of!(usk_abi::fs::Stat, __unused) as u64;
 /// In the second of these words: there is a time of birth.
 pub(crate) const STATX_BORN_BIT: u32 = 32;
@@ -734,6 +735,8 @@ pub(crate) const fn commands(operations: &[u32]) -> u32 {
 const _: () = assert!(STANDS + LENT_ANSWER as u8 <= HOST_CALLS && HOST_YIELD < LENDS);
 const _: () = assert!(LENDS + (crate::lent::LentCall::Fdatasync as u8) < MAPS && MAPS < NAME_CALLS);
 const _: () = assert!(NAME_CALLS + (crate::names::NameCall::OpenAt as u8) < BRINGS_STATE);
+// Names that turn out not to be empty (`lent.S`).
+const _: () = assert!(crate::lent::LentCall::Statx as u8 == crate::lent::LentCall::Fstatat as u8 + 1);
 const _: () = assert!(HOST_CALLS_STAND < STANDING + 8 * MAX_STANDING as u64);
 const _: () = assert!(STANDING + 8 * MAX_STANDING as u64 <= COPIES);
 

@@ -1,6 +1,6 @@
 # `stat` and its kin of a name that means a file that the thread holds: the attributes are in the file's record, and hold until the thread
 # notes that it has written to the file. Entered from names.S when the table of names says that it is such a file, with rax the orders, r8
-# the entry, and rdi where `struct stat` goes; all that the code has taken is in the entry area. rcx, rsi and r11 are free.
+# the entry, and rdi where `struct stat` would go; all that the code has taken is in the entry area. rcx, rsi and r11 are free.
 
     .balign 64, 0xcc
     .globl usk_held_begin
@@ -21,11 +21,6 @@ usk_held_begin:
     bt qword ptr gs:[{ledger_written}], rcx
     jc names_ring
     add rsi, {record_stat}
-    mov ecx, {stat_size} / 8
-    rep movsq
-    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
-    jnc names_ring
-    xor ecx, ecx
-    jmp names_answered
+    jmp names_show
     .globl usk_held_end
 usk_held_end:

@@ -8,19 +8,29 @@
     .balign 64, 0xcc
     .globl usk_lent_begin
 usk_lent_begin:                     # ecx = which call
-    cmp ecx, {lends} + {lent_fstatat}
-    jne 1f
-    # Only fstat by another name: an empty one.
-    mov ecx, {name_calls} + {name_at}
-    test r10d, {at_empty_path}
+    mov r11d, ecx
+    sub ecx, {lends} + {lent_fstatat}
+    cmp ecx, {lent_statx} - {lent_fstatat}
+    ja 2f
+    # Only fstat by another name, and statx: an empty one, or none.
+    mov eax, r10d                   # the flags
+    cmove eax, edx
+    add ecx, {name_calls} + {name_at}
+    test eax, {at_empty_path}
     jz usk_names_begin              # names.S
-    test r10d, ~({at_empty_path} | {at_harmless})
+    test eax, ~({at_empty_path} | {at_harmless})
     jnz usk_names_begin
+    test rsi, rsi
+    jz 1f
+    want_guests rsi, rax, usk_names_begin
     cmp byte ptr [rsi], 0
     jne usk_names_begin
-    mov ecx, {lends} + {lent_fstatat}
-1:  mov r11d, ecx
-    load_orders rax, rcx
+    mov byte ptr gs:[{handed_over}], 0
+    mov gs:[{entry_handed_from}], rsi
+    mov dword ptr gs:[{entry_handed_length}], 1
+1:  test r10d, r10d                 # a mask that is reserved
+    js ring_patched
+2:  load_orders rax, rcx
     load_lent_word ring_patched
     bt ecx, {lent_open_bit}
     jnc lent_not_open
@@ -54,7 +64,7 @@ usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
     cmp r11d, {receives}
     je lent_receives
 
-    # fstat: the buffer is the second argument, or the third.
+    # fstat: the buffer is the second argument, or the third; statx has its own.
     test r8d, {record_has_stat}
     jz lent_rings
     test r8d, {record_until_written}
@@ -62,15 +72,15 @@ usk_lent_saved:                     # rdi, rsi, r8 and r9 are in the entry area
     lea r8d, [r9 - 1]
     bt qword ptr gs:[{ledger_written}], r8
     jc lent_rings
-1:  cmp r11d, {lends} + {lent_fstatat}
-    mov rdi, rsi
+1:  mov rdi, rsi
+    lea rsi, [rcx + {record_stat}]
+    xor r8d, r8d
+    cmp r11d, {lends} + {lent_statx}
+    je usk_statx_begin              # statx.S
+    cmp r11d, {lends} + {lent_fstatat}
     cmove rdi, rdx
     want_guests rdi, r8, lent_rings
-    lea rsi, [rcx + {record_stat}]
-    mov ecx, {stat_size} / 8
-    cld
-    rep movsq
-    xor ecx, ecx
+    copy_stat
     jmp lent_answers
 
 lent_pread:

@@ -31,6 +31,17 @@
     jae \otherwise
     .endm
 
+# `struct stat` at rsi to rdi, without what only statx.S shows. rcx becomes 0.
+    .macro copy_stat
+    mov ecx, {statx_rest} / 8
+    cld
+    rep movsq
+    xor ecx, ecx
+    mov [rdi], rcx
+    mov [rdi + 8], rcx
+    mov [rdi + 16], rcx
+    .endm
+
 # ecx = the word of descriptor edi, by the orders in rax, if it is lent at all.
     .macro load_lent_word otherwise
     bt qword ptr [rax + {lent_answer}], {answer_stands_bit}

@@ -1,33 +1,9 @@
 # Calls about names whose answers the sentry has left in the thread's table of names (`trap/names.rs`), which the guest can only
 # read. Entered from a patched site, with all registers but rax, rcx and r11 the guest's, and those in the entry area.
 #
-# Nothing happens but that `struct stat` is written, so that a signal makes the call start again wherever it comes. Whatever the table
-# does not say, or says no more once the answer has been written, is an ordinary call, and so is one about memory that is not there. A
-# name that changes meanwhile is the guest's own doing: it gets the answer for one that it was.
-
-# A field of `struct stat` at rsi to `struct statx` at rdi, by their offsets.
-    .macro copy_field from, to, through
-    mov \through, [rsi + \from]
-    mov [rdi + \to], \through
-    .endm
-
-# The same of a device's number, whose parts are apart there (`new_encode_dev`, include/linux/kdev_t.h).
-    .macro copy_device from, to
-    mov rcx, [rsi + \from]
-    mov r11, rcx
-    shr r11, 32
-    and r11d, 0xfffff000
-    shr rcx, 8
-    and ecx, 0xfff
-    or ecx, r11d
-    mov [rdi + \to], ecx
-    mov rcx, [rsi + \from]
-    movzx r11d, cl
-    shr rcx, 12
-    and ecx, 0xffffff00
-    or ecx, r11d
-    mov [rdi + \to + 4], ecx
-    .endm
+# Nothing happens but that `struct stat` or `struct statx` is written, so that a signal makes the call start again wherever it comes.
+# Whatever the table does not say, or says no more once the answer has been written, is an ordinary call, and so is one about memory
+# that is not there. A name that changes meanwhile is the guest's own doing: it gets the answer for one that it was.
 
     .balign 64, 0xcc
     .globl usk_names_begin
@@ -150,70 +126,23 @@ usk_names_saved:                    # rdi, rsi, r8 and r9 are in the entry area
     mov rdi, gs:[{entry_arguments} + 8]
     ja usk_prepared_begin           # prepared.S
     je 6f
-    mov ecx, r9d
-    and ecx, {name_kinds} | {name_at}
-    cmp ecx, {name_statx}
-    je names_statx
     test r9d, {name_at}
     cmovnz rdi, rdx
-    want_guests rdi, rcx, names_ring
     test dword ptr [r8 + {name_answer}], {name_is_held}
     jnz usk_held_begin              # held.S
     lea rsi, [r8 + {name_stat}]
-    test dword ptr [r8 + {name_answer}], {name_has_statx}
-    jnz 1f
-    mov ecx, {stat_size} / 8
-    rep movsq
-    xor ecx, ecx
-    jmp names_answered
-1:  mov ecx, {statx_rest} / 8
-    rep movsq
-    xor ecx, ecx
-    mov [rdi], rcx
-    mov [rdi + 8], rcx
-    mov [rdi + 16], rcx
-    jmp names_answered
-names_statx:                        # `struct statx` of what is in `struct stat`, and in its unused end
-    test dword ptr [r8 + {name_answer}], {name_has_statx}
-    jz names_ring
-    mov rdi, gs:[{entry_arguments} + 32]
+names_show:                         # what is in `struct stat` at rsi
+    mov ecx, r9d
+    and ecx, {name_kinds} | {name_at}
+    cmp ecx, {name_statx}
+    je usk_statx_begin              # statx.S
     want_guests rdi, rcx, names_ring
-    mov rsi, rax
-    xor eax, eax
-    mov ecx, {statx_size} / 8
-    rep stosq
-    mov rax, rsi
-    sub rdi, {statx_size}
-    lea rsi, [r8 + {name_stat}]
-    copy_field 56, 4, ecx           # preferred size of transfers
-    copy_field 16, 16, ecx          # links
-    copy_field 28, 20, rcx          # owner and group
-    copy_field 24, 28, cx           # mode
-    copy_field 8, 32, rcx           # inode
-    copy_field 48, 40, rcx          # size
-    copy_field 64, 48, rcx          # blocks
-    copy_field 72, 64, rcx          # accessed
-    copy_field 80, 72, ecx
-    copy_field {statx_rest}, 80, rcx # born
-    copy_field {statx_rest}+8, 88, ecx
-    copy_field 104, 96, rcx         # changed
-    copy_field 112, 104, ecx
-    copy_field 88, 112, rcx         # modified
-    copy_field 96, 120, ecx
-    copy_device 40, 128
-    copy_device 0, 136
-    copy_field {statx_rest}+16, 144, rcx # mount
-    mov ecx, {statx_attr_mount_root}
-    mov [rdi + 56], rcx             # attributes that are known
-    bt qword ptr [rsi + {statx_rest} + 8], {statx_mount_root_bit}
-    jnc 1f
-    mov [rdi + 8], rcx
-1:  mov ecx, {statx_always}
-    bt qword ptr [rsi + {statx_rest} + 8], {statx_born_bit}
-    jnc 1f
-    or ecx, {statx_btime}
-1:  mov [rdi], ecx                  # what is told
-    xor ecx, ecx
+    copy_stat
+names_shown:                        # rcx = 0. If it came from a record that must still stand, too.
+    test dword ptr [r8 + {name_answer}], {name_is_held}
+    jz names_answered
+    bt qword ptr [rax + {lent_answer}], {answer_stands_bit}
+    jnc names_ring
     jmp names_answered
 6:  test r9d, {name_at}
     cmovnz edi, edx

@@ -6,8 +6,8 @@ use usk_abi::signal::{SignalAction, SignalSet};
 
 use crate::arch::Registers;
 use crate::interface::{ActionWords, SIGNAL_COUNT, Trap};
+use crate::stub::addresses::actions;
 use crate::stub::geometry::*;
-use crate::stub::image::actions;
 
 use super::kick::Handle;
 use super::patched::Place;

@@ -9,8 +9,8 @@
 use usk_abi::Errno;
 
 use crate::interface::{AddressSpace, Trap};
+use crate::stub::addresses::patched;
 use crate::stub::geometry::*;
-use crate::stub::image::patched;
 
 use super::thread::Thread;
 

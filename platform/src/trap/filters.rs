@@ -11,8 +11,8 @@
 use std::collections::BTreeSet;
 
 use super::bpf::{Assembler, Field, Test, Verdict};
+use crate::stub::addresses::site;
 use crate::stub::geometry::*;
-use crate::stub::image::site;
 
 /// `AUDIT_ARCH_X86_64` of `linux/audit.h`.
 pub(super) const ARCHITECTURE: u32 = 0xc000_003e;

@@ -12,8 +12,8 @@ use usk_abi::Errno;
 
 use crate::arch::Registers;
 use crate::interface::{ExitReason, FutexCall, HostCalled, Trap};
+use crate::stub::addresses::{host_call, site};
 use crate::stub::geometry::*;
-use crate::stub::image::{host_call, site};
 
 use super::patched::{PatchedCall, Place};
 use super::thread::{Ring, Thread};

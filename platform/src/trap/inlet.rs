@@ -9,8 +9,8 @@ use std::sync::atomic::{Ordering, fence};
 
 use crate::host::read_at;
 use crate::inlet::Inlet;
+use crate::stub::addresses::inlet;
 use crate::stub::geometry::*;
-use crate::stub::image::inlet;
 
 use super::thread::Thread;
 use super::windows::Orders;

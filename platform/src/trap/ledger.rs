@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use crate::arch::{Registers, time_stamp};
 use crate::host::{Clock, clock_ns, read_at};
 use crate::ledger::{Moment, Notes};
+use crate::stub::addresses::ledger;
 use crate::stub::geometry::*;
-use crate::stub::image::ledger;
 
 use super::thread::Thread;
 

@@ -3,8 +3,8 @@
 //! The words are the guest's to forge: it could name any address by the calls as well.
 
 use crate::interface::Left;
+use crate::stub::addresses::left;
 use crate::stub::geometry::*;
-use crate::stub::image::left;
 
 use super::kick::Handle;
 

@@ -12,14 +12,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::arch::Registers;
 use crate::host::create_memfd;
 use crate::lent::{LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, TakenBack};
+use crate::stub::addresses::{arrived, held, lent, memory, names, noted, prepared, statx};
 use crate::stub::geometry::{self, *};
-use crate::stub::image::{arrived, held, lent, memory, names, noted, prepared};
 
 use super::arrived::mode_of_arrived;
 use super::calls::Call;
 use super::inlet;
 use super::ledger::{self, has_done, has_noted, is_noting};
 use super::lists::FIRST_FILE;
+use super::status::status_words;
 use super::thread::Thread;
 
 const PAGE: u64 = 4096;
@@ -44,6 +45,7 @@ pub(super) fn is_serving(rip: u64) -> bool {
         || (noted::begin()..noted::end()).contains(&rip)
         || (prepared::begin()..prepared::end()).contains(&rip)
         || (held::begin()..held::end()).contains(&rip)
+        || (statx::begin()..statx::end()).contains(&rip)
         || is_noting(rip)
         || inlet::is_leaving_data(rip)
 }
@@ -64,6 +66,7 @@ pub(super) fn has_saved(rip: u64) -> bool {
         || (names::saved()..names::restored()).contains(&rip)
         || (prepared::begin()..prepared::end()).contains(&rip)
         || (held::begin()..held::end()).contains(&rip)
+        || (statx::begin()..statx::end()).contains(&rip)
         || ledger::has_saved(rip)
         || inlet::has_saved(rip)
 }
@@ -194,8 +197,8 @@ impl Thread {
         ] {
             slot.write_order(at + offset, value);
         }
-        for (offset, word) in (0..).step_by(8).zip(file.attributes.iter().flat_map(|all| all.as_chunks().0)) {
-            slot.write_order(at + RECORD_STAT + offset, u64::from_ne_bytes(*word));
+        for (offset, word) in (0..).step_by(8).zip(file.attributes.iter().flat_map(status_words)) {
+            slot.write_order(at + RECORD_STAT + offset, word);
         }
         self.lent.records[number] = Some(*file);
     }

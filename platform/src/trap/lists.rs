@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use usk_abi::Errno;
 
 use crate::interface::{ExitReason, Layout, MemoryOp};
+use crate::stub::addresses::site;
 use crate::stub::geometry::*;
-use crate::stub::image::site;
 
 use super::calls::{Call, translate};
 use super::patch::PatchTable;

@@ -4,8 +4,8 @@
 
 use crate::arch::Registers;
 use crate::interface::{MaskWord, Trap};
+use crate::stub::addresses::mask;
 use crate::stub::geometry::MASK;
-use crate::stub::image::mask;
 
 use super::kick::Handle;
 use super::patched::Place;

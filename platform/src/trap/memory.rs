@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::arch::Registers;
 use crate::lent::{LentMemory, MemoryWord};
+use crate::stub::addresses::memory;
 use crate::stub::geometry::*;
-use crate::stub::image::memory;
 
 use super::kick::Handle;
 use super::thread::Thread;

@@ -30,6 +30,7 @@
 //! | [`inlet`] | where a guest thread leaves what it writes to a pipe |
 //! | [`shelf`] | more room for what is left of files with a guest thread |
 //! | [`names`] | the table of names from which the stub answers calls about them |
+//! | [`status`] | attributes of files as the stub finds them |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
 //! | [`clock`] | clocks that the stub reads by itself |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
@@ -75,6 +76,7 @@ mod shelf;
 mod space;
 mod spare;
 mod spawner;
+mod status;
 mod template;
 mod thread;
 mod windows;

@@ -4,10 +4,10 @@
 //! that stands; no two tables of a sandbox ever have the same, so that entries of earlier ones need not be erased for that. Anybody may
 //! say at any time that no generation stands, or that an entry is of none.
 
-use crate::lent::STAT_SIZE;
-use crate::names::{KnownName, LeftName, MAX_KNOWN_NAME, NameMeaning, StatxRest};
+use crate::names::{KnownName, LeftName, MAX_KNOWN_NAME, NameMeaning};
 use crate::stub::geometry::*;
 
+use super::status::status_words;
 use super::thread::Thread;
 
 /// Where a name is in the table, and how it is told from others there.
@@ -68,18 +68,12 @@ impl Thread {
         }
         let named = |record: u8| (u32::from(record) + 1) << LENT_RECORD.trailing_zeros() & LENT_RECORD;
         let (answer, opens, attributes) = match known.meaning {
-            NameMeaning::Missing => (NAME_MISSING, 0, [0; STAT_SIZE]),
-            NameMeaning::File { attributes, rest, access } => {
-                let access = u32::from(access) & ACCESS_ALL;
-                match rest {
-                    None => (access, 0, attributes),
-                    Some(rest) => (access | NAME_HAS_STATX, 0, with_rest(attributes, &rest)),
-                }
+            NameMeaning::Missing => (NAME_MISSING, 0, None),
+            NameMeaning::File { attributes, access } => (u32::from(access) & ACCESS_ALL, 0, Some(attributes)),
+            NameMeaning::Held { record, identity } => (NAME_IS_HELD | named(record), identity, None),
+            NameMeaning::Prepared { attributes, record, identity } => {
+                (named(record), identity, Some(attributes))
             }
-            NameMeaning::Held { record, identity } => {
-                (NAME_IS_HELD | named(record), identity, [0; STAT_SIZE])
-            }
-            NameMeaning::Prepared { attributes, record, identity } => (named(record), identity, attributes),
         };
         let mut entry = [0; NAME_SIZE as usize];
         let mut put = |offset: u64, bytes: &[u8]| {
@@ -90,7 +84,9 @@ impl Thread {
         put(NAME_KEY, &place.key.to_ne_bytes());
         put(NAME_ANSWER, &answer.to_ne_bytes());
         put(NAME_OPENS, &opens.to_ne_bytes());
-        put(NAME_STAT, &attributes);
+        for (index, word) in (0..).zip(attributes.iter().flat_map(status_words)) {
+            put(NAME_STAT + 8 * index, &word.to_ne_bytes());
+        }
         put(NAME_TEXT, known.name);
         slot.write_orders(at, &entry);
         self.newer_ways = self.newer_ways & !(1 << place.set) | (way as u64) << place.set;
@@ -98,20 +94,6 @@ impl Thread {
         let place = usize::try_from((at - NAMES) / NAME_SIZE).ok()?;
         Some(LeftName { place, is_first: standing == 0 })
     }
-}
-
-/// `struct stat` with what `statx(2)` shows besides in the place of its unused end.
-fn with_rest(mut attributes: [u8; STAT_SIZE], rest: &StatxRest) -> [u8; STAT_SIZE] {
-    let (seconds, nanoseconds) = rest.born.unwrap_or_default();
-    let bit = |is_set: bool, bit: u32| u64::from(is_set) << bit;
-    let born = u64::from(nanoseconds)
-        | bit(rest.born.is_some(), STATX_BORN_BIT)
-        | bit(rest.is_mount_root, STATX_MOUNT_ROOT_BIT);
-    let words = [seconds.cast_unsigned(), born, rest.mount];
-    for (place, word) in attributes[STATX_REST as usize..].chunks_exact_mut(8).zip(words) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    attributes
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use usk_abi::Errno;
 use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
 use crate::interface::{AddressSpace, ExitReason, GuestThread, MemoryOp, PatchRequest, Protection, Trap};
+use crate::stub::addresses::{entry, patched, site, state};
 use crate::stub::geometry::*;
-use crate::stub::image::{entry, patched, site, state};
 
 use super::actions::is_in_action_code;
 use super::carried::{is_copying, is_handing_over};

@@ -2,8 +2,8 @@
 
 use crate::arch::Registers;
 use crate::interface::Trap;
+use crate::stub::addresses::returns;
 use crate::stub::geometry::*;
-use crate::stub::image::returns;
 
 use super::patched::Place;
 use super::thread::Thread;

@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use crate::host::Pid;
 use crate::host::pidfd::ProcessDescriptor;
 use crate::interface::{Layout, MemoryOp};
+use crate::stub::addresses::site;
 use crate::stub::geometry::*;
-use crate::stub::image::site;
 
 use super::calls::translate;
 use super::graveyard::{Corpse, Remains};

@@ -14,8 +14,8 @@ use usk_abi::Errno;
 
 use crate::host::Pid;
 use crate::host::pidfd::{End, ProcessDescriptor};
+use crate::stub::addresses::entry;
 use crate::stub::geometry::*;
-use crate::stub::image::entry;
 
 /// `SA_RESTORER`: the kernel insists on it for 64-bit handlers.
 const SA_RESTORER: u64 = 0x0400_0000;

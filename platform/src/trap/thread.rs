@@ -12,8 +12,8 @@ use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin};
 use crate::interface::{AddressSpace, ExitReason, GuestThread, Kick, MaskWord, ThreadState, Trap};
+use crate::stub::addresses::site;
 use crate::stub::geometry::*;
-use crate::stub::image::site;
 
 use super::carried::Copies;
 use super::deferred::Deferred;

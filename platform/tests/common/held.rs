@@ -6,15 +6,15 @@ use usk_platform::{KnownName, LentFile, NameMeaning, Platform, STAT_SIZE, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, rounds, under_kicks};
 use super::ledger::PWRITE;
-use super::lent::{self, FCNTL, FILE, FSTAT, call, while_forged};
+use super::lent::{self, FCNTL, FILE, FSTAT, call, stat, status, while_forged};
 use super::names::{BUFFER, OPEN, STAT, TEXT, ask};
 
 /// A file that may be written, and what it shows.
-fn held(byte: u8) -> LentFile {
+pub(crate) fn held(byte: u8) -> LentFile {
     LentFile {
         identity: FILE,
         flags: Some(0),
-        attributes: Some([byte; STAT_SIZE]),
+        attributes: Some(status(byte)),
         until_written: true,
         writes_end: Some(1 << 40),
         locks: true,
@@ -22,7 +22,7 @@ fn held(byte: u8) -> LentFile {
     }
 }
 
-fn hold(guest: &mut Guest, byte: u8) {
+pub(crate) fn hold(guest: &mut Guest, byte: u8) {
     lent::lend(guest);
     guest.thread.lend_file(0, &held(byte));
     let meaning = NameMeaning::Held { record: 0, identity: FILE };
@@ -30,7 +30,7 @@ fn hold(guest: &mut Guest, byte: u8) {
 }
 
 /// A guest that holds a file, if its platform lends any.
-fn holder(platform: &dyn Platform, code: &[u8]) -> Option<Guest> {
+pub(crate) fn holder(platform: &dyn Platform, code: &[u8]) -> Option<Guest> {
     let mut guest = lent::guest(platform, code);
     if !guest.thread.can_lend() || !guest.thread.open_ledger() {
         return None;
@@ -43,7 +43,7 @@ fn holder(platform: &dyn Platform, code: &[u8]) -> Option<Guest> {
 fn shown(guest: &mut Guest) -> [Option<u8>; 2] {
     let read = |is_answered: bool, guest: &mut Guest| {
         let attributes = is_answered.then(|| guest.read::<STAT_SIZE>(BUFFER))?;
-        assert_eq!(attributes, [attributes[0]; STAT_SIZE]);
+        assert_eq!(attributes, stat(attributes[0]));
         Some(attributes[0])
     };
     let by_descriptor = call(guest, FSTAT, [3, BUFFER, 0, 0]) == Some(0);
@@ -88,7 +88,7 @@ pub(crate) fn a_file_that_is_not_held_any_more_is_not_shown(platform: &dyn Platf
 
 pub(crate) fn what_is_known_of_other_names_outlives_what_is_lent(platform: &dyn Platform) {
     let Some(mut guest) = holder(platform, lent::one_call()) else { return };
-    let meaning = NameMeaning::File { attributes: [5; STAT_SIZE], rest: None, access: 0 };
+    let meaning = NameMeaning::File { attributes: status(5), access: 0 };
     guest.thread.leave_name(&KnownName { start: 0, follows: true, name: b"other", meaning });
     guest.thread.kicker().withdraw_lending();
     assert_eq!(ask(&mut guest, STAT, "other", BUFFER), Some(0));

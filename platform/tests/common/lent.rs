@@ -7,8 +7,8 @@ use std::thread;
 
 use usk_platform::region::{LENT, SLOT_SIZE, SLOTS};
 use usk_platform::{
-    Kick, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile, LentWindow,
-    Platform, STAT_SIZE, Shortcut, TakenBack, Trap,
+    FileStatus, Kick, LENT_CONTENTS, LENT_DESCRIPTORS, LENT_RECORDS, LentCall, LentDescriptor, LentFile,
+    LentWindow, Platform, STAT_SIZE, Shortcut, StatxRest, TakenBack, Trap,
 };
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, rounds, under_kicks};
@@ -24,6 +24,7 @@ pub(crate) const FSTATAT: u64 = 0x114;
 pub(crate) const LSEEK: u64 = 0x115;
 pub(crate) const READ: u64 = 0x116;
 pub(crate) const PREAD: u64 = 0x117;
+pub(crate) const STATX: u64 = 0x125;
 const GETDENTS: u64 = 0x118;
 const FSYNC: u64 = 0x119;
 const FDATASYNC: u64 = 0x11a;
@@ -36,6 +37,7 @@ pub(crate) fn lends(number: u64) -> Option<Shortcut> {
         FCNTL => LentCall::Fcntl,
         FSTAT => LentCall::Fstat,
         FSTATAT => LentCall::Fstatat,
+        STATX => LentCall::Statx,
         LSEEK => LentCall::Lseek,
         READ => LentCall::Read,
         PREAD => LentCall::Pread,
@@ -97,12 +99,25 @@ fn descriptors() -> [LentDescriptor; LENT_DESCRIPTORS] {
 /// What the file is known by.
 pub(crate) const FILE: u64 = 0x1_2345_6789;
 
+/// What is shown of a file, of which all bytes are the same.
+pub(crate) fn status(byte: u8) -> FileStatus {
+    let rest = StatxRest { born: Some((i64::from(byte), 1)), mount: 99, is_mount_root: true };
+    FileStatus { stat: [byte; STAT_SIZE], rest }
+}
+
+/// The same as `stat(2)` shows it.
+pub(crate) fn stat(byte: u8) -> [u8; STAT_SIZE] {
+    let mut shown = [byte; STAT_SIZE];
+    shown[120..].fill(0);
+    shown
+}
+
 /// A file of 64 bytes, each its own position, that lie in the guest's data.
 fn file() -> LentFile {
     LentFile {
         identity: FILE,
         flags: Some(0o100000),
-        attributes: Some([0x5a; STAT_SIZE]),
+        attributes: Some(status(0x5a)),
         length: Some(64),
         seeks: true,
         reads_on: true,
@@ -169,7 +184,7 @@ pub(crate) fn what_is_lent_is_served_and_told(platform: &dyn Platform) {
         assert_eq!(call(&mut guest, number, [0, 0, 0, 0]), None);
     }
     assert_eq!(call(&mut guest, FSTAT, [3, DATA, 0, 0]), Some(0));
-    assert_eq!(guest.read::<STAT_SIZE>(DATA), [0x5a; STAT_SIZE]);
+    assert_eq!(guest.read::<STAT_SIZE>(DATA), stat(0x5a));
     assert_eq!(call(&mut guest, READ, [3, DATA, 10, 0]), Some(10));
     assert_eq!(call(&mut guest, PREAD, [3, DATA + 16, 10, 60]), Some(4));
     assert_eq!(guest.read::<4>(DATA + 6), [6, 7, 8, 9]);
@@ -361,12 +376,17 @@ pub(crate) fn forged_loans_are_told_as_something_that_could_be(platform: &dyn Pl
     let slot_end = SLOTS + 2 * SLOT_SIZE;
     let words = SLOTS + SLOT_SIZE + LENT..slot_end;
     while_forged(&mut guest, [words], |guest| {
-        let numbers = [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD];
+        let numbers = [CLOSE, DUP, FSTAT, LSEEK, READ, PREAD, STATX];
         under_kicks(guest.thread.kicker(), || {
             for round in rounds(600).map(u64::from) {
                 let registers = guest.thread.registers_mut();
                 registers.rbx = numbers[round as usize % numbers.len()];
                 (registers.rdi, registers.rsi, registers.rdx) = (round % 66, DATA, round % 3);
+                if registers.rbx == STATX {
+                    registers.rsi = 0;
+                    (registers.rdx, registers.r10) = (libc::AT_EMPTY_PATH as u64, 0);
+                    registers.r8 = DATA;
+                }
                 if matches!(guest.thread.run(), Trap::Exited(_)) {
                     break;
                 }

@@ -23,6 +23,7 @@ mod prepared;
 mod shelf;
 mod shortcuts;
 mod state;
+mod statx;
 mod threads;
 
 use std::os::fd::AsFd;
@@ -75,7 +76,12 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lent::entries_are_returned_all_at_once,
     lent::contents_that_are_left_are_read_and_cannot_be_written,
     names::names_that_are_left_are_answered,
-    names::statx_shows_of_names_what_was_left,
+    statx::statx_shows_of_names_what_was_left,
+    statx::statx_shows_of_descriptors_what_was_lent,
+    statx::statx_of_what_was_not_lent_makes_a_call,
+    statx::statx_of_a_held_file_is_answered_until_a_write_is_noted,
+    statx::statx_of_a_prepared_file_is_answered_by_name_and_descriptor,
+    statx::kicks_and_withdrawals_do_not_tear_statx,
     names::names_of_before_stand_no_more,
     names::kicks_and_withdrawals_do_not_tear_answers,
     names::forged_memory_gets_no_answer_that_was_not_left,

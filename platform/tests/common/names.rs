@@ -7,18 +7,17 @@ use std::thread;
 use usk_platform::region::{LENT, ORDERS, SLOT_SIZE, SLOTS};
 use usk_platform::{
     KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning, Platform, STAT_SIZE, Shortcut,
-    StatxRest, Trap,
+    Trap,
 };
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code, rounds, under_kicks};
-use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, while_forged};
+use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, stat, status, while_forged};
 use super::patching::patched;
 
 pub(crate) const STAT: u64 = 0x120;
 const LSTAT: u64 = 0x121;
 const ACCESS: u64 = 0x122;
 pub(crate) const OPEN: u64 = 0x123;
-const STATX: u64 = 0x125;
 const ACCESS_AT: u64 = 0x126;
 pub(crate) const OPEN_AT: u64 = 0x127;
 
@@ -29,7 +28,6 @@ pub(crate) fn knows(number: u64) -> Option<Shortcut> {
         LSTAT => NameCall::Lstat,
         ACCESS => NameCall::Access,
         OPEN => NameCall::Open,
-        STATX => NameCall::StatxAt,
         ACCESS_AT => NameCall::AccessAt,
         OPEN_AT => NameCall::OpenAt,
         _ => return None,
@@ -37,8 +35,8 @@ pub(crate) fn knows(number: u64) -> Option<Shortcut> {
     Some(Shortcut::Knows(call))
 }
 
-const HERE: u64 = libc::AT_FDCWD as u64;
-const MISSING: Option<i64> = Some(-(libc::ENOENT as i64));
+pub(crate) const HERE: u64 = libc::AT_FDCWD as u64;
+pub(crate) const MISSING: Option<i64> = Some(-(libc::ENOENT as i64));
 /// Where the guest writes names, and where it wants attributes.
 pub(crate) const TEXT: u64 = DATA + 0x2000;
 pub(crate) const BUFFER: u64 = DATA + 0x3000;
@@ -48,19 +46,19 @@ pub(crate) const BUFFER: u64 = DATA + 0x3000;
 guest_code!(asks_for_attributes:
     "2:", "mov eax, 0x120", "syscall", "cmp rax, 0", "jne 2b",
     "cmp rdi, r13", "jne 3f", "cmp rsi, r14", "jne 3f", "cmp r8, 99", "jne 3f", "cmp r9, 98", "jne 3f",
-    "mov rax, [rsi]", "cmp rax, [rsi + 136]", "jne 3f", "add r12, 1", "jmp 2b",
+    "mov rax, [rsi]", "cmp rax, [rsi + 112]", "jne 3f", "add r12, 1", "jmp 2b",
     "3:", "ud2",
 );
 
 fn file(byte: u8, access: u8) -> NameMeaning {
-    NameMeaning::File { attributes: [byte; STAT_SIZE], rest: None, access }
+    NameMeaning::File { attributes: status(byte), access }
 }
 
-fn known(start: u64, name: &[u8], meaning: NameMeaning) -> KnownName<'_> {
+pub(crate) fn known(start: u64, name: &[u8], meaning: NameMeaning) -> KnownName<'_> {
     KnownName { start, follows: true, name, meaning }
 }
 
-fn left(guest: &mut Guest, known: &KnownName<'_>) -> LeftName {
+pub(crate) fn left(guest: &mut Guest, known: &KnownName<'_>) -> LeftName {
     guest.thread.leave_name(known).expect("a name that can be left")
 }
 
@@ -106,11 +104,11 @@ pub(crate) fn names_that_are_left_are_answered(platform: &dyn Platform) {
     guest.thread.leave_name(&known(0, longest.as_bytes(), NameMeaning::Missing));
 
     assert_eq!(ask(&mut guest, STAT, "there", BUFFER), Some(0));
-    assert_eq!(attributes(&guest), [7; STAT_SIZE]);
+    assert_eq!(attributes(&guest), stat(7));
     for (name, byte) in [("there", 7), ("below", 9)] {
         let directory = if byte == 7 { HERE } else { 3 };
         assert_eq!(ask_at(&mut guest, FSTATAT, Some(directory), name, [BUFFER, 0]), Some(0));
-        assert_eq!(attributes(&guest), [byte; STAT_SIZE]);
+        assert_eq!(attributes(&guest), stat(byte));
     }
     assert_eq!(ask(&mut guest, LSTAT, "link", BUFFER), Some(0));
     let no_follow = libc::AT_SYMLINK_NOFOLLOW as u64;
@@ -164,73 +162,6 @@ pub(crate) fn names_that_are_left_are_answered(platform: &dyn Platform) {
     }
 }
 
-/// `struct stat` with a number of its own in each field that is used, and a device with parts of all sizes.
-fn distinct_attributes() -> [u8; STAT_SIZE] {
-    let mut words: [u64; 18] = std::array::from_fn(|word| 0x1_0000_0001 * (word as u64 + 1));
-    (words[0], words[5]) = (0x1234_5678_9abc, u64::MAX);
-    words[15..].fill(0);
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    bytes.try_into().expect("eighteen words")
-}
-
-pub(crate) fn statx_shows_of_names_what_was_left(platform: &dyn Platform) {
-    const MOUNT_ROOT: u64 = 0x2000;
-    let mut guest = guest(platform, one_call());
-    if !guest.thread.can_lend() {
-        return;
-    }
-    let statx = |guest: &mut Guest, name: &str, flags: i32, mask: u32, buffer: u64| {
-        let text = [name.as_bytes(), b"\0"].concat();
-        assert_eq!(guest.space.write(TEXT, &text), text.len());
-        assert_eq!(guest.space.write(BUFFER, &[0xff; 264]), 264);
-        guest.thread.registers_mut().r8 = buffer;
-        let answer = call(guest, STATX, [HERE, TEXT, flags as u64, u64::from(mask)]);
-        assert_eq!(guest.thread.registers().r8, buffer);
-        answer
-    };
-    let attributes = distinct_attributes();
-    for (born, is_mount_root) in [(None, false), (Some((-5, 999_999_999)), true)] {
-        let rest = Some(StatxRest { born, mount: 0x77_0000_0066, is_mount_root });
-        let meaning = NameMeaning::File { attributes, rest, access: 0 };
-        left(&mut guest, &known(0, b"name", meaning));
-        assert_eq!(ask(&mut guest, STAT, "name", BUFFER), Some(0));
-        assert_eq!(guest.read::<STAT_SIZE>(BUFFER), attributes);
-        assert_eq!(statx(&mut guest, "name", libc::AT_NO_AUTOMOUNT, 0x7ff, BUFFER), Some(0));
-        let shown = guest.read::<264>(BUFFER);
-        let four = |at: usize| u32::from_ne_bytes(shown[at..at + 4].try_into().unwrap());
-        let eight = |at: usize| u64::from_ne_bytes(shown[at..at + 8].try_into().unwrap());
-        let stat = |word: usize| u64::from_ne_bytes(attributes[8 * word..8 * word + 8].try_into().unwrap());
-        let upper = |word: usize| (stat(word) >> 32) as u32;
-        let (seconds, nanoseconds) = born.unwrap_or_default();
-        assert_eq!(four(0), 0x17ff | if born.is_some() { 0x800 } else { 0 });
-        assert_eq!((four(4), four(16), four(20), four(24)), (8, 3, upper(3), stat(4) as u32));
-        assert_eq!(four(28), stat(3) as u16 as u32);
-        assert_eq!([8, 56].map(eight), [if is_mount_root { MOUNT_ROOT } else { 0 }, MOUNT_ROOT]);
-        assert_eq!([32, 40, 48].map(eight), [1, 6, 8].map(stat));
-        assert_eq!([64, 96, 112].map(eight), [9, 13, 11].map(stat));
-        assert_eq!([72, 104, 120].map(eight), [10, 14, 12].map(|word| stat(word) & 0xffff_ffff));
-        assert_eq!((eight(80), eight(88)), (seconds as u64, u64::from(nanoseconds)));
-        let parts = |device: u64| [libc::major(device), libc::minor(device)];
-        assert_eq!([128, 132].map(four), parts(stat(5)));
-        assert_eq!([136, 140].map(four), parts(stat(0)));
-        assert_eq!(eight(144), 0x77_0000_0066);
-        assert!(shown[152..256].iter().all(|byte| *byte == 0) && shown[256..] == [0xff; 8]);
-    }
-    left(&mut guest, &known(0, b"none", NameMeaning::Missing));
-    assert_eq!(statx(&mut guest, "none", 0, 0x7ff, BUFFER), MISSING);
-    // What the sentry did not say, or has to refuse.
-    left(&mut guest, &known(0, b"bare", file(7, 0)));
-    assert_eq!(statx(&mut guest, "bare", 0, 0x7ff, BUFFER), None);
-    assert_eq!(statx(&mut guest, "name", libc::AT_SYMLINK_NOFOLLOW, 0x7ff, BUFFER), None);
-    assert_eq!(statx(&mut guest, "name", 0, 1 << 31, BUFFER), None);
-    for flags in [libc::AT_STATX_FORCE_SYNC, libc::AT_SYMLINK_FOLLOW, 1] {
-        assert_eq!(statx(&mut guest, "name", flags, 0x7ff, BUFFER), None);
-    }
-    for buffer in [0, STACK, 0x7ffe_0000_0000, SLOTS, ORDERS, u64::MAX - 3] {
-        assert_eq!(statx(&mut guest, "name", 0, 0x7ff, buffer), None);
-    }
-}
-
 pub(crate) fn names_of_before_stand_no_more(platform: &dyn Platform) {
     let mut guest = guest(platform, one_call());
     if !guest.thread.can_lend() {
@@ -273,7 +204,7 @@ pub(crate) fn names_of_before_stand_no_more(platform: &dyn Platform) {
     }
     let answered = names.iter().zip((0..=255).cycle()).filter(|(name, byte)| {
         let answer = ask(&mut guest, STAT, name, BUFFER);
-        assert!(answer.is_none() || attributes(&guest) == [*byte; STAT_SIZE]);
+        assert!(answer.is_none() || attributes(&guest) == stat(*byte));
         answer.is_some()
     });
     assert!((64..=128).contains(&answered.count()));
@@ -313,8 +244,7 @@ pub(crate) fn kicks_and_withdrawals_do_not_tear_answers(platform: &dyn Platform)
                     Trap::Syscall { .. } => {
                         // It got nothing newer than what was said last.
                         assert!(
-                            attributes(&guest) == [versions; STAT_SIZE]
-                                || guest.read::<1>(BUFFER) != [versions]
+                            attributes(&guest) == stat(versions) || guest.read::<1>(BUFFER) != [versions]
                         );
                         versions = versions.wrapping_add(1);
                         guest.thread.leave_name(&known(0, b"name", file(versions, 0)));
@@ -353,7 +283,7 @@ pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Plat
             }
             // Nothing but what was left for this very thread.
             let found = attributes(guest);
-            assert!(found == [0; STAT_SIZE] || found == [1; STAT_SIZE], "{found:?}");
+            assert!(found == [0; STAT_SIZE] || found == stat(1), "{found:?}");
         }
     });
     assert_eq!(Guest::new(platform, super::lent::any_calls()).syscall(), 0);

@@ -8,17 +8,17 @@ use usk_platform::{
 
 use super::guest::{CODE, DATA, Guest, STACK, guest_code};
 use super::lent::{
-    CLOSE, DUP, FCNTL, FILE, FSTATAT, READ, any_calls, call, guest, lend, one_call, run_under_kicks,
-    while_forged,
+    CLOSE, DUP, FCNTL, FILE, FSTATAT, READ, any_calls, call, guest, lend, one_call, run_under_kicks, stat,
+    status, while_forged,
 };
 use super::names::{BUFFER, OPEN, OPEN_AT, TEXT, ask, ask_at};
 use super::patching::patched;
 
 /// What the prepared file is known by, and its record, the last there is.
 const PREPARED: u64 = 0x77_0000_0001;
-const RECORD: u8 = LENT_RECORDS as u8 - 1;
+pub(crate) const RECORD: u8 = LENT_RECORDS as u8 - 1;
 /// How it is opened, but for flags that do not matter.
-const FLAGS: i32 = libc::O_NONBLOCK;
+pub(crate) const FLAGS: i32 = libc::O_NONBLOCK;
 const LARGE_FILE: i32 = 0o100000;
 
 // Opens the file at rsi in the directory 3 and closes it, for ever: r12 is how often. Descriptors and registers must be right.
@@ -35,7 +35,7 @@ fn prepared() -> LentFile {
     LentFile {
         identity: PREPARED,
         flags: Some((FLAGS | LARGE_FILE) as u32),
-        attributes: Some([9; STAT_SIZE]),
+        attributes: Some(status(9)),
         length: Some(64),
         seeks: true,
         reads_on: true,
@@ -46,17 +46,16 @@ fn prepared() -> LentFile {
 }
 
 /// Lends what the other tests do, and prepares a file, which has two names.
-fn prepare(guest: &mut Guest) {
+pub(crate) fn prepare(guest: &mut Guest) {
     lend(guest);
     guest.thread.lend_file(RECORD.into(), &prepared());
     for start in [FILE, 0] {
-        let meaning =
-            NameMeaning::Prepared { attributes: [9; STAT_SIZE], record: RECORD, identity: PREPARED };
+        let meaning = NameMeaning::Prepared { attributes: status(9), record: RECORD, identity: PREPARED };
         guest.thread.leave_name(&KnownName { start, follows: true, name: b"file", meaning });
     }
 }
 
-fn open(guest: &mut Guest, flags: i32) -> Option<i64> {
+pub(crate) fn open(guest: &mut Guest, flags: i32) -> Option<i64> {
     ask_at(guest, OPEN_AT, Some(3), "file", [flags as u64, 0])
 }
 
@@ -99,7 +98,7 @@ pub(crate) fn a_prepared_file_is_opened_and_told(platform: &dyn Platform) {
         assert_eq!(told(&mut guest, 5), Some(LentDescriptor::Free));
     }
     assert_eq!(ask_at(&mut guest, FSTATAT, Some(3), "file", [BUFFER, 0]), Some(0));
-    assert_eq!(guest.read::<STAT_SIZE>(BUFFER), [9; STAT_SIZE]);
+    assert_eq!(guest.read::<STAT_SIZE>(BUFFER), stat(9));
 }
 
 pub(crate) fn what_is_not_prepared_any_more_is_not_opened(platform: &dyn Platform) {

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use usk_platform::{KnownName, NameMeaning, StatxRest};
+use usk_platform::{FileStatus, KnownName, NameMeaning, StatxRest};
 use zerocopy::IntoBytes;
 
 use super::Current;
 use crate::vfs::{
-    Access, Dentry, FileType, KnownFile, LookedUp, Mark, Mount, NamesAsOf, OpenFile, Path, check_inode,
-    is_real_user,
+    Access, Attributes, Dentry, FileType, KnownFile, LookedUp, Mark, Mount, NamesAsOf, OpenFile, Path,
+    check_inode, is_real_user,
 };
 
 /// The calls that are answered: a filter that looks at one of them wants to see them all.
@@ -38,22 +38,27 @@ struct Answer<'a> {
     looked_up: LookedUp,
 }
 
+/// What `stat(2)` and `statx(2)` show of a file on a mount, and whether it is the root of that.
+pub(super) fn shown(attributes: &Attributes, (mount, is_mount_root): (&Mount, bool)) -> Option<FileStatus> {
+    let stat = attributes.to_stat().as_bytes().try_into().ok()?;
+    let born = attributes.born.map(|born| (born.seconds, born.nanoseconds));
+    Some(FileStatus { stat, rest: StatxRest { born, mount: mount.id, is_mount_root } })
+}
+
 impl<'a> Answer<'a> {
-    /// That it means this file, to which the guest has `access`; `mount` and whether it is the root of that.
+    /// That it means this file, to which the guest has `access`; its mount, and whether it is the root of that.
     fn about(
         name: Cow<'a, [u8]>,
         follows: bool,
         file: &KnownFile,
-        (mount, is_mount_root): (&Mount, bool),
+        place: (&Mount, bool),
         access: Access,
         looked_up: LookedUp,
     ) -> Option<Self> {
-        let attributes = file.attributes.to_stat().as_bytes().try_into().ok()?;
-        let born = file.attributes.born.map(|born| (born.seconds, born.nanoseconds));
-        let rest = Some(StatxRest { born, mount: mount.id, is_mount_root });
+        let attributes = shown(&file.attributes, place)?;
         let access = u8::try_from(access.bits()).unwrap_or(0);
         let looked_up = file.mark.map_or(Some(looked_up), |mark| looked_up.with(mark))?;
-        Some(Answer { name, follows, meaning: NameMeaning::File { attributes, rest, access }, looked_up })
+        Some(Answer { name, follows, meaning: NameMeaning::File { attributes, access }, looked_up })
     }
 }
 
@@ -84,7 +89,7 @@ impl Current {
     pub fn leave_file(&mut self, question: &NameQuestion, path: &Path, access: Access) {
         let Ok(inode) = path.inode() else { return };
         let Some(file) = inode.known_by_name() else {
-            if let Some((record, identity)) = self.lending.held_file(inode) {
+            if let Some((record, identity)) = self.lending.held_file(path) {
                 self.leave_meaning(question, NameMeaning::Held { record, identity });
             }
             return;

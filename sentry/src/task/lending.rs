@@ -62,7 +62,7 @@ use crate::kernel::Kernel;
 use crate::vfs::{FdTable, Mapping, OpenFile, notify};
 
 /// The calls that are served: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 13] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262];
+const CALLS: [u32; 14] = [0, 3, 5, 8, 17, 32, 45, 72, 74, 75, 217, 233, 262, 332];
 
 /// Traps of a program before it is lent anything. Short programs are over by then, and do not pay for it: a hundred times
 /// `/bin/true` from a shell took five per cent more without this.

@@ -10,7 +10,7 @@ use super::plan::{
     JUMP_LENGTH, Plan, SHORT_LENGTH, SITE_LENGTH, Service, displacement, displacement_of_short,
 };
 use crate::arch::Registers;
-use crate::stub::image::entry;
+use crate::stub::addresses::entry;
 
 /// Bytes of a trampoline's cell. Cells are aligned to it.
 pub(in crate::trap) const CELL_SIZE: u64 = 64;

@@ -10,7 +10,7 @@ use usk_platform::{Deed, GuestThread, Note, Notes};
 
 use super::{Lending, Record};
 use crate::task::{Current, Resource, Task};
-use crate::vfs::{FdTable, InodeRef, LateWrite, LockOwner, OpenFile, RecordLock, TO_THE_END, Timestamp};
+use crate::vfs::{FdTable, LateWrite, LockOwner, OpenFile, Path, RecordLock, TO_THE_END, Timestamp};
 
 /// The calls that are noted, besides those about lent descriptors.
 pub(super) const CALLS: [u32; 2] = [1, 18];
@@ -70,11 +70,16 @@ impl Current {
 }
 
 impl Lending {
-    /// The record, and its file, by which the task holds this file, if it is lent its attributes.
-    pub(in crate::task) fn held_file(&self, inode: &InodeRef) -> Option<(u8, u64)> {
+    /// The record, and its file, by which the task holds the file at `path`, if it is lent its attributes.
+    pub(in crate::task) fn held_file(&self, path: &Path) -> Option<(u8, u64)> {
+        let inode = path.inode().ok()?;
+        // The mount is shown, too.
+        let is_there =
+            |of: &Path| Arc::ptr_eq(&of.mount, &path.mount) && of.is_mount_root() == path.is_mount_root();
         let is_it = |record: &&Record| {
-            let file = record.file.upgrade();
-            file.is_some_and(|file| file.inode_if_known().is_some_and(|known| Arc::ptr_eq(known, inode)))
+            record.file.upgrade().is_some_and(|file| {
+                is_there(file.path()) && file.inode_if_known().is_some_and(|known| Arc::ptr_eq(known, inode))
+            })
         };
         let held = (0..).zip(&self.records).filter_map(|(number, record)| Some((number, record.as_ref()?)));
         let mut held = held.filter(|(_, record)| record.lent.until_written);

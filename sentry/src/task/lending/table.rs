@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use usk_abi::fs::OpenFlags;
-use usk_platform::{GuestThread, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile, STAT_SIZE};
-use zerocopy::IntoBytes;
+use usk_platform::{FileStatus, GuestThread, LENT_DESCRIPTORS, LENT_RECORDS, LentDescriptor, LentFile};
 
 use super::{Lending, Record};
+use crate::task::known_names::shown;
 use crate::task::{Resource, Task};
-use crate::vfs::{Borrower, FdTable, FileType, InodeRef, OpenFile};
+use crate::vfs::{Attributes, Borrower, FdTable, FileType, InodeRef, OpenFile};
 
 /// Records of files that are neither regular nor directories, and have little to tell: half. A program with threads has a dozen before it
 /// opens the first of the others.
@@ -52,14 +52,14 @@ impl Files {
 
 impl Record {
     /// What is lent of its attributes until somebody withdraws them.
-    fn fixed_attributes(&self) -> Option<[u8; STAT_SIZE]> {
+    fn fixed_attributes(&self) -> Option<FileStatus> {
         self.lent.attributes.filter(|_| !self.lent.until_written)
     }
 
     /// Brings the attributes of a file that is held up to date: of all who reach it the task itself may have changed them, and nobody else
     /// without releasing it.
     fn renew_attributes(&mut self, file: &OpenFile, number: usize, thread: &mut dyn GuestThread) {
-        let attributes = stat_of(file);
+        let attributes = shown_now(file);
         if self.lent.until_written && self.lent.attributes != attributes {
             self.lent.attributes = attributes;
             self.lent.until_written = attributes.is_some();
@@ -218,7 +218,7 @@ impl Lending {
             Some(known) => known.fixed_attributes().zip(Some(known.fixed_length)),
             None => Self::fixed(task, file),
         };
-        let until_written = held.as_ref().and_then(|_| stat_of(file));
+        let until_written = held.as_ref().and_then(|_| shown_now(file));
         // Of a file that is held nobody knows that it is open for writing before he has its end brought in.
         let closes_silently = match &held {
             Some(_) => file.ends_unlocked(),
@@ -289,8 +289,8 @@ impl Lending {
         })
     }
 
-    /// What `fstat(2)` shows of a file, and of a regular file the length, if they stay what they are until somebody withdraws them.
-    fn fixed(task: &Arc<Task>, file: &OpenFile) -> Option<([u8; STAT_SIZE], Option<u64>)> {
+    /// What is shown of a file, and of a regular file the length, if they stay what they are until somebody withdraws them.
+    fn fixed(task: &Arc<Task>, file: &OpenFile) -> Option<(FileStatus, Option<u64>)> {
         let inode = file.inode_if_known()?;
         let is_regular = match inode.file_type() {
             FileType::Regular => true,
@@ -302,14 +302,19 @@ impl Lending {
         if attributes.links == 0 && !is_regular {
             return None;
         }
-        let stat = attributes.to_stat();
         // What is in memory may rest, but reading it moves its time of access.
         let is_read = is_regular && !file.ops.is_volatile() && !file.open_flags().contains(OpenFlags::PATH);
-        Some((stat.as_bytes().try_into().ok()?, is_read.then_some(attributes.size)))
+        Some((shown_of(file, &attributes)?, is_read.then_some(attributes.size)))
     }
 }
 
-/// What `fstat(2)` shows of a file at the moment.
-fn stat_of(file: &OpenFile) -> Option<[u8; STAT_SIZE]> {
-    file.inode_if_known()?.attributes().ok()?.to_stat().as_bytes().try_into().ok()
+/// What is shown of a file at the moment.
+fn shown_now(file: &OpenFile) -> Option<FileStatus> {
+    shown_of(file, &file.inode_if_known()?.attributes().ok()?)
+}
+
+/// What is shown of a file that has these attributes.
+fn shown_of(file: &OpenFile, attributes: &Attributes) -> Option<FileStatus> {
+    let path = file.path();
+    shown(attributes, (&path.mount, path.is_mount_root()))
 }
