@@ -8,6 +8,7 @@
 struct meter {
     long batch;      /* repetitions in a batch */
     long per_repeat; /* operations in one repetition */
+    uint64_t batch_ns, single_ns; /* how long a batch is at least: of several repetitions, of one */
     uint64_t begun_ns, batch_begun_ns;
     int warm_ups, is_calibrated, samples_count;
     double *samples_ns;

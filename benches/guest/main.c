@@ -20,10 +20,17 @@
 #define SAMPLES_MIN 5
 /* Batches of one before anything is believed: the first uses of a thing are slower. */
 #define WARM_UPS 3
-/* A batch is at least this long, so that reading the clock does not count. */
+/* A batch is at least this long, and this many times what reading the clock takes, so that reading it does not count. */
 #define BATCH_NS 50000
+#define BATCH_CLOCKS 30
 /* Above this one repetition is a batch: single values, so that percentiles mean something. */
 #define SINGLE_NS 10000
+/* How often the clock is read to know what that takes. */
+#define CLOCK_READS 16
+/* Where reading the clock takes longer, it is a call. */
+#define FAST_CLOCK_NS 1000
+/* How long a clock may take to become fast. */
+#define CLOCK_PATIENCE_NS 2000000000
 
 static const struct operation *const parts[] = {calls, files, wakeups, memory, processes, compute};
 const char *inputs, *scratch, *nothing;
@@ -35,6 +42,27 @@ uint64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+/* What one reading of the clock takes, in nanoseconds: the shortest of some, since others may be interrupted. */
+static uint64_t clock_takes_ns(void) {
+    uint64_t shortest = UINT64_MAX, before = now_ns();
+    for (int i = 0; i < CLOCK_READS; i++) {
+        uint64_t now = now_ns();
+        if (now - before < shortest) shortest = now - before;
+        before = now;
+    }
+    return shortest;
+}
+
+/* gVisor's clock is a call until its vDSO has been told how fast the counter runs, a second after the start or later. */
+static void await_fast_clock(void) {
+    uint64_t begun = now_ns();
+    while (clock_takes_ns() > FAST_CLOCK_NS && now_ns() - begun < CLOCK_PATIENCE_NS) usleep(10000);
+}
+
+static uint64_t longer(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
 }
 
 const char *in_directory(const char *directory, const char *name) {
@@ -52,7 +80,7 @@ int meter_next(struct meter *meter) {
         /* The first batches only warm up, and find out how long a batch must be. */
         uint64_t took = now - meter->batch_begun_ns;
         if (meter->warm_ups < WARM_UPS) meter->warm_ups++;
-        else if (took >= BATCH_NS || (meter->batch == 1 && took >= SINGLE_NS)) meter->is_calibrated = 1;
+        else if (took >= (meter->batch == 1 ? meter->single_ns : meter->batch_ns)) meter->is_calibrated = 1;
         else meter->batch *= 2;
     } else {
         double took = now - meter->batch_begun_ns;
@@ -72,7 +100,14 @@ void refuse(const char *what) {
 
 static void measure(const struct operation *operation) {
     static double samples[SAMPLES_MAX];
-    struct meter meter = {.batch = 1, .per_repeat = 1, .samples_ns = samples};
+    uint64_t clocks_ns = BATCH_CLOCKS * clock_takes_ns();
+    struct meter meter = {
+        .batch = 1,
+        .per_repeat = 1,
+        .batch_ns = longer(BATCH_NS, clocks_ns),
+        .single_ns = longer(SINGLE_NS, clocks_ns),
+        .samples_ns = samples,
+    };
     current = operation->id;
     /* Said first, and flushed: who never comes back is known by it. */
     printf("{\"begun\":\"%s\"}\n", operation->id);
@@ -110,6 +145,7 @@ int main(int argc, char **argv) {
         inputs = argv[3];
         scratch = argv[4];
         nothing = argv[5];
+        await_fast_clock();
         for (int i = 6; i < argc; i++) each(measure_if, argv[i]);
     } else if (strcmp(verb, "run") == 0 && argc == 5) {
         return run_command(argv[2], argv[3], argv[4]);

@@ -130,6 +130,42 @@ pub(crate) fn lines(answer: &str) -> impl Iterator<Item = Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::statistics::median;
+
+    /// A clock that takes as long as 200 calls, as where no vDSO answers.
+    const SLOW_CLOCK: &str = "
+        #define _GNU_SOURCE
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int slow_clock(int clock, void *now) {
+            for (int i = 0; i < 200; i++) syscall(SYS_clock_gettime, clock, now);
+            return 0;
+        }";
+
+    fn median_of_a_call(program: &Path) -> f64 {
+        let arguments = ["micro", "20", "/", "/", "/", "getppid_raw"];
+        let output = Command::new(program).args(arguments).output().unwrap();
+        let answer = String::from_utf8(output.stdout).unwrap();
+        let samples = lines(&answer).find_map(|line| match line {
+            Line::Samples { samples_ns, .. } => median(&samples_ns),
+            _ => None,
+        });
+        samples.unwrap_or_else(|| panic!("no samples: {answer}"))
+    }
+
+    #[test]
+    fn a_slow_clock_does_not_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let guest = Guest::build(directory.path()).unwrap();
+        let source = directory.path().join("source");
+        fs::write(source.join("slow_clock.c"), SLOW_CLOCK).unwrap();
+        let slow = directory.path().join("slow");
+        let parts = SOURCES.iter().map(|(name, _)| *name).filter(|name| name.ends_with(".c"));
+        let options = ["-pthread", "-Dclock_gettime=slow_clock"];
+        compile(&source, &slow, &options, parts.chain(["slow_clock.c"])).unwrap();
+        let (with_slow_clock, usual) = (median_of_a_call(&slow), median_of_a_call(&guest.program));
+        assert!(with_slow_clock < 3.0 * usual, "{with_slow_clock} ns, {usual} ns by the vDSO's clock");
+    }
 
     #[test]
     fn answers_are_understood_and_a_cut_line_is_left_out() {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,12 +78,14 @@ fn warm(session: &Session, runtime: &Runtime) -> anyhow::Result<Vec<f64>> {
     (0..starts).map(|_| Ok(once(session, runtime)?.as_secs_f64() * MS_PER_S)).collect()
 }
 
-/// Not the whole page cache is dropped, which would hit everybody on the machine, but the pages of the two programs, as far
-/// as nobody else has them mapped.
+/// Not the whole page cache is dropped, which would hit everybody on the machine, but the pages of the programs, as far as
+/// nobody else has them mapped.
 fn cold(session: &Session, runtime: &Runtime) -> anyhow::Result<Vec<f64>> {
     let starts = if session.quick { 1 } else { STARTS };
+    let mut programs = runtime.programs();
+    programs.push(PROGRAM.into());
     let one = || {
-        for program in [&runtime.program, Path::new(PROGRAM)] {
+        for program in &programs {
             if let Ok(file) = File::open(program) {
                 posix_fadvise(file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
             }

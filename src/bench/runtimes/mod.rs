@@ -109,6 +109,15 @@ impl Runtime {
         }
     }
 
+    /// The programs that a start reads: its own, and those that gVisor's finds beside it.
+    pub(crate) fn programs(&self) -> Vec<PathBuf> {
+        let mut programs = vec![self.program.clone()];
+        if self.class() == Class::Gvisor {
+            programs.extend(oci::sidecars(&self.program));
+        }
+        programs
+    }
+
     /// An empty directory that a job can write to, and starts in.
     pub(crate) fn scratch<'a>(&self, place: &'a Place) -> &'a Path {
         if self.is_native() { place.native_scratch() } else { Path::new(SANDBOX_SCRATCH) }

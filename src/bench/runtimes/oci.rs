@@ -1,7 +1,7 @@
 //! Container runtimes with the command line of runc: runc, crun, gVisor's runsc. Each job is a bundle.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -28,6 +28,18 @@ const CAPABILITIES: &[&str] = &[
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ];
+
+/// Where gVisor's runsc has the programs that it starts, its sentry among them: a directory beside itself, or beside what
+/// a link to it leads to. Before July 2026 it was all of them.
+const SIDECARS: &str = "gvisor-bin";
+
+/// The programs that a runsc starts.
+pub(super) fn sidecars(runsc: &Path) -> Vec<PathBuf> {
+    let resolved = fs::canonicalize(runsc).unwrap_or_else(|_| runsc.to_owned());
+    let listed =
+        [runsc, &resolved].into_iter().find_map(|runsc| fs::read_dir(runsc.parent()?.join(SIDECARS)).ok());
+    listed.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
 
 /// A bundle for this job, and the command that runs it.
 pub(super) fn invocation(
@@ -88,4 +100,24 @@ fn configuration(root: &Path, job: &Job, environment: &[(String, String)]) -> Va
         ],
         "linux": { "namespaces": namespaces },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sidecars_of_runsc_are_found_through_a_link_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().canonicalize().unwrap();
+        let (installed, link) = (top.join("opt/runsc"), top.join("runsc"));
+        let sentry = top.join("opt/gvisor-bin/gvisor_sentry");
+        fs::create_dir_all(sentry.parent().unwrap()).unwrap();
+        fs::write(&installed, "").unwrap();
+        assert!(sidecars(&installed).is_empty());
+        fs::write(&sentry, "").unwrap();
+        std::os::unix::fs::symlink(&installed, &link).unwrap();
+        assert_eq!(sidecars(&installed), std::slice::from_ref(&sentry));
+        assert_eq!(sidecars(&link), [sentry]);
+    }
 }
