@@ -147,6 +147,40 @@ fn exit_statuses_and_messages_of_run_and_exec_are_the_same() {
 }
 
 #[test]
+fn options_are_understood_as_gos_are() {
+    compare(
+        command(&["sleep", "1000"]),
+        &[
+            Background(&["--rootless=0", "--debug=false", "run", "--detach=true", "-pid-file", "pid", "ID"]),
+            Verb(&["exec", "--user", "1", "--user", "2", "--cwd", "/tmp", "--cwd", "/etc", "ID", "pwd"]),
+            Verb(&["exec", "-user=3", "-t=false", "ID", "id"]),
+            Verb(&["exec", "--user", "", "--cwd", "", "ID", "sh", "-c", "id; pwd"]),
+            Verb(&["exec", "--no-new-privs=1", "-env", "A=5", "ID", "sh", "-c", "echo $A"]),
+            Verb(&["exec", "-detach", "ID", "true"]),
+            Verb(&["update", "--cpu-quota", "-1", "ID"]),
+            Verb(&["kill", "-all", "ID", ""]),
+            Verb(&["kill", "ID", "KILL"]),
+            Until("stopped"),
+            Verb(&["delete", "--force=1", "ID"]),
+        ],
+    );
+}
+
+#[test]
+fn users_that_cannot_be_are_refused() {
+    let id = 1_u32 << 31;
+    for field in ["uid", "gid", "additionalGids"] {
+        let value = if field == "additionalGids" { json!([id]) } else { json!(id) };
+        let bundle = Bundle::with(|spec| spec["process"]["user"][field] = value);
+        for runtime in [Runtime::usk(), Runtime::runc()] {
+            let outcome = runtime.verb(&bundle, &["run", &new_id()]);
+            let is_told = outcome.error.contains("uids and gids must be in range 0-2147483647");
+            assert!(outcome.status == 1 && is_told, "{field}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn the_state_has_the_same_members() {
     let members = |runtime: &Runtime| {
         let (bundle, id) = (Bundle::with(|spec| spec["annotations"] = json!({ "a": "b" })), new_id());
