@@ -70,16 +70,20 @@ fn a_bind_without_execution_executes_nothing() {
 
 #[test]
 fn a_tmpfs_has_the_size_mode_and_owner_that_it_says() {
-    let bundle = Bundle::with(|spec| {
+    let change = |spec: &mut serde_json::Value| {
         let options = json!(["size=1m", "mode=750", "uid=5", "gid=6"]);
         add_mount(
             spec,
             json!({ "destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": options }),
         );
-        let script = "stat -c '%a %u %g' /t; dd if=/dev/zero of=/t/x bs=2M count=1 2>/dev/null || echo full";
+        let script = "stat -c '%a %u %g' /t; dd if=/dev/zero of=/t/x bs=2M count=1 2>/dev/null || echo full; grep ' /t ' /proc/mounts";
         spec["process"]["args"] = json!(["sh", "-c", script]);
-    });
-    assert_eq!(run(&bundle).output, "750 5 6\nfull\n");
+    };
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let output = runtime.verb(&Bundle::with(change), &["run", &new_id()]).output;
+        let shown = "750 5 6\nfull\ntmpfs /t tmpfs rw,relatime,size=1024k,mode=750,uid=5,gid=6";
+        assert!(output.starts_with(shown), "{output}");
+    }
 }
 
 #[test]
