@@ -169,6 +169,25 @@ fn each_limit_can_be_changed_on_its_own() {
 }
 
 #[test]
+fn processors_that_are_taken_and_given_back_are_seen_inside() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    let online = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus")
+        .or_else(|_| fs::read_to_string("/sys/fs/cgroup/cpuset.cpus.effective"))
+        .expect("the host has the controller");
+    let script = "/bin/busybox nproc; grep -c ^processor /proc/cpuinfo; cat /sys/devices/system/cpu/online; \
+                  grep Cpus_allowed_list /proc/self/status";
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let inside = || usk.must(&bundle, &["exec", &id, "sh", "-c", script]);
+    let before = inside();
+    usk.must(&bundle, &["update", "--cpuset-cpus", "0", &id]);
+    assert_eq!(inside(), "1\n1\n0\nCpus_allowed_list:\t0\n");
+    usk.must(&bundle, &["update", "--cpuset-cpus", online.trim(), &id]);
+    assert_eq!(inside(), before);
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
 fn limits_that_make_no_sense_are_refused_by_their_field() {
     // Too little for the sandbox itself.
     for (resources, field) in [
