@@ -167,6 +167,34 @@ fn options_are_understood_as_gos_are() {
 }
 
 #[test]
+fn limits_of_processes_are_the_same() {
+    let limits = [
+        ("CPU", 1000_u64, 2000_u64),
+        ("FSIZE", 1 << 30, 1 << 31),
+        ("DATA", 1 << 32, 1 << 33),
+        ("STACK", 1 << 20, 1 << 22),
+        ("CORE", 0, 1),
+        ("RSS", 1 << 34, 1 << 35),
+        ("NPROC", 500, 600),
+        ("NOFILE", 300, 400),
+        ("MEMLOCK", 4096, 8192),
+        ("AS", 1 << 36, 1 << 37),
+        ("LOCKS", 10, 20),
+        ("SIGPENDING", 100, 200),
+        ("MSGQUEUE", 1000, 2000),
+        ("NICE", 0, 0),
+        ("RTPRIO", 0, 0),
+        ("RTTIME", 1_000_000, 2_000_000),
+    ];
+    let limit = |(name, soft, hard): (&str, u64, u64)| json!({ "type": format!("RLIMIT_{name}"), "soft": soft, "hard": hard });
+    let change = |spec: &mut Value| {
+        spec["process"]["rlimits"] = limits.map(limit).to_vec().into();
+        spec["process"]["args"] = json!(["cat", "/proc/self/limits"]);
+    };
+    compare(change, &[Verb(&["run", "--no-pivot", "--no-new-keyring", "--no-subreaper", "ID"])]);
+}
+
+#[test]
 fn users_that_cannot_be_are_refused() {
     let id = 1_u32 << 31;
     for field in ["uid", "gid", "additionalGids"] {
