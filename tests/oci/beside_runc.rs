@@ -195,6 +195,24 @@ fn limits_of_processes_are_the_same() {
 }
 
 #[test]
+fn all_sets_of_capabilities_are_the_same() {
+    for uid in [0, 1000] {
+        let change = |spec: &mut Value| {
+            spec["process"]["user"]["uid"] = json!(uid);
+            spec["process"]["capabilities"] = json!({
+                "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SETUID"],
+                "permitted": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"],
+                "effective": ["CAP_KILL"],
+                "inheritable": ["CAP_CHOWN", "CAP_NET_RAW"],
+                "ambient": ["CAP_CHOWN"],
+            });
+            spec["process"]["args"] = json!(["grep", "Cap", "/proc/self/status"]);
+        };
+        compare(change, &[Verb(&["run", "ID"])]);
+    }
+}
+
+#[test]
 fn users_that_cannot_be_are_refused() {
     let id = 1_u32 << 31;
     for field in ["uid", "gid", "additionalGids"] {
