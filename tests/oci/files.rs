@@ -87,6 +87,24 @@ fn a_tmpfs_has_the_size_mode_and_owner_that_it_says() {
 }
 
 #[test]
+fn the_file_system_of_devices_has_the_size_and_mode_that_it_says() {
+    let run = |runtime: &Runtime, options: &serde_json::Value| {
+        let bundle = Bundle::with(|spec| {
+            let mounts = spec["mounts"].as_array_mut().expect("a list");
+            let dev = mounts.iter_mut().find(|mount| mount["destination"] == "/dev").expect("it is there");
+            dev["options"] = options.clone();
+            let script = "stat -c %a /dev; dd if=/dev/zero of=/dev/x bs=2M count=1 2>/dev/null || echo full";
+            spec["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        runtime.verb(&bundle, &["run", &new_id()]).output
+    };
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        assert_eq!(run(&runtime, &json!(["nosuid", "mode=755", "size=1m"])), "755\nfull\n");
+    }
+    assert_eq!(run(&Runtime::usk(), &json!(["mode=711"])), "711\n");
+}
+
+#[test]
 fn a_tmpfs_begins_with_what_it_covers_where_asked_and_keeps_its_size() {
     let bundle = Bundle::with(|spec| {
         for (destination, options) in [
