@@ -230,7 +230,25 @@ pub enum MountSource {
     /// The sandbox's own cgroup, to look at.
     Cgroup,
     /// The kernel's own device files, with `pts` and `shm` below. Its destination is `/dev`.
-    Dev,
+    Dev(DevOptions),
+}
+
+/// How `/dev` is made, and the files of terminals below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevOptions {
+    /// What holds the files.
+    pub tmpfs: Tmpfs,
+    /// Group of terminals' files; that of whoever opens the terminal if `None`.
+    pub terminal_group: Option<u32>,
+    /// Permissions of terminals' files.
+    pub terminal_permissions: u32,
+}
+
+impl Default for DevOptions {
+    fn default() -> Self {
+        let tmpfs = Tmpfs { permissions: 0o755, ..Tmpfs::of_size(None) };
+        DevOptions { tmpfs, terminal_group: None, terminal_permissions: 0o620 }
+    }
 }
 
 /// A device file or a FIFO below `/dev`.

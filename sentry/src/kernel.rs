@@ -137,7 +137,7 @@ impl Kernel {
         let own_pid = if command_is_init { OUTSIDE_PID } else { INIT_PID };
         let timers = Arc::new(Timers::new());
         // Counted before any thread is bound to one processor.
-        usk_platform::host::processor_count();
+        usk_platform::host::count_processors();
         let kernel = Arc::new(Kernel {
             no_memory: Mm::nothing(platform.layout()).ok(),
             platform,

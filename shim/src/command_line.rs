@@ -4,11 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::log;
+use crate::{go_flags, log};
 
 /// Run containers on a user-space kernel, as an OCI runtime.
 #[derive(Parser, Debug)]
-#[command(name = "usk-oci", disable_version_flag = true, arg_required_else_help = true)]
+#[command(
+    name = "usk-oci",
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
 pub struct CommandLine {
     /// What holds for every verb.
     #[command(flatten)]
@@ -42,7 +47,7 @@ pub struct Global {
     pub systemd_cgroup: bool,
 
     /// Go on without cgroups that cannot be made: true, false or auto
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_name = "true|false|auto", value_parser = rootless)]
     pub rootless: Rootless,
 
     /// Accepted for runc's sake: there are no checkpoints yet
@@ -55,7 +60,7 @@ pub struct Global {
 }
 
 /// Whether cgroups may be missing.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rootless {
     /// They may.
     True,
@@ -400,6 +405,15 @@ pub struct Later {
     /// Options and arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<String>,
+}
+
+fn rootless(text: &str) -> Result<Rootless, String> {
+    match go_flags::parse_bool(text) {
+        Some(true) => Ok(Rootless::True),
+        Some(false) => Ok(Rootless::False),
+        None if text == "auto" => Ok(Rootless::Auto),
+        None => Err("it is none of true, false and auto".into()),
+    }
 }
 
 /// `512M`; `-1` is no limit.

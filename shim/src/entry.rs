@@ -1,5 +1,6 @@
 //! From the command line to a verb, and from errors to a line where engines look for it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::cgroup::Keeper;
 use crate::command_line::{CommandLine, Global, Rootless, Verb};
+use crate::go_flags;
 use crate::log;
 use crate::state::OCI_VERSION;
 use crate::verbs;
@@ -32,9 +34,10 @@ pub(crate) struct Settings {
 /// Does what the process's arguments ask for and returns the exit status.
 pub fn main() -> i32 {
     usk::randomize_addresses();
-    let command_line = match CommandLine::try_parse() {
+    let arguments = go_flags::for_clap(&CommandLine::command(), std::env::args_os());
+    let command_line = match CommandLine::try_parse_from(&arguments) {
         Ok(command_line) => command_line,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, &arguments),
     };
     let CommandLine { global, verb } = command_line;
     let Some(verb) = verb else {
@@ -59,10 +62,10 @@ pub fn main() -> i32 {
 }
 
 /// Says what is wrong with the arguments, also where an engine looks for errors; what they say about that is looked for among them.
-fn refuse(error: &clap::Error) -> i32 {
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> i32 {
     let failure = if error.kind() == ErrorKind::InvalidSubcommand { NO_SUCH_VERB } else { FAILURE };
     let status = usk::usage(error, "usk-oci", "usk-oci --help", failure);
-    let rest = CommandLine::command().ignore_errors(true).try_get_matches().ok();
+    let rest = CommandLine::command().ignore_errors(true).try_get_matches_from(arguments).ok();
     let global = rest.and_then(|rest| Global::from_arg_matches(&rest).ok());
     if let Some(global) = global.filter(|global| status != 0 && global.log.is_some())
         && log::begin(global.log.as_deref(), global.log_format, global.debug).is_ok()

@@ -16,6 +16,7 @@ pub mod config;
 mod console;
 mod container;
 mod entry;
+mod go_flags;
 pub mod hooks;
 pub mod log;
 mod monitor;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use usk_abi::Signal;
 use usk_abi::signal::SignalInfo;
 use usk_platform::host::child::{self, Exit};
-use usk_platform::host::{own_memory, timeline};
+use usk_platform::host::{count_processors, own_memory, timeline};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::task::{ExitStatus, MainProcess, reserve_main, spawn_beside, spawn_main, watch_for_lost};
@@ -162,6 +162,8 @@ fn listen(running: &Running<'_>, gate: mpsc::SyncSender<()>) {
 }
 
 fn change_limits(kernel: &Kernel, new: NewLimits) {
+    // The cgroup may have other processors now; this thread was never bound to some of them.
+    count_processors();
     let NewLimits { memory, tasks, quota_us, period_us } = new;
     let bound = |value: u64| (value != u64::MAX).then_some(value);
     if memory != 0 {

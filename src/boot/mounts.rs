@@ -7,14 +7,17 @@ use anyhow::{Context, Result, anyhow};
 use usk_abi::Errno;
 use usk_abi::fs::make_device as make_device_number;
 use usk_sentry::Kernel;
+use usk_sentry::fs::dev::{self, TerminalFiles};
 use usk_sentry::fs::gofer::GoferFileSystem;
 use usk_sentry::fs::overlay::Overlay;
 use usk_sentry::fs::tmpfs::{self, TmpfsOptions};
-use usk_sentry::fs::{cgroup, dev, proc, sys};
+use usk_sentry::fs::{cgroup, proc, sys};
 use usk_sentry::gofer::GoferClient;
 use usk_sentry::vfs::{FileSystem, FileType, MountFlags, MountNamespace, SpecialFile, WalkOptions};
 
-use crate::spec::{DeviceFile, DeviceKind, ExportAccess, Mount, MountSource, Restrictions, SandboxSpec};
+use crate::spec::{
+    DevOptions, DeviceFile, DeviceKind, ExportAccess, Mount, MountSource, Restrictions, SandboxSpec, Tmpfs,
+};
 
 /// Mounts everything in the order of the list, then covers what is to be masked or read-only.
 pub(super) fn build(
@@ -27,8 +30,11 @@ pub(super) fn build(
     for mount in rest {
         let describe = || format!("cannot mount {}", mount.destination.display());
         // More than one file system: it mounts itself.
-        if mount.source == MountSource::Dev {
-            dev::mount(kernel, &namespace, name(mount)).with_context(describe)?;
+        if let MountSource::Dev(options) = mount.source {
+            let DevOptions { tmpfs, terminal_group: group, terminal_permissions: permissions } = options;
+            let terminals = TerminalFiles { group, permissions };
+            dev::mount(kernel, &namespace, name(mount), tmpfs_options(tmpfs), terminals)
+                .with_context(describe)?;
             // At once, while there are no other files below than the kernel's own.
             for device in &spec.devices {
                 make_device(&namespace, device)?;
@@ -101,7 +107,7 @@ fn name(mount: &Mount) -> &str {
         MountSource::Sys => "sysfs",
         MountSource::Cgroup => "cgroup2",
         MountSource::Queues => "mqueue",
-        MountSource::Dev => "devtmpfs",
+        MountSource::Dev(_) => "devtmpfs",
     }
 }
 
@@ -113,6 +119,11 @@ fn flags(restrictions: Restrictions) -> MountFlags {
     flags.set(MountFlags::NO_DEVICES, no_devices);
     flags.set(MountFlags::NO_EXECUTE, no_execute);
     flags
+}
+
+fn tmpfs_options(tmpfs: Tmpfs) -> TmpfsOptions {
+    let Tmpfs { size, permissions, uid, gid } = tmpfs;
+    TmpfsOptions { size, permissions, uid, gid, ..TmpfsOptions::default() }
 }
 
 fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result<Arc<dyn FileSystem>> {
@@ -128,20 +139,11 @@ fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result
                 }
             }
         }
-        MountSource::Tmpfs(tmpfs) => {
-            let options = TmpfsOptions {
-                permissions: tmpfs.permissions,
-                size: tmpfs.size,
-                uid: tmpfs.uid,
-                gid: tmpfs.gid,
-                ..TmpfsOptions::default()
-            };
-            tmpfs::Tmpfs::new(options)
-        }
+        MountSource::Tmpfs(tmpfs) => tmpfs::Tmpfs::new(tmpfs_options(tmpfs)),
         MountSource::Proc => proc::new(kernel),
         MountSource::Sys => sys::new(),
         MountSource::Cgroup => cgroup::new(kernel),
-        MountSource::Queues | MountSource::Dev => {
+        MountSource::Queues | MountSource::Dev(_) => {
             return Err(anyhow!("message queues and device files cannot be the root"));
         }
     })

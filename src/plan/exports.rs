@@ -15,7 +15,9 @@ use usk_platform::host::user_namespace::user_namespace;
 use super::secrets::secrets;
 use crate::command_line::RunArguments;
 use crate::image::ImageRoot;
-use crate::spec::{Export, ExportAccess, Hidden, Mount, MountSource, Propagation, Restrictions, Tmpfs};
+use crate::spec::{
+    DevOptions, Export, ExportAccess, Hidden, Mount, MountSource, Propagation, Restrictions, Tmpfs,
+};
 use crate::values::{normalise, sandbox_path};
 
 /// Most exports of one sandbox: the root and its volumes.
@@ -150,7 +152,11 @@ pub fn kernel_mounts() -> [Mount; 3] {
     [
         mount("/proc", MountSource::Proc, nothing_special),
         mount("/sys", MountSource::Sys, Restrictions { read_only: true, ..nothing_special }),
-        mount("/dev", MountSource::Dev, Restrictions { no_suid: true, ..Restrictions::default() }),
+        mount(
+            "/dev",
+            MountSource::Dev(DevOptions::default()),
+            Restrictions { no_suid: true, ..Restrictions::default() },
+        ),
     ]
 }
 
@@ -242,7 +248,7 @@ fn hide(path: &Path, mounts: &[Mount], exports: &mut [Export]) -> Result<()> {
         | MountSource::Sys
         | MountSource::Cgroup
         | MountSource::Queues
-        | MountSource::Dev => Ok(()),
+        | MountSource::Dev(_) => Ok(()),
         MountSource::Export { .. } if inner == Path::new("") => {
             bail!("cannot hide {}: it is a mount; leave the mount out", path.display())
         }
@@ -281,7 +287,7 @@ pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf>
         | MountSource::Sys
         | MountSource::Cgroup
         | MountSource::Queues
-        | MountSource::Dev => inner == Path::new(""),
+        | MountSource::Dev(_) => inner == Path::new(""),
         MountSource::Export { export, .. } => {
             let export = &layout.exports[export];
             let hidden = export.hidden.iter().any(|hidden| inner.starts_with(&hidden.path));

@@ -88,7 +88,9 @@ fn sys_sched_getaffinity(current: &mut Current, arguments: SyscallArguments) -> 
         return Err(Errno::EINVAL.into());
     }
     let task = find_for_affinity(current, arguments.i32(0))?;
-    let mask = task.map_or(u64::MAX, |task| task.affinity.load(Ordering::Relaxed)) & online();
+    let chosen = task.map_or(u64::MAX, |task| task.affinity.load(Ordering::Relaxed));
+    // Of whom none of those that it chose is left runs on all, as when a cpuset changes (cpuset(7)).
+    let mask = Some(chosen & online()).filter(|&mask| mask != 0).unwrap_or_else(online);
     current.copy_out(arguments.pointer::<u64>(2), &mask)?;
     Ok(8)
 }

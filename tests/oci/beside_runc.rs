@@ -147,6 +147,86 @@ fn exit_statuses_and_messages_of_run_and_exec_are_the_same() {
 }
 
 #[test]
+fn options_are_understood_as_gos_are() {
+    compare(
+        command(&["sleep", "1000"]),
+        &[
+            Background(&["--rootless=0", "--debug=false", "run", "--detach=true", "-pid-file", "pid", "ID"]),
+            Verb(&["exec", "--user", "1", "--user", "2", "--cwd", "/tmp", "--cwd", "/etc", "ID", "pwd"]),
+            Verb(&["exec", "-user=3", "-t=false", "ID", "id"]),
+            Verb(&["exec", "--user", "", "--cwd", "", "ID", "sh", "-c", "id; pwd"]),
+            Verb(&["exec", "--no-new-privs=1", "-env", "A=5", "ID", "sh", "-c", "echo $A"]),
+            Verb(&["exec", "-detach", "ID", "true"]),
+            Verb(&["update", "--cpu-quota", "-1", "ID"]),
+            Verb(&["kill", "-all", "ID", ""]),
+            Verb(&["kill", "ID", "KILL"]),
+            Until("stopped"),
+            Verb(&["delete", "--force=1", "ID"]),
+        ],
+    );
+}
+
+#[test]
+fn limits_of_processes_are_the_same() {
+    let limits = [
+        ("CPU", 1000_u64, 2000_u64),
+        ("FSIZE", 1 << 30, 1 << 31),
+        ("DATA", 1 << 32, 1 << 33),
+        ("STACK", 1 << 20, 1 << 22),
+        ("CORE", 0, 1),
+        ("RSS", 1 << 34, 1 << 35),
+        ("NPROC", 500, 600),
+        ("NOFILE", 300, 400),
+        ("MEMLOCK", 4096, 8192),
+        ("AS", 1 << 36, 1 << 37),
+        ("LOCKS", 10, 20),
+        ("SIGPENDING", 100, 200),
+        ("MSGQUEUE", 1000, 2000),
+        ("NICE", 0, 0),
+        ("RTPRIO", 0, 0),
+        ("RTTIME", 1_000_000, 2_000_000),
+    ];
+    let limit = |(name, soft, hard): (&str, u64, u64)| json!({ "type": format!("RLIMIT_{name}"), "soft": soft, "hard": hard });
+    let change = |spec: &mut Value| {
+        spec["process"]["rlimits"] = limits.map(limit).to_vec().into();
+        spec["process"]["args"] = json!(["cat", "/proc/self/limits"]);
+    };
+    compare(change, &[Verb(&["run", "--no-pivot", "--no-new-keyring", "--no-subreaper", "ID"])]);
+}
+
+#[test]
+fn all_sets_of_capabilities_are_the_same() {
+    for uid in [0, 1000] {
+        let change = |spec: &mut Value| {
+            spec["process"]["user"]["uid"] = json!(uid);
+            spec["process"]["capabilities"] = json!({
+                "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SETUID"],
+                "permitted": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"],
+                "effective": ["CAP_KILL"],
+                "inheritable": ["CAP_CHOWN", "CAP_NET_RAW"],
+                "ambient": ["CAP_CHOWN"],
+            });
+            spec["process"]["args"] = json!(["grep", "Cap", "/proc/self/status"]);
+        };
+        compare(change, &[Verb(&["run", "ID"])]);
+    }
+}
+
+#[test]
+fn users_that_cannot_be_are_refused() {
+    let id = 1_u32 << 31;
+    for field in ["uid", "gid", "additionalGids"] {
+        let value = if field == "additionalGids" { json!([id]) } else { json!(id) };
+        let bundle = Bundle::with(|spec| spec["process"]["user"][field] = value);
+        for runtime in [Runtime::usk(), Runtime::runc()] {
+            let outcome = runtime.verb(&bundle, &["run", &new_id()]);
+            let is_told = outcome.error.contains("uids and gids must be in range 0-2147483647");
+            assert!(outcome.status == 1 && is_told, "{field}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn the_state_has_the_same_members() {
     let members = |runtime: &Runtime| {
         let (bundle, id) = (Bundle::with(|spec| spec["annotations"] = json!({ "a": "b" })), new_id());

@@ -123,7 +123,7 @@ fn terminals_of_processes_that_join_have_names_of_their_own() {
         assert_eq!(outcome.status, 0, "{outcome:?}");
         Master::receive(&listener)
     };
-    let (mut first, mut second) = (join("0:0"), join("1000:5"));
+    let (mut first, mut second) = (join("0:0"), join("1000:7"));
     first.write("tty\n");
     first.expect("/dev/pts/0");
     second.write(

@@ -246,6 +246,12 @@ fn kill(docker: &Docker) {
     docker.must(&["stop", "-t", "1", &container]);
     assert_eq!(docker.inspect(&container, "{{.State.ExitCode}}"), "137");
     docker.must(&["rm", &container]);
+    let script = "trap 'exit 5' USR1; echo begun; while :; do sleep 0.1; done";
+    let container = docker.background(&["box", "sh", "-c", script]);
+    wait_until("it has begun", || docker.must(&["logs", &container]) == "begun");
+    docker.must(&["kill", "-s", "USR1", &container]);
+    assert_eq!(docker.must(&["wait", &container]), "5");
+    docker.must(&["rm", &container]);
 }
 
 fn exec(docker: &Docker) {
@@ -302,7 +308,11 @@ fn tell(docker: &Docker) {
     let stats = docker.must(&["stats", "--no-stream", "--format", "{{.MemUsage}}", &container]);
     assert!(stats.contains("MiB /") && !stats.starts_with("0B"), "{stats}");
     wait_until("the file is there", || docker.must(&["diff", &container]).contains("A /tmp/new"));
-    docker.must(&["update", "-m", "200m", "--memory-swap", "200m", &container]);
+    docker.must(&["update", "-m", "200m", "--memory-swap", "200m", "--cpuset-cpus", "0", &container]);
+    let inside =
+        ["exec", &container, "grep", "-e", "MemTotal", "-e", "^processor", "/proc/meminfo", "/proc/cpuinfo"];
+    let inside = docker.must(&inside);
+    assert!(inside.contains("204800 kB") && inside.matches("processor").count() == 1, "{inside}");
     docker.must(&["rm", "-f", &container]);
 }
 
@@ -404,7 +414,8 @@ fn missing(docker: &Docker) {
 fn limits(docker: &Docker) {
     let done = docker.usk(&["-m", "64m", "box", "head", "-n1", "/proc/meminfo"]);
     assert!(done.output.contains("65536 kB"), "{done:?}");
-    assert_eq!(docker.usk(&["--cpus", "0.5", "box", "echo", "ok"]).output, "ok\n");
+    let done = docker.usk(&["--cpus", "0.5", "box", "cat", "/sys/fs/cgroup/cpu.max"]);
+    assert_eq!(done.output, "50000 100000\n", "{done:?}");
     let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo survived";
     assert_ne!(docker.usk(&["--pids-limit", "5", "box", "sh", "-c", script]).output, "survived\n");
 }

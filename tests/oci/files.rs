@@ -70,16 +70,38 @@ fn a_bind_without_execution_executes_nothing() {
 
 #[test]
 fn a_tmpfs_has_the_size_mode_and_owner_that_it_says() {
-    let bundle = Bundle::with(|spec| {
+    let change = |spec: &mut serde_json::Value| {
         let options = json!(["size=1m", "mode=750", "uid=5", "gid=6"]);
         add_mount(
             spec,
             json!({ "destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": options }),
         );
-        let script = "stat -c '%a %u %g' /t; dd if=/dev/zero of=/t/x bs=2M count=1 2>/dev/null || echo full";
+        let script = "stat -c '%a %u %g' /t; dd if=/dev/zero of=/t/x bs=2M count=1 2>/dev/null || echo full; grep ' /t ' /proc/mounts";
         spec["process"]["args"] = json!(["sh", "-c", script]);
-    });
-    assert_eq!(run(&bundle).output, "750 5 6\nfull\n");
+    };
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let output = runtime.verb(&Bundle::with(change), &["run", &new_id()]).output;
+        let shown = "750 5 6\nfull\ntmpfs /t tmpfs rw,relatime,size=1024k,mode=750,uid=5,gid=6";
+        assert!(output.starts_with(shown), "{output}");
+    }
+}
+
+#[test]
+fn the_file_system_of_devices_has_the_size_and_mode_that_it_says() {
+    let run = |runtime: &Runtime, options: &serde_json::Value| {
+        let bundle = Bundle::with(|spec| {
+            let mounts = spec["mounts"].as_array_mut().expect("a list");
+            let dev = mounts.iter_mut().find(|mount| mount["destination"] == "/dev").expect("it is there");
+            dev["options"] = options.clone();
+            let script = "stat -c %a /dev; dd if=/dev/zero of=/dev/x bs=2M count=1 2>/dev/null || echo full";
+            spec["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        runtime.verb(&bundle, &["run", &new_id()]).output
+    };
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        assert_eq!(run(&runtime, &json!(["nosuid", "mode=755", "size=1m"])), "755\nfull\n");
+    }
+    assert_eq!(run(&Runtime::usk(), &json!(["mode=711"])), "711\n");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::bundle::Bundle;
-use crate::runtime::{Runtime, cgroups_named, new_id};
+use crate::runtime::{Runtime, cgroups_named, new_id, wait_until};
 
 #[test]
 fn a_container_goes_from_created_through_running_to_stopped_and_leaves_nothing() {
@@ -76,9 +76,7 @@ fn the_end_of_the_containers_process_is_the_containers() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
         .expect("the process is there");
     usk.wait_for_status(&bundle, &id, "stopped");
-    crate::runtime::wait_until("all processes end", || {
-        usk.must(&bundle, &["ps", "--format", "json", &id]).trim() == "null"
-    });
+    wait_until("all processes end", || usk.must(&bundle, &["ps", "--format", "json", &id]).trim() == "null");
     usk.must(&bundle, &["delete", &id]);
 }
 
@@ -88,12 +86,32 @@ fn signals_reach_the_command_and_all_processes_where_asked() {
     let bundle =
         Bundle::of_script("trap 'echo term > /tmp/term; exit 4' TERM; sleep 1000 & echo > /tmp/ready; wait");
     assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
-    crate::runtime::wait_until("the trap is set", || bundle.rootfs().join("tmp/ready").exists());
+    wait_until("the trap is set", || bundle.rootfs().join("tmp/ready").exists());
     usk.must(&bundle, &["kill", &id]);
     usk.wait_for_status(&bundle, &id, "stopped");
     assert!(bundle.rootfs().join("tmp/term").exists());
     usk.must(&bundle, &["kill", "--all", &id, "KILL"]);
     usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn a_signal_reaches_the_first_process_alone_unless_all_are_meant() {
+    let child = "trap 'echo > /tmp/child; exit' USR1; echo > /tmp/ready; while :; do sleep 0.05; done";
+    let script = format!(
+        "trap 'echo > /tmp/parent' USR1; sh -c \"{child}\" & while :; do sleep 0.05; done 2>/dev/null"
+    );
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let (id, bundle) = (new_id(), Bundle::of_script(&script));
+        let has = |file: &str| bundle.rootfs().join("tmp").join(file).exists();
+        assert_eq!(runtime.background(&bundle, &["run", "-d", &id]).status, 0);
+        wait_until("the child is ready", || has("ready"));
+        runtime.must(&bundle, &["kill", &id, "USR1"]);
+        wait_until("the first process has it", || has("parent"));
+        assert!(!has("child"));
+        runtime.must(&bundle, &["kill", "--all", &id, "USR1"]);
+        wait_until("the child has it", || has("child"));
+        runtime.must(&bundle, &["delete", "--force", &id]);
+    }
 }
 
 #[test]

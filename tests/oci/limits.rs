@@ -23,6 +23,55 @@ fn either(id: &str, first: &str, second: &str) -> String {
 }
 
 #[test]
+fn the_cgroup_is_the_one_that_the_configuration_names_with_its_limits() {
+    // Not pids.max, which usk's kernel keeps by itself.
+    let files = [
+        "cpu.shares",
+        "cpu.weight",
+        "cpu.cfs_quota_us",
+        "cpu.cfs_period_us",
+        "cpu.max",
+        "cpuset.cpus",
+        "cpuset.mems",
+        "memory.limit_in_bytes",
+        "memory.max",
+        "memory.soft_limit_in_bytes",
+        "memory.low",
+        "memory.memsw.limit_in_bytes",
+        "memory.swap.max",
+        "memory.swappiness",
+        "blkio.bfq.weight",
+        "io.bfq.weight",
+    ];
+    let parent = new_id();
+    let written = |runtime: &Runtime| {
+        let id = new_id();
+        let bundle = Bundle::with(|spec| {
+            spec["linux"]["cgroupsPath"] = json!(format!("/{parent}/{id}"));
+            spec["linux"]["resources"] = json!({
+                "cpu": { "shares": 300, "quota": 30_000, "period": 60_000, "cpus": "0", "mems": "0" },
+                "memory": { "limit": 100_000_000, "reservation": 50_000_000, "swap": 100_000_000, "swappiness": 7 },
+                "blockIO": { "weight": 200 },
+            });
+            spec["process"]["args"] = json!(["sleep", "1000"]);
+        });
+        let outcome = runtime.background(&bundle, &["run", "-d", &id]);
+        let is_below =
+            |path: &std::path::PathBuf| path.parent().is_some_and(|above| above.ends_with(&parent));
+        let (below, values) =
+            (cgroups_named(&id).iter().all(is_below), files.map(|file| cgroup_file(&id, file)));
+        let _ = runtime.verb(&bundle, &["delete", "--force", &id]);
+        (outcome.status, below, values)
+    };
+    let (ours, theirs) = (written(&Runtime::usk()), written(&Runtime::runc()));
+    for path in cgroups_named(&parent) {
+        fs::remove_dir(path).expect("nobody is left in it");
+    }
+    assert!(ours.1, "the cgroup is elsewhere");
+    assert_eq!(ours, theirs);
+}
+
+#[test]
 fn limits_are_those_of_the_cgroup_and_shown_inside() {
     let (usk, id) = (Runtime::usk(), new_id());
     let bundle = Bundle::with(|spec| {
@@ -165,6 +214,25 @@ fn each_limit_can_be_changed_on_its_own() {
         usk.must(&bundle, &["update", option, value, &id]);
         assert_eq!(cgroup_file(&id, file).expect("it is there").trim(), wanted, "{option}");
     }
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn processors_that_are_taken_and_given_back_are_seen_inside() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_command(&["sleep", "1000"]);
+    let online = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus")
+        .or_else(|_| fs::read_to_string("/sys/fs/cgroup/cpuset.cpus.effective"))
+        .expect("the host has the controller");
+    let script = "/bin/busybox nproc; grep -c ^processor /proc/cpuinfo; cat /sys/devices/system/cpu/online; \
+                  grep Cpus_allowed_list /proc/self/status";
+    assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
+    let inside = || usk.must(&bundle, &["exec", &id, "sh", "-c", script]);
+    let before = inside();
+    usk.must(&bundle, &["update", "--cpuset-cpus", "0", &id]);
+    assert_eq!(inside(), "1\n1\n0\nCpus_allowed_list:\t0\n");
+    usk.must(&bundle, &["update", "--cpuset-cpus", online.trim(), &id]);
+    assert_eq!(inside(), before);
     usk.must(&bundle, &["delete", "--force", &id]);
 }
 

@@ -311,6 +311,10 @@ fn an_ordinary_users_podman_runs_containers_on_usk() {
     let script = "id -u; touch /file && stat -c %u /file; exit 3";
     let done = podman(&["run", "--rm", "--network", "none", "box", "sh", "-c", script]);
     assert_eq!((done.0, &done.1[..]), (3, "0\n0\n"), "{done:?}");
+    let begun = podman(&["run", "-d", "--network", "none", "--name", "sleeper", "box", "sleep", "1000"]);
+    assert_eq!(begun.0, 0, "{begun:?}");
+    let joined = podman(&["exec", "sleeper", "sh", "-c", "id -u; exit 5"]);
+    assert_eq!((joined.0, &joined.1[..]), (5, "0\n"), "{joined:?}");
     let _ = podman(&["rm", "--all", "--force", "--time", "0"]);
 }
 

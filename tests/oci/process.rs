@@ -5,7 +5,7 @@ use serde_json::json;
 use usk_abi::capability::FileCapabilities;
 
 use crate::bundle::Bundle;
-use crate::runtime::{Outcome, Runtime, new_id, outcome};
+use crate::runtime::{Outcome, Runtime, new_id, outcome, wait_until};
 
 fn output_of(change: impl FnOnce(&mut serde_json::Value)) -> String {
     Runtime::usk().must(&Bundle::with(change), &["run", &new_id()])
@@ -144,6 +144,17 @@ fn what_means_less_on_another_kernel_is_told_at_debug_level_only() {
     assert!(told.lines().all(|line| line.contains("level=debug")), "{told}");
 }
 
+/// What the host says of those of the processes that are still there, in ascending order.
+fn scores_of(processes: &[i32]) -> Vec<i32> {
+    let mut scores: Vec<i32> = processes
+        .iter()
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok())
+        .map(|text| text.trim().parse().expect("a number"))
+        .collect();
+    scores.sort_unstable();
+    scores
+}
+
 #[test]
 fn the_host_chooses_whom_to_end_without_memory_by_the_containers_score() {
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
@@ -157,22 +168,17 @@ fn the_host_chooses_whom_to_end_without_memory_by_the_containers_score() {
             spec["process"]["args"] = json!(["sleep", "1000"]);
         });
         assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
-        let mut scores: Vec<i32> = usk
-            .processes(&bundle, &id)
-            .iter()
-            .map(|pid| {
-                std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("there is a process")
-            })
-            .map(|text| text.trim().parse().expect("a number"))
-            .collect();
-        scores.sort_unstable();
         let inside = usk.must(&bundle, &["exec", &id, "cat", "/proc/1/oom_score_adj"]);
         assert_eq!(inside.trim(), score.to_string());
         let own = if score < 0 && !may_lower { 0 } else { score };
-        // The monitor, the kernel and the gofer; then processes that hold guests, who go before their kernel does.
-        assert_eq!(scores[..3], [own; 3], "{scores:?}");
         let guests = (own + 1000).min(1000);
-        assert!(scores.len() > 3 && scores[3..].iter().all(|score| *score == guests), "{scores:?}");
+        // The monitor, the kernel and the gofer; then processes that hold guests, who go before their kernel does. One of those may be new,
+        // or end this moment.
+        let mut scores = Vec::new();
+        wait_until("all processes have their scores", || {
+            scores = scores_of(&usk.processes(&bundle, &id));
+            scores.len() > 3 && scores[..3] == [own; 3] && scores[3..].iter().all(|score| *score == guests)
+        });
         usk.must(&bundle, &["delete", "--force", &id]);
     }
 }

@@ -1,6 +1,6 @@
 //! Which CPU a thread runs on: `sched_getcpu(3)`, `sched_setaffinity(2)`.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -87,12 +87,21 @@ fn from_nix(error: nix::errno::Errno) -> Errno {
     Errno::from_raw(error as i32)
 }
 
-/// Count of CPUs that this process may run on, at least 1, when it was first asked. sched_getaffinity(2).
+/// What [`count_processors`] has counted; 0 before it has.
+static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
+
+/// Count of CPUs that this process may run on, at least 1, when they were last counted ([`count_processors`]).
 pub fn processor_count() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| {
-        let count =
-            |set: CpuSet| (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count();
-        sched_getaffinity(Pid::from_raw(0)).map(count).unwrap_or(1).max(1)
-    })
+    match PROCESSORS.load(Ordering::Relaxed) {
+        0 => count_processors(),
+        count => count,
+    }
+}
+
+/// Counts the CPUs that the caller may run on, which must not be bound to fewer than its process may have. sched_getaffinity(2).
+pub fn count_processors() -> usize {
+    let count = |set: CpuSet| (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count();
+    let count = sched_getaffinity(Pid::from_raw(0)).map(count).unwrap_or(1).max(1);
+    PROCESSORS.store(count, Ordering::Relaxed);
+    count
 }

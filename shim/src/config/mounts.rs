@@ -11,7 +11,9 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use oci_spec::runtime::{Mount as Wanted, Spec};
 use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, overlay_export, translate_owners};
-use usk::spec::{Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions, Tmpfs};
+use usk::spec::{
+    DevOptions, Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions, Tmpfs,
+};
 use usk_platform::host::namespaces::IdentityMap;
 
 use super::{overlay, users};
@@ -48,7 +50,7 @@ pub(super) fn layout(spec: &Spec, rootfs: &Path, bundle: &Path, process: &Proces
             .and_then(|options| add(&mut layout, wanted, options, bundle, process))
             .with_context(|| format!("mounts[{index}]"))?;
     }
-    if !layout.mounts.iter().any(|mount| mount.source == MountSource::Dev) {
+    if !layout.mounts.iter().any(|mount| matches!(mount.source, MountSource::Dev(_))) {
         // Every container has device files, also one whose configuration mounts nothing.
         let [_, _, device_files] = kernel_mounts();
         layout.mounts.insert(1, device_files);
@@ -168,11 +170,19 @@ fn add(
         "sysfs" => mount(MountSource::Sys, restrictions),
         // The kernel's own device files and what is below them.
         "tmpfs" | "devtmpfs" if destination == Path::new("/dev") => {
-            mount(MountSource::Dev, Restrictions { no_devices: false, ..options.restrictions });
+            let default = DevOptions::default();
+            let source = DevOptions { tmpfs: tmpfs(&options.data, default.tmpfs)?, ..default };
+            mount(MountSource::Dev(source), Restrictions { no_devices: false, ..options.restrictions });
         }
-        "devpts" if destination == Path::new("/dev/pts") => {}
+        "devpts" if destination == Path::new("/dev/pts") => {
+            for mount in mounts {
+                if let MountSource::Dev(files) = &mut mount.source {
+                    terminals(&options.data, files)?;
+                }
+            }
+        }
         "tmpfs" => {
-            let tmpfs = tmpfs(&options.data)?;
+            let tmpfs = tmpfs(&options.data, Tmpfs::of_size(None))?;
             match below {
                 Some(export) => {
                     let source = MountSource::Export {
@@ -279,12 +289,35 @@ fn owners(wanted: &Wanted, mapping: Mapping) -> Result<Option<IdentityMap>> {
     }
 }
 
-/// The options of tmpfs(5) that say something here.
-fn tmpfs(data: &[String]) -> Result<Tmpfs> {
-    let mut tmpfs = Tmpfs::of_size(None);
+/// What options of devpts say of terminals' files. Each instance is a new one, and `ptmx` is everybody's.
+fn terminals(data: &[String], files: &mut DevOptions) -> Result<()> {
     for option in data {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let wrong = || format!("options: {option:?} makes no sense");
+        let wrong = || wrong(option);
+        match name {
+            "gid" => files.terminal_group = Some(value.parse().ok().with_context(wrong)?),
+            "mode" => files.terminal_permissions = mode(value).with_context(wrong)? & 0o777,
+            "uid" | "max" | "newinstance" | "ptmxmode" => {}
+            _ => bail!("options: devpts has no option {option:?}"),
+        }
+    }
+    Ok(())
+}
+
+fn wrong(option: &str) -> String {
+    format!("options: {option:?} makes no sense")
+}
+
+/// Permissions in octal.
+fn mode(value: &str) -> Option<u32> {
+    u32::from_str_radix(value, 8).ok().filter(|&mode| mode <= 0o7777)
+}
+
+/// A tmpfs with the options of tmpfs(5) that say something here; what they do not name is as in `tmpfs`.
+fn tmpfs(data: &[String], mut tmpfs: Tmpfs) -> Result<Tmpfs> {
+    for option in data {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let wrong = || wrong(option);
         match name {
             "size" if value.ends_with('%') => {}
             "size" => {
@@ -293,10 +326,7 @@ fn tmpfs(data: &[String]) -> Result<Tmpfs> {
                 // Zero is no limit.
                 tmpfs.size = if value == "0" { None } else { Some(size?) };
             }
-            "mode" => {
-                tmpfs.permissions =
-                    u32::from_str_radix(value, 8).ok().filter(|&mode| mode <= 0o7777).with_context(wrong)?
-            }
+            "mode" => tmpfs.permissions = mode(value).with_context(wrong)?,
             "uid" => tmpfs.uid = value.parse().ok().with_context(wrong)?,
             "gid" => tmpfs.gid = value.parse().ok().with_context(wrong)?,
             "nr_inodes" | "nr_blocks" | "huge" | "mpol" | "inode32" | "inode64" | "noswap" => {}

@@ -14,6 +14,9 @@ use crate::log;
 /// Most that `/proc/PID/oom_score_adj` takes, up and down.
 const OOM_SCORE: i32 = 1000;
 
+/// Most that a user or group can be, as with runc.
+const MAX_ID: u32 = 0x7fff_ffff;
+
 /// Levels of a class of `ioprio_set(2)`.
 const IO_LEVELS: u32 = 8;
 
@@ -44,8 +47,6 @@ pub fn process(process: &Process) -> Result<ProcessSpec> {
     let workdir = clean(cwd)
         .with_context(|| format!("process.cwd: Cwd property must not be empty and absolute: {cwd:?}"))?;
     let user = process.user();
-    let identity =
-        User { uid: user.uid(), gid: user.gid(), groups: user.additional_gids().clone().unwrap_or_default() };
     let score = process.oom_score_adj().unwrap_or(0);
     if !(-OOM_SCORE..=OOM_SCORE).contains(&score) {
         bail!("process.oomScoreAdj: {score} is not between -1000 and 1000");
@@ -63,7 +64,23 @@ pub fn process(process: &Process) -> Result<ProcessSpec> {
         policy,
         io_priority: io_priority(process)?,
         terminal: process.terminal().unwrap_or(false),
-        ..ProcessSpec::new(arguments, identity)
+        ..ProcessSpec::new(arguments, identity(user)?)
+    })
+}
+
+/// Whoever the process is.
+fn identity(user: &oci_spec::runtime::User) -> Result<User> {
+    let check = |id: u32, field: &str| match id {
+        0..=MAX_ID => Ok(id),
+        _ => bail!("process.user.{field}: uids and gids must be in range 0-{MAX_ID}"),
+    };
+    let groups = user.additional_gids().iter().flatten().enumerate();
+    Ok(User {
+        uid: check(user.uid(), "uid")?,
+        gid: check(user.gid(), "gid")?,
+        groups: groups
+            .map(|(index, &id)| check(id, &format!("additionalGids[{index}]")))
+            .collect::<Result<_>>()?,
     })
 }
 

@@ -10,7 +10,11 @@ use crate::signals;
 
 pub(crate) fn kill(settings: &Settings, arguments: &KillArguments) -> Result<i32> {
     let container = Container::open(&settings.root, &arguments.id)?;
-    let signal = signals::parse(&arguments.signal)?;
+    let signal = match arguments.signal.as_str() {
+        // As where none is named.
+        "" => libc::SIGTERM,
+        name => signals::parse(name)?,
+    };
     let connection = match container.connect()? {
         Some(connection) => connection,
         // With --all there is nobody left to signal, which is what the caller wants.

@@ -14,6 +14,8 @@ use crate::vfs::{FileType, MountFlags, MountNamespace};
 
 use memory_devices::MemoryDevice;
 
+pub use pts::TerminalFiles;
+
 /// Major number of memory devices.
 const MEMORY: u32 = 1;
 
@@ -40,9 +42,14 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Mounts `/dev`, `/dev/pts` and `/dev/shm` in `namespace` and says what the device numbers mean. `/dev` is mounted from `source`.
-pub fn mount(kernel: &Arc<Kernel>, namespace: &Arc<MountNamespace>, source: &str) -> Result<(), Errno> {
-    let options = || TmpfsOptions { permissions: 0o755, ..TmpfsOptions::default() };
-    namespace.mount_at(b"/dev", Tmpfs::new(options()), MountFlags::NO_SUID, source)?;
+pub fn mount(
+    kernel: &Arc<Kernel>,
+    namespace: &Arc<MountNamespace>,
+    source: &str,
+    options: TmpfsOptions,
+    terminals: TerminalFiles,
+) -> Result<(), Errno> {
+    namespace.mount_at(b"/dev", Tmpfs::new(options), MountFlags::NO_SUID, source)?;
     namespace.with_names(|names| {
         for (name, major, minor) in DEVICES {
             let path = format!("/dev/{name}");
@@ -65,7 +72,7 @@ pub fn mount(kernel: &Arc<Kernel>, namespace: &Arc<MountNamespace>, source: &str
     }
     crate::tty::devices::register(&namespace.special, &kernel.terminals);
     let flags = MountFlags::NO_SUID | MountFlags::NO_EXECUTE;
-    namespace.mount_at(b"/dev/pts", pts::new(&kernel.terminals), flags, "devpts")?;
+    namespace.mount_at(b"/dev/pts", pts::new(&kernel.terminals, terminals), flags, "devpts")?;
     let shared = TmpfsOptions { permissions: 0o1777, ..TmpfsOptions::default() };
     let flags = MountFlags::NO_SUID | MountFlags::NO_DEVICES;
     namespace.mount_at(b"/dev/shm", Tmpfs::new(shared), flags, "tmpfs")?;

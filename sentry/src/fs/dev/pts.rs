@@ -22,13 +22,22 @@ const FIRST_INODE: u64 = 3;
 /// Device number of `/dev/ptmx`.
 const MASTER_DEVICE: (u32, u32) = (5, 2);
 
-/// The file system that shows the pseudo-terminals of `terminals`.
-pub(super) fn new(terminals: &Arc<Terminals>) -> Arc<SyntheticFs> {
+/// How the files of terminals are made.
+#[derive(Clone, Copy, Debug)]
+pub struct TerminalFiles {
+    /// Their group; that of whoever opens the terminal if `None`.
+    pub group: Option<u32>,
+    /// Their permissions.
+    pub permissions: u32,
+}
+
+/// The file system that shows the pseudo-terminals of `terminals`, with `files` for them.
+pub(super) fn new(terminals: &Arc<Terminals>, files: TerminalFiles) -> Arc<SyntheticFs> {
     SyntheticFs::new("devpts", MAGIC, Caching::Revalidate, |device| {
         let (major, minor) = MASTER_DEVICE;
         let master =
             Arc::new(TerminalNode::new(device, MASTER_INODE, make_device(major, minor), 0o666, (0, 0)));
-        let names = Names { device, terminals: terminals.clone(), master, nodes: Mutex::default() };
+        let names = Names { device, terminals: terminals.clone(), files, master, nodes: Mutex::default() };
         SyntheticInode::directory(device, ROOT_INODE, 0o755, names).into_ref()
     })
 }
@@ -39,6 +48,7 @@ type Node = (Weak<dyn Terminal>, Arc<TerminalNode>);
 struct Names {
     device: u64,
     terminals: Arc<Terminals>,
+    files: TerminalFiles,
     master: Arc<TerminalNode>,
     /// The files of terminals that somebody has looked at: they keep their owner and mode.
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -55,8 +65,10 @@ impl Names {
             return Ok(node.clone());
         }
         let inode = FIRST_INODE + u64::from(number);
-        let node =
-            TerminalNode::new(self.device, inode, make_device(PTS_MAJOR, number), 0o620, terminal.owner());
+        let (uid, gid) = terminal.owner();
+        let owner = (uid, self.files.group.unwrap_or(gid));
+        let device_number = make_device(PTS_MAJOR, number);
+        let node = TerminalNode::new(self.device, inode, device_number, self.files.permissions, owner);
         let node = Arc::new(node);
         nodes.insert(number, (Arc::downgrade(&terminal), node.clone()));
         Ok(node)

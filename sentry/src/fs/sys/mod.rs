@@ -36,7 +36,12 @@ impl Maker {
     }
 
     fn text(&mut self, text: String) -> InodeRef {
-        let make = move || Ok(text.clone().into_bytes());
+        self.made(move || text.clone())
+    }
+
+    /// A text that is made when it is read.
+    fn made(&mut self, text: impl Fn() -> String + Send + Sync + 'static) -> InodeRef {
+        let make = move || Ok(text().into_bytes());
         SyntheticInode::text(self.device, self.number(), 0o444, make).into_ref()
     }
 
@@ -76,18 +81,17 @@ impl Maker {
         self.directory(Names::default().with("net", net))
     }
 
-    /// `devices/system/cpu` and `node`: every processor is online, on one node.
+    /// `devices/system/cpu` and `node`: every processor is online, on one node. Those of the start have directories.
     fn devices(&mut self) -> InodeRef {
         let count = host::processor_count();
-        let range = if count == 1 { "0\n".to_owned() } else { format!("0-{}\n", count - 1) };
         let mut cpu = Names::default();
         for index in 0..count {
             let core = self.text(format!("{index}\n"));
             let package = self.text("0\n".to_owned());
             let siblings = self.text(format!("{index}\n"));
             let siblings_mask = self.text(mask(index..index + 1));
-            let neighbours = self.text(range.clone());
-            let neighbours_mask = self.text(mask(0..count));
+            let neighbours = self.made(all_processors);
+            let neighbours_mask = self.made(|| mask(0..host::processor_count()));
             let topology = Names::default()
                 .with("core_id", core)
                 .with("core_siblings", neighbours_mask)
@@ -100,14 +104,14 @@ impl Maker {
             cpu = cpu.with(&format!("cpu{index}"), one);
         }
         for name in ["online", "possible", "present"] {
-            let file = self.text(range.clone());
+            let file = self.made(all_processors);
             cpu = cpu.with(name, file);
         }
         let offline = self.text("\n".to_owned());
-        let kernel_max = self.text(format!("{}\n", count - 1));
+        let kernel_max = self.made(|| format!("{}\n", host::processor_count() - 1));
         let cpu = self.directory(cpu.with("offline", offline).with("kernel_max", kernel_max));
-        let node_cpus = self.text(range);
-        let node_mask = self.text(mask(0..count));
+        let node_cpus = self.made(all_processors);
+        let node_mask = self.made(|| mask(0..host::processor_count()));
         let node = self.directory(Names::default().with("cpulist", node_cpus).with("cpumap", node_mask));
         let online = self.text("0\n".to_owned());
         let node = self.directory(Names::default().with("node0", node).with("online", online));
@@ -125,6 +129,14 @@ impl Maker {
         let mm = Names::default().with("hugepages", pools).with("transparent_hugepage", huge);
         let mm = self.directory(mm);
         self.directory(Names::default().with("mm", mm))
+    }
+}
+
+/// The numbers of all processors.
+fn all_processors() -> String {
+    match host::processor_count() {
+        1 => "0\n".to_owned(),
+        count => format!("0-{}\n", count - 1),
     }
 }
 

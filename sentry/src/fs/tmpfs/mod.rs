@@ -171,7 +171,12 @@ impl FileSystem for Tmpfs {
             text.push_str(&format!(",nr_inodes={files}"));
         }
         if options.permissions != 0o777 | S_ISVTX {
-            text.push_str(&format!(",mode={:o}", options.permissions));
+            text.push_str(&format!(",mode={:03o}", options.permissions));
+        }
+        for (name, id) in [("uid", options.uid), ("gid", options.gid)] {
+            if id != 0 {
+                text.push_str(&format!(",{name}={id}"));
+            }
         }
         text.trim_start_matches(',').into()
     }
