@@ -8,7 +8,7 @@ use usk_sentry::{SysError, SysResult, UserPtr};
 use zerocopy::FromBytes;
 
 use crate::copy::read_versioned;
-use crate::place::{Names, descriptor_limit, leave_if_missing, read_path, start};
+use crate::place::{Names, ask_for_found, descriptor_limit, leave_if_missing, read_path, start};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -93,6 +93,12 @@ fn open(current: &mut Current, directory: i32, name: UserPtr<u8>, how: OpenHow) 
     current.bring_along(&file);
     if how.resolve.is_empty() {
         current.prepare_next(&file, directory, &name, flags);
+        if current.opens_again(&file, flags)
+            && let Some((question, path)) =
+                ask_for_found(current, &names, directory, name, !flags.contains(OpenFlags::NOFOLLOW))
+        {
+            current.prepare_again(&question, &path, flags);
+        }
     }
     Ok(u64::from(fd.unsigned_abs()))
 }

@@ -131,6 +131,19 @@ pub(crate) fn leave_if_missed(current: &mut Current, names: &Names, directory: i
     }
 }
 
+/// The question to which it is the answer that there is this file, if that lasts.
+pub(crate) fn ask_for_found(
+    current: &Current,
+    names: &Names,
+    directory: i32,
+    name: Vec<u8>,
+    follow: bool,
+) -> Option<(NameQuestion, Path)> {
+    let as_of = current.names_as_of_now()?;
+    let (found, question) = ask(current, names, as_of, directory, name, follow).ok()?;
+    Some((question?, found.ok()?))
+}
+
 /// The question to which it is the answer that there is no such file.
 fn ask_for_missing(
     current: &Current,

@@ -70,6 +70,18 @@ fn a_report_in_json_says_what_came_to_the_kernel_and_what_it_cost() {
 }
 
 #[test]
+fn a_file_that_is_opened_again_and_again_comes_to_the_kernel_a_few_times() {
+    let script = "import os\nfor _ in range(1000): os.close(os.open('/etc/passwd', os.O_RDONLY))";
+    for (options, comes) in [(&["--tiers=2"][..], true), (&[], false)] {
+        let options = [options, &["--report", "json"]].concat();
+        let outcome = run(Caller::Myself, "trap", &options, &["/usr/bin/python3", "-c", script]);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        let report = parse(&outcome.stderr);
+        assert_eq!(number(&family(&report, "names")["calls"]) >= 1000, comes, "{report}");
+    }
+}
+
+#[test]
 fn calls_that_the_program_answers_itself_are_counted_where_they_come_to_the_kernel() {
     let script = "import os\nfor _ in range(1000): os.getppid()";
     for (options, is_counted) in [(&["--tiers=2"][..], true), (&[], false)] {

@@ -71,14 +71,19 @@ static void go_through(int directory) {
     }
 }
 
-/* A tree that only one case changes, which has been gone through. */
-static int enter(const char *tree) {
+/* A directory in a tree that only one case changes. Whoever makes many calls may be served in other ways. */
+static void go_to(const char *tree, const char *below) {
     char path[PATH_MAX];
     EXPECT(getenv("GIVEN") != NULL);
-    snprintf(path, sizeof path, "%s/tree/%s", getenv("GIVEN"), tree);
+    snprintf(path, sizeof path, "%s/tree/%s/%s", getenv("GIVEN"), tree, below);
     OK(chdir(path));
     for (int times = 0; times < 60; times++)
         EXPECT(access("there is no such file", F_OK) == -1 && umask(022) == 022);
+}
+
+/* Such a tree, which has been gone through. */
+static int enter(const char *tree) {
+    go_to(tree, ".");
     int directory = OK(open(".", DIRECTORY_FLAGS));
     go_through(directory);
     OK(lseek(directory, 0, SEEK_SET));
@@ -320,4 +325,116 @@ CASE(whoever_watches_a_directory_is_told_of_each_file_that_is_opened) {
             EXPECT_STR(event->name, files.name[at]);
         }
     }
+}
+
+/* A file in the working directory, in one of these trees, which has been opened so often that it might be opened ahead. */
+static const char *enter_again(const char *tree, const char *directory) {
+    static const char name[] = "b";
+    go_to(tree, directory);
+    for (int times = 0; times < 6; times++) {
+        int fd = open_as_ever(AT_FDCWD, name, FILE_FLAGS);
+        expect_own_content(fd, name);
+        OK(close(fd));
+    }
+    return name;
+}
+
+CASE(a_file_that_is_opened_again_and_again_is_read_from_its_beginning_each_time) {
+    const char *name = enter_again("9", "d1");
+    char path[PATH_MAX], byte;
+    EXPECT(getcwd(path, sizeof path - 32) != NULL);
+    strcat(strcat(path, "/"), name);
+    for (int times = 0; times < 40; times++) {
+        int fd = open_as_ever(AT_FDCWD, times % 2 ? path : name, times % 7 ? FILE_FLAGS : FILE_FLAGS & ~O_CLOEXEC);
+        EXPECT(read(fd, &byte, 1) == 1 && byte == name[0]);
+        if (times % 3 == 0) {
+            int other = open_as_ever(AT_FDCWD, name, FILE_FLAGS);
+            expect_own_content(other, name);
+            EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 1);
+            OK(close(other));
+        }
+        OK(lseek(fd, 0, SEEK_SET));
+        expect_own_content(fd, name);
+        OK(close(fd));
+    }
+}
+
+CASE(a_name_that_is_opened_again_and_again_starts_in_the_directory_where_one_is) {
+    const char *name = enter_again("10", "d1");
+    for (int number = 2; number < 12; number++) {
+        char directory[16];
+        snprintf(directory, sizeof directory, "../d%d", number);
+        OK(chdir(directory));
+        if (access(name, F_OK) == 0)
+            OK(close(open_as_ever(AT_FDCWD, name, FILE_FLAGS)));
+        else
+            EXPECT_ERRNO(openat(AT_FDCWD, name, FILE_FLAGS), ENOENT);
+    }
+    OK(chdir(".."));
+    EXPECT_ERRNO(openat(AT_FDCWD, name, FILE_FLAGS), ENOENT);
+}
+
+CASE(a_file_that_was_opened_again_and_again_is_changed) {
+    for (int way = 0; way < WAYS; way++) {
+        char directory[16];
+        snprintf(directory, sizeof directory, "d%d", way + 1);
+        const char *name = enter_again("11", directory);
+        change(AT_FDCWD, name, way);
+        expect_changed(AT_FDCWD, name, way);
+        if (way == REPLACED || way == WRITTEN)
+            for (int times = 0; times < 6; times++)
+                OK(close(open_as_ever(AT_FDCWD, name, FILE_FLAGS)));
+    }
+}
+
+CASE(a_file_that_was_opened_again_and_again_is_changed_by_another_process) {
+    order = map_shared(sizeof *order);
+    for (int way = 0; way < WAYS; way++) {
+        char directory[16];
+        snprintf(directory, sizeof directory, "d%d", way + 1);
+        const char *name = enter_again("12", directory);
+        order->state = NOTHING;
+        pid_t pid = IN_CHILD({
+            await_value(&order->state, ORDERED);
+            change(AT_FDCWD, order->name, order->way);
+            __atomic_store_n(&order->state, DONE, __ATOMIC_SEQ_CST);
+        });
+        for (int times = 0; times < 6; times++)
+            OK(close(open_as_ever(AT_FDCWD, name, FILE_FLAGS)));
+        have_changed(AT_FDCWD, name, way);
+        expect_changed(AT_FDCWD, name, way);
+        EXPECT_EXIT(pid, 0);
+    }
+}
+
+CASE(who_may_not_open_a_file_any_more_that_was_opened_again_and_again_does_not_get_it) {
+    NEEDS_ROOT();
+    const char *name = enter_again("13", "d1");
+    for (int times = 0; times < 3; times++) {
+        OK(chmod(name, 0600));
+        for (int opens = 0; opens < 6; opens++)
+            OK(close(open_as_ever(AT_FDCWD, name, FILE_FLAGS)));
+        OK(seteuid(65534));
+        EXPECT_ERRNO(openat(AT_FDCWD, name, FILE_FLAGS), EACCES);
+        OK(seteuid(0));
+        OK(close(open_as_ever(AT_FDCWD, name, FILE_FLAGS)));
+    }
+    int watch = OK(inotify_init1(IN_CLOEXEC));
+    OK(inotify_add_watch(watch, name, IN_OPEN));
+    for (int opens = 0; opens < 6; opens++) {
+        struct inotify_event event;
+        OK(close(open_as_ever(AT_FDCWD, name, FILE_FLAGS)));
+        EXPECT_EQ(read(watch, &event, sizeof event), (ssize_t)sizeof event);
+        EXPECT_EQ(event.mask, IN_OPEN);
+    }
+    OK(close(watch));
+    for (int opens = 0; opens < 6; opens++)
+        OK(close(open_as_ever(AT_FDCWD, name, FILE_FLAGS)));
+    struct rlimit limit, before;
+    OK(getrlimit(RLIMIT_NOFILE, &before));
+    limit = before;
+    limit.rlim_cur = next_fd();
+    OK(setrlimit(RLIMIT_NOFILE, &limit));
+    EXPECT_ERRNO(openat(AT_FDCWD, name, FILE_FLAGS), EMFILE);
+    OK(setrlimit(RLIMIT_NOFILE, &before));
 }

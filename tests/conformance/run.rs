@@ -112,7 +112,7 @@ fn given_files() -> std::io::Result<TempDir> {
             fs::write(directory.join(number.to_string()), format!("number {number}\n"))?;
         }
     }
-    for directory in (1..=8).flat_map(|tree| (0..12).map(move |number| format!("tree/{tree}/d{number}"))) {
+    for directory in (1..=13).flat_map(|tree| (0..12).map(move |number| format!("tree/{tree}/d{number}"))) {
         let directory = all.path().join(directory);
         fs::create_dir_all(directory.join("d"))?;
         for file in ["a", "b", "c", "e", "f", "d/g"].map(|name| directory.join(name)) {

@@ -26,6 +26,7 @@ mod atomic {
     /// Between a write and a read that must not pass it: `SeqCst` accesses never do.
     pub(super) fn order() {}
 }
+mod again;
 mod ahead;
 mod arrived;
 mod inlet;
@@ -48,6 +49,7 @@ use usk_platform::{
     GuestThread, LENT_CONTENTS, LENT_RECORDS, LENT_WINDOWS, LentFile, LentWindow, TakenBack, WINDOW_SIZE,
 };
 
+use self::again::Again;
 use self::ahead::{Ahead, Habits, Room};
 use self::arrived::{Stream, Streams};
 use self::inlet::Inlet;
@@ -187,6 +189,7 @@ pub(crate) struct Lending {
     streams: Streams,
     room: Room,
     walk: Walk,
+    again: Again,
     /// What was prepared and is let go at the next trap: not by a thread that counts as in guest code.
     gone: Vec<Prepared>,
 }
@@ -270,7 +273,9 @@ impl Current {
         self.lending.is_outdated |= self.lending.standing != Some(standing);
         // What has changed since the answers were left is seen the next time.
         let lends = self.standing == Some(standing.0) && self.begin_loan();
-        if !lends || !self.lending.walk.holds() {
+        if lends {
+            self.lending.let_outdated_go(&mut *self.thread);
+        } else {
             self.lending.let_go(&mut *self.thread, |_| true);
         }
         if lends != self.lending.is_on || self.lending.standing != Some(standing) {

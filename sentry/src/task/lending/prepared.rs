@@ -1,6 +1,6 @@
 //! Files that a program will probably open next, opened before it asks, when it goes through a tree: by directories that are open, in the
-//! order of their listings, and what is in a directory before what comes after it. The platform gives such a file a descriptor when the
-//! program opens it by the same name and in the same way.
+//! order of their listings, and what is in a directory before what comes after it; or because it opens them [again and again](super::again).
+//! The platform gives such a file a descriptor when the program opens it by the same name and in the same way.
 //!
 //! Until then a prepared file is nobody's: it is in no table, and nothing that it could hold up is prepared. What its name means holds
 //! as long as any name's ([`NamesAsOf`]), and its record as long as any record of the task's. It is let go when either
@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use usk_abi::fs::OpenFlags;
 use usk_platform::{GuestThread, LENT_CONTENTS, LentFile, MAX_KNOWN_NAME, NameMeaning, TakenBack};
 
-use super::Lending;
 use super::ahead::contents_or_entries;
+use super::{Lending, Record};
 use crate::task::{Current, NameQuestion, Task};
 use crate::vfs::{
     DirectoryEntry, FileType, LookedUp, NameContext, NamesAsOf, OpenFile, Path, WalkOptions, notify,
@@ -26,7 +26,7 @@ const MANY: usize = 4;
 /// Room for contents, in bytes, that is not worth another file.
 const LEAST_ROOM: usize = LENT_CONTENTS / 8;
 /// Flags with which a file may be opened that is prepared.
-const PLAIN: OpenFlags = OpenFlags::CLOEXEC
+pub(super) const PLAIN: OpenFlags = OpenFlags::CLOEXEC
     .union(OpenFlags::DIRECTORY)
     .union(OpenFlags::LARGEFILE)
     .union(OpenFlags::NOCTTY)
@@ -36,16 +36,30 @@ const PLAIN: OpenFlags = OpenFlags::CLOEXEC
 /// How many are prepared in this process.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
+/// Why a file is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It comes next in a tree, in the open directory with this [`OpenFile::id`].
+    Next(u64),
+    /// It is opened again and again.
+    Again,
+}
+
 /// A file that is open and has no descriptor.
 pub(super) struct Prepared {
     file: Arc<OpenFile>,
+    pub(super) purpose: Purpose,
     /// The program has opened it, and closed it.
     is_used: bool,
     /// Others have been prepared since.
     is_old: bool,
-    /// The open directory in which it is ([`OpenFile::id`]).
-    start: u64,
     _place: Place,
+}
+
+impl Prepared {
+    fn is_of_walk(&self) -> bool {
+        self.purpose != Purpose::Again
+    }
 }
 
 /// One of [`MOST_PREPARED_TOGETHER`].
@@ -89,12 +103,14 @@ impl Current {
         match self.lending.note_open(&directory, name, file, flags) {
             Some(0) => {}
             Some(count) => self.prepare_up_to(count, as_of),
-            None => self.lending.let_go(&mut *self.thread, |_| true),
+            None => self.lending.let_go(&mut *self.thread, Prepared::is_of_walk),
         }
     }
 
     fn prepare_up_to(&mut self, count: usize, as_of: NamesAsOf) {
-        self.lending.let_go(&mut *self.thread, |prepared| prepared.is_used || prepared.is_old);
+        self.lending.let_outdated_go(&mut *self.thread);
+        let is_over = |prepared: &Prepared| prepared.is_used || prepared.is_old;
+        self.lending.let_go(&mut *self.thread, |prepared| prepared.is_of_walk() && is_over(prepared));
         self.lending.make_old();
         let task = self.task.clone();
         let (credentials, fs) = (task.credentials(), task.fs());
@@ -119,9 +135,10 @@ impl Current {
 }
 
 impl Lending {
-    /// The files that are prepared.
+    /// The files of a tree that are prepared.
     fn prepared(&self) -> impl Iterator<Item = &Prepared> {
-        self.records.iter().flatten().filter_map(|record| record.prepared.as_ref())
+        let prepared = self.records.iter().flatten().filter_map(|record| record.prepared.as_ref());
+        prepared.filter(|prepared| prepared.is_of_walk())
     }
 
     /// A file has been opened. How many should be prepared now; `None` if those that are will not be used.
@@ -136,7 +153,7 @@ impl Lending {
             return Some(0);
         }
         let goes_on = self.walk.note_open(directory, name, file, flags)
-            || self.prepared().any(|prepared| prepared.start == directory.id());
+            || self.prepared().any(|prepared| prepared.purpose == Purpose::Next(directory.id()));
         let unused = self.prepared().filter(|prepared| !prepared.is_used).count();
         self.walk.pace.advance(goes_on, unused)
     }
@@ -161,56 +178,79 @@ impl Lending {
         let name = entry.name.to_vec();
         let question = NameQuestion { as_of: batch.as_of, start, follows, name, looked_up };
         let opened = batch.open(&level.path, &entry, flags);
-        let meaning = opened.and_then(|file| self.prepare_file(batch, file, start, number, thread));
+        let purpose = Purpose::Next(start);
+        let meaning = opened.and_then(|file| {
+            let meaning =
+                self.prepare_file(batch.task, &mut batch.room, file.clone(), purpose, number, thread)?;
+            self.walk.enter(&file);
+            Some(meaning)
+        });
         Some((question, meaning))
     }
 
-    fn prepare_file(
+    /// Prepares a file that has just been opened, under a record of this number. At most `room` bytes are left of what is in it, and are
+    /// taken from that.
+    pub(super) fn prepare_file(
         &mut self,
-        batch: &mut Batch<'_>,
+        task: &Arc<Task>,
+        room: &mut usize,
         file: Arc<OpenFile>,
-        start: u64,
+        purpose: Purpose,
         number: usize,
         thread: &mut dyn GuestThread,
     ) -> Option<NameMeaning> {
-        let mut record = self.record(batch.task, &file, 1, None)?;
+        let mut record = self.record(task, &file, 1, None)?;
         let attributes = record.lent.attributes.filter(|_| record.closes_silently && record.is_sole())?;
         let place = Place::take()?;
         let is_read = self.habits.reads || file.inode().file_type() == FileType::Directory;
         if let Some((bytes, entries_end)) =
-            is_read.then(|| contents_or_entries(&file, batch.room.min(LENT_CONTENTS))).flatten()
+            is_read.then(|| contents_or_entries(&file, (*room).min(LENT_CONTENTS))).flatten()
         {
-            batch.room = batch.room.saturating_sub(bytes.len().next_multiple_of(8));
+            *room = room.saturating_sub(bytes.len().next_multiple_of(8));
             record.lent.window = self.leave_bytes(&bytes, thread);
             record.lent.entries_end = entries_end.filter(|_| record.lent.window.is_some());
         }
-        self.walk.enter(&file);
         file.set_prepared(true);
         record.lent.is_prepared = true;
-        record.prepared = Some(Prepared { file, is_used: false, is_old: false, start, _place: place });
+        record.prepared = Some(Prepared { file, purpose, is_used: false, is_old: false, _place: place });
         thread.lend_file(number, &record.lent);
         let identity = record.id;
         self.records[number] = Some(record);
         Some(NameMeaning::Prepared { attributes, record: u8::try_from(number).ok()?, identity })
     }
 
+    /// Lets all files go that are prepared if names have changed since.
+    pub(super) fn let_outdated_go(&mut self, thread: &mut dyn GuestThread) {
+        if !self.walk.holds() {
+            self.let_go(thread, |_| true);
+        }
+    }
+
     /// Lets files go that are prepared.
     pub(super) fn let_go(&mut self, thread: &mut dyn GuestThread, which: impl Fn(&Prepared) -> bool) {
-        self.walk.as_of = None;
         for number in 0..self.records.len() {
             let record = self.records[number].as_ref();
             if record.and_then(|record| record.prepared.as_ref()).is_some_and(&which) {
                 self.let_one_go(number, thread);
             }
         }
+        if self.records.iter().flatten().all(|record| record.prepared.is_none()) {
+            self.walk.as_of = None;
+        }
     }
 
     /// Lets the file of this record go, if it is prepared.
     pub(super) fn let_one_go(&mut self, number: usize, thread: &mut dyn GuestThread) {
-        if self.records[number].as_ref().is_some_and(|record| record.prepared.is_some()) {
-            self.gone.extend(self.records[number].take().and_then(|record| record.prepared));
-            thread.lend_file(number, &LentFile::default());
+        let is_prepared = |record: &mut Record| record.prepared.is_some();
+        let Some(prepared) = self.records[number].take_if(is_prepared).and_then(|record| record.prepared)
+        else {
+            return;
+        };
+        if !prepared.is_of_walk() {
+            self.again.note_end(prepared.is_used);
         }
+        self.gone.push(prepared);
+        thread.lend_file(number, &LentFile::default());
     }
 
     /// The file that is prepared under a record of this number.
@@ -227,6 +267,9 @@ impl Lending {
             prepared.is_used |= position.is_some();
             if Arc::strong_count(&prepared.file) > 1 {
                 prepared.file.set_prepared(false);
+                if !prepared.is_of_walk() {
+                    self.again.note_end(true);
+                }
                 record.prepared = None;
             }
         }
