@@ -1,6 +1,8 @@
 //! Addresses in the stub's code: those that the filters and the template need, and between which something has or has not happened to a
 //! thread that a signal meets there.
 
+#[cfg(doc)]
+use super::geometry::CallKind;
 use super::geometry::STUB_BASE;
 use super::image::code;
 

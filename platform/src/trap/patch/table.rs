@@ -249,7 +249,7 @@ impl Trampoline {
         self.stages.push((self.here() + JUMP_LENGTH, Stage::Known));
     }
 
-    /// Has a question answered, see [`oracle`](super::oracle).
+    /// Has a question answered, see [`oracle`].
     fn look_up(&mut self, plan: &Plan, oracle: u64) -> Option<()> {
         // lea rdx, [rip + 5]: past the jump.
         self.place(plan.site);
