@@ -457,7 +457,11 @@ fn usage(docker: &Docker) {
         let words: Vec<&str> = figures.split(' ').collect();
         let [processor, memory, "/", "256MiB", tasks] = words[..] else { panic!("{figures}") };
         assert!(number(processor) < 100.0 && number(memory) < 256.0, "{figures}");
-        number(processor) > 10.0 && memory.ends_with("MiB") && number(memory) > 100.0 && number(tasks) > 1.0
+        // What the sandbox needs for itself comes on top.
+        memory.ends_with("MiB")
+            && (35.0..65.0).contains(&number(processor))
+            && (100.0..140.0).contains(&number(memory))
+            && number(tasks) > 1.0
     });
     docker.must(&["rm", "-f", &container]);
 }
@@ -527,6 +531,15 @@ fn health(docker: &Docker) {
     let container =
         docker.background(&["--health-cmd", "true", "--health-interval", "200ms", "box", "sleep", "1000"]);
     wait_until("it is healthy", || docker.inspect(&container, "{{.State.Health.Status}}") == "healthy");
+    docker.must(&["rm", "-f", &container]);
+    let check = "echo moon; test -e /well";
+    let options = ["--health-cmd", check, "--health-interval", "200ms", "--health-retries", "2"];
+    let container = docker.background(&[&options[..], &["box", "sleep", "1000"]].concat());
+    let state = "{{.State.Health.Status}} {{(index .State.Health.Log 0).ExitCode}} {{(index .State.Health.Log 0).Output}}";
+    wait_until("it is unhealthy", || docker.inspect(&container, "{{.State.Health.Status}}") == "unhealthy");
+    assert_eq!(docker.inspect(&container, state).trim(), "unhealthy 1 moon");
+    docker.must(&["exec", &container, "touch", "/well"]);
+    wait_until("it is well again", || docker.inspect(&container, "{{.State.Health.Status}}") == "healthy");
     docker.must(&["rm", "-f", &container]);
 }
 
