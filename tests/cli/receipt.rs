@@ -70,6 +70,23 @@ fn a_report_in_json_says_what_came_to_the_kernel_and_what_it_cost() {
 }
 
 #[test]
+fn files_of_a_tree_that_is_gone_through_come_to_the_kernel_by_the_dozen() {
+    let tree = tempfile::tempdir().expect("a directory");
+    for directory in (0..20).map(|number| tree.path().join(number.to_string())) {
+        fs::create_dir(&directory).expect("a new one");
+        (0..20).for_each(|file| fs::write(directory.join(file.to_string()), "text").expect("room"));
+    }
+    let tree = tree.path().to_str().expect("a name");
+    for (options, comes) in [(&["--tiers=2"][..], true), (&[], false)] {
+        let options = [options, &["--report", "json"]].concat();
+        let outcome = run(Caller::Myself, "trap", &options, &["/usr/bin/grep", "-r", "moon", tree]);
+        assert_eq!(outcome.status, Some(1), "{outcome:?}");
+        let calls = number(&family(&parse(&outcome.stderr), "names")["calls"]);
+        assert!(if comes { calls > 400 } else { calls < 200 }, "{calls} with {options:?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_opened_again_and_again_comes_to_the_kernel_a_few_times() {
     let script = "import os\nfor _ in range(1000): os.close(os.open('/etc/passwd', os.O_RDONLY))";
     for (options, comes) in [(&["--tiers=2"][..], true), (&[], false)] {

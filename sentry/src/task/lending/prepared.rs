@@ -179,16 +179,12 @@ impl Lending {
         let question = NameQuestion { as_of: batch.as_of, start, follows, name, looked_up };
         let opened = batch.open(&level.path, &entry, flags);
         let purpose = Purpose::Next(start);
-        let meaning = opened.and_then(|file| {
-            let meaning =
-                self.prepare_file(batch.task, &mut batch.room, file.clone(), purpose, number, thread)?;
-            self.walk.enter(&file);
-            Some(meaning)
-        });
+        let meaning = opened
+            .and_then(|file| self.prepare_file(batch.task, &mut batch.room, file, purpose, number, thread));
         Some((question, meaning))
     }
 
-    /// Prepares a file that has just been opened, under a record of this number. At most `room` bytes are left of what is in it, and are
+    /// Prepares a file that has just been opened, and that nobody else has, under a record of this number. At most `room` bytes are left of what is in it, and are
     /// taken from that.
     pub(super) fn prepare_file(
         &mut self,
@@ -209,6 +205,9 @@ impl Lending {
             *room = room.saturating_sub(bytes.len().next_multiple_of(8));
             record.lent.window = self.leave_bytes(&bytes, thread);
             record.lent.entries_end = entries_end.filter(|_| record.lent.window.is_some());
+        }
+        if let Purpose::Next(_) = purpose {
+            self.walk.enter(&file);
         }
         file.set_prepared(true);
         record.lent.is_prepared = true;
