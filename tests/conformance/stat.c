@@ -1,5 +1,6 @@
 /* stat(2), fstat(2), lstat(2), newfstatat(2) */
 #include "case.h"
+#include "steps.h"
 #include <sys/sysmacros.h>
 
 CASE(stat_describes_a_regular_file) {
@@ -169,24 +170,6 @@ CASE(stat_of_two_file_systems_has_two_devices) {
 
 /* Calls after which a site, and a program, is as fast as it gets. */
 #define WARM 100
-
-/* What one process does to the file that another looks at. Descriptors stay open until it ends. */
-static void do_step(int step) {
-    static const struct timespec times[] = {{1000, 1}, {2000, 2}};
-    char byte;
-    switch (step) {
-    case 0: OK(chmod("f", 0600)); break;
-    case 1: OK(link("f", "g")); break;
-    case 2: OK(unlink("g")); break;
-    case 3: OK(rename("f", "h")); break;
-    case 4: OK(write(OK(open("h", O_WRONLY | O_APPEND)), " world", 6)); break;
-    case 5: OK(truncate("h", 2)); break;
-    case 6: OK(utimensat(AT_FDCWD, "h", times, 0)); break;
-    case 7: EXPECT_EQ(read(OK(open("h", O_RDONLY)), &byte, 1), 1); break;
-    case 8: OK(open("h", O_WRONLY | O_TRUNC)); break;
-    case 9: make_file("i", ""); OK(rename("i", "h")); break;
-    }
-}
 
 static void expect_same(const struct stat *one, const struct stat *two) {
     EXPECT_EQ(one->st_mode, two->st_mode);

@@ -57,6 +57,41 @@ pub(crate) fn under_kicks(kicker: Arc<dyn Kick>, work: impl FnOnce()) {
     });
 }
 
+/// Runs the guest while it is kicked, and `withdraw` is called, all the time. `answer` is called for each of its calls, which return 1 then.
+pub(crate) fn run_under_kicks_and(
+    guest: &mut Guest,
+    withdraw: impl Fn(&dyn Kick) + Sync,
+    mut answer: impl FnMut(&mut Guest),
+) {
+    let kicker = guest.thread.kicker();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                withdraw(&*kicker);
+                thread::yield_now();
+            }
+        });
+        under_kicks(guest.thread.kicker(), || {
+            for _ in rounds(2000) {
+                match guest.thread.run() {
+                    Trap::Interrupted => {
+                        let registers = *guest.thread.registers();
+                        assert!((CODE..CODE + 4096).contains(&registers.rip), "{registers:x?}");
+                        assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
+                    }
+                    Trap::Syscall { .. } => {
+                        answer(guest);
+                        guest.thread.registers_mut().set_return_value(1);
+                    }
+                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+                }
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 /// Defines a function that returns machine code.
 macro_rules! guest_code {
     ($name:ident: $($line:literal),* $(,)?) => {

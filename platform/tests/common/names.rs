@@ -1,16 +1,13 @@
 //! Names that are left: calls about them are answered as was said, as long as nobody says that it does not hold any more; and
 //! whatever else a guest asks, or forges, is an ordinary call.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
 use usk_platform::region::{LENT, ORDERS, SLOT_SIZE, SLOTS};
 use usk_platform::{
     KnownName, LeftName, MAX_KNOWN_NAME, NAME_PLACES, NameCall, NameMeaning, Platform, STAT_SIZE, Shortcut,
     Trap,
 };
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code, rounds, under_kicks};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, run_under_kicks_and};
 use super::lent::{FILE, FSTATAT, call, guest, lend, one_call, stat, status, while_forged};
 use super::patching::patched;
 
@@ -224,38 +221,17 @@ pub(crate) fn kicks_and_withdrawals_do_not_tear_answers(platform: &dyn Platform)
     (registers.rdi, registers.r13) = (TEXT, TEXT);
     (registers.rsi, registers.r14) = (BUFFER, BUFFER);
     (registers.r8, registers.r9) = (99, 98);
-    let kicker = guest.thread.kicker();
-    let (done, mut versions) = (AtomicBool::new(false), 0u8);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.withdraw_names();
-                thread::yield_now();
-            }
-        });
-        under_kicks(guest.thread.kicker(), || {
-            for _ in rounds(2000) {
-                match guest.thread.run() {
-                    Trap::Interrupted => {
-                        let registers = *guest.thread.registers();
-                        assert!((CODE..CODE + 4096).contains(&registers.rip), "{registers:x?}");
-                        assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
-                    }
-                    Trap::Syscall { .. } => {
-                        // It got nothing newer than what was said last.
-                        assert!(
-                            attributes(&guest) == stat(versions) || guest.read::<1>(BUFFER) != [versions]
-                        );
-                        versions = versions.wrapping_add(1);
-                        guest.thread.leave_name(&known(0, b"name", file(versions, 0)));
-                        guest.thread.registers_mut().set_return_value(1);
-                    }
-                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
-                }
-            }
-        });
-        done.store(true, Ordering::Relaxed);
-    });
+    let mut versions = 0u8;
+    run_under_kicks_and(
+        &mut guest,
+        |thread| thread.withdraw_names(),
+        |guest| {
+            // It got nothing newer than what was said last.
+            assert!(attributes(guest) == stat(versions) || guest.read::<1>(BUFFER) != [versions]);
+            versions = versions.wrapping_add(1);
+            guest.thread.leave_name(&known(0, b"name", file(versions, 0)));
+        },
+    );
     assert!(guest.thread.registers().r12 > 10 && versions > 1, "the guest has come on");
 }
 

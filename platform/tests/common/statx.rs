@@ -1,12 +1,9 @@
 //! `statx(2)` where it is answered without the sentry: it shows the same of a descriptor as of a name, and all of what was said.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
 use usk_platform::region::{ORDERS, SLOTS};
-use usk_platform::{FileStatus, LentFile, NameMeaning, Platform, STAT_SIZE, StatxRest, Trap};
+use usk_platform::{FileStatus, LentFile, NameMeaning, Platform, STAT_SIZE, StatxRest};
 
-use super::guest::{CODE, DATA, Guest, STACK, guest_code, rounds, under_kicks};
+use super::guest::{CODE, DATA, Guest, STACK, guest_code, run_under_kicks_and};
 use super::held::{hold, holder};
 use super::ledger::PWRITE;
 use super::lent::{self, CLOSE, DUP, FSTAT, FSTATAT, STATX, call, guest, lend, one_call};
@@ -243,35 +240,16 @@ pub(crate) fn kicks_and_withdrawals_do_not_tear_statx(platform: &dyn Platform) {
     (registers.rdi, registers.rsi, registers.r13) = (3, TEXT, TEXT);
     (registers.rdx, registers.r10) = (ITSELF as u64, 0x7ff);
     (registers.r8, registers.r14, registers.r9) = (BUFFER, BUFFER, 98);
-    let kicker = guest.thread.kicker();
-    let (done, mut version) = (AtomicBool::new(false), 0u8);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                kicker.withdraw_lending();
-                thread::yield_now();
-            }
-        });
-        under_kicks(guest.thread.kicker(), || {
-            for _ in rounds(2000) {
-                match guest.thread.run() {
-                    Trap::Interrupted => {
-                        let registers = *guest.thread.registers();
-                        assert!((CODE..CODE + 4096).contains(&registers.rip), "{registers:x?}");
-                        assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
-                    }
-                    Trap::Syscall { .. } => {
-                        version = version.wrapping_add(1);
-                        lend(&mut guest);
-                        let attributes = Some(lent::status(version));
-                        guest.thread.lend_file(0, &LentFile { attributes, ..LentFile::default() });
-                        guest.thread.registers_mut().set_return_value(1);
-                    }
-                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
-                }
-            }
-        });
-        done.store(true, Ordering::Relaxed);
-    });
+    let mut version = 0u8;
+    run_under_kicks_and(
+        &mut guest,
+        |thread| thread.withdraw_lending(),
+        |guest| {
+            version = version.wrapping_add(1);
+            lend(guest);
+            let attributes = Some(lent::status(version));
+            guest.thread.lend_file(0, &LentFile { attributes, ..LentFile::default() });
+        },
+    );
     assert!(guest.thread.registers().r12 > 10 && version > 1, "the guest has come on");
 }

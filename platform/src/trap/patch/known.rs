@@ -55,7 +55,7 @@ impl KnownPatch {
     /// patched, or its neighbourhood leaves doubt what is an instruction there.
     pub fn call(start: u64, bytes: &[u8], site: u64, number: u64) -> Option<KnownPatch> {
         let code = Code { start, bytes: bytes.to_vec() };
-        let plan = Plan::new(&code, site, number)?;
+        let plan = Plan::new(&code, site, number).filter(|plan| code.is_surely_in_step(plan.start))?;
         KnownPatch::new(&code, plan)
     }
 
@@ -72,15 +72,14 @@ impl KnownPatch {
         };
         let mut patch = |site: u64| {
             let code = piece(site);
-            KnownPatch::new(&code, answer_plan(&code, site, answers).or_else(|| lookup_plan(&code, site))?)
+            let plan = answer_plan(&code, site, answers).or_else(|| lookup_plan(&code, site))?;
+            KnownPatch::new(&code, plan)
         };
         places_of_cpuid(bytes).take(MAX_CPUIDS).filter_map(|index| patch(at(index))).collect()
     }
 
+    /// `plan` is for an instruction that is in step.
     fn new(code: &Code, plan: Plan) -> Option<KnownPatch> {
-        if !code.is_surely_in_step(plan.start) {
-            return None;
-        }
         let decides = plan.range();
         let from = decides.start.saturating_sub(MAX_REACH).max(code.start);
         let end =
@@ -142,6 +141,9 @@ fn answer_plan(code: &Code, site: u64, answers: &mut Answers) -> Option<Plan> {
             (is_cleared && is_known).then_some((start, leaf, Some(clearing)))?
         }
     };
+    if !code.is_surely_in_step(start) {
+        return None;
+    }
     let before = cleared.map(|address| Some((address, code.at(address..site)?.to_vec())));
     let service = Service::Answer(answers.of(leaf, 0));
     Some(Plan { start, before: before.flatten(), ..Plan::at(site, service) })

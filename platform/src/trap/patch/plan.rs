@@ -16,6 +16,9 @@ const DETOUR_LENGTH: u64 = SHORT_LENGTH + JUMP_LENGTH;
 pub(in crate::trap) const DETOUR_REACH: u64 = 128;
 /// How many bytes on either side of a `syscall` instruction are looked at.
 pub(in crate::trap) const MAX_REACH: u64 = 48;
+/// One-byte opcodes that no processor executes in 64-bit mode, and that are no prefix either.
+pub(in crate::trap) const NO_OPCODES: [u8; 16] =
+    [0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x9a, 0xce, 0xea];
 /// Longest x86 instruction.
 pub(in crate::trap) const MAX_INSTRUCTION: usize = 15;
 
@@ -84,8 +87,9 @@ impl Code {
 
     /// How many readers come to `address`, and how many past it.
     fn count_readers(&self, address: u64) -> (usize, usize) {
-        let arrive = self.readers(address).filter(|&at| at == address).count();
-        (arrive, self.readers(address).filter(|&at| at > address).count())
+        let count =
+            |(arrive, pass), at: u64| (arrive + usize::from(at == address), pass + usize::from(at > address));
+        self.readers(address).fold((0, 0), count)
     }
 
     /// Whether code that is read from somewhat before has an instruction at `address` rather than one that ends at
@@ -246,13 +250,24 @@ impl Plan {
         }
     }
 
-    /// What decides: all that is overwritten or moves.
+    /// What is overwritten, or moves.
+    pub(in crate::trap) fn pieces(&self) -> impl Iterator<Item = Range<u64>> {
+        let jump = if self.detour.is_some() { SHORT_LENGTH } else { JUMP_LENGTH };
+        let site = self.start..self.resume.max(self.start + jump);
+        let detour = self.detour.as_ref().map(|(address, bytes)| *address..address + bytes.len() as u64);
+        [site].into_iter().chain(detour)
+    }
+
+    /// What decides: all of that, and what lies between.
     pub(in crate::trap) fn range(&self) -> Range<u64> {
-        let (detour, end) = match &self.detour {
-            Some((address, bytes)) => (*address, address + bytes.len() as u64),
-            None => (self.start, self.resume),
-        };
-        self.start.min(detour)..self.resume.max(end)
+        let hull = |all: Range<u64>, piece: Range<u64>| all.start.min(piece.start)..all.end.max(piece.end);
+        self.pieces().fold(self.start..self.resume, hull)
+    }
+
+    /// Whether the jump to a trampoline at `cell` has no instruction at the boundary inside of it, if there is one.
+    pub(in crate::trap) fn spares_boundary(&self, cell: u64) -> bool {
+        let jump = displacement(self.start + JUMP_LENGTH, cell).map(i32::to_le_bytes);
+        self.after.is_empty() || jump.is_some_and(|[_, second, ..]| NO_OPCODES.contains(&second))
     }
 }
 

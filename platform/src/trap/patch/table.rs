@@ -15,10 +15,6 @@ use crate::stub::addresses::entry;
 /// Bytes of a trampoline's cell. Cells are aligned to it.
 pub(in crate::trap) const CELL_SIZE: u64 = 64;
 
-/// One-byte opcodes that no processor executes in 64-bit mode, and that are no prefix either.
-const NO_OPCODES: [u8; 16] =
-    [0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x9a, 0xce, 0xea];
-
 /// A piece of code that is another one while the site is patched.
 #[derive(Clone, Debug)]
 pub(in crate::trap) struct Edit {
@@ -136,19 +132,13 @@ impl Site {
             let bytes = moved.at(trampoline.here())?;
             trampoline.code.extend(bytes);
         }
-        if !matches!(plan.service, Service::Answer(_)) {
-            trampoline.place(plan.resume);
-        }
+        trampoline.place(plan.resume);
         trampoline.jump(plan.resume)?;
         let Trampoline { code, places, stages, .. } = trampoline;
         if code.len() as u64 > CELL_SIZE {
             return None;
         }
         let edits = edits(plan, overwritten, cell)?;
-        let second = edits.first().and_then(|edit| edit.patched.get(2));
-        if boundary.is_some() && !second.is_some_and(|byte| NO_OPCODES.contains(byte)) {
-            return None;
-        }
         let (instruction, start, service) = (plan.site, plan.start, plan.service);
         Some(Site { instruction, start, edits, cell, code, service, places, boundary, stages })
     }
@@ -404,9 +394,7 @@ impl PatchTable {
         overwritten: [u8; JUMP_LENGTH as usize],
         area: Range<u64>,
     ) -> Option<Site> {
-        let bytes = plan.range();
-        let bytes = bytes.start..bytes.end.max(plan.start + JUMP_LENGTH);
-        if self.has_site_in(&bytes) {
+        if plan.pieces().any(|piece| self.has_site_in(&piece)) {
             return None;
         }
         let own = self.by_cell.range(area.clone()).map(|(&cell, _)| cell);
@@ -419,6 +407,7 @@ impl PatchTable {
             |cell: &u64| !used.contains(cell) && !oracle.as_ref().is_some_and(|range| range.contains(cell));
         (area.start..area.end)
             .step_by(CELL_SIZE as usize)
+            .filter(|&cell| plan.spares_boundary(cell))
             .filter(is_free)
             .find_map(|cell| Site::build(plan, overwritten, cell, oracle.as_ref().map(|range| range.start)))
     }
@@ -491,7 +480,7 @@ impl PatchTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Code;
+    use super::super::plan::{Code, NO_OPCODES};
     use super::*;
 
     const AREA: Range<u64> = 0x50_0000..0x51_0000;
@@ -607,6 +596,17 @@ mod tests {
             let raw =
                 Registers { rip: start + 2, rdx: lie & !(CELL_SIZE - 1) ^ 1 << 40, ..Registers::default() };
             assert_eq!(table.answered_here(&raw, 0), None, "{lie:x}");
+        }
+    }
+
+    #[test]
+    fn a_detour_may_lead_past_another_site() {
+        let (mut table, _) = looks_up(true);
+        for (site, fits) in [(0x40_0010, true), (0x40_0002, true), (0x40_003f, false), (0x40_0042, false)] {
+            let plan = Plan::at(site, Service::Answer([1, 2, 3, 4]));
+            let laid_out = table.lay_out(&plan, [0; 5], AREA);
+            assert_eq!(laid_out.is_some(), fits, "{site:x}");
+            laid_out.into_iter().for_each(|site| _ = table.insert(site));
         }
     }
 

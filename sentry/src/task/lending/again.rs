@@ -6,8 +6,8 @@ use std::sync::Arc;
 use usk_abi::fs::OpenFlags;
 use usk_platform::{GuestThread, LENT_CONTENTS};
 
-use super::Lending;
-use super::prepared::{PLAIN, Prepared, Purpose};
+use super::prepared::{PLAIN, Purpose};
+use super::{Lending, Record};
 use crate::countdown::Countdown;
 use crate::task::{Current, NameQuestion};
 use crate::vfs::{FileType, InodeRef, OpenFile, Path, notify};
@@ -90,22 +90,19 @@ fn is_fixed_file(path: &Path) -> bool {
 impl Lending {
     /// A record for a file that is prepared for this: a free one, or that of the one that was prepared longest ago.
     fn place_for_again(&mut self, thread: &mut dyn GuestThread) -> Option<usize> {
-        let is_for_this = |prepared: &Prepared| prepared.purpose == Purpose::Again;
-        let records = self.records.iter().enumerate();
-        let mut known: Vec<(u64, usize)> = records
-            .filter_map(|(number, record)| Some((number, record.as_ref()?)))
-            .filter(|(_, record)| record.prepared.as_ref().is_some_and(is_for_this))
-            .map(|(number, record)| (record.id, number))
-            .collect();
-        known.sort_unstable();
+        let number_if_for_this = |(number, record): (usize, &Option<Record>)| {
+            let record = record.as_ref()?;
+            let prepared = record.prepared.as_ref()?;
+            (prepared.purpose == Purpose::Again).then_some((record.id, number))
+        };
+        let known = || self.records.iter().enumerate().filter_map(number_if_for_this);
         let free = self.records.iter().position(Option::is_none);
-        match known.first() {
-            Some(&(_, oldest)) if known.len() >= MOST_AGAIN || free.is_none() => {
-                self.let_one_go(oldest, thread);
-                Some(oldest)
-            }
-            _ => free,
+        if free.is_some() && known().count() < MOST_AGAIN {
+            return free;
         }
+        let (_, oldest) = known().min()?;
+        self.let_one_go(oldest, thread);
+        Some(oldest)
     }
 }
 

@@ -184,8 +184,8 @@ impl Lending {
         Some((question, meaning))
     }
 
-    /// Prepares a file that has just been opened, and that nobody else has, under a record of this number. At most `room` bytes are left of what is in it, and are
-    /// taken from that.
+    /// Prepares a file that has just been opened, and that nobody else has, under a record of this number. At most `room` bytes are left of
+    /// what is in it, and are taken from that.
     pub(super) fn prepare_file(
         &mut self,
         task: &Arc<Task>,
