@@ -41,8 +41,33 @@ pub(crate) fn rounds(count: u32) -> impl Iterator<Item = u32> {
     (0..count).take_while(move |&round| round < count / 10 || begun.elapsed() < BUSY)
 }
 
-/// Does `work` while another thread kicks all the time, until that is done or has failed.
-pub(crate) fn under_kicks(kicker: Arc<dyn Kick>, work: impl FnOnce()) {
+/// [`rounds`] that are enough only when the guest has come on: a kick may come before each of its instructions where it is much slower
+/// than its kicker.
+pub(crate) struct Rounds {
+    left: u32,
+    fewest_left: u32,
+    begun: Instant,
+}
+
+impl Rounds {
+    /// How long a guest may take to come on.
+    const STUCK: Duration = Duration::from_secs(40);
+
+    pub(crate) fn up_to(count: u32) -> Self {
+        Self { left: count, fewest_left: count - count / 10, begun: Instant::now() }
+    }
+
+    /// Whether there is another one.
+    pub(crate) fn go_on(&mut self, has_come_on: bool) -> bool {
+        let is_next = self.left > self.fewest_left || (self.left > 0 && self.begun.elapsed() < BUSY);
+        self.left = self.left.saturating_sub(1);
+        assert!(is_next || has_come_on || self.begun.elapsed() < Self::STUCK, "the guest has come on");
+        is_next || !has_come_on
+    }
+}
+
+/// Does `work` while another thread does something `again` and again, until told that the work is done or has failed.
+fn beside(again: impl FnOnce(&AtomicBool) + Send, work: impl FnOnce()) {
     struct Done<'a>(&'a AtomicBool);
     impl Drop for Done<'_> {
         fn drop(&mut self) {
@@ -51,45 +76,50 @@ pub(crate) fn under_kicks(kicker: Arc<dyn Kick>, work: impl FnOnce()) {
     }
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| kick_until(&is_done, &*kicker));
+        scope.spawn(|| again(&is_done));
         let _done = Done(&is_done);
         work();
     });
 }
 
-/// Runs the guest while it is kicked, and `withdraw` is called, all the time. `answer` is called for each of its calls, which return 1 then.
+/// Does `work` while another thread kicks all the time, until that is done or has failed.
+pub(crate) fn under_kicks(kicker: Arc<dyn Kick>, work: impl FnOnce()) {
+    beside(|is_done| kick_until(is_done, &*kicker), work);
+}
+
+/// Runs the guest while it is kicked, and `withdraw` is called, all the time, until it has counted in r12 and has made calls. `answer` is
+/// called for each of them, which return 1 then.
 pub(crate) fn run_under_kicks_and(
     guest: &mut Guest,
     withdraw: impl Fn(&dyn Kick) + Sync,
     mut answer: impl FnMut(&mut Guest),
 ) {
     let kicker = guest.thread.kicker();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                withdraw(&*kicker);
-                thread::yield_now();
-            }
-        });
-        under_kicks(guest.thread.kicker(), || {
-            for _ in rounds(2000) {
-                match guest.thread.run() {
-                    Trap::Interrupted => {
-                        let registers = *guest.thread.registers();
-                        assert!((CODE..CODE + 4096).contains(&registers.rip), "{registers:x?}");
-                        assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
-                    }
-                    Trap::Syscall { .. } => {
-                        answer(guest);
-                        guest.thread.registers_mut().set_return_value(1);
-                    }
-                    trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+    let withdraw = |is_done: &AtomicBool| {
+        while !is_done.load(Ordering::Relaxed) {
+            withdraw(&*kicker);
+            thread::yield_now();
+        }
+    };
+    let run = || {
+        let (mut rounds, mut calls) = (Rounds::up_to(2000), 0);
+        while rounds.go_on(guest.thread.registers().r12 > 10 && calls > 1) {
+            match guest.thread.run() {
+                Trap::Interrupted => {
+                    let registers = *guest.thread.registers();
+                    assert!((CODE..CODE + 4096).contains(&registers.rip), "{registers:x?}");
+                    assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
                 }
+                Trap::Syscall { .. } => {
+                    answer(guest);
+                    calls += 1;
+                    guest.thread.registers_mut().set_return_value(1);
+                }
+                trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
             }
-        });
-        done.store(true, Ordering::Relaxed);
-    });
+        }
+    };
+    beside(withdraw, || under_kicks(kicker.clone(), run));
 }
 
 /// Defines a function that returns machine code.

@@ -232,7 +232,6 @@ pub(crate) fn kicks_and_withdrawals_do_not_tear_answers(platform: &dyn Platform)
             guest.thread.leave_name(&known(0, b"name", file(versions, 0)));
         },
     );
-    assert!(guest.thread.registers().r12 > 10 && versions > 1, "the guest has come on");
 }
 
 pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Platform) {

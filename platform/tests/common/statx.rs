@@ -251,5 +251,4 @@ pub(crate) fn kicks_and_withdrawals_do_not_tear_statx(platform: &dyn Platform) {
             guest.thread.lend_file(0, &LentFile { attributes, ..LentFile::default() });
         },
     );
-    assert!(guest.thread.registers().r12 > 10 && version > 1, "the guest has come on");
 }
