@@ -200,10 +200,11 @@ impl OverlayInode {
         }
     }
 
-    /// True unless it is a directory, of which a part changes below.
-    fn is_merged_with_fixed(&self) -> bool {
+    /// Whether nothing that is shown of the lower file, beside what an upper one says, changes below.
+    fn is_merged_with_fixed(&self, has_contents: bool) -> bool {
         let is_fixed = |lower: &InodeRef| lower.fixed_attributes().is_some();
-        self.file_type != FileType::Directory || self.lower.as_ref().is_none_or(is_fixed)
+        let shows_none = has_contents && self.file_type != FileType::Directory;
+        shows_none || self.lower.as_ref().is_none_or(is_fixed)
     }
 
     /// [`Inode::known_after`] of a directory that was made here: those whose names come next.
@@ -217,8 +218,12 @@ impl OverlayInode {
         self.lower.as_ref().ok_or(Errno::EIO)?.attributes()
     }
 
-    /// What this file shows where the upper file, or else the lower one, has these attributes.
-    fn shown(&self, has_upper: bool, mut attributes: Attributes) -> Result<Attributes, Errno> {
+    /// What this file shows where the upper file, or without one the lower, has these attributes.
+    fn shown(&self, upper: Option<&Upper>, mut attributes: Attributes) -> Result<Attributes, Errno> {
+        if self.file_type == FileType::Regular && upper.is_some_and(|upper| !upper.has_contents) {
+            let below = self.below()?;
+            (attributes.size, attributes.blocks) = (below.size, below.blocks);
+        }
         attributes.device = self.layers.device;
         attributes.inode = self.number;
         attributes.links = self.links.load(Ordering::Relaxed);
@@ -226,7 +231,7 @@ impl OverlayInode {
             match &self.lower {
                 // As Linux's overlayfs says for directories that are merged: the count is not known.
                 Some(_) => {
-                    if has_upper {
+                    if upper.is_some() {
                         attributes.size = self.below()?.size;
                     }
                     attributes.links = attributes.links.min(1);
@@ -282,14 +287,10 @@ impl Inode for OverlayInode {
 
     fn attributes(&self) -> Result<Attributes, Errno> {
         self.common.holder().settle();
-        let Some(upper) = self.upper() else { return self.shown(false, self.below()?) };
-        let mut attributes = upper.inode.attributes()?;
-        if self.file_type == FileType::Regular && !upper.has_contents {
-            let below = self.below()?;
-            attributes.size = below.size;
-            attributes.blocks = below.blocks;
+        match self.upper() {
+            Some(upper) => self.shown(Some(&upper), upper.inode.attributes()?),
+            None => self.shown(None, self.below()?),
         }
-        self.shown(true, attributes)
     }
 
     fn fixed_attributes(&self) -> Option<Attributes> {
@@ -297,17 +298,17 @@ impl Inode for OverlayInode {
         if self.upper().is_some() {
             return None;
         }
-        self.shown(false, self.lower.as_ref()?.fixed_attributes()?).ok()
+        self.shown(None, self.lower.as_ref()?.fixed_attributes()?).ok()
     }
 
     fn attributes_at_rest(&self, to: Borrower<'_>) -> Option<Attributes> {
-        let upper = self.upper().filter(|upper| upper.has_contents)?.inode;
-        if self.common.may_be_written() || !self.is_merged_with_fixed() {
+        let upper = self.upper()?;
+        if self.common.may_be_written() || !self.is_merged_with_fixed(upper.has_contents) {
             return None;
         }
         // Both files change, each by itself.
-        let attributes = upper.lend_attributes(to)?;
-        self.shown(true, attributes).ok()
+        let attributes = upper.inode.lend_attributes(to)?;
+        self.shown(Some(&upper), attributes).ok()
     }
 
     fn known_after(&self, name: Option<&[u8]>, limit: usize) -> Vec<(Box<[u8]>, KnownFile)> {
