@@ -3,6 +3,7 @@
 use usk_abi::Errno;
 use usk_abi::ipc::{ShmInfo, ShmInfo64, ShmidDs, command};
 use usk_sentry::SysResult;
+use usk_sentry::ipc::IpcObjects;
 use usk_sentry::task::{Current, SyscallArguments};
 
 use crate::copy::{realtime_seconds, returned_id};

@@ -14,6 +14,8 @@ use crate::task::Credentials;
 const SEQUENCE_MULTIPLIER: i32 = 32768;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_IPC_OWNER: u32 = 15;
+/// The mode bits that reading asks for.
+const MAY_READ: u32 = 0o444;
 
 /// Owner, creator and mode of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +84,17 @@ pub struct GetRequest<'a> {
 
 /// An object of the table.
 pub trait IpcObject {
+    /// What the `*ctl` calls show of it.
+    type Status;
+
     /// Its permissions.
     fn perm(&self) -> IpcPerm;
 
     /// True once it has been removed, or has nobody left to stay for.
     fn is_gone(&self) -> bool;
+
+    /// What is shown of it at the moment.
+    fn describe(&self) -> Self::Status;
 
     /// True if its key finds it.
     fn has_key(&self, key: i32) -> bool {
@@ -94,13 +102,51 @@ pub trait IpcObject {
     }
 }
 
+/// The objects of one kind in a sandbox, and what can be asked about any kind.
+pub trait IpcObjects {
+    /// One of them.
+    type Object: IpcObject;
+
+    /// All of them.
+    fn table(&self) -> &Identifiers<Self::Object>;
+
+    /// `IPC_STAT`. `EINVAL` if there is none, `EACCES` if it may not be read.
+    fn status(&self, id: i32, credentials: &Credentials) -> Result<Status<Self>, Errno> {
+        let object = self.table().find(id)?;
+        object.perm().check(credentials, MAY_READ)?;
+        Ok(object.describe())
+    }
+
+    /// `MSG_STAT`, `SEM_STAT`, `SHM_STAT` and, if `any` is set, the same with `_ANY`: by index; returns the identifier, too.
+    fn status_at(
+        &self,
+        index: i32,
+        credentials: &Credentials,
+        any: bool,
+    ) -> Result<(i32, Status<Self>), Errno> {
+        let (id, object) = self.table().at(index)?;
+        if !any {
+            object.perm().check(credentials, MAY_READ)?;
+        }
+        Ok((id, object.describe()))
+    }
+
+    /// All of them, for `/proc/sysvipc`, with their identifiers.
+    fn list(&self) -> Vec<(i32, Status<Self>)> {
+        self.table().all().iter().map(|(id, object)| (*id, object.describe())).collect()
+    }
+}
+
+/// What is shown of an object of this kind.
+type Status<Kind> = <<Kind as IpcObjects>::Object as IpcObject>::Status;
+
 struct Entries<T> {
     slots: Slab<Arc<T>>,
     sequence: u16,
 }
 
 /// The objects of one kind.
-pub(super) struct Identifiers<T> {
+pub struct Identifiers<T> {
     entries: Mutex<Entries<T>>,
     limit: fn(&IpcLimits) -> &Bound,
     limits: Arc<IpcLimits>,

@@ -9,7 +9,7 @@ use usk_abi::ipc::{IpcPermissions, MsqidDs};
 use usk_abi::{Errno, PollEvents};
 
 use crate::ipc::IpcLimits;
-use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcPerm};
+use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcObjects, IpcPerm};
 use crate::task::Credentials;
 use crate::wait::WaitQueue;
 
@@ -70,12 +70,30 @@ pub enum MessageSelector {
 }
 
 impl IpcObject for MessageQueue {
+    type Status = MsqidDs;
+
     fn perm(&self) -> IpcPerm {
         self.state.lock().perm
     }
 
     fn is_gone(&self) -> bool {
         self.state.lock().is_removed
+    }
+
+    fn describe(&self) -> MsqidDs {
+        let state = self.state.lock();
+        MsqidDs {
+            perm: state.perm.to_abi(),
+            send_time: state.send_time,
+            receive_time: state.receive_time,
+            change_time: state.change_time,
+            bytes: state.bytes,
+            messages: state.messages.len() as u64,
+            max_bytes: state.max_bytes,
+            last_send_pid: state.last_send_pid,
+            last_receive_pid: state.last_receive_pid,
+            ..MsqidDs::default()
+        }
     }
 }
 
@@ -140,22 +158,6 @@ impl MessageQueue {
         message.text.truncate(limit);
         Ok(message)
     }
-
-    fn describe(&self) -> MsqidDs {
-        let state = self.state.lock();
-        MsqidDs {
-            perm: state.perm.to_abi(),
-            send_time: state.send_time,
-            receive_time: state.receive_time,
-            change_time: state.change_time,
-            bytes: state.bytes,
-            messages: state.messages.len() as u64,
-            max_bytes: state.max_bytes,
-            last_send_pid: state.last_send_pid,
-            last_receive_pid: state.last_receive_pid,
-            ..MsqidDs::default()
-        }
-    }
 }
 
 fn find(messages: &VecDeque<Message>, selector: MessageSelector) -> Option<usize> {
@@ -168,6 +170,14 @@ fn find(messages: &VecDeque<Message>, selector: MessageSelector) -> Option<usize
             candidates.min_by_key(|(_, message)| message.kind).map(|(index, _)| index)
         }
         MessageSelector::CopyAt(index) => (index < messages.len()).then_some(index),
+    }
+}
+
+impl IpcObjects for MessageQueues {
+    type Object = MessageQueue;
+
+    fn table(&self) -> &Identifiers<MessageQueue> {
+        &self.table
     }
 }
 
@@ -208,25 +218,6 @@ impl MessageQueues {
         let queue = self.table.find(id)?;
         queue.perm().check(credentials, wanted)?;
         Ok(queue)
-    }
-
-    /// `IPC_STAT`
-    pub fn status(&self, id: i32, credentials: &Credentials) -> Result<MsqidDs, Errno> {
-        Ok(self.open(id, credentials, 0o444)?.describe())
-    }
-
-    /// `MSG_STAT` and, if `any` is set, `MSG_STAT_ANY`: by index; returns the identifier, too.
-    pub fn status_at(
-        &self,
-        index: i32,
-        credentials: &Credentials,
-        any: bool,
-    ) -> Result<(i32, MsqidDs), Errno> {
-        let (id, queue) = self.table.at(index)?;
-        if !any {
-            queue.perm().check(credentials, 0o444)?;
-        }
-        Ok((id, queue.describe()))
     }
 
     /// `IPC_SET`: owner, mode and the most bytes, which only `CAP_SYS_RESOURCE` may raise above the default.
@@ -276,10 +267,5 @@ impl MessageQueues {
         let messages = all.iter().map(|queue| queue.messages).sum::<u64>();
         let bytes = all.iter().map(|queue| queue.bytes).sum();
         (all.len() as i32, messages as i32, bytes, self.table.highest_index())
-    }
-
-    /// All of them, for `/proc/sysvipc/msg`.
-    pub fn list(&self) -> Vec<(i32, MsqidDs)> {
-        self.table.all().iter().map(|(id, queue)| (*id, queue.describe())).collect()
     }
 }

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use crate::fs::mqueue::PosixQueues;
 
-pub use identifiers::{GetRequest, IpcObject, IpcPerm};
+pub use identifiers::{GetRequest, Identifiers, IpcObject, IpcObjects, IpcPerm};
 pub use limits::{Bound, IpcLimits};
 pub use messages::{Message, MessageQueue, MessageQueues, MessageSelector};
 pub use semaphores::{SemaphoreSet, SemaphoreSets, SemaphoreWait};
-pub use shared_memory::{Attachment, Segments};
+pub use shared_memory::{Attachment, Segment, Segments};
 
 /// Everything of a sandbox.
 pub struct Ipc {

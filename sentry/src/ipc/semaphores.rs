@@ -10,7 +10,7 @@ use usk_abi::ipc::{IPC_NOWAIT, IpcPermissions, SEM_UNDO, SEMVMX, SemaphoreOperat
 use usk_abi::{Errno, PollEvents};
 
 use crate::ipc::IpcLimits;
-use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcPerm};
+use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcObjects, IpcPerm};
 use crate::task::Credentials;
 use crate::wait::WaitQueue;
 
@@ -67,12 +67,25 @@ impl Drop for SemaphoreSet {
 }
 
 impl IpcObject for SemaphoreSet {
+    type Status = SemidDs;
+
     fn perm(&self) -> IpcPerm {
         self.state.lock().perm
     }
 
     fn is_gone(&self) -> bool {
         self.state.lock().is_removed
+    }
+
+    fn describe(&self) -> SemidDs {
+        let state = self.state.lock();
+        SemidDs {
+            perm: state.perm.to_abi(),
+            operation_time: state.operation_time,
+            change_time: state.change_time,
+            count: state.semaphores.len() as u64,
+            ..SemidDs::default()
+        }
     }
 }
 
@@ -148,16 +161,13 @@ impl SemaphoreSet {
             if wait.for_zero { &mut semaphore.waiting_for_zero } else { &mut semaphore.waiting_for_more };
         *count = if begins { *count + 1 } else { count.saturating_sub(1) };
     }
+}
 
-    fn describe(&self) -> SemidDs {
-        let state = self.state.lock();
-        SemidDs {
-            perm: state.perm.to_abi(),
-            operation_time: state.operation_time,
-            change_time: state.change_time,
-            count: state.semaphores.len() as u64,
-            ..SemidDs::default()
-        }
+impl IpcObjects for SemaphoreSets {
+    type Object = SemaphoreSet;
+
+    fn table(&self) -> &Identifiers<SemaphoreSet> {
+        &self.table
     }
 }
 
@@ -215,27 +225,6 @@ impl SemaphoreSets {
             state.perm.check(credentials, if alters { 0o222 } else { 0o444 })?;
         }
         Ok(set)
-    }
-
-    /// `IPC_STAT`
-    pub fn status(&self, id: i32, credentials: &Credentials) -> Result<SemidDs, Errno> {
-        let set = self.table.find(id)?;
-        set.perm().check(credentials, 0o444)?;
-        Ok(set.describe())
-    }
-
-    /// `SEM_STAT` and, if `any` is set, `SEM_STAT_ANY`: by index; returns the identifier, too.
-    pub fn status_at(
-        &self,
-        index: i32,
-        credentials: &Credentials,
-        any: bool,
-    ) -> Result<(i32, SemidDs), Errno> {
-        let (id, set) = self.table.at(index)?;
-        if !any {
-            set.perm().check(credentials, 0o444)?;
-        }
-        Ok((id, set.describe()))
     }
 
     /// `IPC_SET`
@@ -358,10 +347,5 @@ impl SemaphoreSets {
             state.operation_time = now;
             set.queue.notify(PollEvents::IN);
         }
-    }
-
-    /// All of them, for `/proc/sysvipc/sem`.
-    pub fn list(&self) -> Vec<(i32, SemidDs)> {
-        self.table.all().iter().map(|(id, set)| (*id, set.describe())).collect()
     }
 }

@@ -10,7 +10,7 @@ use usk_abi::Errno;
 use usk_abi::ipc::{IpcPermissions, SHM_DEST, SHM_LOCKED, SHMALL, ShmidDs};
 
 use crate::ipc::IpcLimits;
-use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcPerm};
+use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcObjects, IpcPerm};
 use crate::mm::{SharedMemory, page_align};
 use crate::task::Credentials;
 
@@ -19,7 +19,8 @@ pub struct Segments {
     table: Identifiers<Segment>,
 }
 
-struct Segment {
+/// A segment.
+pub struct Segment {
     size: u64,
     creator_pid: i32,
     memory: Weak<SharedMemory>,
@@ -42,6 +43,8 @@ struct State {
 const PAGE_SIZE: u64 = 4096;
 
 impl IpcObject for Segment {
+    type Status = ShmidDs;
+
     fn perm(&self) -> IpcPerm {
         self.state.lock().perm
     }
@@ -54,9 +57,7 @@ impl IpcObject for Segment {
         let state = self.state.lock();
         !state.is_removed && state.perm.key == key
     }
-}
 
-impl Segment {
     fn describe(&self) -> ShmidDs {
         let state = self.state.lock();
         let mut perm = state.perm.to_abi();
@@ -79,12 +80,22 @@ impl Segment {
     }
 }
 
+impl Segment {}
+
 /// A segment about to be mapped.
 pub struct Attachment {
     /// What to map.
     pub memory: Arc<SharedMemory>,
     /// Bytes, a multiple of the page size.
     pub length: u64,
+}
+
+impl IpcObjects for Segments {
+    type Object = Segment;
+
+    fn table(&self) -> &Identifiers<Segment> {
+        &self.table
+    }
 }
 
 impl Segments {
@@ -170,27 +181,6 @@ impl Segments {
         }
     }
 
-    /// `IPC_STAT`
-    pub fn status(&self, id: i32, credentials: &Credentials) -> Result<ShmidDs, Errno> {
-        let segment = self.table.find(id)?;
-        segment.perm().check(credentials, 0o444)?;
-        Ok(segment.describe())
-    }
-
-    /// `SHM_STAT` and, if `any` is set, `SHM_STAT_ANY`: by index; returns the identifier, too.
-    pub fn status_at(
-        &self,
-        index: i32,
-        credentials: &Credentials,
-        any: bool,
-    ) -> Result<(i32, ShmidDs), Errno> {
-        let (id, segment) = self.table.at(index)?;
-        if !any {
-            segment.perm().check(credentials, 0o444)?;
-        }
-        Ok((id, segment.describe()))
-    }
-
     /// `IPC_SET`
     pub fn set(
         &self,
@@ -239,10 +229,5 @@ impl Segments {
         let all = self.table.all();
         let pages = all.iter().map(|(_, segment)| segment.size.div_ceil(PAGE_SIZE)).sum();
         (all.len() as i32, pages, self.table.highest_index())
-    }
-
-    /// All of them, for `/proc/sysvipc/shm`.
-    pub fn list(&self) -> Vec<(i32, ShmidDs)> {
-        self.table.all().iter().map(|(id, segment)| (*id, segment.describe())).collect()
     }
 }
