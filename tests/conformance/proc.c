@@ -2,7 +2,10 @@
 #include "case.h"
 #include <pthread.h>
 #include <sched.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/statfs.h>
 
 /* The value behind `key` at a line's start in `text`; "" if there is none. */
@@ -390,6 +393,71 @@ static long long processes_since_the_start(void) {
     const char *line = strstr(file_content("/proc/stat"), "\nprocesses ");
     EXPECT(line && sscanf(line, "\nprocesses %lld", &count) == 1);
     return count;
+}
+
+CASE(proc_vmstat_and_the_lists_of_disks_can_be_read) {
+    const char *keys[] = {"nr_free_pages ", "pgpgin ", "pgpgout ", "pswpin ", "pswpout ", "pgfault ", "pgmajfault "};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        EXPECT(field(file_content("/proc/vmstat"), keys[i])[0] != 0);
+    const char *lists[] = {"/proc/diskstats", "/proc/partitions"};
+    for (size_t i = 0; i < 2; i++)
+        OK(close(OK(open(lists[i], O_RDONLY))));
+}
+
+/* The line of /proc/sysvipc that is about this object; "" if there is none. The first line names the columns. */
+static const char *ipc_line(const char *kind, int id, const char *titles) {
+    static char found[512];
+    char name[64];
+    snprintf(name, sizeof name, "/proc/sysvipc/%s", kind);
+    const char *line = file_content(name);
+    EXPECT(strncmp(line, titles, strlen(titles)) == 0);
+    found[0] = 0;
+    while ((line = strchr(line, '\n')) && *++line) {
+        int key, number;
+        EXPECT_EQ(sscanf(line, "%d %d", &key, &number), 2);
+        if (number == id)
+            snprintf(found, sizeof found, "%.*s", (int)strcspn(line, "\n"), line);
+    }
+    return found;
+}
+
+CASE(proc_sysvipc_lists_objects_of_all_kinds) {
+    int segment = OK(shmget(IPC_PRIVATE, 10000, 0640));
+    int set = OK(semget(IPC_PRIVATE, 3, 0604));
+    int queue = OK(msgget(IPC_PRIVATE, 0600));
+    long message[2] = {1, 2};
+    OK(msgsnd(queue, message, sizeof(long), 0));
+    void *at = shmat(segment, NULL, 0);
+    EXPECT(at != (void *)-1);
+    *(char *)at = 1;
+    char expected[128], lines[3][512];
+    strcpy(lines[0], ipc_line("shm", segment, "       key      shmid perms                  size  cpid  lpid nattch   uid"));
+    strcpy(lines[1], ipc_line("sem", set, "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"));
+    strcpy(lines[2], ipc_line("msg", queue, "       key      msqid perms      cbytes       qnum lspid lrpid   uid"));
+    OK(shmctl(segment, IPC_RMID, NULL));
+    OK(semctl(set, 0, IPC_RMID));
+    OK(msgctl(queue, IPC_RMID, NULL));
+    int uid = getuid(), gid = getgid(), pid = getpid();
+    snprintf(expected, sizeof expected, "%10d %10d   640 %21d %5d %5d  %5d %5d %5d %5d %5d ", 0, segment, 10000, pid, pid, 1,
+             uid, gid, uid, gid);
+    EXPECT(strncmp(lines[0], expected, strlen(expected)) == 0);
+    unsigned long long attached, detached, changed, resident, swapped;
+    EXPECT_EQ(sscanf(lines[0] + strlen(expected), "%llu %llu %llu %llu %llu", &attached, &detached, &changed, &resident, &swapped), 5);
+    EXPECT(attached > 0 && detached == 0 && changed > 0 && resident == 4096 && swapped == 0);
+    EXPECT_EQ(strlen(lines[0]), strlen(expected) + 3 * 11 + 2 * 22 - 1);
+    snprintf(expected, sizeof expected, "%10d %10d   604 %10d %5d %5d %5d %5d %10d ", 0, set, 3, uid, gid, uid, gid, 0);
+    EXPECT(strncmp(lines[1], expected, strlen(expected)) == 0);
+    EXPECT_EQ(strlen(lines[1]), strlen(expected) + 10);
+    snprintf(expected, sizeof expected, "%10d %10d   600  %10zu %10d %5d %5d %5d %5d %5d %5d ", 0, queue, sizeof(long), 1, pid, 0,
+             uid, gid, uid, gid);
+    EXPECT(strncmp(lines[2], expected, strlen(expected)) == 0);
+    EXPECT_EQ(strlen(lines[2]), strlen(expected) + 3 * 11 - 1);
+    /* A segment that is to go is shown as long as it is attached. */
+    snprintf(expected, sizeof expected, "%10d %10d  1640 ", 0, segment);
+    EXPECT(strncmp(ipc_line("shm", segment, "       key"), expected, strlen(expected)) == 0);
+    OK(shmdt(at));
+    EXPECT_STR(ipc_line("shm", segment, "       key"), "");
+    EXPECT_STR(ipc_line("sem", set, "       key"), "");
 }
 
 CASE(proc_stat_of_the_system_counts_forks) {

@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 use usk_abi::ipc::{IpcPermissions, SHM_DEST, SHM_LOCKED, SHMALL, ShmidDs};
 
+use usk_platform::host;
+
 use crate::ipc::IpcLimits;
 use crate::ipc::identifiers::{GetRequest, Identifiers, IpcObject, IpcObjects, IpcPerm};
 use crate::mm::{SharedMemory, page_align};
@@ -222,6 +224,12 @@ impl Segments {
         drop(owner);
         self.table.sweep();
         Ok(())
+    }
+
+    /// Bytes of memory that a segment takes; 0 once it is gone.
+    pub fn resident(&self, id: i32) -> u64 {
+        let memory = self.table.find(id).ok().and_then(|segment| segment.memory.upgrade());
+        memory.and_then(|memory| host::extent(&*memory.host).ok()).map_or(0, |extent| extent.blocks * 512)
     }
 
     /// Count of segments, their pages in all, and the highest index in use.

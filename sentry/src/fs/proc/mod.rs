@@ -8,6 +8,7 @@ mod process;
 mod process_text;
 mod root;
 mod system_text;
+mod sysvipc;
 
 use std::sync::Arc;
 

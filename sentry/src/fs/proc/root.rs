@@ -5,7 +5,7 @@ use std::sync::Arc;
 use usk_abi::Errno;
 
 use super::process::process_directory;
-use super::{Subject, parse_id, system_text};
+use super::{Subject, parse_id, system_text, sysvipc};
 use crate::fs::synthetic::{Directory, Entry, FixedLink, LinkSource, Names, SyntheticInode, Text};
 use crate::kernel::{Kernel, RELEASE, VERSION};
 use crate::settings;
@@ -21,14 +21,21 @@ const FILES: &[(&str, Make)] = &[
     ("cmdline", system_text::cmdline),
     ("cpuinfo", system_text::cpuinfo),
     ("devices", system_text::devices),
+    ("diskstats", system_text::nothing),
     ("filesystems", system_text::filesystems),
     ("loadavg", system_text::loadavg),
     ("meminfo", system_text::meminfo),
+    ("partitions", system_text::nothing),
     ("stat", system_text::stat),
     ("swaps", system_text::swaps),
     ("uptime", system_text::uptime),
     ("version", system_text::version),
+    ("vmstat", system_text::vmstat),
 ];
+
+/// Those of `sysvipc`.
+const SYSVIPC: &[(&str, Make)] =
+    &[("msg", sysvipc::messages), ("sem", sysvipc::semaphores), ("shm", sysvipc::segments)];
 
 /// Symbolic links of the root.
 const LINKS: &[(&str, &str)] = &[("mounts", "self/mounts"), ("net", "self/net")];
@@ -43,10 +50,14 @@ impl Root {
     pub(super) fn new(kernel: &Arc<Kernel>, device: u64) -> Self {
         let mut numbers = FIRST_INODE..;
         let mut number = || numbers.next().unwrap_or(FIRST_INODE);
-        let mut fixed = Names::default();
-        for (name, make) in FILES {
-            fixed = fixed.with(name, text(device, number(), kernel, *make));
-        }
+        let mut texts = |files: &[(&str, Make)]| {
+            let add = |all: Names, (name, make): &(&str, Make)| {
+                all.with(name, text(device, number(), kernel, *make))
+            };
+            files.iter().fold(Names::default(), add)
+        };
+        let (mut fixed, sysvipc) = (texts(FILES), texts(SYSVIPC));
+        fixed = fixed.with("sysvipc", directory(device, number(), sysvipc));
         for (name, target) in LINKS {
             fixed = fixed.with(name, SyntheticInode::link(device, number(), FixedLink(target)).into_ref());
         }

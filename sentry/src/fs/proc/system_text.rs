@@ -83,6 +83,20 @@ pub(super) fn meminfo(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
     Ok(text.into_bytes())
 }
 
+/// `/proc/vmstat`: those counters that programs expect. Pages come and go by the host, which does not tell: they are zero.
+pub(super) fn vmstat(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
+    let mut text = format!("nr_free_pages {}\n", kernel.free_memory() / 4096);
+    for name in ["pgpgin", "pgpgout", "pswpin", "pswpout", "pgfault", "pgmajfault"] {
+        let _ = writeln!(text, "{name} 0");
+    }
+    Ok(text.into_bytes())
+}
+
+/// `/proc/diskstats`, `/proc/partitions`: there are no disks.
+pub(super) fn nothing(_kernel: &Kernel) -> Result<Vec<u8>, Errno> {
+    Ok(Vec::new())
+}
+
 /// `/proc/stat`.
 pub(super) fn stat(kernel: &Kernel) -> Result<Vec<u8>, Errno> {
     let (user, system) = processor_ticks(kernel);
