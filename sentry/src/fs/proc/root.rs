@@ -95,7 +95,7 @@ impl Directory for Root {
 
     fn subdirectories(&self) -> u32 {
         let count = self.kernel.tasks.lock().processes().filter(|(pid, _)| *pid > 0).count();
-        1 + u32::try_from(count).unwrap_or(0)
+        self.fixed.subdirectories() + u32::try_from(count).unwrap_or(0)
     }
 }
 
