@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::bundle::Bundle;
 use crate::engines::podman;
-use crate::runtime::wait_until;
+use crate::runtime::{Outcome, outcome, wait_until};
 
 struct Podman {
     directory: TempDir,
@@ -266,56 +266,70 @@ fn an_image_is_built() {
     assert_eq!(podman.must(&["run", "--rm", "--network", "none", "built"]), "1\n2\n3");
 }
 
-#[test]
-fn an_ordinary_users_podman_runs_containers_on_usk() {
+/// Podman of an ordinary user, with a home of its own.
+struct Ordinary {
+    directory: TempDir,
+}
+
+impl Ordinary {
     const NOBODY: u32 = 65534;
-    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
-    let directory = tempfile::tempdir().expect("a directory can be made");
-    let set_mode = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions can be set");
-    };
-    set_mode(directory.path(), 0o755);
-    let home = directory.path().join("home");
-    let (run, usk) = (home.join("run"), directory.path().join("usk-oci"));
-    for path in [&home, &run] {
-        fs::create_dir(path).expect("a directory can be made");
-        chown(path, Some(NOBODY), Some(NOBODY)).expect("it can be given away");
+
+    fn new() -> Ordinary {
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+        let ordinary = Ordinary { directory: tempfile::tempdir().expect("a directory can be made") };
+        let set_mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions can be set");
+        };
+        set_mode(ordinary.directory.path(), 0o755);
+        for path in [ordinary.path("home"), ordinary.path("home/run")] {
+            fs::create_dir(&path).expect("a directory can be made");
+            chown(&path, Some(Self::NOBODY), Some(Self::NOBODY)).expect("it can be given away");
+        }
+        set_mode(&ordinary.path("home/run"), 0o700);
+        // Where an ordinary user can reach it.
+        fs::copy(env!("CARGO_BIN_EXE_usk-oci"), ordinary.path("usk-oci")).expect("the runtime can be copied");
+        let (bundle, archive) = (Bundle::of_command(&["true"]), ordinary.path("box.tar"));
+        let mut tar = Command::new("tar");
+        tar.args(["--owner", "0", "--group", "0", "-C"]).arg(bundle.rootfs()).arg("-cf").arg(&archive);
+        assert!(tar.arg(".").status().expect("tar runs").success());
+        let imported = ordinary.podman(&["import", archive.to_str().expect("text"), "box"]);
+        assert_eq!(imported.status, 0, "{imported:?}");
+        ordinary
     }
-    set_mode(&run, 0o700);
-    // Where an ordinary user can reach it.
-    fs::copy(env!("CARGO_BIN_EXE_usk-oci"), &usk).expect("the runtime can be copied");
-    let bundle = Bundle::of_command(&["true"]);
-    let archive = directory.path().join("box.tar");
-    let owner = ["--owner", "0", "--group", "0"];
-    let status = Command::new("tar")
-        .args(owner)
-        .arg("-C")
-        .arg(bundle.rootfs())
-        .arg("-cf")
-        .arg(&archive)
-        .arg(".")
-        .status();
-    assert!(status.expect("tar runs").success());
-    let podman = |arguments: &[&str]| {
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn podman(&self, arguments: &[&str]) -> Outcome {
+        let home = self.path("home");
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "/usr/bin/podman"]);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &home);
-        command.env("XDG_RUNTIME_DIR", &run).current_dir(&home).stdin(Stdio::null());
+        command.env("XDG_RUNTIME_DIR", home.join("run")).current_dir(&home).stdin(Stdio::null());
         command.args(["--storage-driver", "vfs", "--events-backend", "file", "--cgroup-manager", "cgroupfs"]);
-        let output = command.arg("--runtime").arg(&usk).args(arguments).output().expect("setpriv runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        (output.status.code().unwrap_or(-1), text, String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let imported = podman(&["import", archive.to_str().expect("text"), "box"]);
-    assert_eq!(imported.0, 0, "{imported:?}");
+        command.arg("--runtime").arg(self.path("usk-oci")).args(arguments);
+        outcome(command.output().expect("setpriv runs"))
+    }
+}
+
+impl Drop for Ordinary {
+    fn drop(&mut self) {
+        let _ = self.podman(&["rm", "--all", "--force", "--time", "0"]);
+    }
+}
+
+#[test]
+fn an_ordinary_users_podman_runs_containers_on_usk() {
+    let ordinary = Ordinary::new();
     let script = "id -u; touch /file && stat -c %u /file; exit 3";
-    let done = podman(&["run", "--rm", "--network", "none", "box", "sh", "-c", script]);
-    assert_eq!((done.0, &done.1[..]), (3, "0\n0\n"), "{done:?}");
-    let begun = podman(&["run", "-d", "--network", "none", "--name", "sleeper", "box", "sleep", "1000"]);
-    assert_eq!(begun.0, 0, "{begun:?}");
-    let joined = podman(&["exec", "sleeper", "sh", "-c", "id -u; exit 5"]);
-    assert_eq!((joined.0, &joined.1[..]), (5, "0\n"), "{joined:?}");
-    let _ = podman(&["rm", "--all", "--force", "--time", "0"]);
+    let done = ordinary.podman(&["run", "--rm", "--network", "none", "box", "sh", "-c", script]);
+    assert_eq!((done.status, &done.output[..]), (3, "0\n0\n"), "{done:?}");
+    let begun =
+        ordinary.podman(&["run", "-d", "--network", "none", "--name", "sleeper", "box", "sleep", "1000"]);
+    assert_eq!(begun.status, 0, "{begun:?}");
+    let joined = ordinary.podman(&["exec", "sleeper", "sh", "-c", "id -u; exit 5"]);
+    assert_eq!((joined.status, &joined.output[..]), (5, "0\n"), "{joined:?}");
 }
 
 #[test]

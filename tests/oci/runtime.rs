@@ -13,7 +13,8 @@ use crate::bundle::Bundle;
 /// How long something that must happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A runtime with a directory of its own for the state of its containers.
+/// A runtime with a directory of its own for the state of its containers. Those that are there when it goes, as those of a
+/// test that fails are, go with it.
 pub(crate) struct Runtime {
     program: PathBuf,
     root: TempDir,
@@ -93,9 +94,26 @@ impl Runtime {
         serde_json::from_str(&list).expect("the processes are a list")
     }
 
+    /// The containers that there are.
+    fn ids(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root()).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// Waits until a container has this status.
     pub(crate) fn wait_for_status(&self, bundle: &Bundle, id: &str, wanted: &str) {
         wait_until(&format!("{id} is {wanted}"), || self.status(bundle, id) == wanted);
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        for id in self.ids() {
+            let mut delete = Command::new(&self.program);
+            delete.arg("--root").arg(self.root()).args(["delete", "--force", &id]);
+            // The bundle, and what `delete` has to say, are of no use any more.
+            let _ = delete.current_dir("/").stdin(Stdio::null()).output();
+        }
     }
 }
 
@@ -120,6 +138,21 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_test_that_fails_leaves_no_container_behind() {
+    let (id, bundle) = (new_id(), Bundle::of_command(&["sleep", "1000"]));
+    for runtime in [Runtime::usk, Runtime::runc] {
+        let runtime = runtime();
+        assert_eq!(runtime.background(&bundle, &["run", "-d", &id]).status, 0);
+        let processes = runtime.processes(&bundle, &id);
+        assert!(!processes.is_empty() && !cgroups_named(&id).is_empty());
+        drop(runtime);
+        let exists = |pid: &i32| Path::new(&format!("/proc/{pid}")).exists();
+        wait_until("its processes end", || !processes.iter().any(exists));
+        assert_eq!(cgroups_named(&id), Vec::<PathBuf>::new());
     }
 }
 
