@@ -10,7 +10,7 @@ use usk_abi::sched::*;
 use usk_abi::time::Timespec;
 use usk_platform::host;
 use usk_sentry::SysResult;
-use usk_sentry::task::{Current, SyscallArguments, Task};
+use usk_sentry::task::{Current, SyscallArguments, Task, usable_processors};
 
 use crate::table::{Argument::*, Row};
 
@@ -76,21 +76,13 @@ fn sys_sched_yield(_current: &mut Current, _arguments: SyscallArguments) -> SysR
     Ok(0)
 }
 
-/// Processors that the sandbox may use, as a mask of at most 64.
-fn online() -> u64 {
-    let count = host::processor_count();
-    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
-}
-
 fn sys_sched_getaffinity(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let size = arguments.usize(1);
     if size < 8 || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
     let task = find_for_affinity(current, arguments.i32(0))?;
-    let chosen = task.map_or(u64::MAX, |task| task.affinity.load(Ordering::Relaxed));
-    // Of whom none of those that it chose is left runs on all, as when a cpuset changes (cpuset(7)).
-    let mask = Some(chosen & online()).filter(|&mask| mask != 0).unwrap_or_else(online);
+    let mask = task.map_or_else(usable_processors, |task| task.allowed_processors());
     current.copy_out(arguments.pointer::<u64>(2), &mask)?;
     Ok(8)
 }
@@ -103,7 +95,7 @@ fn sys_sched_setaffinity(current: &mut Current, arguments: SyscallArguments) -> 
     let length = bytes.len().min(8);
     word[..length].copy_from_slice(&bytes[..length]);
     let mask = u64::from_le_bytes(word);
-    if mask & online() == 0 {
+    if mask & usable_processors() == 0 {
         return Err(Errno::EINVAL.into());
     }
     if let Some(task) = task {

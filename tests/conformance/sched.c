@@ -37,6 +37,26 @@ CASE(sched_setaffinity_to_one_cpu_sticks_and_is_inherited) {
     EXPECT_EXIT(pid, 0);
 }
 
+CASE(the_affinity_is_shown_in_the_status) {
+    cpu_set_t all, one;
+    OK(sched_getaffinity(0, sizeof all, &all));
+    int cpu = CPU_SETSIZE - 1;
+    while (!CPU_ISSET(cpu, &all))
+        cpu--;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    OK(sched_setaffinity(0, sizeof one, &one));
+    FILE *status = fopen("/proc/self/status", "r");
+    EXPECT(status != NULL);
+    char line[256], wanted[64];
+    snprintf(wanted, sizeof wanted, "Cpus_allowed_list:\t%d\n", cpu);
+    bool is_shown = false;
+    while (fgets(line, sizeof line, status))
+        is_shown = is_shown || strcmp(line, wanted) == 0;
+    fclose(status);
+    EXPECT(is_shown);
+}
+
 CASE(sched_affinity_with_bad_arguments_fails) {
     cpu_set_t set;
     CPU_ZERO(&set);

@@ -225,12 +225,13 @@ fn processors_that_are_taken_and_given_back_are_seen_inside() {
         .or_else(|_| fs::read_to_string("/sys/fs/cgroup/cpuset.cpus.effective"))
         .expect("the host has the controller");
     let script = "/bin/busybox nproc; grep -c ^processor /proc/cpuinfo; cat /sys/devices/system/cpu/online; \
-                  grep Cpus_allowed_list /proc/self/status";
+                  grep Cpus_allowed_list /proc/self/status; \
+                  cd /sys/devices/system/cpu; ls -d cpu[0-9]* | wc -l; ls cpu1/topology/core_id";
     assert_eq!(usk.background(&bundle, &["run", "-d", &id]).status, 0);
-    let inside = || usk.must(&bundle, &["exec", &id, "sh", "-c", script]);
+    let inside = || usk.verb(&bundle, &["exec", &id, "sh", "-c", script]).output;
     let before = inside();
     usk.must(&bundle, &["update", "--cpuset-cpus", "0", &id]);
-    assert_eq!(inside(), "1\n1\n0\nCpus_allowed_list:\t0\n");
+    assert_eq!(inside(), "1\n1\n0\nCpus_allowed_list:\t0\n1\n");
     usk.must(&bundle, &["update", "--cpuset-cpus", online.trim(), &id]);
     assert_eq!(inside(), before);
     usk.must(&bundle, &["delete", "--force", &id]);

@@ -9,6 +9,7 @@
 //! - [`proc`]: the kernel's own state. [`synthetic`]: what it is built of.
 //! - [`tmpfs`]: files in memory; also what is behind `memfd_create(2)` and the writable layer of an overlay.
 
+mod bitmap;
 pub mod cgroup;
 pub mod dev;
 pub mod gofer;

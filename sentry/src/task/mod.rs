@@ -1,6 +1,7 @@
 //! Tasks: threads, processes, groups and sessions, from `clone(2)` to `wait4(2)`, and the loop that runs a guest thread.
 
 mod access;
+mod affinity;
 mod arguments;
 mod clone;
 mod completion;
@@ -26,6 +27,7 @@ mod wait;
 pub(crate) mod workers;
 
 pub use access::{AccessAs, may_access};
+pub use affinity::usable_processors;
 pub use arguments::SyscallArguments;
 pub use clone::{CloneArguments, CloneFlags, clone};
 pub use completion::Completion;

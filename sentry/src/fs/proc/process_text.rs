@@ -8,7 +8,8 @@ use usk_abi::sched::SCHED_RESET_ON_FORK;
 use usk_abi::signal::SignalSet;
 
 use super::Subject;
-use crate::task::{Credentials, INIT_PID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks};
+use crate::fs::bitmap;
+use crate::task::{Credentials, INIT_PID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks, usable_processors};
 
 const PAGE: u64 = 4096;
 const KIB: u64 = 1024;
@@ -220,12 +221,11 @@ pub(super) fn status(subject: &Subject) -> Result<Vec<u8>, Errno> {
         subject.task.as_ref().map_or(0, |task| task.seccomp.mode()),
         subject.task.as_ref().map_or(0, |task| task.seccomp.filter_count()),
     );
-    let online = super::system_text::processors();
-    let _ = write!(rest, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t", (1u128 << online.min(127)) - 1);
-    let _ = match online {
-        1 => writeln!(rest, "0"),
-        count => writeln!(rest, "0-{}", count - 1),
-    };
+    let allowed = subject.task.as_ref().map_or_else(usable_processors, |task| task.allowed_processors());
+    let is_allowed = |processor: usize| processor < 64 && allowed >> processor & 1 == 1;
+    let count = super::system_text::processors();
+    let (mask, ranges) = (bitmap::mask(count, is_allowed), bitmap::ranges(count, is_allowed));
+    let _ = write!(rest, "Cpus_allowed:\t{mask}\nCpus_allowed_list:\t{ranges}\n");
     let switches = subject.task.as_ref().map_or(0, |task| task.usage().voluntary_switches);
     let _ = write!(
         rest,

@@ -1,21 +1,25 @@
 //! `/sys`: what C libraries and language runtimes read of it (`sysfs(5)`): processors, huge pages, the loopback interface,
 //! an empty cgroup tree.
 
-use std::ops::Range;
+mod processors;
+
 use std::sync::Arc;
 
 use usk_platform::host;
 
+use crate::fs::bitmap;
 use crate::fs::synthetic::{FixedLink, Names, SyntheticFs, SyntheticInode};
 use crate::net::interface;
 use crate::vfs::{Caching, InodeRef};
 
+use processors::Processors;
+
 /// `SYSFS_MAGIC`
 const MAGIC: i64 = 0x6265_6572;
 
-/// The file system.
+/// The file system. Processors come and go as the sandbox may use more of the host's or fewer.
 pub fn new() -> Arc<SyntheticFs> {
-    SyntheticFs::new("sysfs", MAGIC, Caching::Forever, |device| Maker { device, next: 1 }.root())
+    SyntheticFs::new("sysfs", MAGIC, Caching::Revalidate, |device| Maker { device, next: 1 }.root())
 }
 
 /// Makes inodes with numbers of their own.
@@ -81,37 +85,38 @@ impl Maker {
         self.directory(Names::default().with("net", net))
     }
 
-    /// `devices/system/cpu` and `node`: every processor is online, on one node. Those of the start have directories.
+    /// `devices/system/cpu/cpuN`
+    fn processor(&mut self, index: usize) -> InodeRef {
+        let core = self.text(format!("{index}\n"));
+        let package = self.text("0\n".to_owned());
+        let siblings = self.text(format!("{index}\n"));
+        let siblings_mask = self.made(move || mask(|processor| processor == index));
+        let neighbours = self.made(all_processors);
+        let neighbours_mask = self.made(mask_of_all);
+        let topology = Names::default()
+            .with("core_id", core)
+            .with("core_siblings", neighbours_mask)
+            .with("core_siblings_list", neighbours)
+            .with("physical_package_id", package)
+            .with("thread_siblings", siblings_mask)
+            .with("thread_siblings_list", siblings);
+        let topology = self.directory(topology);
+        self.directory(Names::default().with("topology", topology))
+    }
+
+    /// `devices/system/cpu` and `node`: every processor is online, on one node.
     fn devices(&mut self) -> InodeRef {
-        let count = host::processor_count();
         let mut cpu = Names::default();
-        for index in 0..count {
-            let core = self.text(format!("{index}\n"));
-            let package = self.text("0\n".to_owned());
-            let siblings = self.text(format!("{index}\n"));
-            let siblings_mask = self.text(mask(index..index + 1));
-            let neighbours = self.made(all_processors);
-            let neighbours_mask = self.made(|| mask(0..host::processor_count()));
-            let topology = Names::default()
-                .with("core_id", core)
-                .with("core_siblings", neighbours_mask)
-                .with("core_siblings_list", neighbours)
-                .with("physical_package_id", package)
-                .with("thread_siblings", siblings_mask)
-                .with("thread_siblings_list", siblings);
-            let topology = self.directory(topology);
-            let one = self.directory(Names::default().with("topology", topology));
-            cpu = cpu.with(&format!("cpu{index}"), one);
-        }
         for name in ["online", "possible", "present"] {
             let file = self.made(all_processors);
             cpu = cpu.with(name, file);
         }
         let offline = self.text("\n".to_owned());
         let kernel_max = self.made(|| format!("{}\n", host::processor_count() - 1));
-        let cpu = self.directory(cpu.with("offline", offline).with("kernel_max", kernel_max));
+        let cpu = Processors::new(self.device, cpu.with("offline", offline).with("kernel_max", kernel_max));
+        let cpu = SyntheticInode::directory(self.device, self.number(), 0o555, cpu).into_ref();
         let node_cpus = self.made(all_processors);
-        let node_mask = self.made(|| mask(0..host::processor_count()));
+        let node_mask = self.made(mask_of_all);
         let node = self.directory(Names::default().with("cpulist", node_cpus).with("cpumap", node_mask));
         let online = self.text("0\n".to_owned());
         let node = self.directory(Names::default().with("node0", node).with("online", online));
@@ -134,31 +139,15 @@ impl Maker {
 
 /// The numbers of all processors.
 fn all_processors() -> String {
-    match host::processor_count() {
-        1 => "0\n".to_owned(),
-        count => format!("0-{}\n", count - 1),
-    }
+    format!("{}\n", bitmap::ranges(host::processor_count(), |_| true))
 }
 
-/// A set of processors in hexadecimal, in groups of 32 from the highest on (`%*pb` of the kernel's `printk`).
-fn mask(processors: Range<usize>) -> String {
-    let groups = (0..processors.end.div_ceil(32)).rev().map(|group| {
-        let bits = (0..32).filter(|bit| processors.contains(&(group * 32 + bit)));
-        let word = bits.fold(0u32, |word, bit| word | 1 << bit);
-        format!("{word:08x}")
-    });
-    let text = groups.collect::<Vec<String>>().join(",");
-    format!("{}\n", text.trim_start_matches('0'))
+/// The set of all processors.
+fn mask_of_all() -> String {
+    mask(|_| true)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sets_of_processors_are_written_as_the_kernel_does() {
-        assert_eq!(mask(0..2), "3\n");
-        assert_eq!(mask(1..2), "2\n");
-        assert_eq!(mask(0..33), "1,ffffffff\n");
-    }
+/// The set of those processors that `contains`.
+fn mask(contains: impl Fn(usize) -> bool) -> String {
+    format!("{}\n", bitmap::mask(host::processor_count(), contains))
 }
