@@ -229,7 +229,7 @@ pub enum MountSource {
     Sys,
     /// The sandbox's own cgroup, to look at.
     Cgroup,
-    /// The kernel's own device files, with `pts` and `shm` below. Its destination is `/dev`.
+    /// The kernel's own device files, with `pts` below, and `shm` if no other mount is there. Its destination is `/dev`.
     Dev(DevOptions),
 }
 
@@ -238,16 +238,36 @@ pub enum MountSource {
 pub struct DevOptions {
     /// What holds the files.
     pub tmpfs: Tmpfs,
-    /// Group of terminals' files; that of whoever opens the terminal if `None`.
-    pub terminal_group: Option<u32>,
-    /// Permissions of terminals' files.
-    pub terminal_permissions: u32,
+    /// What shows the terminals.
+    pub terminals: Devpts,
 }
 
 impl Default for DevOptions {
     fn default() -> Self {
         let tmpfs = Tmpfs { permissions: 0o755, ..Tmpfs::of_size(None) };
-        DevOptions { tmpfs, terminal_group: None, terminal_permissions: 0o620 }
+        let terminals = Devpts { permissions: 0o620, master_permissions: 0o666, ..Devpts::default() };
+        DevOptions { tmpfs, terminals }
+    }
+}
+
+/// A file system of terminals. What no option says is as on Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Devpts {
+    /// Owner of terminals' files; whoever opens the terminal if `None`.
+    pub user: Option<u32>,
+    /// Group of terminals' files; that of whoever opens the terminal if `None`.
+    pub group: Option<u32>,
+    /// Permissions of terminals' files.
+    pub permissions: u32,
+    /// Permissions of `ptmx`.
+    pub master_permissions: u32,
+    /// Most terminals at one time, where 0 is no limit; nothing is said about it if `None`.
+    pub most: Option<u32>,
+}
+
+impl Default for Devpts {
+    fn default() -> Self {
+        Devpts { user: None, group: None, permissions: 0o600, master_permissions: 0, most: None }
     }
 }
 

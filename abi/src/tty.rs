@@ -8,6 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Control characters in [`Termios`].
 pub const NCCS: usize = 19;
 
+/// Most terminals that one devpts can be told to allow.
+pub const NR_UNIX98_PTY_MAX: u32 = 1 << 20;
+
 /// `struct termios` as the kernel has it (the C library's is longer).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -1,13 +1,14 @@
 //! The tree of mounts that the first process finds.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use usk_abi::Errno;
 use usk_abi::fs::make_device as make_device_number;
 use usk_sentry::Kernel;
-use usk_sentry::fs::dev::{self, TerminalFiles};
+use usk_sentry::fs::dev::{self, DevptsOptions};
 use usk_sentry::fs::gofer::GoferFileSystem;
 use usk_sentry::fs::overlay::Overlay;
 use usk_sentry::fs::tmpfs::{self, TmpfsOptions};
@@ -16,7 +17,7 @@ use usk_sentry::gofer::GoferClient;
 use usk_sentry::vfs::{FileSystem, FileType, MountFlags, MountNamespace, SpecialFile, WalkOptions};
 
 use crate::spec::{
-    DevOptions, DeviceFile, DeviceKind, ExportAccess, Mount, MountSource, Restrictions, SandboxSpec, Tmpfs,
+    DeviceFile, DeviceKind, Devpts, ExportAccess, Mount, MountSource, Restrictions, SandboxSpec, Tmpfs,
 };
 
 /// Mounts everything in the order of the list, then covers what is to be masked or read-only.
@@ -31,10 +32,11 @@ pub(super) fn build(
         let describe = || format!("cannot mount {}", mount.destination.display());
         // More than one file system: it mounts itself.
         if let MountSource::Dev(options) = mount.source {
-            let DevOptions { tmpfs, terminal_group: group, terminal_permissions: permissions } = options;
-            let terminals = TerminalFiles { group, permissions };
-            dev::mount(kernel, &namespace, name(mount), tmpfs_options(tmpfs), terminals)
-                .with_context(describe)?;
+            let (tmpfs, terminals) = (tmpfs_options(options.tmpfs), devpts_options(options.terminals));
+            dev::mount(kernel, &namespace, name(mount), tmpfs, terminals).with_context(describe)?;
+            if !spec.mounts.iter().any(|mount| mount.destination == Path::new("/dev/shm")) {
+                dev::mount_shared_memory(&namespace).context("cannot mount /dev/shm")?;
+            }
             // At once, while there are no other files below than the kernel's own.
             for device in &spec.devices {
                 make_device(&namespace, device)?;
@@ -124,6 +126,11 @@ fn flags(restrictions: Restrictions) -> MountFlags {
 fn tmpfs_options(tmpfs: Tmpfs) -> TmpfsOptions {
     let Tmpfs { size, permissions, uid, gid } = tmpfs;
     TmpfsOptions { size, permissions, uid, gid, ..TmpfsOptions::default() }
+}
+
+fn devpts_options(terminals: Devpts) -> DevptsOptions {
+    let Devpts { user, group, permissions, master_permissions, most } = terminals;
+    DevptsOptions { user, group, permissions, master_permissions, most }
 }
 
 fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result<Arc<dyn FileSystem>> {

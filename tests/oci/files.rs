@@ -105,6 +105,39 @@ fn the_file_system_of_devices_has_the_size_and_mode_that_it_says() {
 }
 
 #[test]
+fn terminals_have_the_owner_mode_and_number_that_their_file_system_says() {
+    let run = |runtime: &Runtime, options: &[&str]| {
+        let bundle = Bundle::with(|spec| {
+            let mounts = spec["mounts"].as_array_mut().expect("a list");
+            let devpts =
+                mounts.iter_mut().find(|mount| mount["destination"] == "/dev/pts").expect("it is there");
+            devpts["options"] = json!(options);
+            let script = "grep -o ' /dev/pts .*' /proc/mounts; stat -c '%a %u %g' /dev/pts/ptmx; \
+                          for open in 3 4 5; do eval \"exec $open<>/dev/pts/ptmx\" || exit; \
+                          stat -c '%n %a %u %g' /dev/pts/$((open - 3)); done";
+            spec["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        runtime.verb(&bundle, &["run", &new_id()])
+    };
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let outcome = run(&runtime, &["nosuid", "noexec", "uid=7", "mode=640", "ptmxmode=4660", "max=2"]);
+        let shown = " /dev/pts devpts rw,nosuid,noexec,relatime,uid=7,mode=640,ptmxmode=4660,max=2 0 0\n\
+                     4660 0 0\n/dev/pts/0 640 7 0\n/dev/pts/1 640 7 0\n";
+        assert_eq!(outcome.output, shown);
+        assert!(outcome.error.contains("No space left on device"), "{outcome:?}");
+        let shown = " /dev/pts devpts rw,nosuid,noexec,relatime,gid=5,mode=600,ptmxmode=600,max=0 0 0\n\
+                     600 0 0\n/dev/pts/0 600 0 5\n/dev/pts/1 600 0 5\n/dev/pts/2 600 0 5\n";
+        assert_eq!(run(&runtime, &["nosuid", "noexec", "gid=5", "ptmxmode=600", "max=0"]).output, shown);
+        // Nobody may make terminals where nothing says who may.
+        let outcome = run(&runtime, &["nosuid", "noexec"]);
+        let shown = " /dev/pts devpts rw,nosuid,noexec,relatime,mode=600,ptmxmode=000 0 0\n0 0 0\n";
+        assert_eq!(outcome.output, shown);
+        assert!(outcome.error.contains("Permission denied"), "{outcome:?}");
+        assert_ne!(run(&runtime, &["max=1048577"]).status, 0);
+    }
+}
+
+#[test]
 fn a_tmpfs_begins_with_what_it_covers_where_asked_and_keeps_its_size() {
     let bundle = Bundle::with(|spec| {
         for (destination, options) in [

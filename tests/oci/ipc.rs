@@ -40,9 +40,11 @@ fn mounts_have_the_names_that_the_configuration_gives_them() {
         "grep -E ' /(dev|dev/shm|proc|sys) ' /proc/mounts | head -c -1 | cut -d ' ' -f 1-3",
     );
     let outcome = run(&bundle);
-    for line in ["tmpfs /dev tmpfs\n", "shm /dev/shm tmpfs\n", "proc /proc proc\n", "sysfs /sys sysfs\n"] {
+    let lines = ["tmpfs /dev tmpfs\n", "shm /dev/shm tmpfs\n", "proc /proc proc\n", "sysfs /sys sysfs\n"];
+    for line in lines {
         assert!(outcome.output.contains(line), "{line}: {outcome:?}");
     }
+    assert_eq!(outcome.output.lines().count(), lines.len(), "{outcome:?}");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Terminals {
     controlling: Mutex<HashMap<i32, Arc<dyn Terminal>>>,
     /// What `/dev/pts` lists: pseudo-terminals, and terminals of the host that have been given a number.
     numbered: Mutex<BTreeMap<u32, Weak<dyn Terminal>>>,
+    /// Most numbers at one time; [`MAX_PTYS`] before it is set.
+    most: OnceLock<u32>,
     console: OnceLock<Arc<dyn Terminal>>,
 }
 
@@ -36,6 +38,7 @@ impl Terminals {
             kernel: OnceLock::new(),
             controlling: Mutex::default(),
             numbered: Mutex::default(),
+            most: OnceLock::new(),
             console: OnceLock::new(),
         })
     }
@@ -47,6 +50,11 @@ impl Terminals {
     /// Says whose processes get the signals of these terminals. Once.
     pub(crate) fn attach(&self, kernel: Weak<Kernel>) {
         let _ = self.kernel.set(kernel);
+    }
+
+    /// Says how many may have a number at one time, if fewer than [`MAX_PTYS`]. Once.
+    pub(crate) fn set_most(&self, most: u32) {
+        let _ = self.most.set(most);
     }
 
     /// Says which terminal `/dev/console` is. Once.
@@ -128,7 +136,7 @@ impl Terminals {
     /// A new pseudo-terminal with the lowest free number, which its master end keeps. `ENOSPC` if there are too many.
     pub(super) fn create_pty(self: &Arc<Self>, uid: u32, gid: u32) -> Result<Arc<Pty>, Errno> {
         let mut numbered = self.numbered.lock();
-        let number = lowest_free(&numbered)?;
+        let number = self.lowest_free(&numbered)?;
         let pty = Pty::new(number, self, uid, gid);
         let terminal: Weak<dyn Terminal> = Arc::downgrade(&pty) as _;
         numbered.insert(number, terminal);
@@ -139,9 +147,14 @@ impl Terminals {
     /// many.
     pub(super) fn number(&self, terminal: Weak<dyn Terminal>) -> Result<u32, Errno> {
         let mut numbered = self.numbered.lock();
-        let number = lowest_free(&numbered)?;
+        let number = self.lowest_free(&numbered)?;
         numbered.insert(number, terminal);
         Ok(number)
+    }
+
+    fn lowest_free(&self, numbered: &BTreeMap<u32, Weak<dyn Terminal>>) -> Result<u32, Errno> {
+        let most = self.most.get().map_or(MAX_PTYS, |&most| most.min(MAX_PTYS));
+        (0..most).find(|number| !numbered.contains_key(number)).ok_or(Errno::ENOSPC)
     }
 
     /// The terminal, or the master end of one, is closed: the number is free again.
@@ -163,8 +176,4 @@ impl Terminals {
             .map(|(number, _)| *number)
             .collect()
     }
-}
-
-fn lowest_free(numbered: &BTreeMap<u32, Weak<dyn Terminal>>) -> Result<u32, Errno> {
-    (0..MAX_PTYS).find(|number| !numbered.contains_key(number)).ok_or(Errno::ENOSPC)
 }

@@ -12,8 +12,10 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use oci_spec::runtime::{Mount as Wanted, Spec};
 use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, overlay_export, translate_owners};
 use usk::spec::{
-    DevOptions, Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions, Tmpfs,
+    DevOptions, Devpts, Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions,
+    Tmpfs,
 };
+use usk_abi::tty::NR_UNIX98_PTY_MAX;
 use usk_platform::host::namespaces::IdentityMap;
 
 use super::{overlay, users};
@@ -176,8 +178,8 @@ fn add(
         }
         "devpts" if destination == Path::new("/dev/pts") => {
             for mount in mounts {
-                if let MountSource::Dev(files) = &mut mount.source {
-                    terminals(&options.data, files)?;
+                if let MountSource::Dev(dev) = &mut mount.source {
+                    dev.terminals = devpts(&options.data)?;
                 }
             }
         }
@@ -289,19 +291,29 @@ fn owners(wanted: &Wanted, mapping: Mapping) -> Result<Option<IdentityMap>> {
     }
 }
 
-/// What options of devpts say of terminals' files. Each instance is a new one, and `ptmx` is everybody's.
-fn terminals(data: &[String], files: &mut DevOptions) -> Result<()> {
+/// A file system of terminals with the options of Linux' devpts. Each instance is a new one.
+fn devpts(data: &[String]) -> Result<Devpts> {
+    let mut devpts = Devpts::default();
     for option in data {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let wrong = || wrong(option);
         match name {
-            "gid" => files.terminal_group = Some(value.parse().ok().with_context(wrong)?),
-            "mode" => files.terminal_permissions = mode(value).with_context(wrong)? & 0o777,
-            "uid" | "max" | "newinstance" | "ptmxmode" => {}
+            "uid" => devpts.user = Some(value.parse().ok().with_context(wrong)?),
+            "gid" => devpts.group = Some(value.parse().ok().with_context(wrong)?),
+            "mode" => devpts.permissions = mode(value).with_context(wrong)?,
+            "ptmxmode" => devpts.master_permissions = mode(value).with_context(wrong)?,
+            "max" => devpts.most = most_terminals(value).with_context(wrong)?,
+            "newinstance" => {}
             _ => bail!("options: devpts has no option {option:?}"),
         }
     }
-    Ok(())
+    Ok(devpts)
+}
+
+/// What `max` says: as many as there can be is no limit that is shown, and more are refused.
+fn most_terminals(value: &str) -> Option<Option<u32>> {
+    let most = value.parse().ok().filter(|&most| most <= NR_UNIX98_PTY_MAX)?;
+    Some(Some(most).filter(|&most| most < NR_UNIX98_PTY_MAX))
 }
 
 fn wrong(option: &str) -> String {

@@ -14,7 +14,7 @@ use crate::vfs::{FileType, MountFlags, MountNamespace};
 
 use memory_devices::MemoryDevice;
 
-pub use pts::TerminalFiles;
+pub use pts::DevptsOptions;
 
 /// Major number of memory devices.
 const MEMORY: u32 = 1;
@@ -41,13 +41,13 @@ const LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// Mounts `/dev`, `/dev/pts` and `/dev/shm` in `namespace` and says what the device numbers mean. `/dev` is mounted from `source`.
+/// Mounts `/dev` and `/dev/pts` in `namespace` and says what the device numbers mean. `/dev` is mounted from `source`.
 pub fn mount(
     kernel: &Arc<Kernel>,
     namespace: &Arc<MountNamespace>,
     source: &str,
     options: TmpfsOptions,
-    terminals: TerminalFiles,
+    terminals: DevptsOptions,
 ) -> Result<(), Errno> {
     namespace.mount_at(b"/dev", Tmpfs::new(options), MountFlags::NO_SUID, source)?;
     namespace.with_names(|names| {
@@ -73,6 +73,11 @@ pub fn mount(
     crate::tty::devices::register(&namespace.special, &kernel.terminals);
     let flags = MountFlags::NO_SUID | MountFlags::NO_EXECUTE;
     namespace.mount_at(b"/dev/pts", pts::new(&kernel.terminals, terminals), flags, "devpts")?;
+    Ok(())
+}
+
+/// Mounts `/dev/shm` (`shm_overview(7)`) below the `/dev` of `namespace`.
+pub fn mount_shared_memory(namespace: &Arc<MountNamespace>) -> Result<(), Errno> {
     let shared = TmpfsOptions { permissions: 0o1777, ..TmpfsOptions::default() };
     let flags = MountFlags::NO_SUID | MountFlags::NO_DEVICES;
     namespace.mount_at(b"/dev/shm", Tmpfs::new(shared), flags, "tmpfs")?;

@@ -22,22 +22,43 @@ const FIRST_INODE: u64 = 3;
 /// Device number of `/dev/ptmx`.
 const MASTER_DEVICE: (u32, u32) = (5, 2);
 
-/// How the files of terminals are made.
+/// Options of the file system (the kernel's `Documentation/filesystems/devpts.rst`).
 #[derive(Clone, Copy, Debug)]
-pub struct TerminalFiles {
-    /// Their group; that of whoever opens the terminal if `None`.
+pub struct DevptsOptions {
+    /// Owner of terminals' files (`uid`); whoever opens the terminal if `None`.
+    pub user: Option<u32>,
+    /// Group of terminals' files (`gid`); that of whoever opens the terminal if `None`.
     pub group: Option<u32>,
-    /// Their permissions.
+    /// Permissions of terminals' files (`mode`).
     pub permissions: u32,
+    /// Permissions of `ptmx` (`ptmxmode`).
+    pub master_permissions: u32,
+    /// Most terminals at one time (`max`), where 0 is no limit; nothing is said about it if `None`.
+    pub most: Option<u32>,
 }
 
-/// The file system that shows the pseudo-terminals of `terminals`, with `files` for them.
-pub(super) fn new(terminals: &Arc<Terminals>, files: TerminalFiles) -> Arc<SyntheticFs> {
-    SyntheticFs::new("devpts", MAGIC, Caching::Revalidate, |device| {
-        let (major, minor) = MASTER_DEVICE;
-        let master =
-            Arc::new(TerminalNode::new(device, MASTER_INODE, make_device(major, minor), 0o666, (0, 0)));
-        let names = Names { device, terminals: terminals.clone(), files, master, nodes: Mutex::default() };
+impl DevptsOptions {
+    /// As `devpts_show_options` of the kernel writes them.
+    fn show(&self) -> String {
+        let given = |name: &str, value: Option<u32>| value.map(|value| format!("{name}={value}"));
+        let own = [given("uid", self.user), given("gid", self.group)];
+        let mode = format!("mode={:03o}", self.permissions);
+        let master_mode = format!("ptmxmode={:03o}", self.master_permissions);
+        let shown = own.into_iter().chain([Some(mode), Some(master_mode), given("max", self.most)]);
+        shown.flatten().collect::<Vec<String>>().join(",")
+    }
+}
+
+/// The file system that shows the pseudo-terminals of `terminals`, and limits them.
+pub(super) fn new(terminals: &Arc<Terminals>, options: DevptsOptions) -> Arc<SyntheticFs> {
+    if let Some(most) = options.most.filter(|&most| most != 0) {
+        terminals.set_most(most);
+    }
+    SyntheticFs::with_options("devpts", MAGIC, Caching::Revalidate, options.show(), |device| {
+        let number = make_device(MASTER_DEVICE.0, MASTER_DEVICE.1);
+        let permissions = options.master_permissions;
+        let master = Arc::new(TerminalNode::new(device, MASTER_INODE, number, permissions, (0, 0)));
+        let names = Names { device, terminals: terminals.clone(), options, master, nodes: Mutex::default() };
         SyntheticInode::directory(device, ROOT_INODE, 0o755, names).into_ref()
     })
 }
@@ -48,7 +69,7 @@ type Node = (Weak<dyn Terminal>, Arc<TerminalNode>);
 struct Names {
     device: u64,
     terminals: Arc<Terminals>,
-    files: TerminalFiles,
+    options: DevptsOptions,
     master: Arc<TerminalNode>,
     /// The files of terminals that somebody has looked at: they keep their owner and mode.
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -66,9 +87,9 @@ impl Names {
         }
         let inode = FIRST_INODE + u64::from(number);
         let (uid, gid) = terminal.owner();
-        let owner = (uid, self.files.group.unwrap_or(gid));
+        let owner = (self.options.user.unwrap_or(uid), self.options.group.unwrap_or(gid));
         let device_number = make_device(PTS_MAJOR, number);
-        let node = TerminalNode::new(self.device, inode, device_number, self.files.permissions, owner);
+        let node = TerminalNode::new(self.device, inode, device_number, self.options.permissions, owner);
         let node = Arc::new(node);
         nodes.insert(number, (Arc::downgrade(&terminal), node.clone()));
         Ok(node)

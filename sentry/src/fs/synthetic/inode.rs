@@ -269,6 +269,7 @@ pub struct SyntheticFs {
     magic: i64,
     device: u64,
     caching: Caching,
+    options: String,
     root: OnceLock<InodeRef>,
 }
 
@@ -280,10 +281,21 @@ impl SyntheticFs {
         caching: Caching,
         make_root: impl FnOnce(u64) -> InodeRef,
     ) -> Arc<Self> {
+        Self::with_options(type_name, magic, caching, String::new(), make_root)
+    }
+
+    /// The same with options that `/proc/mounts` shows.
+    pub fn with_options(
+        type_name: &'static str,
+        magic: i64,
+        caching: Caching,
+        options: String,
+        make_root: impl FnOnce(u64) -> InodeRef,
+    ) -> Arc<Self> {
         let device = devices::allocate();
         let root = OnceLock::new();
         let _ = root.set(make_root(device));
-        Arc::new(SyntheticFs { type_name, magic, device, caching, root })
+        Arc::new(SyntheticFs { type_name, magic, device, caching, options, root })
     }
 
     /// Its device number.
@@ -319,6 +331,10 @@ impl FileSystem for SyntheticFs {
             f_namelen: NAME_MAX,
             ..Statfs::default()
         })
+    }
+
+    fn options(&self) -> String {
+        self.options.clone()
     }
 }
 
