@@ -8,12 +8,7 @@ use crate::{go_flags, log};
 
 /// Run containers on a user-space kernel, as an OCI runtime.
 #[derive(Parser, Debug)]
-#[command(
-    name = "usk-oci",
-    disable_version_flag = true,
-    arg_required_else_help = true,
-    args_override_self = true
-)]
+#[command(name = "usk-oci", disable_version_flag = true, args_override_self = true)]
 pub struct CommandLine {
     /// What holds for every verb.
     #[command(flatten)]

@@ -40,14 +40,7 @@ pub fn main() -> i32 {
         Err(error) => return refuse(&error, &arguments),
     };
     let CommandLine { global, verb } = command_line;
-    let Some(verb) = verb else {
-        if global.version {
-            println!("usk-oci version {}\nspec: {OCI_VERSION}", env!("CARGO_PKG_VERSION"));
-            return 0;
-        }
-        eprintln!("usk-oci: no verb: see 'usk-oci --help'");
-        return FAILURE;
-    };
+    let Some(verb) = verb else { return introduce(&global) };
     let begun = settings(&global);
     let is_exec = matches!(verb, Verb::Exec(_));
     let outcome = begun.and_then(|settings| carry_out(&settings, verb));
@@ -59,6 +52,17 @@ pub fn main() -> i32 {
         }
         if is_exec { EXEC_FAILURE } else { FAILURE }
     })
+}
+
+/// What is said where no verb is: the version where that is asked for, else what verbs there are.
+fn introduce(global: &Global) -> i32 {
+    if global.version {
+        println!("usk-oci version {}\nspec: {OCI_VERSION}", env!("CARGO_PKG_VERSION"));
+        return 0;
+    }
+    // Where nobody reads it nothing can be done about that.
+    let _ = CommandLine::command().print_long_help();
+    0
 }
 
 /// Says what is wrong with the arguments, also where an engine looks for errors; what they say about that is looked for among them.

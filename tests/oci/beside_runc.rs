@@ -286,6 +286,18 @@ fn arguments_that_make_no_sense_have_the_same_status_and_are_told_in_the_log() {
 }
 
 #[test]
+fn without_a_verb_there_is_help() {
+    let bundle = Bundle::of_command(&["true"]);
+    for arguments in [&[][..], &["--help"], &["help"], &["--debug"]] {
+        for runtime in [Runtime::usk(), Runtime::runc()] {
+            let outcome = runtime.verb(&bundle, arguments);
+            assert_eq!((outcome.status, &outcome.error[..]), (0, ""), "{arguments:?}");
+            assert!(outcome.output.contains("--root") && outcome.output.contains("create"), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn tables_have_the_same_columns() {
     let columns = |runtime: &Runtime| {
         let (bundle, id) = (Bundle::of_command(&["sleep", "1000"]), new_id());
