@@ -352,6 +352,8 @@ pub struct Export {
     pub descriptor: OwnedFd,
     /// Whether that is a mount of its own already, which is nowhere yet: one that translates owners, or an overlay.
     pub detached: bool,
+    /// Where it is: another mount of the same, for the namespace of the container's process.
+    pub twin: Option<OwnedFd>,
     /// Whether it is a directory.
     pub directory: bool,
     /// Whether what is mounted below the source is part of it, instead of what lies under those mounts.
@@ -374,6 +376,7 @@ impl Export {
         Ok(Export {
             source: self.source.clone(),
             descriptor: self.descriptor.try_clone()?,
+            twin: self.twin.as_ref().map(OwnedFd::try_clone).transpose()?,
             hidden: self.hidden.clone(),
             owners: self.owners.clone(),
             ..*self

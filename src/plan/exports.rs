@@ -180,6 +180,7 @@ pub(super) fn shared(source: PathBuf, descriptor: OwnedFd, directory: bool, writ
         source,
         descriptor,
         detached: false,
+        twin: None,
         directory,
         recursive: true,
         propagation: Propagation::Private,
@@ -210,12 +211,15 @@ pub fn open_inner(root: &OwnedFd, path: &Path) -> Result<Option<Export>> {
 pub fn translate_owners(export: &mut Export, map: &IdentityMap, recursive: bool) -> Result<()> {
     let namespace = user_namespace(map).context("cannot make a user namespace of its owners")?;
     let clone = if export.recursive { mounts::clone_tree_at } else { mounts::clone_mount };
-    let tree = clone(export.descriptor.as_fd())
-        .context("its mounts cannot be copied: only root can have owners mapped")?;
-    mounts::translate_owners(tree.as_fd(), namespace.as_fd(), recursive)
-        .context("its file system cannot show mapped owners")?;
-    export.descriptor = tree;
-    export.detached = true;
+    let source = export.descriptor.as_fd();
+    let translated = || -> Result<OwnedFd> {
+        let tree = clone(source).context("its mounts cannot be copied: only root can have owners mapped")?;
+        mounts::translate_owners(tree.as_fd(), namespace.as_fd(), recursive)
+            .context("its file system cannot show mapped owners")?;
+        Ok(tree)
+    };
+    let (tree, twin) = (translated()?, translated()?);
+    (export.descriptor, export.twin, export.detached) = (tree, Some(twin), true);
     Ok(())
 }
 

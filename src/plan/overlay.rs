@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Error, Result, bail};
 use nix::fcntl::OFlag;
 use usk_abi::Errno;
 use usk_platform::host::mounts::{
-    FileSystemOption, MAX_OPTION_VALUE, MakeError, MountAttributes, new_file_system,
+    FileSystemOption, MAX_OPTION_VALUE, MakeError, MountAttributes, new_file_system, twins,
 };
 
 use super::exports::shared;
@@ -47,7 +47,8 @@ struct OpenLayer {
     is_data_only: bool,
 }
 
-/// Has the host's kernel show them as one, for the gofer. The caller must be root of a user namespace that owns its mount namespace.
+/// Has the host's kernel show them as one, for the gofer. The caller must have one thread, and be root of a user namespace that owns
+/// its mount namespace.
 pub fn overlay_export(overlay: &Overlay, writable: bool) -> Result<Export> {
     let first = overlay.lower.first().context("'lowerdir' is missing")?;
     if overlay.lower.len() > MAX_LAYERS {
@@ -71,7 +72,10 @@ pub fn overlay_export(overlay: &Overlay, writable: bool) -> Result<Export> {
     }
     options.extend(overlay.settings.iter().cloned());
     let source = overlay.upper.as_ref().unwrap_or(&first.path).clone();
-    Ok(Export { detached: true, recursive: false, ..shared(source, mount(&options)?, true, writable) })
+    let made = mount(&options)?;
+    let [descriptor, twin] = twins(made.as_fd()).context("cannot mount an overlay twice")?;
+    let export = shared(source, descriptor, true, writable);
+    Ok(Export { detached: true, twin: Some(twin), recursive: false, ..export })
 }
 
 impl OpenLayer {

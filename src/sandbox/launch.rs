@@ -78,7 +78,9 @@ pub fn launch(plan: Plan, cgroup: Option<&Cgroup>) -> Result<Sandbox> {
         descriptors::open_directory(c"/proc").context("cannot open /proc: it must be mounted on the host")?;
     let may_set_groups = caller.may_set_groups();
     let rights = gofer::Rights { privileged: caller.is_privileged(), may_set_groups };
-    let (spec, exports) = (plan.spec, plan.exports);
+    let (spec, mut exports) = (plan.spec, plan.exports);
+    // A view has them, if there is one; what is made here does without.
+    exports.iter_mut().for_each(|export| export.twin = None);
     let maker = Maker::start(|register| {
         let visit = empty.as_ref().map(EmptyNamespaces::enter).transpose()?.flatten();
         let is_empty = visit.is_some();

@@ -45,9 +45,7 @@ impl View {
                 MountSource::Export { export, .. } => plan.exports.get(export),
                 _ => None,
             };
-            // Of what is a mount of its own there is one, and it is the gofer's.
-            let export = export.filter(|export| !export.detached).map(Export::try_clone).transpose();
-            let export = export.context("cannot duplicate a descriptor of an export")?;
+            let export = export.map(own).transpose().context("cannot duplicate a descriptor of an export")?;
             Ok(Place { destination: mount.destination.clone(), export })
         };
         plan.spec.mounts.iter().map(place).collect::<Result<_>>().map(View)
@@ -66,6 +64,15 @@ impl View {
         mounts::cover_root(root.as_fd()).context("cannot mount the container's root")?;
         Ok(Some(Covering { root, others: places.collect() }))
     }
+}
+
+/// The export by a descriptor of the view's own: of what is a mount of its own already, the other is the gofer's.
+fn own(export: &Export) -> std::io::Result<Export> {
+    let mut own = export.try_clone()?;
+    if let Some(twin) = own.twin.take() {
+        own.descriptor = twin;
+    }
+    Ok(own)
 }
 
 impl Covering {

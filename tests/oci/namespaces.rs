@@ -1,6 +1,7 @@
 //! Namespaces of the host's that a container joins or has made.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command};
 
 use serde_json::{Value, json};
@@ -90,6 +91,11 @@ fn the_mounts_of_the_containers_process_are_the_containers() {
                 json!({ "destination": place, "type": "bind", "source": shared.path(), "options": options }),
             );
         }
+        let owners = json!([{ "containerID": 0, "hostID": 7, "size": 1 }]);
+        mounts.push(json!({
+            "destination": "/z", "type": "bind", "source": shared.path(), "options": ["bind"],
+            "uidMappings": owners, "gidMappings": owners,
+        }));
         spec["process"]["args"] = json!(["sleep", "1000"]);
     });
     assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
@@ -97,6 +103,7 @@ fn the_mounts_of_the_containers_process_are_the_containers() {
     let root = std::path::PathBuf::from(format!("/proc/{pid}/root"));
     fs::write(root.join("x/file"), "written").expect("a volume can be written to");
     assert_eq!(fs::read_to_string(shared.path().join("file")).expect("a file"), "written");
+    assert_eq!(fs::metadata(root.join("z/file")).expect("a file").uid(), 7);
     let refused = |path: &str| fs::write(root.join(path), "").expect_err("it is refused").kind();
     assert_eq!(refused("y/file"), std::io::ErrorKind::ReadOnlyFilesystem);
     assert_eq!(refused("proc/file"), std::io::ErrorKind::ReadOnlyFilesystem);

@@ -166,6 +166,29 @@ fn files_are_copied_into_a_running_container_and_out_of_it() {
 }
 
 #[test]
+fn files_are_copied_into_overlays_of_a_running_container_and_out_of_them() {
+    let podman = Podman::new();
+    let source = podman.directory.path().join("source");
+    fs::create_dir(&source).expect("a directory can be made");
+    fs::write(source.join("kept"), "of the host\n").expect("a file can be written");
+    let volume = format!("{}:/volume:O", source.display());
+    let image = "type=image,source=box,destination=/image,rw=true";
+    let run = ["run", "-d", "--network", "none", "-v", &volume, "--mount", image, "box", "sleep", "1000"];
+    let container = podman.must(&run);
+    let file = source.join("kept").display().to_string();
+    for place in ["/volume/file", "/image/file"] {
+        podman.must(&["cp", &file, &format!("{container}:{place}")]);
+        assert_eq!(podman.must(&["exec", &container, "cat", place]), "of the host");
+    }
+    podman.must(&["exec", &container, "sh", "-c", "echo changed > /volume/kept"]);
+    let back = podman.directory.path().join("back");
+    podman.must(&["cp", &format!("{container}:/volume/kept"), back.to_str().expect("text")]);
+    assert_eq!(fs::read_to_string(&back).expect("a file"), "changed\n");
+    assert_eq!(fs::read_dir(&source).expect("a directory").count(), 1);
+    podman.must(&["rm", "--force", "--time", "0", &container]);
+}
+
+#[test]
 fn what_lies_in_memory_begins_with_what_the_image_has_there() {
     let podman = Podman::new();
     let run = ["run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/etc:rw", "box"];

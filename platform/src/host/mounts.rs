@@ -11,7 +11,7 @@ use thiserror::Error;
 use usk_abi::Errno;
 
 use super::descriptors::open_directory;
-use super::namespaces::{Namespaces, join};
+use super::namespaces::{Namespaces, enter_new, join};
 use super::result::{check, from_nix};
 
 /// Properties of a mount.
@@ -156,6 +156,22 @@ pub fn clone_mount(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// As [`clone_mount`], with all mounts below the place.
 pub fn clone_tree_at(place: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     open_clone(place.as_raw_fd(), c"", raw::AT_EMPTY_PATH | raw::AT_RECURSIVE)
+}
+
+/// Two copies of a mount that is nowhere yet, which is used up: a mount is copied where it is mounted, and be it in a namespace that goes
+/// again. Moves this process, which has one thread, there and back. Needs CAP_SYS_ADMIN and CAP_SYS_CHROOT.
+pub fn twins(mount: BorrowedFd<'_>) -> Result<[OwnedFd; 2], Errno> {
+    let home = Whereabouts::current()?;
+    enter_new(Namespaces::MOUNT)?;
+    let copies = copy_twice(mount);
+    home.go_back()?;
+    copies
+}
+
+fn copy_twice(mount: BorrowedFd<'_>) -> Result<[OwnedFd; 2], Errno> {
+    make_all_private()?;
+    cover_root(mount)?;
+    Ok([clone_mount(mount)?, clone_mount(mount)?])
 }
 
 fn open_clone(directory: RawFd, path: &CStr, flags: u32) -> Result<OwnedFd, Errno> {

@@ -175,7 +175,9 @@ fn close_strangers(
 ) -> Result<()> {
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let mut kept = vec![input.as_fd(), output.as_fd(), error.as_fd(), birth.as_fd(), directory.as_fd()];
-    kept.extend(container.plan.exports.iter().map(|export| export.descriptor.as_fd()));
+    let exports = &container.plan.exports;
+    kept.extend(exports.iter().map(|export| export.descriptor.as_fd()));
+    kept.extend(exports.iter().filter_map(|export| export.twin.as_ref()).map(AsFd::as_fd));
     kept.extend(container.plan.spec.descriptors.iter().map(AsFd::as_fd));
     kept.extend(terminal.map(AsFd::as_fd));
     kept.extend(log::descriptor());
