@@ -12,10 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use usk_platform::host::Pid;
+use usk_platform::host::descriptors;
 use usk_platform::host::pidfd::ProcessDescriptor;
 
 use crate::log;
 
+/// The first descriptor that is no standard stream.
+const FIRST_OF_OTHERS: u32 = 3;
 /// Most bytes of a hook's output that an error repeats.
 const MAX_OUTPUT: u64 = 4096;
 
@@ -67,6 +70,8 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     command.stdin(Stdio::piped());
     command.stdout(output.try_clone().with_context(describe)?);
     command.stderr(output.try_clone().with_context(describe)?);
+    // Nothing that the caller had open is the hook's.
+    descriptors::close_on_exec_from(FIRST_OF_OTHERS).with_context(describe)?;
     let mut child = command.spawn().with_context(describe)?;
     if let Some(mut input) = child.stdin.take() {
         // A hook need not read its input.

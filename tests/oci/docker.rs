@@ -414,6 +414,8 @@ fn missing(docker: &Docker) {
 fn limits(docker: &Docker) {
     let done = docker.usk(&["-m", "64m", "box", "head", "-n1", "/proc/meminfo"]);
     assert!(done.output.contains("65536 kB"), "{done:?}");
+    // Docker's own hook needs more than that, which is not the container's.
+    assert_eq!(docker.usk(&["-m", "12m", "box", "true"]).status, 0);
     let done = docker.usk(&["--cpus", "0.5", "box", "cat", "/sys/fs/cgroup/cpu.max"]);
     assert_eq!(done.output, "50000 100000\n", "{done:?}");
     let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo survived";

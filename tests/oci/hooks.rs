@@ -1,6 +1,7 @@
 //! Hooks: when they are run, with what, and what becomes of a container where one fails.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -55,6 +56,42 @@ fn hooks_are_run_in_order_with_the_state() {
     let expected: String =
         expected.iter().map(|(name, status)| format!("{name} \"status\":\"{status}\"\n")).collect();
     assert_eq!(noted(&bundle), expected);
+}
+
+#[test]
+fn hooks_are_run_where_the_runtime_is_or_where_the_container_is_and_passed_nothing_of_the_callers() {
+    const KINDS: [&str; 5] = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let bundle = Bundle::of_command(&["true"]);
+        let hook = |kind: &str| {
+            let place = "readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc /proc/self/ns/mnt; \
+                         grep :memory: /proc/self/cgroup; if test -e /proc/self/fd/9; then echo passed on; fi";
+            let script = format!("{{ {place}; }} > {}", bundle.file(kind).display());
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }])
+        };
+        bundle.configure(|spec| {
+            spec["process"]["args"] = json!(["true"]);
+            spec["hooks"] = KINDS.iter().map(|kind| (kind.to_string(), hook(kind))).collect();
+        });
+        let verb = runtime.command(&bundle, &["run", &new_id()]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec 9</dev/null; \"$@\"", "sh"]).arg(verb.get_program()).args(verb.get_args());
+        assert!(shell.current_dir(bundle.path()).stdin(Stdio::null()).status().expect("it runs").success());
+        let seen = |kind: &str| fs::read_to_string(bundle.file(kind)).expect("it was run");
+        let own = seen("poststop");
+        for name in ["net", "uts", "ipc", "mnt"] {
+            let link = fs::read_link(format!("/proc/self/ns/{name}")).expect("a link");
+            assert!(own.contains(link.to_str().expect("text")), "{own}");
+        }
+        for kind in KINDS {
+            let seen = seen(kind);
+            assert!(!seen.contains("passed on"), "{kind}: {seen}");
+            match kind {
+                "createContainer" => assert!(seen.lines().zip(own.lines()).all(|(one, other)| one != other)),
+                _ => assert_eq!(seen, own, "{kind}"),
+            }
+        }
+    }
 }
 
 #[test]

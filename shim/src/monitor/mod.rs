@@ -13,12 +13,13 @@ use nix::sched::{CloneFlags, setns, unshare};
 use serde::{Deserialize, Serialize};
 use usk::control::ToMonitor;
 use usk::sandbox::{self, Sandbox, View};
+use usk_abi::Errno;
 use usk_platform::host::child::{self, ChildProcess, Exit, Spawned};
 use usk_platform::host::namespaces::Namespaces as Isolation;
 use usk_platform::host::signals::SignalReceiver;
 use usk_platform::host::{descriptors, message_socket_pair, own_memory, receive_packet, send_packet};
 
-use crate::config::{Container, Namespaces, Origin};
+use crate::config::{AllHooks, Container, Namespaces, Origin};
 use crate::console;
 use crate::container::for_hooks;
 use crate::hooks;
@@ -35,10 +36,15 @@ const FAILURE: i32 = 1;
 const SIGNAL_BASE: i32 = 128;
 /// Most bytes of what a monitor says about its beginning.
 const MAX_BIRTH: usize = 16 << 10;
+/// What the verb answers when it has run hooks.
+const GO_ON: &[u8] = b"go on";
+const VERB_IS_GONE: &str = "the verb that makes the container is gone";
 
-/// How the beginning went.
+/// How the beginning goes.
 #[derive(Serialize, Deserialize)]
 enum Birth {
+    /// The monitor is in its cgroup and namespaces, and waits for hooks that are run outside of them.
+    Placed,
     Created,
     Failed(String),
 }
@@ -55,13 +61,15 @@ pub(crate) struct Task {
 pub(crate) struct Newborn {
     pub(crate) process: ChildProcess,
     birth: OwnedFd,
+    hooks: AllHooks,
 }
 
 /// Forks a monitor, which begins at once. The caller must have one thread.
 pub(crate) fn spawn(task: Task, directory: &Directory) -> Result<Newborn> {
     let (birth, its_birth) = message_socket_pair().context("cannot make a socket")?;
+    let hooks = task.container.hooks.clone();
     match child::spawn(Isolation::NONE, None).context("cannot fork the container's monitor")? {
-        Spawned::Parent(process) => Ok(Newborn { process, birth }),
+        Spawned::Parent(process) => Ok(Newborn { process, birth, hooks }),
         Spawned::Child => {
             // Closed with everything that is not the monitor's own; it must not be closed again.
             std::mem::forget(birth);
@@ -71,8 +79,38 @@ pub(crate) fn spawn(task: Task, directory: &Directory) -> Result<Newborn> {
 }
 
 impl Newborn {
-    /// Waits until everything that can fail has been done.
-    pub(crate) fn wait_until_created(&self) -> Result<()> {
+    /// Waits until everything that can fail has been done, and runs the hooks that are due before that in this process's namespaces and
+    /// cgroup, which are the caller's; `state` is what they read.
+    pub(crate) fn wait_until_created(&self, state: &[u8]) -> Result<()> {
+        loop {
+            match self.hear()? {
+                Birth::Placed => self.run_hooks(state)?,
+                Birth::Created => return Ok(()),
+                Birth::Failed(message) => {
+                    // It removes nothing and ends.
+                    let _ = self.process.wait();
+                    return Err(anyhow!(message));
+                }
+            }
+        }
+    }
+
+    fn run_hooks(&self, state: &[u8]) -> Result<()> {
+        let AllHooks { prestart, create_runtime, .. } = &self.hooks;
+        let done = hooks::run("prestart", prestart, state)
+            .and_then(|()| hooks::run("createRuntime", create_runtime, state));
+        if done.is_err() {
+            // There is nothing but itself yet.
+            let _ = self.process.send_signal(libc::SIGKILL);
+            let _ = self.process.wait();
+            return done;
+        }
+        // If it is gone, that is heard next.
+        let _ = send_packet(self.birth.as_fd(), GO_ON, &[]);
+        Ok(())
+    }
+
+    fn hear(&self) -> Result<Birth> {
         let mut buffer = vec![0; MAX_BIRTH];
         let packet =
             receive_packet(self.birth.as_fd(), &mut buffer).context("cannot hear the container's monitor")?;
@@ -85,38 +123,42 @@ impl Newborn {
             bail!("the container's monitor {how}");
         }
         let birth = serde_json::from_slice(buffer.get(..packet.length).unwrap_or_default());
-        match birth.context("cannot understand the container's monitor")? {
-            Birth::Created => Ok(()),
-            Birth::Failed(message) => {
-                // It removes nothing and ends.
-                let _ = self.process.wait();
-                Err(anyhow!(message))
-            }
-        }
+        birth.context("cannot understand the container's monitor")
     }
 }
 
 /// The monitor's whole life. Returns its exit status.
 fn main(task: Task, directory: &Directory, birth: &OwnedFd) -> i32 {
-    let tell = |birth_word: &Birth| {
-        let bytes = serde_json::to_vec(birth_word).unwrap_or_default();
-        send_packet(birth.as_fd(), &bytes, &[])
-    };
     let keeper = match begin(task, directory, birth) {
         Ok(keeper) => keeper,
         Err(error) => {
             // If nobody is left to be told, the failure is seen all the same: the container has no monitor.
-            let _ = tell(&Birth::Failed(cut(format!("{error:#}"))));
+            let _ = tell(birth, &Birth::Failed(cut(format!("{error:#}"))));
             return FAILURE;
         }
     };
-    if tell(&Birth::Created).is_err() {
+    if tell(birth, &Birth::Created).is_err() {
         // The verb is gone: nobody knows of this container.
         keeper.sandbox.end();
         return FAILURE;
     }
     own_memory::let_go_of_code();
     keeper.serve()
+}
+
+fn tell(birth: &OwnedFd, word: &Birth) -> Result<(), Errno> {
+    let bytes = serde_json::to_vec(word).unwrap_or_default();
+    send_packet(birth.as_fd(), &bytes, &[])
+}
+
+/// Waits until the verb, which is where the caller is, has run the hooks that belong there.
+fn wait_for_hooks(birth: &OwnedFd) -> Result<()> {
+    tell(birth, &Birth::Placed).context(VERB_IS_GONE)?;
+    let answer = receive_packet(birth.as_fd(), &mut [0; GO_ON.len()]).context(VERB_IS_GONE)?;
+    if answer.length == 0 {
+        bail!(VERB_IS_GONE);
+    }
+    Ok(())
 }
 
 /// Does everything that can fail, up to the command itself.
@@ -142,9 +184,10 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     enter(cgroup, CloneFlags::CLONE_NEWCGROUP)?;
     enter_clocks(clocks, &container.clock_offsets)?;
     settle_hostname(names, &mut container.plan.spec.hostname)?;
-    let shown = for_hooks(&state, Status::Creating);
-    hooks::run("prestart", &container.hooks.prestart, &shown)?;
-    hooks::run("createRuntime", &container.hooks.create_runtime, &shown)?;
+    let AllHooks { prestart, create_runtime, .. } = &container.hooks;
+    if !(prestart.is_empty() && create_runtime.is_empty()) {
+        wait_for_hooks(birth)?;
+    }
     let command = container.plan.spec.process.arguments.first().cloned().unwrap_or_default();
     let view = (*mounts == Origin::New).then(|| View::of(&container.plan)).transpose()?;
     let sandbox = sandbox::launch(container.plan, sandbox_cgroup.as_ref())?;
@@ -152,6 +195,7 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
         // While the sandbox sets itself up.
         let covering = view.map_or(Ok(None), View::cover_root)?;
         wait_until_prepared(&sandbox, &command.to_string_lossy())?;
+        let shown = for_hooks(&state, Status::Creating);
         hooks::run("createContainer", &container.hooks.create_container, &shown)?;
         let listener = Listener::at(&directory.socket())?;
         covering.map_or(Ok(()), sandbox::Covering::enter)?;

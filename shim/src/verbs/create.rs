@@ -14,9 +14,10 @@ use crate::cgroup::{self, Membership, Scope};
 use crate::command_line::CreateArguments;
 use crate::config;
 use crate::console;
-use crate::container::Container;
+use crate::container::{Container, for_hooks};
 use crate::entry::Settings;
 use crate::monitor::{self, Newborn, Task};
+use crate::protocol::Status;
 use crate::state::{Directory, Maps, State, start_time};
 use crate::timestamp;
 use crate::users;
@@ -166,11 +167,13 @@ fn begin(
     state.pid = newborn.process.pid();
     state.start_time = start_time(state.pid).unwrap_or(0);
     directory.save(state)?;
-    newborn.wait_until_created().map_err(|error| match state.cgroups.out_of_memory_kills() {
+    newborn.wait_until_created(&for_hooks(state, Status::Creating)).map_err(|error| {
+        match state.cgroups.out_of_memory_kills() {
         0 => error,
         _ => error.context(
             "linux.resources.memory.limit: it is too low, the host has ended a process for want of memory",
         ),
+    }
     })?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = write_pid(path, state.pid)
