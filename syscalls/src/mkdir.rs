@@ -6,7 +6,7 @@ use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::FileType;
 use usk_sentry::{SysResult, UserPtr};
 
-use crate::place::{Names, at_flags, leave_if_missed, read_path, start};
+use crate::place::{Names, at_flags, leave_if_missing, read_path, start};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -55,8 +55,10 @@ fn remove(current: &mut Current, directory: i32, name: UserPtr<u8>, is_directory
     if is_directory {
         names.context().remove_directory(&start, &name)?;
     } else {
-        names.context().unlink(&start, &name)?;
-        leave_if_missed(current, &names, directory, name);
+        let removed = names.context().unlink(&start, &name)?;
+        if removed.is_some_and(|mark| current.asks_again(mark)) {
+            leave_if_missing(current, &names, directory, name, true);
+        }
     }
     Ok(0)
 }

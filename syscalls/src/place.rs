@@ -117,15 +117,8 @@ pub(crate) fn leave_if_missing(
     name: Vec<u8>,
     follow: bool,
 ) {
-    if let Some(question) = ask_for_missing(current, names, directory, name, follow) {
-        current.leave_missing(&question);
-    }
-}
-
-/// The same of a name that has just been removed, if the guest has asked about it before.
-pub(crate) fn leave_if_missed(current: &mut Current, names: &Names, directory: i32, name: Vec<u8>) {
-    if let Some(question) = ask_for_missing(current, names, directory, name, true)
-        && current.asks_again(&question)
+    if let Some(as_of) = current.names_as_of_now()
+        && let Ok((Err(Errno::ENOENT), Some(question))) = ask(current, names, as_of, directory, name, follow)
     {
         current.leave_missing(&question);
     }
@@ -142,19 +135,6 @@ pub(crate) fn ask_for_found(
     let as_of = current.names_as_of_now()?;
     let (found, question) = ask(current, names, as_of, directory, name, follow).ok()?;
     Some((question?, found.ok()?))
-}
-
-/// The question to which it is the answer that there is no such file.
-fn ask_for_missing(
-    current: &Current,
-    names: &Names,
-    directory: i32,
-    name: Vec<u8>,
-    follow: bool,
-) -> Option<NameQuestion> {
-    let as_of = current.names_as_of_now()?;
-    let (found, question) = ask(current, names, as_of, directory, name, follow).ok()?;
-    question.filter(|_| matches!(found, Err(Errno::ENOENT)))
 }
 
 /// Walks after `as_of`. See [`locate_and_ask`].

@@ -75,9 +75,9 @@ impl Current {
         if self.is_lent_to() { NamesAsOf::now() } else { None }
     }
 
-    /// Whether it has asked about this name before, by whatever path, and will probably do so again.
-    pub fn asks_again(&self, question: &NameQuestion) -> bool {
-        NamesAsOf::was_told(&self.thread.kicker(), &question.looked_up)
+    /// Whether it has asked before about the name of this mark, by whatever path, and will probably do so again.
+    pub fn asks_again(&self, name: Mark) -> bool {
+        self.is_lent_to() && NamesAsOf::was_told(&self.thread.kicker(), name)
     }
 
     /// Leaves the answer that there is no such file.
@@ -94,7 +94,7 @@ impl Current {
             }
             return;
         };
-        if question.follows && self.asks_again(question) {
+        if question.follows && question.looked_up.last().is_some_and(|name| self.asks_again(name)) {
             self.lending.expect_links_followed();
         }
         let name = Cow::from(&*question.name);

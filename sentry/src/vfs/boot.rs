@@ -77,7 +77,7 @@ impl MountNamespace {
             let parent = name.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
             make_place(names, &name[..parent], true)?;
             match names.unlink(&names.root, name) {
-                Ok(()) | Err(Errno::ENOENT) => {}
+                Ok(_) | Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(errno),
             }
             let made = names.make_node(&names.root, name, file_type, permissions, number)?;

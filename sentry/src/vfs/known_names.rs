@@ -85,7 +85,7 @@ impl LookedUp {
         self
     }
 
-    fn last(&self) -> Option<Mark> {
+    pub(crate) fn last(&self) -> Option<Mark> {
         self.0.iter().rev().find_map(|known| *known)
     }
 
@@ -205,12 +205,11 @@ impl NamesAsOf {
         tell(&mut |left, looked_up| state.note(thread, left, looked_up));
     }
 
-    /// Whether a thread was told of the name that was looked up last, since when not everything was withdrawn: it will ask again.
-    pub(crate) fn was_told(thread: &Arc<dyn Kick>, looked_up: &LookedUp) -> bool {
-        let Some(last) = looked_up.last() else { return false };
+    /// Whether a thread was told of this, since when not everything was withdrawn: it will ask again.
+    pub(crate) fn was_told(thread: &Arc<dyn Kick>, mark: Mark) -> bool {
         let state = STATE.lock();
         let told = state.told.iter().find(|told| told.is_of(thread));
-        told.is_some_and(|told| told.places.iter().any(|looked_up| looked_up.contains(last)))
+        told.is_some_and(|told| told.places.iter().any(|looked_up| looked_up.contains(mark)))
     }
 }
 

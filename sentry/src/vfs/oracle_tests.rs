@@ -171,7 +171,9 @@ impl Operation {
                 let target = names.resolve(base, old.as_bytes(), WalkOptions::NO_FOLLOW)?;
                 names.link(&target, base, new.as_bytes())?;
             }
-            Unlink(path) => names.unlink(base, path.as_bytes())?,
+            Unlink(path) => {
+                names.unlink(base, path.as_bytes())?;
+            }
             RemoveDirectory(path) => names.remove_directory(base, path.as_bytes())?,
             Rename(old, new) => {
                 names.rename(

@@ -6,11 +6,11 @@ use usk_abi::inotify::InotifyMask;
 
 use crate::vfs::permission::check_removal;
 use crate::vfs::walk::{Last, Walk};
-use crate::vfs::{FileType, NameContext, Path, notify};
+use crate::vfs::{FileType, Mark, NameContext, Path, notify};
 
 impl NameContext<'_> {
-    /// `unlink(2)`.
-    pub fn unlink(&self, start: &Path, name: &[u8]) -> Result<(), Errno> {
+    /// `unlink(2)`. Returns what depends on the name, if that is known.
+    pub fn unlink(&self, start: &Path, name: &[u8]) -> Result<Option<Mark>, Errno> {
         let mut walk = Walk::new(self, start, name, ResolveFlags::empty())?;
         let Last::Name { name, directory } = walk.advance()? else { return Err(Errno::EISDIR) };
         let parent = walk.path;
@@ -34,7 +34,7 @@ impl NameContext<'_> {
         parent.dentry.detach(&name, &child);
         notify::on_name_gone(inode, is_last);
         notify::on_name(&parent.dentry, &name, InotifyMask::DELETE, false, 0);
-        Ok(())
+        Ok(parent.dentry.mark_of(&name))
     }
 
     /// `rmdir(2)`.

@@ -170,7 +170,7 @@ fn permission_is_checked_on_every_directory() {
     assert_eq!(own.inode().attributes().unwrap().uid, 1000);
     // The root directory is sticky: others' files stay.
     assert_eq!(names.unlink(&names.cwd, b"readable"), Err(Errno::EPERM));
-    assert_eq!(names.unlink(&names.cwd, b"own"), Ok(()));
+    assert!(names.unlink(&names.cwd, b"own").is_ok());
     let path = names.resolve(&names.cwd, b"readable", WalkOptions::FOLLOW).unwrap();
     assert_eq!(names.change_permissions(&path, 0o777), Err(Errno::EPERM));
     assert_eq!(names.check_access(&path, Access::WRITE), Err(Errno::EACCES));

@@ -111,7 +111,7 @@ impl PosixQueues {
     /// `mq_unlink(2)`.
     pub fn unlink(&self, names: &NameContext<'_>, name: &[u8]) -> Result<(), Errno> {
         check_name(name)?;
-        names.unlink(&self.root, name)
+        names.unlink(&self.root, name).map(drop)
     }
 }
 
