@@ -175,8 +175,8 @@ pub trait GuestThread: Send {
         false
     }
 
-    /// Lends descriptors from number 0 on, instead of what was lent before.
-    fn lend_descriptors(&mut self, _descriptors: &[LentDescriptor; LENT_DESCRIPTORS]) {}
+    /// Lends those of the descriptors from number 0 on that a bit each says, instead of what was lent of them before.
+    fn lend_descriptors(&mut self, _descriptors: &[LentDescriptor; LENT_DESCRIPTORS], _which: u64) {}
 
     /// Says what record `number` of a lent file is: below [`LENT_RECORDS`](crate::LENT_RECORDS).
     fn lend_file(&mut self, _number: usize, _file: &LentFile) {}

@@ -15,6 +15,7 @@ const CLOSE_RANGE_UNSHARE: u32 = 2;
 const CLOSE_RANGE_CLOEXEC: u32 = 4;
 
 fn sys_close(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    current.note_close(arguments.i32(0));
     current.task.files().close(arguments.i32(0))?;
     Ok(0)
 }

@@ -87,8 +87,8 @@ impl GuestThread for Thread {
         self.space.sandbox().lends
     }
 
-    fn lend_descriptors(&mut self, descriptors: &[LentDescriptor; LENT_DESCRIPTORS]) {
-        self.write_descriptors(descriptors);
+    fn lend_descriptors(&mut self, descriptors: &[LentDescriptor; LENT_DESCRIPTORS], which: u64) {
+        self.write_descriptors(descriptors, which);
     }
 
     fn lend_file(&mut self, number: usize, file: &LentFile) {

@@ -145,9 +145,12 @@ impl Thread {
     }
 
     /// See [`GuestThread::lend_descriptors`](crate::GuestThread::lend_descriptors).
-    pub(super) fn write_descriptors(&mut self, descriptors: &[LentDescriptor; LENT_DESCRIPTORS]) {
-        for (number, descriptor) in descriptors.iter().enumerate() {
-            let word = encode(*descriptor);
+    pub(super) fn write_descriptors(&mut self, descriptors: &[LentDescriptor; LENT_DESCRIPTORS], which: u64) {
+        let mut left = which;
+        while left != 0 {
+            let number = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let word = encode(descriptors[number]);
             if self.lent.words[number] != Some(word) {
                 self.slot().store(place(number), word);
                 self.lent.words[number] = Some(word);

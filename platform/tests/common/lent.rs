@@ -139,7 +139,7 @@ pub(crate) fn guest(platform: &dyn Platform, code: &[u8]) -> Guest {
 
 pub(crate) fn lend(guest: &mut Guest) {
     guest.thread.set_answers(&[]);
-    guest.thread.lend_descriptors(&descriptors());
+    guest.thread.lend_descriptors(&descriptors(), u64::MAX);
     guest.thread.lend_file(0, &file());
     guest.thread.lend_position(0, 0);
     guest.thread.set_lending(true);

@@ -127,7 +127,11 @@ pub(crate) fn what_is_not_prepared_any_more_is_not_opened(platform: &dyn Platfor
         |guest| guest.thread.lend_file(RECORD.into(), &LentFile { is_prepared: false, ..prepared() }),
         |guest| guest.thread.lend_file(RECORD.into(), &LentFile { identity: PREPARED + 1, ..prepared() }),
         // No number is free, as far as is known.
-        |guest| guest.thread.lend_descriptors(&[LentDescriptor::Withheld; usk_platform::LENT_DESCRIPTORS]),
+        |guest| {
+            guest
+                .thread
+                .lend_descriptors(&[LentDescriptor::Withheld; usk_platform::LENT_DESCRIPTORS], u64::MAX)
+        },
     ];
     for end in ends {
         prepare(&mut guest);

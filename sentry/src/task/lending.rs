@@ -58,8 +58,10 @@ pub use self::lent::BorrowedFiles;
 pub(crate) use self::lent::Lent;
 use self::noted::Noted;
 use self::prepared::Prepared;
+use self::table::Descriptors;
 use self::walk::Walk;
 use super::{Current, Resource, Task};
+use crate::countdown::Countdown;
 use crate::kernel::Kernel;
 use crate::vfs::{FdTable, Mapping, OpenFile, notify};
 
@@ -163,6 +165,9 @@ impl Record {
     }
 }
 
+/// What is lent of files, by the numbers of their records. Few have a file, and those go from one table to the next as they are.
+type Records = [Option<Box<Record>>; LENT_RECORDS];
+
 /// What a task has lent to its guest thread.
 #[derive(Default)]
 pub(crate) struct Lending {
@@ -180,7 +185,10 @@ pub(crate) struct Lending {
     is_allowed: bool,
     /// Files are watched.
     is_watched: bool,
-    records: [Option<Record>; LENT_RECORDS],
+    records: Records,
+    descriptors: Descriptors,
+    /// How often what changes of the table may still be lent by itself, before all of it is looked at.
+    changes: Countdown,
     noted: Noted,
     ledger: Ledger,
     inlet: Inlet,
@@ -348,7 +356,7 @@ impl Lending {
         let is_same = !self.ledger.is_opened(thread)
             && !self.is_outdated
             && is_watched == self.is_watched
-            && self.table == Some((files.id(), files.version()));
+            && self.lend_changes(task, files, thread);
         self.is_watched = is_watched;
         if !is_same || !self.renew_records(task, thread) {
             if !self.is_on {
@@ -367,7 +375,8 @@ impl Lending {
 
     /// Gives files the windows that they should have.
     fn open_windows(&mut self, thread: &mut dyn GuestThread) {
-        let wants = |record: &Option<Record>| record.as_ref().is_some_and(|record| record.wanted.is_some());
+        let wants =
+            |record: &Option<Box<Record>>| record.as_ref().is_some_and(|record| record.wanted.is_some());
         while let Some(place) = self.records.iter().position(wants) {
             let used =
                 |number: &usize| self.records.iter().flatten().any(|other| other.window == Some(*number));

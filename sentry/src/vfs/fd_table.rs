@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use usk_abi::Errno;
-use usk_platform::{LentDescriptor, TakenBack};
+use usk_platform::{LENT_DESCRIPTORS, LentDescriptor, TakenBack};
 
 use crate::task::Lent;
 use crate::vfs::OpenFile;
@@ -28,6 +28,9 @@ struct Slots {
     lowest_free: usize,
     /// Counts the changes.
     version: u64,
+    /// A bit for each of the first descriptors that has changed since a version.
+    changed: u64,
+    changed_since: u64,
 }
 
 /// The table from descriptor numbers to open files (`files_struct`).
@@ -37,6 +40,38 @@ pub struct FdTable {
     id: u64,
     /// To whom it is lent.
     pub(crate) lent: Lent,
+}
+
+/// The first descriptors of a table: those that can be lent.
+pub(crate) struct FirstSlots<'a> {
+    slots: &'a [Option<Slot>],
+    /// A bit for each that has changed.
+    pub(crate) changed: u64,
+}
+
+impl FirstSlots<'_> {
+    /// Those that have changed, lowest first.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = usize> {
+        let mut left = self.changed;
+        std::iter::from_fn(move || {
+            let lowest = left.trailing_zeros();
+            left &= left.checked_sub(1)?;
+            Some(lowest as usize)
+        })
+    }
+
+    /// The file of a descriptor, and whether it is closed on exec. `None` if there is none.
+    pub(crate) fn get(&self, number: usize) -> Option<(&Arc<OpenFile>, bool)> {
+        let slot = self.slots.get(number)?.as_ref()?;
+        Some((&slot.file, slot.close_on_exec))
+    }
+
+    /// Those that are open, lowest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Arc<OpenFile>, bool)> {
+        let numbered = self.slots.iter().enumerate();
+        numbered
+            .filter_map(|(number, slot)| slot.as_ref().map(|slot| (number, &slot.file, slot.close_on_exec)))
+    }
 }
 
 impl Default for FdTable {
@@ -65,8 +100,25 @@ impl Slots {
         start + rest.iter().position(Option::is_none).unwrap_or(rest.len())
     }
 
-    fn put(&mut self, number: usize, slot: Slot) -> Option<Slot> {
+    /// The first ones, of which some have changed.
+    fn first(&self, changed: u64) -> FirstSlots<'_> {
+        FirstSlots { slots: &self.slots[..self.slots.len().min(LENT_DESCRIPTORS)], changed }
+    }
+
+    /// Notes that a descriptor changes.
+    fn change(&mut self, number: usize) {
         self.version += 1;
+        self.changed |= u32::try_from(number).ok().and_then(|number| 1u64.checked_shl(number)).unwrap_or(0);
+    }
+
+    /// Notes that any may change.
+    fn change_all(&mut self) {
+        self.version += 1;
+        self.changed = u64::MAX;
+    }
+
+    fn put(&mut self, number: usize, slot: Slot) -> Option<Slot> {
+        self.change(number);
         if number >= self.slots.len() {
             self.slots.resize_with(number + 1, || None);
         }
@@ -80,7 +132,7 @@ impl Slots {
     fn take(&mut self, fd: i32) -> Option<Slot> {
         let number = usize::try_from(fd).ok()?;
         let slot = self.slots.get_mut(number)?.take()?;
-        self.version += 1;
+        self.change(number);
         self.lowest_free = self.lowest_free.min(number);
         Some(slot)
     }
@@ -179,7 +231,7 @@ impl FdTable {
     /// Marks every descriptor from `first` to `last` to be closed on exec.
     pub fn set_close_on_exec_range(&self, first: u32, last: u32) {
         let mut slots = self.slots.write();
-        slots.version += 1;
+        slots.change_all();
         let first = first as usize;
         let count = (last as usize).saturating_sub(first).saturating_add(1);
         for slot in slots.slots.iter_mut().skip(first).take(count).flatten() {
@@ -195,7 +247,7 @@ impl FdTable {
     fn close_if(&self, condition: impl Fn(u32, &Slot) -> bool) {
         let mut closed = Vec::new();
         let mut slots = self.slots.write();
-        slots.version += 1;
+        slots.change_all();
         for (number, slot) in (0u32..).zip(slots.slots.iter_mut()) {
             if slot.as_ref().is_some_and(|slot| condition(number, slot)) {
                 closed.extend(slot.take());
@@ -216,8 +268,9 @@ impl FdTable {
     /// Sets that.
     pub fn set_close_on_exec(&self, fd: i32, close_on_exec: bool) -> Result<(), Errno> {
         let mut slots = self.slots.write();
-        slots.version += 1;
-        let slot = usize::try_from(fd).ok().and_then(|number| slots.slots.get_mut(number)?.as_mut());
+        let number = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        slots.change(number);
+        let slot = slots.slots.get_mut(number).and_then(Option::as_mut);
         slot.ok_or(Errno::EBADF)?.close_on_exec = close_on_exec;
         Ok(())
     }
@@ -245,18 +298,24 @@ impl FdTable {
 
     /// Something has changed that decides what can be lent of the table.
     pub fn touch(&self) {
-        self.slots.write().version += 1;
+        self.slots.write().change_all();
     }
 
-    /// Calls `look` with the files of the first `N` descriptors, and whether they are closed on exec. Returns the version.
-    pub(crate) fn look_at_first<const N: usize>(
-        &self,
-        look: impl FnOnce([Option<(&Arc<OpenFile>, bool)>; N]),
-    ) -> u64 {
-        let slots = self.slots.read();
-        let slot = |number: usize| slots.slots.get(number)?.as_ref();
-        look(std::array::from_fn(|number| slot(number).map(|slot| (&slot.file, slot.close_on_exec))));
-        slots.version
+    /// Calls `look` with the first descriptors.
+    pub(crate) fn look_at_first(&self, look: impl FnOnce(&FirstSlots<'_>)) {
+        look(&self.slots.read().first(u64::MAX));
+    }
+
+    /// Calls `look` with the first descriptors, and which of them have changed since a version: all, if that is not known any more.
+    /// Returns the version, for the next time.
+    pub(crate) fn look_at_changes(&self, since: Option<u64>, look: impl FnOnce(&FirstSlots<'_>)) -> u64 {
+        let mut slots = self.slots.write();
+        let version = slots.version;
+        let changed = std::mem::take(&mut slots.changed);
+        let is_known = since == Some(std::mem::replace(&mut slots.changed_since, version));
+        let slots = RwLockWriteGuard::downgrade(slots);
+        look(&slots.first(if is_known { changed } else { u64::MAX }));
+        version
     }
 
     /// Changes the table to what a guest has made of the descriptors that it was lent. A file is named by a descriptor that it
@@ -274,23 +333,22 @@ impl FdTable {
             LentDescriptor::Prepared { record, .. } => prepared(record),
             _ => None,
         };
-        let files: Vec<_> = taken.descriptors.iter().map(file_of).collect();
+        let changed =
+            || (0i32..).zip(&taken.descriptors).filter(|(number, _)| taken.changed >> number & 1 == 1);
+        let files: Vec<_> = changed().map(|(_, descriptor)| file_of(descriptor)).collect();
         let mut closed = Vec::new();
-        let changed = |number: i32| taken.changed >> number & 1 == 1;
-        for (number, (descriptor, file)) in (0i32..).zip(taken.descriptors.iter().zip(files)) {
+        for ((number, descriptor), file) in changed().zip(files) {
             match *descriptor {
-                LentDescriptor::Free if changed(number) => closed.extend(slots.take(number)),
+                LentDescriptor::Free => closed.extend(slots.take(number)),
                 LentDescriptor::Open { close_on_exec, .. }
-                | LentDescriptor::Prepared { close_on_exec, .. }
-                    if changed(number) =>
-                {
+                | LentDescriptor::Prepared { close_on_exec, .. } => {
                     let Some(file) = file else { continue };
                     if slots.get(number).is_none() && u64::from(number.unsigned_abs()) >= limit {
                         continue;
                     }
                     closed.extend(slots.put(number as usize, Slot { file, close_on_exec }));
                 }
-                _ => {}
+                LentDescriptor::Withheld => {}
             }
         }
         closed.into_iter().map(|slot| slot.file).collect()
@@ -317,7 +375,7 @@ impl FdTable {
 mod tests {
     use std::any::Any;
 
-    use usk_platform::{LENT_DESCRIPTORS, LENT_RECORDS, Notes};
+    use usk_platform::{LENT_RECORDS, Notes};
 
     use super::*;
     use crate::vfs::FileOps;
@@ -413,6 +471,35 @@ mod tests {
         assert!(Arc::ptr_eq(&table.get(7).unwrap(), &files[0]));
         assert!(table.take_back(&taken(&[(9, prepared(8))]), opened, 40).is_empty());
         assert!(Arc::ptr_eq(&table.get(9).unwrap(), &files[0]) && table.is_close_on_exec(9) == Ok(true));
+    }
+
+    /// Which of the first descriptors have changed since a version, and the version.
+    fn changed(table: &FdTable, since: Option<u64>) -> (Vec<usize>, u64) {
+        let mut changed = Vec::new();
+        let version = table.look_at_changes(since, |slots| changed.extend(slots.changed()));
+        (changed, version)
+    }
+
+    #[test]
+    fn a_table_knows_what_has_changed_since_somebody_looked_last() {
+        let table = FdTable::new();
+        let all: Vec<usize> = (0..LENT_DESCRIPTORS).collect();
+        let (seen, first) = changed(&table, None);
+        assert_eq!(seen, all);
+        table.install(file(), false, 128).unwrap();
+        table.install_at(63, file(), false, 128).unwrap();
+        table.install_at(64, file(), false, 128).unwrap();
+        let (seen, second) = changed(&table, Some(first));
+        assert_eq!(seen, [0, 63]);
+        table.close(63).unwrap();
+        table.set_close_on_exec(0, true).unwrap();
+        assert_eq!(changed(&table, Some(first)).0, all, "another has looked since");
+        table.close(0).unwrap();
+        assert_eq!(changed(&table, Some(second)).0, all);
+        let third = table.version();
+        assert_eq!(changed(&table, Some(third)).0, []);
+        table.touch();
+        assert_eq!(changed(&table, Some(third)).0, all);
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub use change::{TimeChange, drop_privileges, is_real_user, real_credentials};
 pub use claims::{Exclusion, FileClaim};
 pub use dentry::{Dentry, SuperBlock};
 pub use directory_file::DirectoryFile;
+pub(crate) use fd_table::FirstSlots;
 pub use fd_table::{FdTable, MAX_DESCRIPTORS};
 pub use fs_context::FsContext;
 pub use holder::{Holder, Released};

@@ -90,7 +90,7 @@ fn is_fixed_file(path: &Path) -> bool {
 impl Lending {
     /// A record for a file that is prepared for this: a free one, or that of the one that was prepared longest ago.
     fn place_for_again(&mut self, thread: &mut dyn GuestThread) -> Option<usize> {
-        let number_if_for_this = |(number, record): (usize, &Option<Record>)| {
+        let number_if_for_this = |(number, record): (usize, &Option<Box<Record>>)| {
             let record = record.as_ref()?;
             let prepared = record.prepared.as_ref()?;
             (prepared.purpose == Purpose::Again).then_some((record.id, number))

@@ -113,7 +113,7 @@ impl Lending {
                     None => record.lent.length == Some(length),
                 }
         };
-        if !self.records.iter().flatten().any(takes) {
+        if !self.records.iter().flatten().any(|record| takes(record)) {
             return;
         }
         let Some(window) = self.leave_bytes(&bytes, thread) else { return };

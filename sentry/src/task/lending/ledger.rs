@@ -46,9 +46,18 @@ impl Ledger {
         self.is_open = thread.open_ledger();
         self.is_open
     }
+
+    fn miss(&mut self) {
+        self.missed = self.missed.saturating_add(1);
+    }
 }
 
 impl Record {
+    /// True if it is a file in memory that this table alone reaches.
+    fn may_be_held(&self) -> bool {
+        self.lent.flags.is_some() && self.lent.is_volatile
+    }
+
     /// True if the task holds the file.
     pub(super) fn is_held(&self) -> bool {
         self.lent.writes_end.is_some()
@@ -60,11 +69,22 @@ impl Current {
     pub fn note_missed(&mut self, file: &OpenFile) {
         let lending = &mut self.lending;
         lending.inlet.note_write(file);
-        let is_candidate = |record: &Record| {
-            record.id == file.id() && record.lent.flags.is_some() && record.lent.is_volatile
-        };
-        if !lending.ledger.is_open && lending.records.iter().flatten().any(is_candidate) {
-            lending.ledger.missed = lending.ledger.missed.saturating_add(1);
+        let is_it = |record: &Record| record.id == file.id() && record.may_be_held();
+        if !lending.ledger.is_open && lending.records.iter().flatten().any(|record| is_it(record)) {
+            lending.ledger.miss();
+        }
+    }
+
+    /// A descriptor is about to be closed by a call: a program that holds its file closes that by itself.
+    pub fn note_close(&mut self, descriptor: i32) {
+        let lending = &mut self.lending;
+        if lending.ledger.is_open {
+            return;
+        }
+        let record = usize::try_from(descriptor).ok().and_then(|number| lending.record_of(number));
+        let writes = |record: &Record| record.file.upgrade().is_some_and(|file| file.writes_regular());
+        if record.is_some_and(|record| record.may_be_held() && writes(record)) {
+            lending.ledger.miss();
         }
     }
 }
@@ -76,7 +96,7 @@ impl Lending {
         // The mount is shown, too.
         let is_there =
             |of: &Path| Arc::ptr_eq(&of.mount, &path.mount) && of.is_mount_root() == path.is_mount_root();
-        let is_it = |record: &&Record| {
+        let is_it = |record: &Record| {
             record.file.upgrade().is_some_and(|file| {
                 is_there(file.path()) && file.inode_if_known().is_some_and(|known| Arc::ptr_eq(known, inode))
             })

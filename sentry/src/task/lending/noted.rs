@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use usk_abi::epoll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EpollEvent};
-use usk_platform::{GuestThread, LENT_DESCRIPTORS, NotedChange};
+use usk_platform::{GuestThread, NotedChange};
 
 use super::Lending;
 use crate::file::epoll::{Epoll, Watchable};
@@ -108,8 +108,8 @@ impl Lending {
         let noted = &mut self.noted;
         let found_in = Some((files.id(), files.version(), epoll.version()));
         if noted.found_in != found_in {
-            files.look_at_first::<LENT_DESCRIPTORS>(|slots| {
-                let open = (0..).zip(slots).filter_map(|(number, slot)| Some((number, slot?.0)));
+            files.look_at_first(|slots| {
+                let open = slots.iter().filter_map(|(number, file, _)| Some((number.try_into().ok()?, file)));
                 noted.found = epoll.watchable(open);
             });
             noted.found_in = found_in;

@@ -214,7 +214,7 @@ impl Lending {
         record.prepared = Some(Prepared { file, purpose, is_used: false, is_old: false, _place: place });
         thread.lend_file(number, &record.lent);
         let identity = record.id;
-        self.records[number] = Some(record);
+        self.records[number] = Some(Box::new(record));
         Some(NameMeaning::Prepared { attributes, record: u8::try_from(number).ok()?, identity })
     }
 
@@ -240,7 +240,7 @@ impl Lending {
 
     /// Lets the file of this record go, if it is prepared.
     pub(super) fn let_one_go(&mut self, number: usize, thread: &mut dyn GuestThread) {
-        let is_prepared = |record: &mut Record| record.prepared.is_some();
+        let is_prepared = |record: &mut Box<Record>| record.prepared.is_some();
         let Some(prepared) = self.records[number].take_if(is_prepared).and_then(|record| record.prepared)
         else {
             return;
