@@ -379,3 +379,35 @@ CASE(fstat_by_who_writes_a_file_shows_what_another_process_does_to_it) {
     }
     EXPECT_EXIT(pid, 0);
 }
+
+CASE(stat_again_and_again_shows_what_another_process_writes_to_a_file_that_was_closed) {
+    int64_t *turn = map_shared(PAGE_SIZE);
+    struct stat found;
+    pid_t pid = IN_CHILD({
+        for (int round = 0; round < WARM; round++) {
+            while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != 2 * round + 1)
+                sched_yield();
+            int fd = OK(open("f", O_WRONLY | O_APPEND));
+            EXPECT_EQ(write(fd, "more", 4), 4);
+            OK(close(fd));
+            __atomic_store_n(turn, 2 * round + 2, __ATOMIC_SEQ_CST);
+        }
+    });
+    for (int round = 0; round < WARM; round++) {
+        int fd = OK(open("f", O_RDWR | O_CREAT | O_TRUNC, 0600));
+        EXPECT_EQ(pwrite(fd, "hello", 5, 0), 5);
+        for (int again = 0; again < 3; again++)
+            OK(stat("f", &found));
+        EXPECT_EQ(found.st_size, 5);
+        OK(close(fd));
+        OK(stat("f", &found));
+        EXPECT_EQ(found.st_size, 5);
+        __atomic_store_n(turn, 2 * round + 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(turn, __ATOMIC_SEQ_CST) != 2 * round + 2)
+            if (round % 2)
+                sched_yield();
+        OK(stat("f", &found));
+        EXPECT_EQ(found.st_size, 9);
+    }
+    EXPECT_EXIT(pid, 0);
+}
