@@ -7,6 +7,7 @@
 mod cursor;
 mod sink;
 mod source;
+mod transit;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,6 +20,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use sink::UserSink;
 pub use source::UserSource;
+pub(crate) use transit::TransitBuffer;
 
 /// `MAX_RW_COUNT`: most bytes that one read or write moves, as on Linux (`INT_MAX` rounded down to a page).
 pub const MAX_TRANSFER: usize = 0x7fff_f000;

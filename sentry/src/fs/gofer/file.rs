@@ -11,10 +11,7 @@ use usk_platform::host;
 use super::inode::GoferInode;
 use crate::fs::tmpfs::read_host;
 use crate::vfs::{FileOps, Inode, Mapping, OpenFile, SetAttributes};
-use crate::{Sink, Source};
-
-/// Bytes moved in one step.
-const STEP: usize = 256 << 10;
+use crate::{Sink, Source, TransitBuffer};
 
 /// An open regular file: a descriptor that the gofer donated.
 pub(super) struct GoferFile {
@@ -29,9 +26,10 @@ impl GoferFile {
 
     fn write_from(&self, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
         let mut done = 0;
+        let mut transit = TransitBuffer::take();
         let result = loop {
-            let mut buffer = vec![0; source.remaining().min(STEP)];
-            let taken = match source.take(&mut buffer) {
+            let buffer = transit.up_to(source.remaining());
+            let taken = match source.take(buffer) {
                 Ok(0) => break Ok(()),
                 Ok(taken) => taken,
                 Err(error) => break Err(error),

@@ -10,7 +10,7 @@ use usk_platform::host;
 
 use super::{PAGE, Volume};
 use crate::vfs::LateWrite;
-use crate::{Sink, Source};
+use crate::{Sink, Source, TransitBuffer};
 
 /// Longest file, in bytes, that is kept in the sentry's own memory as long as memfds are plenty.
 const SMALL: u64 = 16 << 10;
@@ -18,8 +18,6 @@ const SMALL: u64 = 16 << 10;
 const SMALL_IN_NEED: u64 = 64 << 20;
 /// Memfds beyond which they are not plenty.
 const PLENTY: usize = 8192;
-/// Bytes moved between guest and memfd in one step.
-const STEP: usize = 256 << 10;
 
 /// Memfds in use by all files.
 static MEMFDS: AtomicUsize = AtomicUsize::new(0);
@@ -135,12 +133,13 @@ impl Contents {
         wanted = self.fit(volume, offset, wanted)?;
         self.prepare(offset + wanted as u64)?;
         let mut written = 0;
+        let mut transit = TransitBuffer::take();
         let result = loop {
             if written == wanted {
                 break Ok(());
             }
-            let mut buffer = vec![0; (wanted - written).min(STEP)];
-            let taken = match source.take(&mut buffer) {
+            let buffer = transit.up_to(wanted - written);
+            let taken = match source.take(buffer) {
                 Ok(0) => break Ok(()),
                 Ok(taken) => taken,
                 Err(error) => break Err(error),
@@ -387,9 +386,10 @@ pub(crate) fn read_host(
     wanted: usize,
 ) -> Result<usize, Errno> {
     let mut done = 0;
+    let mut transit = TransitBuffer::take();
     while done < wanted {
-        let mut buffer = vec![0; (wanted - done).min(STEP)];
-        let got = match host::read_at(file, &mut buffer, offset + done as u64) {
+        let buffer = transit.up_to(wanted - done);
+        let got = match host::read_at(file, buffer, offset + done as u64) {
             Ok(0) => break,
             Ok(got) => got,
             Err(_) if done > 0 => break,
