@@ -79,8 +79,7 @@ pub use error::{Restart, RestartBlock, SysError, SysResult};
 pub use kernel::{ExitWatch, IdentityMaps, Kernel, RELEASE, Report, UtsNames, VERSION};
 pub use limits::{Limits, SandboxLimits};
 pub use meter::{CallCost, Costs, Meter, Totals};
-pub(crate) use usercopy::TransitBuffer;
 pub use usercopy::{
-    BytesSink, BytesSource, Discard, IoVec, MAX_TRANSFER, Sink, Source, UserPtr, UserSink, UserSource,
-    read_c_string,
+    BytesSink, BytesSource, Discard, Filler, IoVec, MAX_TRANSFER, Sink, Source, Taker, TransitSink, UserPtr,
+    UserSink, UserSource, read_c_string,
 };

@@ -8,7 +8,7 @@ use usk_abi::fs::seek::{SEEK_CUR, SEEK_SET};
 use usk_abi::inotify::InotifyMask;
 use usk_sentry::task::{Current, SyscallArguments};
 use usk_sentry::vfs::{FileType, OpenFile};
-use usk_sentry::{BytesSink, MAX_TRANSFER, SysResult, UserPtr};
+use usk_sentry::{MAX_TRANSFER, SysResult, TransitSink, UserPtr};
 
 use crate::table::{Argument::*, Row};
 use crate::transfer::{Position, write_bytes};
@@ -17,9 +17,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row::full(40, "sendfile", &[Fd, Fd, Pointer, Uint], sys_sendfile),
     Row::full(326, "copy_file_range", &[Fd, Pointer, Fd, Pointer, Uint, Flags], sys_copy_file_range),
 ];
-
-/// Bytes moved in one step.
-const STEP: usize = 128 << 10;
 
 /// Copies in an optional file offset. `EINVAL` if it is negative.
 fn read_offset(current: &Current, pointer: UserPtr<i64>) -> Result<Option<u64>, Errno> {
@@ -130,7 +127,7 @@ fn copy(
 ) -> SysResult {
     let mut copied = 0;
     while copied < count {
-        let mut sink = BytesSink::new(STEP.min(count - copied));
+        let mut sink = TransitSink::new(count - copied);
         let read = match input.ops.read(input, &mut sink, from + copied as u64) {
             Ok(0) => break,
             Ok(read) => read,
@@ -141,7 +138,7 @@ fn copy(
             Position::Current => Position::Current,
             Position::At(offset) => Position::At(offset + copied as u64),
         };
-        let written = match write_bytes(current, output, &sink.bytes, at) {
+        let written = match write_bytes(current, output, sink.bytes(), at) {
             Ok(written) => usize::try_from(written).unwrap_or(usize::MAX),
             Err(_) if copied > 0 => break,
             Err(error) => return Err(error),

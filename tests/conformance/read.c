@@ -1,5 +1,5 @@
 /* read(2) */
-#include "case.h"
+#include "again.h"
 
 CASE(read_returns_what_is_there_and_zero_at_the_end) {
     make_file("f", "hello");
@@ -186,4 +186,42 @@ CASE(read_into_a_page_behind_a_files_end_takes_nothing_from_a_pipe) {
         EXPECT_EQ(read(ends[0], &byte, 1), 1);
         EXPECT_EQ(byte, 'y');
     }
+}
+
+CASE(read_again_and_again_ends_where_the_memory_does) {
+    int fd = used_file("f", 'a');
+    char *buffer = map(LARGE);
+    OK(mprotect(buffer + LARGE / 2, LARGE / 2, PROT_READ));
+    EXPECT_EQ(read(fd, buffer, LARGE), LARGE / 2);
+    EXPECT(all_are(buffer, LARGE / 2, 'a') && all_are(buffer + LARGE / 2, LARGE / 2, 0));
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), LARGE / 2);
+    EXPECT_ERRNO(read(fd, buffer + LARGE / 2, LARGE / 2), EFAULT);
+}
+
+CASE(read_again_and_again_ends_where_the_file_does) {
+    int fd = used_file("f", 'a');
+    char *buffer = map(LARGE);
+    EXPECT_EQ(pread(fd, buffer, LARGE, LARGE / 2), LARGE / 2);
+    OK(ftruncate(fd, LARGE / 4 + 100));
+    EXPECT_EQ(pread(fd, buffer, LARGE, 0), LARGE / 4 + 100);
+    EXPECT_EQ(pread(fd, buffer, LARGE, LARGE / 2), 0);
+    OK(ftruncate(fd, LARGE));
+    EXPECT_EQ(pread(fd, buffer, LARGE, 0), LARGE);
+    EXPECT(all_are(buffer, LARGE / 4 + 100, 'a'));
+    EXPECT(all_are(buffer + LARGE / 4 + 100, LARGE - LARGE / 4 - 100, 0));
+}
+
+CASE(read_again_and_again_of_holes_leaves_them) {
+    int fd = used_file("f", 'a');
+    char *buffer = map(LARGE);
+    OK(ftruncate(fd, 0));
+    OK(ftruncate(fd, LARGE));
+    EXPECT_EQ(pwrite(fd, "x", 1, LARGE / 2), 1);
+    for (int round = 0; round < 4; round++) {
+        EXPECT_EQ(pread(fd, buffer, LARGE, 0), LARGE);
+        EXPECT(all_are(buffer, LARGE / 2, 0) && buffer[LARGE / 2] == 'x');
+    }
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT(status.st_blocks * 512 < (long)LARGE / 2);
 }

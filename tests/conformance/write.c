@@ -1,5 +1,5 @@
 /* write(2) */
-#include "case.h"
+#include "again.h"
 
 CASE(write_advances_the_offset_and_grows_the_file) {
     int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
@@ -383,4 +383,54 @@ CASE(write_of_a_busy_process_and_of_its_child_stay_apart) {
             EXPECT_EQ(numbers[i], i + 1);
         EXPECT_EQ(numbers[ROUNDS], mark);
     }
+}
+
+CASE(write_again_and_again_is_what_others_see) {
+    int fd = used_file("f", 'a'), other = OK(open("f", O_RDONLY));
+    char *mapped = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *buffer = map(LARGE);
+    EXPECT(mapped != MAP_FAILED && all_are(mapped, LARGE, 'a'));
+    memset(buffer, 'b', LARGE);
+    /* The second half is new. */
+    EXPECT_EQ(pwrite(fd, buffer, LARGE, LARGE / 2), LARGE);
+    EXPECT(all_are(mapped, LARGE / 2, 'a') && all_are(mapped + LARGE / 2, LARGE / 2, 'b'));
+    EXPECT_EQ(pread(other, buffer, LARGE, LARGE / 2), LARGE);
+    EXPECT(all_are(buffer, LARGE, 'b'));
+    mapped[LARGE - 1] = 'c';
+    EXPECT_EQ(pread(other, buffer, LARGE, 0), LARGE);
+    EXPECT(all_are(buffer, LARGE / 2, 'a') && buffer[LARGE - 2] == 'b' && buffer[LARGE - 1] == 'c');
+}
+
+CASE(write_again_and_again_ends_where_the_memory_does) {
+    int fd = used_file("f", 'a');
+    char *buffer = map(LARGE);
+    memset(buffer, 'b', LARGE);
+    OK(munmap(buffer + LARGE / 2, LARGE / 2));
+    EXPECT_EQ(write(fd, buffer, LARGE), LARGE / 2);
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), LARGE / 2);
+    EXPECT_ERRNO(write(fd, buffer + LARGE / 2, LARGE / 2), EFAULT);
+    char *found = map(LARGE);
+    EXPECT_EQ(pread(fd, found, LARGE, 0), LARGE);
+    EXPECT(all_are(found, LARGE / 2, 'b') && all_are(found + LARGE / 2, LARGE / 2, 'a'));
+}
+
+CASE(write_again_and_again_from_several_pieces_keeps_their_order) {
+    int fd = used_file("f", 'a');
+    char *buffer = map(LARGE);
+    memset(buffer, 'b', LARGE);
+    memset(buffer + LARGE / 2, 'c', LARGE / 2);
+    struct iovec pieces[] = {{buffer + LARGE / 2, LARGE / 2}, {buffer, 1}, {buffer, LARGE / 2 - 1}};
+    EXPECT_EQ(pwritev(fd, pieces, 3, 0), LARGE);
+    char *found = map(LARGE);
+    EXPECT_EQ(pread(fd, found, LARGE, 0), LARGE);
+    EXPECT(all_are(found, LARGE / 2, 'c') && all_are(found + LARGE / 2, LARGE / 2, 'b'));
+}
+
+CASE(write_again_and_again_from_a_mapping_of_the_file_itself) {
+    int fd = used_file("f", 'a');
+    char *mapped = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT(mapped != MAP_FAILED);
+    memset(mapped, 'b', LARGE / 2);
+    EXPECT_EQ(pwrite(fd, mapped, LARGE / 2, LARGE / 2), LARGE / 2);
+    EXPECT_EQ(pwrite(fd, mapped, LARGE, 0), LARGE);
+    EXPECT(all_are(mapped, LARGE, 'b'));
 }

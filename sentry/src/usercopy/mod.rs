@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use sink::UserSink;
 pub use source::UserSource;
-pub(crate) use transit::TransitBuffer;
+pub use transit::TransitSink;
 
 /// `MAX_RW_COUNT`: most bytes that one read or write moves, as on Linux (`INT_MAX` rounded down to a page).
 pub const MAX_TRANSFER: usize = 0x7fff_f000;
@@ -183,6 +183,12 @@ impl IoVec {
     }
 }
 
+/// Reads into a buffer, having read so many bytes into others before; returns how many. Fewer than fit ends it.
+pub type Filler<'a> = &'a mut dyn FnMut(&mut [u8], usize) -> Result<usize, Errno>;
+
+/// Writes bytes, having written so many before; returns how many. Fewer than there are ends it.
+pub type Taker<'a> = &'a mut dyn FnMut(&[u8], usize) -> Result<usize, Errno>;
+
 /// Where a read puts its bytes.
 pub trait Sink {
     /// Bytes that still fit.
@@ -191,6 +197,11 @@ pub trait Sink {
     /// Takes as many bytes of `data` as fit and are writable; returns how many. `EFAULT` only if `data` is not empty,
     /// there was room, and not one byte could be written.
     fn put(&mut self, data: &[u8]) -> Result<usize, Errno>;
+
+    /// Takes up to `limit` bytes as `filler` reads them; returns how many. An error only if there are none.
+    fn fill(&mut self, limit: usize, filler: Filler<'_>) -> Result<usize, Errno> {
+        transit::fill_through_buffer(self, limit, filler)
+    }
 }
 
 /// Where a write takes its bytes from.
@@ -201,6 +212,12 @@ pub trait Source {
     /// Fills `buffer` as far as there is data and it is readable; returns how many bytes. `EFAULT` only if both were
     /// not empty and not one byte could be read.
     fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Has `taker` write up to `limit` bytes, which are taken as far as it does; returns how many. An error only if there are
+    /// none.
+    fn drain(&mut self, limit: usize, taker: Taker<'_>) -> Result<usize, Errno> {
+        transit::drain_through_buffer(self, limit, taker)
+    }
 
     /// Gives back the last `count` bytes taken: they were not written after all.
     fn give_back(&mut self, count: usize);
@@ -288,6 +305,13 @@ impl Source for BytesSource<'_> {
         buffer[..count].copy_from_slice(&self.bytes[self.at..self.at + count]);
         self.at += count;
         Ok(count)
+    }
+
+    fn drain(&mut self, limit: usize, taker: Taker<'_>) -> Result<usize, Errno> {
+        let end = self.at + limit.min(self.remaining());
+        let taken = taker(&self.bytes[self.at..end], 0)?;
+        self.at += taken;
+        Ok(taken)
     }
 
     fn give_back(&mut self, count: usize) {

@@ -4,7 +4,8 @@ use usk_abi::Errno;
 use usk_platform::AddressSpace;
 
 use super::cursor::Cursor;
-use super::{BytesSource, IoVec, Source};
+use super::transit::drain_through_buffer;
+use super::{BytesSource, IoVec, Source, Taker};
 
 /// Guest memory as a [`Source`].
 pub struct UserSource<'a>(Place<'a>);
@@ -46,6 +47,13 @@ impl Source for UserSource<'_> {
         match &mut self.0 {
             Place::HandedOver(bytes) => bytes.take(buffer),
             Place::Memory(memory) => memory.take(buffer),
+        }
+    }
+
+    fn drain(&mut self, limit: usize, taker: Taker<'_>) -> Result<usize, Errno> {
+        match &mut self.0 {
+            Place::HandedOver(bytes) => bytes.drain(limit, taker),
+            Place::Memory(_) => drain_through_buffer(self, limit, taker),
         }
     }
 

@@ -11,7 +11,7 @@ use usk_platform::host;
 use super::inode::GoferInode;
 use crate::fs::tmpfs::read_host;
 use crate::vfs::{FileOps, Inode, Mapping, OpenFile, SetAttributes};
-use crate::{Sink, Source, TransitBuffer};
+use crate::{Sink, Source};
 
 /// An open regular file: a descriptor that the gofer donated.
 pub(super) struct GoferFile {
@@ -25,34 +25,10 @@ impl GoferFile {
     }
 
     fn write_from(&self, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
-        let mut done = 0;
-        let mut transit = TransitBuffer::take();
-        let result = loop {
-            let buffer = transit.up_to(source.remaining());
-            let taken = match source.take(buffer) {
-                Ok(0) => break Ok(()),
-                Ok(taken) => taken,
-                Err(error) => break Err(error),
-            };
-            match host::write_at(&*self.file, &buffer[..taken], offset + done as u64) {
-                Ok(written) => {
-                    source.give_back(taken - written);
-                    done += written;
-                    if written < taken {
-                        break Ok(());
-                    }
-                }
-                Err(error) => {
-                    source.give_back(taken);
-                    break Err(error);
-                }
-            }
-        };
+        let mut write = |bytes: &[u8], done: usize| host::write_at(&*self.file, bytes, offset + done as u64);
+        let written = source.drain(source.remaining(), &mut write);
         self.inode.contents_changed();
-        match result {
-            Err(error) if done == 0 => Err(error),
-            _ => Ok(done),
-        }
+        written
     }
 }
 

@@ -8,10 +8,7 @@ use usk_abi::fs::{OpenFlags, XATTR_CREATE};
 use super::inode::{OverlayInode, Upper};
 use crate::task::Credentials;
 use crate::vfs::{Caller, FileOps, FileSystem, FileType, InodeRef, Link, NewNode, OpenFile, SetAttributes};
-use crate::{BytesSink, BytesSource};
-
-/// Bytes copied in one step.
-const STEP: usize = 1 << 20;
+use crate::{BytesSource, TransitSink};
 
 /// How much of a file is copied up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,13 +97,13 @@ impl OverlayInode {
                 Err(Errno::ENXIO) => break,
                 Err(_) => at,
             };
-            let mut sink = BytesSink::new(STEP);
+            let mut sink = TransitSink::new(usize::MAX);
             if source.ops.read(&source, &mut sink, at)? == 0 {
                 break;
             }
-            let mut bytes = BytesSource::new(&sink.bytes);
+            let mut bytes = BytesSource::new(sink.bytes());
             let written = target.ops.write(&target, &mut bytes, at)?;
-            if written < sink.bytes.len() {
+            if written < sink.bytes().len() {
                 return Err(Errno::ENOSPC);
             }
             at += written as u64;

@@ -10,7 +10,7 @@ use usk_platform::host;
 
 use super::{PAGE, Volume};
 use crate::vfs::LateWrite;
-use crate::{Sink, Source, TransitBuffer};
+use crate::{Sink, Source};
 
 /// Longest file, in bytes, that is kept in the sentry's own memory as long as memfds are plenty.
 const SMALL: u64 = 16 << 10;
@@ -132,37 +132,9 @@ impl Contents {
         }
         wanted = self.fit(volume, offset, wanted)?;
         self.prepare(offset + wanted as u64)?;
-        let mut written = 0;
-        let mut transit = TransitBuffer::take();
-        let result = loop {
-            if written == wanted {
-                break Ok(());
-            }
-            let buffer = transit.up_to(wanted - written);
-            let taken = match source.take(buffer) {
-                Ok(0) => break Ok(()),
-                Ok(taken) => taken,
-                Err(error) => break Err(error),
-            };
-            match self.put(offset + written as u64, &buffer[..taken]) {
-                Ok(put) => {
-                    source.give_back(taken - put);
-                    written += put;
-                    if put < taken {
-                        break Ok(());
-                    }
-                }
-                Err(error) => {
-                    source.give_back(taken);
-                    break Err(error);
-                }
-            }
-        };
+        let written = source.drain(wanted, &mut |bytes, done| self.put(offset + done as u64, bytes));
         self.recount(volume);
-        match result {
-            Err(error) if written == 0 => Err(error),
-            _ => Ok(written),
-        }
+        written
     }
 
     /// Up to where writes do not fail, nor are cut short. Where the volume is bounded somebody else may take the room.
@@ -385,25 +357,5 @@ pub(crate) fn read_host(
     offset: u64,
     wanted: usize,
 ) -> Result<usize, Errno> {
-    let mut done = 0;
-    let mut transit = TransitBuffer::take();
-    while done < wanted {
-        let buffer = transit.up_to(wanted - done);
-        let got = match host::read_at(file, buffer, offset + done as u64) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(error),
-        };
-        let put = match destination.put(&buffer[..got]) {
-            Ok(put) => put,
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(error),
-        };
-        done += put;
-        if put < got || got < buffer.len() {
-            break;
-        }
-    }
-    Ok(done)
+    destination.fill(wanted, &mut |buffer, done| host::read_at(file, buffer, offset + done as u64))
 }
