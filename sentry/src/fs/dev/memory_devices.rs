@@ -9,9 +9,6 @@ use usk_platform::host;
 use crate::vfs::{Device, DeviceOpening, FileOps, Mapping, OpenFile, OpenedDevice};
 use crate::{Sink, Source, SysResult};
 
-/// Bytes handed over at a time.
-const STEP: usize = 4096;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Null,
@@ -45,34 +42,19 @@ impl Device for MemoryDevice {
 }
 
 /// Fills the sink by steps that `make` makes.
-fn fill(
-    destination: &mut dyn Sink,
-    mut make: impl FnMut(&mut [u8]) -> Result<(), Errno>,
-) -> Result<usize, Errno> {
-    let mut bytes = [0u8; STEP];
-    let mut done = 0;
-    while destination.remaining() > 0 {
-        let length = destination.remaining().min(STEP);
-        make(&mut bytes[..length])?;
-        match destination.put(&bytes[..length]) {
-            Ok(count) => {
-                done += count;
-                if count < length {
-                    break;
-                }
-            }
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => break,
-        }
-    }
-    Ok(done)
+fn fill(destination: &mut dyn Sink, make: impl Fn(&mut [u8]) -> Result<(), Errno>) -> Result<usize, Errno> {
+    let mut step = |bytes: &mut [u8], _done| make(bytes).map(|()| bytes.len());
+    destination.fill(destination.remaining(), &mut step)
 }
 
 impl FileOps for MemoryDevice {
     fn read(&self, _file: &OpenFile, destination: &mut dyn Sink, _offset: u64) -> Result<usize, Errno> {
         match self.0 {
             Kind::Null => Ok(0),
-            Kind::Zero | Kind::Full => fill(destination, |_| Ok(())),
+            Kind::Zero | Kind::Full => fill(destination, |bytes| {
+                bytes.fill(0);
+                Ok(())
+            }),
             Kind::Random => fill(destination, host::fill_random),
         }
     }
