@@ -370,6 +370,21 @@ static void look_at_file_often(void) {
     }
 }
 
+CASE(mmap_of_code_by_a_program_without_interpreter_shows_the_files_bytes) {
+    pid_t child = OK(fork());
+    if (child == 0) {
+        execl("/bin/true", "true", NULL);
+        _exit(127);
+    }
+    EXPECT_EXIT(child, 0);
+    int fd = OK(open("/lib64/ld-linux-x86-64.so.2", O_RDONLY));
+    struct stat file;
+    OK(fstat(fd, &file));
+    const char *code = MAP(NULL, file.st_size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    const char *bytes = MAP(NULL, file.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    EXPECT_EQ(memcmp(code, bytes, file.st_size), 0);
+}
+
 CASE(munmap_of_files_again_and_again_leaves_nothing_behind) {
     close(lettered_file(2 * PAGE_SIZE));
     look_at_file_often();

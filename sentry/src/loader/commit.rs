@@ -81,7 +81,8 @@ fn load(
 
     let file = image.program.backing.file.clone();
     let executable = Executable { file, claim: image.program.claim.clone() };
-    plan.carry_out(thread, NewImage { ranges, executable, known })?;
+    let has_interpreter = interpreter.is_some();
+    plan.carry_out(thread, NewImage { ranges, executable, has_interpreter, known })?;
     write_all(mm, stack.stack_pointer, &stack.bytes)?;
     mm.set_auxiliary_vector(&stack.auxiliary_vector);
     Ok(Registers {

@@ -74,6 +74,8 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) advisers: Advisers,
     /// Areas of trampolines, which are also in the tree.
     pub(in crate::mm) trampolines: Vec<Range<u64>>,
+    /// Whether the program was loaded with an interpreter, which maps its libraries.
+    pub(in crate::mm) has_interpreter: bool,
     auxiliary_vector: Arc<[u8]>,
     executable: Option<Executable>,
 }
@@ -90,6 +92,7 @@ pub(crate) struct Executable {
 pub(crate) struct NewImage<'a> {
     pub(crate) ranges: ImageRanges,
     pub(crate) executable: Executable,
+    pub(crate) has_interpreter: bool,
     pub(crate) known: &'a KnownCode,
 }
 
@@ -221,6 +224,7 @@ impl Mm {
             lent: None,
             advisers: Advisers::default(),
             trampolines: Vec::new(),
+            has_interpreter: false,
             auxiliary_vector: Arc::default(),
             executable: None,
         };
@@ -419,6 +423,7 @@ impl Mm {
         state.barriers = BarrierKinds::empty();
         state.trampolines.clear();
         state.executable = Some(image.executable);
+        state.has_interpreter = image.has_interpreter;
         state.note_peak();
         if !texts.is_empty() {
             self.write_known_code(&mut state, thread, image.known, &texts);
