@@ -29,6 +29,7 @@ pub const CAP_SYS_TIME: u32 = 25;
 pub const CAP_SYS_TTY_CONFIG: u32 = 26;
 pub const CAP_MKNOD: u32 = 27;
 pub const CAP_LEASE: u32 = 28;
+pub const CAP_AUDIT_CONTROL: u32 = 30;
 pub const CAP_SETFCAP: u32 = 31;
 
 /// The names of all capabilities of Linux 6.12: the index is the number.

@@ -523,6 +523,40 @@ CASE(proc_cgroup_and_oom_score_exist) {
     EXPECT(file_content("/proc/self/oom_score")[0] != 0);
 }
 
+CASE(proc_loginuid_is_set_by_the_thread_itself_and_inherited) {
+    pid_t child = OK(fork());
+    if (child == 0) {
+        int fd = OK(open("/proc/self/loginuid", O_RDWR));
+        EXPECT_ERRNO(pwrite(fd, "x", 1, 0), EINVAL);
+        EXPECT_EQ(pwrite(fd, "1000", 4, 0), 4);
+        EXPECT_STR(file_content("/proc/self/loginuid"), "1000");
+        pid_t grandchild = OK(fork());
+        if (grandchild == 0) {
+            EXPECT_STR(file_content("/proc/self/loginuid"), "1000");
+            char path[32];
+            snprintf(path, sizeof path, "/proc/%d/loginuid", getppid());
+            EXPECT_ERRNO(write(OK(open(path, O_RDWR)), "1001", 4), EPERM);
+            _exit(0);
+        }
+        EXPECT_EXIT(grandchild, 0);
+        _exit(0);
+    }
+    EXPECT_EXIT(child, 0);
+    EXPECT(strcmp(file_content("/proc/self/loginuid"), "1000") != 0);
+}
+
+CASE(proc_loginuid_that_is_set_is_changed_with_a_capability_only) {
+    pid_t child = OK(fork());
+    if (child == 0) {
+        int fd = OK(open("/proc/self/loginuid", O_RDWR));
+        EXPECT_EQ(pwrite(fd, "1000", 4, 0), 4);
+        OK(setresuid(65534, 65534, 65534));
+        EXPECT_ERRNO(pwrite(fd, "1001", 4, 0), EPERM);
+        _exit(0);
+    }
+    EXPECT_EXIT(child, 0);
+}
+
 CASE(proc_files_report_no_size_and_can_be_read_in_pieces) {
     struct stat status;
     OK(stat("/proc/self/status", &status));

@@ -259,6 +259,7 @@ fn child_signals(parent: &Task, flags: CloneFlags) -> TaskSignals {
 
 fn inherit_attributes(parent: &Task, child: &Task) {
     child.io_priority.store(parent.io_priority.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.login_uid.store(parent.login_uid.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.memory_policy.lock() = *parent.memory_policy.lock();
     child.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
     child.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);

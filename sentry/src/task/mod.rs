@@ -48,5 +48,6 @@ pub use run::Dispatcher;
 pub use standing::Standing;
 pub(crate) use table::OUTSIDE_PID;
 pub use table::{INIT_PID, Process, StopEvent, TaskTable, Zombie};
+pub(crate) use task::NO_LOGIN_UID;
 pub use task::{COMMAND_NAME_LENGTH, Task, TaskSignals};
 pub use wait::{WaitOptions, WaitTarget, Waited, wait};

@@ -82,6 +82,9 @@ impl SentryThread {
 /// A task's memory map: to look at it costs a comparison.
 pub(super) type MmWatch<'a> = Cache<&'a ArcSwap<Mm>, Arc<Mm>>;
 
+/// What stands for nobody in [`Task::login_uid`] (`AUDIT_UID_UNSET`).
+pub(crate) const NO_LOGIN_UID: u32 = u32::MAX;
+
 /// A guest thread as the kernel sees it. The parts that threads may share are reference counted, so that `clone(2)` shares or
 /// copies each by its flag.
 pub struct Task {
@@ -130,6 +133,8 @@ pub struct Task {
     pub personality: AtomicU32,
     /// Processors the task may run on, as `sched_setaffinity(2)` set them.
     pub affinity: AtomicU64,
+    /// Who has logged in, as `/proc/PID/loginuid` shows and takes it; [`NO_LOGIN_UID`] while nobody has.
+    pub(crate) login_uid: AtomicU32,
     /// `ioprio_set(2)` value; 0 follows the nice value.
     pub io_priority: AtomicU32,
     /// Scheduling policy and priority, as set.
@@ -183,6 +188,7 @@ impl Task {
             loans: Version::new(),
             personality: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
+            login_uid: AtomicU32::new(NO_LOGIN_UID),
             io_priority: AtomicU32::new(0),
             scheduling: Mutex::new((0, 0)),
             vfork_done: Mutex::new(None),

@@ -40,8 +40,8 @@ struct Subject {
     task: Option<Arc<Task>>,
     /// Whether it was named as a thread (`/proc/PID/task/TID`).
     is_thread: bool,
-    /// Whether it is the one who reads.
-    is_reader: bool,
+    /// Whether it is the one who has opened the file.
+    is_opener: bool,
 }
 
 impl Subject {
@@ -56,14 +56,14 @@ impl Subject {
         };
         drop(table);
         let task = thread.or_else(|| group.any_thread());
-        Ok(Subject { kernel: kernel.clone(), group, task, is_thread: false, is_reader: false })
+        Ok(Subject { kernel: kernel.clone(), group, task, is_thread: false, is_opener: false })
     }
 
     /// The thread `tid` of `group`. `ENOENT` if there is none.
     fn find_thread(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, tid: i32) -> Result<Subject, Errno> {
         let task = group.threads().into_iter().find(|task| task.tid() == tid).ok_or(Errno::ENOENT)?;
         let (kernel, group) = (kernel.clone(), group.clone());
-        Ok(Subject { kernel, group, task: Some(task), is_thread: true, is_reader: false })
+        Ok(Subject { kernel, group, task: Some(task), is_thread: true, is_opener: false })
     }
 
     /// Its number.

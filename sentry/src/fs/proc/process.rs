@@ -46,7 +46,7 @@ const FILES: &[FileRow] = &[
     readable("gid_map", 0o444, gid_map),
     guarded("io", 0o400, process_text::io),
     readable("limits", 0o444, process_text::limits),
-    readable("loginuid", 0o444, |_| Ok(b"4294967295".to_vec())),
+    writable("loginuid", 0o644, process_text::login_uid, process_text::write_login_uid),
     guarded("maps", 0o444, maps),
     readable("mountinfo", 0o444, mountinfo),
     readable("mounts", 0o444, mounts),
@@ -209,19 +209,26 @@ impl Text for About {
     }
 
     fn read(&self, reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
-        let mut subject = self.subject.clone();
-        subject.is_reader = match (reader, &subject.task) {
-            (Some(reader), Some(task)) => Arc::ptr_eq(reader, task),
-            _ => false,
-        };
-        (self.row.make)(&subject)
+        (self.row.make)(&self.opened_by(reader))
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<(), Errno> {
+    fn write(&self, bytes: &[u8], opener: Option<&Arc<Task>>) -> Result<(), Errno> {
         match self.row.take {
-            Some(take) => take(&self.subject, bytes),
+            Some(take) => take(&self.opened_by(opener), bytes),
             None => Err(Errno::EACCES),
         }
+    }
+}
+
+impl About {
+    /// The subject, for a file that `opener` has opened.
+    fn opened_by(&self, opener: Option<&Arc<Task>>) -> Subject {
+        let mut subject = self.subject.clone();
+        subject.is_opener = match (opener, &subject.task) {
+            (Some(opener), Some(task)) => Arc::ptr_eq(opener, task),
+            _ => false,
+        };
+        subject
     }
 }
 

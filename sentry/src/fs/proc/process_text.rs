@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use usk_abi::Errno;
+use usk_abi::capability::CAP_AUDIT_CONTROL;
 use usk_abi::sched::SCHED_RESET_ON_FORK;
 use usk_abi::signal::SignalSet;
 
 use super::Subject;
 use crate::fs::bitmap;
-use crate::task::{Credentials, INIT_PID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks, usable_processors};
+use crate::task::{Credentials, INIT_PID, NO_LOGIN_UID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks, usable_processors};
 
 const PAGE: u64 = 4096;
 const KIB: u64 = 1024;
@@ -24,7 +25,7 @@ fn state(subject: &Subject) -> (char, &'static str) {
         return ('T', "stopped");
     }
     // A task that is in a call and has not come back is asleep in it, unless it is the reader itself.
-    if task.is_in_call() && !subject.is_reader { ('S', "sleeping") } else { ('R', "running") }
+    if task.is_in_call() && !subject.is_opener { ('S', "sleeping") } else { ('R', "running") }
 }
 
 /// Where a process stands in the tree.
@@ -384,6 +385,26 @@ pub(super) fn write_comm(subject: &Subject, text: &[u8]) -> Result<(), Errno> {
     let Some(task) = &subject.task else { return Err(Errno::ESRCH) };
     let name = text.split(|byte| *byte == b'\n' || *byte == 0).next().unwrap_or_default();
     task.set_command_name(name);
+    Ok(())
+}
+
+/// `/proc/PID/loginuid`.
+pub(super) fn login_uid(subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let user = subject.task.as_ref().map_or(NO_LOGIN_UID, |task| task.login_uid.load(Ordering::Relaxed));
+    Ok(user.to_string().into_bytes())
+}
+
+/// Writes `/proc/PID/loginuid`: who has logged in (`pam_loginuid(8)`). A thread says it of itself, in a file that it
+/// has opened, and once unless it has `CAP_AUDIT_CONTROL`.
+pub(super) fn write_login_uid(subject: &Subject, text: &[u8]) -> Result<(), Errno> {
+    let Some(task) = subject.task.as_ref().filter(|_| subject.is_opener) else { return Err(Errno::EPERM) };
+    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    let user = text.strip_suffix('\n').unwrap_or(text).parse().map_err(|_| Errno::EINVAL)?;
+    let is_known = task.login_uid.load(Ordering::Relaxed) != NO_LOGIN_UID;
+    if is_known && !task.credentials().has_capability(CAP_AUDIT_CONTROL) {
+        return Err(Errno::EPERM);
+    }
+    task.login_uid.store(user, Ordering::Relaxed);
     Ok(())
 }
 

@@ -129,7 +129,7 @@ impl Text for Setting {
         Ok(format!("{}\n", self.0).into_bytes())
     }
 
-    fn write(&self, _bytes: &[u8]) -> Result<(), Errno> {
+    fn write(&self, _bytes: &[u8], _opener: Option<&Arc<Task>>) -> Result<(), Errno> {
         Err(Errno::EPERM)
     }
 }
@@ -145,7 +145,7 @@ impl Text for Changeable {
         Ok(self.setting.read(&self.kernel))
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<(), Errno> {
+    fn write(&self, bytes: &[u8], _opener: Option<&Arc<Task>>) -> Result<(), Errno> {
         self.setting.write(&self.kernel, bytes)
     }
 }

@@ -57,7 +57,7 @@ impl FileOps for TextFile {
         if let Some(written) = self.text.write_part(offset, &bytes) {
             return written;
         }
-        self.text.write(&bytes)?;
+        self.text.write(&bytes, self.opener.as_ref())?;
         Ok(length)
     }
 

@@ -58,9 +58,9 @@ pub trait Text: Send + Sync {
     }
     /// The contents now.
     fn read(&self, reader: Option<&Arc<crate::task::Task>>) -> Result<Vec<u8>, Errno>;
-    /// Takes one write.
-    fn write(&self, bytes: &[u8]) -> Result<(), Errno> {
-        let _ = bytes;
+    /// Takes one write to a file that `opener` has opened.
+    fn write(&self, bytes: &[u8], opener: Option<&Arc<crate::task::Task>>) -> Result<(), Errno> {
+        let _ = (bytes, opener);
         Err(Errno::EACCES)
     }
     /// Reads a part of contents that are too large to be made as a whole. `None` if they are not.
