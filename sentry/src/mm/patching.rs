@@ -61,7 +61,7 @@ impl Mm {
 
     /// Patches what is known of the code that has just been mapped in a range, and in which nobody runs yet. Code that cannot
     /// be patched stays as it is, and so does what a program maps that was loaded without an interpreter: it is hardly a library
-    /// that it will call, but code that it reads and translates (Valgrind, DynamoRIO), and to which the trampolines do not belong.
+    /// that it will call, but code that it reads and translates (Valgrind), and to which the trampolines do not belong.
     pub fn patch_known_code(&self, thread: &mut dyn GuestThread, kernel: &Kernel, range: Range<u64>) {
         if !thread.patches_code() {
             return;
