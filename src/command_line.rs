@@ -168,7 +168,7 @@ pub struct RunArguments {
     pub user: Option<UserSpec>,
 
     /// Host name in the sandbox
-    #[arg(long, value_name = "NAME", default_value = "usk", value_parser = parse_hostname, help_heading = "Process")]
+    #[arg(long, value_name = "NAME", default_value = "localhost", value_parser = parse_hostname, help_heading = "Process")]
     pub hostname: String,
 
     /// Keep standard input open; it always is, the option is accepted for those used to Docker
