@@ -1,4 +1,4 @@
-/* netlink(7), rtnetlink(7), getifaddrs(3): the lists of interfaces and addresses */
+/* netlink(7), rtnetlink(7), getifaddrs(3): the lists of interfaces, addresses and routes */
 #include "inet.h"
 #include <ifaddrs.h>
 #include <linux/netlink.h>
@@ -60,6 +60,58 @@ CASE(rtnetlink_answers_for_one_interface_and_says_which_there_is_not) {
     EXPECT_EQ(answer->nlmsg_type, NLMSG_ERROR);
     EXPECT_EQ(((struct nlmsgerr *)NLMSG_DATA(answer))->error, -ENODEV);
     EXPECT_EQ(ask(fd, RTM_GETLINK, NLM_F_DUMP, 0)->nlmsg_flags & NLM_F_MULTI, NLM_F_MULTI);
+}
+
+/* The answer to a question for the route to an IPv4 address, in host order. */
+static struct nlmsghdr *ask_for_route(int fd, uint32_t address) {
+    static char answer[8192] __attribute__((aligned(8)));
+    struct {
+        struct nlmsghdr header;
+        struct rtmsg route;
+        struct rtattr attribute;
+        uint32_t destination;
+    } request = {
+        {sizeof request, RTM_GETROUTE, NLM_F_REQUEST, 7, 0},
+        {.rtm_family = AF_INET, .rtm_dst_len = 32},
+        {RTA_LENGTH(4), RTA_DST},
+        htonl(address),
+    };
+    EXPECT_EQ(send(fd, &request, sizeof request, 0), sizeof request);
+    EXPECT(recv(fd, answer, sizeof answer, 0) >= (int)sizeof(struct nlmsghdr));
+    return (void *)answer;
+}
+
+CASE(rtnetlink_route_to_the_loopback_is_local) {
+    int fd = OK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    struct nlmsghdr *answer = ask_for_route(fd, INADDR_LOOPBACK + 2);
+    EXPECT_EQ(answer->nlmsg_type, RTM_NEWROUTE);
+    struct rtmsg *route = NLMSG_DATA(answer);
+    EXPECT_EQ(route->rtm_family, AF_INET);
+    EXPECT_EQ(route->rtm_dst_len, 32);
+    EXPECT_EQ(route->rtm_type, RTN_LOCAL);
+    EXPECT_EQ(route->rtm_table, RT_TABLE_MAIN);
+    EXPECT_EQ(route->rtm_flags & RTM_F_CLONED, RTM_F_CLONED);
+    int interface = 0;
+    uint32_t source = 0, destination = 0;
+    int left = RTM_PAYLOAD(answer);
+    for (struct rtattr *at = RTM_RTA(route); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
+        if (at->rta_type == RTA_OIF)
+            memcpy(&interface, RTA_DATA(at), 4);
+        if (at->rta_type == RTA_PREFSRC)
+            memcpy(&source, RTA_DATA(at), 4);
+        if (at->rta_type == RTA_DST)
+            memcpy(&destination, RTA_DATA(at), 4);
+    }
+    EXPECT_EQ(interface, 1);
+    EXPECT_EQ(ntohl(source), INADDR_LOOPBACK);
+    EXPECT_EQ(ntohl(destination), INADDR_LOOPBACK + 2);
+}
+
+CASE(rtnetlink_routes_are_listed) {
+    int fd = OK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    struct nlmsghdr *answer = ask(fd, RTM_GETROUTE, NLM_F_DUMP, 0);
+    EXPECT_EQ(answer->nlmsg_type, RTM_NEWROUTE);
+    EXPECT_EQ(answer->nlmsg_flags & NLM_F_MULTI, NLM_F_MULTI);
 }
 
 CASE(rtnetlink_bind_gives_a_port) {

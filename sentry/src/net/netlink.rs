@@ -1,8 +1,11 @@
-//! `NETLINK_ROUTE` sockets, as far as they list interfaces and addresses: what `getifaddrs(3)` and `ip address` ask.
+//! `NETLINK_ROUTE` sockets, as far as they list interfaces, addresses and routes: what `getifaddrs(3)`, `ip address` and
+//! `ip route` ask.
 //! netlink(7), rtnetlink(7).
 //!
 //! A request is answered within the call that sends it: the answer lies in the socket's own inbox then. Nothing ever
 //! changes, so that groups can be joined and are silent.
+
+mod routes;
 
 use std::any::Any;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -49,6 +52,8 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_BROADCAST: u16 = 2;
@@ -169,16 +174,21 @@ fn asks_for_loopback(body: &[u8]) -> bool {
         Some(0) => {}
         index => return index == Some(INDEX as u32),
     }
-    let mut attributes = body.get(LINK_LENGTH..).unwrap_or_default();
+    let attributes = body.get(LINK_LENGTH..).unwrap_or_default();
+    find_attribute(attributes, IFLA_IFNAME).is_some_and(|name| name.starts_with(NAME))
+}
+
+/// The value of the first attribute of a kind.
+fn find_attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     while let (Some(length), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
         let length = usize::from(length);
-        let Some(value) = attributes.get(ATTRIBUTE_LENGTH..length) else { return false };
-        if kind == IFLA_IFNAME {
-            return value.starts_with(NAME);
+        let value = attributes.get(ATTRIBUTE_LENGTH..length)?;
+        if kind == wanted {
+            return Some(value);
         }
         attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
     }
-    false
+    None
 }
 
 impl NetlinkSocket {
@@ -251,6 +261,8 @@ impl NetlinkSocket {
             RTM_GETLINK if asks_for_loopback(body) => Ok((RTM_NEWLINK, vec![link()])),
             RTM_GETLINK => Err(Errno::ENODEV),
             RTM_GETADDR if is_dump => Ok((RTM_NEWADDR, addresses(family))),
+            RTM_GETROUTE if is_dump => Ok((RTM_NEWROUTE, routes::list(family))),
+            RTM_GETROUTE => routes::look_up(body).map(|route| (RTM_NEWROUTE, vec![route])),
             _ => Err(Errno::EOPNOTSUPP),
         };
         let mut answer = Vec::new();
