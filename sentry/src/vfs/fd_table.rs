@@ -497,7 +497,7 @@ mod tests {
         table.close(0).unwrap();
         assert_eq!(changed(&table, Some(second)).0, all);
         let third = table.version();
-        assert_eq!(changed(&table, Some(third)).0, []);
+        assert!(changed(&table, Some(third)).0.is_empty());
         table.touch();
         assert_eq!(changed(&table, Some(third)).0, all);
     }

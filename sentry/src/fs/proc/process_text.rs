@@ -10,7 +10,9 @@ use usk_abi::signal::SignalSet;
 
 use super::Subject;
 use crate::fs::bitmap;
-use crate::task::{Credentials, INIT_PID, NO_LOGIN_UID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks, usable_processors};
+use crate::task::{
+    Credentials, INIT_PID, NO_LOGIN_UID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks, usable_processors,
+};
 
 const PAGE: u64 = 4096;
 const KIB: u64 = 1024;
