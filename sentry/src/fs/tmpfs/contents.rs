@@ -54,14 +54,12 @@ pub(super) struct Contents {
     size: u64,
     /// Pages counted against the volume.
     pages: u64,
-    /// All pages of the memfd were there when they were counted: only calls make them more or fewer.
-    is_full: bool,
     pub(super) seals: Seals,
 }
 
 impl Contents {
     pub(super) fn new(seals: Seals) -> Self {
-        Contents { store: Store::Small(Vec::new()), size: 0, pages: 0, is_full: false, seals }
+        Contents { store: Store::Small(Vec::new()), size: 0, pages: 0, seals }
     }
 
     /// Length in bytes.
@@ -73,7 +71,6 @@ impl Contents {
     pub(super) fn pages(&self) -> u64 {
         match &self.store {
             Store::Small(bytes) => (bytes.len() as u64).div_ceil(PAGE),
-            Store::Host(_) if self.is_full => self.pages,
             Store::Host(file) => {
                 host::extent(&*file.0).map_or(self.pages, |extent| extent.blocks * 512 / PAGE)
             }
@@ -82,7 +79,7 @@ impl Contents {
 
     /// True if all pages are there, so that reading them through a mapping adds none.
     pub(super) fn has_no_holes(&self) -> bool {
-        self.pages() >= self.size_in_pages()
+        self.pages() >= self.size.div_ceil(PAGE)
     }
 
     /// Pages counted against the volume.
@@ -91,29 +88,9 @@ impl Contents {
     }
 
     fn recount(&mut self, volume: &Volume) {
-        self.is_full = false;
         let pages = self.pages();
-        self.set_pages(volume, pages);
-        self.is_full = pages >= self.size_in_pages()
-            && matches!(&self.store, Store::Host(file) if host::seek_hole(&*file.0, 0) == Ok(self.size));
-    }
-
-    /// The same after bytes were written from `start` on, when the length was `before`: that leaves no hole in a full file.
-    fn recount_written(&mut self, volume: &Volume, start: u64, before: u64) {
-        if self.is_full && start <= before {
-            self.set_pages(volume, self.pages.max(self.size_in_pages()));
-        } else {
-            self.recount(volume);
-        }
-    }
-
-    fn set_pages(&mut self, volume: &Volume, pages: u64) {
         volume.recount(self.pages, pages);
         self.pages = pages;
-    }
-
-    fn size_in_pages(&self) -> u64 {
-        self.size.div_ceil(PAGE)
     }
 
     /// Reads from `offset` on; 0 at the end.
@@ -155,9 +132,8 @@ impl Contents {
         }
         wanted = self.fit(volume, offset, wanted)?;
         self.prepare(offset + wanted as u64)?;
-        let before = self.size;
         let written = source.drain(wanted, &mut |bytes, done| self.put(offset + done as u64, bytes));
-        self.recount_written(volume, offset, before);
+        self.recount(volume);
         written
     }
 
@@ -282,7 +258,6 @@ impl Contents {
                 done += host::write_at(&*file.0, &bytes[done..], done as u64)?;
             }
             self.store = Store::Host(file);
-            self.is_full = self.pages() == self.pages;
         }
         Ok(())
     }
@@ -352,15 +327,14 @@ impl Contents {
             }
         }
         self.promote()?;
-        let result = match &self.store {
-            Store::Host(file) => host::allocate(&*file.0, mode.bits(), offset, length),
-            Store::Small(_) => Err(Errno::EIO),
-        };
-        if grows && result.is_ok() {
+        if let Store::Host(file) = &self.store {
+            host::allocate(&*file.0, mode.bits(), offset, length)?;
+        }
+        if grows {
             self.size = end;
         }
         self.recount(volume);
-        result
+        Ok(())
     }
 
     /// `lseek(2)` with `SEEK_DATA` or `SEEK_HOLE`.
