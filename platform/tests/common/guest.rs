@@ -37,8 +37,8 @@ const BUSY: Duration = Duration::from_secs(15);
 /// The numbers of rounds that each need a kick, up to `count`. On a busy machine, where a turn of the guest's and one of the kicker's take
 /// tens of milliseconds, there are fewer, but a tenth at least.
 pub(crate) fn rounds(count: u32) -> impl Iterator<Item = u32> {
-    let begun = Instant::now();
-    (0..count).take_while(move |&round| round < count / 10 || begun.elapsed() < BUSY)
+    let mut rounds = Rounds::up_to(count);
+    (0..count).take_while(move |_| rounds.go_on(true))
 }
 
 /// [`rounds`] that are enough only when the guest has come on: a kick may come before each of its instructions where it is much slower

@@ -167,13 +167,12 @@ fn begin(
     state.pid = newborn.process.pid();
     state.start_time = start_time(state.pid).unwrap_or(0);
     directory.save(state)?;
-    newborn.wait_until_created(&for_hooks(state, Status::Creating)).map_err(|error| {
-        match state.cgroups.out_of_memory_kills() {
+    let created = newborn.wait_until_created(&for_hooks(state, Status::Creating));
+    created.map_err(|error| match state.cgroups.out_of_memory_kills() {
         0 => error,
         _ => error.context(
             "linux.resources.memory.limit: it is too low, the host has ended a process for want of memory",
         ),
-    }
     })?;
     if let Some(path) = &arguments.pid_file
         && let Err(error) = write_pid(path, state.pid)
