@@ -199,6 +199,10 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Kernel")]
     pub no_patch: bool,
 
+    /// Spend processor time that nobody else uses on faster calls: needs a second processor
+    #[arg(long, conflicts_with = "no_patch", help_heading = "Kernel")]
+    pub spin: bool,
+
     /// Where calls are answered
     #[arg(long, value_enum, default_value = "all", help_heading = "Kernel")]
     pub tiers: Tiers,

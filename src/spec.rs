@@ -49,6 +49,8 @@ pub struct SandboxSpec {
     pub platform: PlatformChoice,
     /// Call sites are not patched.
     pub no_patch: bool,
+    /// Threads look for each other's words on two processors before they sleep.
+    pub spin: bool,
     /// Where calls are answered.
     pub tiers: Tiers,
     /// What the run costs is counted.

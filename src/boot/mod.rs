@@ -57,7 +57,8 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
     match spec.platform {
         PlatformChoice::Trap => {
             let host = trap::probe();
-            let offer = trap::Offer { patching: host.patching && !spec.no_patch, ..host };
+            let patching = host.patching && !spec.no_patch;
+            let offer = trap::Offer { patching, spinning: spec.spin, ..host };
             let table = usk_syscalls::Table::new();
             // A list of calls has all of them.
             let all_tiers = spec.tiers == Tiers::All && spec.strace.is_none();

@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::Flock;
 use usk_platform::host::{credentials, signals};
 
@@ -21,7 +21,7 @@ pub use exports::{Layout, kernel_mounts, open_export, open_in_root, open_inner, 
 pub use overlay::{Layer, Overlay, overlay_export};
 pub use users::home;
 
-use crate::command_line::RunArguments;
+use crate::command_line::{PlatformChoice, RunArguments};
 use crate::image;
 use crate::spec::{Export, Limits, ProcessSpec, SandboxSpec, Workload};
 use crate::values::UserSpec;
@@ -39,6 +39,10 @@ pub struct Plan {
 
 /// Resolves what the arguments name.
 pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
+    ensure!(
+        !(arguments.spin && arguments.platform == PlatformChoice::Ptrace),
+        "--spin is for the trap platform: leave out --platform=ptrace"
+    );
     let caller = credentials::identity().context("cannot read the caller's user and groups")?;
     let cache = arguments.image_cache.as_deref();
     let image = arguments.image.as_ref().map(|image| image::prepare(image, cache)).transpose()?;
@@ -86,6 +90,7 @@ pub fn plan(arguments: RunArguments, workload: Workload) -> Result<Plan> {
         limits: Limits { memory: arguments.memory, tasks: arguments.pids_limit, processor: None },
         platform: arguments.platform,
         no_patch: arguments.no_patch,
+        spin: arguments.spin,
         tiers: arguments.tiers,
         receipt: arguments.report.is_some(),
         strace,

@@ -34,6 +34,18 @@ impl Cpus {
         sched_setaffinity(thread, &self.0).map_err(from_nix)
     }
 
+    /// Lets a thread run on all of them but this. `EINVAL` if there is no other.
+    pub fn allow_others(&self, thread: Pid, cpu: usize) -> Result<(), Errno> {
+        let mut others = self.0;
+        others.unset(cpu).map_err(from_nix)?;
+        sched_setaffinity(thread, &others).map_err(from_nix)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.numbers().len()
+    }
+
     /// Whether it is this CPU and no other.
     fn is_only(&self, cpu: usize) -> bool {
         let mut only = CpuSet::new();

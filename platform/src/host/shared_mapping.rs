@@ -78,7 +78,8 @@ impl SharedMapping {
         self.word(offset).store(value, Ordering::Release);
     }
 
-    fn word(&self, offset: usize) -> &AtomicU32 {
+    /// A word that others exchange.
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
         let word = self.at::<u32>(offset);
         // SAFETY: inside the mapping, which lives as long as `self`; an atomic may change under a reference.
         unsafe { AtomicU32::from_ptr(word) }

@@ -272,6 +272,18 @@ pub(crate) mod state {
     }
 }
 
+/// Addresses in the code that hands calls over without the host.
+pub(crate) mod spin {
+    use super::*;
+
+    addresses! {
+        /// It begins.
+        begin = usk_spin_begin;
+        /// The call is handed over, if the flags say so.
+        rung = usk_spin_rung;
+    }
+}
+
 /// Addresses in the code that leaves words for the end of the thread.
 pub(crate) mod left {
     use super::*;

@@ -611,6 +611,28 @@ const _: () = assert!(LENT_RECORD & (NAME_MISSING | ACCESS_ALL) == 0);
 const _: () = assert!(1 << LENT_RECORD.trailing_zeros() == RECORD_SIZE);
 const _: () = assert!(MAX_RECORDS as u32 <= LENT_RECORD >> LENT_RECORD.trailing_zeros());
 
+// --- Hand-overs without the host (see `trap/spin.rs`) ---
+
+/// In the mailbox, `u32`: the hand, which says where a call from a patched site stands that may be handed over in the slot: one of the
+/// `HAND_*` values. The guest's to forge, as is the answer.
+pub(crate) const HAND: u64 = ADVISES + 8;
+/// In the mailbox, `u32`: the answer to such a call, as the doorbell's, or [`ANSWER_RINGS`].
+pub(crate) const HAND_ANSWER: u64 = HAND + 4;
+/// The sentry does not look.
+pub(crate) const HAND_RESTS: u32 = 0;
+/// The sentry looks whether the thread calls.
+pub(crate) const HAND_LISTENS: u32 = 1;
+/// The thread has put a call there, and looks for its answer.
+pub(crate) const HAND_RUNG: u32 = 2;
+/// The thread has stopped looking, and waits for the answer at the doorbell.
+pub(crate) const HAND_SLEEPS: u32 = 3;
+/// How often the thread looks: some ten microseconds, by the time that a `pause` takes.
+pub(crate) const HAND_TURNS: u32 = 250;
+/// What only an answer in the slot says: ring the doorbell.
+pub(crate) const ANSWER_RINGS: u32 = u32::MAX;
+
+const _: () = assert!(HAND_ANSWER + 4 <= ENTRY);
+
 // --- The list of calls ---
 
 /// A host call that a list may ask for; the number is an index into the stub's table.

@@ -351,6 +351,9 @@ ring_patched:
     mov gs:[{entry_preserved} + 40], r15
     rdfsbase rcx
     mov gs:[{entry_fs}], rcx
+    cmp dword ptr gs:[{hand}], {hand_listens}
+    je usk_spin_begin               # spin.S
+ring_doorbell:
     mov eax, {doorbell}
     syscall
     .globl usk_site_patched

@@ -48,6 +48,11 @@ impl Deferred {
         self.calls.iter().map(with_file).chain(closing).collect()
     }
 
+    /// A file is to be mapped, which the host installs where the thread waits at the doorbell.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// The trap for what has failed, once.
     pub(super) fn refusal(&mut self) -> Option<Trap> {
         self.refused.take().map(Trap::Refused)
@@ -113,7 +118,7 @@ impl Thread {
     /// Answers the doorbell with what [`Thread::prepare_return`] has returned. False if the host does not install the file: then what
     /// was left has been carried out, or refused, and the answer has to be prepared anew.
     pub(super) fn answer_with_file(&mut self, answer: u32) -> Result<bool, ExitReason> {
-        let Some(file) = &self.deferred.file else { return self.answer(answer).map(|()| true) };
+        let Some(file) = &self.deferred.file else { return self.answer_guest(answer) };
         match self.listener.install(self.waiting, file.as_fd(), answer, true) {
             Ok(()) => {
                 self.deferred.installed = Some(answer);

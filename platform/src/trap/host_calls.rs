@@ -123,6 +123,7 @@ impl Thread {
     }
 
     fn make_futex_call(&mut self, call: &FutexCall, has_second: bool) -> Result<Stage, ExitReason> {
+        self.leave_slot()?;
         self.carry_out_deferred()?;
         let slot = self.slot();
         let entry = if has_second { host_call::ordered_futex_two() } else { host_call::ordered_futex_one() };

@@ -113,6 +113,7 @@ impl Thread {
         list: &[Call],
         files: &[BorrowedFd<'_>],
     ) -> Result<(usize, Errno), ExitReason> {
+        self.leave_slot()?;
         let is_alone = self.is_alone();
         self.write_list(list);
         // The first file last: installing it answers the doorbell.

@@ -76,6 +76,7 @@ mod shelf;
 mod space;
 mod spare;
 mod spawner;
+mod spin;
 mod status;
 mod template;
 mod thread;

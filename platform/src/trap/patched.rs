@@ -24,6 +24,7 @@ use super::mask::is_in_mask_code;
 use super::memory::{is_in_memory_code, undo_mapping};
 use super::patch::{Code, CodeImage, Edit, MAX_REACH, Plan, Site};
 use super::returned::{is_in_return_code, is_reading_frame};
+use super::spin::is_about_to_ring;
 use super::thread::{Ring, Thread};
 
 const PAGE: u64 = 4096;
@@ -79,7 +80,8 @@ pub(super) enum Place {
 }
 
 /// In the entry from a patched site, before the doorbell, or where calls are served without it.
-fn is_on_way_in(rip: u64) -> bool {
+fn is_on_way_in(registers: &Registers) -> bool {
+    let rip = registers.rip;
     (entry::patched()..=site::patched() - 2).contains(&rip)
         || is_serving(rip)
         || is_in_clock_code(rip)
@@ -89,6 +91,7 @@ fn is_on_way_in(rip: u64) -> bool {
         || is_leaving(rip)
         || (state::begin()..state::end()).contains(&rip)
         || is_in_memory_code(rip)
+        || is_about_to_ring(registers)
 }
 
 /// On the way in, where memory that is not there makes an ordinary call.
@@ -101,8 +104,9 @@ fn touches_memory(rip: u64) -> bool {
 }
 
 /// In the platform's code, on the way back to the guest, which has not gone on yet.
-pub(super) fn is_on_way_back(rip: u64) -> bool {
-    (STUB_BASE..STUB_BASE + CODE_SIZE).contains(&rip) && !is_on_way_in(rip) && !is_in_host_call(rip)
+pub(super) fn is_on_way_back(registers: &Registers) -> bool {
+    let is_stub = (STUB_BASE..STUB_BASE + CODE_SIZE).contains(&registers.rip);
+    is_stub && !is_on_way_in(registers) && !is_in_host_call(registers.rip)
 }
 
 /// A guest that steps through its own code (`TF` in the flags) steps over a call whose `syscall` instruction comes next.
@@ -217,6 +221,7 @@ impl Thread {
         if let Some(image) = &self.errand.restore {
             return Ok(image.clone());
         }
+        self.leave_slot()?;
         if self.patched.is_none() || self.errand.save_to.is_some() {
             self.take_frame()?;
             return Ok(self.frame.read_extended(self.slot()));
@@ -265,7 +270,7 @@ impl Thread {
                 false => Place::Guest(registers),
             };
         }
-        if is_on_way_in(raw.rip) {
+        if is_on_way_in(&raw) {
             let rewound = self.rewind(raw);
             if let Some(registers) = rewound
                 && raw.rip >= patched::flags_saved()
@@ -290,7 +295,7 @@ impl Thread {
         if is_kick && let Some(place) = self.locate_host_call(raw) {
             return place;
         }
-        if is_on_way_back(raw.rip) {
+        if is_on_way_back(&raw) {
             // The registers are those that the call was answered with.
             if is_kick {
                 return Place::Settled(self.registers, Trap::Interrupted);

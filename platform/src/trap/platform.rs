@@ -25,6 +25,7 @@ use super::probe::{Offer, probe};
 use super::space::{Ordered, Sandbox, Space};
 use super::spare::Spares;
 use super::spawner::Spawner;
+use super::spin::Seats;
 use super::template::{self, Move, Plan};
 use super::windows::Windows;
 
@@ -34,6 +35,9 @@ pub enum SetupError {
     /// The host lacks something.
     #[error("this host lacks {0}: use --platform=ptrace")]
     Unsupported(&'static str),
+    /// Spinning was asked for where it cannot be.
+    #[error("this host lacks two processors, or Linux 6.6 on a processor with BMI2, which --spin needs: leave it out")]
+    CannotSpin,
     /// A host call failed.
     #[error("cannot start the trap platform: {step}: {errno}")]
     Host {
@@ -116,6 +120,11 @@ impl TrapPlatform {
             (offer.fsgsbase, "the FSGSBASE instructions (Linux 5.9)"),
             (frame::fits(), "signal frames below 8 KiB"),
         ];
+        let cpus = Cpus::of(Pid::from_raw(0)).map_err(SetupError::at("reading the CPU mask"))?;
+        let may_spin = offer.patching && offer.synchronous_wake_up && cpus.count() > 1;
+        if offer.spinning && !may_spin {
+            return Err(SetupError::CannotSpin);
+        }
         if let Some((_, what)) = needs.iter().find(|(is_there, _)| !is_there) {
             return Err(SetupError::Unsupported(what));
         }
@@ -155,7 +164,8 @@ impl TrapPlatform {
             spares: Spares::default(),
             deaths: DeathWatch::new().map_err(step("making an epoll instance"))?,
             layout,
-            cpus: Cpus::of(Pid::from_raw(0)).map_err(step("reading the CPU mask"))?,
+            seats: if offer.spinning { Seats::new(cpus.count()) } else { Seats::none() },
+            cpus,
             has_synchronous_wake_up: offer.synchronous_wake_up,
             receive_sees_death: offer.receive_sees_death,
             patches: offer.patching,

@@ -26,6 +26,9 @@ pub struct Offer {
     pub memory_sealing: bool,
     /// The processor shifts without touching the flags (BMI2, 2013). Without it, call sites are not patched.
     pub patching: bool,
+    /// Sentry and guest threads may look for each other's words for a moment, on two processors, instead of sleeping. Nobody offers
+    /// that: it is for whoever starts the platform to ask for. Needs synchronous wake-up and patching.
+    pub spinning: bool,
 }
 
 /// Asks the host. Makes no process and changes nothing.
@@ -40,6 +43,7 @@ pub fn probe() -> Offer {
         receive_sees_death: release >= (6, 11),
         memory_sealing: has_mseal(),
         patching: has_bmi2(),
+        spinning: false,
     }
 }
 

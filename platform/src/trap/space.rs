@@ -18,6 +18,7 @@ use super::graveyard::Graveyard;
 use super::parked::{Parked, Parking};
 use super::patch::Patches;
 use super::spare::{Spare, Spares, bury};
+use super::spin::Seats;
 use super::spawner::{NotForked, Order, Spawner, has_identity};
 use super::thread::Thread;
 use super::windows::{Slot, Window, Windows};
@@ -43,6 +44,8 @@ pub(super) struct Sandbox {
     pub(super) changes_masks: bool,
     /// Numbers of the calls that bring the extended state along.
     pub(super) state_calls: Vec<u64>,
+    /// For threads that look for each other.
+    pub(super) seats: Arc<Seats>,
     /// The host carries out calls for guests: see [`Shortcut::HostCall`](crate::Shortcut::HostCall).
     pub(super) has_host_calls: bool,
 }

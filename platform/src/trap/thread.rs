@@ -25,6 +25,7 @@ use super::lent::Lent;
 use super::parked::Parked;
 use super::patched::{Errand, PatchedCall, Place, is_on_way_back};
 use super::space::Space;
+use super::spin::Spin;
 use super::windows::Slot;
 
 /// How often to look for the end of a process that the kernel has announced.
@@ -80,6 +81,8 @@ pub(super) struct Thread {
     pub(super) is_kicked: bool,
     /// The sentry thread and the guest thread have been bound to one CPU (hosts without synchronous wake-up).
     is_pinned: bool,
+    /// Its hand-overs without the host.
+    pub(super) spin: Spin,
     /// The generation of the patches of which the orders say where the thread may return to (see `returned`).
     pub(super) return_generation: Option<u64>,
 }
@@ -137,6 +140,7 @@ impl Thread {
         }
         // One that was killed may have left it.
         slot.store(ENTRY_HOST_CALL, 0);
+        slot.store(HAND, HAND_RESTS);
         let handle = Handle {
             process: Arc::new(process),
             pid,
@@ -176,6 +180,7 @@ impl Thread {
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
+            spin: Spin::default(),
             return_generation: None,
         }))
     }
@@ -215,6 +220,7 @@ impl Thread {
             trapped_site: None,
             is_kicked: false,
             is_pinned: false,
+            spin: Spin::default(),
             return_generation: None,
         });
         thread.leave_return_stack([0; 3]);
@@ -302,8 +308,18 @@ impl Thread {
         }
     }
 
-    /// Waits until the thread rings.
+    /// Waits until the thread rings, or calls in its slot where the sentry looks for that.
     pub(super) fn await_ring(&mut self) -> Result<Ring, ExitReason> {
+        if let Some(arguments) = self.listen() {
+            return Ok(Ring::Patched(arguments));
+        }
+        let ring = self.await_bell();
+        self.note_ring();
+        ring
+    }
+
+    /// Waits until the thread rings.
+    pub(super) fn await_bell(&mut self) -> Result<Ring, ExitReason> {
         let sees_death = self.space.sandbox().receive_sees_death;
         let Some(call) = receive(&self.listener, &self.handle.process, sees_death) else {
             return Err(self.reap());
@@ -414,6 +430,9 @@ impl Thread {
 
     fn run_until_trap(&mut self) -> Result<Trap, ExitReason> {
         loop {
+            if self.deferred.has_file() {
+                self.leave_slot()?;
+            }
             let Some(answer) = self.prepare_return()? else {
                 return Ok(self.refusal().unwrap_or(Trap::Interrupted));
             };
@@ -434,7 +453,7 @@ impl Thread {
                     frame.read_registers(self.slot(), &mut registers);
                     (registers.fs_base, registers.gs_base) = (bases.0, self.guest_gs_base(bases.1));
                     let place = self.locate(signal, registers);
-                    match is_on_way_back(registers.rip) {
+                    match is_on_way_back(&registers) {
                         true => {
                             self.run_errand();
                             self.close_deferred_file()?;
@@ -470,6 +489,7 @@ impl Thread {
     /// Has a thread that came from a patched site get a signal frame: for its extended state, and for whatever a call
     /// changes beyond its result.
     pub(super) fn take_frame(&mut self) -> Result<(), ExitReason> {
+        self.leave_slot()?;
         if self.patched.is_none() {
             return Ok(());
         }
@@ -544,7 +564,7 @@ pub(super) fn receive(
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.leave_slot().is_err() {
             return;
         }
         let Some(slot) = self.slot.take() else { return };

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -219,6 +219,11 @@ impl Slot {
 
     pub(super) fn store(&self, offset: u64, value: u32) {
         self.window.windows.slots.store_u32(self.slot(offset), value);
+    }
+
+    /// A word of the slot that both sides exchange.
+    pub(super) fn word(&self, offset: u64) -> &AtomicU32 {
+        self.window.windows.slots.word(self.slot(offset))
     }
 
     /// Sleeps while the slot's word has this value, or until the time is over.

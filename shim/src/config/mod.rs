@@ -112,6 +112,7 @@ pub fn container(spec: &Spec, bundle: &Path) -> Result<Container> {
         limits: limits(resources.as_ref()),
         platform: PlatformChoice::Trap,
         no_patch: false,
+        spin: false,
         tiers: Tiers::All,
         receipt: false,
         strace: None,

@@ -27,6 +27,7 @@ const USK: &[(&str, &[&str], Option<&str>)] = &[
     ("trap", &["--platform=trap"], None),
     ("trap, tiers=2", &["--platform=trap", "--tiers=2"], Some("--tiers")),
     ("trap, no patch", &["--platform=trap", "--no-patch"], Some("--no-patch")),
+    ("trap, spin", &["--platform=trap", "--spin"], Some("--spin")),
     ("ptrace", &["--platform=ptrace"], None),
 ];
 

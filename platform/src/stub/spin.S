@@ -1,0 +1,34 @@
+
+# Calls from patched sites that need no host call to be handed over: while the sentry looks at the slot, the call is put there,
+# and its answer is waited for there, for a moment (`trap/spin.rs`). All registers but rax and rcx are as at the doorbell.
+
+    .globl usk_spin_begin
+usk_spin_begin:
+    mov gs:[{entry_arguments}], rdi
+    mov gs:[{entry_arguments} + 8], rsi
+    mov gs:[{entry_arguments} + 16], rdx
+    mov gs:[{entry_arguments} + 24], r10
+    mov gs:[{entry_arguments} + 32], r8
+    mov gs:[{entry_arguments} + 40], r9
+    mov eax, {hand_listens}
+    mov ecx, {hand_rung}
+    lock cmpxchg gs:[{hand}], ecx
+    .globl usk_spin_rung
+usk_spin_rung:                      # if the flags say that it was exchanged
+    jne ring_doorbell
+    mov ecx, {hand_turns}
+1:  pause
+    mov eax, gs:[{hand}]
+    cmp eax, {hand_rung}
+    jne 2f
+    dec ecx
+    jnz 1b
+    mov ecx, {hand_sleeps}          # eax is what is compared
+    lock cmpxchg gs:[{hand}], ecx
+    je ring_doorbell                # the sentry looks there for the call that it has got already
+2:  mov eax, gs:[{hand_answer}]
+    cmp eax, {answer_rings}
+    je ring_doorbell
+    test eax, eax
+    jnz patched_answered
+    jmp patched_return

@@ -1,0 +1,290 @@
+//! Hand-overs without the host. A doorbell and its answer are two switches of threads. Where a processor is idle, the sentry thread
+//! can look at the slot instead, for a moment, and the guest thread can look there for its answer (`spin.S`): then a call costs the
+//! way of two words between two processors. That takes processor time that nobody needs for anything else, or it would be no gain;
+//! so it is done only where it was asked for, and given up where it does not pay.
+//!
+//! Whoever does not find what it looks for goes back to the doorbell: the sentry takes its offer back, the guest says that it sleeps.
+//! One exchange of one word, the [`Hand`], decides who was first.
+//!
+//! A guest can pretend that a thread has called, while it goes on. It is believed, and gains nothing: its thread's call is made, and it
+//! would get the answer. But whatever needs the thread to be in the stub (a list of calls, a frame, the end) has it ring the doorbell first
+//! ([`Thread::leave_slot`]), and one that does not is kicked, and found out by where it was.
+
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
+}
+mod hand;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::arch::Registers;
+use crate::host::current_cpu;
+use crate::host::pidfd::wait_readable;
+use crate::interface::ExitReason;
+use crate::stub::addresses::spin;
+use crate::stub::geometry::*;
+
+use super::thread::{Ring, Thread};
+use hand::Hand;
+
+/// How long the sentry looks for the next call. The guest's own patience is [`HAND_TURNS`].
+const PATIENCE: Duration = Duration::from_micros(20);
+/// The same, for the first call after the thread has been woken on another processor, which may have to leave its sleep.
+const FIRST_PATIENCE: Duration = Duration::from_micros(150);
+/// A thread that calls again so soon after an answer may be worth it.
+const QUICK: Duration = Duration::from_micros(15);
+/// So many quick calls in a row are wanted at first.
+const FEW: u32 = 8;
+/// And at most, after tries that were in vain.
+const MANY: u32 = 0x1000;
+/// After so many calls that were found, nothing is held against the thread any more.
+const PROVEN: u32 = 64;
+/// How long a thread that was sent to the doorbell may take before it is kicked.
+const ROUND_PATIENCE: Duration = Duration::from_millis(10);
+/// `ZF`: what was compared was equal.
+const ZERO_FLAG: u64 = 0x40;
+const LOOKS_PER_CLOCK: u32 = 32;
+
+/// How many pairs of threads may look for each other at the same time in a sandbox.
+pub(super) struct Seats(AtomicU32);
+
+impl Seats {
+    /// One for each pair of processors, if any.
+    pub(super) fn new(processors: usize) -> Arc<Seats> {
+        Arc::new(Seats(AtomicU32::new(u32::try_from(processors / 2).unwrap_or(u32::MAX))))
+    }
+
+    /// None.
+    pub(super) fn none() -> Arc<Seats> {
+        Seats::new(0)
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Seat> {
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
+        taken.is_ok().then(|| Seat(Arc::clone(self)))
+    }
+
+    fn are_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// One of them. Dropping it gives it back.
+struct Seat(Arc<Seats>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What a thread's hand-overs have been like.
+#[derive(Default)]
+pub(super) struct Spin {
+    /// While sentry and guest thread are on two processors.
+    seat: Option<Seat>,
+    /// The guest thread looks for its answer in the slot: nothing waits at the doorbell.
+    waits_in_slot: bool,
+    /// How long the sentry is to look at the slot before it waits for the doorbell.
+    listens: Option<Duration>,
+    /// Quick calls in a row, or calls that were found in the slot.
+    quick: u32,
+    /// How many more than [`FEW`] of them are wanted, because tries were in vain.
+    held_against: u32,
+    /// When the last answer was given, if that is of interest.
+    answered: Option<Instant>,
+}
+
+impl Spin {
+    /// A call has come by the doorbell.
+    fn note_ring(&mut self) {
+        let Some(answered) = self.answered.take() else { return };
+        self.quick = if answered.elapsed() < QUICK { self.quick.saturating_add(1) } else { 0 };
+    }
+
+    /// A call was found in the slot.
+    fn note_found(&mut self) {
+        self.quick = self.quick.saturating_add(1);
+        if self.quick >= PROVEN {
+            self.held_against = 0;
+        }
+    }
+
+    /// None was.
+    fn note_failure(&mut self) {
+        self.quick = 0;
+        self.held_against = (2 * self.held_against + FEW).min(MANY);
+    }
+
+    fn is_worth_a_try(&self) -> bool {
+        self.quick >= FEW + self.held_against
+    }
+}
+
+/// In the code that hands calls over, before that has happened.
+pub(super) fn is_about_to_ring(registers: &Registers) -> bool {
+    let has_failed = registers.rip == spin::rung() && registers.rflags & ZERO_FLAG == 0;
+    (spin::begin()..spin::rung()).contains(&registers.rip) || has_failed
+}
+
+impl Thread {
+    fn hand(&self) -> Hand<'_> {
+        Hand(self.slot().word(HAND))
+    }
+
+    /// Answers the call with which the thread is to go back to the guest. False if it has been interrupted meanwhile and waits in a
+    /// signal handler: then the answer has to be prepared anew.
+    pub(super) fn answer_guest(&mut self, value: u32) -> Result<bool, ExitReason> {
+        if self.spin.waits_in_slot {
+            return self.answer_in_slot(value);
+        }
+        if self.spin.seat.is_some() {
+            self.listen_next(FIRST_PATIENCE);
+        } else if self.space.sandbox().seats.are_there() {
+            self.spin.answered = Some(Instant::now());
+            if self.spin.is_worth_a_try() {
+                self.part();
+            }
+        }
+        self.answer(value).map(|()| true)
+    }
+
+    fn answer_in_slot(&mut self, value: u32) -> Result<bool, ExitReason> {
+        self.spin.waits_in_slot = false;
+        self.slot().store(HAND_ANSWER, value);
+        if self.hand().answer() {
+            self.spin.listens = Some(PATIENCE);
+            return Ok(true);
+        }
+        self.join();
+        Ok(self.await_own_ring()? && self.answer(value).map(|()| true)?)
+    }
+
+    /// Has the thread woken on another processor, and the sentry look for its next call.
+    fn part(&mut self) {
+        let Some(seat) = self.space.sandbox().seats.take() else { return };
+        let pid = self.handle().pid;
+        if self.space.sandbox().cpus.allow_others(pid, current_cpu()).is_ok() {
+            self.spin.seat = Some(seat);
+            self.listen_next(FIRST_PATIENCE);
+        }
+    }
+
+    /// Offers the thread, which waits at the doorbell, to look for its next call.
+    fn listen_next(&mut self, patience: Duration) {
+        self.hand().listen();
+        self.spin.listens = Some(patience);
+    }
+
+    /// Lets the two be on one processor again.
+    fn join(&mut self) {
+        self.spin.note_failure();
+        if self.spin.seat.take().is_some() {
+            // It fails only for a process that has ended.
+            let _ = self.space.sandbox().cpus.allow(self.handle().pid);
+        }
+    }
+
+    /// Looks for a call in the slot, if it is time to: its arguments.
+    pub(super) fn listen(&mut self) -> Option<[u64; 6]> {
+        let patience = self.spin.listens.take()?;
+        let begun = Instant::now();
+        let has_rung = loop {
+            if (0..LOOKS_PER_CLOCK).any(|_| self.hand().has_rung() || { std::hint::spin_loop(); false }) {
+                break true;
+            }
+            if begun.elapsed() > patience {
+                break self.hand().rest();
+            }
+        };
+        if !has_rung {
+            self.join();
+            return None;
+        }
+        self.spin.note_found();
+        self.spin.waits_in_slot = true;
+        Some(std::array::from_fn(|index| self.slot().read_u64(ENTRY_ARGUMENTS + 8 * index as u64)))
+    }
+
+    /// A call has come by the doorbell.
+    pub(super) fn note_ring(&mut self) {
+        self.spin.note_ring();
+    }
+
+    /// Has a thread that looks for its answer in the slot wait at the doorbell instead.
+    pub(super) fn leave_slot(&mut self) -> Result<(), ExitReason> {
+        if !std::mem::take(&mut self.spin.waits_in_slot) {
+            return Ok(());
+        }
+        self.slot().store(HAND_ANSWER, ANSWER_RINGS);
+        self.hand().dismiss();
+        let ends = [self.listener.as_fd(), self.handle().process.as_fd()];
+        if let Ok([false, false]) = wait_readable(ends, Some(ROUND_PATIENCE)) {
+            // If it has ended that shows.
+            let _ = self.handle().process.signal(KICK_SIGNAL);
+        }
+        self.await_own_ring().map(drop)
+    }
+
+    /// Waits until the thread, whose call has been taken, is at the doorbell. False if a kick has met it on its way: then it waits
+    /// with a frame.
+    fn await_own_ring(&mut self) -> Result<bool, ExitReason> {
+        match self.await_bell()? {
+            Ring::Patched(_) => Ok(true),
+            Ring::Trapped { signal, frame, bases } if signal == KICK_SIGNAL as u64 => {
+                let mut raw = Registers::default();
+                frame.read_registers(self.slot(), &mut raw);
+                if !(STUB_BASE..STUB_BASE + CODE_SIZE).contains(&raw.rip) {
+                    // It has gone on with its call in the sentry's hands.
+                    return Err(self.execute());
+                }
+                self.is_kicked = true;
+                (self.patched, self.frame, self.bases) = (None, frame, bases);
+                self.run_errand();
+                Ok(false)
+            }
+            _ => Err(self.execute()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_worth_a_try_after_quick_calls_and_less_so_after_each_failure() {
+        let mut spin = Spin::default();
+        let calls_until_try = |spin: &mut Spin| {
+            let calls = (1..).find(|_| {
+                spin.answered = Some(Instant::now());
+                spin.note_ring();
+                spin.is_worth_a_try()
+            });
+            spin.note_failure();
+            calls.unwrap()
+        };
+        // A machine that stops this thread between two instructions makes a call slow, and the row longer.
+        assert!(calls_until_try(&mut spin) >= FEW);
+        assert!(calls_until_try(&mut spin) >= 2 * FEW);
+        assert!(calls_until_try(&mut spin) >= 4 * FEW);
+        (0..PROVEN).for_each(|_| spin.note_found());
+        assert_eq!(spin.held_against, 0);
+    }
+
+    #[test]
+    fn there_is_a_seat_for_each_pair_of_processors() {
+        let seats = Seats::new(5);
+        let (first, second) = (seats.take(), seats.take());
+        assert!(first.is_some() && second.is_some() && seats.take().is_none());
+        drop(first);
+        assert!(seats.take().is_some());
+        assert!(Seats::new(1).take().is_none());
+    }
+}
+
+#[cfg(test)]
+mod model;
