@@ -36,6 +36,8 @@ pub const INLET_FILLED: u64 = geometry::INLET_FILLED;
 pub const MEMORY_WORDS: u64 = geometry::MEMORY_BOTTOM;
 /// Where in a slot it says that its thread is about to let go of memory.
 pub const ADVISES: u64 = geometry::ADVISES;
+/// Where in a slot it says whether a call is there.
+pub const HAND: u64 = geometry::HAND;
 /// Where in a slot its mailbox begins.
 pub const MAILBOX: u64 = geometry::MAILBOX;
 /// On the trap platform: a page of orders for each guest thread, which the guest can only read.

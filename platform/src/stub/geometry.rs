@@ -626,8 +626,8 @@ pub(crate) const HAND_LISTENS: u32 = 1;
 pub(crate) const HAND_RUNG: u32 = 2;
 /// The thread has stopped looking, and waits for the answer at the doorbell.
 pub(crate) const HAND_SLEEPS: u32 = 3;
-/// How often the thread looks: some ten microseconds, by the time that a `pause` takes.
-pub(crate) const HAND_TURNS: u32 = 250;
+/// How often the thread looks: some ten to fifty microseconds, by the time that a `pause` takes.
+pub(crate) const HAND_TURNS: u32 = 1000;
 /// What only an answer in the slot says: ring the doorbell.
 pub(crate) const ANSWER_RINGS: u32 = u32::MAX;
 

@@ -36,7 +36,9 @@ pub enum SetupError {
     #[error("this host lacks {0}: use --platform=ptrace")]
     Unsupported(&'static str),
     /// Spinning was asked for where it cannot be.
-    #[error("this host lacks two processors, or Linux 6.6 on a processor with BMI2, which --spin needs: leave it out")]
+    #[error(
+        "this host lacks two processors, or Linux 6.6 on a processor with BMI2, which --spin needs: leave it out"
+    )]
     CannotSpin,
     /// A host call failed.
     #[error("cannot start the trap platform: {step}: {errno}")]

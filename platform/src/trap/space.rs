@@ -18,8 +18,8 @@ use super::graveyard::Graveyard;
 use super::parked::{Parked, Parking};
 use super::patch::Patches;
 use super::spare::{Spare, Spares, bury};
-use super::spin::Seats;
 use super::spawner::{NotForked, Order, Spawner, has_identity};
+use super::spin::Seats;
 use super::thread::Thread;
 use super::windows::{Slot, Window, Windows};
 

@@ -193,7 +193,12 @@ impl Thread {
         let patience = self.spin.listens.take()?;
         let begun = Instant::now();
         let has_rung = loop {
-            if (0..LOOKS_PER_CLOCK).any(|_| self.hand().has_rung() || { std::hint::spin_loop(); false }) {
+            if (0..LOOKS_PER_CLOCK).any(|_| {
+                self.hand().has_rung() || {
+                    std::hint::spin_loop();
+                    false
+                }
+            }) {
                 break true;
             }
             if begun.elapsed() > patience {

@@ -87,6 +87,17 @@ pub(crate) fn under_kicks(kicker: Arc<dyn Kick>, work: impl FnOnce()) {
     beside(|is_done| kick_until(is_done, &*kicker), work);
 }
 
+/// The same with some time between the kicks, in which the guest gets into its stride.
+pub(crate) fn under_rare_kicks(kicker: &dyn Kick, pause: Duration, work: impl FnOnce()) {
+    let kick = |is_done: &AtomicBool| {
+        while !is_done.load(Ordering::Relaxed) {
+            kicker.kick();
+            thread::sleep(pause);
+        }
+    };
+    beside(kick, work);
+}
+
 /// Runs the guest while it is kicked, and `withdraw` is called, all the time, until it has counted in r12 and has made calls. `answer` is
 /// called for each of them, which return 1 then.
 pub(crate) fn run_under_kicks_and(

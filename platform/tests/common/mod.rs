@@ -22,6 +22,7 @@ mod patching;
 mod prepared;
 mod shelf;
 mod shortcuts;
+mod spin;
 mod state;
 mod statx;
 mod threads;
@@ -42,7 +43,11 @@ pub(crate) const PLATFORMS: &[(&str, Maker)] = &[
     ("ptrace", || Box::new(usk_platform::ptrace::PtracePlatform::new().expect("the ptrace platform"))),
     ("trap", || Box::new(trap(trap::probe()))),
     ("trap-without-synchronous-wake-up", || Box::new(old_host())),
+    (SPINS, || Box::new(trap(trap::Offer { spinning: true, ..trap::probe() }))),
 ];
+
+/// The one that needs two processors.
+pub(crate) const SPINS: &str = "trap-that-spins";
 
 /// The trap platform as on a host of 2022.
 fn old_host() -> TrapPlatform {
@@ -140,6 +145,10 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     host_calls::the_host_yields_for_the_guest,
     host_calls::stops_from_outside_do_not_end_a_host_call,
     host_calls::a_host_call_that_returns_when_none_is_allowed_any_more_is_told_of,
+    spin::calls_in_quick_succession_keep_everything_but_their_result,
+    spin::kicks_do_not_tear_calls_in_quick_succession,
+    spin::a_guest_that_pretends_to_have_called_is_found_out,
+    spin::who_scribbles_on_the_hand_spoils_its_own_process_alone,
     state::a_system_call_stops_with_all_registers,
     state::the_return_value_reaches_the_guest,
     state::a_system_call_can_be_restarted,

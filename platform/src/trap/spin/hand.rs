@@ -20,8 +20,7 @@ impl Hand<'_> {
 
     /// The sentry stops looking. True if the thread has put a call there before it could.
     pub(in crate::trap) fn rest(&self) -> bool {
-        let found =
-            self.0.compare_exchange(HAND_LISTENS, HAND_RESTS, Ordering::AcqRel, Ordering::Acquire);
+        let found = self.0.compare_exchange(HAND_LISTENS, HAND_RESTS, Ordering::AcqRel, Ordering::Acquire);
         found == Err(HAND_RUNG)
     }
 

@@ -5,7 +5,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 
-use crate::stub::geometry::{HAND_LISTENS, HAND_RUNG, HAND_SLEEPS};
+use crate::stub::geometry::{HAND_LISTENS, HAND_RESTS, HAND_RUNG, HAND_SLEEPS};
 
 mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, Ordering};
@@ -37,19 +37,23 @@ fn call(slot: &Slot, number: u32) -> Option<u32> {
     None
 }
 
+/// A slot that the sentry looks at, and a guest thread that calls.
+fn begin() -> (Arc<Slot>, thread::JoinHandle<Option<u32>>) {
+    let slot = Arc::new(Slot {
+        hand: AtomicU32::new(HAND_RESTS),
+        call: AtomicU32::new(0),
+        answer: AtomicU32::new(0),
+        bell: AtomicBool::new(false),
+    });
+    Hand(&slot.hand).listen();
+    let guest = Arc::clone(&slot);
+    (slot, thread::spawn(move || call(&guest, 7)))
+}
+
 #[test]
 fn each_call_is_taken_and_answered_once() {
     loom::model(|| {
-        let slot = Arc::new(Slot {
-            hand: AtomicU32::new(HAND_LISTENS),
-            call: AtomicU32::new(0),
-            answer: AtomicU32::new(0),
-            bell: AtomicBool::new(false),
-        });
-        let guest = {
-            let slot = Arc::clone(&slot);
-            thread::spawn(move || call(&slot, 7))
-        };
+        let (slot, guest) = begin();
         let hand = Hand(&slot.hand);
         let is_taken = hand.has_rung() || hand.rest();
         let mut is_answered = false;
@@ -68,16 +72,7 @@ fn each_call_is_taken_and_answered_once() {
 #[test]
 fn a_thread_that_is_sent_to_the_doorbell_hears_of_it_or_is_there() {
     loom::model(|| {
-        let slot = Arc::new(Slot {
-            hand: AtomicU32::new(HAND_LISTENS),
-            call: AtomicU32::new(0),
-            answer: AtomicU32::new(0),
-            bell: AtomicBool::new(false),
-        });
-        let guest = {
-            let slot = Arc::clone(&slot);
-            thread::spawn(move || call(&slot, 7))
-        };
+        let (slot, guest) = begin();
         let hand = Hand(&slot.hand);
         let is_taken = hand.has_rung() || hand.rest();
         if is_taken {
