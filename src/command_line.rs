@@ -171,7 +171,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "NAME", default_value = "localhost", value_parser = parse_hostname, help_heading = "Process")]
     pub hostname: String,
 
-    /// Keep standard input open; it always is, the option is accepted for those used to Docker
+    /// Keep standard input open, as it always is (for those used to Docker)
     #[arg(short, help_heading = "Process")]
     pub interactive: bool,
 
@@ -199,7 +199,7 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Kernel")]
     pub no_patch: bool,
 
-    /// Spend processor time that nobody else uses on faster calls: needs a second processor
+    /// Spend idle processor time on faster calls; needs two processors
     #[arg(long, conflicts_with = "no_patch", help_heading = "Kernel")]
     pub spin: bool,
 

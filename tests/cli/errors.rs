@@ -1,6 +1,7 @@
 //! Errors: exit status 125, one line, with what failed and what to do.
 
 use std::io::Write;
+use std::process::Command;
 
 use crate::caller::Caller;
 
@@ -73,6 +74,22 @@ fn things_that_are_not_there_are_named_with_a_cure() {
         let line = error_of(&["run", arguments[0], arguments[1], "--", "true"]);
         assert!(words.iter().all(|word| line.contains(word)), "{arguments:?}: {line}");
     }
+}
+
+#[test]
+fn spinning_needs_patched_calls_on_the_trap_platform_and_two_processors() {
+    let line = error_of(&["run", "--spin", "--no-patch", "--", "true"]);
+    assert!(line.contains("--no-patch"), "{line}");
+    let line = error_of(&["run", "--spin", "--platform", "ptrace", "--", "true"]);
+    assert!(line.contains("--spin") && line.contains("leave out"), "{line}");
+    let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+    let first = (0..).find(|&processor| allowed.is_set(processor).unwrap()).unwrap().to_string();
+    let usk = env!("CARGO_BIN_EXE_usk");
+    let output = Command::new("taskset").args(["-c", &first, usk, "run", "--spin", "--", "true"]).output();
+    let output = output.unwrap();
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), line.lines().count()), (Some(125), 1), "{line}");
+    assert!(line.contains("two processors") && line.contains("leave it out"), "{line}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn help_describes_every_option() {
         "--memory",
         "--pids-limit",
         "--platform",
+        "--spin",
         "--strace",
         "--log",
         "--status-fd",

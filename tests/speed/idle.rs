@@ -27,10 +27,10 @@ impl Drop for Sandbox {
 /// Sleeps.
 pub(crate) const SLEEPER: &[&str] = &["sh", "-c", "echo ready; exec sleep 60"];
 
-/// `guest` is a command that says that it is ready, and then sleeps for longer than it is watched.
-pub(crate) fn check(platform: &str, guest: &[&str]) -> Result<(), Failed> {
+/// `options` are for `usk run`; `guest` is a command that says that it is ready, and then sleeps for longer than it is watched.
+pub(crate) fn check(options: &[&str], guest: &[&str]) -> Result<(), Failed> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_usk"));
-    command.args(["run", "--platform", platform, "--"]).args(guest);
+    command.arg("run").args(options).arg("--").args(guest);
     let mut sandbox = Sandbox(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
     let stdout = sandbox.0.stdout.take().ok_or("no standard output")?;
     let mut line = String::new();

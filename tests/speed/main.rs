@@ -27,6 +27,8 @@ const STARTS: usize = 25;
 const LEAST_SCALING: f64 = 1.7;
 /// A call that traps over a bare trap, notification and return.
 const MOST_TRAP_COST: f64 = 1.3;
+/// A call that the sentry answers, with `--spin` over without.
+const MOST_SPINNING_COST: f64 = 0.7;
 /// Start to end of `true`, over bubblewrap's.
 const MOST_START_COST: f64 = 3.0;
 
@@ -38,10 +40,10 @@ fn main() -> ExitCode {
         Trial::test("two_threads_make_more_calls_than_one", two_threads),
         Trial::test("a_call_that_traps_costs_little_more_than_the_trap", trap_cost),
         Trial::test("a_sandbox_starts_and_ends_about_as_fast_as_bubblewrap", start_cost),
-        Trial::test("an_idle_sandbox_uses_no_processor_time_on_trap", || idle::check("trap", idle::SLEEPER)),
-        Trial::test("an_idle_sandbox_uses_no_processor_time_on_ptrace", || {
-            idle::check("ptrace", idle::SLEEPER)
-        }),
+        Trial::test("a_call_whose_sides_look_for_each_other_costs_less", spinning_cost),
+        idle("an_idle_sandbox_uses_no_processor_time_on_trap", &[]),
+        idle("an_idle_sandbox_uses_no_processor_time_on_ptrace", &["--platform=ptrace"]),
+        idle("an_idle_sandbox_uses_no_processor_time_where_it_may_spin", &["--spin"]),
         Trial::test("a_timer_whose_signal_is_blocked_uses_no_processor_time", blocked_timer),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -77,6 +79,22 @@ fn trap_cost() -> Result<(), Failed> {
     )
 }
 
+fn spinning_cost() -> Result<(), Failed> {
+    let program = compile("calls")?;
+    let calls = CALLS.to_string();
+    let run = |options: &[&str]| number(usk(options).arg(&program).args(["1", &calls]));
+    compare(
+        "a call with --spin over one without",
+        |ratio| ratio <= MOST_SPINNING_COST,
+        || Ok(run(&["--spin"])? / run(&[])?),
+    )
+}
+
+/// A sandbox that sleeps.
+fn idle(name: &str, options: &'static [&'static str]) -> Trial {
+    Trial::test(name, || idle::check(options, idle::SLEEPER))
+}
+
 fn start_cost() -> Result<(), Failed> {
     const BUBBLEWRAP: [&str; 9] =
         ["--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "/bin/true"];
@@ -96,7 +114,7 @@ fn start_cost() -> Result<(), Failed> {
 
 fn blocked_timer() -> Result<(), Failed> {
     let program = compile("blocked_timer")?;
-    idle::check("trap", &[&program.to_string_lossy()])
+    idle::check(&[], &[&program.to_string_lossy()])
 }
 
 /// Measures until a ratio is good.
