@@ -166,7 +166,7 @@ impl TrapPlatform {
             spares: Spares::default(),
             deaths: DeathWatch::new().map_err(step("making an epoll instance"))?,
             layout,
-            seats: if offer.spinning { Seats::new(cpus.count()) } else { Seats::none() },
+            seats: Seats::new(if offer.spinning { cpus.count() } else { 0 }),
             cpus,
             has_synchronous_wake_up: offer.synchronous_wake_up,
             receive_sees_death: offer.receive_sees_death,

@@ -17,7 +17,7 @@ mod hand;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::arch::Registers;
@@ -44,40 +44,85 @@ const MANY: u32 = 0x1000;
 const PROVEN: u32 = 64;
 /// How long a thread that was sent to the doorbell may take before it is kicked.
 const ROUND_PATIENCE: Duration = Duration::from_millis(10);
+/// Who has not looked for so long does not need its seat.
+const LEFT_AFTER_NS: u64 = 500_000;
 /// `ZF`: what was compared was equal.
 const ZERO_FLAG: u64 = 0x40;
+/// So often is looked before the clock is asked.
 const LOOKS_PER_CLOCK: u32 = 32;
 
-/// How many pairs of threads may look for each other at the same time in a sandbox.
-pub(super) struct Seats(AtomicU32);
+/// The pairs of threads that may look for each other at the same time in a sandbox: one for each two processors.
+pub(super) struct Seats {
+    all: Box<[Place]>,
+    next_holder: AtomicU64,
+    begun: Instant,
+}
+
+/// Where one pair may sit. Who has not come back for a while, because a call of its thread waits for something, loses it to the next.
+#[derive(Default)]
+struct Place {
+    /// Number of the holder; 0 is none.
+    holder: AtomicU64,
+    /// When it last looked, in nanoseconds since the sandbox has begun.
+    used: AtomicU64,
+}
+
+/// A place that is taken. Dropping it gives it back, if it is not another's by then.
+struct Seat {
+    seats: Arc<Seats>,
+    place: usize,
+    holder: u64,
+}
 
 impl Seats {
-    /// One for each pair of processors, if any.
+    /// None for a single processor.
     pub(super) fn new(processors: usize) -> Arc<Seats> {
-        Arc::new(Seats(AtomicU32::new(u32::try_from(processors / 2).unwrap_or(u32::MAX))))
+        let all = (0..processors / 2).map(|_| Place::default()).collect();
+        Arc::new(Seats { all, next_holder: AtomicU64::new(1), begun: Instant::now() })
     }
 
-    /// None.
-    pub(super) fn none() -> Arc<Seats> {
-        Seats::new(0)
+    fn now(&self) -> u64 {
+        self.begun.elapsed().as_nanos() as u64
     }
 
     fn take(self: &Arc<Self>) -> Option<Seat> {
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
-        taken.is_ok().then(|| Seat(Arc::clone(self)))
+        let (now, holder) = (self.now(), self.next_holder.fetch_add(1, Ordering::Relaxed));
+        let take = |place: &Place| {
+            let held = place.holder.load(Ordering::Relaxed);
+            let is_left = held == 0 || now.saturating_sub(place.used.load(Ordering::Relaxed)) > LEFT_AFTER_NS;
+            let exchange =
+                || place.holder.compare_exchange(held, holder, Ordering::Relaxed, Ordering::Relaxed);
+            is_left && exchange().is_ok()
+        };
+        let place = self.all.iter().position(take)?;
+        let seat = Seat { seats: Arc::clone(self), place, holder };
+        seat.use_it();
+        Some(seat)
     }
 
     fn are_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        !self.all.is_empty()
     }
 }
 
-/// One of them. Dropping it gives it back.
-struct Seat(Arc<Seats>);
+impl Seat {
+    fn place(&self) -> &Place {
+        &self.seats.all[self.place]
+    }
+
+    fn use_it(&self) {
+        self.place().used.store(self.seats.now(), Ordering::Relaxed);
+    }
+
+    fn is_held(&self) -> bool {
+        self.place().holder.load(Ordering::Relaxed) == self.holder
+    }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
+        // It fails if it is another's.
+        let _ = self.place().holder.compare_exchange(self.holder, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -141,13 +186,16 @@ impl Thread {
         if self.spin.waits_in_slot {
             return self.answer_in_slot(value);
         }
-        if self.spin.seat.is_some() {
-            self.listen_next(FIRST_PATIENCE);
-        } else if self.space.sandbox().seats.are_there() {
-            self.spin.answered = Some(Instant::now());
-            if self.spin.is_worth_a_try() {
-                self.part();
+        match &self.spin.seat {
+            Some(seat) if seat.is_held() => self.listen_next(FIRST_PATIENCE),
+            Some(_) => self.join(),
+            None if self.space.sandbox().seats.are_there() => {
+                self.spin.answered = Some(Instant::now());
+                if self.spin.is_worth_a_try() {
+                    self.part();
+                }
             }
+            None => {}
         }
         self.answer(value).map(|()| true)
     }
@@ -155,12 +203,16 @@ impl Thread {
     fn answer_in_slot(&mut self, value: u32) -> Result<bool, ExitReason> {
         self.spin.waits_in_slot = false;
         self.slot().store(HAND_ANSWER, value);
-        if self.hand().answer() {
-            self.spin.listens = Some(PATIENCE);
-            return Ok(true);
+        let goes_on = self.spin.seat.as_ref().is_some_and(Seat::is_held);
+        if !self.hand().answer(goes_on) {
+            self.join();
+            return Ok(self.await_own_ring()? && self.answer(value).map(|()| true)?);
         }
-        self.join();
-        Ok(self.await_own_ring()? && self.answer(value).map(|()| true)?)
+        match goes_on {
+            true => self.spin.listens = Some(PATIENCE),
+            false => self.join(),
+        }
+        Ok(true)
     }
 
     /// Has the thread woken on another processor, and the sentry look for its next call.
@@ -179,13 +231,23 @@ impl Thread {
         self.spin.listens = Some(patience);
     }
 
-    /// Lets the two be on one processor again.
+    /// Gives it up: the two may be on one processor again.
     fn join(&mut self) {
         self.spin.note_failure();
+        self.leave_seat();
+    }
+
+    fn leave_seat(&mut self) {
         if self.spin.seat.take().is_some() {
             // It fails only for a process that has ended.
             let _ = self.space.sandbox().cpus.allow(self.handle().pid);
         }
+    }
+
+    /// The thread waits at the doorbell from now on, wherever it may run. An error means that it has ended.
+    pub(super) fn stop_spinning(&mut self) -> Result<(), ExitReason> {
+        self.leave_seat();
+        self.leave_slot()
     }
 
     /// Looks for a call in the slot, if it is time to: its arguments.
@@ -193,12 +255,11 @@ impl Thread {
         let patience = self.spin.listens.take()?;
         let begun = Instant::now();
         let has_rung = loop {
-            if (0..LOOKS_PER_CLOCK).any(|_| {
-                self.hand().has_rung() || {
-                    std::hint::spin_loop();
-                    false
-                }
-            }) {
+            let looks = |_| {
+                std::hint::spin_loop();
+                self.hand().has_rung()
+            };
+            if (0..LOOKS_PER_CLOCK).any(looks) {
                 break true;
             }
             if begun.elapsed() > patience {
@@ -210,6 +271,7 @@ impl Thread {
             return None;
         }
         self.spin.note_found();
+        self.spin.seat.iter().for_each(Seat::use_it);
         self.spin.waits_in_slot = true;
         Some(std::array::from_fn(|index| self.slot().read_u64(ENTRY_ARGUMENTS + 8 * index as u64)))
     }
@@ -287,7 +349,19 @@ mod tests {
         assert!(first.is_some() && second.is_some() && seats.take().is_none());
         drop(first);
         assert!(seats.take().is_some());
-        assert!(Seats::new(1).take().is_none());
+        assert!(!Seats::new(1).are_there());
+    }
+
+    #[test]
+    fn who_does_not_come_back_loses_its_seat() {
+        let seats = Seats::new(2);
+        let first = seats.take().unwrap();
+        std::thread::sleep(Duration::from_nanos(2 * LEFT_AFTER_NS));
+        assert!(first.is_held());
+        let second = seats.take().unwrap();
+        assert!(!first.is_held() && second.is_held());
+        drop(first);
+        assert!(second.is_held());
     }
 }
 

@@ -564,7 +564,7 @@ pub(super) fn receive(
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        if self.ended.is_some() || self.leave_slot().is_err() {
+        if self.ended.is_some() || self.stop_spinning().is_err() {
             return;
         }
         let Some(slot) = self.slot.take() else { return };

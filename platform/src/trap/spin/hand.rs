@@ -24,10 +24,11 @@ impl Hand<'_> {
         found == Err(HAND_RUNG)
     }
 
-    /// Says that the answer is in the slot, and that the sentry is going to look again. False if the thread does not look for it
+    /// Says that the answer is in the slot, and whether the sentry is going to look again. False if the thread does not look for it
     /// any more, but waits at the doorbell, or is about to.
-    pub(in crate::trap) fn answer(&self) -> bool {
-        self.0.compare_exchange(HAND_RUNG, HAND_LISTENS, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    pub(in crate::trap) fn answer(&self, listens: bool) -> bool {
+        let next = if listens { HAND_LISTENS } else { HAND_RESTS };
+        self.0.compare_exchange(HAND_RUNG, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Says that the answer is in the slot, and that the sentry does not look, whatever the thread does meanwhile.

@@ -60,7 +60,7 @@ fn each_call_is_taken_and_answered_once() {
         if is_taken {
             assert_eq!(slot.call.load(Ordering::Relaxed), 7);
             slot.answer.store(8, Ordering::Relaxed);
-            is_answered = hand.answer();
+            is_answered = hand.answer(true);
         }
         let answer = guest.join().unwrap();
         // It has its answer, or it waits where the sentry looks next.
