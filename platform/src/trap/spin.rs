@@ -38,10 +38,12 @@ const FIRST_PATIENCE: Duration = Duration::from_micros(150);
 const QUICK: Duration = Duration::from_micros(15);
 /// So many quick calls in a row are wanted at first.
 const FEW: u32 = 8;
+/// And so many more, at least, once the thread has not come on in time on another processor: somebody else has that.
+const SEVERAL: u32 = 128;
 /// And at most, after tries that were in vain.
-const MANY: u32 = 0x1000;
-/// After so many calls that were found, nothing is held against the thread any more.
-const PROVEN: u32 = 64;
+const MANY: u32 = 0x4000;
+/// After so many calls in a row that were found, half as much is held against the thread.
+const PROVEN: u32 = 256;
 /// How long a thread that was sent to the doorbell may take before it is kicked.
 const ROUND_PATIENCE: Duration = Duration::from_millis(10);
 /// Who has not looked for so long does not need its seat.
@@ -153,15 +155,15 @@ impl Spin {
     /// A call was found in the slot.
     fn note_found(&mut self) {
         self.quick = self.quick.saturating_add(1);
-        if self.quick >= PROVEN {
-            self.held_against = 0;
+        if self.quick.is_multiple_of(PROVEN) {
+            self.held_against /= 2;
         }
     }
 
-    /// None was.
-    fn note_failure(&mut self) {
+    /// None was, and this is the least that is held against the thread.
+    fn note_failure(&mut self, least: u32) {
         self.quick = 0;
-        self.held_against = (2 * self.held_against + FEW).min(MANY);
+        self.held_against = (2 * self.held_against + least).min(MANY);
     }
 
     fn is_worth_a_try(&self) -> bool {
@@ -188,7 +190,7 @@ impl Thread {
         }
         match &self.spin.seat {
             Some(seat) if seat.is_held() => self.listen_next(FIRST_PATIENCE),
-            Some(_) => self.join(),
+            Some(_) => self.join(FEW),
             None if self.space.sandbox().seats.are_there() => {
                 self.spin.answered = Some(Instant::now());
                 if self.spin.is_worth_a_try() {
@@ -205,12 +207,12 @@ impl Thread {
         self.slot().store(HAND_ANSWER, value);
         let goes_on = self.spin.seat.as_ref().is_some_and(Seat::is_held);
         if !self.hand().answer(goes_on) {
-            self.join();
+            self.join(FEW);
             return Ok(self.await_own_ring()? && self.answer(value).map(|()| true)?);
         }
         match goes_on {
             true => self.spin.listens = Some(PATIENCE),
-            false => self.join(),
+            false => self.join(FEW),
         }
         Ok(true)
     }
@@ -231,9 +233,9 @@ impl Thread {
         self.spin.listens = Some(patience);
     }
 
-    /// Gives it up: the two may be on one processor again.
-    fn join(&mut self) {
-        self.spin.note_failure();
+    /// Gives it up, and holds so much against the thread: the two may be on one processor again.
+    fn join(&mut self, least: u32) {
+        self.spin.note_failure(least);
         self.leave_seat();
     }
 
@@ -267,7 +269,7 @@ impl Thread {
             }
         };
         if !has_rung {
-            self.join();
+            self.join(if patience == FIRST_PATIENCE { SEVERAL } else { FEW });
             return None;
         }
         self.spin.note_found();
@@ -331,14 +333,14 @@ mod tests {
                 spin.note_ring();
                 spin.is_worth_a_try()
             });
-            spin.note_failure();
+            spin.note_failure(FEW);
             calls.unwrap()
         };
         // A machine that stops this thread between two instructions makes a call slow, and the row longer.
         assert!(calls_until_try(&mut spin) >= FEW);
         assert!(calls_until_try(&mut spin) >= 2 * FEW);
         assert!(calls_until_try(&mut spin) >= 4 * FEW);
-        (0..PROVEN).for_each(|_| spin.note_found());
+        (0..8 * PROVEN).for_each(|_| spin.note_found());
         assert_eq!(spin.held_against, 0);
     }
 
