@@ -205,6 +205,7 @@ fn what_cannot_be_mounted_is_named() {
         (json!({ "destination": "/x", "type": "ext4", "source": "/dev/vda" }), "mounts[5]: type:"),
         (json!({ "destination": "/x", "type": "bind", "source": "/not/there" }), "mounts[5]: source:"),
         (json!({ "destination": "/x", "type": "bind" }), "mounts[5]: source:"),
+        (json!({ "destination": "", "type": "tmpfs" }), "mounts[5]: destination:"),
         (json!({ "destination": "/x", "type": "tmpfs", "options": ["size=moon"] }), "mounts[5]: options:"),
         (json!({ "destination": "/x", "type": "tmpfs", "options": ["idmap"] }), "mounts[5]: options:"),
         (

@@ -117,6 +117,9 @@ fn add(
     bundle: &Path,
     process: &ProcessSpec,
 ) -> Result<()> {
+    if wanted.destination().as_os_str().is_empty() {
+        bail!("destination: it is empty");
+    }
     let destination = clean(&Path::new("/").join(wanted.destination()))
         .with_context(|| format!("destination: {:?} is no path", wanted.destination()))?;
     let owners = owners(wanted, options.mapping)?;
