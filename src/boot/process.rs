@@ -62,7 +62,10 @@ pub(super) fn prepare(
         let names = fs.names(&credentials, None);
         names.resolve(&names.root, workdir, WalkOptions::DIRECTORY).map_err(|errno| Refusal {
             status: FAILURE,
-            error: anyhow!("cannot start in {}: {errno}; choose another --workdir", spec.workdir.display()),
+            error: anyhow!(
+                "cannot start in {}: {errno}; choose another working directory",
+                spec.workdir.display()
+            ),
         })?
     };
     fs.set_cwd(cwd);
