@@ -56,6 +56,16 @@ fn run_returns_the_exit_status_and_deletes() {
 }
 
 #[test]
+fn a_process_id_that_cannot_be_written_undoes_the_container_and_leaves_no_file() {
+    let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["true"]));
+    fs::create_dir(bundle.file("pid")).expect("a directory can be made");
+    let refused = usk.background(&bundle, &["create", "--pid-file", "pid", &id]);
+    assert!(refused.status == 1 && refused.error.contains("cannot write pid"), "{refused:?}");
+    assert!(!bundle.file(".pid").exists());
+    assert_eq!(usk.verb(&bundle, &["state", &id]).status, 1);
+}
+
+#[test]
 fn run_keeps_the_container_where_asked() {
     let (usk, id) = (Runtime::usk(), new_id());
     let bundle = Bundle::of_script("echo hello");

@@ -191,6 +191,11 @@ pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     let temporary = path.with_file_name(hidden);
-    std::fs::write(&temporary, pid.to_string()).with_context(describe)?;
-    std::fs::rename(&temporary, path).with_context(describe)
+    let written =
+        std::fs::write(&temporary, pid.to_string()).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // If not even that was made, there is nothing to remove.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.with_context(describe)
 }
