@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -37,28 +37,29 @@ pub struct Hook {
     pub timeout_s: Option<u64>,
 }
 
-/// Runs hooks in order; the first that fails ends it. `state` is what they read.
-pub fn run(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
-    each(kind, hooks, state).collect()
+/// Runs hooks in order; the first that fails ends it. `state` is what they read, `directory` where they begin.
+pub fn run(kind: &str, hooks: &[Hook], state: &[u8], directory: &Path) -> Result<()> {
+    each(kind, hooks, state, directory).collect()
 }
 
-/// Runs hooks in order. One that fails is noted, and the container's life goes on as if it had not: the specification wants
-/// it so of those that are run after the command's start, and after its end.
+/// Runs hooks in order, where the caller is. One that fails is noted, and the container's life goes on as if it had not: the
+/// specification wants it so of those that are run after the command's start, and after its end.
 pub fn run_all(kind: &str, hooks: &[Hook], state: &[u8]) {
-    for error in each(kind, hooks, state).filter_map(Result::err) {
+    for error in each(kind, hooks, state, Path::new(".")).filter_map(Result::err) {
         log::warn(&format!("{error:#}"));
     }
 }
 
-fn each(kind: &str, hooks: &[Hook], state: &[u8]) -> impl Iterator<Item = Result<()>> {
+fn each(kind: &str, hooks: &[Hook], state: &[u8], directory: &Path) -> impl Iterator<Item = Result<()>> {
     let run = move |(index, hook)| {
-        run_one(hook, state).with_context(|| format!("error running {kind} hook #{index}"))
+        run_one(hook, state, directory).with_context(|| format!("error running {kind} hook #{index}"))
     };
     hooks.iter().enumerate().map(run)
 }
 
-fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
+fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
     let mut command = Command::new(&hook.path);
+    command.current_dir(directory);
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);
     }
@@ -128,19 +129,20 @@ mod tests {
     #[test]
     fn a_hook_reads_the_state_and_has_only_its_own_environment() {
         let hook = shell("read line; [ \"$line\" = state ] && [ $A = 1 ] && [ -z \"$HOME\" ]", None);
-        run("prestart", &[hook], b"state\n").unwrap();
+        run("prestart", &[hook], b"state\n", Path::new("/")).unwrap();
     }
 
     #[test]
     fn a_hook_that_fails_is_named_with_its_output() {
-        let error = run("prestart", &[shell("exit 0", None), shell("echo no; exit 3", None)], b"");
+        let error =
+            run("prestart", &[shell("exit 0", None), shell("echo no; exit 3", None)], b"", Path::new("/"));
         let text = format!("{:#}", error.unwrap_err());
         assert_eq!(text, "error running prestart hook #1: error running hook: exit status 3, output: no");
     }
 
     #[test]
     fn a_hook_that_takes_too_long_is_ended() {
-        let error = run("poststop", &[shell("exec sleep 1000", Some(1))], b"").unwrap_err();
+        let error = run("poststop", &[shell("exec sleep 1000", Some(1))], b"", Path::new("/")).unwrap_err();
         assert!(format!("{error:#}").contains("timeout of 1s"), "{error:#}");
     }
 }

@@ -38,4 +38,4 @@ pub(crate) use empty::{DIRECTORY as EMPTY_NAMESPACES, remove_empty_namespaces};
 pub use gofer::{GOFER_CAPABILITIES, GOFER_NAMESPACES};
 pub use launch::{Sandbox, launch};
 pub use sentry::{SENTRY_NAMESPACES, Sentry};
-pub use view::{Covering, View};
+pub use view::{MountedView, View};

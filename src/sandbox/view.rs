@@ -5,6 +5,7 @@
 //! rights. Nothing can be executed there: on the host's kernel a guest's program would be out of the sandbox. What lies in the
 //! sentry's memory is not the host's to show; an empty directory that cannot be written to is in its place.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -29,10 +30,11 @@ struct Place {
     export: Option<Export>,
 }
 
-/// A view of which the root lies over the namespace's.
+/// A view of which the root is mounted where the host has it. Paths still lead to the host's files, and below there to the container's.
 #[derive(Debug)]
-pub struct Covering {
+pub struct MountedView {
     root: OwnedFd,
+    /// What is not mounted yet.
     others: Vec<Place>,
 }
 
@@ -51,9 +53,9 @@ impl View {
         plan.spec.mounts.iter().map(place).collect::<Result<_>>().map(View)
     }
 
-    /// Moves this process, which has one thread, into a mount namespace in which the view's root covers the host's; paths still
-    /// lead to the host's. `None` for an ordinary user, who may not make one, and could not join one either.
-    pub fn cover_root(self) -> Result<Option<Covering>> {
+    /// Moves this process, which has one thread, into a mount namespace in which the view's root is mounted at `rootfs`, its path on the
+    /// host. `None` for an ordinary user, who may not make one, and could not join one either.
+    pub fn mount_root(self, rootfs: &Path) -> Result<Option<MountedView>> {
         match namespaces::enter_new(Namespaces::MOUNT) {
             Err(Errno::EPERM) => return Ok(None),
             made => made.context("cannot make a mount namespace for the container's process")?,
@@ -61,8 +63,11 @@ impl View {
         mounts::make_all_slaves().context("cannot separate the mounts of the container's process")?;
         let mut places = self.0.into_iter();
         let root = places.next().context("a view has a root")?.tree()?;
-        mounts::cover_root(root.as_fd()).context("cannot mount the container's root")?;
-        Ok(Some(Covering { root, others: places.collect() }))
+        let describe = || format!("cannot mount the container's root at {}", rootfs.display());
+        // As it is called in this namespace.
+        let at = File::open(rootfs).with_context(describe)?;
+        mounts::attach(root.as_fd(), at.as_fd()).with_context(describe)?;
+        Ok(Some(MountedView { root, others: places.collect() }))
     }
 }
 
@@ -75,13 +80,18 @@ fn own(export: &Export) -> std::io::Result<Export> {
     Ok(own)
 }
 
-impl Covering {
-    /// Makes it the process's root, and lets go of the host's. The sandbox must have made the places that were missing.
-    pub fn enter(self) -> Result<()> {
-        for place in self.others {
+impl MountedView {
+    /// Mounts what lies below the root. The sandbox must have made the places that were missing.
+    pub fn mount_others(&mut self) -> Result<()> {
+        for place in self.others.drain(..) {
             let describe = || format!("cannot show {}", place.destination.display());
             place.attach_below(&self.root).with_context(describe)?;
         }
+        Ok(())
+    }
+
+    /// Makes it the process's root, and lets go of the host's.
+    pub fn enter(self) -> Result<()> {
         mounts::enter_root(self.root.as_fd()).context(CANNOT_PIVOT)
     }
 }

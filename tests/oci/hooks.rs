@@ -95,6 +95,62 @@ fn hooks_are_run_where_the_runtime_is_or_where_the_container_is_and_passed_nothi
 }
 
 #[test]
+fn hooks_begin_where_runcs_do_and_see_what_is_mounted_in_the_root() {
+    const OUTSIDE: [&str; 5] = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    let seen_by = |runtime: Runtime, verbs: &[&[&str]]| {
+        let (bundle, id) = (Bundle::of_command(&["true"]), new_id());
+        let shared = bundle.file("shared");
+        fs::create_dir(&shared).expect("a directory can be made");
+        fs::write(shared.join("file"), "").expect("a file can be written");
+        let hook = |kind: &str| {
+            let script = format!("{{ pwd -P; ls x y 2>/dev/null; true; }} > {}", bundle.file(kind).display());
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }])
+        };
+        bundle.configure(|spec| {
+            spec["process"]["args"] = json!(["true"]);
+            spec["process"]["cwd"] = json!("/tmp");
+            let mounts = spec["mounts"].as_array_mut().expect("a list");
+            mounts
+                .push(json!({ "destination": "/x", "type": "bind", "source": shared, "options": ["rbind"] }));
+            mounts.push(json!({ "destination": "/y", "type": "tmpfs", "source": "y" }));
+            let mut hooks: serde_json::Map<String, Value> =
+                OUTSIDE.iter().map(|kind| (kind.to_string(), hook(kind))).collect();
+            let script = "{ pwd; grep -o '\"pid\":[0-9]*'; } > /tmp/startContainer";
+            let inside = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"] }]);
+            hooks.insert("startContainer".into(), inside);
+            spec["hooks"] = hooks.into();
+        });
+        for verb in verbs {
+            if verb[0] == "delete" {
+                runtime.wait_for_status(&bundle, &id, "stopped");
+            }
+            let mut command = if matches!(verb[0], "create" | "run") {
+                let elsewhere = ["--bundle", bundle.path().to_str().expect("text"), &id];
+                let mut command = runtime.command(&bundle, &[*verb, &elsewhere].concat());
+                command.current_dir("/");
+                command
+            } else {
+                runtime.command(&bundle, &[*verb, &[&id]].concat())
+            };
+            let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            assert!(status.expect("it runs").success());
+        }
+        let read = |path| fs::read_to_string(path).expect("it was run");
+        let mut seen = OUTSIDE.map(|kind| read(bundle.file(kind))).to_vec();
+        seen.push(read(bundle.rootfs().join("tmp/startContainer")));
+        let place = bundle.path().to_str().expect("text");
+        seen.iter().map(|text| text.replace(place, "BUNDLE")).collect::<Vec<_>>()
+    };
+    let apart: &[&[&str]] = &[&["create"], &["start"], &["delete", "--force"]];
+    for verbs in [&[&["run"][..]][..], apart] {
+        let [usk, runc] = [Runtime::usk(), Runtime::runc()].map(|runtime| seen_by(runtime, verbs));
+        assert_eq!(usk, runc, "usk-oci at left, runc at right");
+        assert_eq!(usk[2], "BUNDLE/rootfs\nx:\nfile\n\ny:\n");
+        assert_eq!(usk[5], "/tmp\n\"pid\":1\n");
+    }
+}
+
+#[test]
 fn a_hook_that_fails_before_the_container_is_there_undoes_it_and_has_the_last_ones_run() {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         for bad in bad_hooks() {

@@ -6,13 +6,14 @@
 mod serve;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde::{Deserialize, Serialize};
 use usk::control::ToMonitor;
-use usk::sandbox::{self, Sandbox, View};
+use usk::sandbox::{self, MountedView, Sandbox, View};
 use usk_abi::Errno;
 use usk_platform::host::child::{self, ChildProcess, Exit, Spawned};
 use usk_platform::host::namespaces::Namespaces as Isolation;
@@ -80,11 +81,11 @@ pub(crate) fn spawn(task: Task, directory: &Directory) -> Result<Newborn> {
 
 impl Newborn {
     /// Waits until everything that can fail has been done, and runs the hooks that are due before that in this process's namespaces and
-    /// cgroup, which are the caller's; `state` is what they read.
-    pub(crate) fn wait_until_created(&self, state: &[u8]) -> Result<()> {
+    /// cgroup, which are the caller's; `state` is what they read, and `bundle` where they begin, as with runc.
+    pub(crate) fn wait_until_created(&self, state: &[u8], bundle: &Path) -> Result<()> {
         loop {
             match self.hear()? {
-                Birth::Placed => self.run_hooks(state)?,
+                Birth::Placed => self.run_hooks(state, bundle)?,
                 Birth::Created => return Ok(()),
                 Birth::Failed(message) => {
                     // It removes nothing and ends.
@@ -95,10 +96,10 @@ impl Newborn {
         }
     }
 
-    fn run_hooks(&self, state: &[u8]) -> Result<()> {
+    fn run_hooks(&self, state: &[u8], bundle: &Path) -> Result<()> {
         let AllHooks { prestart, create_runtime, .. } = &self.hooks;
-        let done = hooks::run("prestart", prestart, state)
-            .and_then(|()| hooks::run("createRuntime", create_runtime, state));
+        let done = hooks::run("prestart", prestart, state, bundle)
+            .and_then(|()| hooks::run("createRuntime", create_runtime, state, bundle));
         if done.is_err() {
             // There is nothing but itself yet.
             let _ = self.process.send_signal(libc::SIGKILL);
@@ -193,12 +194,13 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     let sandbox = sandbox::launch(container.plan, sandbox_cgroup.as_ref())?;
     let finish = || -> Result<Listener> {
         // While the sandbox sets itself up.
-        let covering = view.map_or(Ok(None), View::cover_root)?;
+        let mut view = view.map_or(Ok(None), |view| view.mount_root(&state.rootfs))?;
         wait_until_prepared(&sandbox, &command.to_string_lossy())?;
+        view.as_mut().map_or(Ok(()), MountedView::mount_others)?;
         let shown = for_hooks(&state, Status::Creating);
-        hooks::run("createContainer", &container.hooks.create_container, &shown)?;
+        hooks::run("createContainer", &container.hooks.create_container, &shown, &state.rootfs)?;
         let listener = Listener::at(&directory.socket())?;
-        covering.map_or(Ok(()), sandbox::Covering::enter)?;
+        view.map_or(Ok(()), MountedView::enter)?;
         Ok(listener)
     };
     match finish() {

@@ -167,7 +167,7 @@ fn begin(
     state.pid = newborn.process.pid();
     state.start_time = start_time(state.pid).unwrap_or(0);
     directory.save(state)?;
-    let created = newborn.wait_until_created(&for_hooks(state, Status::Creating));
+    let created = newborn.wait_until_created(&for_hooks(state, Status::Creating), &state.bundle);
     created.map_err(|error| match state.cgroups.out_of_memory_kills() {
         0 => error,
         _ => error.context(

@@ -25,11 +25,15 @@ pub(crate) fn run(settings: &Settings, arguments: &RunArguments) -> Result<i32> 
     let Created { directory, state, newborn, has_terminal } =
         make(settings, &arguments.create, from).context("usk-oci run failed")?;
     let container = Container { directory, state };
-    let result = if arguments.detach {
-        start(settings, &arguments.create.id)
-    } else {
-        attend(settings, &container, &newborn.process, has_terminal)
-    };
+    // Where runc's hooks begin, too.
+    let entered = std::env::set_current_dir(&container.state.bundle).context("cannot enter the bundle");
+    let result = entered.and_then(|()| {
+        if arguments.detach {
+            start(settings, &arguments.create.id)
+        } else {
+            attend(settings, &container, &newborn.process, has_terminal)
+        }
+    });
     let failed = result.is_err();
     if failed || (!arguments.detach && !arguments.keep) {
         let _ = newborn.process.send_signal(libc::SIGKILL);

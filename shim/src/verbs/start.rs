@@ -16,6 +16,7 @@ use crate::container::{Container, for_hooks};
 use crate::entry::Settings;
 use crate::hooks::{self, Hook};
 use crate::protocol::{NOT_RUNNING, Reply, Request, Status};
+use crate::state::State;
 
 pub(crate) fn start(settings: &Settings, id: &str) -> Result<i32> {
     let container = Container::open(&settings.root, id)?;
@@ -57,9 +58,9 @@ fn run_inside(container: &Container, hook: &Hook) -> Result<()> {
         None => spec.arguments.push(path),
     }
     spec.environment = hook.env.iter().map(Into::into).collect();
-    spec.workdir = "/".into();
     spec.terminal = false;
-    let shown = for_hooks(&container.state, Status::Created);
+    // The process is the first to those inside.
+    let shown = for_hooks(&State { pid: 1, ..container.state.clone() }, Status::Created);
     let mut input =
         File::from(memfd_create(c"state", MFdFlags::MFD_CLOEXEC).context("cannot keep the state")?);
     input.write_all(&shown).and_then(|()| input.rewind()).context("cannot keep the state")?;
