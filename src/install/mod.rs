@@ -10,6 +10,7 @@ mod podman;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -168,28 +169,45 @@ fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Replaces a file, wholly or not at all, and keeps what it was before the first time.
+/// Replaces a file, wholly or not at all, and keeps what it was before the first time. Who may read and write it stays; a symbolic
+/// link goes on leading to it.
 fn replace(path: &Path, old: Option<&str>, new: &str) -> Result<()> {
     let describe = || format!("cannot write {}", path.display());
     let directory = path.parent().with_context(describe)?;
     fs::create_dir_all(directory).with_context(describe)?;
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let beside = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
         PathBuf::from(name)
     };
-    if let Some(old) = old {
-        match File::options().write(true).create_new(true).open(beside(BACKUP)) {
-            Ok(mut backup) => backup.write_all(old.as_bytes()).with_context(describe)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(describe),
+    if old.is_some() {
+        // The file itself, with its owner and permissions: it may hold what others must not read.
+        match fs::hard_link(path, beside(BACKUP)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(describe);
+            }
+            _ => {}
         }
     }
     let temporary = beside(".new-usk");
-    fs::write(&temporary, new).with_context(describe)?;
-    if old.is_some() {
-        let permissions = fs::metadata(path).with_context(describe)?.permissions();
-        fs::set_permissions(&temporary, permissions).with_context(describe)?;
+    write_alike(&temporary, old.map(|_| path.as_path()), new)
+        .and_then(|()| fs::rename(&temporary, path))
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+        .with_context(describe)
+}
+
+/// Writes a file that has the owner and permissions of another.
+fn write_alike(path: &Path, other: Option<&Path>, text: &str) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    let Some(other) = other else { return options.open(path)?.write_all(text.as_bytes()) };
+    let wanted = fs::metadata(other)?;
+    let mut file = options.mode(0o600).open(path)?;
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (wanted.uid(), wanted.gid()) {
+        fchown(&file, Some(wanted.uid()), Some(wanted.gid()))?;
     }
-    fs::rename(&temporary, path).with_context(describe)
+    file.set_permissions(wanted.permissions())?;
+    file.write_all(text.as_bytes())
 }

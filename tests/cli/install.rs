@@ -1,6 +1,7 @@
 //! Telling container engines about usk.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -87,8 +88,66 @@ fn what_is_in_the_settings_stays_and_is_kept_as_it_was() {
         assert_eq!(read(&format!("{file}.before-usk")), old);
     }
     must("uninstall", etc.path(), &["--name", "sandbox"]);
-    assert_eq!(read("containers/containers.conf"), podman);
-    assert_eq!(read("containerd/config.toml"), containerd);
+    for (file, old) in [
+        ("docker/daemon.json", docker),
+        ("containerd/config.toml", containerd),
+        ("containers/containers.conf", podman),
+    ] {
+        assert_eq!(read(file), old);
+    }
+}
+
+#[test]
+fn dockers_settings_keep_their_order_and_their_blanks() {
+    let etc = tempfile::tempdir().expect("a directory");
+    fs::create_dir(etc.path().join("docker")).expect("a directory");
+    let file = etc.path().join("docker/daemon.json");
+    let ours = format!(r#""usk": {{ "path": "{}" }}"#, runtime());
+    for (before, after) in [
+        (
+            "{\n\t\"z\": 1e3,\n\t\"a\": [1, {\"}\": \"\\\"\"}]\n}\n",
+            "{\n\t\"z\": 1e3,\n\t\"a\": [1, {\"}\": \"\\\"\"}],\n\t\"runtimes\": { OURS }\n}\n",
+        ),
+        (
+            "{ \"runtimes\" : {\n  \"o\":{}\n }, \"b\":2 }",
+            "{ \"runtimes\" : {\n  \"o\":{},\n  OURS\n }, \"b\":2 }",
+        ),
+        ("{}", "{ \"runtimes\": { OURS } }"),
+    ] {
+        fs::write(&file, before).expect("a file");
+        must("install", etc.path(), &["docker"]);
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), after.replace("OURS", &ours));
+        must("uninstall", etc.path(), &["docker"]);
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), before);
+    }
+    // Ours may have come to be the first.
+    for (before, after) in [
+        ("{\"runtimes\": {\n  OURS,\n  \"o\": 1}}", "{\"runtimes\": {\n  \"o\": 1}}"),
+        ("{\"runtimes\": {OURS}, \"b\": 2}", "{\"b\": 2}"),
+    ] {
+        fs::write(&file, before.replace("OURS", &ours)).expect("a file");
+        must("uninstall", etc.path(), &["docker"]);
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), after);
+    }
+}
+
+#[test]
+fn who_may_read_settings_stays_and_a_link_goes_on_leading_to_them() {
+    let etc = tempfile::tempdir().expect("a directory");
+    fs::create_dir(etc.path().join("docker")).expect("a directory");
+    let (link, file) = (etc.path().join("docker/daemon.json"), etc.path().join("real.json"));
+    fs::write(&file, "{}").expect("a file");
+    let owner = if is_root() { 7 } else { nix::unistd::geteuid().as_raw() };
+    chown(&file, Some(owner), None).expect("it can be given away");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("they can be set");
+    symlink("../real.json", &link).expect("a link can be made");
+    must("install", etc.path(), &["docker"]);
+    assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
+    assert!(fs::read_to_string(&file).expect("it is there").contains("usk"));
+    for path in [file, etc.path().join("real.json.before-usk")] {
+        let metadata = fs::metadata(path).expect("it is there");
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (owner, 0o640));
+    }
 }
 
 #[test]
