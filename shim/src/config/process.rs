@@ -56,7 +56,8 @@ pub fn process(process: &Process) -> Result<ProcessSpec> {
         environment: environment(process)?,
         workdir,
         umask: user.umask().unwrap_or(0o022) & 0o777,
-        capabilities: process.capabilities().as_ref().map(capabilities),
+        // As with runc, one of which nothing is said has none.
+        capabilities: Some(process.capabilities().as_ref().map(capabilities).unwrap_or_default()),
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         limits: limits(process)?,
         oom_score_adj: score,
