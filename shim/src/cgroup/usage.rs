@@ -13,7 +13,7 @@ use super::Membership;
 #[allow(missing_docs)]
 pub struct Usage {
     pub cpu: Cpu,
-    pub cpuset: Empty,
+    pub cpuset: Cpuset,
     pub memory: Memory,
     pub pids: Pids,
     pub blkio: Block,
@@ -43,6 +43,10 @@ pub struct CpuUsage {
     pub total: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub percpu: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percpu_kernel: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percpu_user: Vec<u64>,
     pub kernel: u64,
     pub user: u64,
 }
@@ -56,6 +60,25 @@ pub struct Throttling {
     pub throttled_periods: u64,
     #[serde(rename = "throttledTime")]
     pub throttled_time_ns: u64,
+}
+
+/// Which processors and memory nodes are used, and how: cpuset(7). Told of version 1 only, as by runc.
+#[derive(Clone, Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Cpuset {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpus: Vec<u16>,
+    pub cpu_exclusive: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mems: Vec<u16>,
+    pub mem_hardwall: u64,
+    pub mem_exclusive: u64,
+    pub memory_migrate: u64,
+    pub memory_spread_page: u64,
+    pub memory_spread_slab: u64,
+    pub memory_pressure: u64,
+    pub sched_load_balance: u64,
+    pub sched_relax_domain_level: i64,
 }
 
 /// In bytes.
@@ -161,6 +184,7 @@ pub fn usage(cgroups: &Membership) -> Usage {
     } else {
         Usage {
             cpu: cpu_1(directory("cpuacct"), directory("cpu")),
+            cpuset: cpuset_1(directory("cpuset")),
             memory: memory_1(directory("memory")),
             pids,
             blkio: block_1(directory("blkio")),
@@ -199,12 +223,15 @@ fn cpu_1(accounting: &Path, limits: &Path) -> Cpu {
     let split = table(accounting, "cpuacct.stat");
     let ticks = |name: &str| split.get(name).copied().unwrap_or(0).saturating_mul(TICK_NS);
     let percpu = text(accounting, "cpuacct.usage_percpu");
+    let [percpu_user, percpu_kernel] = times_by_processor(&text(accounting, "cpuacct.usage_all"));
     let throttled = table(limits, "cpu.stat");
     let count = |name: &str| throttled.get(name).copied().unwrap_or(0);
     Cpu {
         usage: CpuUsage {
             total: number(accounting, "cpuacct.usage"),
             percpu: percpu.split_whitespace().filter_map(|time| time.parse().ok()).collect(),
+            percpu_kernel,
+            percpu_user,
             kernel: ticks("system"),
             user: ticks("user"),
         },
@@ -217,6 +244,42 @@ fn cpu_1(accounting: &Path, limits: &Path) -> Cpu {
     }
 }
 
+/// A line of names, then one for each processor: its number, and nanoseconds of users and of the kernel.
+fn times_by_processor(text: &str) -> [Vec<u64>; 2] {
+    let column = |index: usize| {
+        let time = |line: &str| line.split_whitespace().nth(index)?.parse().ok();
+        text.lines().skip(1).filter_map(time).collect()
+    };
+    [column(1), column(2)]
+}
+
+fn cpuset_1(directory: &Path) -> Cpuset {
+    let figure = |name: &str| number(directory, &format!("cpuset.{name}"));
+    let level = text(directory, "cpuset.sched_relax_domain_level");
+    Cpuset {
+        cpus: members_of_list(&text(directory, "cpuset.cpus")),
+        cpu_exclusive: figure("cpu_exclusive"),
+        mems: members_of_list(&text(directory, "cpuset.mems")),
+        mem_hardwall: figure("mem_hardwall"),
+        mem_exclusive: figure("mem_exclusive"),
+        memory_migrate: figure("memory_migrate"),
+        memory_spread_page: figure("memory_spread_page"),
+        memory_spread_slab: figure("memory_spread_slab"),
+        memory_pressure: figure("memory_pressure"),
+        sched_load_balance: figure("sched_load_balance"),
+        sched_relax_domain_level: level.trim().parse().unwrap_or(0),
+    }
+}
+
+/// `0-2,5` of cpuset(7), "List format".
+fn members_of_list(text: &str) -> Vec<u16> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.trim().split(',').filter_map(range).flatten().collect()
+}
+
 fn cpu_2(directory: &Path) -> Cpu {
     let all = table(directory, "cpu.stat");
     let count = |name: &str| all.get(name).copied().unwrap_or(0);
@@ -224,9 +287,9 @@ fn cpu_2(directory: &Path) -> Cpu {
     Cpu {
         usage: CpuUsage {
             total: nanoseconds("usage_usec"),
-            percpu: Vec::new(),
             kernel: nanoseconds("system_usec"),
             user: nanoseconds("user_usec"),
+            ..CpuUsage::default()
         },
         throttling: Throttling {
             periods: count("nr_periods"),
@@ -413,6 +476,22 @@ mod tests {
             second["blkio"],
             json!({ "ioServiceBytesRecursive": bytes, "ioServicedRecursive": operations })
         );
+    }
+
+    #[test]
+    fn processors_are_told_one_by_one_where_the_host_does() {
+        let all = [
+            ("cpuacct.usage_all", "cpu user system\n0 7 8\n1 9 10\n"),
+            ("cpuset.cpus", "0-2,5\n"),
+            ("cpuset.mems", "0\n"),
+            ("cpuset.sched_relax_domain_level", "-1\n"),
+        ];
+        let usage = told(&["cpuacct", "cpuset"], &all);
+        assert_eq!(usage["cpu"]["usage"]["percpu_kernel"], json!([8, 10]));
+        assert_eq!(usage["cpu"]["usage"]["percpu_user"], json!([7, 9]));
+        assert_eq!(usage["cpuset"]["cpus"], json!([0, 1, 2, 5]));
+        assert_eq!((&usage["cpuset"]["mems"], &usage["cpuset"]["cpu_exclusive"]), (&json!([0]), &json!(0)));
+        assert_eq!(usage["cpuset"]["sched_relax_domain_level"], -1);
     }
 
     #[test]
