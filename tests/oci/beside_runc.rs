@@ -213,6 +213,16 @@ fn all_sets_of_capabilities_are_the_same() {
 }
 
 #[test]
+fn who_is_given_no_capabilities_has_none() {
+    let change = |spec: &mut Value| {
+        spec["process"].as_object_mut().expect("an object").remove("capabilities");
+        spec["process"]["args"] = json!(["sleep", "1000"]);
+    };
+    let look = &["exec", "ID", "grep", "Cap", "/proc/1/status", "/proc/self/status"];
+    compare(change, &[Background(&["run", "-d", "ID"]), Verb(look)]);
+}
+
+#[test]
 fn users_that_cannot_be_are_refused() {
     let id = 1_u32 << 31;
     for field in ["uid", "gid", "additionalGids"] {
@@ -242,6 +252,33 @@ fn the_state_has_the_same_members() {
         (names(&state), state["annotations"].clone(), names(&list[0]), list[0]["owner"].clone())
     };
     assert_eq!(members(&Runtime::usk()), members(&Runtime::runc()));
+}
+
+#[test]
+fn what_is_used_has_at_least_the_same_members() {
+    /// The names in a value, each after those that it is in.
+    fn names(value: &Value, at: &str, found: &mut Vec<String>) {
+        for (name, inner) in value.as_object().into_iter().flatten() {
+            let place = format!("{at}/{name}");
+            names(inner, &place, found);
+            found.push(place);
+        }
+    }
+    let members = |runtime: &Runtime| {
+        let (bundle, id) = (Bundle::of_command(&["sleep", "1000"]), new_id());
+        assert_eq!(runtime.background(&bundle, &["run", "-d", &id]).status, 0);
+        let event: Value =
+            serde_json::from_str(&runtime.must(&bundle, &["events", "--stats", &id])).expect("JSON");
+        runtime.must(&bundle, &["delete", "--force", &id]);
+        let mut found = Vec::new();
+        names(&event, "", &mut found);
+        found
+    };
+    let (ours, theirs) = (members(&Runtime::usk()), members(&Runtime::runc()));
+    // What a block device has been asked for is chance.
+    let missing: Vec<_> =
+        theirs.iter().filter(|name| !ours.contains(name) && !name.contains("/blkio/")).collect();
+    assert_eq!(missing, Vec::<&String>::new());
 }
 
 #[test]
