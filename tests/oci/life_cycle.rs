@@ -1,6 +1,7 @@
 //! From `create` to `delete`.
 
 use std::fs;
+use std::process::Command;
 
 use crate::bundle::Bundle;
 use crate::runtime::{Runtime, cgroups_named, new_id, wait_until};
@@ -122,6 +123,18 @@ fn a_signal_reaches_the_first_process_alone_unless_all_are_meant() {
         wait_until("the child has it", || has("child"));
         runtime.must(&bundle, &["delete", "--force", &id]);
     }
+}
+
+#[test]
+fn a_cgroup_that_its_last_process_is_slow_to_leave_is_removed() {
+    let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["true"]));
+    assert_eq!(usk.background(&bundle, &["create", &id]).status, 0);
+    let mut slow = Command::new("sleep").arg("4").spawn().expect("it runs");
+    let cgroup = cgroups_named(&id).into_iter().next().expect("the container has one");
+    fs::write(cgroup.join("cgroup.procs"), slow.id().to_string()).expect("it can be moved");
+    usk.must(&bundle, &["delete", "--force", &id]);
+    assert!(!cgroup.exists());
+    slow.wait().expect("it is a child");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod usage;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::LinuxResources;
@@ -207,7 +208,7 @@ impl Membership {
                 return Ok(());
             }
             // Threads stop when they next enter the host's kernel; it offers nothing to wait for with version 1.
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         order(false)?;
         bail!("the sandbox's processes do not stop in time");
@@ -264,8 +265,8 @@ impl Membership {
 
 /// How often a freezer is asked, a millisecond apart.
 const FREEZE_TRIES: u32 = 2000;
-/// How often a cgroup that is busy is removed, a millisecond apart.
-const REMOVE_TRIES: u32 = 2000;
+/// How long processes that have been ended may take to leave a cgroup: on a busy host they do so one after the other.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether a thread of the cgroup is running, or about to.
 fn has_running_threads(cgroup: &Path) -> bool {
@@ -279,16 +280,16 @@ fn has_running_threads(cgroup: &Path) -> bool {
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
-    for attempt in 0.. {
+    let deadline = Instant::now() + REMOVE_PATIENCE;
+    loop {
         match fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && attempt < REMOVE_TRIES => {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => {
                 return removed.with_context(|| format!("cannot remove the cgroup {}", path.display()));
             }
         }
     }
-    Ok(())
 }
