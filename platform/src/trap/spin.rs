@@ -44,6 +44,10 @@ const SEVERAL: u32 = 128;
 const MANY: u32 = 0x4000;
 /// After so many calls in a row that were found, half as much is held against the thread.
 const PROVEN: u32 = 256;
+/// For so many times as long as a try in vain has lost no other is made: they cost two per cent at most.
+const PENANCE: u32 = 50;
+/// What a try can have lost: the thread has waited for the other processor. If it took longer the thread was busy.
+const MOST_LOST: Duration = Duration::from_millis(10);
 /// How long a thread that was sent to the doorbell may take before it is kicked.
 const ROUND_PATIENCE: Duration = Duration::from_millis(10);
 /// Who has not looked for so long does not need its seat.
@@ -143,11 +147,19 @@ pub(super) struct Spin {
     held_against: u32,
     /// When the last answer was given, if that is of interest.
     answered: Option<Instant>,
+    /// Since when the thread is waited for in vain.
+    in_vain: Option<Instant>,
+    /// When it may be tried again.
+    not_before: Option<Instant>,
 }
 
 impl Spin {
     /// A call has come by the doorbell.
     fn note_ring(&mut self) {
+        if let Some(begun) = self.in_vain.take() {
+            let now = Instant::now();
+            self.not_before = Some(now + PENANCE * (now - begun).min(MOST_LOST));
+        }
         let Some(answered) = self.answered.take() else { return };
         self.quick = if answered.elapsed() < QUICK { self.quick.saturating_add(1) } else { 0 };
     }
@@ -167,7 +179,8 @@ impl Spin {
     }
 
     fn is_worth_a_try(&self) -> bool {
-        self.quick >= FEW + self.held_against
+        let is_time = self.not_before.is_none_or(|time| self.answered.is_some_and(|now| now >= time));
+        is_time && self.quick >= FEW + self.held_against
     }
 }
 
@@ -208,6 +221,7 @@ impl Thread {
         let goes_on = self.spin.seat.as_ref().is_some_and(Seat::is_held);
         if !self.hand().answer(goes_on) {
             self.join(FEW);
+            self.spin.in_vain = Some(Instant::now());
             return Ok(self.await_own_ring()? && self.answer(value).map(|()| true)?);
         }
         match goes_on {
@@ -269,6 +283,7 @@ impl Thread {
             }
         };
         if !has_rung {
+            self.spin.in_vain = Some(begun);
             self.join(if patience == FIRST_PATIENCE { SEVERAL } else { FEW });
             return None;
         }
@@ -301,7 +316,9 @@ impl Thread {
     /// Waits until the thread, whose call has been taken, is at the doorbell. False if a kick has met it on its way: then it waits
     /// with a frame.
     fn await_own_ring(&mut self) -> Result<bool, ExitReason> {
-        match self.await_bell()? {
+        let ring = self.await_bell()?;
+        self.spin.note_ring();
+        match ring {
             Ring::Patched(_) => Ok(true),
             Ring::Trapped { signal, frame, bases } if signal == KICK_SIGNAL as u64 => {
                 let mut raw = Registers::default();
