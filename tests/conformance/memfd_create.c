@@ -109,3 +109,88 @@ CASE(seals_of_other_files_return_einval) {
     EXPECT_ERRNO(fcntl(ends[0], F_GET_SEALS), EINVAL);
     EXPECT_ERRNO(fcntl(sealable(), F_ADD_SEALS, 0x1000), EINVAL);
 }
+
+static long pages_of(int fd) {
+    struct stat status;
+    OK(fstat(fd, &status));
+    return status.st_blocks * 512 / PAGE_SIZE;
+}
+
+static void write_page(int fd, long page) {
+    EXPECT_EQ(pwrite(fd, "x", 1, page * PAGE_SIZE), 1);
+}
+
+CASE(memfd_blocks_count_pages_that_were_written) {
+    int fd = OK(memfd_create("test", 0));
+    EXPECT_EQ(pages_of(fd), 0);
+    for (long page = 0; page < 8; page++) {
+        write_page(fd, page);
+        EXPECT_EQ(pages_of(fd), page + 1);
+    }
+    OK(ftruncate(fd, 6 * PAGE_SIZE + 1));
+    EXPECT_EQ(pages_of(fd), 7);
+    OK(ftruncate(fd, 9 * PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 7);
+    write_page(fd, 20);
+    EXPECT_EQ(pages_of(fd), 8);
+    write_page(fd, 8);
+    EXPECT_EQ(pages_of(fd), 9);
+    OK(ftruncate(fd, 0));
+    EXPECT_EQ(pages_of(fd), 0);
+    write_page(fd, 9);
+    EXPECT_EQ(pages_of(fd), 1);
+}
+
+CASE(memfd_blocks_count_pages_that_were_allocated_or_given_back) {
+    int fd = OK(memfd_create("test", 0));
+    for (long page = 0; page < 8; page++)
+        write_page(fd, page);
+    OK(fallocate(fd, FALLOC_FL_KEEP_SIZE, 6 * PAGE_SIZE, 4 * PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 10);
+    OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE_SIZE - 1, 2 * PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 9);
+    OK(ftruncate(fd, 4 * PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 3);
+    OK(fallocate(fd, 0, 0, 6 * PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 6);
+    OK(fallocate(fd, 0, 8 * PAGE_SIZE, PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 7);
+}
+
+CASE(memfd_blocks_count_pages_that_a_mapping_touches) {
+    int fd = OK(memfd_create("test", 0));
+    for (long page = 0; page < 4; page++)
+        write_page(fd, page);
+    char *copy = mmap(NULL, 8 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    EXPECT(copy != MAP_FAILED);
+    memset(copy, 'y', 4 * PAGE_SIZE);
+    EXPECT_EQ(pages_of(fd), 4);
+    OK(ftruncate(fd, 8 * PAGE_SIZE));
+    EXPECT_EQ(((volatile char *)copy)[7 * PAGE_SIZE], 0);
+    EXPECT_EQ(pages_of(fd), 5);
+    char *memory = mmap(NULL, 8 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT(memory != MAP_FAILED);
+    memory[6 * PAGE_SIZE] = 'z';
+    EXPECT_EQ(pages_of(fd), 6);
+    OK(madvise(memory, 3 * PAGE_SIZE, MADV_REMOVE));
+    EXPECT_EQ(pages_of(fd), 3);
+    memory[PAGE_SIZE] = 'z';
+    EXPECT_EQ(pages_of(fd), 4);
+}
+
+CASE(memfd_blocks_are_fewer_once_a_shared_mapping_of_all_pages_has_freed_some) {
+    int fd = OK(memfd_create("test", 0));
+    for (long page = 0; page < 4; page++)
+        write_page(fd, page);
+    char *memory = mmap(NULL, 4 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT(memory != MAP_FAILED);
+    EXPECT_EQ(pages_of(fd), 4);
+    OK(madvise(memory + PAGE_SIZE, PAGE_SIZE, MADV_REMOVE));
+    EXPECT_EQ(pages_of(fd), 3);
+    write_page(fd, 4);
+    EXPECT_EQ(pages_of(fd), 4);
+    OK(munmap(memory, 4 * PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 4);
+    OK(ftruncate(fd, 3 * PAGE_SIZE));
+    EXPECT_EQ(pages_of(fd), 2);
+}

@@ -54,12 +54,15 @@ pub(super) struct Contents {
     size: u64,
     /// Pages counted against the volume.
     pages: u64,
+    /// The memfd has the pages of the file's length, and no others: until a call tells by its arguments that it may be otherwise. A
+    /// private mapping changes nothing of that. One that is shared may free pages, and adds those that were never written.
+    is_full: bool,
     pub(super) seals: Seals,
 }
 
 impl Contents {
     pub(super) fn new(seals: Seals) -> Self {
-        Contents { store: Store::Small(Vec::new()), size: 0, pages: 0, seals }
+        Contents { store: Store::Small(Vec::new()), size: 0, pages: 0, is_full: true, seals }
     }
 
     /// Length in bytes.
@@ -67,19 +70,28 @@ impl Contents {
         self.size
     }
 
-    /// Pages in use.
+    /// Pages in use. The host is asked only where it alone knows.
     pub(super) fn pages(&self) -> u64 {
         match &self.store {
-            Store::Small(bytes) => (bytes.len() as u64).div_ceil(PAGE),
-            Store::Host(file) => {
+            Store::Host(file) if !self.is_full => {
                 host::extent(&*file.0).map_or(self.pages, |extent| extent.blocks * 512 / PAGE)
             }
+            Store::Small(_) | Store::Host(_) => self.length_in_pages(),
         }
     }
 
     /// True if all pages are there, so that reading them through a mapping adds none.
     pub(super) fn has_no_holes(&self) -> bool {
-        self.pages() >= self.size.div_ceil(PAGE)
+        self.pages() >= self.length_in_pages()
+    }
+
+    fn length_in_pages(&self) -> u64 {
+        self.size.div_ceil(PAGE)
+    }
+
+    /// Whether what is put at `offset` leaves no page before it that is not there, if all are that the length has.
+    fn adjoins(&self, offset: u64) -> bool {
+        offset / PAGE <= self.length_in_pages()
     }
 
     /// Pages counted against the volume.
@@ -132,6 +144,7 @@ impl Contents {
         }
         wanted = self.fit(volume, offset, wanted)?;
         self.prepare(offset + wanted as u64)?;
+        self.is_full &= self.adjoins(offset);
         let written = source.drain(wanted, &mut |bytes, done| self.put(offset + done as u64, bytes));
         self.recount(volume);
         written
@@ -151,6 +164,7 @@ impl Contents {
         let mut write = |write: &LateWrite<'_>| {
             let LateWrite { mut offset, mut data, .. } = *write;
             self.prepare(offset.saturating_add(data.len() as u64))?;
+            self.is_full &= self.adjoins(offset);
             while !data.is_empty() {
                 let put = self.put(offset, data)?;
                 data = data.get(put..).filter(|_| put > 0).ok_or(Errno::EIO)?;
@@ -175,7 +189,7 @@ impl Contents {
                 bytes[start..end].copy_from_slice(data);
                 data.len()
             }
-            Store::Host(file) => host::write_at(&*file.0, data, at)?,
+            Store::Host(file) => host::write_at(&*file.0, data, at).inspect_err(|_| self.is_full = false)?,
         };
         self.size = self.size.max(at + put as u64);
         Ok(put)
@@ -258,16 +272,19 @@ impl Contents {
                 done += host::write_at(&*file.0, &bytes[done..], done as u64)?;
             }
             self.store = Store::Host(file);
+            self.is_full = true;
         }
         Ok(())
     }
 
-    /// The memfd, for mapping, and whether the pages in use have changed by that.
-    pub(super) fn host_file(&mut self) -> Result<(Arc<OwnedFd>, bool), Errno> {
-        let before = matches!(self.store, Store::Small(_)).then(|| self.pages());
+    /// The memfd, for a mapping, which may be shared, and whether another number of pages in use is shown from now on.
+    pub(super) fn host_file(&mut self, shared: bool) -> Result<(Arc<OwnedFd>, bool), Errno> {
         self.promote()?;
+        let was_full = self.is_full;
+        self.is_full &= !shared;
+        let has_changed = was_full && self.pages() != self.length_in_pages();
         match &self.store {
-            Store::Host(file) => Ok((file.0.clone(), before.is_some_and(|before| before != self.pages()))),
+            Store::Host(file) => Ok((file.0.clone(), has_changed)),
             Store::Small(_) => Err(Errno::ENOMEM),
         }
     }
@@ -292,7 +309,10 @@ impl Contents {
                 bytes.resize(usize::try_from(size).map_err(|_| Errno::EFBIG)?, 0);
                 bytes.shrink_to(2 * bytes.len());
             }
-            Store::Host(file) => host::set_length(&*file.0, size)?,
+            Store::Host(file) => {
+                host::set_length(&*file.0, size)?;
+                self.is_full &= size.div_ceil(PAGE) <= self.size.div_ceil(PAGE);
+            }
         }
         self.size = size;
         self.recount(volume);
@@ -327,8 +347,11 @@ impl Contents {
             }
         }
         self.promote()?;
+        // Pages beyond the length are counted as well.
+        let fills = !punches && self.adjoins(offset) && (grows || end <= self.size.next_multiple_of(PAGE));
+        self.is_full &= fills;
         if let Store::Host(file) = &self.store {
-            host::allocate(&*file.0, mode.bits(), offset, length)?;
+            host::allocate(&*file.0, mode.bits(), offset, length).inspect_err(|_| self.is_full = false)?;
         }
         if grows {
             self.size = end;
@@ -359,3 +382,7 @@ pub(crate) fn read_host(
 ) -> Result<usize, Errno> {
     destination.fill(wanted, &mut |buffer, done| host::read_at(file, buffer, offset + done as u64))
 }
+
+#[cfg(test)]
+#[path = "contents_tests.rs"]
+mod tests;

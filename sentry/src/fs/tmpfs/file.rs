@@ -90,8 +90,8 @@ impl FileOps for TmpfsFile {
         self.inode.set_attributes(&SetAttributes { size: Some(length), ..SetAttributes::default() })
     }
 
-    fn mapping(&self, _: &OpenFile, _: bool) -> Result<Mapping, Errno> {
-        let (host, has_changed) = self.contents()?.write().host_file()?;
+    fn mapping(&self, _: &OpenFile, shared: bool) -> Result<Mapping, Errno> {
+        let (host, has_changed) = self.contents()?.write().host_file(shared)?;
         if has_changed {
             drop(self.inode.recall());
         }
