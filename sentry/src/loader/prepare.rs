@@ -123,7 +123,7 @@ fn load(file: Arc<OpenFile>, claim: FileClaim, head: &[u8]) -> Result<LoadableFi
     let Mapping::Host(host_file) = file.ops.mapping(&file, false).map_err(|_| Errno::ENOEXEC)? else {
         return Err(Errno::ENOEXEC);
     };
-    let backing = FileBacking::new(file, host_file, None)?;
+    let backing = FileBacking::new(file, host_file, None);
     Ok(LoadableFile { backing, image, claim: Arc::new(claim) })
 }
 

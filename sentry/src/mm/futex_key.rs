@@ -51,7 +51,7 @@ impl Mm {
         }
         let identity = match &vma.backing {
             _ if !vma.shared => return Ok(own),
-            Backing::File(file) => file.identity,
+            Backing::File(file) => file.identity()?,
             Backing::Memory(memory) => memory.identity,
             Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => return Ok(own),
         };

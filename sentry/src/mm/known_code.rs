@@ -86,7 +86,8 @@ impl KnownCode {
     /// Looks for `cpuid`s in the code of a dynamic loader, once.
     pub(crate) fn look_at_loader(&self, loader: &LoadableFile) {
         let backing = &loader.backing;
-        if self.files.lock().get(&backing.identity).is_some_and(|file| file.cpuids.is_some()) {
+        let Ok(identity) = backing.identity() else { return };
+        if self.files.lock().get(&identity).is_some_and(|file| file.cpuids.is_some()) {
             return;
         }
         let begun_ns = timeline::now();
@@ -102,7 +103,7 @@ impl KnownCode {
             self.oracle.get_or_init(|| Arc::new(Oracle::new(&mut answers)));
         }
         timeline::span("look at the loader", begun_ns);
-        self.with_file(backing.identity, |file| {
+        self.with_file(identity, |file| {
             file.cpuids = Some(found);
             file.publish(backing, self.oracle.get());
         });
@@ -110,7 +111,8 @@ impl KnownCode {
 
     /// Learns from the slow calls that a program has made from a mapping of a file.
     pub(in crate::mm) fn learn(&self, backing: &FileBacking, calls: &[(u64, SlowCalls, &Vma)]) {
-        self.with_file(backing.identity, |file| {
+        let Ok(identity) = backing.identity() else { return };
+        self.with_file(identity, |file| {
             file.programs = file.programs.saturating_add(1);
             for &(site, SlowCalls { count, number }, text) in calls {
                 if ENDINGS.contains(&number) {

@@ -321,7 +321,7 @@ fn describe(request: &MapRequest, start: u64, end: u64, flags: VmaFlags) -> Resu
     }
     match file.ops.mapping(file, vma.shared)? {
         Mapping::Host(host_file) => {
-            vma.backing = Backing::File(FileBacking::new(file.clone(), host_file, claim)?);
+            vma.backing = Backing::File(FileBacking::new(file.clone(), host_file, claim));
             vma.offset = request.offset;
         }
         Mapping::Anonymous if vma.shared => {

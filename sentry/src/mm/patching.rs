@@ -99,7 +99,8 @@ impl Mm {
         let texts = tree.overlapping(range.start, range.end).filter(|vma| is_patchable(vma));
         let texts = texts.filter_map(|vma| {
             let Backing::File(backing) = &vma.backing else { return None };
-            let image = known.image(backing.identity)?;
+            let identity = backing.identity().ok()?;
+            let image = known.image(identity)?;
             let base = vma.start.checked_sub(vma.offset)?;
             let code = base.checked_add(image.range().start)?..base.checked_add(image.range().end)?;
             let area = base.checked_sub(AREA_SIZE)?..base;
@@ -107,7 +108,6 @@ impl Mm {
                 && code.end <= vma.end
                 && area.start >= self.layout.guest_start
                 && tree.is_free(area.start, area.end);
-            let identity = backing.identity;
             let text = vma.start..vma.end;
             is_possible.then_some(KnownText { text, offset: vma.offset, identity, image, code, area })
         });
@@ -156,7 +156,8 @@ impl Mm {
         for (site, calls) in calls {
             let Some(vma) = state.tree.find(site).filter(|vma| is_patchable(vma)) else { continue };
             let Backing::File(backing) = &vma.backing else { continue };
-            let (_, list) = by_file.entry(backing.identity).or_insert_with(|| (backing, Vec::new()));
+            let Ok(identity) = backing.identity() else { continue };
+            let (_, list) = by_file.entry(identity).or_insert_with(|| (backing, Vec::new()));
             list.push((site, calls, vma));
         }
         for (backing, calls) in by_file.into_values() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bitflags::bitflags;
 use usk_abi::Errno;
@@ -91,22 +91,29 @@ pub struct FileBacking {
     pub file: Arc<OpenFile>,
     /// What the host maps.
     pub host: Arc<OwnedFd>,
-    /// Device and inode number of the host file: which memory this is, for shared futexes.
-    pub identity: (u64, u64),
+    /// See [`FileBacking::identity`].
+    identity: OnceLock<(u64, u64)>,
     /// That the file is mapped shared and may be written.
     pub claim: Option<FileClaim>,
 }
 
 impl FileBacking {
     /// A mapping of `file`, for which the host maps `host`.
-    pub(crate) fn new(
-        file: Arc<OpenFile>,
-        host: Arc<OwnedFd>,
-        claim: Option<FileClaim>,
-    ) -> Result<Arc<FileBacking>, Errno> {
-        let identity = host::file_identity(&*host)?;
+    pub(crate) fn new(file: Arc<OpenFile>, host: Arc<OwnedFd>, claim: Option<FileClaim>) -> Arc<FileBacking> {
         file.begin_mapping();
-        Ok(Arc::new(FileBacking { file, host, identity, claim }))
+        Arc::new(FileBacking { file, host, identity: OnceLock::new(), claim })
+    }
+
+    /// Device and inode number of the host file: which memory this is, for shared futexes, and which code. The host is asked once,
+    /// and not for a file that is only looked at.
+    pub fn identity(&self) -> Result<(u64, u64), Errno> {
+        match self.identity.get() {
+            Some(identity) => Ok(*identity),
+            None => {
+                let identity = host::file_identity(&*self.host)?;
+                Ok(*self.identity.get_or_init(|| identity))
+            }
+        }
     }
 }
 
@@ -118,7 +125,7 @@ impl Drop for FileBacking {
 
 impl fmt::Debug for FileBacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileBacking").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("FileBacking").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
