@@ -36,7 +36,7 @@ impl Mm {
         }
         let (old_end, new_end) = (page_align(state.brk)?, page_align(address)?);
         if new_end < old_end {
-            return self.unmap_locked(state, thread, new_end, old_end - new_end).ok();
+            return self.shorten_heap(state, thread, new_end, old_end - new_end).ok();
         }
         if new_end == old_end {
             return Some(());

@@ -38,7 +38,12 @@ pub(in crate::mm) enum Undo {
         end: u64,
     },
     /// Mappings that were removed. They are private and anonymous.
-    Unmap(Vec<Vma>),
+    Unmap {
+        /// The mappings.
+        vmas: Vec<Vma>,
+        /// Where the heap ended before, if it is what has become shorter.
+        brk: Option<u64>,
+    },
     /// Ranges whose access was changed, and the access that they had.
     Protect(Vec<(u64, u64, Protection)>),
 }
@@ -93,7 +98,11 @@ pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) 
             return Some(brk);
         }
         Some(Undo::Clear { start, end }) => clear(state, thread, start, end),
-        Some(Undo::Unmap(vmas)) => vmas.into_iter().for_each(|vma| state.tree.insert(vma)),
+        Some(Undo::Unmap { vmas, brk }) => {
+            vmas.into_iter().for_each(|vma| state.tree.insert(vma));
+            state.brk = brk.unwrap_or(state.brk);
+            return brk;
+        }
         Some(Undo::Protect(ranges)) => {
             for (address, end, protection) in ranges {
                 let length = end - address;

@@ -54,6 +54,17 @@ impl MapRequest {
     }
 }
 
+/// What a call does once it has removed mappings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// More, for which they have to be gone.
+    More,
+    /// Nothing.
+    Nothing,
+    /// It moves the end of the heap there, and returns where that is.
+    HeapEnd,
+}
+
 impl Mm {
     /// Maps memory and returns its address. Errors as in `mmap(2)`.
     pub fn map(
@@ -116,7 +127,18 @@ impl Mm {
         let (start, end) = (address.max(self.layout.guest_start), end.min(self.layout.guest_end));
         let Some(length) = end.checked_sub(start).filter(|&length| length > 0) else { return Ok(()) };
         let mut state = self.change();
-        self.remove_mappings(&mut state, thread, start, length, true)
+        self.remove_mappings(&mut state, thread, start, length, After::Nothing)
+    }
+
+    /// Removes the end of the heap, which is `length` bytes from `address` on, as the last thing that a call does.
+    pub(in crate::mm) fn shorten_heap(
+        &self,
+        state: &mut State,
+        thread: &mut dyn GuestThread,
+        address: u64,
+        length: u64,
+    ) -> Result<(), Errno> {
+        self.remove_mappings(state, thread, address, length, After::HeapEnd)
     }
 
     pub(in crate::mm) fn unmap_locked(
@@ -126,17 +148,16 @@ impl Mm {
         address: u64,
         length: u64,
     ) -> Result<(), Errno> {
-        self.remove_mappings(state, thread, address, length, false)
+        self.remove_mappings(state, thread, address, length, After::More)
     }
 
-    /// `is_last` if the call does nothing after it.
     fn remove_mappings(
         &self,
         state: &mut State,
         thread: &mut dyn GuestThread,
         address: u64,
         length: u64,
-        is_last: bool,
+        after: After,
     ) -> Result<(), Errno> {
         let end = address + length;
         self.clear_patches(state, thread, address..end)?;
@@ -150,9 +171,17 @@ impl Mm {
         let operation = MemoryOp::Unmap { address, length };
         // Others hold files, which are to be let go as soon as they are unmapped. What is not cut the host has no reason to keep.
         let can_come_back = state.tree.overlapping(address, end).all(Vma::is_private_anonymous);
-        if is_last && (can_come_back || state.tree.splits(address, end) == 0) {
+        let may_wait = match after {
+            After::Nothing => can_come_back || state.tree.splits(address, end) == 0,
+            After::HeapEnd => can_come_back,
+            After::More => false,
+        };
+        if may_wait {
             let removed = |state: &State| match can_come_back {
-                true => Undo::Unmap(state.parts(address, end)),
+                true => Undo::Unmap {
+                    vmas: state.parts(address, end),
+                    brk: (after == After::HeapEnd).then_some(state.brk),
+                },
                 false => Undo::Clear { start: address, end },
             };
             self.apply_last(state, thread, operation, removed)?;
