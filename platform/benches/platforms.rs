@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::guest::{DATA, Guest, PAGE, READ_WRITE, guest_code, map, start};
-use common::memory::{file, map_file};
+use common::memory::{descriptor, file, map_file};
 use usk_platform::{Platform, ThreadState, Trap};
 
 guest_code!(forever: "2:", "mov eax, 39", "syscall", "jmp 2b");
@@ -37,7 +37,7 @@ fn measure(platform: &dyn Platform) {
         guest.apply(&[map(0x70_0000, PAGE, READ_WRITE)]);
         guest.syscall()
     });
-    let file = file(&[1; 4096]);
+    let file = descriptor(&file(&[1; 4096]));
     report("mapping a file", 3000, || guest.apply(&[map_file(&file, true, 0)]));
     report("reading 64 bytes", 10_000, || guest.read::<64>(DATA));
     report("compare and exchange", 3000, || guest.space.compare_exchange(DATA, 0, 0));

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -674,8 +674,8 @@ pub enum MemoryOp<'a> {
         shared: bool,
         /// Options.
         flags: MapFlags,
-        /// A regular file or memfd of the host.
-        file: BorrowedFd<'a>,
+        /// A regular file or memfd of the host. It is kept until it is mapped.
+        file: &'a Arc<OwnedFd>,
         /// Byte offset into the file, page aligned.
         offset: u64,
     },

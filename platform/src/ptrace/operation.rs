@@ -1,6 +1,6 @@
 //! Memory operations as host calls: checks them and carries them out in a tracee.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use usk_abi::Errno;
 
@@ -59,7 +59,7 @@ impl<'a> Step<'a> {
                 let sharing = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
                 let flags = (sharing | map_flags(flags)) as u64;
                 let arguments = [address, length, bits(protection), flags, RECEIVED, offset];
-                Ok(Step { number: libc::SYS_mmap, arguments, file: Some(file) })
+                Ok(Step { number: libc::SYS_mmap, arguments, file: Some(file.as_fd()) })
             }
             MemoryOp::Unmap { address, length } => {
                 guest(address, length)?;

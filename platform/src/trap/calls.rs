@@ -1,6 +1,7 @@
 //! Memory operations as lists of host calls in a thread's orders.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use usk_abi::Errno;
 
@@ -47,7 +48,7 @@ impl Call {
 pub(super) fn translate<'a>(
     operation: &MemoryOp<'a>,
     layout: &Layout,
-) -> Result<(Call, Option<BorrowedFd<'a>>), Errno> {
+) -> Result<(Call, Option<&'a Arc<OwnedFd>>), Errno> {
     let range = |address: u64, length: u64| {
         let end = address.checked_add(length).ok_or(Errno::EINVAL)?;
         let is_good = length != 0

@@ -9,6 +9,7 @@
 //! that still has it: then it is closed before any guest code runs.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use usk_abi::Errno;
 
@@ -24,7 +25,7 @@ use super::thread::Thread;
 pub(super) struct Deferred {
     calls: Vec<Call>,
     /// The file that one of them maps.
-    file: Option<OwnedFd>,
+    file: Option<Arc<OwnedFd>>,
     /// The number under which the thread has, or had, it.
     installed: Option<u32>,
     /// One of them has failed, which the next run tells.
@@ -83,17 +84,15 @@ impl Thread {
             && calls.iter().all(|call| can_be_made_twice(call.kind))
             && !operations.iter().any(|operation| matches!(operation, MemoryOp::UnmapAll));
         let file = match files[..] {
-            [] => Ok(None),
-            [file] if self.is_alone() => file.try_clone_to_owned().map(Some),
+            [] => None,
+            [file] if self.is_alone() => Some(Arc::clone(file)),
             _ => return self.apply(operations),
         };
-        match file {
-            Ok(file) if is_short && is_simple => {
-                (self.deferred.calls, self.deferred.file) = (calls, file);
-                Ok(())
-            }
-            _ => self.apply(operations),
+        if !is_short || !is_simple {
+            return self.apply(operations);
         }
+        (self.deferred.calls, self.deferred.file) = (calls, file);
+        Ok(())
     }
 
     /// Leaves one more call for the way back, one that cannot fail.

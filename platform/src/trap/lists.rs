@@ -1,6 +1,6 @@
 //! Lists of host calls that the stub carries out for the sentry, and memory operations as such lists.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use usk_abi::Errno;
 
@@ -44,7 +44,7 @@ impl<'a> Batch<'a> {
                 }
                 Ok((call, None)) => batch.calls.push(call),
                 Ok((call, Some(file))) => {
-                    let number = batch.number_of(file);
+                    let number = batch.number_of(file.as_fd());
                     batch.calls.push(call.with_file(number));
                 }
             }

@@ -1,11 +1,9 @@
 //! Faults, as the processor and the host report them.
 
-use std::os::fd::AsFd;
-
 use usk_platform::{ExitReason, MapFlags, MemoryOp, Platform, Trap};
 
 use super::guest::{CODE, DATA, Guest, PAGE, READ, READ_WRITE, guest_code, map};
-use super::memory::file;
+use super::memory::{descriptor, file};
 
 guest_code!(read_rsi: "mov rax, [rsi]", "mov ebx, 5", "syscall");
 guest_code!(write_rsi: "mov qword ptr [rsi], 1", "mov ebx, 5", "syscall");
@@ -84,7 +82,7 @@ pub(crate) fn reading_past_the_end_of_a_file(platform: &dyn Platform) {
         protection: READ_WRITE,
         shared: true,
         flags: MapFlags::default(),
-        file: file.as_fd(),
+        file: &descriptor(&file),
         offset: 0,
     }]);
     guest.thread.registers_mut().rsi = 0x70_0000 + PAGE;

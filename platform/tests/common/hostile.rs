@@ -1,7 +1,6 @@
 //! Guests that turn against the platform: they jump into its code, write its memory, and lie to it. Whatever they do,
 //! at most they lose themselves, and in no time at all.
 
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -313,6 +312,7 @@ pub(crate) fn a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered(plat
     // could go by; and kicks on top.
     let content = [0x11; 8192];
     let file = super::memory::file(&content);
+    let descriptor = super::memory::descriptor(&file);
     let mut guest = guest_with_scribbler(platform, honest_calls());
     guest.syscall();
     let kicker = guest.thread.kicker();
@@ -326,7 +326,7 @@ pub(crate) fn a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered(plat
                 protection: Protection { read: true, write: true, execute: false },
                 shared: false,
                 flags: MapFlags::default(),
-                file: file.as_fd(),
+                file: &descriptor,
                 offset: 0,
             };
             if guest.thread.apply(&[operation, operation]).is_err() {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -27,14 +27,19 @@ pub(crate) fn file(content: &[u8]) -> File {
     file
 }
 
-pub(crate) fn map_file(file: &File, shared: bool, offset: u64) -> MemoryOp<'_> {
+/// A descriptor of it, to be mapped.
+pub(crate) fn descriptor(file: &File) -> Arc<OwnedFd> {
+    Arc::new(file.try_clone().expect("a descriptor").into())
+}
+
+pub(crate) fn map_file(file: &Arc<OwnedFd>, shared: bool, offset: u64) -> MemoryOp<'_> {
     MemoryOp::MapFile {
         address: PLACE,
         length: PAGE,
         protection: READ_WRITE,
         shared,
         flags: MapFlags::default(),
-        file: file.as_fd(),
+        file,
         offset,
     }
 }
@@ -130,7 +135,7 @@ pub(crate) fn a_private_file_mapping_does_not_change_the_file(platform: &dyn Pla
     content.extend([2; PAGE as usize]);
     let file = file(&content);
     for offset in [0, PAGE] {
-        guest.apply(&[map_file(&file, false, offset)]);
+        guest.apply(&[map_file(&descriptor(&file), false, offset)]);
         let byte = if offset == 0 { 1 } else { 2 };
         assert_eq!(guest.read(PLACE), [byte; 16]);
         store_at(&mut guest, PLACE, 9);
@@ -144,7 +149,7 @@ pub(crate) fn a_shared_file_mapping_changes_the_file(platform: &dyn Platform) {
     let mut guest = Guest::new(platform, store());
     let file = file(&[7; 8192]);
     for value in [11, 12] {
-        guest.apply(&[map_file(&file, true, PAGE)]);
+        guest.apply(&[map_file(&descriptor(&file), true, PAGE)]);
         store_at(&mut guest, PLACE + 8, value);
         let mut there = [0; 8];
         file.read_exact_at(&mut there, PAGE + 8).expect("the file");
@@ -176,7 +181,10 @@ pub(crate) fn a_file_is_mapped_on_the_way_back_and_not_kept(platform: &dyn Platf
     under_kicks(kicks, || {
         for round in rounds(1000).map(u64::from) {
             let page = round % 2;
-            guest.thread.apply_on_return(&[map_file(&file, false, page * PAGE)]).expect("it can be mapped");
+            guest
+                .thread
+                .apply_on_return(&[map_file(&descriptor(&file), false, page * PAGE)])
+                .expect("it can be mapped");
             // Kicks may come before it is mapped, and between that and the call.
             while guest.thread.run() == Trap::Interrupted {}
             assert_eq!(guest.thread.registers().rbx, 0x1111_1111_1111_1111 * (page + 1));
@@ -185,7 +193,7 @@ pub(crate) fn a_file_is_mapped_on_the_way_back_and_not_kept(platform: &dyn Platf
     assert!(!is_open_in_a_child(&file));
     // One that the host refuses is not kept either.
     let unwritable = File::open("/proc/self/exe").expect("this program");
-    match guest.thread.apply_on_return(&[map_file(&unwritable, true, 0)]) {
+    match guest.thread.apply_on_return(&[map_file(&descriptor(&unwritable), true, 0)]) {
         Ok(()) => assert_eq!(run_uninterrupted(&mut guest), Trap::Refused(Errno::EACCES)),
         refused => assert_eq!(refused, Err((0, Errno::EACCES))),
     }
@@ -295,7 +303,7 @@ pub(crate) fn a_fork_copies_on_write(platform: &dyn Platform) {
 pub(crate) fn a_fork_shares_shared_mappings(platform: &dyn Platform) {
     let mut guest = Guest::new(platform, store());
     let file = file(&[0; 4096]);
-    guest.apply(&[map_file(&file, true, 0)]);
+    guest.apply(&[map_file(&descriptor(&file), true, 0)]);
     guest.apply(&[MemoryOp::Advise { address: DATA, length: PAGE, advice: libc::MADV_DONTFORK }]);
     let copy = guest.space.fork().expect("a copy");
     store_at(&mut guest, PLACE, 77);
@@ -314,9 +322,9 @@ pub(crate) fn a_forked_space_forks_again(platform: &dyn Platform) {
         let thread = Arc::clone(&copy).create_thread(&start()).expect("a thread");
         let mut child = Guest { space: copy, thread };
         let file = file(&[generation as u8; 4096]);
-        child.apply(&[map_file(&file, false, 0)]);
+        child.apply(&[map_file(&descriptor(&file), false, 0)]);
         store_at(&mut child, DATA, generation as u64);
-        child.apply(&[map_file(&file, false, 0)]);
+        child.apply(&[map_file(&descriptor(&file), false, 0)]);
         generations.push(child);
     }
     for (generation, guest) in generations.iter().enumerate() {

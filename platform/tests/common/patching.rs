@@ -225,7 +225,7 @@ pub(crate) fn memory_operations_work_in_a_patched_call(platform: &dyn Platform) 
     guest.thread.registers_mut().rdi = 0;
     guest.thread.registers_mut().rip = CODE;
     guest.write_u64(STACK - 8, 0);
-    let file = super::memory::file(&[7; 4096]);
+    let descriptor = super::memory::descriptor(&super::memory::file(&[7; 4096]));
     let (kicker, done) = (guest.thread.kicker(), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -241,7 +241,7 @@ pub(crate) fn memory_operations_work_in_a_patched_call(platform: &dyn Platform) 
                     assert_eq!(guest.thread.registers().rdi, calls);
                     guest.apply(&[
                         map(0x70_0000, 2 * PAGE, READ_WRITE),
-                        super::memory::map_file(&file, false, 0),
+                        super::memory::map_file(&descriptor, false, 0),
                         MemoryOp::Unmap { address: 0x70_1000, length: PAGE },
                     ]);
                     calls += 1;

@@ -1,9 +1,7 @@
 //! An address space without a host process, for tests: an array of pages that does what the host would do.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,6 +9,7 @@ use usk_abi::Errno;
 use usk_platform::arch::Registers;
 use usk_platform::{
     AddressSpace, GuestThread, Kick, Layout, LentMemory, MemoryOp, MemoryWord, Protection, ThreadState, Trap,
+    host,
 };
 
 pub(crate) const PAGE: u64 = 4096;
@@ -20,7 +19,7 @@ pub(crate) const PAGE: u64 = 4096;
 pub(crate) struct Page {
     pub(crate) protection: Protection,
     bytes: Option<Box<[u8; PAGE as usize]>>,
-    file: Option<(Arc<File>, u64)>,
+    file: Option<(Arc<OwnedFd>, u64)>,
 }
 
 impl Page {
@@ -30,7 +29,7 @@ impl Page {
             let mut bytes = Box::new([0; PAGE as usize]);
             if let Some((file, offset)) = file {
                 let mut done = 0;
-                while let Ok(got) = file.read_at(&mut bytes[done..], offset + done as u64)
+                while let Ok(got) = host::read_at(&**file, &mut bytes[done..], offset + done as u64)
                     && got > 0
                 {
                     done += got;
@@ -108,7 +107,7 @@ impl FakeThread {
             }
             MemoryOp::MapFile { address, length, protection, file, offset, .. } => {
                 self.check(address, length)?;
-                let file = Arc::new(duplicate(file));
+                let file = Arc::clone(file);
                 for at in (address..address + length).step_by(PAGE as usize) {
                     let file = Some((file.clone(), offset + (at - address)));
                     pages.insert(at, Page { protection, bytes: None, file });
@@ -172,10 +171,6 @@ impl FakeThread {
         );
         if inside { Ok(()) } else { Err(Errno::EINVAL) }
     }
-}
-
-fn duplicate(file: BorrowedFd<'_>) -> File {
-    File::from(file.as_fd().try_clone_to_owned().expect("a descriptor"))
 }
 
 fn take(pages: &mut BTreeMap<u64, Page>, address: u64, length: u64) -> BTreeMap<u64, Page> {

@@ -1,7 +1,7 @@
 //! One mapping of the memory map.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use bitflags::bitflags;
@@ -206,7 +206,7 @@ impl Vma {
                 return MemoryOp::MapAnonymous { address, length, protection, flags };
             }
         };
-        let (file, offset, shared) = (file.as_fd(), self.offset, self.shared);
+        let (offset, shared) = (self.offset, self.shared);
         MemoryOp::MapFile { address, length, protection, shared, flags, file, offset }
     }
 
