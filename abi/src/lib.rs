@@ -22,6 +22,7 @@ pub mod mm;
 pub mod mqueue;
 pub mod personality;
 pub mod poll;
+pub mod ptrace;
 pub mod sched;
 pub mod seccomp;
 pub mod sigevent;

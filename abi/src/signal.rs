@@ -270,6 +270,7 @@ pub mod code {
     pub const SEGV_MAPERR: i32 = 1;
     pub const SEGV_ACCERR: i32 = 2;
     pub const SYS_SECCOMP: i32 = 1;
+    pub const TRAP_BRKPT: i32 = 1;
     pub const POLL_IN: i32 = 1;
     pub const POLL_OUT: i32 = 2;
     pub const POLL_MSG: i32 = 3;

@@ -382,7 +382,13 @@ impl Kernel {
 
     /// A group stop is complete: tells the parent.
     pub(crate) fn report_stop(&self, group: &ThreadGroup, signal: Signal) {
-        self.report_event(&mut self.tasks.lock(), group.tgid, StopEvent::Stopped(signal));
+        let mut table = self.tasks.lock();
+        // A parent that traces the process hears of it as its tracer.
+        let parent = table.process(group.tgid).map(|process| process.parent);
+        if table.links.tracer_of(group.tgid).map(|tracer| tracer.tgid()).is_none_or(|own| Some(own) != parent) {
+            self.report_event(&mut table, group.tgid, StopEvent::Stopped(signal));
+        }
+        drop(table);
         if group.tgid == self.main_pid()
             && let Some(act) = self.main_stop.get()
         {
@@ -451,6 +457,7 @@ impl Kernel {
     /// Takes a process that has been waited for out of the tree.
     pub(crate) fn forget_process(&self, table: &mut TaskTable, pid: i32) {
         table.remove_process(pid);
+        table.links.remove(pid);
     }
 }
 

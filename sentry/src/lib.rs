@@ -4,7 +4,7 @@
 //!   way to block.
 //! - [`seccomp`]: the filters that guests lay on their own calls.
 //! - [`settings`]: what `/proc/sys` lets one change.
-//! - [`signal`]: pending sets, actions, delivery, frames.
+//! - [`signal`]: pending sets, actions, delivery, frames. [`ptrace`]: tasks that trace others.
 //! - [`mm`]: the memory map of an address space. [`loader`]: from an executable file to a running image.
 //! - [`vfs`]: mounts, dentries, inodes, open files, descriptor tables. [`fs`]: the file systems. [`mod@file`]: objects that are
 //!   files without a name. [`net`]: sockets.
@@ -19,8 +19,9 @@
 //! Taken from the outside in; a lock may be taken only while holding locks above it.
 //!
 //! ```text
-//! Kernel::tasks (the process tree: parents, children, groups, sessions, identifiers)
+//! Kernel::tasks (the process tree: parents, children, groups, sessions, identifiers, who traces whom)
 //!   Task::signals, ThreadGroup::signals (pending sets, actions)
+//!     Task::tracing
 //!     Task wake-ups (Waiter)
 //! Mm::state (the VMA tree). Held while threads are waited for to leave guest code: whoever counts as in it takes none of these.
 //!   futex buckets
@@ -65,6 +66,7 @@ pub mod loader;
 mod meter;
 pub mod mm;
 pub mod net;
+pub mod ptrace;
 pub mod seccomp;
 pub mod settings;
 pub mod signal;

@@ -93,6 +93,7 @@ mod place;
 mod poll;
 mod prctl;
 mod process_vm_readv;
+mod ptrace;
 mod read;
 mod recv;
 mod rename;

@@ -46,6 +46,8 @@ const PR_GET_NO_NEW_PRIVS: i32 = 39;
 const PR_GET_TID_ADDRESS: i32 = 40;
 const PR_GET_THP_DISABLE: i32 = 42;
 const PR_CAP_AMBIENT: i32 = 47;
+/// Of the Yama module: whom the caller lets trace it.
+const PR_SET_PTRACER: i32 = 0x5961_6d61;
 
 const CAP_SETPCAP: u32 = 8;
 const CAP_LAST: u64 = 40;
@@ -152,6 +154,8 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             Ok(0)
         }
         PR_GET_THP_DISABLE => Ok(0),
+        // Nothing restricts tracing beyond what credentials do, so there is nothing to permit.
+        PR_SET_PTRACER => Ok(0),
         PR_CAP_AMBIENT => ambient(current, value, arguments.u64(2)),
         _ => Err(Errno::EINVAL.into()),
     }

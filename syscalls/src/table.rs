@@ -158,6 +158,7 @@ const FILES: &[&[Row]] = &[
     crate::poll::ROWS,
     crate::prctl::ROWS,
     crate::process_vm_readv::ROWS,
+    crate::ptrace::ROWS,
     crate::read::ROWS,
     crate::recv::ROWS,
     crate::rename::ROWS,

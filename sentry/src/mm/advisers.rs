@@ -74,7 +74,7 @@ impl Current {
         let may = self.thread.can_lend()
             && self.standing == Some(standing)
             && mm.users() > 1
-            && self.task.seccomp.always_allows(&CALLS);
+            && self.task.hides_calls(&CALLS);
         if may {
             let stack_pointer = self.thread.registers().rsp;
             mm.lend_advice(&mut *self.thread, stack_pointer);

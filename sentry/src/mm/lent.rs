@@ -110,7 +110,7 @@ impl Current {
         let may = self.thread.can_lend()
             && self.standing == Some(standing)
             && mm.users() == 1
-            && self.task.seccomp.always_allows(&CALLS);
+            && self.task.hides_calls(&CALLS);
         // Withdrawn meanwhile: before it was lent, perhaps.
         let limits = || MemoryLimits::of(&self.task);
         if may && mm.lend(&mut *self.thread, limits) && self.task.standing.now() != standing {

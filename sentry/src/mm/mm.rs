@@ -76,6 +76,8 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) trampolines: Vec<Range<u64>>,
     /// Whether the program was loaded with an interpreter, which maps its libraries.
     pub(in crate::mm) has_interpreter: bool,
+    /// A tracer has seen the code, which is not rewritten as long as the program runs ([`Mm::keep_code`]).
+    pub(in crate::mm) keeps_code: bool,
     auxiliary_vector: Arc<[u8]>,
     executable: Option<Executable>,
 }
@@ -225,6 +227,7 @@ impl Mm {
             advisers: Advisers::default(),
             trampolines: Vec::new(),
             has_interpreter: false,
+            keeps_code: false,
             auxiliary_vector: Arc::default(),
             executable: None,
         };
@@ -408,7 +411,8 @@ impl Mm {
             }
             tree.insert(vma);
         }
-        let texts = match thread.patches_code() {
+        let keeps_code = self.is_traced();
+        let texts = match thread.patches_code() && !keeps_code {
             true => self.known_texts(&tree, image.known, 0..self.layout.guest_end),
             false => Vec::new(),
         };
@@ -424,6 +428,7 @@ impl Mm {
         state.trampolines.clear();
         state.executable = Some(image.executable);
         state.has_interpreter = image.has_interpreter;
+        state.keeps_code = keeps_code;
         state.note_peak();
         if !texts.is_empty() {
             self.write_known_code(&mut state, thread, image.known, &texts);

@@ -35,6 +35,7 @@ mod protect;
 mod remap;
 mod slow_sites;
 mod sync;
+mod traced;
 mod tree;
 mod vma;
 

@@ -43,7 +43,7 @@ impl Mm {
     pub(crate) fn patch(&self, thread: &mut dyn GuestThread, site: u64, number: u64) -> Result<(), Errno> {
         let mut state = self.look();
         let vma = state.tree.find(site).ok_or(Errno::EOPNOTSUPP)?;
-        if !is_patchable(vma) {
+        if state.keeps_code || self.is_traced() || !is_patchable(vma) {
             return Err(Errno::EOPNOTSUPP);
         }
         let text = vma.start..vma.end;
@@ -67,7 +67,7 @@ impl Mm {
             return;
         }
         let mut state = self.look();
-        if !state.has_interpreter {
+        if state.keeps_code || self.is_traced() || !state.has_interpreter {
             return;
         }
         let known = &kernel.known_code;

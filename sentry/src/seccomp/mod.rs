@@ -17,6 +17,7 @@ use usk_abi::seccomp::*;
 use usk_abi::signal::SignalInfo;
 use usk_abi::{Errno, Signal};
 
+use crate::ptrace::AtEntry;
 use crate::signal::force_signal;
 use crate::task::{Current, ExitStatus, SyscallArguments, Task};
 use crate::{Restart, SysError};
@@ -203,8 +204,13 @@ pub fn add_filter(
 
 /// What a thread's filters say about a call.
 pub(crate) enum Verdict {
-    /// It is carried out.
-    Allow,
+    /// It is carried out: this call, with these arguments.
+    Allow {
+        /// Its number.
+        number: u64,
+        /// Its arguments.
+        arguments: SyscallArguments,
+    },
     /// It returns this instead.
     Return(u64),
     /// It was interrupted while another process was asked about it.
@@ -213,25 +219,27 @@ pub(crate) enum Verdict {
     Skip,
 }
 
-/// Asks the calling thread's filters. `instruction` is the address of the `syscall` instruction.
-pub(crate) fn judge(
-    current: &mut Current,
-    number: u64,
-    arguments: SyscallArguments,
-    instruction: u64,
-) -> Verdict {
+/// Asks the calling thread's filters about call `number`. `instruction` is the address of the `syscall` instruction.
+pub(crate) fn judge(current: &mut Current, number: u64, instruction: u64) -> Verdict {
+    judge_call(current, number, instruction, true)
+}
+
+/// `may_ask_tracer` is false once the tracer has let it pass.
+fn judge_call(current: &mut Current, call: u64, instruction: u64, may_ask_tracer: bool) -> Verdict {
+    let arguments = SyscallArguments(current.thread.registers().syscall_arguments());
+    let allowed = Verdict::Allow { number: call, arguments };
     match current.task.seccomp.mode() {
-        SECCOMP_MODE_DISABLED => return Verdict::Allow,
-        SECCOMP_MODE_STRICT if STRICT_CALLS.contains(&number) => return Verdict::Allow,
+        SECCOMP_MODE_DISABLED => return allowed,
+        SECCOMP_MODE_STRICT if STRICT_CALLS.contains(&call) => return allowed,
         SECCOMP_MODE_STRICT => return kill(current, Signal::SIGKILL, false),
         _ => {}
     }
     let filters = current.task.seccomp.filters.load_full();
-    let Some(filters) = filters.as_deref() else { return Verdict::Allow };
+    let Some(filters) = filters.as_deref() else { return allowed };
     // The kernel's system-call numbers are the lower half of the register.
-    let number = number as u32;
+    let number = call as u32;
     if filters.always_allowed.contains(number) {
-        return Verdict::Allow;
+        return allowed;
     }
     let number = number.cast_signed();
     let instruction_pointer = instruction.wrapping_add(INSTRUCTION_LENGTH);
@@ -240,28 +248,44 @@ pub(crate) fn judge(
     let (returned, notifier) = filters.run(&data);
     let detail = returned & SECCOMP_RET_DATA;
     match returned & SECCOMP_RET_ACTION_FULL {
-        SECCOMP_RET_ALLOW | SECCOMP_RET_LOG => Verdict::Allow,
+        SECCOMP_RET_ALLOW | SECCOMP_RET_LOG => allowed,
         SECCOMP_RET_ERRNO => Verdict::Return(0u64.wrapping_sub(u64::from(detail.min(MAX_ERRNO)))),
         SECCOMP_RET_TRAP => {
             let info = SignalInfo::seccomp(instruction_pointer, number, architecture, detail);
             force_signal(&current.task, info);
             Verdict::Skip
         }
-        SECCOMP_RET_USER_NOTIF if let Some(notifier) = notifier.cloned() => ask(current, &notifier, data),
-        // Nobody listens and nobody traces.
-        SECCOMP_RET_TRACE | SECCOMP_RET_USER_NOTIF => Verdict::Return(Errno::ENOSYS.as_return_value()),
+        SECCOMP_RET_USER_NOTIF if let Some(notifier) = notifier.cloned() => {
+            ask(current, &notifier, data, allowed)
+        }
+        SECCOMP_RET_TRACE if !may_ask_tracer => allowed,
+        SECCOMP_RET_TRACE => ask_tracer(current, detail, instruction),
+        // Nobody listens.
+        SECCOMP_RET_USER_NOTIF => Verdict::Return(Errno::ENOSYS.as_return_value()),
         SECCOMP_RET_KILL_THREAD => kill(current, Signal::SIGSYS, false),
         _ => kill(current, Signal::SIGSYS, true),
     }
 }
 
-/// Leaves the call to whoever listens.
-fn ask(current: &mut Current, notifier: &Arc<Notifier>, data: SeccompData) -> Verdict {
+/// Leaves the call to the tracer, which may put another in its place: the filters are asked about that, too.
+fn ask_tracer(current: &mut Current, detail: u32, instruction: u64) -> Verdict {
+    match current.stop_at_filter(detail) {
+        None => Verdict::Return(Errno::ENOSYS.as_return_value()),
+        Some(AtEntry::Skip) => Verdict::Skip,
+        Some(AtEntry::Proceed) => match current.call {
+            Some(number) => judge_call(current, number, instruction, false),
+            None => Verdict::Skip,
+        },
+    }
+}
+
+/// Leaves the call to whoever listens. `allowed` is what the listener may say.
+fn ask(current: &mut Current, notifier: &Arc<Notifier>, data: SeccompData, allowed: Verdict) -> Verdict {
     match notifier.ask(current, data) {
         Ok(Answer::Continue) => {
             // Whoever was asked may have changed the caller's memory meanwhile.
             current.has_stale_copies = true;
-            Verdict::Allow
+            allowed
         }
         Ok(Answer::Return(value)) => Verdict::Return(value),
         Err(SysError::Errno(errno)) => Verdict::Return(errno.as_return_value()),

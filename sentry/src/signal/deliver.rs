@@ -4,8 +4,8 @@ use usk_abi::signal::{ActionFlags, DefaultAction, SIG_DFL, SIG_IGN, SignalAction
 use usk_abi::{Errno, Signal};
 
 use super::frame;
-use crate::Restart;
-use crate::task::{Current, ExitStatus, GroupState, GroupStop, Resource, begin_exit_locked};
+use crate::task::{Current, ExitStatus, GroupState, GroupStop, Resource, Task, begin_exit_locked};
+use crate::{Restart, ptrace};
 
 /// Number of `restart_syscall(2)`.
 const RESTART_SYSCALL: u64 = 219;
@@ -21,7 +21,10 @@ pub(crate) enum Outcome {
 
 enum Next {
     Exit,
-    Stopped,
+    /// The group is stopped by this signal.
+    Stopped(Signal),
+    /// The tracer wants the task to stop.
+    Trapped,
     Signal(Signal, SignalInfo),
     Nothing,
 }
@@ -31,13 +34,15 @@ pub(crate) fn deliver(current: &mut Current) -> Outcome {
     loop {
         match next(current) {
             Next::Exit => return Outcome::Exit,
-            Next::Stopped => stay_stopped(current),
+            Next::Stopped(signal) => stay_stopped(current, signal),
+            Next::Trapped => ptrace::stop_for_tracer(current),
             Next::Nothing => {
                 restart_without_handler(current);
                 return Outcome::Resume;
             }
             Next::Signal(signal, info) => {
                 let info = current.task.group.timers.note_delivery(info);
+                let Some((signal, info)) = ptrace::stop_at_signal(current, signal, info) else { continue };
                 let action = current.task.group.actions.load().get(signal);
                 match action.handler {
                     SIG_IGN => {}
@@ -61,8 +66,13 @@ fn next(current: &mut Current) -> Next {
     if state.exit.is_some() || state.exec.as_ref().is_some_and(|taker| !std::sync::Arc::ptr_eq(taker, task)) {
         return Next::Exit;
     }
-    if state.stop.is_some() {
-        return Next::Stopped;
+    if let Some(stop) = &state.stop
+        && !task.tracing.is_past_group_stop()
+    {
+        return Next::Stopped(stop.signal);
+    }
+    if task.tracing.is_stop_due() {
+        return Next::Trapped;
     }
     let mut signals = task.signals.lock();
     let wanted = SignalSet(!signals.mask.get().0);
@@ -88,24 +98,33 @@ fn next(current: &mut Current) -> Next {
     Next::Nothing
 }
 
-/// Takes part in a group stop until it ends.
-fn stay_stopped(current: &mut Current) {
+/// Takes part in a group stop until it ends, or somebody begins to trace the task; a traced one until its tracer has it go on.
+fn stay_stopped(current: &mut Current, signal: Signal) {
     let task = current.task.clone();
-    let report = {
-        let mut state = task.group.state.lock();
-        let Some(stop) = &mut state.stop else { return };
-        stop.remaining = stop.remaining.saturating_sub(1);
-        (stop.remaining == 0).then_some(stop.signal)
-    };
-    if let Some(signal) = report {
+    if is_last_to_stop(&task) {
         task.kernel.report_stop(&task.group, signal);
+    }
+    if task.tracing.is_traced() {
+        return ptrace::stop_with_group(current, signal);
     }
     loop {
         task.waiter.arm();
-        if task.group.state.lock().stop.is_none() {
+        if task.group.state.lock().stop.is_none() || task.tracing.is_traced() {
             return;
         }
         task.waiter.wait(None, true);
+    }
+}
+
+/// Counts the task in its group's stop. True if it is the last.
+fn is_last_to_stop(task: &Task) -> bool {
+    let mut state = task.group.state.lock();
+    match &mut state.stop {
+        Some(stop) if !task.tracing.count_in_group_stop() => {
+            stop.remaining = stop.remaining.saturating_sub(1);
+            stop.remaining == 0
+        }
+        _ => false,
     }
 }
 
@@ -140,12 +159,18 @@ fn end_group(current: &mut Current, status: ExitStatus) -> Outcome {
 }
 
 fn begin_stop(state: &mut GroupState, signal: Signal) {
-    if state.stop.is_some() || state.exit.is_some() {
+    if state.exit.is_some() {
         return;
     }
-    state.stop = Some(GroupStop { signal, remaining: state.threads.len() });
+    let is_new = state.stop.is_none();
+    if is_new {
+        state.stop = Some(GroupStop { signal, remaining: state.threads.len() });
+    }
     for task in &state.threads {
-        task.poke();
+        if task.tracing.begin_group_stop(is_new) {
+            task.poke();
+            task.waiter.wake();
+        }
     }
 }
 
@@ -170,10 +195,15 @@ fn run_handler(current: &mut Current, signal: Signal, action: SignalAction, info
         super::force_signal(&current.task, SignalInfo::kernel(Signal::SIGSEGV));
         return;
     }
+    block_for_handler(current, signal, &action);
+    current.stop_at_handler();
+}
+
+fn block_for_handler(current: &Current, signal: Signal, action: &SignalAction) {
     let _state = current.task.group.state.lock();
     let mut signals = current.task.signals.lock();
     let mut blocked = signals.mask.get().or(action.mask);
-    if !flags.contains(ActionFlags::NODEFER) {
+    if !action.action_flags().contains(ActionFlags::NODEFER) {
         blocked = blocked.with(signal);
     }
     signals.mask.set(blocked);

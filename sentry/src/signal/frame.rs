@@ -130,7 +130,7 @@ fn restore(current: &mut Current) -> Result<u64, Errno> {
     let stack_pointer = registers.rsp;
     set_mask(current, context.mask);
     restore_alternate_stack(current, &context.stack, stack_pointer);
-    current.pending_restart = None;
+    (current.pending_restart, current.call) = (None, None);
     Ok(rax)
 }
 

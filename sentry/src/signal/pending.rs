@@ -29,6 +29,11 @@ impl PendingSignals {
         self.queue.is_empty()
     }
 
+    /// All of them, in the order in which they were sent.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SignalInfo> {
+        self.queue.iter()
+    }
+
     /// Adds a signal; a standard one that is already pending is merged with it. Returns true if it was added.
     pub fn add(&mut self, signal: Signal, info: SignalInfo) -> bool {
         if !signal.is_realtime() && self.set.contains(signal) {

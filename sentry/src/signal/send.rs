@@ -94,13 +94,20 @@ fn cancel_opposites(state: &mut GroupState, signal: Signal, discarded: &mut Vec<
         return Sent::Done;
     };
     *discarded = state.discard_pending(opposites);
-    if signal == Signal::SIGCONT && state.stop.take().is_some() {
-        for task in &state.threads {
+    if signal != Signal::SIGCONT {
+        return Sent::Done;
+    }
+    let was_stopped = state.stop.take().is_some();
+    for task in &state.threads {
+        let is_told = task.tracing.note_continued();
+        if is_told {
+            task.poke();
+        }
+        if is_told || was_stopped {
             task.waiter.wake();
         }
-        return Sent::Continued;
     }
-    Sent::Done
+    if was_stopped { Sent::Continued } else { Sent::Done }
 }
 
 /// True if the signal would be ignored on delivery and nobody keeps it blocked for later.
@@ -115,6 +122,10 @@ fn is_dropped(
         return false;
     }
     let Some(task) = target.or(state.threads.first()) else { return true };
+    // A tracer wants to see it.
+    if task.tracing.is_traced() {
+        return false;
+    }
     let signals = task.signals.lock();
     !signals.mask.get().or(signals.awaited).contains(signal)
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bitflags::bitflags;
+use usk_abi::ptrace::PTRACE_EVENT_VFORK_DONE;
 use usk_abi::sched::SCHED_RESET_ON_FORK;
 use usk_abi::signal::{AlternateStack, SignalSet};
 use usk_abi::{Errno, Signal};
 use usk_platform::{ThreadState, host};
 
 use crate::mm;
+use crate::ptrace;
 use crate::signal::SignalMask;
 use crate::task::table::Process;
 use crate::task::task::{NewTask, TaskSignals};
@@ -209,6 +211,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
         task.last_words.set_tid_address(arguments.child_tid);
     }
+    let traced = ptrace::NewTask::of(&parent, flags, arguments.exit_signal);
     let completion = flags.contains(CloneFlags::VFORK).then(|| Arc::new(Completion::default()));
     *task.vfork_done.lock() = completion.clone();
 
@@ -234,13 +237,21 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     if !flags.contains(CloneFlags::THREAD) {
         insert_process(&mut table, &parent, group, arguments, tid);
     }
+    if traced.is_traced {
+        ptrace::auto_attach(&mut table, &parent, &task);
+    }
     run::announce(&task, &*thread);
     drop((table, files));
     run::start(worker, task, thread);
     parent.kernel.forks.fetch_add(1, Ordering::Relaxed);
 
+    let message = u64::from(tid.cast_unsigned());
+    if let Some(event) = traced.event {
+        current.stop_at_event(event, message);
+    }
     if let Some(completion) = completion {
         wait_for_vfork(current, &completion);
+        current.stop_at_event(PTRACE_EVENT_VFORK_DONE, message);
     }
     Ok(tid as u64)
 }

@@ -51,6 +51,10 @@ pub struct Current {
     /// What the call has brought along of guest memory is not what is there any more.
     pub(crate) has_stale_copies: bool,
     pub(crate) pending_restart: Option<PendingRestart>,
+    /// Number of the call that the guest thread is in or has come from, as a tracer sees it (`orig_rax`).
+    pub(crate) call: Option<u64>,
+    /// A tracer has the task go on for one instruction.
+    pub(crate) is_stepping: bool,
     /// A handler's frame may be on its way: if it cannot be written, that is a fault of the task's.
     pub(crate) is_entering_handler: bool,
     pub(crate) last_fault: LastFault,
@@ -72,6 +76,8 @@ impl Current {
             exit_code: None,
             has_stale_copies: false,
             pending_restart: None,
+            call: None,
+            is_stepping: false,
             is_entering_handler: false,
             last_fault: LastFault::default(),
             standing: None,

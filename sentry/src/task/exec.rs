@@ -42,6 +42,7 @@ impl ExecuteRequest {
 
 /// Replaces the program of the calling process. When it returns, the registers are those of the new program.
 pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
+    let former = current.task.tid();
     end_other_threads(current)?;
     let task = current.task.clone();
     let old_mm = task.mm();
@@ -75,14 +76,15 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
         current.thread.set_extended_state(None)?;
         Ok(entry)
     });
+    current.keep_registers = true;
     match started {
         Ok(registers) => {
             *current.thread.registers_mut() = registers;
             task.kernel.meter().inspect(|meter| meter.executed());
+            current.stop_at_program(former);
         }
         Err(_) => task.group.begin_exit(ExitStatus::Signaled { signal: Signal::SIGKILL, core: false }),
     }
-    current.keep_registers = true;
     Ok(0)
 }
 
@@ -104,6 +106,7 @@ fn end_other_threads(current: &mut Current) -> SysResult<()> {
         if state.threads.len() > 1 {
             state.exec = Some(task.clone());
             for other in state.threads.iter().filter(|other| !Arc::ptr_eq(other, &task)) {
+                other.tracing.kill();
                 other.poke();
                 other.waiter.wake();
             }
@@ -127,6 +130,7 @@ fn end_other_threads(current: &mut Current) -> SysResult<()> {
     if task.tid() != leader {
         let mut table = task.kernel.tasks.lock();
         table.remove_thread(task.tid());
+        table.links.rename(task.tid(), leader);
         task.set_tid(leader);
         table.insert_thread(leader, task.clone());
         task.group.state.lock().leader_status = None;

@@ -7,16 +7,17 @@ use usk_abi::{PollEvents, Signal};
 use usk_platform::host;
 
 use crate::kernel::Kernel;
+use crate::ptrace;
 use crate::signal::send_to_group;
 use crate::task::table::{TaskTable, Zombie};
 use crate::task::{Current, ExitStatus, Task, ThreadGroup};
 
 /// Ends the task: nothing of it is left but, for the last thread of a process, a zombie.
-pub(crate) fn leave(current: Current) {
-    let status = {
-        let state = current.task.group.state.lock();
-        state.exit.unwrap_or(ExitStatus::Exited(current.exit_code.unwrap_or(0)))
-    };
+pub(crate) fn leave(mut current: Current) {
+    let status = status_of(&current);
+    current.stop_before_end(status);
+    // Its group may have begun to end meanwhile.
+    let status = status_of(&current);
     let usage = current.task.usage();
     crate::futex::release_mutexes(&current, false);
     clear_child_tid(&current);
@@ -45,6 +46,11 @@ pub(crate) fn leave(current: Current) {
     unlink_thread(&task, status, usage);
     // Last: the end of an address space takes a while, which the parent need not wait for.
     drop(mm);
+}
+
+fn status_of(current: &Current) -> ExitStatus {
+    let state = current.task.group.state.lock();
+    state.exit.unwrap_or(ExitStatus::Exited(current.exit_code.unwrap_or(0)))
 }
 
 /// Writes zero to the address that `set_tid_address(2)` named and wakes a waiter there.
@@ -94,17 +100,19 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
         }
     };
     kernel.notify_parent_death(&table, task);
-    let parent = group_status
-        .and_then(|status| end_process(&kernel, &mut table, &group, status, task.credentials().uid));
+    let uid = task.credentials().uid;
+    let mut waiting = ptrace::forsake_tracees(&kernel, &mut table, task);
+    waiting.extend(ptrace::leave_tracer(&mut table, task, Zombie { status, uid, usage }));
+    waiting.extend(group_status.and_then(|status| end_process(&kernel, &mut table, &group, status, uid)));
     drop(table);
     // Whoever waits looks at the table first thing: woken earlier it would find it locked, and this thread would go on to take
     // down the address space before it.
-    if let Some(parent) = parent {
-        parent.child_events.notify(PollEvents::IN);
+    for group in waiting {
+        group.child_events.notify(PollEvents::IN);
     }
 }
 
-/// Makes the process a zombie. Returns the parent, who is to be woken.
+/// Makes the process a zombie. Returns who is to be woken: the parent, or before it a tracer.
 fn end_process(
     kernel: &Kernel,
     table: &mut TaskTable,
@@ -140,6 +148,7 @@ fn end_process(
     }
     for child in adopted {
         if table.process(child).is_some_and(|process| process.zombie.is_some())
+            && !table.links.is_traced_by_other(child, reaper)
             && let Some(reaper) = notify_parent_of_end(kernel, table, child)
         {
             reaper.child_events.notify(PollEvents::IN);
@@ -155,13 +164,14 @@ fn end_process(
         }
     }
     kernel.terminals_of_ended_session(table, pid, session);
-    let parent = notify_parent_of_end(kernel, table, pid);
+    let waiting =
+        ptrace::notify_tracer_of_end(table, pid).or_else(|| notify_parent_of_end(kernel, table, pid));
     group.exited.notify(PollEvents::IN);
     kernel.tell_exit(pid, status);
     if pid == kernel.main_pid() {
         kernel.finish(status);
     }
-    parent
+    waiting
 }
 
 /// Sends SIGHUP and SIGCONT to a process group that is orphaned and has stopped members.
@@ -183,7 +193,11 @@ fn hang_up_if_orphaned(table: &TaskTable, process_group: i32, leaving: i32) {
 
 /// Sends the parent of a zombie its signal; if the parent does not care, the zombie goes at once. Returns the parent, who may
 /// wait for it.
-fn notify_parent_of_end(kernel: &Kernel, table: &mut TaskTable, pid: i32) -> Option<Arc<ThreadGroup>> {
+pub(crate) fn notify_parent_of_end(
+    kernel: &Kernel,
+    table: &mut TaskTable,
+    pid: i32,
+) -> Option<Arc<ThreadGroup>> {
     let process = table.process(pid)?;
     let zombie = process.zombie?;
     let parent = table.process(process.parent)?;

@@ -193,6 +193,7 @@ pub(crate) fn begin_exit_locked(state: &mut GroupState, status: ExitStatus) {
     state.exit.get_or_insert(status);
     state.stop = None;
     for task in &state.threads {
+        task.tracing.kill();
         task.poke();
         task.waiter.wake();
     }

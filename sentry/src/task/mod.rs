@@ -35,7 +35,7 @@ pub use credentials::{ALL_CAPABILITIES, Credentials};
 pub(crate) use current::PendingRestart;
 pub use current::{Current, LastFault};
 pub use exec::{ExecuteRequest, MainProcess, execute, reserve_main, spawn_beside, spawn_main};
-pub(crate) use exit::ticks;
+pub(crate) use exit::{notify_parent_of_end, ticks};
 pub(crate) use group::begin_exit_locked;
 pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};
 pub use known_names::NameQuestion;
@@ -45,6 +45,7 @@ pub use limits::{Limit, RESOURCE_COUNT, Resource, ResourceLimits, UNLIMITED, Usa
 pub use lost::watch as watch_for_lost;
 pub use program::{ProgramRequest, find_program};
 pub use run::Dispatcher;
+pub(crate) use run::fail_last_copy;
 pub use standing::Standing;
 pub(crate) use table::OUTSIDE_PID;
 pub use table::{INIT_PID, Process, StopEvent, TaskTable, Zombie};

@@ -11,12 +11,16 @@ use usk_platform::{ExitReason, GuestThread, Trap};
 use crate::file::async_io;
 use crate::meter::{self, Meter};
 use crate::mm::{self, HostFault, MemoryLimits, Mm};
+use crate::ptrace::AtEntry;
 use crate::seccomp::{self, Verdict};
 use crate::signal::{Outcome, deliver, force_signal};
 use crate::task::task::{Runner, SentryThread};
 use crate::task::workers::Worker;
 use crate::task::{Current, ExitStatus, LastFault, PendingRestart, Resource, SyscallArguments, Task};
 use crate::{Restart, SysError, SysResult};
+
+/// `TF`: the processor traps after each instruction.
+const TRAP_FLAG: u64 = 0x100;
 
 /// What knows the system calls: the table, which lives above this crate.
 pub trait Dispatcher: Send + Sync {
@@ -70,12 +74,13 @@ fn run(current: &mut Current) {
         }
         current.lend_files();
         let left_ns = meter.map(|_| meter::now());
-        let trap = current.thread.run();
+        let trap = current.run_guest();
         leave_guest(&task, mm.load());
         current.take_back_files();
         mm.load().let_go_of_files();
         if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
             current.is_entering_handler = false;
+            current.call = None;
         }
         match trap {
             Trap::Syscall { instruction } => match meter.zip(left_ns) {
@@ -120,7 +125,7 @@ fn run(current: &mut Current) {
 }
 
 /// What a call, or a signal's delivery, has left for the way back could not be written.
-fn fail_last_copy(current: &mut Current, error: Errno) {
+pub(crate) fn fail_last_copy(current: &mut Current, error: Errno) {
     if std::mem::take(&mut current.is_entering_handler) {
         force_signal(&current.task, SignalInfo::kernel(Signal::SIGSEGV));
     } else {
@@ -170,12 +175,25 @@ fn serve_metered(
 
 fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
     mm::patch_if_slow(current);
-    let registers = current.thread.registers();
-    let number = registers.syscall_number();
-    let arguments = SyscallArguments(registers.syscall_arguments());
+    let number = current.thread.registers().syscall_number();
     current.has_stale_copies = false;
-    match seccomp::judge(current, number, arguments, instruction) {
-        Verdict::Allow => {}
+    current.call = Some(number);
+    if !current.task.tracing.is_traced() {
+        return carry_out(current, dispatcher, number, instruction);
+    }
+    // As a tracer finds it in a call.
+    current.thread.registers_mut().set_return_value(Errno::ENOSYS.as_return_value());
+    if current.stop_at_entry() == AtEntry::Proceed {
+        let number = current.call.unwrap_or(number);
+        carry_out(current, dispatcher, number, instruction);
+    }
+    current.stop_at_exit();
+}
+
+/// Makes call `number`, if the filters allow it.
+fn carry_out(current: &mut Current, dispatcher: &dyn Dispatcher, number: u64, instruction: u64) {
+    let (number, arguments) = match seccomp::judge(current, number, instruction) {
+        Verdict::Allow { number, arguments } => (number, arguments),
         Verdict::Return(value) => {
             current.thread.registers_mut().set_return_value(value);
             return;
@@ -186,7 +204,7 @@ fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
             return;
         }
         Verdict::Skip => return,
-    }
+    };
     current.task.call_number.store(i32::try_from(number).unwrap_or(-1), Ordering::Relaxed);
     let result = dispatcher.dispatch(current, number, arguments);
     current.task.call_number.store(-1, Ordering::Relaxed);
@@ -209,6 +227,22 @@ fn serve(current: &mut Current, dispatcher: &dyn Dispatcher, instruction: u64) {
 }
 
 impl Current {
+    /// Has the guest thread run until it traps. One that goes step by step has the trap flag meanwhile, unless the guest has set it itself.
+    fn run_guest(&mut self) -> Trap {
+        let is_forced = self.is_stepping && self.thread.registers().rflags & TRAP_FLAG == 0;
+        if !is_forced {
+            return self.thread.run();
+        }
+        self.thread.registers_mut().rflags |= TRAP_FLAG;
+        let trap = self.thread.run();
+        let registers = self.thread.registers_mut();
+        registers.rflags &= !TRAP_FLAG;
+        if matches!(trap, Trap::Syscall { .. }) {
+            registers.r11 &= !TRAP_FLAG;
+        }
+        trap
+    }
+
     /// Raises a signal for the task itself, as a fault does.
     pub fn raise(&self, signal: Signal) {
         let info = SignalInfo::user(signal, code::SI_USER, self.task.tgid(), self.task.credentials().uid);

@@ -62,8 +62,13 @@ impl Standing {
 }
 
 impl Task {
+    /// Whether nobody wants to see these calls, whatever their arguments are: no filter, and no tracer.
+    pub(crate) fn hides_calls(&self, numbers: &[u32]) -> bool {
+        !self.tracing.is_traced() && self.seccomp.always_allows(numbers)
+    }
+
     /// Something that stands has changed, or must be asked for from now on. For [`Standing::Parent`], to be called with the
-    /// table of tasks locked; for filters of calls, with the group locked.
+    /// table of tasks locked; for filters of calls and tracers, with the group locked.
     pub(crate) fn withdraw_answers(&self) {
         self.standing.withdraw(|| {
             self.signals.lock().mask.withdraw();
@@ -99,7 +104,7 @@ impl Current {
         {
             let mut signals = task.signals.lock();
             let pending = signals.pending.set().or(group.pending.set());
-            match task.seccomp.always_allows(&MASK_CALLS) {
+            match task.hides_calls(&MASK_CALLS) {
                 true => signals.mask.share(pending, |mask, quiet| self.thread.share_mask(mask, quiet)),
                 false => signals.mask.take_back(),
             }
@@ -109,10 +114,10 @@ impl Current {
         let mut answers = [None; 9];
         let is_stopping = task.borrow_mm(Mm::is_stopping);
         let may_call_host = futex::may_go_to_host(task) && !is_stopping;
-        if may_call_host && task.seccomp.always_allows(&HOST_CALLS) {
+        if may_call_host && task.hides_calls(&HOST_CALLS) {
             answers[usize::from(HOST_CALLS_STAND)] = Some(0);
         }
-        let stands = task.seccomp.always_allows(&CALLS);
+        let stands = task.hides_calls(&CALLS);
         for (answer, value) in [
             (Standing::Process, task.tgid() as u32),
             (Standing::Thread, task.tid() as u32),
@@ -139,7 +144,7 @@ impl Current {
 /// Leaves the actions of signals where the guest thread changes them by itself, unless a filter wants to see that.
 fn share_actions(task: &Task, thread: &mut dyn GuestThread) {
     let actions = task.group.actions.load();
-    match task.seccomp.always_allows(&ACTION_CALLS) {
+    match task.hides_calls(&ACTION_CALLS) {
         true => actions.share(|actions| thread.share_actions(actions)),
         false => actions.take_back(),
     }

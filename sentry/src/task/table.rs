@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use usk_abi::{Errno, Signal};
 
+use crate::ptrace::Links;
 use crate::task::{ExitStatus, Task, ThreadGroup, Usage};
 
 /// Identifiers are below this (`pid_max` of a 64-bit Linux).
@@ -72,13 +73,16 @@ pub struct TaskTable {
     own: i32,
     processes: BTreeMap<i32, Process>,
     threads: HashMap<i32, Arc<Task>>,
+    /// Who traces whom.
+    pub(crate) links: Links,
     last_pid: i32,
 }
 
 impl TaskTable {
     /// An empty tree, in which the sandbox's own process will have this identifier.
     pub(crate) fn new(own: i32) -> Self {
-        TaskTable { own, processes: BTreeMap::new(), threads: HashMap::new(), last_pid: own }
+        let (processes, threads) = (BTreeMap::new(), HashMap::new());
+        TaskTable { own, processes, threads, links: Links::default(), last_pid: own }
     }
 
     /// The sandbox's own process. It reaps whatever is its child.
@@ -96,6 +100,7 @@ impl TaskTable {
             let pid = self.last_pid;
             let taken = self.threads.contains_key(&pid)
                 || self.processes.contains_key(&pid)
+                || self.links.has(pid)
                 || self
                     .processes
                     .values()

@@ -13,6 +13,7 @@ use usk_platform::{Kick, host};
 use crate::futex::OwnerState;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
+use crate::ptrace::Tracing;
 use crate::seccomp::Seccomp;
 use crate::signal::{PendingSignals, SignalMask};
 use crate::task::last_words::LastWords;
@@ -125,6 +126,8 @@ pub struct Task {
     pub memory_policy: Mutex<(u32, u64)>,
     /// `seccomp(2)`.
     pub seccomp: Seccomp,
+    /// `ptrace(2)`, as the traced task.
+    pub(crate) tracing: Tracing,
     /// Counts what has happened to the answers that stand.
     pub(crate) standing: Version,
     /// Counts what has happened to what is lent of files.
@@ -184,6 +187,7 @@ impl Task {
             timer_slack_ns: AtomicU64::new(50_000),
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
+            tracing: Tracing::default(),
             standing: Version::new(),
             loans: Version::new(),
             personality: AtomicU32::new(0),

@@ -3,8 +3,9 @@
 use usk_abi::signal::code;
 use usk_abi::{Errno, PollEvents, Signal};
 
+use crate::ptrace::find_stop;
 use crate::task::table::{Process, StopEvent, TaskTable};
-use crate::task::{Current, ExitStatus, Usage};
+use crate::task::{Current, Usage};
 use crate::{Restart, SysError, SysResult};
 
 /// Which children are waited for.
@@ -100,7 +101,8 @@ fn find(current: &mut Current, options: WaitOptions) -> Result<Option<Waited>, E
             return Ok(Some(waited));
         }
     }
-    if any_fits { Ok(None) } else { Err(Errno::ECHILD) }
+    let (fits, found) = find_stop(&kernel, &mut table, &current.task, options);
+    if found.is_some() || fits || any_fits { Ok(found) } else { Err(Errno::ECHILD) }
 }
 
 fn child_is_finished(waited: &Waited) -> bool {
@@ -119,18 +121,20 @@ fn fits(pid: i32, child: &Process, options: WaitOptions, own_thread: i32) -> boo
 }
 
 fn report(table: &mut TaskTable, pid: i32, options: WaitOptions) -> Option<Waited> {
+    let parent = table.process(pid)?.parent;
+    let is_traced_by_other = table.links.is_traced_by_other(pid, parent);
+    // Then its stops are those of a traced task, and not reported twice.
+    let is_traced_by_own = !is_traced_by_other && table.links.has(pid);
     let child = table.process_mut(pid)?;
     if let Some(zombie) = child.zombie {
-        if !options.exited {
+        // The tracer first.
+        if !options.exited || is_traced_by_other {
             return None;
         }
-        let (code, status) = match zombie.status {
-            ExitStatus::Exited(code) => (code::CLD_EXITED, code & 0xff),
-            ExitStatus::Signaled { signal, core: false } => (code::CLD_KILLED, signal.number()),
-            ExitStatus::Signaled { signal, core: true } => (code::CLD_DUMPED, signal.number()),
-        };
-        let wait_status = zombie.status.wait_status();
-        return Some(Waited { pid, uid: zombie.uid, code, status, wait_status, usage: zombie.usage });
+        return Some(Waited::of_zombie(pid, &zombie));
+    }
+    if is_traced_by_own {
+        return None;
     }
     let event = child.event?;
     let uid = child.group.any_thread().map(|task| task.credentials().uid).unwrap_or_default();

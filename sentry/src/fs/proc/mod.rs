@@ -66,6 +66,12 @@ impl Subject {
         Ok(Subject { kernel, group, task: Some(task), is_thread: true, is_opener: false })
     }
 
+    /// Who traces it; 0 if nobody does.
+    fn tracer(&self) -> i32 {
+        let table = self.kernel.tasks.lock();
+        self.task.as_ref().and_then(|task| table.links.tracer_of(task.tid())).map_or(0, |tracer| tracer.tgid())
+    }
+
     /// Its number.
     fn id(&self) -> i32 {
         match &self.task {

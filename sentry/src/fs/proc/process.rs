@@ -9,6 +9,7 @@ use super::descriptors::{DescriptorInformation, Descriptors};
 use super::{Subject, inode_number, parse_id, process_text};
 use crate::fs::synthetic::{Directory, Entry, LinkSource, SyntheticInode, Text};
 use crate::mm::{FileLabel, MapsFormat};
+use crate::ptrace::{read_memory, write_memory};
 use crate::task::{Task, ThreadGroup};
 use crate::vfs::{Caller, FileType, InodeRef, Link, Mount, OpenFile, Path};
 
@@ -314,7 +315,7 @@ impl Text for Memory {
 
     fn write_part(&self, offset: u64, bytes: &[u8]) -> Option<Result<usize, Errno>> {
         let Ok(task) = self.subject.task() else { return Some(Err(Errno::ESRCH)) };
-        let wrote = task.mm().space.write(offset, bytes);
+        let wrote = write_memory(&task, offset, bytes);
         Some(if wrote == 0 && !bytes.is_empty() { Err(Errno::EIO) } else { Ok(wrote) })
     }
 }
@@ -322,13 +323,8 @@ impl Text for Memory {
 impl Memory {
     fn read_memory(&self, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
         let task = self.subject.task()?;
-        let mut bytes = vec![0; length];
-        let read = task.mm().space.read(offset, &mut bytes);
-        if read == 0 && length > 0 {
-            return Err(Errno::EIO);
-        }
-        bytes.truncate(read);
-        Ok(bytes)
+        let bytes = read_memory(&task, offset, length);
+        if bytes.is_empty() && length > 0 { Err(Errno::EIO) } else { Ok(bytes) }
     }
 }
 

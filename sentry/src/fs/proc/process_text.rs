@@ -23,6 +23,9 @@ fn state(subject: &Subject) -> (char, &'static str) {
         // Init has no thread, and looks as if it waited.
         return if subject.group.tgid == INIT_PID { ('S', "sleeping") } else { ('Z', "zombie") };
     };
+    if task.tracing.is_stopped() {
+        return ('t', "tracing stop");
+    }
     if task.group.state.lock().stop.is_some() {
         return ('T', "stopped");
     }
@@ -164,11 +167,12 @@ pub(super) fn status(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let Credentials { uid, euid, suid, fsuid, gid, egid, sgid, fsgid, .. } = *credentials;
     let _ = write!(
         rest,
-        "\nUmask:\t{umask:04o}\nState:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n\
+        "\nUmask:\t{umask:04o}\nState:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n\
          Uid:\t{uid}\t{euid}\t{suid}\t{fsuid}\nGid:\t{gid}\t{egid}\t{sgid}\t{fsgid}\nFDSize:\t{}\nGroups:\t",
         subject.group.tgid,
         subject.id(),
         place.parent,
+        subject.tracer(),
         files.next_power_of_two().max(64),
     );
     for group in &credentials.groups {

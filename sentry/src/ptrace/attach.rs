@@ -1,0 +1,154 @@
+//! How tracing begins and ends.
+
+use std::sync::Arc;
+
+use usk_abi::ptrace::PtraceOptions;
+use usk_abi::signal::SignalInfo;
+use usk_abi::{Errno, Signal};
+
+use super::control::{known_options, signal_number};
+use super::links::{Gone, Tracee};
+use super::stop::tracee;
+use crate::kernel::Kernel;
+use crate::signal::send_to_task;
+use crate::task::{
+    AccessAs, Current, ExitStatus, GroupState, Task, TaskTable, ThreadGroup, begin_exit_locked, may_access,
+    notify_parent_of_end,
+};
+
+/// `PTRACE_ATTACH`: begins to trace a task, and stops it. `ESRCH` if there is none; `EPERM` if it may not be traced, or is already.
+pub fn attach(current: &Current, tid: i32) -> Result<(), Errno> {
+    let task = begin(current, tid, false, PtraceOptions::empty())?;
+    send_to_task(&task, SignalInfo::kernel(Signal::SIGSTOP))?;
+    // One that is stopped with its group stops for its tracer now.
+    task.waiter.wake();
+    Ok(())
+}
+
+/// `PTRACE_SEIZE`: begins to trace a task, which goes on. The same errors; `EIO` for options that there are not.
+pub fn seize(current: &Current, tid: i32, options: u64) -> Result<(), Errno> {
+    let options = known_options(options).ok_or(Errno::EIO)?;
+    begin(current, tid, true, options)?.waiter.wake();
+    Ok(())
+}
+
+fn begin(current: &Current, tid: i32, is_seized: bool, options: PtraceOptions) -> Result<Arc<Task>, Errno> {
+    let own = &current.task;
+    let mut table = own.kernel.tasks.lock();
+    let Some(task) = table.thread(tid) else {
+        // A zombie cannot be traced any more.
+        let is_there = table.process(tid).is_some() || table.links.has(tid);
+        return Err(if is_there { Errno::EPERM } else { Errno::ESRCH });
+    };
+    let is_own_process = Arc::ptr_eq(&task.group, &own.group);
+    if is_own_process || !may_access(&own.credentials(), &own.group, &task, AccessAs::Real) {
+        return Err(Errno::EPERM);
+    }
+    link(&mut table, &task, own, is_seized, options)?;
+    Ok(task)
+}
+
+/// `PTRACE_TRACEME`: the parent begins to trace the caller. `EPERM` if somebody traces it already, or the parent runs no code here.
+pub fn trace_me(current: &Current) -> Result<(), Errno> {
+    let own = &current.task;
+    let mut table = own.kernel.tasks.lock();
+    let parent = table.process(own.tgid()).ok_or(Errno::EPERM)?;
+    let (pid, tid) = (parent.parent, parent.parent_thread);
+    let tracer = table
+        .thread(tid)
+        .filter(|thread| thread.tgid() == pid)
+        .or_else(|| table.process(pid).and_then(|process| process.group.any_thread()))
+        .ok_or(Errno::EPERM)?;
+    if !may_access(&tracer.credentials(), &tracer.group, own, AccessAs::Real) {
+        return Err(Errno::EPERM);
+    }
+    link(&mut table, own, &tracer, false, PtraceOptions::empty())
+}
+
+fn link(
+    table: &mut TaskTable,
+    task: &Arc<Task>,
+    tracer: &Arc<Task>,
+    is_seized: bool,
+    options: PtraceOptions,
+) -> Result<(), Errno> {
+    let group = task.group.state.lock();
+    if task.tracing.is_traced() || group.exit.is_some() {
+        return Err(Errno::EPERM);
+    }
+    task.tracing.begin(is_seized, options);
+    table.links.add(task, tracer);
+    // From now on each call is seen.
+    task.withdraw_answers();
+    Ok(())
+}
+
+/// A task that a traced one makes is traced by the same tracer, and stops before it runs. It is in the table, and does not run yet.
+pub(crate) fn auto_attach(table: &mut TaskTable, parent: &Task, task: &Arc<Task>) {
+    let Some(tracer) = table.links.tracer_of(parent.tid()).cloned() else { return };
+    let (is_seized, options) = {
+        let state = parent.tracing.lock();
+        (state.is_seized, state.options)
+    };
+    if link(table, task, &tracer, is_seized, options).is_err() {
+        return;
+    }
+    let _group = task.group.state.lock();
+    if is_seized {
+        task.tracing.lock().is_stop_due = true;
+    } else {
+        task.signals.lock().pending.add(Signal::SIGSTOP, SignalInfo::new(Signal::SIGSTOP, 0));
+    }
+    task.waiter.set_interrupted(true);
+}
+
+/// `PTRACE_DETACH`: ends the tracing of a stopped task, which goes on, with signal `number` if it is not 0. `EIO` if there is no such
+/// signal, `ESRCH` if the task is not stopped for the caller.
+pub fn detach(current: &Current, tid: i32, number: u64) -> Result<(), Errno> {
+    let task = tracee(current, tid)?;
+    let signal = signal_number(number)?;
+    let mut table = current.task.kernel.tasks.lock();
+    table.links.remove(tid);
+    release(&mut task.group.state.lock(), &task, signal);
+    Ok(())
+}
+
+/// Nobody traces a task any more: with its group locked. What is no longer in the way of answering calls by itself it is given back.
+fn release(group: &mut GroupState, task: &Task, signal: i32) {
+    task.tracing.end(signal);
+    task.withdraw_answers();
+    if group.stop.is_some() {
+        task.poke();
+    }
+    task.waiter.wake();
+}
+
+/// A task has ended: whom it traced nobody traces any more (`exit_ptrace`). Returns groups that may wait for somebody now.
+pub(crate) fn forsake_tracees(
+    kernel: &Kernel,
+    table: &mut TaskTable,
+    tracer: &Arc<Task>,
+) -> Vec<Arc<ThreadGroup>> {
+    let own: Vec<(i32, Tracee)> = table
+        .links
+        .matching(|link| Arc::ptr_eq(&link.tracer, tracer))
+        .map(|link| (link.tid, link.tracee.clone()))
+        .collect();
+    let mut parents = Vec::new();
+    for (tid, tracee) in own {
+        table.links.remove(tid);
+        match tracee {
+            Tracee::Live(task) => {
+                let mut group = task.group.state.lock();
+                if task.tracing.wants(PtraceOptions::EXITKILL) {
+                    let status = ExitStatus::Signaled { signal: Signal::SIGKILL, core: false };
+                    begin_exit_locked(&mut group, status);
+                }
+                release(&mut group, &task, 0);
+            }
+            Tracee::Gone(Gone::Thread { .. }) => {}
+            Tracee::Gone(Gone::Leader) => parents.extend(notify_parent_of_end(kernel, table, tid)),
+        }
+    }
+    parents
+}

@@ -1,0 +1,88 @@
+//! Who traces whom: a part of the process tree.
+
+use std::sync::Arc;
+
+use crate::task::{Task, Zombie};
+
+/// All pairs of tracer and traced task, in the order in which tracing began. Guarded by the tree's lock.
+#[derive(Default)]
+pub(crate) struct Links(Vec<Link>);
+
+/// One pair.
+pub(super) struct Link {
+    /// The traced task's identifier.
+    pub(super) tid: i32,
+    pub(super) tracer: Arc<Task>,
+    pub(super) tracee: Tracee,
+}
+
+/// A traced task.
+#[derive(Clone)]
+pub(super) enum Tracee {
+    /// It lives.
+    Live(Arc<Task>),
+    /// It has ended and its tracer has not waited for it.
+    Gone(Gone),
+}
+
+/// What is left of a traced task that has ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Gone {
+    /// A thread of a process, whose end its tracer is to hear of.
+    Thread {
+        /// How it ended.
+        zombie: Zombie,
+        /// Its process.
+        tgid: i32,
+    },
+    /// The first thread of a process: how it ended the process will say.
+    Leader,
+}
+
+impl Links {
+    pub(super) fn add(&mut self, tracee: &Arc<Task>, tracer: &Arc<Task>) {
+        let link =
+            Link { tid: tracee.tid(), tracer: tracer.clone(), tracee: Tracee::Live(tracee.clone()) };
+        self.0.push(link);
+    }
+
+    /// Whether an identifier is a traced task's, which may be all that is left of it.
+    pub(crate) fn has(&self, tid: i32) -> bool {
+        self.0.iter().any(|link| link.tid == tid)
+    }
+
+    /// Who traces `tid`.
+    pub(crate) fn tracer_of(&self, tid: i32) -> Option<&Arc<Task>> {
+        self.0.iter().find(|link| link.tid == tid).map(|link| &link.tracer)
+    }
+
+    /// Forgets that `tid` is traced.
+    pub(crate) fn remove(&mut self, tid: i32) {
+        self.0.retain(|link| link.tid != tid);
+    }
+
+    /// All that `fits` says, in their order.
+    pub(super) fn matching(&self, fits: impl Fn(&Link) -> bool) -> impl Iterator<Item = &Link> {
+        self.0.iter().filter(move |link| fits(link))
+    }
+
+    /// A task has ended.
+    pub(super) fn set_gone(&mut self, tid: i32, gone: Gone) {
+        if let Some(link) = self.0.iter_mut().find(|link| link.tid == tid) {
+            link.tracee = Tracee::Gone(gone);
+        }
+    }
+
+    /// A task has taken the identifier of its group's first thread, which is no more.
+    pub(crate) fn rename(&mut self, from: i32, to: i32) {
+        self.remove(to);
+        if let Some(link) = self.0.iter_mut().find(|link| link.tid == from) {
+            link.tid = to;
+        }
+    }
+
+    /// Whether `tid`, the child of a process, is traced by another process.
+    pub(crate) fn is_traced_by_other(&self, tid: i32, parent: i32) -> bool {
+        self.tracer_of(tid).is_some_and(|tracer| tracer.tgid() != parent)
+    }
+}
