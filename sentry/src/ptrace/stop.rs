@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use usk_abi::Errno;
+use usk_abi::ptrace::PTRACE_EVENT_STOP;
 use usk_abi::signal::SignalInfo;
 
 use super::Resumption;
@@ -112,12 +113,15 @@ impl Current {
 
 /// Begins a stop. False if there is nobody to stop for, or no time.
 fn begin(task: &Task, reason: Reason) -> bool {
-    let _group = task.group.state.lock();
+    let group = task.group.state.lock();
     let mut state = task.tracing.lock();
-    if !task.tracing.is_traced() || state.is_killed {
+    let is_over = reason.is_group_stop && group.stop.is_none();
+    if !task.tracing.is_traced() || state.is_killed || is_over {
         return false;
     }
+    // Any stop is what an interrupt asks for; that its group's stop has changed the tracer sees at one that says so.
     state.is_stop_due = false;
+    state.is_notice_due &= reason.code >> 8 != PTRACE_EVENT_STOP;
     state.message = reason.message;
     let (is_reported, is_listening) = (false, false);
     state.stop =
@@ -129,7 +133,7 @@ fn begin(task: &Task, reason: Reason) -> bool {
 fn next(task: &Task) -> Next {
     let mut state = task.tracing.lock();
     let is_killed = state.is_killed;
-    let is_stop_due = state.is_stop_due;
+    let is_stop_due = state.is_any_stop_due();
     let Some(stop) = &mut state.stop else { return Next::Resume(0, None) };
     let next = if is_killed {
         Next::Killed

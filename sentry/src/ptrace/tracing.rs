@@ -29,8 +29,10 @@ pub(super) struct State {
     pub(super) is_seized: bool,
     /// How it was resumed.
     pub(super) resumption: Resumption,
-    /// It is to stop for the tracer's sake (`JOBCTL_TRAP_STOP`, `JOBCTL_TRAP_NOTIFY`).
+    /// It is to stop because its tracer wants it to (`JOBCTL_TRAP_STOP`).
     pub(super) is_stop_due: bool,
+    /// It is to stop for its tracer to learn that the stop of its group has begun or ended (`JOBCTL_TRAP_NOTIFY`).
+    pub(super) is_notice_due: bool,
     /// It counts as stopped in its group's stop.
     pub(super) is_counted: bool,
     /// It has stopped with its group, and its tracer has let it go on.
@@ -112,7 +114,7 @@ impl Tracing {
         state.options = PtraceOptions::empty();
         state.is_seized = false;
         state.resumption = Resumption::Continue;
-        state.is_stop_due = false;
+        (state.is_stop_due, state.is_notice_due) = (false, false);
         // A group that is stopped has it stop as the others.
         state.is_past_group_stop = false;
         if let Some(stop) = &mut state.stop {
@@ -136,7 +138,7 @@ impl Tracing {
         state.is_counted &= !is_new;
         state.is_past_group_stop = false;
         // One that listens is told.
-        state.is_stop_due |= self.is_traced() && state.is_seized;
+        state.is_notice_due |= self.is_traced() && state.is_seized;
         is_new || self.is_traced()
     }
 
@@ -154,13 +156,13 @@ impl Tracing {
     pub(crate) fn note_continued(&self) -> bool {
         let mut state = self.lock();
         let is_told = self.is_traced() && state.is_seized;
-        state.is_stop_due |= is_told;
+        state.is_notice_due |= is_told;
         is_told
     }
 
     /// Whether it is to stop for its tracer's sake.
     pub(crate) fn is_stop_due(&self) -> bool {
-        self.is_traced() && self.lock().is_stop_due
+        self.is_traced() && self.lock().is_any_stop_due()
     }
 
     /// Whether it is stopped for its tracer.
@@ -176,6 +178,13 @@ impl Tracing {
     /// How it goes on.
     pub(crate) fn resumption(&self) -> Resumption {
         if self.is_traced() { self.lock().resumption } else { Resumption::Continue }
+    }
+}
+
+impl State {
+    /// Whether the task is to stop for its tracer's sake.
+    pub(super) fn is_any_stop_due(&self) -> bool {
+        self.is_stop_due || self.is_notice_due
     }
 }
 
