@@ -117,9 +117,9 @@ pub struct UserRegisters {
 pub const USER_CS: u64 = 0x33;
 pub const USER_DS: u64 = 0x2b;
 
-/// Bytes of `struct user`, and the offset of its debug registers, of which there are eight.
-pub const USER_SIZE: u64 = 912;
-pub const USER_DEBUG_REGISTERS: u64 = 848;
+/// Bytes of the kernel's `struct user`, the last two words of which the C library does not know, and where its debug registers are.
+pub const USER_SIZE: u64 = 928;
+pub const USER_DEBUG_REGISTERS: core::ops::Range<u64> = 848..912;
 
 /// `PTRACE_SYSCALL_INFO_*`
 pub const SYSCALL_INFO_NONE: u8 = 0;
@@ -161,7 +161,8 @@ mod tests {
     fn structures_have_the_size_of_the_headers() {
         assert_eq!(size_of::<UserRegisters>(), size_of::<libc::user_regs_struct>());
         assert_eq!(size_of::<SyscallInfo>(), size_of::<libc::ptrace_syscall_info>());
-        assert_eq!(USER_SIZE as usize, size_of::<libc::user>());
-        assert_eq!(USER_DEBUG_REGISTERS as usize, core::mem::offset_of!(libc::user, u_debugreg));
+        assert_eq!(USER_SIZE as usize, size_of::<libc::user>() + 16);
+        assert_eq!(USER_DEBUG_REGISTERS.start as usize, core::mem::offset_of!(libc::user, u_debugreg));
+        assert_eq!(USER_DEBUG_REGISTERS.end as usize, size_of::<libc::user>());
     }
 }

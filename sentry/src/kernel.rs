@@ -385,7 +385,8 @@ impl Kernel {
         let mut table = self.tasks.lock();
         // A parent that traces the process hears of it as its tracer.
         let parent = table.process(group.tgid).map(|process| process.parent);
-        if table.links.tracer_of(group.tgid).map(|tracer| tracer.tgid()).is_none_or(|own| Some(own) != parent) {
+        if table.links.tracer_of(group.tgid).map(|tracer| tracer.tgid()).is_none_or(|own| Some(own) != parent)
+        {
             self.report_event(&mut table, group.tgid, StopEvent::Stopped(signal));
         }
         drop(table);

@@ -65,7 +65,9 @@ fn of_stopped(current: &mut Current, task: &Task, request: i64, address: u64, da
         PTRACE_GETSIGINFO => put(current, data, &ptrace::signal_info(task)?)?,
         PTRACE_SETSIGINFO => ptrace::set_signal_info(task, get(current, data)?)?,
         PTRACE_PEEKSIGINFO => return peek_signals(current, task, address, data),
-        PTRACE_GETSIGMASK | PTRACE_SETSIGMASK if address != SIGNAL_SET_SIZE => return Err(Errno::EINVAL.into()),
+        PTRACE_GETSIGMASK | PTRACE_SETSIGMASK if address != SIGNAL_SET_SIZE => {
+            return Err(Errno::EINVAL.into());
+        }
         PTRACE_GETSIGMASK => put(current, data, &ptrace::signal_mask(task))?,
         PTRACE_SETSIGMASK => ptrace::set_signal_mask(task, get::<SignalSet>(current, data)?)?,
         PTRACE_GETEVENTMSG => put(current, data, &ptrace::event_message(task))?,

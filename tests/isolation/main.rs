@@ -107,6 +107,7 @@ const TESTS: &[Test] = tests! {
     }
     fuzz {
         the_sentry_survives_random_system_calls,
+        the_sentry_survives_a_tracer_that_writes_rubbish,
     }
 };
 

@@ -32,7 +32,9 @@ impl Mm {
     /// space.
     pub(crate) fn force_read(&self, thread: &mut dyn GuestThread, address: u64, buffer: &mut [u8]) -> usize {
         let readable = |vma: &Vma| Some(Protection { read: true, ..vma.protection });
-        self.force(thread, address, buffer.len(), readable, |at, range| self.space.read(at, &mut buffer[range]))
+        self.force(thread, address, buffer.len(), readable, |at, range| {
+            self.space.read(at, &mut buffer[range])
+        })
     }
 
     /// Writes memory whatever its protection is, where it is private or may be written. The same as to the rest.
@@ -61,7 +63,7 @@ impl Mm {
         while done < length {
             let Some(at) = address.checked_add(done as u64) else { break };
             let page = at & !(PAGE_SIZE - 1);
-            let in_page = usize::try_from(page + PAGE_SIZE - at).unwrap_or(length).min(length - done);
+            let in_page = usize::try_from(PAGE_SIZE - (at - page)).unwrap_or(length).min(length - done);
             // Held, so that the mapping stays what it is.
             let state = self.look();
             let Some((own, needed)) = protections(&state, at, &needed) else { break };

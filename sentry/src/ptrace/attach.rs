@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use usk_abi::capability::CAP_SYS_PTRACE;
 use usk_abi::ptrace::PtraceOptions;
 use usk_abi::signal::SignalInfo;
 use usk_abi::{Errno, Signal};
@@ -121,6 +122,24 @@ fn release(group: &mut GroupState, task: &Task, signal: i32) {
         task.poke();
     }
     task.waiter.wake();
+}
+
+/// Whether the task is traced by one that may not trace just anybody: then it gains nothing by executing a program (`ptracer_capable`).
+pub(crate) fn is_watched(task: &Task) -> bool {
+    let table = task.kernel.tasks.lock();
+    let tracer = table.links.tracer_of(task.tid());
+    tracer.is_some_and(|tracer| !tracer.credentials().has_capability(CAP_SYS_PTRACE))
+}
+
+/// The task has gained by executing a program, and somebody has begun to trace it while that was prepared: lets go of one that may not
+/// trace it as it is now.
+pub(crate) fn dismiss_unfit_tracer(task: &Arc<Task>) {
+    let mut table = task.kernel.tasks.lock();
+    let Some(tracer) = table.links.tracer_of(task.tid()) else { return };
+    if !may_access(&tracer.credentials(), &tracer.group, task, AccessAs::Real) {
+        table.links.remove(task.tid());
+        release(&mut task.group.state.lock(), task, 0);
+    }
 }
 
 /// A task has ended: whom it traced nobody traces any more (`exit_ptrace`). Returns groups that may wait for somebody now.

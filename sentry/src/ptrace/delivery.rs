@@ -37,10 +37,8 @@ pub(crate) fn stop_at_signal(
 /// A signal that the tracer has put in another's place.
 fn from_tracer(task: &Task, signal: Signal) -> SignalInfo {
     let table = task.kernel.tasks.lock();
-    let (pid, uid) = table
-        .links
-        .tracer_of(task.tid())
-        .map_or((0, 0), |tracer| (tracer.tgid(), tracer.credentials().uid));
+    let (pid, uid) =
+        table.links.tracer_of(task.tid()).map_or((0, 0), |tracer| (tracer.tgid(), tracer.credentials().uid));
     SignalInfo::user(signal, SI_USER, pid, uid)
 }
 

@@ -41,8 +41,7 @@ pub(crate) enum Gone {
 
 impl Links {
     pub(super) fn add(&mut self, tracee: &Arc<Task>, tracer: &Arc<Task>) {
-        let link =
-            Link { tid: tracee.tid(), tracer: tracer.clone(), tracee: Tracee::Live(tracee.clone()) };
+        let link = Link { tid: tracee.tid(), tracer: tracer.clone(), tracee: Tracee::Live(tracee.clone()) };
         self.0.push(link);
     }
 

@@ -30,7 +30,7 @@ mod tracing;
 mod wait;
 
 pub use attach::{attach, detach, seize, trace_me};
-pub(crate) use attach::{auto_attach, forsake_tracees};
+pub(crate) use attach::{auto_attach, dismiss_unfit_tracer, forsake_tracees, is_watched};
 pub use calls::syscall_info;
 pub(crate) use calls::{AtEntry, NewTask};
 pub use control::{Resumption, interrupt, kill, listen, resume, set_options};
@@ -39,9 +39,7 @@ pub use extended::{FP_REGISTERS_SIZE, fp_registers, set_fp_registers, set_xstate
 pub(crate) use links::Links;
 pub use memory::{peek, poke, read_memory, write_memory};
 pub use registers::{peek_user, poke_user, registers, set_registers};
-pub use signals::{
-    event_message, peek_signals, set_signal_info, set_signal_mask, signal_info, signal_mask,
-};
+pub use signals::{event_message, peek_signals, set_signal_info, set_signal_mask, signal_info, signal_mask};
 pub use stop::tracee;
 pub(crate) use tracing::Tracing;
 pub(crate) use wait::{find_stop, leave_tracer, notify_tracer_of_end};

@@ -55,7 +55,7 @@ pub fn poke_user(task: &Task, offset: u64, value: u64) -> Result<(), Errno> {
             let wanted = UserRegisters::read_from_bytes(wanted.as_bytes()).map_err(|_| Errno::EIO)?;
             set_registers(task, wanted)
         }
-        None if offset >= USER_DEBUG_REGISTERS && value == 0 => Ok(()),
+        None if USER_DEBUG_REGISTERS.contains(&offset) && value == 0 => Ok(()),
         None => Err(Errno::EIO),
     }
 }

@@ -124,8 +124,7 @@ fn begin(task: &Task, reason: Reason) -> bool {
     state.is_notice_due &= reason.code >> 8 != PTRACE_EVENT_STOP;
     state.message = reason.message;
     let (is_reported, is_listening) = (false, false);
-    state.stop =
-        Some(Stop { reason, is_reported, is_listening, requests: VecDeque::new(), resumed: None });
+    state.stop = Some(Stop { reason, is_reported, is_listening, requests: VecDeque::new(), resumed: None });
     true
 }
 

@@ -118,9 +118,7 @@ fn report_end(
     let zombie = match gone {
         Gone::Thread { zombie, .. } => zombie,
         // A process of the caller's own is waited for as any child. One whose first thread alone has ended is no zombie yet.
-        Gone::Leader => {
-            table.process(tid).filter(|process| process.parent != own.tgid())?.zombie?
-        }
+        Gone::Leader => table.process(tid).filter(|process| process.parent != own.tgid())?.zombie?,
     };
     if !options.keep {
         table.links.remove(tid);

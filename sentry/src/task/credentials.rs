@@ -55,6 +55,11 @@ impl Credentials {
         capability < 64 && self.effective & (1 << capability) != 0
     }
 
+    /// True if these act as somebody else than `old`, or may have capabilities that it may not.
+    pub(crate) fn gains_over(&self, old: &Credentials) -> bool {
+        self.euid != old.euid || self.egid != old.egid || self.permitted & !old.permitted != 0
+    }
+
     /// True if `gid` is the file-system group or a supplementary one.
     pub fn in_group(&self, gid: u32) -> bool {
         self.fsgid == gid || self.groups.contains(&gid)

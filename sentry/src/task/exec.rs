@@ -12,6 +12,7 @@ use crate::SysResult;
 use crate::kernel::{ExitWatch, Kernel};
 use crate::loader::PreparedImage;
 use crate::mm::Mm;
+use crate::ptrace;
 use crate::seccomp::Filters;
 use crate::signal::SignalActions;
 use crate::task::lending::Lending;
@@ -69,7 +70,11 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     current.thread.forget_names();
     mm.learn_slow_calls(&task.kernel);
     let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
+    let old = task.credentials();
     reset_attributes(current, &request);
+    if request.credentials.gains_over(&old) {
+        ptrace::dismiss_unfit_tracer(&task);
+    }
     exit::complete_vfork(&task);
     // The old program is gone, so a failure can only end the process.
     let started = committed.and_then(|entry| {

@@ -176,8 +176,7 @@ impl Current {
         // Own credentials and filters only the task itself changes, but for filters that another thread synchronizes: that
         // withdraws the answers.
         let stands = |standing| task.standing.stands(standing);
-        if !stands(self.standing) || !task.hides_calls(&CALLS) || !is_real_user(&task.credentials())
-        {
+        if !stands(self.standing) || !task.hides_calls(&CALLS) || !is_real_user(&task.credentials()) {
             return;
         }
         let (thread, standing) = (&mut self.thread, self.standing);

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use usk_abi::Errno;
+use usk_abi::capability::CAP_SETUID;
 
 use crate::SysResult;
 use crate::loader::{Arguments, ExecContext, ProcessIdentity, prepare};
+use crate::ptrace;
 use crate::task::{Credentials, ExecuteRequest};
 use crate::vfs::{MountFlags, NameContext, Path, WalkOptions, file_capabilities};
 
@@ -57,7 +59,8 @@ pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> Sys
     if request.is_unreachable && !Arc::ptr_eq(program, &opened) {
         return Err(Errno::ENOENT.into());
     }
-    let (credentials, is_secure) = after_exec(names.caller.credentials, program.path())?;
+    let is_watched = names.caller.task.is_some_and(|task| ptrace::is_watched(task));
+    let (credentials, is_secure) = after_exec(names.caller.credentials, program.path(), is_watched)?;
     image.context.identity = ProcessIdentity {
         uid: credentials.uid,
         euid: credentials.euid,
@@ -69,8 +72,9 @@ pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> Sys
 }
 
 /// The credentials of the new program (`capabilities(7)`, "Transformation of capabilities during execve()"), and whether it has gained
-/// by being executed. `EPERM` if its file demands what is not in the bounding set.
-fn after_exec(old: &Credentials, program: &Path) -> Result<(Credentials, bool), Errno> {
+/// by being executed. `EPERM` if its file demands what is not in the bounding set. If the caller `is_watched` by a tracer that may not
+/// trace just anybody, it gains nothing.
+fn after_exec(old: &Credentials, program: &Path, is_watched: bool) -> Result<(Credentials, bool), Errno> {
     let mut new = old.clone();
     let inode = program.inode()?;
     let attributes = inode.attributes()?;
@@ -107,6 +111,12 @@ fn after_exec(old: &Credentials, program: &Path) -> Result<(Credentials, bool), 
     // What root has given up it does not get back either.
     if old.no_new_privs && new.permitted & !old.permitted != 0 {
         (new.euid, new.egid) = (new.uid, new.gid);
+        new.permitted &= old.permitted;
+    }
+    if is_watched && new.gains_over(old) {
+        if !old.has_capability(CAP_SETUID) {
+            (new.euid, new.egid) = (new.uid, new.gid);
+        }
         new.permitted &= old.permitted;
     }
     new.permitted |= new.ambient;

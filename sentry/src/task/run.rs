@@ -229,6 +229,8 @@ fn carry_out(current: &mut Current, dispatcher: &dyn Dispatcher, number: u64, in
 impl Current {
     /// Has the guest thread run until it traps. One that goes step by step has the trap flag meanwhile, unless the guest has set it itself.
     fn run_guest(&mut self) -> Trap {
+        // A tracer that has ended does not.
+        self.is_stepping &= self.task.tracing.is_traced();
         let is_forced = self.is_stepping && self.thread.registers().rflags & TRAP_FLAG == 0;
         if !is_forced {
             return self.thread.run();

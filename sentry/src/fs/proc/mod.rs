@@ -69,7 +69,10 @@ impl Subject {
     /// Who traces it; 0 if nobody does.
     fn tracer(&self) -> i32 {
         let table = self.kernel.tasks.lock();
-        self.task.as_ref().and_then(|task| table.links.tracer_of(task.tid())).map_or(0, |tracer| tracer.tgid())
+        self.task
+            .as_ref()
+            .and_then(|task| table.links.tracer_of(task.tid()))
+            .map_or(0, |tracer| tracer.tgid())
     }
 
     /// Its number.
