@@ -46,7 +46,7 @@ static void tracee(void) {
     }
 }
 
-/* Waits for what has ended or stopped, and ends what the tracee has made. */
+/* Waits for who has ended or stopped, and kills who has, unless it is `pid`. */
 static pid_t reap(pid_t pid) {
     int status;
     pid_t other = waitpid(-1, &status, __WALL | WNOHANG);
@@ -119,7 +119,8 @@ int main(int argc, char **argv) {
                     ;
         }
         kill(pid, SIGKILL);
-        while (reap(pid) != -1)
+        /* One that is killed may stop once more, before its end. */
+        while (reap(0) != -1)
             sched_yield();
     }
     printf("requests %lu\nsuccesses %lu\n", requests, successes);

@@ -79,10 +79,11 @@ impl Current {
         if self.exit_code.is_some() {
             return;
         }
-        if self.is_stepping {
+        let resumption = self.task.tracing.resumption();
+        if self.is_stepping && resumption != Resumption::EmulatedStep {
             let info = SignalInfo::fault(Signal::SIGTRAP, TRAP_BRKPT, self.thread.registers().rip);
             force_signal(&self.task, info);
-        } else if self.task.tracing.resumption() == Resumption::Syscall {
+        } else if resumption == Resumption::Syscall {
             self.stop_at_call(CallPart::Exit, PTRACE_EVENTMSG_SYSCALL_EXIT);
         }
     }

@@ -80,6 +80,8 @@ fn run(current: &mut Current) {
         mm.load().let_go_of_files();
         if matches!(trap, Trap::Syscall { .. } | Trap::Fault { .. }) {
             current.is_entering_handler = false;
+        }
+        if !matches!(trap, Trap::Refused(_) | Trap::Unwritable) {
             current.call = None;
         }
         match trap {
