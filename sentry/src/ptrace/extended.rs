@@ -47,7 +47,7 @@ pub fn set_fp_registers(task: &Task, area: Vec<u8>) -> Result<(), Errno> {
 
 /// `PTRACE_GETREGSET` with `NT_X86_XSTATE`: the XSAVE area, with the features that it can hold where software may keep something.
 pub fn xstate(task: &Task) -> Result<Vec<u8>, Errno> {
-    on_tracee(task, |current| show(current))
+    on_tracee(task, show)
 }
 
 fn show(current: &mut Current) -> Vec<u8> {

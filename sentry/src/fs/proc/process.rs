@@ -315,7 +315,7 @@ impl Text for Memory {
 
     fn write_part(&self, offset: u64, bytes: &[u8]) -> Option<Result<usize, Errno>> {
         let Ok(task) = self.subject.task() else { return Some(Err(Errno::ESRCH)) };
-        let wrote = write_memory(&task, offset, bytes);
+        let wrote = write_memory(task, offset, bytes);
         Some(if wrote == 0 && !bytes.is_empty() { Err(Errno::EIO) } else { Ok(wrote) })
     }
 }
@@ -323,7 +323,7 @@ impl Text for Memory {
 impl Memory {
     fn read_memory(&self, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
         let task = self.subject.task()?;
-        let bytes = read_memory(&task, offset, length);
+        let bytes = read_memory(task, offset, length);
         if bytes.is_empty() && length > 0 { Err(Errno::EIO) } else { Ok(bytes) }
     }
 }
