@@ -1076,3 +1076,32 @@ CASE(ptrace_races_of_tracer_and_tracee_end) {
             ;
     }
 }
+
+static void *end(void *unused) { return unused; }
+
+CASE(ptrace_threads_that_have_ended_are_waited_for_one_by_one) {
+    pid_t pid = TRACED_CHILD({
+        for (int count = 0; count < 20; count++) {
+            pthread_t thread;
+            EXPECT_EQ(pthread_create(&thread, NULL, end, NULL), 0);
+            pthread_join(thread, NULL);
+        }
+    });
+    TRACE(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACECLONE);
+    resume(PTRACE_CONT, pid, 0);
+    pid_t threads[20];
+    for (int count = 0; count < 20; count++) {
+        EXPECT_STOP(pid, SIGTRAP | PTRACE_EVENT_CLONE << 8);
+        threads[count] = message_of(pid);
+        EXPECT_STOP(threads[count], SIGSTOP);
+        resume(PTRACE_CONT, threads[count], 0);
+        resume(PTRACE_CONT, pid, 0);
+    }
+    for (int count = 0; count < 20; count++) {
+        int status;
+        EXPECT_EQ(waitpid(threads[count], &status, __WALL), threads[count]);
+        EXPECT_EQ(status, 0);
+        EXPECT_ERRNO(waitpid(threads[count], &status, __WALL), ECHILD);
+    }
+    EXPECT_EXIT(pid, 0);
+}

@@ -55,6 +55,11 @@ impl Links {
         self.0.iter().find(|link| link.tid == tid).map(|link| &link.tracer)
     }
 
+    /// Count of traced tasks that have ended, and that their tracers have not waited for.
+    pub(crate) fn ended(&self) -> usize {
+        self.0.iter().filter(|link| matches!(link.tracee, Tracee::Gone(_))).count()
+    }
+
     /// Forgets that `tid` is traced.
     pub(crate) fn remove(&mut self, tid: i32) {
         self.0.retain(|link| link.tid != tid);

@@ -320,7 +320,8 @@ fn insert_process(
 fn check_limits(current: &Current) -> Result<(), Errno> {
     let task = &current.task;
     let table = task.kernel.tasks.lock();
-    if table.thread_count() >= task.kernel.limits.most_tasks() {
+    // Threads that a tracer has not waited for are as much as others.
+    if table.thread_count() + table.links.ended() >= task.kernel.limits.most_tasks() {
         task.kernel.note_limit("pids");
         return Err(Errno::EAGAIN);
     }
