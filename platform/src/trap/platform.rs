@@ -25,7 +25,7 @@ use super::probe::{Offer, probe};
 use super::space::{Ordered, Sandbox, Space};
 use super::spare::Spares;
 use super::spawner::Spawner;
-use super::spin::Seats;
+use super::spin::Company;
 use super::template::{self, Move, Plan};
 use super::windows::Windows;
 
@@ -166,7 +166,7 @@ impl TrapPlatform {
             spares: Spares::default(),
             deaths: DeathWatch::new().map_err(step("making an epoll instance"))?,
             layout,
-            seats: Seats::new(if offer.spinning { cpus.count() } else { 0 }),
+            company: Company::new(if offer.spinning { cpus.count() } else { 0 }),
             cpus,
             has_synchronous_wake_up: offer.synchronous_wake_up,
             receive_sees_death: offer.receive_sees_death,

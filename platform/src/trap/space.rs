@@ -19,7 +19,7 @@ use super::parked::{Parked, Parking};
 use super::patch::Patches;
 use super::spare::{Spare, Spares, bury};
 use super::spawner::{NotForked, Order, Spawner, has_identity};
-use super::spin::Seats;
+use super::spin::Company;
 use super::thread::Thread;
 use super::windows::{Slot, Window, Windows};
 
@@ -45,7 +45,7 @@ pub(super) struct Sandbox {
     /// Numbers of the calls that bring the extended state along.
     pub(super) state_calls: Vec<u64>,
     /// For threads that look for each other.
-    pub(super) seats: Arc<Seats>,
+    pub(super) company: Company,
     /// The host carries out calls for guests: see [`Shortcut::HostCall`](crate::Shortcut::HostCall).
     pub(super) has_host_calls: bool,
 }

@@ -16,8 +16,7 @@ mod atomic {
 mod hand;
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::arch::Registers;
@@ -50,93 +49,52 @@ const PENANCE: u32 = 50;
 const MOST_LOST: Duration = Duration::from_millis(10);
 /// How long a thread that was sent to the doorbell may take before it is kicked.
 const ROUND_PATIENCE: Duration = Duration::from_millis(10);
-/// Who has not looked for so long does not need its seat.
-const LEFT_AFTER_NS: u64 = 500_000;
 /// `ZF`: what was compared was equal.
 const ZERO_FLAG: u64 = 0x40;
 /// So often is looked before the clock is asked.
 const LOOKS_PER_CLOCK: u32 = 32;
 
-/// The pairs of threads that may look for each other at the same time in a sandbox: one for each two processors.
-pub(super) struct Seats {
-    all: Box<[Place]>,
-    next_holder: AtomicU64,
-    begun: Instant,
+/// How many guest threads of a sandbox run, and with how many there is a second processor for each: with more, whoever looks for
+/// another takes away what somebody else needs.
+pub(super) struct Company {
+    running: AtomicU32,
+    most: u32,
 }
 
-/// Where one pair may sit. Who has not come back for a while, because a call of its thread waits for something, loses it to the next.
-#[derive(Default)]
-struct Place {
-    /// Number of the holder; 0 is none.
-    holder: AtomicU64,
-    /// When it last looked, in nanoseconds since the sandbox has begun.
-    used: AtomicU64,
-}
-
-/// A place that is taken. Dropping it gives it back, if it is not another's by then.
-struct Seat {
-    seats: Arc<Seats>,
-    place: usize,
-    holder: u64,
-}
-
-impl Seats {
-    /// None for a single processor.
-    pub(super) fn new(processors: usize) -> Arc<Seats> {
-        let all = (0..processors / 2).map(|_| Place::default()).collect();
-        Arc::new(Seats { all, next_holder: AtomicU64::new(1), begun: Instant::now() })
+impl Company {
+    /// For `processors`; with none or one nobody looks for anybody.
+    pub(super) fn new(processors: usize) -> Company {
+        Company { running: AtomicU32::new(0), most: u32::try_from(processors / 2).unwrap_or(u32::MAX) }
     }
 
-    fn now(&self) -> u64 {
-        self.begun.elapsed().as_nanos() as u64
+    fn may_ever_spin(&self) -> bool {
+        self.most > 0
     }
 
-    fn take(self: &Arc<Self>) -> Option<Seat> {
-        let (now, holder) = (self.now(), self.next_holder.fetch_add(1, Ordering::Relaxed));
-        let take = |place: &Place| {
-            let held = place.holder.load(Ordering::Relaxed);
-            let is_left = held == 0 || now.saturating_sub(place.used.load(Ordering::Relaxed)) > LEFT_AFTER_NS;
-            let exchange =
-                || place.holder.compare_exchange(held, holder, Ordering::Relaxed, Ordering::Relaxed);
-            is_left && exchange().is_ok()
-        };
-        let place = self.all.iter().position(take)?;
-        let seat = Seat { seats: Arc::clone(self), place, holder };
-        seat.use_it();
-        Some(seat)
+    /// A guest thread begins to run. It does so until [`Company::leave`].
+    pub(super) fn enter(&self) {
+        if self.may_ever_spin() {
+            self.running.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn are_there(&self) -> bool {
-        !self.all.is_empty()
-    }
-}
-
-impl Seat {
-    fn place(&self) -> &Place {
-        &self.seats.all[self.place]
+    /// It has trapped.
+    pub(super) fn leave(&self) {
+        if self.may_ever_spin() {
+            self.running.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
-    fn use_it(&self) {
-        self.place().used.store(self.seats.now(), Ordering::Relaxed);
-    }
-
-    fn is_held(&self) -> bool {
-        self.place().holder.load(Ordering::Relaxed) == self.holder
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        // It fails if it is another's.
-        let _ = self.place().holder.compare_exchange(self.holder, 0, Ordering::Relaxed, Ordering::Relaxed);
+    fn has_room(&self) -> bool {
+        self.running.load(Ordering::Relaxed) <= self.most
     }
 }
 
 /// What a thread's hand-overs have been like.
 #[derive(Default)]
 pub(super) struct Spin {
-    /// While sentry and guest thread are on two processors.
-    seat: Option<Seat>,
+    /// Sentry and guest thread are on two processors.
+    is_apart: bool,
     /// The guest thread looks for its answer in the slot: nothing waits at the doorbell.
     waits_in_slot: bool,
     /// How long the sentry is to look at the slot before it waits for the doorbell.
@@ -201,16 +159,19 @@ impl Thread {
         if self.spin.waits_in_slot {
             return self.answer_in_slot(value);
         }
-        match &self.spin.seat {
-            Some(seat) if seat.is_held() => self.listen_next(FIRST_PATIENCE),
-            Some(_) => self.join(FEW),
-            None if self.space.sandbox().seats.are_there() => {
-                self.spin.answered = Some(Instant::now());
-                if self.spin.is_worth_a_try() {
-                    self.part();
+        let company = &self.space.sandbox().company;
+        if company.may_ever_spin() {
+            let has_room = company.has_room();
+            match self.spin.is_apart {
+                true if has_room => self.listen_next(FIRST_PATIENCE),
+                true => self.join(FEW),
+                false => {
+                    self.spin.answered = Some(Instant::now());
+                    if has_room && self.spin.is_worth_a_try() {
+                        self.part();
+                    }
                 }
             }
-            None => {}
         }
         self.answer(value).map(|()| true)
     }
@@ -218,7 +179,7 @@ impl Thread {
     fn answer_in_slot(&mut self, value: u32) -> Result<bool, ExitReason> {
         self.spin.waits_in_slot = false;
         self.slot().store(HAND_ANSWER, value);
-        let goes_on = self.spin.seat.as_ref().is_some_and(Seat::is_held);
+        let goes_on = self.space.sandbox().company.has_room();
         if !self.hand().answer(goes_on) {
             self.join(FEW);
             self.spin.in_vain = Some(Instant::now());
@@ -233,10 +194,9 @@ impl Thread {
 
     /// Has the thread woken on another processor, and the sentry look for its next call.
     fn part(&mut self) {
-        let Some(seat) = self.space.sandbox().seats.take() else { return };
         let pid = self.handle().pid;
         if self.space.sandbox().cpus.allow_others(pid, current_cpu()).is_ok() {
-            self.spin.seat = Some(seat);
+            self.spin.is_apart = true;
             self.listen_next(FIRST_PATIENCE);
         }
     }
@@ -250,11 +210,11 @@ impl Thread {
     /// Gives it up, and holds so much against the thread: the two may be on one processor again.
     fn join(&mut self, least: u32) {
         self.spin.note_failure(least);
-        self.leave_seat();
+        self.come_together();
     }
 
-    fn leave_seat(&mut self) {
-        if self.spin.seat.take().is_some() {
+    fn come_together(&mut self) {
+        if std::mem::take(&mut self.spin.is_apart) {
             // It fails only for a process that has ended.
             let _ = self.space.sandbox().cpus.allow(self.handle().pid);
         }
@@ -262,7 +222,7 @@ impl Thread {
 
     /// The thread waits at the doorbell from now on, wherever it may run. An error means that it has ended.
     pub(super) fn stop_spinning(&mut self) -> Result<(), ExitReason> {
-        self.leave_seat();
+        self.come_together();
         self.leave_slot()
     }
 
@@ -278,7 +238,7 @@ impl Thread {
             if (0..LOOKS_PER_CLOCK).any(looks) {
                 break true;
             }
-            if begun.elapsed() > patience {
+            if begun.elapsed() > patience || !self.space.sandbox().company.has_room() {
                 break self.hand().rest();
             }
         };
@@ -288,7 +248,6 @@ impl Thread {
             return None;
         }
         self.spin.note_found();
-        self.spin.seat.iter().for_each(Seat::use_it);
         self.spin.waits_in_slot = true;
         Some(std::array::from_fn(|index| self.slot().read_u64(ENTRY_ARGUMENTS + 8 * index as u64)))
     }
@@ -362,25 +321,16 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_seat_for_each_pair_of_processors() {
-        let seats = Seats::new(5);
-        let (first, second) = (seats.take(), seats.take());
-        assert!(first.is_some() && second.is_some() && seats.take().is_none());
-        drop(first);
-        assert!(seats.take().is_some());
-        assert!(!Seats::new(1).are_there());
-    }
-
-    #[test]
-    fn who_does_not_come_back_loses_its_seat() {
-        let seats = Seats::new(2);
-        let first = seats.take().unwrap();
-        std::thread::sleep(Duration::from_nanos(2 * LEFT_AFTER_NS));
-        assert!(first.is_held());
-        let second = seats.take().unwrap();
-        assert!(!first.is_held() && second.is_held());
-        drop(first);
-        assert!(second.is_held());
+    fn there_is_room_for_one_thread_on_each_two_processors() {
+        let company = Company::new(5);
+        let with_another = || {
+            company.enter();
+            company.has_room()
+        };
+        assert_eq!([with_another(), with_another(), with_another()], [true, true, false]);
+        company.leave();
+        assert!(company.has_room());
+        assert!(!Company::new(1).may_ever_spin());
     }
 }
 

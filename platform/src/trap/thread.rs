@@ -423,7 +423,9 @@ impl Thread {
         }
         self.pin_pair();
         self.date_ledger();
+        self.space.sandbox().company.enter();
         let result = self.run_until_trap();
+        self.space.sandbox().company.leave();
         self.handle.handover.end();
         result.unwrap_or_else(Trap::Exited)
     }
