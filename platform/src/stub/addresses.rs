@@ -281,6 +281,8 @@ pub(crate) mod spin {
         begin = usk_spin_begin;
         /// The call is handed over, if the flags say so.
         rung = usk_spin_rung;
+        /// The thread has stopped looking for its answer, if the flags say so.
+        slept = usk_spin_slept;
     }
 }
 

@@ -25,7 +25,9 @@ usk_spin_rung:                      # if the flags say that it was exchanged
     jnz 1b
     mov ecx, {hand_sleeps}          # eax is what is compared
     lock cmpxchg gs:[{hand}], ecx
-    je ring_doorbell                # the sentry looks there for the call that it has got already
+    .globl usk_spin_slept
+usk_spin_slept:                     # if the flags say that it was exchanged
+    je ring_doorbell                # where the sentry looks for the call, which it has got already or has not
 2:  mov eax, gs:[{hand_answer}]
     cmp eax, {answer_rings}
     je ring_doorbell

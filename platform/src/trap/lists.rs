@@ -85,6 +85,8 @@ impl Thread {
             self.space.sandbox().graveyard.settle(self.space.window());
             self.space.patches().change(PatchTable::clear);
             (self.ledger, self.inlet, self.shelf) = (None, None, None);
+            self.leave_slot().map_err(|_| (0, Errno::ESRCH))?;
+            self.slot().store(HAND, HAND_RESTS);
         }
         self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;
         let mut start = 0;

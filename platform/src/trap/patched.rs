@@ -150,7 +150,8 @@ impl Thread {
         };
         self.bases = (registers.fs_base, slot.address());
         self.registers = registers;
-        let brings_state = self.space.sandbox().state_calls.contains(&registers.rax);
+        // A kick's frame may overwrite it while the thread is not at the doorbell.
+        let brings_state = !self.waits_in_slot() && self.space.sandbox().state_calls.contains(&registers.rax);
         let state = brings_state.then(|| read_laid_out_extended(self.slot()));
         self.patched = Some(PatchedCall { registers, generation, state });
         match self.has_returned_from_host() {

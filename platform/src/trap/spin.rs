@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::arch::Registers;
-use crate::host::current_cpu;
 use crate::host::pidfd::wait_readable;
+use crate::host::{current_cpu, process_cpu_time};
 use crate::interface::ExitReason;
 use crate::stub::addresses::spin;
 use crate::stub::geometry::*;
@@ -32,7 +32,7 @@ use hand::Hand;
 /// How long the sentry looks for the next call. The guest's own patience is [`HAND_TURNS`].
 const PATIENCE: Duration = Duration::from_micros(20);
 /// The same, for the first call after the thread has been woken on another processor, which may have to leave its sleep.
-const FIRST_PATIENCE: Duration = Duration::from_micros(150);
+const FIRST_PATIENCE: Duration = Duration::from_micros(500);
 /// A thread that calls again so soon after an answer may be worth it.
 const QUICK: Duration = Duration::from_micros(15);
 /// So many quick calls in a row are wanted at first.
@@ -43,8 +43,8 @@ const SEVERAL: u32 = 128;
 const MANY: u32 = 0x4000;
 /// After so many calls in a row that were found, half as much is held against the thread.
 const PROVEN: u32 = 256;
-/// For so many times as long as a try in vain has lost no other is made: they cost two per cent at most.
-const PENANCE: u32 = 50;
+/// For so many times as long as a try in vain has lost no other is made: they cost five per cent at most.
+const PENANCE: u32 = 20;
 /// What a try can have lost: the thread has waited for the other processor. If it took longer the thread was busy.
 const MOST_LOST: Duration = Duration::from_millis(10);
 /// How long a thread that was sent to the doorbell may take before it is kicked.
@@ -142,15 +142,24 @@ impl Spin {
     }
 }
 
-/// In the code that hands calls over, before that has happened.
+/// In the code that hands calls over, before the sentry has got the call, or on the way to the doorbell with it. (A thread that has stopped
+/// looking for the answer to a call that the sentry has got meets [`Thread::await_own_ring`], which does not ask.)
 pub(super) fn is_about_to_ring(registers: &Registers) -> bool {
-    let has_failed = registers.rip == spin::rung() && registers.rflags & ZERO_FLAG == 0;
-    (spin::begin()..spin::rung()).contains(&registers.rip) || has_failed
+    let rip = registers.rip;
+    let was_exchanged = registers.rflags & ZERO_FLAG != 0;
+    (spin::begin()..spin::rung()).contains(&rip)
+        || (rip == spin::rung() && !was_exchanged)
+        || (rip == spin::slept() && was_exchanged)
 }
 
 impl Thread {
     fn hand(&self) -> Hand<'_> {
         Hand(self.slot().word(HAND))
+    }
+
+    /// The thread looks for its answer in the slot, where a kick may meet it at any time.
+    pub(super) fn waits_in_slot(&self) -> bool {
+        self.spin.waits_in_slot
     }
 
     /// Answers the call with which the thread is to go back to the guest. False if it has been interrupted meanwhile and waits in a
@@ -198,6 +207,8 @@ impl Thread {
         if self.space.sandbox().cpus.allow_others(pid, current_cpu()).is_ok() {
             self.spin.is_apart = true;
             self.listen_next(FIRST_PATIENCE);
+        } else {
+            self.spin.note_failure(SEVERAL);
         }
     }
 
@@ -233,13 +244,11 @@ impl Thread {
         let has_rung = loop {
             let looks = |_| {
                 std::hint::spin_loop();
-                self.hand().has_rung()
+                self.hand().has_moved()
             };
-            if (0..LOOKS_PER_CLOCK).any(looks) {
-                break true;
-            }
-            if begun.elapsed() > patience || !self.space.sandbox().company.has_room() {
-                break self.hand().rest();
+            let has_moved = (0..LOOKS_PER_CLOCK).any(looks);
+            if has_moved || begun.elapsed() > patience || !self.space.sandbox().company.has_room() {
+                break self.hand().has_rung() || self.hand().rest();
             }
         };
         if !has_rung {
@@ -264,12 +273,30 @@ impl Thread {
         }
         self.slot().store(HAND_ANSWER, ANSWER_RINGS);
         self.hand().dismiss();
-        let ends = [self.listener.as_fd(), self.handle().process.as_fd()];
-        if let Ok([false, false]) = wait_readable(ends, Some(ROUND_PATIENCE)) {
-            // If it has ended that shows.
-            let _ = self.handle().process.signal(KICK_SIGNAL);
-        }
+        self.hurry()?;
         self.await_own_ring().map(drop)
+    }
+
+    /// Waits until the thread rings or has ended. One that does not come is kicked, and killed once it has run for a while all the same:
+    /// it has its kicks blocked.
+    fn hurry(&mut self) -> Result<(), ExitReason> {
+        let time = |thread: &Thread| process_cpu_time(thread.handle().pid).unwrap_or_default();
+        let mut kicked_at = None;
+        loop {
+            let ends = [self.listener.as_fd(), self.handle().process.as_fd()];
+            if !matches!(wait_readable(ends, Some(ROUND_PATIENCE)), Ok([false, false])) {
+                return Ok(());
+            }
+            match kicked_at {
+                None => {
+                    // If it has ended that shows.
+                    let _ = self.handle().process.signal(KICK_SIGNAL);
+                    kicked_at = Some(time(self));
+                }
+                Some(then) if time(self).saturating_sub(then) > ROUND_PATIENCE => return Err(self.execute()),
+                Some(_) => {}
+            }
+        }
     }
 
     /// Waits until the thread, whose call has been taken, is at the doorbell. False if a kick has met it on its way: then it waits

@@ -196,6 +196,7 @@ impl Thread {
         let handle = Arc::new(parked.next_handle());
         let Parked { listener, slot, frame, waiting, bases, patched, .. } = parked;
         slot.store(ENTRY_HOST_CALL, 0);
+        slot.store(HAND, HAND_RESTS);
         handle.clear_left();
         let mut thread = Box::new(Thread {
             space,

@@ -13,6 +13,11 @@ impl Hand<'_> {
         self.0.store(HAND_LISTENS, Ordering::Release);
     }
 
+    /// Whether the thread has done anything since the sentry has begun to look.
+    pub(in crate::trap) fn has_moved(&self) -> bool {
+        self.0.load(Ordering::Acquire) != HAND_LISTENS
+    }
+
     /// Whether the thread has put a call into the slot.
     pub(in crate::trap) fn has_rung(&self) -> bool {
         self.0.load(Ordering::Acquire) == HAND_RUNG

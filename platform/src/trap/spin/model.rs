@@ -55,7 +55,7 @@ fn each_call_is_taken_and_answered_once() {
     loom::model(|| {
         let (slot, guest) = begin();
         let hand = Hand(&slot.hand);
-        let is_taken = hand.has_rung() || hand.rest();
+        let is_taken = (hand.has_moved() && hand.has_rung()) || hand.rest();
         let mut is_answered = false;
         if is_taken {
             assert_eq!(slot.call.load(Ordering::Relaxed), 7);
@@ -74,7 +74,7 @@ fn a_thread_that_is_sent_to_the_doorbell_hears_of_it_or_is_there() {
     loom::model(|| {
         let (slot, guest) = begin();
         let hand = Hand(&slot.hand);
-        let is_taken = hand.has_rung() || hand.rest();
+        let is_taken = (hand.has_moved() && hand.has_rung()) || hand.rest();
         if is_taken {
             slot.answer.store(9, Ordering::Relaxed);
             hand.dismiss();
