@@ -87,12 +87,10 @@ impl Listener {
     }
 
     /// Installs a duplicate of `file` in the waiting process under exactly this number, replacing what is there.
-    /// With `answer` the call is answered with the number in the same step.
-    pub fn install(&self, id: u64, file: BorrowedFd<'_>, number: u32, answer: bool) -> Result<(), Errno> {
-        let send = if answer { libc::SECCOMP_ADDFD_FLAG_SEND as u32 } else { 0 };
+    pub fn install(&self, id: u64, file: BorrowedFd<'_>, number: u32) -> Result<(), Errno> {
         let request = libc::seccomp_notif_addfd {
             id,
-            flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32 | send,
+            flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32,
             srcfd: file.as_raw_fd() as u32,
             newfd: number,
             newfd_flags: 0,

@@ -616,8 +616,8 @@ const _: () = assert!(MAX_RECORDS as u32 <= LENT_RECORD >> LENT_RECORD.trailing_
 /// In the mailbox, `u32`: the hand, which says where a call from a patched site stands that may be handed over in the slot: one of the
 /// `HAND_*` values. The guest's to forge, as is the answer.
 pub(crate) const HAND: u64 = ADVISES + 8;
-/// In the mailbox, `u32`: the answer to such a call, as the doorbell's, or [`ANSWER_RINGS`].
-pub(crate) const HAND_ANSWER: u64 = HAND + 4;
+/// In the mailbox, `u64`: the answer to such a call, as the doorbell's, or [`ANSWER_RINGS`].
+pub(crate) const HAND_ANSWER: u64 = HAND + 8;
 /// The sentry does not look.
 pub(crate) const HAND_RESTS: u32 = 0;
 /// The sentry looks whether the thread calls.
@@ -631,7 +631,7 @@ pub(crate) const HAND_TURNS: u32 = 1000;
 /// What only an answer in the slot says: ring the doorbell.
 pub(crate) const ANSWER_RINGS: u32 = u32::MAX;
 
-const _: () = assert!(HAND_ANSWER + 4 <= ENTRY);
+const _: () = assert!(HAND_ANSWER + 8 <= ENTRY && HAND_ANSWER.is_multiple_of(8));
 
 // --- The list of calls ---
 
@@ -666,6 +666,9 @@ pub(crate) const RING_BORN: u32 = 0x100;
 /// First argument of the doorbell when a list has ended: calls done, and the last result, follow after the frame.
 pub(crate) const RING_CALLS_ENDED: u32 = 0x101;
 
+/// In the doorbell's answer, from this bit on: the number of the slot whose orders the thread follows. What the thread says of itself when
+/// it rings is the guest's to choose.
+pub(crate) const ANSWER_SLOT_SHIFT: u32 = 32;
 /// In the doorbell's answer: carry out the list of calls.
 pub(crate) const ANSWER_CALLS: u32 = 1;
 /// In the doorbell's answer: if the list succeeds, return to the guest without ringing again.

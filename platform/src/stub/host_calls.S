@@ -108,6 +108,6 @@ usk_host_call_reports:              # rdi = the result
 usk_site_host_called:
     .globl usk_host_calls_end
 usk_host_calls_end:
-    test rax, rax
+    test eax, eax
     jnz patched_answered
     jmp usk_stub_die                # only the sentry knows the registers

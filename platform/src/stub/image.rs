@@ -121,6 +121,7 @@ global_asm!(
     doorbell = const DOORBELL,
     ring_born = const RING_BORN,
     ring_calls_ended = const RING_CALLS_ENDED,
+    answer_slot_shift = const ANSWER_SLOT_SHIFT,
     answer_calls = const ANSWER_CALLS,
     answer_return = const ANSWER_RETURN,
     answer_fs = const ANSWER_FS,

@@ -28,7 +28,7 @@ usk_spin_rung:                      # if the flags say that it was exchanged
     .globl usk_spin_slept
 usk_spin_slept:                     # if the flags say that it was exchanged
     je ring_doorbell                # where the sentry looks for the call, which it has got already or has not
-2:  mov eax, gs:[{hand_answer}]
+2:  mov rax, gs:[{hand_answer}]
     cmp eax, {answer_rings}
     je ring_doorbell
     test eax, eax

@@ -56,7 +56,7 @@ ring:
     syscall
     .globl usk_site_doorbell
 usk_site_doorbell:
-    test rax, rax
+    test eax, eax
     jnz answered
 return_to_guest:
     # Where rsp is tells how the guest came here: in the entry area from a patched site, else by a signal.
@@ -78,11 +78,9 @@ heard:
     mov r14, rax
     test r14b, {answer_frame}
     jnz patched_frame
-    # The orders of the slot that the frame lies in. The sentry has checked that the frame lies in ours.
-    mov rbx, rsp
-    movabs rax, {slots_base}
-    sub rbx, rax
-    shr rbx, {slot_shift}
+    # The orders of the slot that the answer names. Who rings with registers of its own choice chooses rsp as well.
+    mov rbx, rax
+    shr rbx, {answer_slot_shift}
     shl rbx, {order_shift}
     movabs rax, {orders_base}
     add rbx, rax
@@ -358,7 +356,7 @@ ring_doorbell:
     syscall
     .globl usk_site_patched
 usk_site_patched:
-    test rax, rax
+    test eax, eax
     jnz patched_answered
 patched_return:
     mov rax, gs:[{entry_rax}]
@@ -600,7 +598,7 @@ usk_site_birth:
     .globl usk_site_close_listener
 usk_site_close_listener:
     mov rax, r14
-    test rax, rax
+    test eax, eax
     jnz answered
     jmp return_to_guest
 

@@ -4,9 +4,8 @@
 //! Only such are left for then as can be made twice. A kick may come between, and a thread that was interrupted on its way
 //! back starts it again.
 //!
-//! A file is mapped so only where nobody can change the call on the way ([`Thread::is_alone`]). It is installed under the number
-//! that is the answer itself, so that one step does both; the list ends with closing it. A thread that is interrupted before
-//! that still has it: then it is closed before any guest code runs.
+//! A file is mapped so only where nobody can change the call on the way ([`Thread::is_alone`]). The list ends with closing it. A thread
+//! that is interrupted before that still has it: then it is closed before any guest code runs.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -26,8 +25,8 @@ pub(super) struct Deferred {
     calls: Vec<Call>,
     /// The file that one of them maps.
     file: Option<Arc<OwnedFd>>,
-    /// The number under which the thread has, or had, it.
-    installed: Option<u32>,
+    /// The thread has, or had, it.
+    is_installed: bool,
     /// One of them has failed, which the next run tells.
     refused: Option<Errno>,
 }
@@ -36,7 +35,7 @@ impl Deferred {
     /// The guest has gone on, so they have been made.
     pub(super) fn clear(&mut self) {
         self.calls.clear();
-        (self.file, self.installed) = (None, None);
+        (self.file, self.is_installed) = (None, false);
     }
 
     /// The list, with the file under this number.
@@ -110,7 +109,7 @@ impl Thread {
             return answer;
         }
         let answer = answer | ANSWER_CALLS | ANSWER_RETURN;
-        self.write_list(&self.deferred.list(answer));
+        self.write_list(&self.deferred.list(FIRST_FILE));
         answer
     }
 
@@ -118,10 +117,10 @@ impl Thread {
     /// was left has been carried out, or refused, and the answer has to be prepared anew.
     pub(super) fn answer_with_file(&mut self, answer: u32) -> Result<bool, ExitReason> {
         let Some(file) = &self.deferred.file else { return self.answer_guest(answer) };
-        match self.listener.install(self.waiting, file.as_fd(), answer, true) {
+        match self.listener.install(self.waiting, file.as_fd(), FIRST_FILE) {
             Ok(()) => {
-                self.deferred.installed = Some(answer);
-                Ok(true)
+                self.deferred.is_installed = true;
+                self.answer_guest(answer)
             }
             Err(Errno::ENOENT | Errno::ESRCH) => Err(self.reap()),
             Err(_) => {
@@ -134,9 +133,11 @@ impl Thread {
 
     /// The thread has been interrupted on its way back, and may still have a file.
     pub(super) fn close_deferred_file(&mut self) -> Result<(), ExitReason> {
-        let Some(number) = self.deferred.installed.take() else { return Ok(()) };
+        if !std::mem::take(&mut self.deferred.is_installed) {
+            return Ok(());
+        }
         // It fails if the list had come that far.
-        self.carry_out(&[Call::close(number)], &[]).map(drop)
+        self.carry_out(&[Call::close(FIRST_FILE)], &[]).map(drop)
     }
 
     /// Carries out what was left for the way back now, because something needs it or the stub is needed for something else.

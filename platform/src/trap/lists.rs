@@ -14,9 +14,8 @@ use super::thread::{Ring, Thread};
 
 /// Descriptors that one list of calls may use at the same time. They get the numbers from [`FIRST_FILE`] on.
 const MAX_FILES: usize = 16;
-/// The number of a list's first file: the same as the answer that starts the list, so that the kernel installs the
-/// file and answers in one step.
-pub(super) const FIRST_FILE: u32 = ANSWER_CALLS;
+/// The number of a list's first file. No guest thread has descriptors but while it carries out a list.
+pub(super) const FIRST_FILE: u32 = 1;
 /// As many operations as one list has room for.
 struct Batch<'a> {
     calls: Vec<Call>,
@@ -118,18 +117,14 @@ impl Thread {
         self.leave_slot()?;
         let is_alone = self.is_alone();
         self.write_list(list);
-        // The first file last: installing it answers the doorbell.
-        for (index, file) in files.iter().enumerate().rev() {
-            let number = FIRST_FILE + index as u32;
-            match self.listener.install(self.waiting, *file, number, index == 0) {
+        for (number, file) in (FIRST_FILE..).zip(files) {
+            match self.listener.install(self.waiting, *file, number) {
                 Ok(()) => {}
                 Err(Errno::ENOENT | Errno::ESRCH) => return Err(self.reap()),
                 Err(error) => return Ok((0, error)),
             }
         }
-        if files.is_empty() {
-            self.answer(ANSWER_CALLS)?;
-        }
+        self.answer(ANSWER_CALLS)?;
         let mut expected = list.iter().filter(|call| call.kind == CallKind::MapFile && !is_alone);
         loop {
             match self.await_ring()? {

@@ -62,7 +62,7 @@ impl Spare {
         let Ok((call, None)) = translate(&MemoryOp::UnmapAll, layout) else { return false };
         call.write(slot, 0);
         slot.write_order(CALL_COUNT, 1);
-        self.parked.listener.answer(self.parked.waiting, i64::from(ANSWER_CALLS)).is_ok()
+        self.parked.listener.answer(self.parked.waiting, slot.answer(ANSWER_CALLS)).is_ok()
     }
 
     /// Waits until it is empty. False if it is not fit for use.

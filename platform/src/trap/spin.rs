@@ -187,7 +187,7 @@ impl Thread {
 
     fn answer_in_slot(&mut self, value: u32) -> Result<bool, ExitReason> {
         self.spin.waits_in_slot = false;
-        self.slot().store(HAND_ANSWER, value);
+        self.slot().write_u64(HAND_ANSWER, self.slot().answer(value) as u64);
         let goes_on = self.space.sandbox().company.has_room();
         if !self.hand().answer(goes_on) {
             self.join(FEW);
@@ -271,7 +271,7 @@ impl Thread {
         if !std::mem::take(&mut self.spin.waits_in_slot) {
             return Ok(());
         }
-        self.slot().store(HAND_ANSWER, ANSWER_RINGS);
+        self.slot().write_u64(HAND_ANSWER, ANSWER_RINGS.into());
         self.hand().dismiss();
         self.hurry()?;
         self.await_own_ring().map(drop)

@@ -302,7 +302,7 @@ impl Thread {
     }
 
     pub(super) fn answer(&mut self, value: u32) -> Result<(), ExitReason> {
-        match self.listener.answer(self.waiting, i64::from(value)) {
+        match self.listener.answer(self.waiting, self.slot().answer(value)) {
             Ok(()) => Ok(()),
             // Nobody waits: it is dying.
             Err(_) => Err(self.reap()),

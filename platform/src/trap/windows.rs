@@ -193,6 +193,11 @@ impl Slot {
         self.number
     }
 
+    /// An answer to its thread.
+    pub(super) fn answer(&self, value: u32) -> i64 {
+        (self.number << ANSWER_SLOT_SHIFT | u64::from(value)) as i64
+    }
+
     /// Where the guest sees its orders.
     pub(super) fn orders_address(&self) -> u64 {
         ORDERS_BASE + self.number * ORDER_SIZE

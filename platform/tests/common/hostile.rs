@@ -11,11 +11,12 @@ use usk_platform::arch::Registers;
 use usk_platform::region::{CODE as REGION, MAILBOX, ORDERS, SLOT_SIZE, SLOTS};
 use usk_platform::{AddressSpace, ExitReason, MapFlags, MemoryOp, Platform, Protection, ThreadState, Trap};
 
-use super::guest::{CODE, DATA, Guest, PAGE, STACK, guest_code, start};
+use super::guest::{CODE, DATA, Guest, PAGE, READ_WRITE, STACK, guest_code, map, start};
 
 guest_code!(copy_page: "mov ecx, 4096", "rep movsb", "syscall");
 guest_code!(jump: "mov rcx, [rsp]", "mov r11, [rsp + 8]", "jmp r11");
 guest_code!(ring: "2:", "mov eax, 400", "mov edi, 31", "jmp r11");
+guest_code!(ring_from: "mov rsp, r12", "mov eax, 400", "xor edi, edi", "jmp r11");
 guest_code!(scribble: "2:", "mov rdx, rdi", "3:", "mov [rdx], rax", "add rax, 0x1001", "add rdx, 8",
     "cmp rdx, rsi", "jb 3b", "jmp 2b");
 guest_code!(fill_and_call: "rep stosq", "mov rdi, r8", "mov rcx, r9", "rep stosq", "mov eax, 39", "syscall",
@@ -180,6 +181,34 @@ pub(crate) fn a_flood_of_forged_doorbells_is_only_a_flood_of_calls(platform: &dy
     }
     let mut honest = Guest::new(platform, honest_calls());
     assert_eq!(honest.syscall(), 39);
+}
+
+pub(crate) fn a_list_comes_from_the_threads_own_orders_whatever_its_stack_pointer_says(
+    platform: &dyn Platform,
+) {
+    let mut reader = Guest::new(platform, copy_page());
+    let Some(code) = read_code(&mut reader) else { return };
+    // Where orders would lie by this stack pointer: in the guest's memory. One call is there, which unmaps what is not there.
+    const FORGED: u64 = 0xa0_0000;
+    const ORDER_SIZE: u64 = 0x20000;
+    const WANTED: u64 = 0xb0_0000;
+    let stack_pointer =
+        SLOTS.wrapping_add((FORGED.wrapping_sub(ORDERS) / ORDER_SIZE).wrapping_mul(SLOT_SIZE));
+    let orders = [(16, 1), (0x40, 2), (0x48, 0xc0_0000), (0x50, PAGE)];
+    let mut served = 0;
+    for (at, _) in code.windows(2).enumerate().filter(|(_, pair)| *pair == [0x0f, 0x05]) {
+        let mut guest = Guest::new(platform, ring_from());
+        guest.apply(&[map(FORGED, PAGE, READ_WRITE)]);
+        orders.iter().for_each(|&(place, word)| guest.write_u64(FORGED + place, word));
+        let registers = guest.thread.registers_mut();
+        (registers.r11, registers.r12) = (REGION + at as u64, stack_pointer);
+        let has_called = matches!(run_for_a_moment(&mut guest), Trap::Syscall { .. });
+        if has_called && guest.thread.apply(&[map(WANTED, PAGE, READ_WRITE)]).is_ok() {
+            served += 1;
+            assert_eq!(guest.space.read(WANTED, &mut [0; 8]), 8, "{at:#x}: what was reported was not done");
+        }
+    }
+    assert!(served > 0, "one of the doorbells is that of calls from patched sites");
 }
 
 /// A sibling that overwrites a range of memory again and again, with everything.

@@ -236,6 +236,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     known::kicks_never_tear_a_cpuid_that_looks_it_up,
     known::steps_come_forward_past_a_cpuid_that_looks_it_up,
     hostile::no_system_call_instruction_of_the_platform_serves_a_guest,
+    hostile::a_list_comes_from_the_threads_own_orders_whatever_its_stack_pointer_says,
     hostile::the_platforms_code_cannot_be_changed_by_its_own_guest,
     hostile::a_flood_of_forged_doorbells_is_only_a_flood_of_calls,
     hostile::a_forged_slot_hurts_only_its_guest,
