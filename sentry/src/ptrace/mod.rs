@@ -1,10 +1,10 @@
 //! Tracing: one task of the sandbox stops, looks into and steers another (`ptrace(2)`, `kernel/ptrace.c`).
 //!
 //! - [`tracing`]: what a task knows of being traced. [`links`]: who traces whom, in the process tree.
-//! - [`stop`]: how a traced task stops, and serves its tracer until it is resumed. [`delivery`] and [`calls`] are the places where it
+//! - [`stop`]: how a traced task stops, and serves its tracer until it is resumed. [`delivery`] and [`mod@calls`] are the places where it
 //!   does so: at signals, and at system calls and what comes of them.
-//! - [`attach`]: how tracing begins and ends. [`control`]: how a tracer has a task go on. [`wait`]: how it hears of it.
-//! - [`registers`], [`extended`], [`memory`], [`signals`]: what it reads and writes meanwhile.
+//! - [`mod@attach`]: how tracing begins and ends. [`mod@control`]: how a tracer has a task go on. [`mod@wait`]: how it hears of it.
+//! - [`mod@registers`], [`mod@extended`], [`mod@memory`], [`mod@signals`]: what it reads and writes meanwhile.
 //!
 //! A guest thread is its own sentry thread's alone. So what a tracer asks for is done by the traced task, in its stop
 //! ([`stop::on_tracee`]); what is not of the guest thread the tracer does by itself.
