@@ -70,9 +70,9 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             Ok(0)
         }
         PR_GET_PDEATHSIG => put_i32(current, value, task.parent_death_signal.load(Ordering::Relaxed)),
-        PR_GET_DUMPABLE => Ok(task.dumpable.load(Ordering::Relaxed).into()),
+        PR_GET_DUMPABLE => Ok(task.mm().dumpable.load(Ordering::Relaxed).into()),
         PR_SET_DUMPABLE if value <= 1 => {
-            task.dumpable.store(value as u32, Ordering::Relaxed);
+            task.mm().dumpable.store(value as u32, Ordering::Relaxed);
             Ok(0)
         }
         PR_GET_KEEPCAPS => Ok(u64::from(task.credentials().securebits & SECBIT_KEEP_CAPS != 0)),

@@ -163,3 +163,20 @@ CASE(personality_without_randomisation_is_remembered) {
     EXPECT_EQ(personality(ADDR_NO_RANDOMIZE), PER_LINUX);
     EXPECT_EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE);
 }
+
+CASE(prctl_dumpable_is_lost_with_the_user) {
+    NEEDS_ROOT();
+    char text[8] = "";
+    int fd = OK(open("/proc/sys/fs/suid_dumpable", O_RDONLY));
+    EXPECT(read(fd, text, sizeof text - 1) > 0);
+    EXPECT_EQ(prctl(PR_GET_DUMPABLE), 1);
+    OK(setresuid(1000, 0, 0));
+    EXPECT_EQ(prctl(PR_GET_DUMPABLE), 1);
+    pid_t pid = OK(vfork());
+    if (pid == 0) {
+        syscall(SYS_setresuid, 1000, 1000, 1000);
+        _exit(0);
+    }
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(prctl(PR_GET_DUMPABLE), atoi(text));
+}

@@ -46,11 +46,18 @@ pub struct Mm {
     pub(crate) slow_sites: Mutex<SlowSites>,
     /// Operations that were submitted.
     pub aio: AioContexts,
+    /// `PR_SET_DUMPABLE`: [`SUID_DUMP_USER`] or [`SUID_DUMP_DISABLE`].
+    pub dumpable: AtomicU32,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
     /// Locked by [`Mm::look`] and [`Mm::change`].
     pub(in crate::mm) state: Mutex<State>,
 }
+
+/// Nobody but who may look into any process looks at the memory.
+pub(crate) const SUID_DUMP_DISABLE: u32 = 0;
+/// Its user may.
+pub(crate) const SUID_DUMP_USER: u32 = 1;
 
 /// What the lock protects.
 #[derive(Clone)]
@@ -253,6 +260,7 @@ impl Mm {
         child.peak = child.tree.totals().total;
         let copy = Mm::with_state(space, self.layout.clone(), child);
         *copy.slow_sites.lock() = self.slow_sites.lock().of_copy();
+        copy.dumpable.store(self.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(copy)
     }
 
@@ -268,6 +276,7 @@ impl Mm {
             has_stopped: Condvar::new(),
             slow_sites: Mutex::default(),
             aio: AioContexts::default(),
+            dumpable: AtomicU32::new(SUID_DUMP_USER),
             layout,
             state: Mutex::new(state),
         })

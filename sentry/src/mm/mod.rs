@@ -53,6 +53,7 @@ pub use maps::{FileLabel, MapsFormat};
 pub use memory::SharedMemory;
 pub(crate) use mm::{Executable, NewImage, page_align};
 pub use mm::{ImageRanges, MemoryLimits, MemoryUse, Mm};
+pub(crate) use mm::{SUID_DUMP_DISABLE, SUID_DUMP_USER};
 pub use placement::Placement;
 pub(crate) use slow_sites::{patch_for_copies, patch_if_slow};
 pub use tree::{Totals, VmaTree};

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use usk_abi::capability::CAP_SYS_PTRACE;
 
+use crate::mm::SUID_DUMP_USER;
 use crate::task::{Credentials, Task, ThreadGroup};
 
 /// Which of the caller's identifiers count.
@@ -15,9 +16,6 @@ pub enum AccessAs {
     /// `PTRACE_MODE_REALCREDS`: the real ones.
     Real,
 }
-
-/// `SUID_DUMP_USER`: the memory may be looked at by its user.
-const SUID_DUMP_USER: u32 = 1;
 
 /// True if a task of `group` with these credentials may look into `target`: one's own process; one that runs as the same user and
 /// group throughout, may be dumped and has no capability that the caller lacks; or any with `CAP_SYS_PTRACE`.
@@ -32,7 +30,7 @@ pub fn may_access(credentials: &Credentials, group: &Arc<ThreadGroup>, target: &
     let theirs = target.credentials();
     let same_user = [theirs.uid, theirs.euid, theirs.suid].iter().all(|their_uid| *their_uid == uid);
     let same_group = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|their_gid| *their_gid == gid);
-    let is_dumpable = target.dumpable.load(Ordering::Relaxed) == SUID_DUMP_USER;
+    let is_dumpable = target.borrow_mm(|mm| mm.dumpable.load(Ordering::Relaxed)) == SUID_DUMP_USER;
     let has_no_more = theirs.permitted & !capabilities == 0;
     same_user && same_group && is_dumpable && has_no_more
 }

@@ -273,7 +273,6 @@ fn inherit_attributes(parent: &Task, child: &Task) {
     child.login_uid.store(parent.login_uid.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.memory_policy.lock() = *parent.memory_policy.lock();
     child.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     child.timer_slack_ns.store(parent.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
     child.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     child.affinity.store(parent.affinity.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -11,7 +11,7 @@ use usk_platform::{ThreadState, host};
 use crate::SysResult;
 use crate::kernel::{ExitWatch, Kernel};
 use crate::loader::PreparedImage;
-use crate::mm::Mm;
+use crate::mm::{Mm, SUID_DUMP_DISABLE, SUID_DUMP_USER};
 use crate::ptrace;
 use crate::seccomp::Filters;
 use crate::signal::SignalActions;
@@ -153,7 +153,10 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     task.signals.lock().alternate_stack = AlternateStack::NONE;
     current.thread.set_return_stack([0; 3]);
     task.group.timers.clear_posix();
-    task.dumpable.store(1, Ordering::Relaxed);
+    let old = task.credentials();
+    let acts_as_itself = old.euid == old.uid && old.egid == old.gid;
+    let dumpable = if acts_as_itself { SUID_DUMP_USER } else { SUID_DUMP_DISABLE };
+    task.mm().dumpable.store(dumpable, Ordering::Relaxed);
     task.set_command_name(&request.command_name());
     task.set_credentials(request.credentials.clone());
     // A table shared by CLONE_FILES stays with the others; the new program has a copy.

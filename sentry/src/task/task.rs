@@ -12,7 +12,7 @@ use usk_platform::{Kick, host};
 
 use crate::futex::OwnerState;
 use crate::kernel::Kernel;
-use crate::mm::Mm;
+use crate::mm::{Mm, SUID_DUMP_DISABLE};
 use crate::ptrace::Tracing;
 use crate::seccomp::Seccomp;
 use crate::signal::{PendingSignals, SignalMask};
@@ -118,8 +118,6 @@ pub struct Task {
     pub parent_death_signal: AtomicI32,
     /// `nice(2)` value.
     pub nice: AtomicI32,
-    /// `PR_SET_DUMPABLE`.
-    pub dumpable: AtomicU32,
     /// `PR_SET_TIMERSLACK`, nanoseconds.
     pub timer_slack_ns: AtomicU64,
     /// `set_mempolicy(2)`: mode and nodes.
@@ -183,7 +181,6 @@ impl Task {
             pi_owner: OwnerState::default(),
             parent_death_signal: AtomicI32::new(0),
             nice: AtomicI32::new(0),
-            dumpable: AtomicU32::new(1),
             timer_slack_ns: AtomicU64::new(50_000),
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
@@ -221,8 +218,14 @@ impl Task {
         self.credentials.load_full()
     }
 
-    /// Replaces the credentials. Only the task itself does that.
+    /// Replaces the credentials. Only the task itself does that. Whose memory it was may not look at it any more if the task acts as
+    /// somebody else, or gains (`commit_creds`).
     pub fn set_credentials(&self, credentials: Credentials) {
+        let old = self.credentials();
+        let is_other_for_files = credentials.fsuid != old.fsuid || credentials.fsgid != old.fsgid;
+        if is_other_for_files || credentials.gains_over(&old) {
+            self.borrow_mm(|mm| mm.dumpable.store(SUID_DUMP_DISABLE, Ordering::Relaxed));
+        }
         self.credentials.store(Arc::new(credentials));
         self.withdraw_answers();
     }
