@@ -63,7 +63,7 @@ pub(crate) fn deliver(current: &mut Current) -> Outcome {
 fn next(current: &mut Current) -> Next {
     let task = &current.task;
     let mut state = task.group.state.lock();
-    if state.exit.is_some() || state.exec.as_ref().is_some_and(|taker| !std::sync::Arc::ptr_eq(taker, task)) {
+    if state.is_over_for(task) {
         return Next::Exit;
     }
     if let Some(stop) = &state.stop
@@ -98,7 +98,7 @@ fn next(current: &mut Current) -> Next {
     Next::Nothing
 }
 
-/// Takes part in a group stop until it ends, or somebody begins to trace the task; a traced one until its tracer has it go on.
+/// Takes part in a group stop until it ends, or the task is to end, or somebody begins to trace the task; a traced one until its tracer has it go on.
 fn stay_stopped(current: &mut Current, signal: Signal) {
     let task = current.task.clone();
     if is_last_to_stop(&task) {
@@ -109,7 +109,11 @@ fn stay_stopped(current: &mut Current, signal: Signal) {
     }
     loop {
         task.waiter.arm();
-        if task.group.state.lock().stop.is_none() || task.tracing.is_traced() {
+        let is_over = {
+            let state = task.group.state.lock();
+            state.stop.is_none() || state.is_over_for(&task)
+        };
+        if is_over || task.tracing.is_traced() {
             return;
         }
         task.waiter.wait(None, true);

@@ -231,6 +231,11 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         // Under one lock, so that a filter for all threads misses none (see seccomp).
         let mut state = group.state.lock();
         task.seccomp.copy_from(&parent.seccomp);
+        if state.is_over_for(&task) {
+            // The others have been told.
+            task.tracing.kill();
+            task.waiter.set_interrupted(true);
+        }
         state.threads.push(task.clone());
     }
     table.insert_thread(tid, task.clone());

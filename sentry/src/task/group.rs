@@ -76,6 +76,11 @@ impl GroupState {
         }
         timers
     }
+
+    /// Whether `task` is to end: with all of the group, or because another thread executes a program.
+    pub(crate) fn is_over_for(&self, task: &Arc<Task>) -> bool {
+        self.exit.is_some() || self.exec.as_ref().is_some_and(|executor| !Arc::ptr_eq(executor, task))
+    }
 }
 
 /// A thread group (`signal_struct`).
