@@ -7,7 +7,7 @@ use usk_abi::signal::code::SI_USER;
 
 use super::stop::Resumed;
 use super::tracing::{CallPart, Reason};
-use crate::task::{Current, Task};
+use crate::task::{Current, Resource, Task};
 
 /// A signal is about to be delivered: asks the tracer, if there is one. Returns what is delivered, if anything is.
 pub(crate) fn stop_at_signal(
@@ -25,12 +25,15 @@ pub(crate) fn stop_at_signal(
     };
     let signal = Signal::from_number(number)?;
     let info = if info.signo == number { info } else { from_tracer(&current.task, signal) };
-    let _group = current.task.group.state.lock();
+    let group = &current.task.group;
+    let _state = group.state.lock();
+    let queue_limit = group.limits.lock().soft(Resource::PendingSignals);
     let mut signals = current.task.signals.lock();
     if !signals.mask.get().contains(signal) {
         return Some((signal, info));
     }
-    signals.pending.add(signal, info);
+    // One that there is no room for is lost.
+    let _ = signals.pending.add_within(queue_limit, signal, info);
     None
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use usk_abi::Signal;
 use usk_abi::signal::code::SI_TIMER;
 use usk_abi::signal::{SignalInfo, SignalSet};
+use usk_abi::{Errno, Signal};
 
 /// Signals that have been sent and not yet delivered. A standard signal is pending once at most; real-time signals queue.
 #[derive(Debug, Default)]
@@ -42,6 +42,17 @@ impl PendingSignals {
         self.set = self.set.with(signal);
         self.queue.push_back(info);
         true
+    }
+
+    /// As [`PendingSignals::add`], while fewer than `limit` (`RLIMIT_SIGPENDING`) are queued. `EAGAIN` for a real-time signal at the limit:
+    /// standard signals, which are few, are exempt.
+    pub(crate) fn add_within(&mut self, limit: u64, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
+        let is_full = u64::try_from(self.len()).unwrap_or(u64::MAX) >= limit;
+        if signal.is_realtime() && is_full {
+            return Err(Errno::EAGAIN);
+        }
+        self.add(signal, info);
+        Ok(())
     }
 
     /// A POSIX timer has expired again, so often, while its signal is still pending: counts overruns. False if it is not pending.

@@ -60,21 +60,9 @@ fn send_locked(
         return Ok(sent);
     }
     let queue_limit = group.limits.lock().soft(Resource::PendingSignals);
-    let full = |length: usize| u64::try_from(length).unwrap_or(u64::MAX) >= queue_limit;
     match target {
-        Some(task) => {
-            let mut signals = task.signals.lock();
-            if signal.is_realtime() && full(signals.pending.len()) && !forced {
-                return Err(Errno::EAGAIN);
-            }
-            signals.pending.add(signal, info);
-        }
-        None => {
-            if signal.is_realtime() && full(state.pending.len()) && !forced {
-                return Err(Errno::EAGAIN);
-            }
-            state.pending.add(signal, info);
-        }
+        Some(task) => task.signals.lock().pending.add_within(queue_limit, signal, info)?,
+        None => state.pending.add_within(queue_limit, signal, info)?,
     }
     note_pending(state, target);
     wake_taker(state, target, signal);
