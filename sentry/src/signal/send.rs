@@ -130,7 +130,8 @@ fn note_pending(state: &GroupState, target: Option<&Arc<Task>>) {
     }
 }
 
-/// Wakes the thread that is to take the signal: the target, or one that does not block it, the leader by preference.
+/// Wakes the thread that is to take the signal: the target, or one that does not block it, by preference the leader and one that is not
+/// stopped for a tracer.
 fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
     let wants = |task: &Arc<Task>| {
         let signals = task.signals.lock();
@@ -143,7 +144,10 @@ fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
             }
         }
         None => {
-            if let Some(task) = state.threads.iter().find(|task| wants(task)) {
+            let mut takers = state.threads.iter().filter(|task| wants(task));
+            let first = takers.next();
+            let is_free = |task: &&Arc<Task>| !task.tracing.is_stopped();
+            if let Some(task) = first.filter(is_free).or_else(|| takers.find(is_free)).or(first) {
                 task.poke();
             }
         }
