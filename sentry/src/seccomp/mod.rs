@@ -253,6 +253,8 @@ fn judge_call(current: &mut Current, call: u64, instruction: u64, may_ask_tracer
         SECCOMP_RET_TRAP => {
             let info = SignalInfo::seccomp(instruction_pointer, number, architecture, detail);
             force_signal(&current.task, info);
+            // The handler finds the call as it was made, not as a tracer has (`syscall_rollback`).
+            current.thread.registers_mut().set_return_value(call);
             Verdict::Skip
         }
         SECCOMP_RET_USER_NOTIF if let Some(notifier) = notifier.cloned() => {
