@@ -80,6 +80,8 @@ impl Current {
             return;
         }
         let resumption = self.task.tracing.resumption();
+        // A tracer that has ended does not step.
+        self.is_stepping &= self.task.tracing.is_traced();
         if self.is_stepping && resumption != Resumption::EmulatedStep {
             let info = SignalInfo::fault(Signal::SIGTRAP, TRAP_BRKPT, self.thread.registers().rip);
             force_signal(&self.task, info);

@@ -118,7 +118,8 @@ impl Tracing {
         // A group that is stopped has it stop as the others.
         state.is_past_group_stop = false;
         if let Some(stop) = &mut state.stop {
-            stop.resumed = Some(signal);
+            // What a tracer that ends has said before holds.
+            stop.resumed.get_or_insert(signal);
         }
     }
 
