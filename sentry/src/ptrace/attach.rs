@@ -8,13 +8,13 @@ use usk_abi::signal::SignalInfo;
 use usk_abi::{Errno, Signal};
 
 use super::control::{known_options, signal_number};
-use super::links::{Gone, Tracee};
-use super::stop::tracee;
+use super::links::{Gone, Link, Tracee};
+use super::stop::{is_stopped, tracee};
 use crate::kernel::Kernel;
 use crate::signal::send_to_task;
 use crate::task::{
     AccessAs, Current, ExitStatus, GroupState, Task, TaskTable, ThreadGroup, begin_exit_locked, may_access,
-    notify_parent_of_end,
+    notify_parent_of_end, reap_if_ignored,
 };
 
 /// `PTRACE_ATTACH`: begins to trace a task, and stops it. `ESRCH` if there is none; `EPERM` if it may not be traced, or is already.
@@ -45,11 +45,13 @@ fn begin(current: &Current, tid: i32, is_seized: bool, options: PtraceOptions) -
     if is_own_process || !may_access(&own.credentials(), &own.group, &task, AccessAs::Real) {
         return Err(Errno::EPERM);
     }
-    link(&mut table, &task, own, is_seized, options)?;
+    let start = Start { is_seized, options, is_capable: own.credentials().has_capability(CAP_SYS_PTRACE) };
+    link(&mut table, &task, own, start)?;
     Ok(task)
 }
 
-/// `PTRACE_TRACEME`: the parent begins to trace the caller. `EPERM` if somebody traces it already, or the parent runs no code here.
+/// `PTRACE_TRACEME`: the parent begins to trace the caller. `EPERM` if somebody traces it already, or the parent runs no code here
+/// or lacks a capability of the caller's.
 pub fn trace_me(current: &Current) -> Result<(), Errno> {
     let own = &current.task;
     let mut table = own.kernel.tasks.lock();
@@ -60,25 +62,31 @@ pub fn trace_me(current: &Current) -> Result<(), Errno> {
         .filter(|thread| thread.tgid() == pid)
         .or_else(|| table.process(pid).and_then(|process| process.group.any_thread()))
         .ok_or(Errno::EPERM)?;
-    if !may_access(&tracer.credentials(), &tracer.group, own, AccessAs::Real) {
+    let (tracers, owns) = (tracer.credentials(), own.credentials());
+    // `cap_ptrace_traceme`
+    if owns.permitted & !tracers.permitted != 0 && !tracers.has_capability(CAP_SYS_PTRACE) {
         return Err(Errno::EPERM);
     }
-    link(&mut table, own, &tracer, false, PtraceOptions::empty())
+    // The caller answers for a tracer that it has not chosen.
+    let is_capable = owns.has_capability(CAP_SYS_PTRACE);
+    link(&mut table, own, &tracer, Start { is_seized: false, options: PtraceOptions::empty(), is_capable })
 }
 
-fn link(
-    table: &mut TaskTable,
-    task: &Arc<Task>,
-    tracer: &Arc<Task>,
+/// How tracing begins.
+struct Start {
     is_seized: bool,
     options: PtraceOptions,
-) -> Result<(), Errno> {
+    /// [`Link::is_capable`]
+    is_capable: bool,
+}
+
+fn link(table: &mut TaskTable, task: &Arc<Task>, tracer: &Arc<Task>, start: Start) -> Result<(), Errno> {
     let group = task.group.state.lock();
     if task.tracing.is_traced() || group.exit.is_some() {
         return Err(Errno::EPERM);
     }
-    task.tracing.begin(is_seized, options);
-    table.links.add(task, tracer);
+    task.tracing.begin(start.is_seized, start.options);
+    table.links.add(task, tracer, start.is_capable);
     // From now on each call is seen.
     task.withdraw_answers();
     Ok(())
@@ -86,12 +94,13 @@ fn link(
 
 /// A task that a traced one makes is traced by the same tracer, and stops before it runs. It is in the table, and does not run yet.
 pub(crate) fn auto_attach(table: &mut TaskTable, parent: &Task, task: &Arc<Task>) {
-    let Some(tracer) = table.links.tracer_of(parent.tid()).cloned() else { return };
+    let Some(Link { tracer, is_capable, .. }) = table.links.find(parent.tid()) else { return };
+    let (tracer, is_capable) = (tracer.clone(), *is_capable);
     let (is_seized, options) = {
         let state = parent.tracing.lock();
         (state.is_seized, state.options)
     };
-    if link(table, task, &tracer, is_seized, options).is_err() {
+    if link(table, task, &tracer, Start { is_seized, options, is_capable }).is_err() {
         return;
     }
     let _group = task.group.state.lock();
@@ -109,6 +118,11 @@ pub fn detach(current: &Current, tid: i32, number: u64) -> Result<(), Errno> {
     let task = tracee(current, tid)?;
     let signal = signal_number(number)?;
     let mut table = current.task.kernel.tasks.lock();
+    // It may have ended meanwhile, or have left its identifier to a thread that executes a program.
+    let is_there = table.links.find(tid).is_some_and(|link| link.is_of(&task, &current.task));
+    if !is_there || !is_stopped(&task) {
+        return Err(Errno::ESRCH);
+    }
     table.links.remove(tid);
     release(&mut task.group.state.lock(), &task, signal);
     Ok(())
@@ -124,19 +138,18 @@ fn release(group: &mut GroupState, task: &Task, signal: i32) {
     task.waiter.wake();
 }
 
-/// Whether the task is traced by one that may not trace just anybody: then it gains nothing by executing a program (`ptracer_capable`).
+/// Whether the task is traced by one that might not trace just anybody: then it gains nothing by executing a program
+/// (`ptracer_capable`).
 pub(crate) fn is_watched(task: &Task) -> bool {
     let table = task.kernel.tasks.lock();
-    let tracer = table.links.tracer_of(task.tid());
-    tracer.is_some_and(|tracer| !tracer.credentials().has_capability(CAP_SYS_PTRACE))
+    table.links.find(task.tid()).is_some_and(|link| !link.is_capable)
 }
 
-/// The task has gained by executing a program, and somebody has begun to trace it while that was prepared: lets go of one that may not
-/// trace it as it is now.
+/// The task has gained by executing a program, and somebody has begun to trace it while that was prepared: lets go of one that might not
+/// trace just anybody.
 pub(crate) fn dismiss_unfit_tracer(task: &Arc<Task>) {
     let mut table = task.kernel.tasks.lock();
-    let Some(tracer) = table.links.tracer_of(task.tid()) else { return };
-    if !may_access(&tracer.credentials(), &tracer.group, task, AccessAs::Real) {
+    if table.links.find(task.tid()).is_some_and(|link| !link.is_capable) {
         table.links.remove(task.tid());
         release(&mut task.group.state.lock(), task, 0);
     }
@@ -166,6 +179,12 @@ pub(crate) fn forsake_tracees(
                 release(&mut group, &task, 0);
             }
             Tracee::Gone(Gone::Thread { .. }) => {}
+            // The parent has heard of it when it ended, if one of its threads was the tracer.
+            Tracee::Gone(Gone::Leader)
+                if table.process(tid).is_some_and(|process| process.parent == tracer.tgid()) =>
+            {
+                reap_if_ignored(kernel, table, tid);
+            }
             Tracee::Gone(Gone::Leader) => parents.extend(notify_parent_of_end(kernel, table, tid)),
         }
     }

@@ -14,6 +14,8 @@ pub(super) struct Link {
     pub(super) tid: i32,
     pub(super) tracer: Arc<Task>,
     pub(super) tracee: Tracee,
+    /// Whoever had it traced might trace anybody when it began (`ptracer_cred`). What the tracer may do since then says nothing.
+    pub(super) is_capable: bool,
 }
 
 /// A traced task.
@@ -39,20 +41,33 @@ pub(crate) enum Gone {
     Leader,
 }
 
+impl Link {
+    /// Whether `tracer` traces `task`, which lives.
+    pub(super) fn is_of(&self, task: &Arc<Task>, tracer: &Arc<Task>) -> bool {
+        let is_task = matches!(&self.tracee, Tracee::Live(live) if Arc::ptr_eq(live, task));
+        is_task && Arc::ptr_eq(&self.tracer, tracer)
+    }
+}
+
 impl Links {
-    pub(super) fn add(&mut self, tracee: &Arc<Task>, tracer: &Arc<Task>) {
-        let link = Link { tid: tracee.tid(), tracer: tracer.clone(), tracee: Tracee::Live(tracee.clone()) };
-        self.0.push(link);
+    pub(super) fn add(&mut self, tracee: &Arc<Task>, tracer: &Arc<Task>, is_capable: bool) {
+        let (tid, tracer) = (tracee.tid(), tracer.clone());
+        self.0.push(Link { tid, tracer, tracee: Tracee::Live(tracee.clone()), is_capable });
+    }
+
+    /// The pair whose traced task is `tid`.
+    pub(super) fn find(&self, tid: i32) -> Option<&Link> {
+        self.0.iter().find(|link| link.tid == tid)
     }
 
     /// Whether an identifier is a traced task's, which may be all that is left of it.
     pub(crate) fn has(&self, tid: i32) -> bool {
-        self.0.iter().any(|link| link.tid == tid)
+        self.find(tid).is_some()
     }
 
     /// Who traces `tid`.
     pub(crate) fn tracer_of(&self, tid: i32) -> Option<&Arc<Task>> {
-        self.0.iter().find(|link| link.tid == tid).map(|link| &link.tracer)
+        self.find(tid).map(|link| &link.tracer)
     }
 
     /// Count of traced tasks that have ended, and that their tracers have not waited for.

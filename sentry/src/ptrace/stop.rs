@@ -36,9 +36,12 @@ pub(crate) enum Resumed {
 /// The task `tid`, which `current` traces and which is stopped for it. `ESRCH` if it is not.
 pub fn tracee(current: &Current, tid: i32) -> Result<Arc<Task>, Errno> {
     let task = traced(current, tid)?;
-    let is_stopped =
-        task.tracing.lock().stop.as_ref().is_some_and(|stop| !stop.is_listening && stop.resumed.is_none());
-    if is_stopped { Ok(task) } else { Err(Errno::ESRCH) }
+    if is_stopped(&task) { Ok(task) } else { Err(Errno::ESRCH) }
+}
+
+/// Whether the task is stopped, and its tracer can look at it.
+pub(super) fn is_stopped(task: &Task) -> bool {
+    task.tracing.lock().stop.as_ref().is_some_and(|stop| !stop.is_listening && stop.resumed.is_none())
 }
 
 /// The task `tid`, which `current` traces, stopped or not. `ESRCH` if it does not.

@@ -203,8 +203,6 @@ pub(crate) fn notify_parent_of_end(
     let parent = table.process(process.parent)?;
     let is_sandboxs = process.parent == table.own();
     let parent_group = parent.group.clone();
-    let reaps_itself =
-        process.exit_signal == Some(Signal::SIGCHLD) && parent_group.actions.load().reaps_children_itself();
     if let Some(signal) = process.exit_signal
         && !is_sandboxs
     {
@@ -224,10 +222,19 @@ pub(crate) fn notify_parent_of_end(
         info.signo = signal.number();
         let _ = send_to_group(&parent_group, info);
     }
-    if is_sandboxs || reaps_itself {
+    reap_if_ignored(kernel, table, pid);
+    Some(parent_group)
+}
+
+/// A zombie goes at once if its parent does not care.
+pub(crate) fn reap_if_ignored(kernel: &Kernel, table: &mut TaskTable, pid: i32) {
+    let Some(process) = table.process(pid).filter(|process| process.zombie.is_some()) else { return };
+    let Some(parent) = table.process(process.parent) else { return };
+    let reaps_itself =
+        process.exit_signal == Some(Signal::SIGCHLD) && parent.group.actions.load().reaps_children_itself();
+    if process.parent == table.own() || reaps_itself {
         kernel.forget_process(table, pid);
     }
-    Some(parent_group)
 }
 
 /// Clock ticks (`USER_HZ` is 100) of a duration.

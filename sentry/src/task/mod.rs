@@ -35,7 +35,7 @@ pub use credentials::{ALL_CAPABILITIES, Credentials};
 pub(crate) use current::PendingRestart;
 pub use current::{Current, LastFault};
 pub use exec::{ExecuteRequest, MainProcess, execute, reserve_main, spawn_beside, spawn_main};
-pub(crate) use exit::{notify_parent_of_end, ticks};
+pub(crate) use exit::{notify_parent_of_end, reap_if_ignored, ticks};
 pub(crate) use group::begin_exit_locked;
 pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};
 pub use known_names::NameQuestion;
