@@ -12,6 +12,7 @@
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <sys/user.h>
+#include <ucontext.h>
 
 /* The raw call: what is peeked comes by the data pointer. */
 static long trace(long request, pid_t pid, unsigned long address, unsigned long data) {
@@ -1045,9 +1046,23 @@ CASE(ptrace_a_traced_program_gains_nothing_by_its_file) {
         EXPECT_EXIT(pid, 2000 % 256);
     });
     int outcome = wait_for(user);
+    /* Who asks to be traced answers for its tracer, with the capabilities of that time. */
+    pid_t former_user = IN_CHILD({
+        OK(seteuid(1000));
+        TRACE(PTRACE_TRACEME, 0, 0, 0);
+        OK(seteuid(0));
+        OK(setresgid(1000, 1000, 1000));
+        OK(setresuid(1000, 1000, 1000));
+        execl("./program", "program", "--helper", "say_user", NULL);
+    });
+    int stop = next_stop(former_user);
+    resume(PTRACE_CONT, former_user, 0);
+    int second_outcome = wait_for(former_user);
     OK(unlink("program"));
     OK(rmdir(place));
     EXPECT_EQ(outcome, 0);
+    EXPECT_EQ(stop, SIGTRAP);
+    EXPECT_EQ(WEXITSTATUS(second_outcome), 1000 % 256);
 }
 
 HELPER(say_user) {
@@ -1109,4 +1124,134 @@ CASE(ptrace_threads_that_have_ended_are_waited_for_one_by_one) {
         EXPECT_ERRNO(waitpid(threads[count], &status, __WALL), ECHILD);
     }
     EXPECT_EXIT(pid, 0);
+}
+
+CASE(ptrace_realtime_signals_of_the_tracer_are_queued_up_to_the_limit) {
+    pid_t pid = TRACED_CHILD({
+        struct rlimit limit = {4, 4};
+        OK(setrlimit(RLIMIT_SIGPENDING, &limit));
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGRTMIN);
+        OK(sigprocmask(SIG_BLOCK, &set, NULL));
+        for (;;)
+            raise(SIGUSR1);
+    });
+    resume(PTRACE_CONT, pid, 0);
+    EXPECT_STOP(pid, SIGUSR1);
+    /* At calls and at signals. */
+    for (int count = 0; count < 60; count++) {
+        resume(PTRACE_SYSCALL, pid, SIGRTMIN);
+        next_stop(pid);
+    }
+    struct ptrace_peeksiginfo_args which = {.off = 0, .flags = 0, .nr = 64};
+    siginfo_t pending[64];
+    EXPECT(TRACE(PTRACE_PEEKSIGINFO, pid, (unsigned long)&which, (unsigned long)pending) <= 4);
+    kill(pid, SIGKILL);
+    EXPECT_KILLED(pid, SIGKILL);
+}
+
+/* Attaches to a task and detaches from it as long as it lives. */
+static void attach_and_detach(pid_t pid, volatile int *turns) {
+    int status;
+    while (trace(PTRACE_ATTACH, pid, 0, 0) == 0) {
+        if (waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status))
+            break;
+        ++*turns;
+        trace(PTRACE_DETACH, pid, 0, 0);
+    }
+}
+
+CASE(ptrace_a_detach_at_the_end_of_the_tracee_leaves_that_to_the_parent) {
+    volatile int *turns = map_shared(PAGE_SIZE);
+    for (int round = 0; round < 20; round++) {
+        pid_t pids[16], tracers[16];
+        for (int index = 0; index < 16; index++) {
+            turns[index] = 0;
+            pids[index] = IN_CHILD({ wait_for_ever(NULL); });
+            tracers[index] = IN_CHILD({ attach_and_detach(pids[index], turns + index); });
+        }
+        for (int index = 0; index < 16; index++) {
+            while (turns[index] <= round % 4)
+                sched_yield();
+            kill(pids[index], SIGKILL);
+            EXPECT_KILLED(pids[index], SIGKILL);
+            EXPECT_EXIT(tracers[index], 0);
+        }
+    }
+}
+
+static volatile long trapped_rax;
+
+static void note_rax(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    trapped_rax = ((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX];
+}
+
+CASE(ptrace_a_call_that_traps_is_the_result_as_without_a_tracer) {
+    pid_t pid = TRACED_CHILD({
+        handle_info(SIGSYS, note_rax, 0);
+        OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+        struct sock_filter code[] = {
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpgid, 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {4, code};
+        OK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+        syscall(SYS_getpgid, 0);
+        EXPECT_EQ(trapped_rax, SYS_getpgid);
+    });
+    resume(PTRACE_CONT, pid, 0);
+    EXPECT_STOP(pid, SIGSYS);
+    resume(PTRACE_CONT, pid, SIGSYS);
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(ptrace_the_signal_of_a_tracer_that_ends_at_once_is_delivered) {
+    pid_t pids[32];
+    for (int index = 0; index < 32; index++)
+        pids[index] = IN_CHILD({ wait_for_ever(NULL); });
+    EXPECT_EXIT(IN_CHILD({
+                    for (int index = 0; index < 32; index++) {
+                        TRACE(PTRACE_ATTACH, pids[index], 0, 0);
+                        EXPECT_STOP(pids[index], SIGSTOP);
+                    }
+                    for (int index = 0; index < 32; index++)
+                        resume(PTRACE_CONT, pids[index], SIGTERM);
+                }),
+                0);
+    for (int index = 0; index < 32; index++)
+        EXPECT_KILLED(pids[index], SIGTERM);
+}
+
+struct traced_end {
+    pid_t pid;
+    int go[2];
+};
+
+static void *trace_until_the_end(void *argument) {
+    struct traced_end *end = argument;
+    TRACE(PTRACE_SEIZE, end->pid, 0, 0);
+    kill(end->pid, SIGKILL);
+    await(end->go[0]);
+    return NULL;
+}
+
+CASE(ptrace_the_end_of_a_child_that_a_thread_has_traced_is_told_once) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    OK(sigprocmask(SIG_BLOCK, &set, NULL));
+    struct traced_end end = {.pid = IN_CHILD({ pause(); })};
+    OK(pipe(end.go));
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, trace_until_the_end, &end), 0);
+    EXPECT_EQ(OK(sigwaitinfo(&set, NULL)), SIGCHLD);
+    announce(end.go[1]);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    struct timespec short_time = {0, 20000000};
+    EXPECT_ERRNO(sigtimedwait(&set, NULL, &short_time), EAGAIN);
+    EXPECT_KILLED(end.pid, SIGKILL);
 }
