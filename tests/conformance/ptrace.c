@@ -1255,3 +1255,27 @@ CASE(ptrace_the_end_of_a_child_that_a_thread_has_traced_is_told_once) {
     EXPECT_ERRNO(sigtimedwait(&set, NULL, &short_time), EAGAIN);
     EXPECT_KILLED(end.pid, SIGKILL);
 }
+
+static volatile int *taken;
+
+static void note_taken(int signal) { *taken = signal; }
+
+CASE(ptrace_a_signal_for_a_process_goes_to_a_thread_that_is_not_stopped) {
+    taken = map_shared(PAGE_SIZE);
+    PIPE(ready);
+    pid_t pid = IN_CHILD({
+        handle(SIGUSR1, note_taken, 0);
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, NULL, wait_for_ever, NULL), 0);
+        announce(ready[1]);
+        wait_for_ever(NULL);
+    });
+    await(ready[0]);
+    TRACE(PTRACE_SEIZE, pid, 0, 0);
+    TRACE(PTRACE_INTERRUPT, pid, 0, 0);
+    EXPECT_STOP(pid, SIGTRAP | PTRACE_EVENT_STOP << 8);
+    kill(pid, SIGUSR1);
+    await_value(taken, SIGUSR1);
+    kill(pid, SIGKILL);
+    EXPECT_KILLED(pid, SIGKILL);
+}
