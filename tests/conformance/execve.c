@@ -413,3 +413,24 @@ CASE(room_for_a_stack_is_taken_as_it_is_used) {
     });
     EXPECT_EXIT(child, 0);
 }
+
+static void *multiply(void *unused) {
+    (void)unused;
+    pthread_t thread;
+    pthread_create(&thread, NULL, multiply, NULL);
+    for (;;)
+        pause();
+    return NULL;
+}
+
+CASE(execve_ends_threads_that_are_being_made) {
+    for (int round = 0; round < 30; round++) {
+        pid_t pid = IN_CHILD({
+            pthread_t thread;
+            EXPECT_EQ(pthread_create(&thread, NULL, multiply, NULL), 0);
+            usleep(100 * (round % 10));
+            execl(program_path, program_path, "--helper", "script_name", "one", "two", NULL);
+        });
+        EXPECT_EXIT(pid, 5);
+    }
+}
