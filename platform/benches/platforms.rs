@@ -21,7 +21,7 @@ guest_code!(count: "2:", "inc qword ptr [rdi]", "jmp 2b");
 fn main() {
     let filters: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    for (name, make) in common::PLATFORMS {
+    for (name, make) in common::platforms() {
         if filters.is_empty() || filters.iter().any(|filter| filter == name) {
             println!("{name}");
             measure(&*make());

@@ -27,12 +27,7 @@ fn main() -> ExitCode {
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut names: Vec<String> = Vec::new();
-    let is_alone = thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-    for (platform, _) in common::PLATFORMS {
-        if is_alone && *platform == common::SPINS {
-            println!("skipped: {platform}: all {} cases (needs two processors)", common::CASES.len());
-            continue;
-        }
+    for (platform, _) in common::platforms() {
         names.extend(common::CASES.iter().map(|(case, _)| format!("{platform}::{case}")));
     }
     names.retain(|name| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter)));
@@ -49,7 +44,7 @@ fn main() -> ExitCode {
 /// Runs one case in this process.
 fn run_here(name: &str) {
     let (platform, case) = name.split_once("::").expect("platform::case");
-    let (_, make) = common::PLATFORMS.iter().find(|(name, _)| *name == platform).expect("a platform");
+    let (_, make) = common::platforms().into_iter().find(|(name, _)| *name == platform).expect("a platform");
     let mut cases = common::CASES.iter().chain(common::HELPERS);
     let (_, case) = cases.find(|(name, _)| *name == case).expect("a case");
     let platform: Box<dyn Platform> = make();

@@ -39,15 +39,29 @@ pub(crate) type Case = fn(&dyn Platform);
 pub(crate) type Maker = fn() -> Box<dyn Platform>;
 
 /// The platforms to test.
-pub(crate) const PLATFORMS: &[(&str, Maker)] = &[
+const PLATFORMS: &[(&str, Maker)] = &[
     ("ptrace", || Box::new(usk_platform::ptrace::PtracePlatform::new().expect("the ptrace platform"))),
     ("trap", || Box::new(trap(trap::probe()))),
-    ("trap-without-synchronous-wake-up", || Box::new(old_host())),
     (SPINS, || Box::new(trap(trap::Offer { spinning: true, ..trap::probe() }))),
+    // Last: it binds whoever runs a guest thread to one processor.
+    ("trap-without-synchronous-wake-up", || Box::new(old_host())),
 ];
 
 /// The one that needs two processors.
-pub(crate) const SPINS: &str = "trap-that-spins";
+const SPINS: &str = "trap-that-spins";
+
+/// The platforms that this machine can run, and on standard output what it cannot.
+pub(crate) fn platforms() -> Vec<&'static (&'static str, Maker)> {
+    let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    let can_run = |name: &str| {
+        let can_run = name != SPINS || !is_alone;
+        if !can_run {
+            println!("skipped: {name}: all {} cases (needs two processors)", CASES.len());
+        }
+        can_run
+    };
+    PLATFORMS.iter().filter(|(name, _)| can_run(name)).collect()
+}
 
 /// The trap platform as on a host of 2022.
 fn old_host() -> TrapPlatform {
