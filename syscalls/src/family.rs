@@ -63,7 +63,7 @@ const FAMILIES: [(Family, &[&str]); 11] = [
     ]),
     (Family::Processes, &[
         "arch_prctl", "clone", "clone3", "execve", "execveat", "exit", "exit_group", "fork", "getcpu", "getpgid",
-        "getpgrp", "getpriority", "getrlimit", "getrusage", "getsid", "ioprio_get", "ioprio_set", "kcmp",
+        "getpgrp", "getpriority", "getrlimit", "getrusage", "getsid", "ioprio_get", "ioprio_set", "kcmp", "ptrace",
         "personality", "prctl", "prlimit64", "sched_get_priority_max", "sched_get_priority_min",
         "sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler", "sched_rr_get_interval",
         "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler", "sched_yield", "seccomp",

@@ -332,21 +332,6 @@ fn a_heap_that_the_host_does_not_let_grow_ends_where_it_did() {
 }
 
 #[test]
-fn a_heap_is_made_shorter_on_the_way_back_and_ends_where_it_did_if_the_host_refuses() {
-    let mut guest = Guest::new();
-    guest.mm.set_brk(&mut guest.thread, HEAP + 4 * PAGE, &guest.limits);
-    assert_eq!(guest.mm.set_brk(&mut guest.thread, HEAP + PAGE, &guest.limits), HEAP + PAGE);
-    assert_eq!(guest.ranges(), [(HEAP, HEAP + PAGE)]);
-    assert_eq!(take_back(&mut guest.mm.change(), &mut guest.thread), Some(HEAP + 4 * PAGE));
-    assert_eq!(guest.mm.set_brk(&mut guest.thread, 0, &guest.limits), HEAP + 4 * PAGE);
-    assert_eq!(guest.ranges(), [(HEAP, HEAP + 4 * PAGE)]);
-    // Where something else was mapped it goes, too.
-    guest.map(HEAP + 2 * PAGE, PAGE, RW, SHARED | MmapFlags::FIXED).expect("mapped");
-    assert_eq!(guest.mm.set_brk(&mut guest.thread, HEAP, &guest.limits), HEAP);
-    assert_eq!(guest.ranges(), []);
-}
-
-#[test]
 fn the_heap_grows_and_shrinks_and_stops_at_its_neighbours() {
     let mut guest = Guest::new();
     let brk = |guest: &mut Guest, at| guest.mm.set_brk(&mut guest.thread, at, &guest.limits);
