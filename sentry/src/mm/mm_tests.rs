@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use proptest::prelude::*;
 use usk_abi::Errno;
@@ -329,6 +329,23 @@ fn a_heap_that_the_host_does_not_let_grow_ends_where_it_did() {
     drop(state);
     assert_eq!(guest.mm.set_brk(&mut guest.thread, 0, &guest.limits), HEAP + PAGE);
     assert_eq!(guest.ranges(), [(HEAP, HEAP + PAGE)]);
+}
+
+#[test]
+fn a_heap_is_made_shorter_on_the_way_back_and_ends_where_it_did_if_the_host_refuses() {
+    let mut guest = Guest::new();
+    // Changes are left for the way back where one task uses the map.
+    guest.mm.tasks.lock().push(Weak::new());
+    guest.mm.set_brk(&mut guest.thread, HEAP + 4 * PAGE, &guest.limits);
+    assert_eq!(guest.mm.set_brk(&mut guest.thread, HEAP + PAGE, &guest.limits), HEAP + PAGE);
+    assert_eq!(guest.ranges(), [(HEAP, HEAP + PAGE)]);
+    assert_eq!(take_back(&mut guest.mm.change(), &mut guest.thread), Some(HEAP + 4 * PAGE));
+    assert_eq!(guest.mm.set_brk(&mut guest.thread, 0, &guest.limits), HEAP + 4 * PAGE);
+    assert_eq!(guest.ranges(), [(HEAP, HEAP + 4 * PAGE)]);
+    // Where something else was mapped it goes, too.
+    guest.map(HEAP + 2 * PAGE, PAGE, RW, SHARED | MmapFlags::FIXED).expect("mapped");
+    assert_eq!(guest.mm.set_brk(&mut guest.thread, HEAP, &guest.limits), HEAP);
+    assert_eq!(guest.ranges(), []);
 }
 
 #[test]
