@@ -161,16 +161,19 @@ errnos! {
     ERFKILL = 132, "Operation not possible due to RF-kill";
 }
 
+/// The highest number of an error (`MAX_ERRNO` of `linux/err.h`): results from there down to 1, negated, are errors.
+pub const MAX_ERRNO: u32 = 4095;
+
 impl Errno {
     /// Another name of `EAGAIN`, as on Linux.
     pub const EWOULDBLOCK: Errno = Errno::EAGAIN;
     /// Another name of `EOPNOTSUPP`, as on Linux.
     pub const ENOTSUP: Errno = Errno::EOPNOTSUPP;
 
-    /// The error with this number. Numbers outside `1..=4095` (`MAX_ERRNO`) become `EIO`: a peer that sends one is
+    /// The error with this number. Numbers outside `1..=`[`MAX_ERRNO`] become `EIO`: a peer that sends one is
     /// broken, and the guest must still see an error.
     pub const fn from_raw(raw: i32) -> Errno {
-        if raw >= 1 && raw <= 4095 { Errno(raw as u16) } else { Errno::EIO }
+        if raw >= 1 && raw <= MAX_ERRNO as i32 { Errno(raw as u16) } else { Errno::EIO }
     }
 
     /// The positive number, `1..=4095`.

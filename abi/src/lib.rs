@@ -32,6 +32,6 @@ pub mod socket;
 pub mod time;
 pub mod tty;
 
-pub use errno::Errno;
+pub use errno::{Errno, MAX_ERRNO};
 pub use poll::PollEvents;
 pub use signal::Signal;

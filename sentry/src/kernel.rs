@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use usk_abi::signal::{SignalInfo, code};
+use usk_abi::signal::{ActionFlags, SIG_IGN, SignalInfo, code};
 use usk_abi::socket::SOMAXCONN;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_platform::Platform;
@@ -406,17 +406,13 @@ impl Kernel {
             return;
         }
         let Some(parent) = table.process(parent) else { return };
-        let action = parent.group.actions.load().get(Signal::SIGCHLD);
-        if !action.action_flags().contains(usk_abi::signal::ActionFlags::NOCLDSTOP) {
-            let (code, status) = match event {
-                StopEvent::Stopped(signal) => (code::CLD_STOPPED, signal.number()),
-                StopEvent::Continued => (code::CLD_CONTINUED, Signal::SIGCONT.number()),
-            };
-            let ticks = crate::task::ticks;
-            let info = SignalInfo::child(code, pid, uid, status, ticks(usage.user), ticks(usage.system));
-            let _ = send_to_group(&parent.group, info);
-        }
-        parent.group.child_events.notify(PollEvents::IN);
+        let (code, status) = match event {
+            StopEvent::Stopped(signal) => (code::CLD_STOPPED, signal.number()),
+            StopEvent::Continued => (code::CLD_CONTINUED, Signal::SIGCONT.number()),
+        };
+        let ticks = crate::task::ticks;
+        let info = SignalInfo::child(code, pid, uid, status, ticks(usage.user), ticks(usage.system));
+        notify_of_stop(&parent.group, info);
     }
 
     /// True if the group's process group is orphaned: stops from a terminal do not act on it.
@@ -482,4 +478,14 @@ impl Dispatcher for NoCalls {
     ) -> crate::SysResult {
         Err(Errno::ENOSYS.into())
     }
+}
+
+/// Tells a parent, or a tracer, that a task of its has stopped or goes on (`do_notify_parent_cldstop`): sends it SIGCHLD if it wants to have
+/// that, and wakes who waits.
+pub(crate) fn notify_of_stop(group: &Arc<ThreadGroup>, info: SignalInfo) {
+    let action = group.actions.load().get(Signal::SIGCHLD);
+    if action.handler != SIG_IGN && !action.action_flags().contains(ActionFlags::NOCLDSTOP) {
+        let _ = send_to_group(group, info);
+    }
+    group.child_events.notify(PollEvents::IN);
 }

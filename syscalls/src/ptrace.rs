@@ -19,8 +19,6 @@ pub(crate) const ROWS: &[Row] = &[Row::partial(
      requests about rseq and filters; segment selectors stay those of 64-bit code; init traces nobody by PTRACE_TRACEME",
 )];
 
-/// Bytes of a register set that are taken at most: more than any machine's extended state.
-const MAX_REGISTER_SET: usize = 16 << 10;
 /// Bytes of the kernel's `sigset_t`.
 const SIGNAL_SET_SIZE: u64 = 8;
 
@@ -127,7 +125,12 @@ fn get_register_set(current: &mut Current, task: &Task, kind: u64, address: u64)
 
 fn set_register_set(current: &mut Current, task: &Task, kind: u64, address: u64) -> Result<(), Errno> {
     let [base, length] = register_buffer(current, address)?;
-    let size = register_set(task, kind)?.len().min(MAX_REGISTER_SET);
+    let size = match kind {
+        NT_PRSTATUS => size_of::<UserRegisters>(),
+        NT_PRFPREG => FP_REGISTERS_SIZE,
+        NT_X86_XSTATE => ptrace::xstate(task)?.len(),
+        _ => return Err(Errno::EINVAL),
+    };
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(size);
     let contents = UserPtr::<u8>::new(base).read_array(current.space(), length)?;
     match kind {

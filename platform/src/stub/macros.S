@@ -10,6 +10,16 @@
     add \to, \free
     .endm
 
+# Keeps all arguments of a call in the entry area.
+    .macro save_call
+    mov gs:[{entry_arguments}], rdi
+    mov gs:[{entry_arguments} + 8], rsi
+    mov gs:[{entry_arguments} + 16], rdx
+    mov gs:[{entry_arguments} + 24], r10
+    mov gs:[{entry_arguments} + 32], r8
+    mov gs:[{entry_arguments} + 40], r9
+    .endm
+
 # Keeps four registers in the entry area, so that string instructions have theirs, and puts them back.
     .macro save_arguments
     mov gs:[{entry_arguments}], rdi

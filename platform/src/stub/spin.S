@@ -4,12 +4,7 @@
 
     .globl usk_spin_begin
 usk_spin_begin:
-    mov gs:[{entry_arguments}], rdi
-    mov gs:[{entry_arguments} + 8], rsi
-    mov gs:[{entry_arguments} + 16], rdx
-    mov gs:[{entry_arguments} + 24], r10
-    mov gs:[{entry_arguments} + 32], r8
-    mov gs:[{entry_arguments} + 40], r9
+    save_call
     mov eax, {hand_listens}
     mov ecx, {hand_rung}
     lock cmpxchg gs:[{hand}], ecx

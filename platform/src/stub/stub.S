@@ -366,12 +366,7 @@ patched_answered:
     js usk_stub_die
     test al, {answer_registers}
     jnz heard
-    mov gs:[{entry_arguments}], rdi
-    mov gs:[{entry_arguments} + 8], rsi
-    mov gs:[{entry_arguments} + 16], rdx
-    mov gs:[{entry_arguments} + 24], r10
-    mov gs:[{entry_arguments} + 32], r8
-    mov gs:[{entry_arguments} + 40], r9
+    save_call
     mov rcx, gs:[{entry_flags}]
     mov gs:[{entry_r11}], rcx
     jmp heard

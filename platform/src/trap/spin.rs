@@ -113,7 +113,7 @@ pub(super) struct Spin {
 
 impl Spin {
     /// A call has come by the doorbell.
-    fn note_ring(&mut self) {
+    pub(super) fn note_ring(&mut self) {
         if let Some(begun) = self.in_vain.take() {
             let now = Instant::now();
             self.not_before = Some(now + PENANCE * (now - begun).min(MOST_LOST));
@@ -261,11 +261,6 @@ impl Thread {
         Some(std::array::from_fn(|index| self.slot().read_u64(ENTRY_ARGUMENTS + 8 * index as u64)))
     }
 
-    /// A call has come by the doorbell.
-    pub(super) fn note_ring(&mut self) {
-        self.spin.note_ring();
-    }
-
     /// Has a thread that looks for its answer in the slot wait at the doorbell instead.
     pub(super) fn leave_slot(&mut self) -> Result<(), ExitReason> {
         if !std::mem::take(&mut self.spin.waits_in_slot) {
@@ -314,8 +309,7 @@ impl Thread {
                     return Err(self.execute());
                 }
                 self.is_kicked = true;
-                (self.patched, self.frame, self.bases) = (None, frame, bases);
-                self.run_errand();
+                self.settle_in_frame(frame, bases);
                 Ok(false)
             }
             _ => Err(self.execute()),

@@ -315,7 +315,7 @@ impl Thread {
             return Ok(Ring::Patched(arguments));
         }
         let ring = self.await_bell();
-        self.note_ring();
+        self.spin.note_ring();
         ring
     }
 
@@ -507,9 +507,14 @@ impl Thread {
             Ok(libc::SIGILL) => {}
             _ => return Err(self.execute()),
         }
+        self.settle_in_frame(frame, bases);
+        Ok(())
+    }
+
+    /// A thread that came from a patched site has got a frame, and waits with that.
+    pub(super) fn settle_in_frame(&mut self, frame: Frame, bases: (u64, u64)) {
         (self.patched, self.frame, self.bases) = (None, frame, bases);
         self.run_errand();
-        Ok(())
     }
 
     /// `None` for a signal that somebody on the host has sent: it has nothing to do with the guest.

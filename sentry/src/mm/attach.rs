@@ -6,6 +6,7 @@ use usk_abi::Errno;
 use usk_abi::mm::PAGE_SIZE;
 use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection};
 
+use crate::mm::map::After;
 use crate::mm::mm::{MemoryLimits, Mm, apply};
 use crate::mm::vma::{Backing, Vma};
 use crate::mm::{SharedMemory, VmaFlags};
@@ -91,7 +92,7 @@ impl Mm {
         }
         let memory = memory.ok_or(Errno::EINVAL)?;
         for (start, length) in parts {
-            self.unmap_locked(&mut state, thread, start, length)?;
+            self.remove_mappings(&mut state, thread, start, length, After::More)?;
         }
         Ok(memory)
     }

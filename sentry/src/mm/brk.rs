@@ -4,6 +4,7 @@ use usk_abi::mm::PAGE_SIZE;
 use usk_platform::{GuestThread, MapFlags, MemoryOp, Protection};
 
 use crate::mm::deferred::Undo;
+use crate::mm::map::After;
 use crate::mm::mm::{MemoryLimits, Mm, State, anonymous_vma, page_align};
 
 const HEAP: Protection = Protection { read: true, write: true, execute: false };
@@ -36,7 +37,7 @@ impl Mm {
         }
         let (old_end, new_end) = (page_align(state.brk)?, page_align(address)?);
         if new_end < old_end {
-            return self.shorten_heap(state, thread, new_end, old_end - new_end).ok();
+            return self.remove_mappings(state, thread, new_end, old_end - new_end, After::HeapEnd).ok();
         }
         if new_end == old_end {
             return Some(());

@@ -56,7 +56,7 @@ impl MapRequest {
 
 /// What a call does once it has removed mappings.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum After {
+pub(in crate::mm) enum After {
     /// More, for which they have to be gone.
     More,
     /// Nothing.
@@ -130,28 +130,8 @@ impl Mm {
         self.remove_mappings(&mut state, thread, start, length, After::Nothing)
     }
 
-    /// Removes the end of the heap, which is `length` bytes from `address` on, as the last thing that a call does.
-    pub(in crate::mm) fn shorten_heap(
-        &self,
-        state: &mut State,
-        thread: &mut dyn GuestThread,
-        address: u64,
-        length: u64,
-    ) -> Result<(), Errno> {
-        self.remove_mappings(state, thread, address, length, After::HeapEnd)
-    }
-
-    pub(in crate::mm) fn unmap_locked(
-        &self,
-        state: &mut State,
-        thread: &mut dyn GuestThread,
-        address: u64,
-        length: u64,
-    ) -> Result<(), Errno> {
-        self.remove_mappings(state, thread, address, length, After::More)
-    }
-
-    fn remove_mappings(
+    /// Removes all mappings in a range of whole pages. Errors as in `munmap(2)`.
+    pub(in crate::mm) fn remove_mappings(
         &self,
         state: &mut State,
         thread: &mut dyn GuestThread,

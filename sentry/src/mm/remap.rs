@@ -4,6 +4,7 @@ use usk_abi::Errno;
 use usk_abi::mm::{MremapFlags, PAGE_SIZE};
 use usk_platform::{GuestThread, MapFlags, MemoryOp};
 
+use crate::mm::map::After;
 use crate::mm::mm::{MemoryLimits, Mm, State, apply, is_page_aligned, page_align};
 use crate::mm::vma::{Vma, VmaFlags};
 
@@ -56,7 +57,13 @@ impl Mm {
             self.move_to(&mut state, thread, request, new_address, limits)
         } else if old_length >= new_length {
             if old_length > new_length {
-                self.unmap_locked(&mut state, thread, address + new_length, old_length - new_length)?;
+                self.remove_mappings(
+                    &mut state,
+                    thread,
+                    address + new_length,
+                    old_length - new_length,
+                    After::More,
+                )?;
             }
             Ok(address)
         } else {
@@ -89,10 +96,16 @@ impl Mm {
             if new_address < self.layout.guest_start {
                 return Err(Errno::EPERM);
             }
-            self.unmap_locked(state, thread, new_address, new_length)?;
+            self.remove_mappings(state, thread, new_address, new_length, After::More)?;
         }
         if request.old_length > new_length {
-            self.unmap_locked(state, thread, address + new_length, request.old_length - new_length)?;
+            self.remove_mappings(
+                state,
+                thread,
+                address + new_length,
+                request.old_length - new_length,
+                After::More,
+            )?;
             request.old_length = new_length;
         }
         let vma = resizable(state, request, limits)?;

@@ -1,20 +1,16 @@
 //! Stops at system calls, and at what they do: new tasks, new programs, ends (`ptrace_event`, `kernel/entry/common.c`).
 
-use usk_abi::Errno;
-use usk_abi::Signal;
 use usk_abi::ptrace::*;
 use usk_abi::seccomp::AUDIT_ARCH_X86_64;
 use usk_abi::signal::SignalInfo;
 use usk_abi::signal::code::{SI_USER, TRAP_BRKPT};
+use usk_abi::{Errno, MAX_ERRNO, Signal};
 
 use super::stop::{Resumed, on_tracee};
 use super::tracing::{CallPart, Reason};
 use super::{Resumption, registers};
 use crate::signal::{force_signal, send_to_task};
 use crate::task::{CloneFlags, Current, ExitStatus, SyscallArguments, Task};
-
-/// Highest error number in a result (`MAX_ERRNO`).
-const MAX_ERRNO: u64 = 4095;
 
 /// What becomes of a call after the tracer has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +177,7 @@ fn describe(current: &Current, part: CallPart) -> SyscallInfo {
         CallPart::Exit => {
             info.op = SYSCALL_INFO_EXIT;
             info.words[0] = shown.rax;
-            info.words[1] = u64::from(shown.rax.wrapping_neg().wrapping_sub(1) < MAX_ERRNO);
+            info.words[1] = u64::from(shown.rax.wrapping_neg().wrapping_sub(1) < MAX_ERRNO.into());
         }
         CallPart::Filter(value) => {
             info.op = SYSCALL_INFO_SECCOMP;

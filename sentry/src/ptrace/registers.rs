@@ -1,6 +1,7 @@
 //! The general registers of a stopped task (`arch/x86/kernel/ptrace.c`).
 
 use usk_abi::Errno;
+use usk_abi::mm::TASK_SIZE_MAX;
 use usk_abi::ptrace::{USER_CS, USER_DEBUG_REGISTERS, USER_DS, USER_SIZE, UserRegisters};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -10,8 +11,6 @@ use crate::task::{Current, PendingRestart, Task};
 
 /// Flags that a tracer changes (`FLAG_MASK`): CF, PF, AF, ZF, SF, TF, DF, OF, NT, RF, AC.
 const FLAGS: u64 = 0x5_4dd5;
-/// First address that no task may have (`TASK_SIZE_MAX`).
-const TASK_SIZE: u64 = (1 << 47) - 4096;
 /// Bytes of a `syscall` instruction.
 const INSTRUCTION_LENGTH: u64 = 2;
 /// Says that a task is in no system call.
@@ -114,7 +113,7 @@ pub(super) fn show(current: &Current) -> UserRegisters {
 
 /// What `wanted` makes of `old`: up to the first register that cannot be had, in the order of the structure.
 fn merge(old: UserRegisters, wanted: UserRegisters) -> (UserRegisters, Result<(), Errno>) {
-    let is_base = |base: u64| base < TASK_SIZE;
+    let is_base = |base: u64| base < TASK_SIZE_MAX;
     let mut new = UserRegisters { cs: old.cs, eflags: old.eflags, ss: old.ss, ..wanted };
     new.eflags = old.eflags & !FLAGS | wanted.eflags & FLAGS;
     if !is_base(wanted.fs_base) {

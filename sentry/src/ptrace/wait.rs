@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use usk_abi::signal::{ActionFlags, SIG_IGN, SignalInfo, code};
-use usk_abi::{PollEvents, Signal};
+use usk_abi::PollEvents;
+use usk_abi::signal::{SignalInfo, code};
 
 use super::links::{Gone, Link, Tracee};
 use super::tracing::Reason;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, notify_of_stop};
 use crate::signal::send_to_group;
 use crate::task::{
-    ExitStatus, Task, TaskTable, ThreadGroup, WaitOptions, WaitTarget, Waited, Zombie, notify_parent_of_end,
-    ticks,
+    Task, TaskTable, ThreadGroup, WaitOptions, WaitTarget, Waited, Zombie, notify_parent_of_end, ticks,
 };
 
 impl Kernel {
@@ -19,21 +18,11 @@ impl Kernel {
     pub(super) fn report_trace_stop(&self, task: &Task, reason: &Reason) {
         let table = self.tasks.lock();
         let Some(tracer) = table.links.tracer_of(task.tid()) else { return };
-        let action = tracer.group.actions.load().get(Signal::SIGCHLD);
-        if action.handler != SIG_IGN && !action.action_flags().contains(ActionFlags::NOCLDSTOP) {
-            let code = if reason.is_group_stop { code::CLD_STOPPED } else { code::CLD_TRAPPED };
-            let usage = task.usage();
-            let info = SignalInfo::child(
-                code,
-                task.tid(),
-                task.credentials().uid,
-                reason.code & 0x7f,
-                ticks(usage.user),
-                ticks(usage.system),
-            );
-            let _ = send_to_group(&tracer.group, info);
-        }
-        tracer.group.child_events.notify(PollEvents::IN);
+        let code = if reason.is_group_stop { code::CLD_STOPPED } else { code::CLD_TRAPPED };
+        let usage = task.usage();
+        let (user, system) = (ticks(usage.user), ticks(usage.system));
+        let (uid, status) = (task.credentials().uid, reason.code & 0x7f);
+        notify_of_stop(&tracer.group, SignalInfo::child(code, task.tid(), uid, status, user, system));
     }
 }
 
@@ -162,21 +151,6 @@ pub(crate) fn notify_tracer_of_end(table: &mut TaskTable, pid: i32) -> Option<Ar
 
 /// Sends a tracer SIGCHLD. True if it waits for nobody.
 fn tell_of_end(tracer: &Arc<ThreadGroup>, tid: i32, zombie: &Zombie) -> bool {
-    let Waited { code, status, .. } = Waited::of_zombie(tid, zombie);
-    let (user, system) = (ticks(zombie.usage.user), ticks(zombie.usage.system));
-    let _ = send_to_group(tracer, SignalInfo::child(code, tid, zombie.uid, status, user, system));
+    let _ = send_to_group(tracer, Waited::of_zombie(tid, zombie).as_signal());
     tracer.actions.load().reaps_children_itself()
-}
-
-impl Waited {
-    /// What a wait reports of one that has ended.
-    pub(crate) fn of_zombie(pid: i32, zombie: &Zombie) -> Waited {
-        let (code, status) = match zombie.status {
-            ExitStatus::Exited(code) => (code::CLD_EXITED, code & 0xff),
-            ExitStatus::Signaled { signal, core: false } => (code::CLD_KILLED, signal.number()),
-            ExitStatus::Signaled { signal, core: true } => (code::CLD_DUMPED, signal.number()),
-        };
-        let wait_status = zombie.status.wait_status();
-        Waited { pid, uid: zombie.uid, code, status, wait_status, usage: zombie.usage }
-    }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arc_swap::ArcSwapOption;
 use usk_abi::seccomp::*;
 use usk_abi::signal::SignalInfo;
-use usk_abi::{Errno, Signal};
+use usk_abi::{Errno, MAX_ERRNO, Signal};
 
 use crate::ptrace::AtEntry;
 use crate::signal::force_signal;
@@ -31,8 +31,6 @@ pub use program::Program;
 /// Instructions of all filters of a thread at most, with a penalty for each filter (`MAX_INSNS_PER_PATH`).
 const MAX_INSTRUCTIONS: usize = 32768;
 const FILTER_PENALTY: usize = 4;
-/// `MAX_ERRNO`
-const MAX_ERRNO: u32 = 4095;
 /// Calls of strict mode: `read`, `write`, `exit`, `rt_sigreturn`.
 const STRICT_CALLS: [u64; 4] = [0, 1, 60, 15];
 /// Bytes of a `syscall` instruction.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use usk_abi::signal::{SignalInfo, code};
+use usk_abi::signal::SignalInfo;
 use usk_abi::{PollEvents, Signal};
 use usk_platform::host;
 
@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::ptrace;
 use crate::signal::send_to_group;
 use crate::task::table::{TaskTable, Zombie};
-use crate::task::{Current, ExitStatus, Task, ThreadGroup};
+use crate::task::{Current, ExitStatus, Task, ThreadGroup, Waited};
 
 /// Ends the task: nothing of it is left but, for the last thread of a process, a zombie.
 pub(crate) fn leave(mut current: Current) {
@@ -206,19 +206,7 @@ pub(crate) fn notify_parent_of_end(
     if let Some(signal) = process.exit_signal
         && !is_sandboxs
     {
-        let (code, status) = match zombie.status {
-            ExitStatus::Exited(code) => (code::CLD_EXITED, code & 0xff),
-            ExitStatus::Signaled { signal, core: false } => (code::CLD_KILLED, signal.number()),
-            ExitStatus::Signaled { signal, core: true } => (code::CLD_DUMPED, signal.number()),
-        };
-        let mut info = SignalInfo::child(
-            code,
-            pid,
-            zombie.uid,
-            status,
-            ticks(zombie.usage.user),
-            ticks(zombie.usage.system),
-        );
+        let mut info = Waited::of_zombie(pid, &zombie).as_signal();
         info.signo = signal.number();
         let _ = send_to_group(&parent_group, info);
     }

@@ -1,11 +1,11 @@
 //! Waiting for children (`wait4(2)`, `waitid(2)`).
 
-use usk_abi::signal::code;
+use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{Errno, PollEvents, Signal};
 
 use crate::ptrace::find_stop;
-use crate::task::table::{Process, StopEvent, TaskTable};
-use crate::task::{Current, Usage};
+use crate::task::table::{Process, StopEvent, TaskTable, Zombie};
+use crate::task::{Current, ExitStatus, Usage, ticks};
 use crate::{Restart, SysError, SysResult};
 
 /// Which children are waited for.
@@ -103,6 +103,25 @@ fn find(current: &mut Current, options: WaitOptions) -> Result<Option<Waited>, E
     }
     let (fits, found) = find_stop(&kernel, &mut table, &current.task, options);
     if found.is_some() || fits || any_fits { Ok(found) } else { Err(Errno::ECHILD) }
+}
+
+impl Waited {
+    /// What a wait reports of one that has ended.
+    pub(crate) fn of_zombie(pid: i32, zombie: &Zombie) -> Waited {
+        let (code, status) = match zombie.status {
+            ExitStatus::Exited(code) => (code::CLD_EXITED, code & 0xff),
+            ExitStatus::Signaled { signal, core: false } => (code::CLD_KILLED, signal.number()),
+            ExitStatus::Signaled { signal, core: true } => (code::CLD_DUMPED, signal.number()),
+        };
+        let wait_status = zombie.status.wait_status();
+        Waited { pid, uid: zombie.uid, code, status, wait_status, usage: zombie.usage }
+    }
+
+    /// The signal that tells of it.
+    pub(crate) fn as_signal(&self) -> SignalInfo {
+        let (user, system) = (ticks(self.usage.user), ticks(self.usage.system));
+        SignalInfo::child(self.code, self.pid, self.uid, self.status, user, system)
+    }
 }
 
 fn child_is_finished(waited: &Waited) -> bool {
