@@ -405,8 +405,8 @@ pub enum Shortcut {
     /// It is `rt_sigreturn(2)`, which needs nobody if the frame asks for nothing unusual (see
     /// [`GuestThread::set_return_stack`]).
     ReturnsFromHandler,
-    /// It is `clock_gettime(2)`, `gettimeofday(2)` or `getcpu(2)`, which the platform may have the host answer while answer number
-    /// [`MAY_ASK_HOST`] stands.
+    /// It is `clock_gettime(2)`, `gettimeofday(2)`, `getcpu(2)` or `getrandom(2)`, which the platform may have the host answer while
+    /// answer number [`MAY_ASK_HOST`] stands.
     AsksHost,
     /// It is `mmap(2)`, `munmap(2)` or `madvise(2)`, which needs nobody where it is about lent memory alone (see
     /// [`GuestThread::lend_memory`]).
@@ -632,7 +632,7 @@ pub enum Trap {
     /// The guest has not gone on: what [`GuestThread::copy_on_return`] has left for the way back could not be written. The
     /// registers are those it was to have.
     Unwritable,
-    /// [`Kick::kick`] was called. Nothing of the guest's state has changed.
+    /// [`Kick::kick`] was called, or a kick of whoever had the address space before came late. Nothing of the guest's state has changed.
     Interrupted,
     /// The host process is gone; the thread can only be dropped.
     Exited(ExitReason),

@@ -58,7 +58,7 @@ const KNOWN: [(&str, NameCall); 6] = [
 ];
 
 /// Calls that the host answers for a guest as for anybody.
-const ASKING_HOST: [&str; 3] = ["clock_gettime", "gettimeofday", "getcpu"];
+const ASKING_HOST: [&str; 4] = ["clock_gettime", "gettimeofday", "getcpu", "getrandom"];
 
 /// Calls that may be served by what is lent of an address space.
 const MAPPING: [&str; 3] = ["mmap", "munmap", "madvise"];

@@ -84,3 +84,40 @@ CASE(getrandom_with_bad_arguments_fails) {
     EXPECT_ERRNO(getrandom(bad_page(), 8, 0), EFAULT);
     EXPECT_EQ(getrandom(buffer, 0, 0), 0);
 }
+
+/* A call site that is used often may be served in another way than one that is not. */
+static __attribute__((noinline)) long ask(void *buffer, size_t length, unsigned long flags) {
+    return syscall(SYS_getrandom, buffer, length, flags);
+}
+
+CASE(getrandom_asked_often_fills_all_that_it_is_asked_for_and_no_more) {
+    static const size_t lengths[] = {0, 1, 16, 255, 256, 257, 4096};
+    static unsigned char buffer[4096 + 1];
+    for (int i = 0; i < 200; i++) {
+        size_t length = lengths[i % 7];
+        memset(buffer, 0, sizeof buffer);
+        EXPECT_EQ(ask(buffer, length, i % 2 ? GRND_NONBLOCK : 0), length);
+        size_t zeroes = 0;
+        for (size_t byte = 0; byte < length; byte++)
+            zeroes += buffer[byte] == 0;
+        EXPECT(zeroes <= length / 8 + 1);
+        EXPECT_EQ(buffer[length], 0);
+    }
+}
+
+CASE(getrandom_asked_often_refuses_what_it_refuses_once) {
+    char buffer[8];
+    for (int i = 0; i < 200; i++)
+        EXPECT_EQ(ask(buffer, sizeof buffer, 0), sizeof buffer);
+    for (int i = 0; i < 3; i++) {
+        EXPECT_ERRNO(ask(buffer, 8, 0x100), EINVAL);
+        EXPECT_ERRNO(ask(buffer, 8, GRND_RANDOM | GRND_INSECURE), EINVAL);
+        EXPECT_EQ(ask(buffer, 8, GRND_RANDOM), 8);
+        EXPECT_EQ(ask(buffer, 8, GRND_INSECURE), 8);
+        EXPECT_EQ(ask(buffer, 8, 1ul << 32), 8); /* the flags are an int */
+        EXPECT_EQ(ask(page_end() - 3, 256, 0), 3);
+        EXPECT_ERRNO(ask(page_end(), 8, 0), EFAULT);
+        EXPECT_ERRNO(ask((void *)"read only", 8, 0), EFAULT);
+        EXPECT_ERRNO(ask((void *)0x8000000000000000, 8, 0), EFAULT);
+    }
+}

@@ -298,15 +298,15 @@ pub(crate) mod left {
     }
 }
 
-/// Addresses in the code that asks the host for the time.
-pub(crate) mod clock {
+/// Addresses in the code that asks the host.
+pub(crate) mod asked {
     use super::*;
 
     addresses! {
         /// It begins.
-        begin = usk_clock_begin;
+        begin = usk_asked_begin;
         /// It has ended.
-        end = usk_clock_end;
+        end = usk_asked_end;
     }
 }
 
@@ -371,6 +371,8 @@ pub(crate) mod site {
         time_of_day = usk_site_time_of_day;
         /// The processor.
         cpu = usk_site_cpu;
+        /// Random bytes.
+        random = usk_site_random;
         /// The doorbell after a host call that the sentry has ordered.
         host_called = usk_site_host_called;
         /// A futex call on one word.

@@ -127,10 +127,10 @@ pub(crate) const QUIET: u64 = 56;
 pub(crate) const CHANGES_MASK: u8 = 5;
 /// In the table of shortcuts: the stub returns from a signal's handler.
 pub(crate) const RETURNS: u8 = 6;
-/// In the table of shortcuts: the stub asks the host for the time, or the processor.
+/// In the table of shortcuts: the stub asks the host for the time, the processor, or random bytes.
 pub(crate) const ASKS_HOST: u8 = 7;
 /// Which of the answers that stand says that it may.
-pub(crate) const HOST_CLOCKS: u64 = STANDING + 8 * crate::interface::MAY_ASK_HOST as u64;
+pub(crate) const HOST_IS_ASKED: u64 = STANDING + 8 * crate::interface::MAY_ASK_HOST as u64;
 /// The clocks of `clock_gettime(2)` that it asks for.
 pub(crate) const CLOCKS: [u32; 6] = [
     libc::CLOCK_REALTIME as u32,
@@ -143,6 +143,8 @@ pub(crate) const CLOCKS: [u32; 6] = [
 /// These as bits.
 pub(crate) const CLOCK_BITS: u32 =
     1 << CLOCKS[0] | 1 << CLOCKS[1] | 1 << CLOCKS[2] | 1 << CLOCKS[3] | 1 << CLOCKS[4] | 1 << CLOCKS[5];
+/// Random bytes that it asks for at most. Nothing interrupts the host while it makes so few.
+pub(crate) const FEW_RANDOM_BYTES: u64 = 256;
 /// In a guest thread's orders: `uc_stack` of a frame that leaves the thread's alternate stack as it is, without `SS_ONSTACK`.
 pub(crate) const RETURN_STACK: u64 = STANDING - 40;
 /// In a guest thread's orders: an instruction pointer to return to, and where the code is that is to run there: elsewhere, if the

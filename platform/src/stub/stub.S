@@ -277,7 +277,7 @@ usk_patched_flags_saved:
     cmp ecx, {returns}
     je usk_return_begin             # return.S
     cmp ecx, {asks_host}
-    je usk_clock_begin              # clock.S
+    je usk_asked_begin              # asked.S
 hands_over:
     mov gs:[{entry_arguments}], rdi
     mov gs:[{entry_arguments} + 8], rsi

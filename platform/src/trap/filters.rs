@@ -208,6 +208,12 @@ pub(super) fn base_rules() -> Vec<Rule> {
             "read the time of day, as above",
         ),
         rule(site::cpu(), libc::SYS_getcpu, &[Below(0), Is(1, 0)], "read the CPU's number, as above"),
+        rule(
+            site::random(),
+            libc::SYS_getrandom,
+            &[Below(0), Below(1), OneOf(2, &[0, libc::GRND_NONBLOCK])],
+            "get random bytes, as above; a signal interrupts a guest that wants many",
+        ),
         rule(site::close(), libc::SYS_close, &[], "close the descriptor of a file that has been mapped"),
         rule(site::birth(), doorbell, &[], "a newborn thread reports to the sentry"),
         rule(
@@ -326,6 +332,7 @@ pub(super) fn thread_rules() -> Vec<(u32, Verdict, &'static str)> {
         rule(libc::SYS_clock_gettime, Verdict::Allow, "the host's clocks only, by the base filter"),
         rule(libc::SYS_gettimeofday, Verdict::Allow, "the host's clock is the guest's"),
         rule(libc::SYS_getcpu, Verdict::Allow, "as any program can tell by an instruction"),
+        rule(libc::SYS_getrandom, Verdict::Allow, "random bytes are anybody's"),
     ]
 }
 

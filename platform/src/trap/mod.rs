@@ -45,10 +45,10 @@
 mod actions;
 mod advice;
 mod arrived;
+mod asked;
 mod bpf;
 mod calls;
 mod carried;
-mod clock;
 mod deferred;
 mod filters;
 mod frame;

@@ -13,8 +13,8 @@ use crate::stub::addresses::{entry, patched, site, state};
 use crate::stub::geometry::*;
 
 use super::actions::is_in_action_code;
+use super::asked::is_in_asking_code;
 use super::carried::{is_copying, is_handing_over};
-use super::clock::is_in_clock_code;
 use super::frame::{harmless_flags, lay_out_extended, read_laid_out_extended};
 use super::host_calls::is_in_host_call;
 use super::ledger;
@@ -84,7 +84,7 @@ fn is_on_way_in(registers: &Registers) -> bool {
     let rip = registers.rip;
     (entry::patched()..=site::patched() - 2).contains(&rip)
         || is_serving(rip)
-        || is_in_clock_code(rip)
+        || is_in_asking_code(rip)
         || is_in_mask_code(rip)
         || is_in_action_code(rip)
         || is_in_return_code(rip)

@@ -198,9 +198,14 @@ impl Guest {
         self.thread.apply(operations).expect("the operations succeed");
     }
 
-    /// Runs to the next system call and returns its number.
+    /// Runs to the next system call and returns its number. A kick may come late, in an address space that is used again that of the guest
+    /// before.
     pub(crate) fn syscall(&mut self) -> u64 {
-        match self.thread.run() {
+        let mut trap = self.thread.run();
+        if trap == Trap::Interrupted {
+            trap = self.thread.run();
+        }
+        match trap {
             Trap::Syscall { instruction } => {
                 assert_eq!(instruction, self.thread.registers().rip - 2);
                 self.thread.registers().syscall_number()

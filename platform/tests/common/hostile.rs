@@ -100,6 +100,8 @@ fn wishes() -> Vec<[u64; 7]> {
         call(libc::SYS_open, [DATA, 0, 0, 0, 0, 0]),
         call(libc::SYS_write, [1, DATA, 8, 0, 0, 0]),
         call(libc::SYS_ptrace, [libc::PTRACE_TRACEME as u64, 0, 0, 0, 0, 0]),
+        call(libc::SYS_getrandom, [REGION, PAGE, 0, 0, 0, 0]),
+        call(libc::SYS_getrandom, [ORDERS, PAGE, 0, 0, 0, 0]),
         call(400, [31, SLOTS + SLOT_SIZE, 0, 0, 0, 0]),
         call(400, [31, DATA, 0, 0, 0, 0]),
         call(400, [0x100, SLOTS + SLOT_SIZE, 0, 0, 0, 0]),

@@ -38,7 +38,7 @@ pub enum Standing {
     Group = 5,
     /// `getegid(2)`
     EffectiveGroup = 6,
-    /// That the host may be asked: `clock_gettime(2)`, `gettimeofday(2)`, `getcpu(2)`
+    /// That the host may be asked: `clock_gettime(2)`, `gettimeofday(2)`, `getcpu(2)`, `getrandom(2)`
     Host = MAY_ASK_HOST,
 }
 
