@@ -1,12 +1,12 @@
 //! Where things lie in the stub region and what their fields mean: the contract between the stub's assembly, the
 //! filters and the sentry. All addresses are the guest's; all offsets and sizes are in bytes.
 
-/// First address above what guest mappings may use. Two filter lines can tell that a range stays below the region:
-/// if the upper halves of address and length add up to at most [`GUEST_END_HIGH`], the end is below
-/// `0x7fff_0000_0000` whatever the lower halves are.
+/// First address above what guest mappings may use.
 pub(crate) const GUEST_END: u64 = 0x7ffd_7fff_f000;
-/// See [`GUEST_END`].
+/// The upper half of the highest address that the filters let calls about guest memory be about.
 pub(crate) const GUEST_END_HIGH: u32 = (GUEST_END >> 32) as u32;
+/// First address above what they let them be about: what lies from here on no guest can change.
+pub(crate) const GUEST_REACH: u64 = (GUEST_END_HIGH as u64 + 1) << 32;
 
 /// Where the vDSO and its data pages are moved to, the second if the first overlaps the place where the host put them.
 pub(crate) const VDSO_PLACES: [u64; 2] = [0x7ffe_ff00_0000, 0x7ffe_fe00_0000];
@@ -319,7 +319,7 @@ pub(crate) const CONTENTS: u64 = NAMES - CONTENTS_SIZE;
 pub(crate) const CONTENTS_SIZE: u64 = crate::lent::LENT_CONTENTS as u64;
 
 const _: () = assert!(LENT_WORDS + 4 * LENT_DESCRIPTORS as u64 <= MEMORY_BOTTOM);
-const _: () = assert!(GUEST_END < WINDOWS_BASE && (WINDOWS_END >> 32) as u32 == GUEST_END_HIGH);
+const _: () = assert!(GUEST_END < WINDOWS_BASE && WINDOWS_END < GUEST_REACH && GUEST_REACH <= VDSO_PLACES[1]);
 const _: () = assert!(RECORDS_END <= CONTENTS && CONTENTS_SIZE.is_multiple_of(8));
 const _: () = assert!(RECORD_STAT + crate::status::STAT_SIZE as u64 <= RECORD_SIZE);
 

@@ -66,6 +66,8 @@ pub(super) enum Test {
     Greater(u32),
     /// Any of these bits is set.
     AnyBit(u32),
+    /// At least what was kept: after [`Assembler::add_kept`], the sum did not wrap.
+    KeptOrMore,
 }
 
 /// A place in the program that jumps name before it is known.
@@ -90,6 +92,7 @@ const COPY_TO_INDEX: u16 = (libc::BPF_MISC | libc::BPF_TAX) as u16;
 const ADD_INDEX: u16 = (libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X) as u16;
 const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JUMP_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const JUMP_INDEX_OR_MORE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_X) as u16;
 const JUMP_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 
 impl Assembler {
@@ -139,6 +142,7 @@ impl Assembler {
             Test::Equal(constant) => (JUMP_EQUAL, constant),
             Test::Greater(constant) => (JUMP_GREATER, constant),
             Test::AnyBit(constant) => (JUMP_BIT, constant),
+            Test::KeptOrMore => (JUMP_INDEX_OR_MORE, 0),
         };
         self.instructions.push(Instruction::Jump { code, constant, target, when });
     }
@@ -226,6 +230,7 @@ pub(super) mod interpreter {
                 JUMP_EQUAL => accumulator == constant,
                 JUMP_GREATER => accumulator > constant,
                 JUMP_BIT => accumulator & constant != 0,
+                JUMP_INDEX_OR_MORE => accumulator >= index,
                 _ => panic!("unknown instruction {code:#x}"),
             };
             at += if passes { taken } else { other };

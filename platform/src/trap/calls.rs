@@ -105,8 +105,8 @@ pub(super) fn translate<'a>(
             call(CallKind::Advise, [address, length, u64::from(advice), 0, 0, 0])
         }
         MemoryOp::UnmapAll => {
-            // What was lent goes as well.
-            call(CallKind::Unmap, [layout.guest_start, WINDOWS_END - layout.guest_start, 0, 0, 0, 0])
+            // What was lent goes as well, and whatever the guest has had the stub map outside of its range.
+            call(CallKind::Unmap, [0, GUEST_REACH - 1, 0, 0, 0, 0])
         }
     }
 }
