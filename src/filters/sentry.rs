@@ -1,5 +1,7 @@
 //! What the sentry may ask of the host. It has no line that takes a name of a file, and none that makes a socket.
 
+use usk_platform::host::pidfd::PIDFD_GET_INFO;
+
 use super::Form::{self, Any, Bits, OneOf};
 use super::HostCall;
 use super::Needed::{self, Always, Ptrace, Trap};
@@ -18,9 +20,15 @@ const fn ioctl(value: u32) -> u64 {
     value as u64
 }
 
-/// SECCOMP_IOCTL_NOTIF_RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS (linux/seccomp.h).
-const NOTIFICATION: &[u64] =
-    &[ioctl(0xc050_2100), ioctl(0xc018_2101), ioctl(0x4008_2102), ioctl(0x4018_2103), ioctl(0x4008_2104)];
+/// SECCOMP_IOCTL_NOTIF_RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS (linux/seccomp.h), and the number of a process.
+const STUBS: &[u64] = &[
+    ioctl(0xc050_2100),
+    ioctl(0xc018_2101),
+    ioctl(0x4008_2102),
+    ioctl(0x4018_2103),
+    ioctl(0x4008_2104),
+    ioctl(PIDFD_GET_INFO),
+];
 
 /// What terminals, pipes and sockets of the host are asked, when the guest's standard input is one.
 const TERMINAL: &[u64] = &[
@@ -50,7 +58,7 @@ const CLONE_NEW: u64 = (libc::CLONE_NEWUSER
 #[rustfmt::skip]
 pub const SENTRY: &[HostCall] = &[
     // Guest threads.
-    call("ioctl", libc::SYS_ioctl, Trap, OneOf { index: 1, values: NOTIFICATION }, "receives and answers the stubs' doorbells, hands them descriptors"),
+    call("ioctl", libc::SYS_ioctl, Trap, OneOf { index: 1, values: STUBS }, "receives and answers the stubs' doorbells, hands them descriptors, asks for their numbers"),
     call("pidfd_open", libc::SYS_pidfd_open, Always, Any, "refers to a stub's process, to take its listener and to see its end"),
     call("pidfd_getfd", libc::SYS_pidfd_getfd, Trap, Any, "takes the listener that a guest thread has made"),
     call("pidfd_send_signal", libc::SYS_pidfd_send_signal, Trap, Any, "interrupts and ends stubs without naming a process id"),

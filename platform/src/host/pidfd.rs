@@ -17,6 +17,22 @@ pub enum End {
     Killed(i32),
 }
 
+/// `PIDFD_GET_INFO`, of Linux 6.13: `ioctl(2)` of a process's descriptor.
+pub const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
+/// `PIDFD_INFO_PID`: wants the numbers, which are always told.
+const PIDFD_INFO_PID: u64 = 1;
+
+/// `struct pidfd_info` (`include/uapi/linux/pidfd.h`) of its first version, as far as it is read here.
+#[repr(C)]
+#[derive(Default)]
+struct ProcessInfo {
+    mask: u64,
+    cgroup: u64,
+    thread: i32,
+    process: i32,
+    others: [u32; 10],
+}
+
 /// A process.
 #[derive(Debug)]
 pub struct ProcessDescriptor(OwnedFd);
@@ -37,6 +53,27 @@ impl ProcessDescriptor {
         let descriptor = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
         // SAFETY: the kernel has just made this descriptor for us.
         Ok(ProcessDescriptor(unsafe { OwnedFd::from_raw_fd(descriptor as i32) }))
+    }
+
+    /// The number of a child, from the kernel: it is this process's until it is reaped. A host before Linux 6.13 says it of a child that stops,
+    /// which then goes on. `ESRCH` if it has ended, `EAGAIN` if it does not stop in time.
+    pub fn number(&self, patience: Duration) -> Result<Pid, Errno> {
+        let mut info = ProcessInfo { mask: PIDFD_INFO_PID, ..ProcessInfo::default() };
+        // SAFETY: the structure has the size that is part of the request.
+        let asked = check(i64::from(unsafe {
+            libc::ioctl(self.0.as_raw_fd(), PIDFD_GET_INFO.into(), &raw mut info)
+        }));
+        match asked {
+            Ok(_) => Ok(Pid::from_raw(info.process)),
+            Err(Errno::ESRCH) => Err(Errno::ESRCH),
+            Err(_) => self.number_when_stopped(patience),
+        }
+    }
+
+    fn number_when_stopped(&self, patience: Duration) -> Result<Pid, Errno> {
+        let number = self.stopped(patience);
+        self.signal(libc::SIGCONT)?;
+        number.ok_or(Errno::EAGAIN)
     }
 
     /// `pidfd_send_signal(2)`
@@ -67,10 +104,13 @@ impl ProcessDescriptor {
 
     /// Stops a child: true if it makes no more calls until it is killed or continued. False if it has ended, or does not stop in time.
     pub fn stop(&self, patience: Duration) -> bool {
+        self.stopped(patience).is_some()
+    }
+
+    /// Stops a child and returns its number. `None` as [`ProcessDescriptor::stop`] says false.
+    fn stopped(&self, patience: Duration) -> Option<Pid> {
         let deadline = Instant::now() + patience;
-        if self.signal(libc::SIGSTOP).is_err() {
-            return false;
-        }
+        self.signal(libc::SIGSTOP).ok()?;
         loop {
             // SAFETY: plain data for which all zeroes is a value.
             let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -80,10 +120,11 @@ impl ProcessDescriptor {
                 libc::waitid(libc::P_PIDFD, self.0.as_raw_fd() as libc::id_t, &raw mut info, options)
             }));
             if result.is_ok() && info.si_code == libc::CLD_STOPPED {
-                return true;
+                // SAFETY: waitid has filled in the SIGCHLD part of the union.
+                return Some(Pid::from_raw(unsafe { info.si_pid() }));
             }
             if result.is_err() || self.has_ended() || Instant::now() > deadline {
-                return false;
+                return None;
             }
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -147,4 +188,27 @@ pub fn wait_readable<const N: usize>(
     // SAFETY: N structures, as the count says.
     check(i64::from(unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout_ms) }))?;
     Ok(polls.map(|poll| poll.revents != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_childs_number_is_told_by_either_way_and_it_goes_on() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let number = Pid::from_raw(child.id() as i32);
+        let process = ProcessDescriptor::open(number).unwrap();
+        let patience = Duration::from_secs(10);
+        assert_eq!(process.number(patience), Ok(number));
+        assert_eq!(process.number_when_stopped(patience), Ok(number));
+        let state = || std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
+        let deadline = Instant::now() + patience;
+        while state().contains(") T") {
+            assert!(Instant::now() < deadline, "{}", state());
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(process.number(patience).is_err());
+    }
 }

@@ -182,11 +182,7 @@ pub(crate) const ORDER_KIND: u64 = 4;
 pub(crate) const ORDER_ARGUMENTS: u64 = 8;
 /// In the spawner's orders, `u32`: which of [`CHILD_DESCRIPTORS`] what it makes has. It closes the other.
 pub(crate) const ORDER_CHILD: u64 = ORDER_ARGUMENTS + 24;
-/// In the spawner's orders, `u64`: a number that no other address space of the sandbox has.
-pub(crate) const SPACE_IDENTITY: u64 = 0x40;
 
-/// Do nothing but say so.
-pub(crate) const ORDER_NOTHING: u32 = 0;
 /// Make a guest thread: address of its mailbox, address of its first signal frame's `ucontext`, token.
 pub(crate) const ORDER_THREAD: u32 = 1;
 /// Duplicate the address space: offsets of its new slots and orders in their files.

@@ -1,7 +1,7 @@
 //! An address space of the trap platform.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use usk_abi::Errno;
@@ -18,7 +18,7 @@ use super::graveyard::Graveyard;
 use super::parked::{Parked, Parking};
 use super::patch::Patches;
 use super::spare::{Spare, Spares, bury};
-use super::spawner::{NotForked, Order, Spawner, has_identity};
+use super::spawner::{NotForked, Order, Spawner};
 use super::spin::Company;
 use super::thread::Thread;
 use super::windows::{Slot, Window, Windows};
@@ -63,10 +63,8 @@ pub(super) struct Space {
     sandbox: Arc<Sandbox>,
     window: Arc<Window>,
     process: Option<ProcessDescriptor>,
-    /// What the maker's word said its number is.
-    pid_hint: Pid,
-    /// Its number, once the memory has confirmed it.
-    pid: OnceLock<Pid>,
+    /// Its number.
+    pid: Pid,
     spawner: Mutex<Spawner>,
     patches: Patches,
     parking: Parking,
@@ -107,7 +105,7 @@ impl Space {
         sandbox: Arc<Sandbox>,
         window: Arc<Window>,
         process: ProcessDescriptor,
-        pid_hint: Pid,
+        pid: Pid,
         spawner: Spawner,
     ) -> Result<Arc<Space>, Errno> {
         let watched = sandbox.deaths.begin(&process);
@@ -116,8 +114,7 @@ impl Space {
             sandbox,
             window,
             process: Some(process),
-            pid_hint,
-            pid: OnceLock::new(),
+            pid,
             spawner,
             patches: Patches::default(),
             parking: Parking::default(),
@@ -137,8 +134,7 @@ impl Space {
             sandbox,
             window,
             process: Some(process),
-            pid_hint: pid,
-            pid: OnceLock::from(pid),
+            pid,
             spawner: Mutex::new(spawner),
             patches: Patches::default(),
             parking,
@@ -185,11 +181,6 @@ impl Space {
         self.process.as_ref().expect("the space is alive")
     }
 
-    /// Waits until the spawner answers: for the first one, made by hand.
-    pub(super) fn greet(&self) -> Result<(), Errno> {
-        self.spawner.lock().carry_out(self.process(), Order::Nothing)
-    }
-
     /// For the error message about a template that did not come through.
     pub(super) fn how_it_ended(&self) -> String {
         match self.process().reap(false) {
@@ -198,31 +189,11 @@ impl Space {
         }
     }
 
-    /// The spawner's number, confirmed.
-    fn pid(&self) -> Option<Pid> {
-        if let Some(pid) = self.pid.get() {
-            return Some(*pid);
-        }
-        let is_confirmed = || has_identity(self.pid_hint, self.window.identity());
-        // A new spawner may not have mapped its window yet: the look in between waits until it has.
-        let is_there = || {
-            self.end_unborn();
-            self.greet().is_ok()
-        };
-        if is_confirmed() || (is_there() && is_confirmed()) {
-            return Some(*self.pid.get_or_init(|| self.pid_hint));
-        }
-        None
-    }
-
     /// The spawner, brought to the caller's CPU.
     fn spawner(&self, stay: &Stay) -> MutexGuard<'_, Spawner> {
         self.end_unborn();
-        let pid = self.pid();
         let mut spawner = self.spawner.lock();
-        if let Some(pid) = pid {
-            spawner.move_to(pid, stay);
-        }
+        spawner.move_to(self.pid, stay);
         spawner
     }
 
@@ -270,7 +241,7 @@ impl Space {
     /// Waits for a copy of this address space that its spawner was ordered to make.
     fn adopt(&self, copy: Ordered, mut spawner: MutexGuard<'_, Spawner>) -> Result<Arc<Space>, Errno> {
         let Ordered { window, unborn, spawner: copied } = copy;
-        let (process, hint) = spawner.await_fork(self.process()).map_err(|error| match error {
+        let (process, pid) = spawner.await_fork(self.process()).map_err(|error| match error {
             NotForked::Refused(error) => error,
             NotForked::Lost(error) => {
                 // It would carry out the orders of whoever has the window next.
@@ -279,7 +250,7 @@ impl Space {
             }
         })?;
         drop(spawner);
-        let copy = Space::new(Arc::clone(&self.sandbox), window, process, hint, copied)?;
+        let copy = Space::new(Arc::clone(&self.sandbox), window, process, pid, copied)?;
         *copy.unborn.lock() = Some(unborn);
         copy.patches.change(|table| table.clone_from(&self.patches.read()));
         Ok(copy)
@@ -289,14 +260,13 @@ impl Space {
     /// can be read.
     pub(super) fn read_pieces(&self, places: &[(u64, usize)]) -> Result<Vec<Vec<u8>>, Errno> {
         let are_inside = places.iter().all(|&(address, length)| self.is_in_guest(address, length));
-        let pid = self.pid().filter(|_| are_inside).ok_or(Errno::EFAULT)?;
-        read_pieces(pid, places)
+        if are_inside { read_pieces(self.pid, places) } else { Err(Errno::EFAULT) }
     }
 
     /// Writes several pieces of the guest's memory at once, at most [`crate::host::MAX_PIECES`]. False unless all could be written.
     pub(super) fn write_pieces(&self, pieces: &[(u64, &[u8])]) -> bool {
         let are_inside = pieces.iter().all(|&(address, data)| self.is_in_guest(address, data.len()));
-        self.pid().is_some_and(|pid| are_inside && write_pieces(pid, pieces) == Ok(()))
+        are_inside && write_pieces(self.pid, pieces) == Ok(())
     }
 
     fn is_in_guest(&self, address: u64, length: usize) -> bool {
@@ -351,14 +321,12 @@ impl AddressSpace for Space {
 
     fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
         let length = self.reachable(address, buffer.len());
-        let Some(pid) = self.pid() else { return 0 };
-        read_process(pid, address, &mut buffer[..length]).unwrap_or(0)
+        read_process(self.pid, address, &mut buffer[..length]).unwrap_or(0)
     }
 
     fn write(&self, address: u64, data: &[u8]) -> usize {
         let length = self.reachable(address, data.len());
-        let Some(pid) = self.pid() else { return 0 };
-        write_process(pid, address, &data[..length]).unwrap_or(0)
+        write_process(self.pid, address, &data[..length]).unwrap_or(0)
     }
 
     fn populate(&self, address: u64, length: usize) -> Result<(), Errno> {
@@ -400,14 +368,12 @@ impl Drop for Space {
     fn drop(&mut self) {
         self.end_unborn();
         let Some(process) = self.process.take() else { return };
-        if let Some(&pid) = self.pid.get()
-            && let Some(parked) = self.parking.take()
-        {
+        if let Some(parked) = self.parking.take() {
             let spawner = self.spawner.get_mut();
             if Spare::is_fit(&self.window, spawner, &parked) && !process.has_ended() {
                 let spawner = spawner.hand_over(self.window.spawner_slot());
                 let window = Arc::clone(&self.window);
-                let spare = Spare { process, pid, window, spawner, parked };
+                let spare = Spare { process, pid: self.pid, window, spawner, parked };
                 return self.sandbox.spares.keep(spare, &self.sandbox);
             }
             parked.end(&self.sandbox, &self.window);

@@ -14,7 +14,7 @@ use usk_abi::Errno;
 
 use crate::host::pidfd::ProcessDescriptor;
 use crate::host::seccomp::Listener;
-use crate::host::{Pid, Stay, pin, read_process};
+use crate::host::{Pid, Stay, pin};
 use crate::stub::geometry::*;
 
 use super::windows::Slot;
@@ -30,8 +30,6 @@ const MAX_LAG: u32 = 4;
 /// What a spawner is asked to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
-    /// Only to say that it is there.
-    Nothing,
     /// A guest thread: the guest's addresses of its birth word and of its first frame, and a token.
     Thread { birth: u64, frame: u64, token: u64 },
     /// A copy, with its windows at these offsets.
@@ -139,7 +137,6 @@ impl Spawner {
     /// Gives an order. Does not wait for it.
     fn give(&mut self, order: Order) {
         let (kind, arguments) = match order {
-            Order::Nothing => (ORDER_NOTHING, [0; 3]),
             Order::Thread { birth, frame, token } => (ORDER_THREAD, [birth, frame, token]),
             Order::Fork { slots, orders } => (ORDER_FORK, [slots, orders, 0]),
             Order::CompareExchange { address, current, new } => {
@@ -196,7 +193,10 @@ impl Spawner {
                 let child = self.await_child(process).map_err(NotForked::Lost)?;
                 let child = ProcessDescriptor::from_descriptor(child)
                     .ok_or_else(|| NotForked::Refused(self.failure()))?;
-                Ok((child, Pid::from_raw(self.slot.load(RESULT) as i32)))
+                // The spawner's word for its number is the guest's to forge.
+                let pid = child.number(PATIENCE);
+                let pid = pid.inspect_err(|_| child.end()).map_err(|_| NotForked::Refused(Errno::EAGAIN))?;
+                Ok((child, pid))
             }
             Err(undone) => {
                 // Killed while it makes the child, it would take with it all that is known of the child.
@@ -382,13 +382,4 @@ impl Spawner {
             }
         }
     }
-}
-
-/// Whether the process with this number has the address space with this identity. The identity lies in memory that
-/// the sentry writes, mapped where the guest cannot map anything.
-pub(super) fn has_identity(pid: Pid, identity: u64) -> bool {
-    let mut found = [0; 8];
-    pid.as_raw() > 0
-        && read_process(pid, ORDERS_BASE + SPACE_IDENTITY, &mut found) == Ok(found.len())
-        && u64::from_le_bytes(found) == identity
 }

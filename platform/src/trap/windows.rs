@@ -66,8 +66,6 @@ impl Windows {
             has_more,
             is_abandoned: AtomicBool::new(false),
         };
-        let place = window.orders_offset() as usize + SPACE_IDENTITY as usize;
-        self.orders.write_u64(place, identity);
         Ok(Arc::new(window))
     }
 }
@@ -87,7 +85,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// A number that no other window of this sandbox ever has. It stands in the window's orders.
+    /// A number that no other window of this sandbox ever has.
     pub(super) fn identity(&self) -> u64 {
         self.identity
     }

@@ -206,7 +206,9 @@ impl Vma {
                 return MemoryOp::MapAnonymous { address, length, protection, flags };
             }
         };
-        let (offset, shared) = (self.offset, self.shared);
+        // What may never be written reads the same through a private mapping, and the host must not let the guest make it writable: the
+        // descriptor here may be one for writing.
+        let (offset, shared) = (self.offset, self.shared && self.max_protection.write);
         MemoryOp::MapFile { address, length, protection, shared, flags, file, offset }
     }
 
@@ -231,4 +233,34 @@ pub const ALL_ACCESS: Protection = Protection { read: true, write: true, execute
 /// True if `wanted` asks for nothing that `limit` does not have.
 pub fn protection_within(wanted: Protection, limit: Protection) -> bool {
     (!wanted.read || limit.read) && (!wanted.write || limit.write) && (!wanted.execute || limit.execute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mm::SharedMemory;
+
+    #[test]
+    fn what_may_never_be_written_is_private_on_the_host() {
+        let read = Protection { read: true, write: false, execute: false };
+        let is_shared = |shared, write| {
+            let vma = Vma {
+                start: 0x10_0000,
+                end: 0x10_1000,
+                protection: read,
+                max_protection: Protection { read: true, write, execute: true },
+                shared,
+                backing: Backing::Memory(SharedMemory::anonymous(0x1000).unwrap()),
+                offset: 0,
+                flags: VmaFlags::empty(),
+            };
+            match vma.host_mapping(MapFlags::default()) {
+                MemoryOp::MapFile { shared, .. } => shared,
+                operation => panic!("{operation:?}"),
+            }
+        };
+        assert!(is_shared(true, true));
+        assert!(!is_shared(true, false));
+        assert!(!is_shared(false, true));
+    }
 }

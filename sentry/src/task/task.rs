@@ -367,6 +367,13 @@ impl Task {
         self.in_guest.load(Ordering::SeqCst) && !self.is_in_host_call()
     }
 
+    /// Ends the host process that runs its guest code: for one that cannot be kicked out of it.
+    pub(crate) fn end_guest(&self) {
+        if let Some(runner) = &*self.runner.load() {
+            runner.kicker.kill();
+        }
+    }
+
     /// Whether it seems to run guest code.
     pub(crate) fn is_running(&self) -> bool {
         self.in_guest.load(Ordering::Relaxed) && !self.is_in_call()

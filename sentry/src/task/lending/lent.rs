@@ -18,6 +18,10 @@ use crate::vfs::FdTable;
 /// How often to repeat a kick.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Processor time that a tenant may use after the first kick. The longest that the host does for a guest at once, unmapping all that there is,
+/// takes less; who is still there has returned to guest code through a frame of its own making, with kicks blocked.
+const ENOUGH: Duration = Duration::from_secs(10);
+
 /// Of a descriptor table, to whom it is lent.
 #[derive(Default)]
 pub(crate) struct Lent {
@@ -103,10 +107,16 @@ impl Lent {
     /// Waits until nothing is lent any more, after having [asked](Loan::ask).
     fn recall(&self) {
         let mut tenant = self.tenant.lock();
+        let mut kicked = None;
         while self.loan.is_lent() {
             let task = tenant.upgrade();
             if let Some(task) = &task {
                 self.get_out(task);
+                let used = task.usage().user;
+                let (first, then) = *kicked.get_or_insert((task.number(), used));
+                if first == task.number() && used.saturating_sub(then) > ENOUGH {
+                    task.end_guest();
+                }
             }
             if self.loan.is_lent() {
                 self.has_ended.wait_for(&mut tenant, PATIENCE);
