@@ -269,10 +269,15 @@ impl Monitor<'_> {
         }
     }
 
-    /// The command has stopped: so does the monitor, that the caller's shell sees it, and continues with it.
+    /// The command has stopped: so does the monitor, that the caller's shell sees it, and continues with it. But not for
+    /// longer than the time limit says: others of the sandbox's processes may run meanwhile.
     fn stop(&self) -> Result<()> {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(());
+        }
         self.terminal.restore();
-        child::stop_self().context("cannot stop")?;
+        child::stop_self(left).context("cannot stop")?;
         // SIGCONT is among the forwarded signals and waits to be passed on.
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::caller::{Caller, is_root};
+use crate::guest::usk_run;
 use crate::sandbox::{Held, PLATFORMS, everybody, wait_until_gone};
 
 #[test]
@@ -17,6 +18,27 @@ fn a_timeout_ends_the_sandbox_with_124() {
     assert_eq!((&event["reason"], &event["limit"]), (&"timeout".into(), &"timeout".into()));
     assert!(errors.contains("--timeout"), "{errors}");
     wait_until_gone(&processes);
+}
+
+#[test]
+fn a_command_that_stops_itself_does_not_stop_the_clock() {
+    for (caller, platform) in everybody() {
+        let begun = Instant::now();
+        let stops = ["sh", "-c", "sleep 60 & kill -STOP $$"];
+        let mut child = usk_run(caller, platform, &["--timeout", "2s"], &stops).spawn().unwrap();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status.code();
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                child.kill().unwrap();
+                break child.wait().unwrap().code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status, Some(124), "{caller:?} {platform}");
+        assert!(begun.elapsed() >= Duration::from_secs(2));
+    }
 }
 
 #[test]

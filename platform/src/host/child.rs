@@ -4,8 +4,12 @@
 //! namespaces together. That needs one rule, which [`spawn`] checks: the caller has one thread.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use linux_raw_sys::general::clone_args;
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 use usk_abi::Errno;
 
 use super::last_error;
@@ -215,8 +219,22 @@ pub fn new_process_group() -> Result<(), Errno> {
     nix::unistd::setpgid(own, own).map_err(from_nix)
 }
 
-/// Stops this process as a terminal's stop key does; returns once it is continued. kill(2).
-pub fn stop_self() -> Result<(), Errno> {
+/// Stops this process as a terminal's stop key does; returns once it is continued, or `limit` has passed. kill(2).
+pub fn stop_self(limit: Option<Duration>) -> Result<(), Errno> {
+    let _alarm = limit.map(continue_after).transpose()?;
     // SAFETY: takes numbers only.
     if unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) } == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Has the host continue this process after a time, until the timer is dropped. timer_create(2).
+fn continue_after(time: Duration) -> Result<Timer, Errno> {
+    /// Again and again: a signal to stop takes back one to continue that came before it.
+    const AGAIN: Duration = Duration::from_millis(100);
+    let notify = SigevNotify::SigevSignal { signal: Signal::SIGCONT, si_value: 0 };
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify)).map_err(from_nix)?;
+    // A time of nothing would disarm it.
+    let first = time.max(Duration::from_nanos(1));
+    let expiration = Expiration::IntervalDelayed(first.into(), AGAIN.into());
+    timer.set(expiration, TimerSetTimeFlags::empty()).map_err(from_nix)?;
+    Ok(timer)
 }
