@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use anyhow::{Context, Result, bail};
 
 use super::archive::{Archive, Entry, Kind};
-use super::limits::{Budget, MAX_BYTES, MAX_DEPTH, MAX_ENTRIES};
+use super::limits::{Budget, MAX_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_NAMES};
 use super::listing::{Attributes, Brought, Listing, Place, shown, split, take_below};
 use super::tree::Tree;
 
@@ -22,12 +22,11 @@ const BOOKKEEPING: &[u8] = b".wh..wh.";
 
 /// Unpacks a layer into an empty tree. The reader is at the archive's end afterwards, with all that follows read.
 pub(super) fn unpack(reader: impl Read, tree: &mut Tree, budget: &mut Budget) -> Result<Listing> {
-    let mut bounded = Bounded { inner: reader, left: &mut budget.bytes };
+    let Budget { bytes, entries, names } = budget;
+    let mut bounded = Bounded { inner: reader, left: bytes };
     let mut archive = Archive::new(&mut bounded);
-    let mut layer = Layer { listing: Listing::default(), tree };
+    let mut layer = Layer { listing: Listing::default(), tree, entries, names };
     while let Some(entry) = archive.next()? {
-        let left = budget.entries.checked_sub(1);
-        budget.entries = left.with_context(|| format!("the image has more than {MAX_ENTRIES} entries"))?;
         layer.take(&entry, &mut archive).with_context(|| format!("entry {}", shown(&entry.path)))?;
     }
     // Tools fill an archive up with zeros, and digests count them.
@@ -58,11 +57,15 @@ impl<R: Read> Read for Bounded<'_, R> {
 struct Layer<'a> {
     listing: Listing,
     tree: &'a mut Tree,
+    /// What is left of the [`Budget`].
+    entries: &'a mut usize,
+    names: &'a mut usize,
 }
 
 impl Layer<'_> {
     fn take(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<()> {
         let place = clean(&entry.path)?;
+        self.count(&place)?;
         let (directory, name) = split(&place);
         if name == OPAQUE {
             self.listing.emptied.insert(directory.to_vec());
@@ -132,6 +135,16 @@ impl Layer<'_> {
         Ok(())
     }
 
+    /// Takes an entry, or a directory that one implies, from the budget.
+    fn count(&mut self, place: &[u8]) -> Result<()> {
+        let entries = self.entries.checked_sub(1);
+        *self.entries = entries.with_context(|| format!("the image has more than {MAX_ENTRIES} entries"))?;
+        let names = self.names.checked_sub(place.len());
+        *self.names =
+            names.with_context(|| format!("the image has more than {} MiB of names", MAX_NAMES >> 20))?;
+        Ok(())
+    }
+
     /// Sees to it that a directory is there to make something in.
     fn make_parents(&mut self, directory: &[u8]) -> Result<()> {
         match self.listing.brought.get(directory) {
@@ -151,6 +164,7 @@ impl Layer<'_> {
                     bail!("{} is not a directory: links are not followed while unpacking", shown(place))
                 }
                 None => {
+                    self.count(place)?;
                     self.tree.make_directory(place)?;
                     self.listing.brought.insert(place.to_vec(), Brought::Implied);
                 }

@@ -16,19 +16,25 @@ pub(super) const MAX_LAYERS: usize = 512;
 /// Bytes of all layers that are unpacked for one image, not compressed, headers included.
 pub(super) const MAX_BYTES: u64 = 64 << 30;
 
-/// Entries of all layers that are unpacked for one image, and names of one root.
+/// Entries of all layers that are unpacked for one image, with the directories that they imply, and names of one root.
 pub(super) const MAX_ENTRIES: usize = 1 << 20;
+
+/// Bytes of all names that layers unpacked for one image bring or take away, and of the names of one root: each is kept
+/// in memory.
+pub(super) const MAX_NAMES: usize = 256 << 20;
 
 /// What an image may still take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     pub(super) bytes: u64,
     pub(super) entries: usize,
+    /// Bytes of names.
+    pub(super) names: usize,
 }
 
 impl Budget {
     /// All of it.
-    pub(super) const WHOLE: Budget = Budget { bytes: MAX_BYTES, entries: MAX_ENTRIES };
+    pub(super) const WHOLE: Budget = Budget { bytes: MAX_BYTES, entries: MAX_ENTRIES, names: MAX_NAMES };
 }
 
 /// Bytes of an entry's name, and of what a link says. `PATH_MAX`.

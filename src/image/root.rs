@@ -10,7 +10,7 @@ use nix::sys::stat::{FileStat, SFlag};
 use usk_gofer::HeldAttributes;
 
 use super::layer::{host_directory_mode, host_file_mode};
-use super::limits::MAX_ENTRIES;
+use super::limits::{MAX_ENTRIES, MAX_NAMES};
 use super::listing::{Attributes, Brought, Listing, Place, parse_rights, rights, shown, split, take_below};
 use super::tree::Tree;
 
@@ -59,6 +59,9 @@ impl Merged {
         }
         if self.0.len() > MAX_ENTRIES {
             bail!("with it the image has more than {MAX_ENTRIES} names");
+        }
+        if self.0.keys().map(Vec::len).sum::<usize>() > MAX_NAMES {
+            bail!("with it the image has more than {} MiB of names", MAX_NAMES >> 20);
         }
         Ok(())
     }

@@ -398,17 +398,34 @@ fn a_layer_that_unpacks_to_more_than_an_image_may_be_is_refused() {
     let entry =
         |path: &str| Hostile { path: path.into(), kind: EntryType::Regular, link: "".into(), size: 1000 };
     let bytes = archive(&[entry("a"), entry("b"), entry("c")]);
-    let mut small = Budget { bytes: 3000, entries: 10 };
+    let mut small = Budget { bytes: 3000, entries: 10, ..Budget::WHOLE };
     let error = unpack(&bytes[..], &mut site.tree("bytes"), &mut small).unwrap_err();
     assert!(format!("{error:#}").contains("larger than"), "{error:#}");
-    let mut few = Budget { bytes: 1 << 20, entries: 2 };
+    let mut few = Budget { bytes: 1 << 20, entries: 2, ..Budget::WHOLE };
     let error = unpack(&bytes[..], &mut site.tree("entries"), &mut few).unwrap_err();
     assert!(format!("{error:#}").contains("entries"), "{error:#}");
     // Layers take from one budget.
-    let mut budget = Budget { bytes: 10_000, entries: 10 };
+    let mut budget = Budget { bytes: 10_000, entries: 10, ..Budget::WHOLE };
     unpack(&bytes[..], &mut site.tree("one"), &mut budget).unwrap();
     assert_eq!((budget.bytes, budget.entries), (10_000 - bytes.len() as u64, 7));
     assert!(unpack(&bytes[..], &mut site.tree("other"), &mut budget).is_err());
+}
+
+#[test]
+fn directories_that_entries_imply_are_taken_from_the_budget() {
+    let site = Site::new();
+    let entry =
+        |path: &str| Hostile { path: path.into(), kind: EntryType::Regular, link: "".into(), size: 0 };
+    let bytes = archive(&[entry("a/b/c/d"), entry("a/b/e/f"), entry("g/.wh.h"), entry("i/.wh..wh..opq")]);
+    let mut budget = Budget { entries: 8, names: 60, ..Budget::WHOLE };
+    unpack(&bytes[..], &mut site.tree("all"), &mut budget).unwrap();
+    // Four entries, and a, a/b, a/b/c, a/b/e.
+    assert_eq!((budget.entries, budget.names), (0, 11));
+    for (tree, entries, names, what) in [("few", 7, 60, "entries"), ("short", 8, 48, "names")] {
+        let mut budget = Budget { entries, names, ..Budget::WHOLE };
+        let error = unpack(&bytes[..], &mut site.tree(tree), &mut budget).unwrap_err();
+        assert!(format!("{error:#}").contains(what), "{error:#}");
+    }
 }
 
 #[test]

@@ -23,6 +23,9 @@ use super::sentry::{CANNOT_PIVOT, die_with_monitor, wait_for_go};
 use crate::control::{MonitorControl, SandboxControl, ToMonitor};
 use crate::filters;
 
+/// Bytes of the process's address space: far above what the bounds on images allow it to keep.
+const MAX_MEMORY: u64 = 4 << 30;
+
 /// Does `work` in a process whose root directory is `writable`. It gets a descriptor of `readable`, which nothing can be
 /// written by and which does not lead out, and keeps the descriptors `kept`. The caller must have one thread.
 pub(crate) fn confined(
@@ -85,6 +88,7 @@ fn set_up(
     keep_capabilities(Capabilities::NONE).context("cannot give up capabilities")?;
     child::set_no_new_privs().context("cannot give up gaining privileges")?;
     rlimit::forbid_core_files().context("cannot forbid core files")?;
+    rlimit::limit_address_space(MAX_MEMORY).context("cannot bound the memory of the process that unpacks")?;
     filters::install_unpacker().context("cannot install the filter of the process that unpacks")?;
     Ok(readable)
 }

@@ -17,6 +17,13 @@ pub fn forbid_core_files() -> Result<(), Errno> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(from_nix)
 }
 
+/// Bounds the address space of this process, in bytes: memory beyond it is refused.
+pub fn limit_address_space(bytes: u64) -> Result<(), Errno> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).map_err(from_nix)?;
+    let bytes = bytes.min(hard);
+    setrlimit(Resource::RLIMIT_AS, bytes, bytes).map_err(from_nix)
+}
+
 /// Bytes of memory that this machine has; a cgroup may allow less. sysinfo(2).
 pub fn total_memory() -> u64 {
     nix::sys::sysinfo::sysinfo().map(|information| information.ram_total()).unwrap_or(0)
