@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -184,18 +185,40 @@ fn begin(
     Ok(newborn)
 }
 
-/// Writes a process id, wholly or not at all: engines watch for the file.
+/// Writes a process id, wholly or not at all: engines watch for the file. Whatever has the temporary file's name stays, and is
+/// not followed if it is a link: others may write to the directory.
 pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
     let describe = || format!("cannot write {}", path.display());
     let name = path.file_name().with_context(describe)?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     let temporary = path.with_file_name(hidden);
-    let written =
-        std::fs::write(&temporary, pid.to_string()).and_then(|()| std::fs::rename(&temporary, path));
+    let mut file =
+        File::create_new(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
+    let written = write!(file, "{pid}").and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
-        // If not even that was made, there is nothing to remove.
+        // The failure is what counts.
         let _ = std::fs::remove_file(&temporary);
     }
     written.with_context(describe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_id_is_written_through_no_link() {
+        let place = tempfile::tempdir().unwrap();
+        let [path, hidden, other] = ["pid", ".pid", "other"].map(|name| place.path().join(name));
+        std::fs::write(&other, "others").unwrap();
+        std::os::unix::fs::symlink(&other, &hidden).unwrap();
+        assert!(write_pid(&path, 7).is_err());
+        assert_eq!(std::fs::read(&other).unwrap(), b"others");
+        assert!(hidden.is_symlink() && !path.exists());
+        std::fs::remove_file(&hidden).unwrap();
+        write_pid(&path, 7).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"7");
+        assert!(!hidden.exists());
+    }
 }
