@@ -1,14 +1,17 @@
 //! Hooks: programs of the host that are run at points of a container's life, with its state on their standard input.
 
-use std::io::{Read, Seek, Write};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use usk_platform::host::Pid;
@@ -65,19 +68,15 @@ fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
     }
     command.env_clear();
     command.envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
-    // Output goes to files: a hook that writes much is not held up by nobody reading.
-    let output = output_file()?;
+    // The state comes from a file and output goes to one: neither side waits for the other to read.
+    let output = memory_file(c"hook").context("cannot keep a hook's output")?;
     let describe = || format!("cannot run {}", hook.path.display());
-    command.stdin(Stdio::piped());
+    command.stdin(state_file(state)?);
     command.stdout(output.try_clone().with_context(describe)?);
     command.stderr(output.try_clone().with_context(describe)?);
     // Nothing that the caller had open is the hook's.
     descriptors::close_on_exec_from(FIRST_OF_OTHERS).with_context(describe)?;
     let mut child = command.spawn().with_context(describe)?;
-    if let Some(mut input) = child.stdin.take() {
-        // A hook need not read its input.
-        let _ = input.write_all(state);
-    }
     if let Some(timeout_s) = hook.timeout_s
         && !ends_within(child.id(), Duration::from_secs(timeout_s))?
     {
@@ -103,9 +102,19 @@ fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn output_file() -> Result<std::fs::File> {
-    let file = nix::sys::memfd::memfd_create(c"hook", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
-    Ok(file.context("cannot keep a hook's output")?.into())
+/// A state in a file, for a hook to read: it may have more bytes than a pipe has room for.
+pub fn state_file(state: &[u8]) -> Result<File> {
+    let write = || -> io::Result<File> {
+        let mut file = memory_file(c"state")?;
+        file.write_all(state)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    write().context("cannot keep the state")
+}
+
+fn memory_file(name: &CStr) -> io::Result<File> {
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
 }
 
 /// Whether a child ends in time.
@@ -144,5 +153,20 @@ mod tests {
     fn a_hook_that_takes_too_long_is_ended() {
         let error = run("poststop", &[shell("exec sleep 1000", Some(1))], b"", Path::new("/")).unwrap_err();
         assert!(format!("{error:#}").contains("timeout of 1s"), "{error:#}");
+    }
+
+    #[test]
+    fn a_hook_that_does_not_read_a_long_state_is_ended_in_time() {
+        let begun = std::time::Instant::now();
+        let hook = shell("exec sleep 10", Some(1));
+        let error = run("prestart", &[hook], &vec![b' '; 1 << 20], Path::new("/")).unwrap_err();
+        assert!(format!("{error:#}").contains("timeout of 1s"), "{error:#}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_hook_reads_a_long_state_to_its_end() {
+        let hook = shell("[ $(wc -c) = 1048576 ]", None);
+        run("prestart", &[hook], &vec![b' '; 1 << 20], Path::new("/")).unwrap();
     }
 }

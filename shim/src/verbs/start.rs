@@ -1,13 +1,11 @@
 //! `usk-oci start`: the command of a container that has been created runs.
 
 use std::fs::File;
-use std::io::{Seek, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use oci_spec::runtime::Process;
 
 use super::exec::join;
@@ -61,9 +59,7 @@ fn run_inside(container: &Container, hook: &Hook) -> Result<()> {
     spec.terminal = false;
     // The process is the first to those inside.
     let shown = for_hooks(&State { pid: 1, ..container.state.clone() }, Status::Created);
-    let mut input =
-        File::from(memfd_create(c"state", MFdFlags::MFD_CLOEXEC).context("cannot keep the state")?);
-    input.write_all(&shown).and_then(|()| input.rewind()).context("cannot keep the state")?;
+    let input = hooks::state_file(&shown)?;
     let output = File::options().write(true).open("/dev/null").context("cannot open /dev/null")?;
     let connection = container.connect()?.context(NOT_RUNNING)?;
     join(&connection, &spec, &[input.as_fd(), output.as_fd(), output.as_fd()])?;
