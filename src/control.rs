@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use usk_abi::Errno;
 use usk_platform::host::child::Exit;
 use usk_platform::host::message_socket::MessageSocket;
-use usk_platform::host::{receive_packet, send_packet};
+use usk_platform::host::{receive_packet, try_send_packet};
 use usk_sentry::{CallCost, Totals};
 
 /// Most bytes of an encoded message.
@@ -441,14 +441,13 @@ impl MonitorControl {
         self.0.try_send(&message.encode())
     }
 
-    /// The same with descriptors beside it. Waits for room: what a request for a process needs is asked for by the
-    /// operator, not by the sandbox.
+    /// The same with descriptors beside it.
     pub fn send_with_descriptors(
         &self,
         message: ToSandbox,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), Errno> {
-        send_packet(self.0.as_fd(), &message.encode(), descriptors)
+        try_send_packet(self.0.as_fd(), &message.encode(), descriptors)
     }
 
     /// The next message, if there is one. `Ok(None)` once the other side is gone, `EAGAIN` while there is none.

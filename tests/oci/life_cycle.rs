@@ -126,6 +126,43 @@ fn a_signal_reaches_the_first_process_alone_unless_all_are_meant() {
 }
 
 #[test]
+fn signals_to_a_paused_container_wait_until_it_goes_on() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let bundle = Bundle::of_script(
+        "trap 'echo > /tmp/usr1' USR1; echo > /tmp/ready; while :; do sleep 0.05; done 2>/dev/null",
+    );
+    let has = |file: &str| bundle.rootfs().join("tmp").join(file).exists();
+    assert_eq!(usk.background(&bundle, &["run", "-d", "--pid-file", "pid", &id]).status, 0);
+    wait_until("the trap is set", || has("ready"));
+    let pid: i32 = fs::read_to_string(bundle.file("pid")).expect("a pid file").parse().expect("a number");
+    usk.must(&bundle, &["pause", &id]);
+    for _ in 0..400 {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGWINCH)
+            .expect("the monitor is there");
+        // The next one joins one that the monitor has not seen.
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    usk.must(&bundle, &["kill", &id, "USR1"]);
+    assert_eq!(usk.status(&bundle, &id), "paused");
+    assert!(!has("usr1"));
+    usk.must(&bundle, &["resume", &id]);
+    wait_until("the trap is run", || has("usr1"));
+    assert_eq!(usk.status(&bundle, &id), "running");
+    assert_eq!(usk.must(&bundle, &["exec", &id, "echo", "here"]), "here\n");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn a_container_that_is_paused_before_its_start_ends_by_a_signal() {
+    let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["true"]));
+    assert_eq!(usk.background(&bundle, &["create", &id]).status, 0);
+    usk.must(&bundle, &["pause", &id]);
+    usk.must(&bundle, &["kill", &id, "TERM"]);
+    usk.wait_for_status(&bundle, &id, "stopped");
+    usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
 fn a_cgroup_that_its_last_process_is_slow_to_leave_is_removed() {
     let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["true"]));
     assert_eq!(usk.background(&bundle, &["create", &id]).status, 0);

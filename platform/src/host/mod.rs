@@ -58,7 +58,7 @@ pub use process::{fork_idle_child, keep_children_for_wait, process_cpu_time, sig
 pub use process_vm::{MAX_PIECES, read_pieces, read_process, write_pieces, write_process};
 pub use random::fill_random;
 pub use shared_mapping::SharedMapping;
-pub use socket::{MAX_PACKET_DESCRIPTORS, ReceivedPacket, receive_packet, send_packet};
+pub use socket::{MAX_PACKET_DESCRIPTORS, ReceivedPacket, receive_packet, send_packet, try_send_packet};
 pub use stream::{
     StreamKind, StreamStatus, Waiting, poll_now, read_stream, readable_bytes, seek_stream, stream_status,
     unsent_bytes, write_stream,

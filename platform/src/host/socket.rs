@@ -30,17 +30,29 @@ pub fn send_packet(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<(), Errno> {
+    send_packet_with(socket, bytes, descriptors, MsgFlags::MSG_NOSIGNAL)
+}
+
+/// As [`send_packet`], but fails with `EAGAIN` if there is no room.
+pub fn try_send_packet(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    send_packet_with(socket, bytes, descriptors, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)
+}
+
+fn send_packet_with(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: MsgFlags,
+) -> Result<(), Errno> {
     let numbers: Vec<RawFd> = descriptors.iter().map(|descriptor| descriptor.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
     let control: &[ControlMessage<'_>] = if numbers.is_empty() { &[] } else { &rights };
     loop {
-        let sent = socket::sendmsg::<()>(
-            socket.as_raw_fd(),
-            &[IoSlice::new(bytes)],
-            control,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        );
+        let sent = socket::sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None);
         match sent {
             Ok(_) => return Ok(()),
             Err(nix::errno::Errno::EINTR) => {}

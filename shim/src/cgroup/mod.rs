@@ -10,8 +10,8 @@ mod limits;
 mod systemd;
 mod usage;
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -190,12 +190,7 @@ impl Membership {
         };
         let path = place.path.join(SANDBOX);
         let order = |frozen: bool| {
-            let (file, value) = match (place.version(), frozen) {
-                (Version::V1, true) => ("freezer.state", "FROZEN"),
-                (Version::V1, false) => ("freezer.state", "THAWED"),
-                (Version::V2, true) => ("cgroup.freeze", "1"),
-                (Version::V2, false) => ("cgroup.freeze", "0"),
-            };
+            let (file, value) = freezer(place.version(), frozen);
             fs::write(path.join(file), value)
                 .with_context(|| format!("cannot write {}", path.join(file).display()))
         };
@@ -212,6 +207,14 @@ impl Membership {
         }
         order(false)?;
         bail!("the sandbox's processes do not stop in time");
+    }
+
+    /// A way to continue everything in the sandbox from where its cgroup has no path any more; `None` where nothing stops it.
+    pub fn thaw(&self) -> Option<Thaw> {
+        let place = self.freezing()?;
+        let (file, value) = freezer(place.version(), false);
+        let file = File::options().write(true).open(place.path.join(SANDBOX).join(file)).ok()?;
+        Some(Thaw { file, value })
     }
 
     /// Whether everything in the sandbox has been told to stop.
@@ -260,6 +263,29 @@ impl Membership {
             }
         }
         Ok(())
+    }
+}
+
+/// See [`Membership::thaw`].
+pub struct Thaw {
+    file: File,
+    value: &'static str,
+}
+
+impl Thaw {
+    /// Continues everything. A cgroup that is gone holds nobody.
+    pub fn now(&self) {
+        let _ = (&self.file).write_all(self.value.as_bytes());
+    }
+}
+
+/// The file that stops or continues a cgroup, and what to write to it.
+fn freezer(version: Version, frozen: bool) -> (&'static str, &'static str) {
+    match (version, frozen) {
+        (Version::V1, true) => ("freezer.state", "FROZEN"),
+        (Version::V1, false) => ("freezer.state", "THAWED"),
+        (Version::V2, true) => ("cgroup.freeze", "1"),
+        (Version::V2, false) => ("cgroup.freeze", "0"),
     }
 }
 

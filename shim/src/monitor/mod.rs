@@ -3,6 +3,7 @@
 //!
 //! [`begin`] does everything that can fail; [`serve`] lets the command run and stays. It has one thread.
 
+mod backlog;
 mod serve;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -140,7 +141,7 @@ fn main(task: Task, directory: &Directory, birth: &OwnedFd) -> i32 {
     };
     if tell(birth, &Birth::Created).is_err() {
         // The verb is gone: nobody knows of this container.
-        keeper.sandbox.end();
+        keeper.end();
         return FAILURE;
     }
     own_memory::let_go_of_code();
@@ -178,6 +179,7 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
     settle_score(container.plan.spec.process.oom_score_adj)?;
     state.cgroups.enter(container.resources.as_ref())?;
     let sandbox_cgroup = state.cgroups.sandbox()?;
+    let thaw = state.cgroups.thaw();
     let Namespaces { network, names, ipc, cgroup, clocks, mounts, users: _ } = &container.namespaces;
     enter(network, CloneFlags::CLONE_NEWNET)?;
     enter(names, CloneFlags::CLONE_NEWUTS)?;
@@ -204,7 +206,7 @@ fn begin(task: Task, directory: &Directory, birth: &OwnedFd) -> Result<Keeper> {
         Ok(listener)
     };
     match finish() {
-        Ok(listener) => Ok(Keeper::new(sandbox, signals, listener, has_terminal)),
+        Ok(listener) => Ok(Keeper::new(sandbox, thaw, signals, listener, has_terminal)),
         Err(error) => {
             sandbox.end();
             Err(error)

@@ -12,6 +12,8 @@ use usk_platform::host::signals::SignalReceiver;
 use usk_platform::host::terminal;
 
 use super::SIGNAL_BASE;
+use super::backlog::Backlog;
+use crate::cgroup::Thaw;
 use crate::log;
 use crate::protocol::{Connection, Listener, Reply, Request, Status, cut};
 
@@ -37,7 +39,11 @@ struct Joined {
 
 /// See the module.
 pub(super) struct Keeper {
-    pub(super) sandbox: Sandbox,
+    sandbox: Sandbox,
+    /// For its end: what is stopped cannot end.
+    thaw: Option<Thaw>,
+    /// What it has not been told yet.
+    backlog: Backlog,
     signals: SignalReceiver,
     listener: Listener,
     has_terminal: bool,
@@ -49,12 +55,15 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         sandbox: Sandbox,
+        thaw: Option<Thaw>,
         signals: SignalReceiver,
         listener: Listener,
         has_terminal: bool,
     ) -> Keeper {
         Keeper {
             sandbox,
+            thaw,
+            backlog: Backlog::default(),
             signals,
             listener,
             has_terminal,
@@ -76,16 +85,28 @@ impl Keeper {
                 }
             }
         };
-        self.sandbox.end();
+        self.end();
         status
+    }
+
+    /// Ends the sandbox, also one that is paused.
+    pub(super) fn end(&self) {
+        if let Some(thaw) = &self.thaw {
+            thaw.now();
+        }
+        self.sandbox.end();
     }
 
     /// Waits for something to happen and deals with it. Returns the exit status once the container has ended.
     fn step(&mut self) -> Result<Option<i32>> {
         let wait = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
+        let mut control = wait(self.sandbox.control.0.as_fd());
+        if !self.backlog.is_empty() {
+            control.set_events(PollFlags::POLLIN | PollFlags::POLLOUT);
+        }
         let mut polled = vec![
             wait(self.signals.as_fd()),
-            wait(self.sandbox.control.0.as_fd()),
+            control,
             wait(self.sandbox.gofer_control.0.as_fd()),
             wait(self.sandbox.sentry.as_fd()),
             wait(self.sandbox.gofer.as_fd()),
@@ -109,10 +130,11 @@ impl Keeper {
         if is(2) {
             self.hear_gofer();
         }
-        if is(1)
-            && let Some(status) = self.hear()?
-        {
-            return Ok(Some(status));
+        if is(1) {
+            if let Some(status) = self.hear()? {
+                return Ok(Some(status));
+            }
+            self.catch_up()?;
         }
         if is(3) || is(4) {
             return Ok(Some(self.last_words()));
@@ -150,7 +172,7 @@ impl Keeper {
         Ok(None)
     }
 
-    fn signal_terminal(&self, signal: i32) -> Result<()> {
+    fn signal_terminal(&mut self, signal: i32) -> Result<()> {
         if signal == libc::SIGWINCH
             && let Ok(size) = terminal::window_size(std::io::stdin().as_fd())
         {
@@ -180,12 +202,30 @@ impl Keeper {
         self.tell(message).map(|()| None)
     }
 
-    fn tell(&self, message: ToSandbox) -> Result<()> {
-        match self.sandbox.control.send(message) {
-            // A sandbox that ends is noticed by its end.
-            Ok(()) | Err(Errno::EPIPE) => Ok(()),
-            Err(error) => Err(error).context("the sandbox does not listen"),
+    fn tell(&mut self, message: ToSandbox) -> Result<()> {
+        self.backlog.push(message, Vec::new());
+        self.catch_up()
+    }
+
+    /// Tells the sandbox what it has not been told yet, as far as there is room.
+    fn catch_up(&mut self) -> Result<()> {
+        while let Some((message, descriptors)) = self.backlog.first() {
+            let message = *message;
+            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            match self.sandbox.control.send_with_descriptors(message, &borrowed) {
+                Err(Errno::EAGAIN) => return Ok(()),
+                // A sandbox that ends is noticed by its end.
+                Ok(()) | Err(Errno::EPIPE) => {}
+                // Its descriptors are too many for the host.
+                Err(error) if let ToSandbox::Execute(ticket) = message => {
+                    let reply = Reply::Failed(format!("the sandbox does not listen: {error}"));
+                    self.answer(ticket, &reply, |_| ());
+                }
+                Err(error) => return Err(error).context("the sandbox does not listen"),
+            }
+            self.backlog.remove_first();
         }
+        Ok(())
     }
 
     /// Takes in what the kernel says.
@@ -311,7 +351,7 @@ impl Keeper {
                 self.tell(ToSandbox::Limit(NewLimits { memory, tasks, quota_us, period_us }))?;
                 Some(Reply::Done)
             }
-            Request::Execute => self.execute(index, descriptors),
+            Request::Execute => self.execute(index, descriptors)?,
         };
         if let (Some(reply), Some(client)) = (reply, self.clients.get_mut(index))
             && client.connection.send(&reply, &[]).is_err()
@@ -322,19 +362,16 @@ impl Keeper {
     }
 
     /// Asks the kernel to start a process. Its answer comes later.
-    fn execute(&mut self, index: usize, descriptors: Vec<OwnedFd>) -> Option<Reply> {
-        let client = self.clients.get_mut(index)?;
+    fn execute(&mut self, index: usize, descriptors: Vec<OwnedFd>) -> Result<Option<Reply>> {
+        let Some(client) = self.clients.get_mut(index) else { return Ok(None) };
         if client.process.is_some() {
-            return Some(Reply::Failed("this connection has a process already".into()));
+            return Ok(Some(Reply::Failed("this connection has a process already".into())));
         }
         self.last_ticket = self.last_ticket.wrapping_add(1);
         let ticket = self.last_ticket;
         client.process = Some(Joined { ticket, process: None });
-        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        match self.sandbox.control.send_with_descriptors(ToSandbox::Execute(ticket), &borrowed) {
-            Ok(()) => None,
-            Err(error) => Some(Reply::Failed(format!("the sandbox does not listen: {error}"))),
-        }
+        self.backlog.push(ToSandbox::Execute(ticket), descriptors);
+        self.catch_up().map(|()| None)
     }
 }
 
