@@ -48,7 +48,8 @@ impl Container {
         let Some(connection) = self.connect()? else {
             // Before the monitor has listened; afterwards it is ending, or gone.
             let lives = self.state.pid != 0 && start_time(self.state.pid) == Some(self.state.start_time);
-            let is_new = lives && !self.directory.has_listened();
+            let is_new = lives && !self.directory.has_listened()
+                || self.state.pid == 0 && self.directory.is_locked_by_another();
             return Ok(if is_new { Status::Creating } else { Status::Stopped });
         };
         match connection.ask(Request::Status, Some(STATUS_PATIENCE_MS)) {

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{OFlag, open};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,10 @@ pub const OCI_VERSION: &str = "1.2.0";
 const STATE_FILE: &str = "state.json";
 const NEW_STATE_FILE: &str = "state.json.new";
 const SOCKET: &str = "monitor.sock";
+/// How long somebody who looks at a new directory may keep its maker from locking it.
+const MAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is tried to lock a directory.
+const LOCK_INTERVAL: Duration = Duration::from_millis(2);
 /// Most bytes of a state.
 const MAX_STATE: u64 = 4 << 20;
 
@@ -76,15 +82,18 @@ pub struct Maps {
     pub groups: String,
 }
 
-/// The directory of one container.
+/// The directory of one container. Its name may be another container's by the time that something is done to it: files
+/// are reached by the descriptor, and it is removed by who has locked it.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
     descriptor: OwnedFd,
+    /// Held by who makes or deletes the container. flock(2).
+    lock: Option<Flock<File>>,
 }
 
 impl Directory {
-    /// Makes the directory of a container that must not exist yet.
+    /// Makes the directory of a container that must not exist yet, and locks it.
     pub fn make(root: &Path, id: &str) -> Result<Directory> {
         check_id(id)?;
         fs::DirBuilder::new()
@@ -100,7 +109,12 @@ impl Directory {
             }
             made => made.with_context(|| format!("cannot make {}", path.display()))?,
         }
-        Directory::at(path)
+        let mut directory = Directory::at(path)?;
+        // Who deletes may have come between.
+        if !directory.lock(MAKE_PATIENCE)? || !directory.is_current() {
+            bail!("the container is deleted while it is created");
+        }
+        Ok(directory)
     }
 
     /// The directory of a container that exists.
@@ -117,7 +131,7 @@ impl Directory {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let descriptor =
             open(&path, flags, Mode::empty()).with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Directory { path, descriptor })
+        Ok(Directory { path, descriptor, lock: None })
     }
 
     /// The ids of all containers below a root, in order.
@@ -136,27 +150,69 @@ impl Directory {
         Ok(ids)
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Waits until nobody else makes or deletes the container, and keeps others from that; false if that takes longer.
+    pub fn lock(&mut self, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        while self.lock.is_none() {
+            self.lock = self.try_lock()?;
+            if self.lock.is_none() && Instant::now() >= deadline {
+                return Ok(false);
+            }
+            if self.lock.is_none() {
+                std::thread::sleep(LOCK_INTERVAL);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets others delete the container.
+    pub fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    /// Whether somebody else makes or deletes the container.
+    pub fn is_locked_by_another(&self) -> bool {
+        self.lock.is_none() && matches!(self.try_lock(), Ok(None))
+    }
+
+    fn try_lock(&self) -> Result<Option<Flock<File>>> {
+        let describe = || format!("cannot lock {}", self.path.display());
+        let file = File::open(self.inside(".")).with_context(describe)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno).with_context(describe),
+        }
+    }
+
+    /// Whether its name is still its own. It stays so for who has locked it.
+    pub fn is_current(&self) -> bool {
+        let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        let own = identity(&self.inside("."));
+        own.is_some() && own == identity(&self.path)
+    }
+
+    /// The path of a file inside, valid in this process.
+    fn inside(&self, name: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{name}", self.descriptor.as_raw_fd()).into()
     }
 
     /// The path of the monitor's socket, short enough for an address whatever the directory's own length: valid in this
     /// process.
     pub fn socket(&self) -> PathBuf {
-        format!("/proc/self/fd/{}/{SOCKET}", self.descriptor.as_raw_fd()).into()
+        self.inside(SOCKET)
     }
 
     /// Whether a monitor has begun to listen here.
     pub fn has_listened(&self) -> bool {
-        self.path.join(SOCKET).exists()
+        self.socket().exists()
     }
 
     /// What is remembered.
     pub fn load(&self) -> Result<State> {
         let path = self.path.join(STATE_FILE);
         let read = || -> io::Result<Vec<u8>> {
-            let file = File::open(&path)?;
+            let file = File::open(self.inside(STATE_FILE))?;
             let mut bytes = Vec::new();
             io::Read::read_to_end(&mut io::Read::take(file, MAX_STATE), &mut bytes)?;
             Ok(bytes)
@@ -171,16 +227,19 @@ impl Directory {
 
     /// Replaces what is remembered, wholly or not at all.
     pub fn save(&self, state: &State) -> Result<()> {
-        let new = self.path.join(NEW_STATE_FILE);
-        let describe = || format!("cannot write {}", new.display());
+        let new = self.inside(NEW_STATE_FILE);
+        let describe = || format!("cannot write {}", self.path.join(NEW_STATE_FILE).display());
         let bytes = serde_json::to_vec(state).with_context(describe)?;
         let mut file = File::create(&new).with_context(describe)?;
         file.write_all(&bytes).with_context(describe)?;
-        fs::rename(&new, self.path.join(STATE_FILE)).with_context(describe)
+        fs::rename(&new, self.inside(STATE_FILE)).with_context(describe)
     }
 
-    /// Removes the directory.
+    /// Removes the directory, which must be locked, unless it has been removed.
     pub fn remove(self) -> Result<()> {
+        if !self.is_current() {
+            return Ok(());
+        }
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.with_context(|| format!("cannot remove {}", self.path.display())),
@@ -233,13 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_locked_by_one_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let mut maker = Directory::make(root.path(), "a").unwrap();
+        let mut other = Directory::open(root.path(), "a").unwrap();
+        assert!(other.is_locked_by_another() && !maker.is_locked_by_another());
+        assert!(!other.lock(Duration::ZERO).unwrap());
+        maker.unlock();
+        assert!(!other.is_locked_by_another() && other.lock(Duration::ZERO).unwrap());
+        assert!(maker.is_locked_by_another());
+    }
+
+    #[test]
     fn a_directory_is_made_once() {
         let root = tempfile::tempdir().unwrap();
         let first = Directory::make(root.path(), "a").unwrap();
         let again = Directory::make(root.path(), "a").unwrap_err();
         assert_eq!(again.to_string(), "container with given ID already exists");
         assert!(first.load().is_err());
+        // Whose name is another's by now, that one is left alone.
+        fs::rename(root.path().join("a"), root.path().join("b")).unwrap();
+        let second = Directory::make(root.path(), "a").unwrap();
+        assert!(second.is_current() && !first.is_current());
         first.remove().unwrap();
+        second.remove().unwrap();
         assert_eq!(Directory::open(root.path(), "a").unwrap_err().to_string(), "container does not exist");
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::bundle::Bundle;
 use crate::runtime::{Runtime, cgroups_named, new_id, wait_until};
 
@@ -160,6 +162,60 @@ fn a_container_that_is_paused_before_its_start_ends_by_a_signal() {
     usk.must(&bundle, &["kill", &id, "TERM"]);
     usk.wait_for_status(&bundle, &id, "stopped");
     usk.must(&bundle, &["delete", &id]);
+}
+
+#[test]
+fn a_container_that_is_being_made_is_not_deleted_and_its_name_is_not_given_away() {
+    let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["sleep", "1000"]));
+    bundle.configure(|spec| {
+        let script = format!("echo > {}; sleep 3", bundle.file("hook").display());
+        spec["hooks"] =
+            json!({ "prestart": [{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"] }] });
+    });
+    std::thread::scope(|scope| {
+        let creation = scope.spawn(|| usk.background(&bundle, &["create", &id]));
+        wait_until("the hook is run", || bundle.file("hook").exists());
+        assert_eq!(usk.status(&bundle, &id), "creating");
+        let other = Bundle::of_command(&["true"]);
+        assert!(usk.background(&other, &["create", &id]).error.contains("already exists"));
+        let refused = usk.verb(&other, &["delete", &id]);
+        assert!(refused.error.contains("that is not stopped: creating"), "{refused:?}");
+        assert_eq!(creation.join().expect("it runs").status, 0);
+    });
+    usk.must(&bundle, &["start", &id]);
+    assert_eq!(usk.status(&bundle, &id), "running");
+    usk.must(&bundle, &["delete", "--force", &id]);
+}
+
+#[test]
+fn creations_and_deletions_of_one_name_at_the_same_time_leave_nothing() {
+    let (usk, id) = (Runtime::usk(), new_id());
+    let makers: Vec<Bundle> = (0..2).map(|_| Bundle::of_command(&["sleep", "1000"])).collect();
+    let deleter = Bundle::of_command(&["true"]);
+    std::thread::scope(|scope| {
+        for bundle in &makers {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let made = usk.background(bundle, &["create", &id]);
+                    if made.status == 0 {
+                        // Whoever has the name has a container that is whole, until somebody deletes it.
+                        let started = usk.background(bundle, &["start", &id]);
+                        let is_deleted = started.error.contains("does not exist")
+                            || started.error.contains("stopped")
+                            || started.error.contains("not running")
+                            || started.error.contains("cannot read");
+                        assert!(started.status == 0 || is_deleted, "{started:?}");
+                    }
+                }
+            });
+        }
+        for _ in 0..40 {
+            usk.must(&deleter, &["delete", "--force", &id]);
+        }
+    });
+    usk.must(&deleter, &["delete", "--force", &id]);
+    assert_eq!(cgroups_named(&id), Vec::<std::path::PathBuf>::new());
+    assert_eq!(fs::read_dir(usk.root()).expect("the root is there").count(), 0);
 }
 
 #[test]

@@ -85,9 +85,12 @@ pub(super) fn make(settings: &Settings, arguments: &CreateArguments, from: Termi
         poststop: container.hooks.poststop.clone(),
         process: raw.get("process").cloned().unwrap_or_default(),
     };
-    let directory = Directory::make(&settings.root, &arguments.id)?;
+    let mut directory = Directory::make(&settings.root, &arguments.id)?;
     match begin(settings, arguments, container, &mut state, &directory) {
-        Ok(newborn) => Ok(Created { directory, state, newborn, has_terminal }),
+        Ok(newborn) => {
+            directory.unlock();
+            Ok(Created { directory, state, newborn, has_terminal })
+        }
         Err(error) => {
             // The failure is what counts, not that something is left.
             let _ = remove(Container { directory, state });

@@ -8,7 +8,7 @@ use usk_platform::host::child::{ChildProcess, Exit};
 use usk_platform::host::signals::SignalReceiver;
 
 use super::create::{Created, Terminal, make};
-use super::delete::remove;
+use super::delete::delete_own;
 use super::start::start;
 use crate::command_line::RunArguments;
 use crate::console;
@@ -38,7 +38,7 @@ pub(crate) fn run(settings: &Settings, arguments: &RunArguments) -> Result<i32> 
     if failed || (!arguments.detach && !arguments.keep) {
         let _ = newborn.process.send_signal(libc::SIGKILL);
         let _ = newborn.process.wait();
-        remove(container)?;
+        delete_own(container)?;
     }
     result.context("usk-oci run failed")
 }
