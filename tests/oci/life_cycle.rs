@@ -166,8 +166,9 @@ fn a_container_that_is_paused_before_its_start_ends_by_a_signal() {
 
 #[test]
 fn a_container_that_is_being_made_is_not_deleted_and_its_name_is_not_given_away() {
-    let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::of_command(&["sleep", "1000"]));
+    let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::with(|_| ()));
     bundle.configure(|spec| {
+        spec["process"]["args"] = json!(["sleep", "1000"]);
         let script = format!("echo > {}; sleep 3", bundle.file("hook").display());
         spec["hooks"] =
             json!({ "prestart": [{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"] }] });
