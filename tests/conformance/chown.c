@@ -35,6 +35,23 @@ CASE(chown_clears_set_user_id_of_a_program) {
     EXPECT_EQ(status.st_mode & 07777, 0755);
 }
 
+CASE(chown_of_minus_one_by_another_user_keeps_set_user_id) {
+    NEEDS_ROOT();
+    make_file("f", "");
+    make_file("plain", "");
+    OK(chmod("f", 06755));
+    OK(chmod(".", 0755));
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setuid, 1234));
+        EXPECT_ERRNO(chown("f", -1, -1), EPERM);
+        OK(chown("plain", -1, -1));
+    });
+    EXPECT_EXIT(pid, 0);
+    struct stat status;
+    OK(stat("f", &status));
+    EXPECT_EQ(status.st_mode & 07777, 06755);
+}
+
 CASE(lchown_changes_the_link_itself) {
     NEEDS_ROOT();
     make_file("f", "");

@@ -75,6 +75,10 @@ impl NameContext<'_> {
         if inode.file_type() != FileType::Directory {
             change.permissions = without_privileges(&attributes, credentials);
         }
+        // What goes is a change of permissions (the kernel's notify_change), even where neither owner was to change.
+        if change.permissions.is_some() && !is_owner(&attributes, credentials) {
+            return Err(Errno::EPERM);
+        }
         let _change = change_of_search(inode);
         inode.set_attributes(&change)?;
         if inode.file_type() != FileType::Directory {
