@@ -39,7 +39,7 @@
 //!         gofer: writers; the others are held for no call
 //!       SuperBlock::cache (what may be evicted)
 //!         Dentry::children
-//!     Dentry::position, MountNamespace::mounts, FileLocks
+//!     Dentry::position, MountNamespace::mounts, FileLocks (of one file → who waits for records)
 //!     file objects (pipe, socket, terminal, …; inotify: a file's watches → instance). Who waits for a stream's reader to leave guest code
 //!     has none of these but a pipe's consumer, where it is not the reader's.
 //!       FileOwner (signals on readiness: what is due is sent with no lock held)

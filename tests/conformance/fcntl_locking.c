@@ -139,6 +139,23 @@ CASE(fcntl_setlkw_of_two_processes_that_wait_for_each_other_returns_edeadlk) {
     }
 }
 
+/* The pattern of ctdb's ping_pong: the next byte is taken before the last one is released. */
+static void ping_pong(int rounds) {
+    int fd = open_file();
+    OK(lock(fd, F_SETLKW, F_WRLCK, 0, 1));
+    for (int round = 0; round < rounds; round++) {
+        OK(lock(fd, F_SETLKW, F_WRLCK, (round + 1) % 3, 1));
+        OK(lock(fd, F_SETLK, F_UNLCK, round % 3, 1));
+    }
+}
+
+CASE(fcntl_setlkw_of_two_processes_that_hand_on_locks_is_no_deadlock) {
+    pid_t one = IN_CHILD({ ping_pong(500); });
+    pid_t other = IN_CHILD({ ping_pong(500); });
+    EXPECT_EXIT(one, 0);
+    EXPECT_EXIT(other, 0);
+}
+
 CASE(fcntl_lock_needs_the_matching_access_mode) {
     make_file("f", "");
     int reader = OK(open("f", O_RDONLY)), writer = OK(open("f", O_WRONLY));

@@ -1,7 +1,6 @@
 //! Advisory locks on a file: record locks of processes (POSIX) and of open files (OFD), and whole-file locks (`flock(2)`).
 
-use hashbrown::HashMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use usk_abi::{Errno, PollEvents};
 
 use crate::SysResult;
@@ -13,6 +12,9 @@ pub const TO_THE_END: u64 = i64::MAX as u64;
 
 /// Record locks that one file has at most; guards the sentry's memory.
 const MAX_RECORDS: usize = 65536;
+
+/// Waiters that a search for a deadlock follows at most (the kernel's `MAX_DEADLK_ITERATIONS`).
+const MAX_DEADLOCK_STEPS: usize = 10;
 
 /// Who holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +55,8 @@ struct Locks {
     records: Vec<RecordLock>,
     /// Open files that hold the whole file, and whether exclusively.
     whole: Vec<(u64, bool)>,
+    /// How many of [`WAITING`] wait for a record of this file.
+    waiters: usize,
 }
 
 /// All locks on one file.
@@ -63,8 +67,20 @@ pub struct FileLocks {
     released: WaitQueue,
 }
 
-/// Which process waits for whom with a record lock, to find deadlocks. Processes are numbers of descriptor tables.
-static WAITING: Mutex<Option<HashMap<u64, LockOwner>>> = Mutex::new(None);
+/// A task that waits for a record lock of its process.
+struct Waiter {
+    /// The task's number.
+    task: i32,
+    /// The address of the [`FileLocks`].
+    file: usize,
+    wanted: RecordLock,
+    /// Who holds a lock that is in the way.
+    holder: LockOwner,
+}
+
+/// Who waits for whom, to find deadlocks. Locked inside of the locks of a file, which thus cannot change between the look at
+/// them and the note of it: a waiter is here only while its holder is in its way.
+static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
 
 impl FileLocks {
     /// The first lock that keeps `wanted` from being had.
@@ -82,56 +98,80 @@ impl FileLocks {
     /// `ENOLCK` beyond the bound on locks.
     pub fn lock(&self, wanted: RecordLock) -> Result<Result<(), RecordLock>, Errno> {
         let mut locks = self.locks.lock();
-        if let Some(held) = locks.records.iter().find(|held| wanted.conflicts_with(held)) {
-            return Ok(Err(*held));
+        if let Err(held) = locks.take(wanted)? {
+            return Ok(Err(held));
         }
-        if locks.records.len() >= MAX_RECORDS {
-            return Err(Errno::ENOLCK);
-        }
-        locks.cut_out(&wanted);
-        let mut merged = wanted;
-        locks.records.retain(|held| {
-            let touches = held.owner == merged.owner
-                && held.exclusive == merged.exclusive
-                && held.end.saturating_add(1) >= merged.start
-                && merged.end.saturating_add(1) >= held.start;
-            if touches {
-                merged.start = merged.start.min(held.start);
-                merged.end = merged.end.max(held.end);
-            }
-            !touches
-        });
-        locks.records.push(merged);
-        drop(locks);
         // A write lock may have become a read lock.
-        self.released.notify(PollEvents::IN);
+        self.tell_release(locks);
         Ok(Ok(()))
     }
 
     /// Releases what `owner` holds of a range.
     pub fn unlock(&self, owner: LockOwner, start: u64, end: u64) {
-        self.locks.lock().cut_out(&RecordLock { start, end, exclusive: false, owner, pid: 0 });
-        self.released.notify(PollEvents::IN);
+        let mut locks = self.locks.lock();
+        locks.cut_out(&RecordLock { start, end, exclusive: false, owner, pid: 0 });
+        self.tell_release(locks);
     }
 
     /// Takes a record lock as `fcntl(F_SETLKW)` does: waits until it can be had. `EDEADLK` if the holder waits, at some
     /// remove, for the caller.
     pub fn lock_or_wait(&self, current: &mut Current, wanted: RecordLock) -> SysResult<()> {
-        let table = match wanted.owner {
-            LockOwner::Table(table) => Some(table),
-            LockOwner::Description(_) => None,
-        };
-        let result = current.block(&[(&self.released, PollEvents::IN)], None, |_| {
-            let Err(held) = self.lock(wanted)? else { return Ok(()) };
-            if let Some(table) = table {
-                wait_for(table, held.owner)?;
-            }
-            Err(Errno::EAGAIN.into())
-        });
-        if let (Some(table), Some(waiting)) = (table, WAITING.lock().as_mut()) {
-            waiting.remove(&table);
+        let task = current.task.tid();
+        let result = current
+            .block(&[(&self.released, PollEvents::IN)], None, |_| Ok(self.lock_or_note(task, wanted)?));
+        let mut locks = self.locks.lock();
+        if locks.waiters > 0 {
+            self.forget_waiters(&mut locks, |waiter, _| waiter.task == task);
         }
         result
+    }
+
+    /// [`FileLocks::lock`], or `EAGAIN` and a note of what `task` waits for.
+    fn lock_or_note(&self, task: i32, wanted: RecordLock) -> Result<(), Errno> {
+        let mut locks = self.locks.lock();
+        match locks.take(wanted)? {
+            Ok(()) => {
+                self.tell_release(locks);
+                Ok(())
+            }
+            Err(held) => {
+                // Open files wait for nothing: whoever has them can release their locks.
+                if let LockOwner::Table(_) = wanted.owner {
+                    let file = self.address();
+                    wait_for(Waiter { task, file, wanted, holder: held.owner })?;
+                    self.forget_waiters(&mut locks, |_, _| false);
+                }
+                Err(Errno::EAGAIN)
+            }
+        }
+    }
+
+    /// Wakes those who wait, of whom none waits any more for a lock that is gone.
+    fn tell_release(&self, mut locks: MutexGuard<'_, Locks>) {
+        if locks.waiters > 0 {
+            self.forget_waiters(&mut locks, |waiter, records| {
+                !records.iter().any(|held| held.owner == waiter.holder && waiter.wanted.conflicts_with(held))
+            });
+        }
+        drop(locks);
+        self.released.notify(PollEvents::IN);
+    }
+
+    /// Strikes out the waiters for this file of which `is_over` says so, who see its records, and counts the others.
+    fn forget_waiters(&self, locks: &mut Locks, is_over: impl Fn(&Waiter, &[RecordLock]) -> bool) {
+        let file = self.address();
+        let mut left = 0;
+        WAITING.lock().retain(|waiter| {
+            let is_here = waiter.file == file;
+            let stays = !is_here || !is_over(waiter, &locks.records);
+            left += usize::from(is_here && stays);
+            stays
+        });
+        locks.waiters = left;
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Takes the whole file for an open file, converting a lock that it has. `EWOULDBLOCK` if that cannot be done now (a lock
@@ -173,12 +213,36 @@ impl FileLocks {
         if let LockOwner::Description(file) = owner {
             locks.whole.retain(|(holder, _)| *holder != file);
         }
-        drop(locks);
-        self.released.notify(PollEvents::IN);
+        self.tell_release(locks);
     }
 }
 
 impl Locks {
+    /// As [`FileLocks::lock`], without telling anybody.
+    fn take(&mut self, wanted: RecordLock) -> Result<Result<(), RecordLock>, Errno> {
+        if let Some(held) = self.records.iter().find(|held| wanted.conflicts_with(held)) {
+            return Ok(Err(*held));
+        }
+        if self.records.len() >= MAX_RECORDS {
+            return Err(Errno::ENOLCK);
+        }
+        self.cut_out(&wanted);
+        let mut merged = wanted;
+        self.records.retain(|held| {
+            let touches = held.owner == merged.owner
+                && held.exclusive == merged.exclusive
+                && held.end.saturating_add(1) >= merged.start
+                && merged.end.saturating_add(1) >= held.start;
+            if touches {
+                merged.start = merged.start.min(held.start);
+                merged.end = merged.end.max(held.end);
+            }
+            !touches
+        });
+        self.records.push(merged);
+        Ok(Ok(()))
+    }
+
     /// Takes the range of `cut` out of what its owner holds.
     fn cut_out(&mut self, cut: &RecordLock) {
         let mut kept = Vec::with_capacity(self.records.len() + 1);
@@ -198,24 +262,23 @@ impl Locks {
     }
 }
 
-/// Notes that the process `table` waits for `holder`. `EDEADLK` if `holder` waits for it.
-fn wait_for(table: u64, holder: LockOwner) -> Result<(), Errno> {
+/// Notes that a task waits, in the place of what it waited for before. `EDEADLK` if the holder of the lock waits for the
+/// task's process (the kernel's `posix_locks_deadlock`).
+fn wait_for(waiter: Waiter) -> Result<(), Errno> {
     let mut waiting = WAITING.lock();
-    let waiting = waiting.get_or_insert_default();
-    let mut at = holder;
-    // A chain cannot be longer than there are waiters.
-    for _ in 0..=waiting.len() {
-        let LockOwner::Table(next) = at else { break };
-        if next == table {
-            waiting.remove(&table);
+    waiting.retain(|other| other.task != waiter.task);
+    let mut at = waiter.holder;
+    for _ in 0..=MAX_DEADLOCK_STEPS {
+        if at == waiter.wanted.owner {
             return Err(Errno::EDEADLK);
         }
-        match waiting.get(&next) {
-            Some(next) => at = *next,
+        // Of several tasks of a process the one that came last.
+        match waiting.iter().rev().find(|other| other.wanted.owner == at) {
+            Some(next) => at = next.holder,
             None => break,
         }
     }
-    waiting.insert(table, holder);
+    waiting.push(waiter);
     Ok(())
 }
 
@@ -242,10 +305,46 @@ mod tests {
 
     #[test]
     fn a_cycle_of_waiters_is_a_deadlock() {
-        assert_eq!(wait_for(1001, LockOwner::Table(1002)), Ok(()));
-        assert_eq!(wait_for(1002, LockOwner::Table(1003)), Ok(()));
-        assert_eq!(wait_for(1003, LockOwner::Table(1001)), Err(Errno::EDEADLK));
-        assert_eq!(wait_for(1003, LockOwner::Table(1004)), Ok(()));
+        let locks = FileLocks::default();
+        for owner in [1001, 1002, 1003, 1004] {
+            locks.lock(record(owner, owner, owner, true)).unwrap().unwrap();
+        }
+        let wait = |task, owner, byte| locks.lock_or_note(task, record(owner, byte, byte, true));
+        assert_eq!(wait(-1, 1001, 1002), Err(Errno::EAGAIN));
+        assert_eq!(wait(-2, 1002, 1003), Err(Errno::EAGAIN));
+        assert_eq!(wait(-3, 1003, 1001), Err(Errno::EDEADLK));
+        assert_eq!(wait(-3, 1003, 1004), Err(Errno::EAGAIN));
+        locks.forget_waiters(&mut locks.locks.lock(), |_, _| true);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_lock_that_is_gone() {
+        let locks = FileLocks::default();
+        locks.lock(record(1101, 0, 0, true)).unwrap().unwrap();
+        locks.lock(record(1102, 1, 2, true)).unwrap().unwrap();
+        let wait = |task, owner, byte| locks.lock_or_note(task, record(owner, byte, byte, true));
+        assert_eq!(wait(-11, 1101, 1), Err(Errno::EAGAIN));
+        // The first task has not run since.
+        locks.unlock(LockOwner::Table(1102), 1, 1);
+        assert_eq!(wait(-12, 1102, 0), Err(Errno::EAGAIN));
+        // Another task of the first process waits as well, and its first one comes on.
+        assert_eq!(wait(-13, 1101, 2), Err(Errno::EDEADLK));
+        assert_eq!(wait(-11, 1101, 1), Ok(()));
+        locks.forget_waiters(&mut locks.locks.lock(), |_, _| true);
+    }
+
+    #[test]
+    fn each_task_of_a_process_waits_for_itself() {
+        let locks = FileLocks::default();
+        locks.lock(record(1201, 0, 0, true)).unwrap().unwrap();
+        locks.lock(record(1202, 1, 2, true)).unwrap().unwrap();
+        locks.lock(record(1203, 3, 3, true)).unwrap().unwrap();
+        let wait = |task, owner, byte| locks.lock_or_note(task, record(owner, byte, byte, true));
+        assert_eq!(wait(-21, 1201, 1), Err(Errno::EAGAIN));
+        assert_eq!(wait(-22, 1201, 3), Err(Errno::EAGAIN));
+        locks.release(LockOwner::Table(1203));
+        assert_eq!(wait(-23, 1202, 0), Err(Errno::EDEADLK));
+        locks.forget_waiters(&mut locks.locks.lock(), |_, _| true);
     }
 
     #[test]
