@@ -98,6 +98,43 @@ impl SuperBlock {
     }
 }
 
+/// Moves of directories that have begun.
+static MOVES_BEGUN: AtomicU64 = AtomicU64::new(0);
+
+/// Moves of directories that have ended.
+static MOVES_ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// A move of a directory, which is under way while this is held.
+struct DirectoryMove(());
+
+impl DirectoryMove {
+    fn begin() -> Self {
+        MOVES_BEGUN.fetch_add(1, Ordering::SeqCst);
+        DirectoryMove(())
+    }
+}
+
+impl Drop for DirectoryMove {
+    fn drop(&mut self) {
+        MOVES_ENDED.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A time at which directories were where they were (the kernel's `rename_lock`, as a reader).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlacesAsOf(u64);
+
+impl PlacesAsOf {
+    pub(super) fn now() -> Self {
+        PlacesAsOf(MOVES_ENDED.load(Ordering::SeqCst))
+    }
+
+    /// True if no directory has been moved since, and none was being moved.
+    pub(super) fn still_hold(self) -> bool {
+        MOVES_BEGUN.load(Ordering::SeqCst) == self.0
+    }
+}
+
 struct Position {
     parent: Option<Arc<Dentry>>,
     name: Arc<[u8]>,
@@ -416,6 +453,7 @@ impl Dentry {
     /// Moves a dentry to another name. The caller holds the rename lock and both directories' entries.
     pub(super) fn move_to(self: &Arc<Self>, directory: &Arc<Dentry>, name: &[u8]) {
         let _change = directory.change_to(name, self);
+        let _move = self.is_directory().then(DirectoryMove::begin);
         let name: Arc<[u8]> = name.into();
         *self.position.write() = Position { parent: Some(directory.clone()), name: name.clone() };
         directory.children.lock().insert(name, self.clone());

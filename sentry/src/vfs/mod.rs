@@ -56,6 +56,7 @@ pub use boot::SpecialFile;
 pub use borrowers::{Borrower, Borrowers, Recall};
 pub use change::{TimeChange, drop_privileges, is_real_user, real_credentials};
 pub use claims::{Exclusion, FileClaim};
+use dentry::PlacesAsOf;
 pub use dentry::{Dentry, SuperBlock};
 pub use directory_file::DirectoryFile;
 pub(crate) use fd_table::FirstSlots;

@@ -7,6 +7,7 @@ use usk_abi::fs::{OpenFlags, RenameFlags, ResolveFlags};
 
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::task::Credentials;
+use crate::vfs::walk::Walk;
 use crate::vfs::{
     Access, FileType, FsContext, MountFlags, MountNamespace, NameContext, OpenFile, OpenHow, WalkOptions,
 };
@@ -278,6 +279,32 @@ fn scoped_walks_do_not_leave_their_directory() {
         assert_eq!(walk(b"absolute", in_root).unwrap(), b"/jail/inside");
         assert_eq!(walk(b"up", in_root), Err(Errno::ENOENT));
         assert_eq!(walk(b"absolute", ResolveFlags::NO_SYMLINKS), Err(Errno::ELOOP));
+    });
+}
+
+#[test]
+fn scoped_walks_notice_that_directories_were_moved_meanwhile() {
+    as_root(&context(), |names| {
+        let cwd = &names.cwd;
+        names.make_directory(cwd, b"jail", 0o755).unwrap();
+        names.make_directory(cwd, b"jail/dir", 0o755).unwrap();
+        let jail = names.resolve(cwd, b"jail", WalkOptions::FOLLOW).unwrap();
+        let begin = |resolve| {
+            let mut walk = Walk::new(names, &jail, b"dir/../outside", resolve).unwrap();
+            walk.enter(walk.child(&[b"dir"]).unwrap()).unwrap();
+            walk
+        };
+        let rename = |from: &[u8], to: &[u8]| {
+            names.rename((cwd, from), || Ok((cwd.clone(), to.to_vec())), RenameFlags::empty())
+        };
+        let mut beneath = begin(ResolveFlags::BENEATH);
+        let mut in_root = begin(ResolveFlags::IN_ROOT);
+        let mut free = begin(ResolveFlags::empty());
+        assert_eq!(rename(b"jail/dir", b"moved"), Ok(()));
+        assert_eq!(beneath.up(), Err(Errno::EAGAIN));
+        assert_eq!(in_root.up(), Err(Errno::EAGAIN));
+        assert_eq!(free.up(), Ok(()));
+        assert_eq!(free.path.full_name(), b"/");
     });
 }
 

@@ -6,7 +6,9 @@ use smallvec::SmallVec;
 use usk_abi::Errno;
 use usk_abi::fs::{MAX_SYMLINKS, NAME_MAX, ResolveFlags};
 
-use crate::vfs::{Access, Caller, Dentry, FileType, Link, LookedUp, MountNamespace, Path, permission};
+use crate::vfs::{
+    Access, Caller, Dentry, FileType, Link, LookedUp, MountNamespace, Path, PlacesAsOf, permission,
+};
 
 /// Names handed to the file system in one go at most.
 const CHAIN_LIMIT: usize = 16;
@@ -125,6 +127,9 @@ pub(super) struct Walk<'a, 'c> {
     pub(super) path: Path,
     /// What `/` means and `..` does not leave.
     boundary: Path,
+    /// If the boundary is where it began, which a directory that is moved out of it while the walk is in there would lead past:
+    /// when it began.
+    scoped_since: Option<PlacesAsOf>,
     resolve: ResolveFlags,
     pending: SmallVec<[Pending; 2]>,
     links: usize,
@@ -150,6 +155,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             names,
             path: start.clone(),
             boundary: if scoped { start.clone() } else { names.root.clone() },
+            scoped_since: scoped.then(PlacesAsOf::now),
             resolve,
             pending: SmallVec::new(),
             links: 0,
@@ -299,7 +305,8 @@ impl<'a, 'c> Walk<'a, 'c> {
         Ok(())
     }
 
-    /// Goes to the parent directory; at the boundary stays, or fails if that must not be tried.
+    /// Goes to the parent directory; at the boundary stays, or fails if that must not be tried. `EAGAIN` if a walk that must not
+    /// leave a directory may have left it, for directories were moved meanwhile.
     pub(super) fn up(&mut self) -> Result<(), Errno> {
         let mut at = self.path.clone();
         loop {
@@ -320,6 +327,9 @@ impl<'a, 'c> Walk<'a, 'c> {
                 at.dentry = parent;
             }
             break;
+        }
+        if self.scoped_since.is_some_and(|since| !since.still_hold()) {
+            return Err(Errno::EAGAIN);
         }
         let at = self.names.namespace.topmost(at);
         self.jump(at)
