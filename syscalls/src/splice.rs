@@ -11,7 +11,7 @@ use usk_sentry::{IoVec, MAX_TRANSFER, SysError, SysResult, UserPtr};
 
 use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
-use crate::transfer::{raise, read_iovecs};
+use crate::transfer::{Position, raise, read_iovecs, size_limit};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::full(275, "splice", &[Fd, Pointer, Fd, Pointer, Uint, Flags], sys_splice),
@@ -115,7 +115,7 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
                 if output.ops.is_seekable() {
                     drop_privileges(output.inode(), &current.task.credentials())?;
                 }
-                Ok(splice::pipe_to_file(from, &output, out_offset.at(), length)?)
+                pipe_to_file(current, from, &output, &out_offset, length)
             })
         }
         (None, Some(to)) => {
@@ -130,6 +130,20 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     in_offset.write(current, moved)?;
     out_offset.write(current, moved)?;
     Ok(moved)
+}
+
+/// Moves bytes from a pipe to a file, as many as `RLIMIT_FSIZE` allows if there are any.
+fn pipe_to_file(
+    current: &Current,
+    from: &PipeEnd,
+    output: &Arc<OpenFile>,
+    offset: &Offset,
+    length: usize,
+) -> SysResult<usize> {
+    let position = offset.value.map_or(Position::Current, Position::At);
+    let allowed =
+        if from.is_empty() { length } else { size_limit(current, output, length, position, false)? };
+    Ok(splice::pipe_to_file(from, output, offset.at(), allowed)?)
 }
 
 fn sys_tee(current: &mut Current, arguments: SyscallArguments) -> SysResult {

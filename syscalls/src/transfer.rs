@@ -278,7 +278,7 @@ fn write_once(
 }
 
 /// How many of `wanted` bytes `RLIMIT_FSIZE` allows to be written. `EFBIG`, and a signal, if none.
-fn size_limit(
+pub(crate) fn size_limit(
     current: &Current,
     file: &OpenFile,
     wanted: usize,

@@ -115,3 +115,24 @@ CASE(vmsplice_of_other_files_returns_ebadf) {
     struct iovec vector = {"abc", 3};
     EXPECT_ERRNO(vmsplice(OK(open("f", O_RDWR)), &vector, 1, 0), EBADF);
 }
+
+CASE(splice_to_a_file_beyond_the_file_size_limit_raises_sigxfsz) {
+    PIPE(ends);
+    EXPECT_EQ(write(ends[1], "0123456789", 10), 10);
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    struct rlimit limit = {100, 100};
+    OK(setrlimit(RLIMIT_FSIZE, &limit));
+    handle(SIGXFSZ, count_signal, 0);
+    loff_t at = 96;
+    EXPECT_EQ(splice(ends[0], NULL, fd, &at, 10, 0), 4);
+    EXPECT_EQ(at, 100);
+    EXPECT_EQ(signals_seen, 0);
+    EXPECT_ERRNO(splice(ends[0], NULL, fd, &at, 6, 0), EFBIG);
+    EXPECT_EQ(signals_seen, 1);
+    OK(lseek(fd, 200, SEEK_SET));
+    EXPECT_ERRNO(splice(ends[0], NULL, fd, NULL, 6, 0), EFBIG);
+    char rest[10];
+    EXPECT_EQ(read(ends[0], rest, 10), 6);
+    EXPECT_ERRNO(splice(ends[0], NULL, fd, NULL, 6, SPLICE_F_NONBLOCK), EAGAIN);
+    EXPECT_EQ(signals_seen, 2);
+}

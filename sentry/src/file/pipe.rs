@@ -498,6 +498,12 @@ impl PipeEnd {
         Ok(used)
     }
 
+    /// True if there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        let state = self.pipe.state();
+        state.ring.is_empty() && state.runs.is_empty()
+    }
+
     /// Reads without a file position or flags. See [`FileOps::read`].
     pub(crate) fn take(&self, destination: &mut dyn Sink) -> Result<usize, Errno> {
         if destination.remaining() == 0 {
