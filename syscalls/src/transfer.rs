@@ -10,7 +10,7 @@ use usk_abi::socket::MessageFlags;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_sentry::net::{socket, socket_of};
 use usk_sentry::task::{Current, Resource, UNLIMITED};
-use usk_sentry::vfs::{FileType, OWN_POSITION, OpenFile, drop_privileges};
+use usk_sentry::vfs::{FileType, InodeRef, OWN_POSITION, OpenFile, drop_privileges};
 use usk_sentry::{BytesSource, IoVec, MAX_TRANSFER, Source, SysError, SysResult, UserPtr};
 
 /// Where in a file a transfer happens.
@@ -304,9 +304,10 @@ pub(crate) fn size_limit(
     Ok(usize::try_from(limit - offset).unwrap_or(usize::MAX).min(wanted))
 }
 
-/// `EFBIG`, and a signal, if a file may not get as long as `length` (`RLIMIT_FSIZE`).
-pub(crate) fn check_size_limit(current: &Current, length: u64) -> Result<(), Errno> {
-    if length > current.task.group.limits.lock().soft(Resource::FileSize) {
+/// `EFBIG`, and a signal, if a file may not grow as long as `length` (`RLIMIT_FSIZE`; the kernel's `inode_newsize_ok`).
+pub(crate) fn check_size_limit(current: &Current, inode: &InodeRef, length: u64) -> Result<(), Errno> {
+    let limit = current.task.group.limits.lock().soft(Resource::FileSize);
+    if length > limit && length > inode.attributes()?.size {
         raise(current, Signal::SIGXFSZ);
         return Err(Errno::EFBIG);
     }

@@ -5,7 +5,7 @@ use usk_abi::fs::{AT_FDCWD, AtFlags, FallocateMode};
 use usk_abi::inotify::InotifyMask;
 use usk_sentry::SysResult;
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::{FileType, drop_privileges};
+use usk_sentry::vfs::{Access, FileType, drop_privileges};
 
 use crate::descriptor::file_of;
 use crate::place::{Names, locate};
@@ -29,7 +29,8 @@ fn sys_truncate(current: &mut Current, arguments: SyscallArguments) -> SysResult
     let names = Names::of(current);
     let path = locate(current, &names, AT_FDCWD, arguments.pointer(0), AtFlags::empty(), true)?;
     if path.inode()?.file_type() == FileType::Regular {
-        check_size_limit(current, length)?;
+        names.context().check_access(&path, Access::WRITE)?;
+        check_size_limit(current, path.inode()?, length)?;
     }
     names.context().truncate(&path, length)?;
     Ok(0)
@@ -41,7 +42,7 @@ fn sys_ftruncate(current: &mut Current, arguments: SyscallArguments) -> SysResul
     if !file.open_flags().is_writable() || file.inode().file_type() != FileType::Regular {
         return Err(Errno::EINVAL.into());
     }
-    check_size_limit(current, length)?;
+    check_size_limit(current, file.inode(), length)?;
     Names::of(current).context().set_size(file.path(), length)?;
     Ok(0)
 }
@@ -63,7 +64,7 @@ fn sys_fallocate(current: &mut Current, arguments: SyscallArguments) -> SysResul
     }
     let end = offset.checked_add(length).filter(|end| i64::try_from(*end).is_ok()).ok_or(Errno::EFBIG)?;
     if !mode.contains(FallocateMode::KEEP_SIZE) {
-        check_size_limit(current, end)?;
+        check_size_limit(current, file.inode(), end)?;
     }
     drop_privileges(file.inode(), &current.task.credentials())?;
     file.ops.allocate(&file, mode, offset, length)?;

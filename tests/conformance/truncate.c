@@ -69,6 +69,35 @@ CASE(ftruncate_beyond_the_file_size_limit_raises_sigxfsz) {
     OK(ftruncate(fd, 100));
 }
 
+CASE(truncate_above_the_file_size_limit_is_allowed_where_nothing_grows) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    OK(ftruncate(fd, 1000));
+    struct rlimit limit = {100, 100};
+    OK(setrlimit(RLIMIT_FSIZE, &limit));
+    handle(SIGXFSZ, count_signal, 0);
+    OK(ftruncate(fd, 500));
+    OK(truncate("f", 500));
+    OK(fallocate(fd, 0, 0, 300));
+    EXPECT_EQ(signals_seen, 0);
+    EXPECT_ERRNO(truncate("f", 501), EFBIG);
+    EXPECT_EQ(signals_seen, 1);
+    EXPECT_ERRNO(fallocate(fd, 0, 0, 501), EFBIG);
+    EXPECT_EQ(signals_seen, 2);
+}
+
+CASE(truncate_of_another_users_file_is_eacces_before_it_is_too_long) {
+    NEEDS_ROOT();
+    make_file("f", "");
+    OK(chmod(".", 0755));
+    pid_t pid = IN_CHILD({
+        struct rlimit limit = {100, 100};
+        OK(setrlimit(RLIMIT_FSIZE, &limit));
+        OK(syscall(SYS_setuid, 1234));
+        EXPECT_ERRNO(truncate("f", 101), EACCES);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
 CASE(fallocate_extends_the_file) {
     int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
     OK(fallocate(fd, 0, 0, 10000));
