@@ -45,6 +45,32 @@ CASE(memfd_without_sealing_is_sealed_against_seals) {
     EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), EPERM);
 }
 
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x20
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x8
+#endif
+
+CASE(memfd_seal_exec_fixes_the_executable_bits) {
+    int fd = OK(memfd_create("test", MFD_NOEXEC_SEAL));
+    EXPECT_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_EXEC);
+    EXPECT_ERRNO(fchmod(fd, 0777), EPERM);
+    EXPECT_ERRNO(fchmod(fd, 0610), EPERM);
+    OK(fchmod(fd, 0600));
+    EXPECT_EQ(write(fd, "hello", 5), 5);
+}
+
+CASE(memfd_seal_exec_of_an_executable_file_stops_writing) {
+    int fd = sealable();
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_EXEC));
+    int implied = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+    EXPECT_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_EXEC | implied);
+    EXPECT_ERRNO(pwrite(fd, "x", 1, 0), EPERM);
+    EXPECT_ERRNO(fchmod(fd, 0600), EPERM);
+    OK(fchmod(fd, 0711));
+}
+
 CASE(memfd_seal_write_stops_writing) {
     int fd = sealable();
     OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));

@@ -123,6 +123,10 @@ impl FileOps for TmpfsFile {
             return Err(Errno::EBUSY);
         }
         contents.seals |= seals;
+        if seals.contains(Seals::EXEC) && self.inode.state.lock().attributes.mode & 0o111 != 0 {
+            // What may be executed is not to be written.
+            contents.seals |= Seals::SHRINK | Seals::GROW | Seals::WRITE | Seals::FUTURE_WRITE;
+        }
         Ok(())
     }
 

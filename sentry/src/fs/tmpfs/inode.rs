@@ -227,7 +227,16 @@ impl Inode for TmpfsInode {
             let Body::Regular(contents) = &self.body else { return Err(Errno::EINVAL) };
             contents.write().set_size(&self.volume, size)?;
         }
-        change.apply(&mut self.state.lock().attributes);
+        let contents = match &self.body {
+            Body::Regular(contents) => Some(contents.read()),
+            _ => None,
+        };
+        let mut state = self.state.lock();
+        let is_fixed = contents.is_some_and(|contents| contents.seals.contains(Seals::EXEC));
+        if is_fixed && change.permissions.is_some_and(|new| (new ^ state.attributes.mode) & 0o111 != 0) {
+            return Err(Errno::EPERM);
+        }
+        change.apply(&mut state.attributes);
         Ok(())
     }
 
