@@ -264,7 +264,9 @@ fn write_once(
             let mut at = file.position.lock();
             let written = if appends {
                 let (written, end) = file.ops.append(file, source)?;
-                *at = end;
+                if written > 0 {
+                    *at = end;
+                }
                 written
             } else {
                 let written = file.ops.write(file, source, *at)?;

@@ -103,6 +103,25 @@ CASE(write_interrupted_in_the_middle_returns_a_short_count) {
     EXPECT_EQ(write(ends[1], data, size + 4096), size);
 }
 
+CASE(write_of_nothing_changes_neither_times_nor_position) {
+    int fd = OK(open("f", O_RDWR | O_CREAT | O_APPEND, 0600));
+    EXPECT_EQ(write(fd, "hello", 5), 5);
+    struct timespec times[2] = {{1, 0}, {2, 0}};
+    OK(futimens(fd, times));
+    OK(lseek(fd, 2, SEEK_SET));
+    EXPECT_EQ(write(fd, "", 0), 0);
+    EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 2);
+    EXPECT_EQ(pwrite(fd, "", 0, 1), 0);
+    OK(fcntl(fd, F_SETFL, 0));
+    EXPECT_EQ(write(fd, "", 0), 0);
+    char byte;
+    EXPECT_EQ(read(fd, &byte, 0), 0);
+    struct stat status;
+    OK(fstat(fd, &status));
+    EXPECT_EQ(status.st_atim.tv_sec, 1);
+    EXPECT_EQ(status.st_mtim.tv_sec, 2);
+}
+
 CASE(write_beyond_the_file_size_limit_raises_sigxfsz) {
     int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
     struct rlimit limit = {10, 10};

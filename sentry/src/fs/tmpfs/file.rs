@@ -32,6 +32,9 @@ impl TmpfsFile {
 
 impl FileOps for TmpfsFile {
     fn read(&self, file: &OpenFile, destination: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+        if destination.remaining() == 0 {
+            return Ok(0);
+        }
         let read = self.contents()?.read().read(destination, offset)?;
         if !file.open_flags().contains(OpenFlags::NOATIME) {
             self.inode.accessed();
@@ -41,7 +44,9 @@ impl FileOps for TmpfsFile {
 
     fn write(&self, _: &OpenFile, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
         let written = self.contents()?.write().write(&self.inode.volume, source, offset)?;
-        self.inode.modified();
+        if written > 0 {
+            self.inode.modified();
+        }
         Ok(written)
     }
 
@@ -50,7 +55,9 @@ impl FileOps for TmpfsFile {
         let end = contents.size();
         let written = contents.write(&self.inode.volume, source, end)?;
         drop(contents);
-        self.inode.modified();
+        if written > 0 {
+            self.inode.modified();
+        }
         Ok((written, end + written as u64))
     }
 
