@@ -63,6 +63,9 @@ CASE(memfd_seal_exec_fixes_the_executable_bits) {
 
 CASE(memfd_seal_exec_of_an_executable_file_stops_writing) {
     int fd = sealable();
+    void *memory = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    EXPECT_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_EXEC), EBUSY);
+    OK(munmap(memory, PAGE_SIZE));
     OK(fcntl(fd, F_ADD_SEALS, F_SEAL_EXEC));
     int implied = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
     EXPECT_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_EXEC | implied);

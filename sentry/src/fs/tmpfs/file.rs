@@ -117,10 +117,14 @@ impl FileOps for TmpfsFile {
         Ok(self.contents()?.read().seals)
     }
 
-    fn add_seals(&self, seals: Seals) -> Result<(), Errno> {
+    fn add_seals(&self, mut seals: Seals) -> Result<(), Errno> {
         let mut contents = self.contents()?.write();
         if contents.seals.contains(Seals::SEAL) {
             return Err(Errno::EPERM);
+        }
+        if seals.contains(Seals::EXEC) && self.inode.state.lock().attributes.mode & 0o111 != 0 {
+            // What may be executed is not to be written.
+            seals |= Seals::SHRINK | Seals::GROW | Seals::WRITE | Seals::FUTURE_WRITE;
         }
         // From here on no mapping can be made that may be written.
         if seals.contains(Seals::WRITE)
@@ -130,10 +134,6 @@ impl FileOps for TmpfsFile {
             return Err(Errno::EBUSY);
         }
         contents.seals |= seals;
-        if seals.contains(Seals::EXEC) && self.inode.state.lock().attributes.mode & 0o111 != 0 {
-            // What may be executed is not to be written.
-            contents.seals |= Seals::SHRINK | Seals::GROW | Seals::WRITE | Seals::FUTURE_WRITE;
-        }
         Ok(())
     }
 
