@@ -353,3 +353,22 @@ CASE(open_of_a_removed_working_directory_returns_enoent) {
     EXPECT_ERRNO(open("f", O_RDWR | O_CREAT, 0600), ENOENT);
     OK(open(".", O_RDONLY));
 }
+
+CASE(open_judges_set_group_id_of_a_new_file_before_the_umask) {
+    NEEDS_ROOT();
+    OK(mkdir("d", 0777));
+    OK(chown("d", 0, 4321));
+    OK(chmod("d", 02777));
+    OK(chmod(".", 0755));
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setgroups, 0, NULL));
+        OK(syscall(SYS_setgid, 1234));
+        OK(syscall(SYS_setuid, 1234));
+        umask(010);
+        struct stat status;
+        OK(fstat(OK(open("d/f", O_RDWR | O_CREAT, 02755)), &status));
+        EXPECT_EQ(status.st_gid, 4321);
+        EXPECT_EQ(status.st_mode & 07777, 0745);
+    });
+    EXPECT_EXIT(pid, 0);
+}

@@ -16,7 +16,7 @@ use crate::vfs::{Access, Dentry, FileType, InodeRef, NameContext, NewNode, Path,
 pub(super) struct NewFile<'a> {
     /// What it is.
     pub file_type: FileType,
-    /// Its permissions; the umask has been applied.
+    /// Its permissions, before the umask.
     pub permissions: u32,
     /// For a device: its number.
     pub special_device: u64,
@@ -27,7 +27,7 @@ pub(super) struct NewFile<'a> {
 impl NameContext<'_> {
     /// `mkdir(2)`.
     pub fn make_directory(&self, start: &Path, name: &[u8], mode: u32) -> Result<(), Errno> {
-        let permissions = mode & (0o777 | S_ISVTX) & !self.umask;
+        let permissions = mode & (0o777 | S_ISVTX);
         let file = NewFile { file_type: FileType::Directory, permissions, special_device: 0, target: b"" };
         self.make(start, name, &file).map(drop)
     }
@@ -53,7 +53,7 @@ impl NameContext<'_> {
         if is_device && !is_whiteout && !self.caller.credentials.has_capability(CAP_MKNOD) {
             return Err(Errno::EPERM);
         }
-        let permissions = mode & 0o7777 & !self.umask;
+        let permissions = mode & 0o7777;
         self.make(start, name, &NewFile { file_type, permissions, special_device, target: b"" })
     }
 
@@ -91,7 +91,7 @@ impl NameContext<'_> {
         if child.inode().is_some() {
             return Ok((place(child), false));
         }
-        let permissions = mode.ok_or(Errno::ENOENT)? & 0o7777 & !self.umask;
+        let permissions = mode.ok_or(Errno::ENOENT)? & 0o7777;
         let file = NewFile { file_type: FileType::Regular, permissions, special_device: 0, target: b"" };
         let made = self.create_with(directory, name, &file, create)?;
         notify::on_name(&directory.dentry, name, InotifyMask::CREATE, false, 0);
@@ -155,6 +155,9 @@ impl NameContext<'_> {
             {
                 permissions &= !S_ISGID;
             }
+        }
+        if file.file_type != FileType::Symlink {
+            permissions &= !self.umask;
         }
         Ok(NewNode {
             file_type: file.file_type,

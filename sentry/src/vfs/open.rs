@@ -162,7 +162,7 @@ impl NameContext<'_> {
         }
         let file = NewFile {
             file_type: FileType::Regular,
-            permissions: mode & 0o7777 & !self.umask,
+            permissions: mode & 0o7777,
             special_device: 0,
             target: b"",
         };
@@ -251,7 +251,7 @@ impl NameContext<'_> {
         check_path(&directory, self.caller.credentials, Access::WRITE | Access::EXECUTE)?;
         let file = NewFile {
             file_type: FileType::Regular,
-            permissions: how.mode & 0o7777 & !self.umask,
+            permissions: how.mode & 0o7777,
             special_device: 0,
             target: b"",
         };
