@@ -118,6 +118,8 @@ pub(super) enum Last {
 struct Pending {
     text: SmallVec<[u8; 64]>,
     at: usize,
+    /// Where its last component ends: behind it there are only slashes.
+    end: usize,
 }
 
 /// A walk under way.
@@ -167,7 +169,7 @@ impl<'a, 'c> Walk<'a, 'c> {
         } else if !walk.path.dentry.is_directory() {
             return Err(Errno::ENOTDIR);
         }
-        walk.pending.push(Pending { text: name.into(), at: 0 });
+        walk.pending.push(Pending::new(name.into()));
         Ok(walk)
     }
 
@@ -230,7 +232,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                 return Err(Errno::ENOTDIR);
             }
             permission::check_inode(inode, self.names.caller.credentials, Access::EXECUTE)?;
-            let is_last = self.pending.iter().all(|pending| pending.rest().iter().all(|&byte| byte == b'/'));
+            let is_last = self.pending.iter().all(|pending| pending.at >= pending.end);
             let Some(top) = self.pending.last() else { return Err(Errno::ENOENT) };
             match &top.text[start..end] {
                 b"." if is_last => return Ok(Last::Dot),
@@ -361,7 +363,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                 if self.pending.last().is_some_and(|top| top.rest().is_empty()) && self.pending.len() > 1 {
                     self.pending.pop();
                 }
-                self.pending.push(Pending { text: SmallVec::from_vec(target), at: 0 });
+                self.pending.push(Pending::new(SmallVec::from_vec(target)));
                 Ok(())
             }
         }
@@ -373,6 +375,11 @@ fn ends_in_slash(pending: &Pending) -> bool {
 }
 
 impl Pending {
+    fn new(text: SmallVec<[u8; 64]>) -> Self {
+        let end = text.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+        Pending { text, at: 0, end }
+    }
+
     fn rest(&self) -> &[u8] {
         &self.text[self.at..]
     }
