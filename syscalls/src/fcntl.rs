@@ -247,7 +247,7 @@ fn set_lock(
     }
     let exclusive = match flock.l_type {
         F_UNLCK => {
-            locks.unlock(owner, start, end);
+            locks.unlock(owner, start, end)?;
             return Ok(0);
         }
         F_RDLCK => false,

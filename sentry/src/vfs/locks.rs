@@ -106,11 +106,16 @@ impl FileLocks {
         Ok(Ok(()))
     }
 
-    /// Releases what `owner` holds of a range.
-    pub fn unlock(&self, owner: LockOwner, start: u64, end: u64) {
+    /// Releases what `owner` holds of a range. `ENOLCK` if it is the middle of a lock, and two would be beyond the bound.
+    pub fn unlock(&self, owner: LockOwner, start: u64, end: u64) -> Result<(), Errno> {
         let mut locks = self.locks.lock();
+        let splits = |held: &RecordLock| held.owner == owner && held.start < start && held.end > end;
+        if locks.records.len() >= MAX_RECORDS && locks.records.iter().any(splits) {
+            return Err(Errno::ENOLCK);
+        }
         locks.cut_out(&RecordLock { start, end, exclusive: false, owner, pid: 0 });
         self.tell_release(locks);
+        Ok(())
     }
 
     /// Takes a record lock as `fcntl(F_SETLKW)` does: waits until it can be had. `EDEADLK` if the holder waits, at some
@@ -295,12 +300,24 @@ mod tests {
         let locks = FileLocks::default();
         assert_eq!(locks.lock(record(1, 0, 99, true)).unwrap(), Ok(()));
         assert!(locks.lock(record(2, 50, 60, false)).unwrap().is_err());
-        locks.unlock(LockOwner::Table(1), 40, 59);
+        locks.unlock(LockOwner::Table(1), 40, 59).unwrap();
         assert_eq!(locks.lock(record(2, 40, 59, true)).unwrap(), Ok(()));
         assert_eq!(locks.conflict(&record(3, 45, 45, false)).unwrap().owner, LockOwner::Table(2));
         locks.release(LockOwner::Table(2));
         assert_eq!(locks.lock(record(1, 40, 59, true)).unwrap(), Ok(()));
         assert_eq!(locks.locks.lock().records, [record(1, 0, 99, true)]);
+    }
+
+    #[test]
+    fn the_bound_on_locks_holds_for_what_unlocking_leaves_too() {
+        let locks = FileLocks::default();
+        let many = (0..MAX_RECORDS as u64).map(|number| record(1, 10 * number, 10 * number + 4, true));
+        locks.locks.lock().records.extend(many);
+        assert_eq!(locks.unlock(LockOwner::Table(1), 2, 2), Err(Errno::ENOLCK));
+        assert_eq!(locks.unlock(LockOwner::Table(1), 3, 4), Ok(()));
+        assert_eq!(locks.unlock(LockOwner::Table(1), 10, 14), Ok(()));
+        assert_eq!(locks.unlock(LockOwner::Table(1), 1, 1), Ok(()));
+        assert_eq!(locks.locks.lock().records.len(), MAX_RECORDS);
     }
 
     #[test]
@@ -325,7 +342,7 @@ mod tests {
         let wait = |task, owner, byte| locks.lock_or_note(task, record(owner, byte, byte, true));
         assert_eq!(wait(-11, 1101, 1), Err(Errno::EAGAIN));
         // The first task has not run since.
-        locks.unlock(LockOwner::Table(1102), 1, 1);
+        locks.unlock(LockOwner::Table(1102), 1, 1).unwrap();
         assert_eq!(wait(-12, 1102, 0), Err(Errno::EAGAIN));
         // Another task of the first process waits as well, and its first one comes on.
         assert_eq!(wait(-13, 1101, 2), Err(Errno::EDEADLK));

@@ -178,7 +178,11 @@ fn lock(file: &OpenFile, files: &FdTable, pid: i32, exclusive: Option<bool>, ran
     let Some(end) = end.filter(|end| (start..=TO_THE_END).contains(end)) else { return };
     let (locks, owner) = (file.inode().common().locks(), LockOwner::Table(files.id()));
     match exclusive {
-        None => locks.unlock(owner, start, end),
+        None => {
+            if let Err(error) = locks.unlock(owner, start, end) {
+                tracing::warn!(?error, "a lock was released that cannot be split");
+            }
+        }
         Some(exclusive) => {
             let taken = locks.lock(RecordLock { start, end, exclusive, owner, pid });
             if taken != Ok(Ok(())) {
