@@ -104,6 +104,10 @@ fn sys_copy_file_range(current: &mut Current, arguments: SyscallArguments) -> Sy
     if input.inode().attributes()?.device != output.inode().attributes()?.device {
         return Err(Errno::EXDEV.into());
     }
+    let wanted = arguments.u64(4);
+    if in_offset.checked_add(wanted).is_none() || out_offset.checked_add(wanted).is_none() {
+        return Err(Errno::EOVERFLOW.into());
+    }
     let left = input.ops.length(&input)?.saturating_sub(in_offset);
     let count = arguments.usize(4).min(MAX_TRANSFER).min(usize::try_from(left).unwrap_or(usize::MAX));
     let is_overlapping = in_offset < out_offset + count as u64 && out_offset < in_offset + count as u64;

@@ -98,7 +98,7 @@ fn change(
     let names = Names::of(current);
     let path = if name.is_null() && directory != AT_FDCWD {
         // Without a name, the descriptor's own file (futimens(3)).
-        if flags.contains(AtFlags::SYMLINK_NOFOLLOW) {
+        if !flags.is_empty() {
             return Err(Errno::EINVAL.into());
         }
         let file = file_of(current, directory)?;

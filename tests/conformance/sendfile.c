@@ -131,3 +131,12 @@ CASE(sendfile_of_nothing_returns_zero_even_from_a_pipe) {
     EXPECT_ERRNO(sendfile(to[1], from[0], NULL, 1), EINVAL);
     EXPECT_ERRNO(sendfile(to[0], from[0], NULL, 0), EBADF);
 }
+
+CASE(copy_file_range_of_more_than_offsets_can_say_returns_eoverflow) {
+    make_file("from", "0123456789");
+    int from = OK(open("from", O_RDONLY)), to = OK(open("to", O_RDWR | O_CREAT, 0600));
+    loff_t one = 1;
+    EXPECT_ERRNO(copy_file_range(from, &one, to, NULL, SIZE_MAX, 0), EOVERFLOW);
+    EXPECT_ERRNO(copy_file_range(from, NULL, to, &one, SIZE_MAX, 0), EOVERFLOW);
+    EXPECT_EQ(copy_file_range(from, NULL, to, NULL, SIZE_MAX, 0), 10);
+}

@@ -102,3 +102,10 @@ CASE(utimes_and_utime_set_coarser_times) {
     times[0].tv_usec = 1000000;
     EXPECT_ERRNO(syscall(SYS_utimes, "f", times), EINVAL);
 }
+
+CASE(utimensat_without_a_name_takes_no_flags) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    OK(syscall(SYS_utimensat, fd, NULL, NULL, 0));
+    EXPECT_ERRNO(syscall(SYS_utimensat, fd, NULL, NULL, AT_EMPTY_PATH), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_utimensat, fd, NULL, NULL, AT_SYMLINK_NOFOLLOW), EINVAL);
+}
