@@ -143,7 +143,12 @@ fn pipe_to_file(
     let position = offset.value.map_or(Position::Current, Position::At);
     let allowed =
         if from.is_empty() { length } else { size_limit(current, output, length, position, false)? };
-    Ok(splice::pipe_to_file(from, output, offset.at(), allowed)?)
+    let moved = splice::pipe_to_file(from, output, offset.at(), allowed)?;
+    // Unlike write(2) it has tried what was too much.
+    if moved == allowed && allowed < length && !from.is_empty() {
+        raise(current, Signal::SIGXFSZ);
+    }
+    Ok(moved)
 }
 
 fn sys_tee(current: &mut Current, arguments: SyscallArguments) -> SysResult {
