@@ -426,7 +426,9 @@ impl SandboxControl {
         }
         let message = ToSandbox::decode(buffer.get(..packet.length).ok_or(Errno::EPROTO)?);
         match message {
-            Ok(message) if !packet.truncated => Ok(Some((message, packet.descriptors))),
+            Ok(message) if !packet.truncated && !packet.lacks_descriptors => {
+                Ok(Some((message, packet.descriptors)))
+            }
             _ => Err(Errno::EPROTO),
         }
     }

@@ -115,6 +115,9 @@ impl Connection {
         if packet.truncated {
             bail!("a message is too long");
         }
+        if packet.lacks_descriptors {
+            bail!("there is no room for the descriptors of a message");
+        }
         let message = serde_json::from_slice(buffer.get(..packet.length).unwrap_or_default())
             .context("a message makes no sense: do the versions of usk-oci differ?")?;
         Ok(Some((message, packet.descriptors)))

@@ -19,8 +19,10 @@ pub struct ReceivedPacket {
     pub length: usize,
     /// The descriptors that came with it, close-on-exec.
     pub descriptors: Vec<OwnedFd>,
-    /// The packet was longer than the buffer, or there was no room for its descriptors; the excess is lost.
+    /// The packet was longer than the buffer; the excess is lost.
     pub truncated: bool,
+    /// There was no room for all of its descriptors: this process has as many as it may have. The others are lost.
+    pub lacks_descriptors: bool,
 }
 
 /// Sends one packet, with descriptors beside it, and blocks until there is room. Never raises SIGPIPE: a
@@ -90,7 +92,8 @@ pub fn receive_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Recei
         length,
         // SAFETY: `header` is as the successful recvmsg left it.
         descriptors: unsafe { take_descriptors(&header) },
-        truncated: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
+        truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+        lacks_descriptors: header.msg_flags & libc::MSG_CTRUNC != 0,
     })
 }
 

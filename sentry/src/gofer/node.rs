@@ -72,8 +72,8 @@ pub struct CreatedFile {
     pub node: Node,
     /// Its attributes.
     pub attributes: Attributes,
-    /// Open as asked for.
-    pub descriptor: OwnedFd,
+    /// Open as asked for; `None` if this process had no room for the descriptor, so that the file is there, and to be opened.
+    pub descriptor: Option<OwnedFd>,
 }
 
 /// A page of a directory.
@@ -336,9 +336,10 @@ impl Node {
     ) -> Result<CreatedFile, Errno> {
         let request = Request::CreateFile { parent: self.id, name, permissions, owner, access };
         match self.client.call(&request)? {
-            (Reply::Created { entry }, Some(file)) if entry.attributes.is_regular() => {
+            (Reply::Created { entry }, file) if entry.attributes.is_regular() => {
                 let WalkStep { node, attributes } = self.step(entry);
-                Ok(CreatedFile { node, attributes, descriptor: self.checked("create", file)? })
+                let descriptor = file.map(|file| self.checked("create", file)).transpose()?;
+                Ok(CreatedFile { node, attributes, descriptor })
             }
             _ => Err(self.wrong("create", "it is something else")),
         }

@@ -444,7 +444,7 @@ impl Inode for GoferInode {
                     directory.create_file(name, permissions, owner, Access::ReadWrite)
                 })?;
                 let step = WalkStep { node: created.node, attributes: created.attributes };
-                (step, Some(created.descriptor))
+                (step, created.descriptor)
             }
             FileType::Directory => {
                 (self.as_owner(node, |owner| directory.make_directory(name, permissions, owner))?, None)
