@@ -59,6 +59,7 @@ pub mod file;
 pub mod fs;
 pub mod futex;
 pub mod gofer;
+pub mod host_memory;
 pub mod ipc;
 mod kernel;
 mod limits;

@@ -20,6 +20,7 @@ use usk_platform::ptrace::PtracePlatform;
 use usk_platform::trap::{self, TrapPlatform};
 use usk_sentry::file::HostPoller;
 use usk_sentry::gofer::GoferClient;
+use usk_sentry::host_memory;
 use usk_sentry::seccomp::{Filters, Program};
 use usk_sentry::settings::Setting;
 use usk_sentry::{IdentityMaps, Kernel, SandboxLimits};
@@ -71,7 +72,8 @@ fn create(spec: &SandboxSpec, proc: BorrowedFd<'_>) -> Result<Arc<dyn Platform>>
 
 /// Boots the kernel, runs the command to its end and returns this process's exit status.
 pub fn boot(sentry: Sentry<'_>, platform: Arc<dyn Platform>) -> Result<i32> {
-    let Sentry { mut spec, lanes, control, .. } = sentry;
+    let Sentry { mut spec, lanes, control, descriptor_limit } = sentry;
+    host_memory::share_descriptors(descriptor_limit);
     let mut steps = Steps::begin();
     let limits = SandboxLimits {
         tasks: spec.limits.tasks.map(u64::from),

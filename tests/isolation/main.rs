@@ -104,6 +104,7 @@ const TESTS: &[Test] = tests! {
         a_memory_bomb_is_killed_and_its_parent_goes_on,
         memory_that_the_sentry_fills_is_charged_to_the_guest_that_asked,
         memory_that_the_sentry_holds_for_a_guest_counts_as_the_guests,
+        an_ordinary_user_who_uses_up_descriptors_leaves_enough_of_them,
     }
     fuzz {
         the_sentry_survives_random_system_calls,

@@ -1,5 +1,7 @@
 //! Too much of everything: a guest gets the errno that Linux has for it, or ends.
 
+use std::process::Command;
+
 use crate::guest::{self, expect_attacks};
 use crate::support::caller::is_root;
 use crate::support::runtime::Runtime;
@@ -39,6 +41,18 @@ pub(crate) fn too_much_of_everything_is_refused_as_on_linux(runtime: Runtime) {
         let row = EXPECTED.iter().find(|(_, names)| names.contains(&name));
         row.map_or("something, but it is not in the table", |(outcome, _)| outcome)
     });
+}
+
+pub(crate) fn an_ordinary_user_who_uses_up_descriptors_leaves_enough_of_them(runtime: Runtime) {
+    let inner = guest::command(runtime, &guest::program("descriptors"), &["--tmpfs", "/tmp"]);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"ulimit -n 512 && exec "$@""#, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    let attacks = guest::run(command).expect_success().attacks();
+    assert_eq!(attacks.len(), 3);
+    expect_attacks(&attacks, |_| "done");
 }
 
 /// Runs `memory` with a limit that it exceeds, where the caller can set one.

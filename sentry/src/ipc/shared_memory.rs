@@ -229,7 +229,7 @@ impl Segments {
     /// Bytes of memory that a segment takes; 0 once it is gone.
     pub fn resident(&self, id: i32) -> u64 {
         let memory = self.table.find(id).ok().and_then(|segment| segment.memory.upgrade());
-        memory.and_then(|memory| host::extent(&*memory.host).ok()).map_or(0, |extent| extent.blocks * 512)
+        memory.and_then(|memory| host::extent(&*memory.host.0).ok()).map_or(0, |extent| extent.blocks * 512)
     }
 
     /// Count of segments, their pages in all, and the highest index in use.

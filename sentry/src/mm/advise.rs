@@ -187,7 +187,7 @@ fn punch_holes(state: &State, start: u64, end: u64) -> Result<(), Errno> {
         }
         let file = match &vma.backing {
             Backing::File(backing) => &backing.host,
-            Backing::Memory(memory) => &memory.host,
+            Backing::Memory(memory) => &memory.host.0,
             Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => {
                 return Err(Errno::EINVAL);
             }

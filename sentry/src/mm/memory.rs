@@ -1,17 +1,18 @@
 //! Memory that several mappings share and no file names: `MAP_SHARED | MAP_ANONYMOUS` and System V segments.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_platform::host;
 
+use crate::host_memory::HostMemory;
+
 /// Shared memory: a memfd of the host that lives as long as something maps it.
 #[derive(Debug)]
 pub struct SharedMemory {
     /// The memfd.
-    pub host: Arc<OwnedFd>,
+    pub host: HostMemory,
     /// Its device and inode number on the host.
     pub identity: (u64, u64),
     /// What `/proc/PID/maps` shows: a path.
@@ -23,11 +24,11 @@ pub struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// Zeroed memory of `length` bytes.
+    /// Zeroed memory of `length` bytes. `ENOMEM` if there is too much of it, or too many pieces.
     fn new(host_name: &CStr, length: u64, name: String, is_segment: bool) -> Result<Arc<Self>, Errno> {
-        let file = host::create_memfd(host_name, length).map_err(|_| Errno::ENOMEM)?;
-        let identity = host::file_identity(&file)?;
-        Ok(Arc::new(SharedMemory { host: Arc::new(file), identity, name, inode: identity.1, is_segment }))
+        let host = HostMemory::new(host_name, length).map_err(|_| Errno::ENOMEM)?;
+        let identity = host::file_identity(&*host.0)?;
+        Ok(Arc::new(SharedMemory { host, identity, name, inode: identity.1, is_segment }))
     }
 
     /// What a shared mapping of nothing (or of `/dev/zero`) shares.

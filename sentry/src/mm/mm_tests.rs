@@ -457,7 +457,7 @@ fn sealed_mappings_stay_as_they_are() {
 #[test]
 fn shared_memory_is_shared() {
     let memory = SharedMemory::anonymous(8192).expect("memory");
-    let file = File::from(memory.host.try_clone().expect("a descriptor"));
+    let file = File::from(memory.host.0.try_clone().expect("a descriptor"));
     file.write_all_at(b"there", 4096).expect("written");
     let mut buffer = [0; 5];
     file.read_exact_at(&mut buffer, 4096).expect("read");

@@ -201,7 +201,7 @@ impl Vma {
         let (address, length, protection) = (self.start, self.length(), self.protection);
         let file = match &self.backing {
             Backing::File(backing) => &backing.host,
-            Backing::Memory(memory) => &memory.host,
+            Backing::Memory(memory) => &memory.host.0,
             Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => {
                 return MemoryOp::MapAnonymous { address, length, protection, flags };
             }

@@ -2,13 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use usk_abi::Errno;
 use usk_abi::fs::{FallocateMode, Seals};
 use usk_platform::host;
 
 use super::{PAGE, Volume};
+use crate::host_memory::{self, HostMemory};
 use crate::vfs::LateWrite;
 use crate::{Sink, Source};
 
@@ -19,32 +19,11 @@ const SMALL_IN_NEED: u64 = 64 << 20;
 /// Memfds beyond which they are not plenty.
 const PLENTY: usize = 8192;
 
-/// Memfds in use by all files.
-static MEMFDS: AtomicUsize = AtomicUsize::new(0);
-
-/// A memfd that is counted.
-struct CountedFile(Arc<OwnedFd>);
-
-impl CountedFile {
-    /// An empty one.
-    fn new() -> Result<Self, Errno> {
-        let file = host::create_memfd(c"usk-file", 0)?;
-        MEMFDS.fetch_add(1, Ordering::Relaxed);
-        Ok(CountedFile(Arc::new(file)))
-    }
-}
-
-impl Drop for CountedFile {
-    fn drop(&mut self) {
-        MEMFDS.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 enum Store {
     /// All bytes.
     Small(Vec<u8>),
     /// A memfd of the file's length.
-    Host(CountedFile),
+    Host(HostMemory),
 }
 
 /// The bytes of a file, its length, and the space it takes. The owner guards it with a lock; a mapping goes to the memfd, past
@@ -251,7 +230,7 @@ impl Contents {
     fn prepare(&mut self, size: u64) -> Result<(), Errno> {
         if let Store::Small(_) = self.store
             && size > SMALL
-            && (MEMFDS.load(Ordering::Relaxed) < PLENTY || size > SMALL_IN_NEED)
+            && (host_memory::in_use() < PLENTY || size > SMALL_IN_NEED)
         {
             match self.promote() {
                 Err(Errno::EMFILE | Errno::ENFILE) if size <= SMALL_IN_NEED => {}
@@ -266,7 +245,7 @@ impl Contents {
     fn promote(&mut self) -> Result<(), Errno> {
         if let Store::Small(bytes) = &self.store {
             // Writing gives it its length.
-            let file = CountedFile::new()?;
+            let file = HostMemory::new(c"usk-file", 0)?;
             let mut done = 0;
             while done < bytes.len() {
                 done += host::write_at(&*file.0, &bytes[done..], done as u64)?;
