@@ -268,3 +268,32 @@ CASE(epoll_wait_returns_all_that_is_ready_and_fits) {
     }
     EXPECT_EQ(epoll_wait(epoll, events, WATCHED, 0), WATCHED);
 }
+
+/* Has `outer` watch `inner` by `count` descriptors that are not watched yet. */
+static void watch_often(int outer, int inner, int count) {
+    for (int i = 0; i < count; i++)
+        watch(outer, OK(dup(inner)), EPOLLIN);
+}
+
+CASE(epoll_limits_the_ways_that_an_event_goes) {
+    int inner = OK(epoll_create1(0)), outer = OK(epoll_create1(0));
+    watch(inner, OK(eventfd(0, 0)), EPOLLIN);
+    watch_often(outer, inner, 500);
+    struct epoll_event event = {EPOLLIN};
+    EXPECT_ERRNO(epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event), EINVAL);
+    OK(epoll_ctl(outer, EPOLL_CTL_DEL, inner + 3, NULL));
+    OK(epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event));
+}
+
+CASE(epoll_limits_the_ways_through_nested_instances) {
+    int chain[5];
+    for (int i = 0; i < 5; i++)
+        chain[i] = OK(epoll_create1(0));
+    watch(chain[0], OK(eventfd(0, 0)), EPOLLIN);
+    for (int i = 1; i < 4; i++)
+        watch(chain[i], chain[i - 1], EPOLLIN);
+    watch_often(chain[4], chain[3], 10);
+    struct epoll_event event = {EPOLLIN};
+    EXPECT_ERRNO(epoll_ctl(chain[4], EPOLL_CTL_ADD, chain[3], &event), EINVAL);
+    EXPECT_ERRNO(epoll_ctl(chain[2], EPOLL_CTL_ADD, OK(dup(chain[1])), &event), EINVAL);
+}

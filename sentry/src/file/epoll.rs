@@ -27,6 +27,9 @@ use crate::wait::{Notify, WaitQueue, WaitToken};
 const MAX_WATCHES: usize = 1 << 17;
 /// Most instances above one another (`EP_MAX_NESTS`, counted in instances).
 const MAX_NESTING: usize = 5;
+/// Most ways from an instance up to those that nobody watches, by the instances in between (`path_limits`): an event goes them all.
+/// There may be any number of instances that watch a file themselves.
+const MAX_WAYS: [usize; MAX_NESTING] = [usize::MAX, 500, 100, 50, 10];
 const READABLE: PollEvents = PollEvents::IN.union(PollEvents::RDNORM);
 /// The flags that may go with `EPOLLEXCLUSIVE`, which promises that one or more of the instances are told (epoll_ctl(2)): all
 /// are.
@@ -168,7 +171,7 @@ impl Epoll {
 
     /// `EPOLL_CTL_ADD`. `EEXIST` if the pair of descriptor and file is watched already, `EPERM` for a file that is
     /// always ready, `ELOOP` for nesting that is circular or too deep, `ENOSPC` for too many, `EINVAL` for flags that do
-    /// not go together.
+    /// not go together, or for too many ways that an event would go.
     pub fn add(&self, descriptor: i32, file: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
         let inner = Epoll::of(file);
         // A first look decides what kind of host file it is.
@@ -181,16 +184,16 @@ impl Epoll {
         {
             return Err(Errno::EINVAL);
         }
-        let nesting = inner.map(|inner| (NESTING.lock(), inner));
-        if let Some((_, inner)) = &nesting {
-            self.shared.check_nesting(&inner.shared)?;
+        let _nesting = inner.map(|_| NESTING.lock());
+        if let Some(inner) = inner {
+            self.shared.nest(&inner.shared)?;
         }
-        let item = self.shared.insert(descriptor, file, event)?;
+        let added = self.shared.insert(descriptor, file, event);
+        if let (Some(inner), Err(_)) = (inner, &added) {
+            self.shared.leave(&inner.shared);
+        }
+        let item = added?;
         file.watch_close(self.shared.own.clone() as Weak<dyn CloseWatcher>);
-        if let Some((_, inner)) = &nesting {
-            inner.shared.parents.lock().push(self.shared.own.clone());
-            inner.shared.has_changed();
-        }
         self.shared.listen(&item, file);
         Ok(())
     }
@@ -313,11 +316,7 @@ impl Shared {
         }
         item.interest.lock().stop_listening(file);
         if let Some(inner) = Epoll::of(file) {
-            let mut parents = inner.shared.parents.lock();
-            if let Some(at) = parents.iter().position(|parent| parent.ptr_eq(&self.own)) {
-                parents.swap_remove(at);
-                inner.shared.has_changed();
-            }
+            self.leave(&inner.shared);
         }
     }
 
@@ -397,38 +396,75 @@ impl Shared {
         !keys.is_empty()
     }
 
-    /// `ELOOP` if watching `inner` would close a circle or nest too deeply. [`NESTING`] is held.
-    fn check_nesting(&self, inner: &Shared) -> Result<(), Errno> {
-        let below = inner.depth_below(Some(self), MAX_NESTING).ok_or(Errno::ELOOP)?;
-        let above = self.depth_above(MAX_NESTING).ok_or(Errno::ELOOP)?;
-        if below + above > MAX_NESTING { Err(Errno::ELOOP) } else { Ok(()) }
+    /// Says that this instance watches `inner` once more. `ELOOP` if that would close a circle or nest too deeply, `EINVAL` if events
+    /// would go too many ways. [`NESTING`] is held.
+    fn nest(&self, inner: &Shared) -> Result<(), Errno> {
+        let mut below = HashMap::new();
+        let depth = inner.survey_below(&mut below);
+        if below.contains_key(&self.address()) || depth + self.depth_above() > MAX_NESTING {
+            return Err(Errno::ELOOP);
+        }
+        inner.parents.lock().push(self.own.clone());
+        inner.has_changed();
+        if below.values().any(|(_, instance)| instance.upgrade().is_some_and(|it| it.has_too_many_ways())) {
+            self.leave(inner);
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
     }
 
-    /// Instances on the longest way down, this one included; `None` if more than `limit`, or if `forbidden` is on it.
-    fn depth_below(&self, forbidden: Option<&Shared>, limit: usize) -> Option<usize> {
-        if limit == 0 || forbidden.is_some_and(|forbidden| std::ptr::eq(forbidden, self)) {
-            return None;
+    /// Says that this instance watches `inner` once less.
+    fn leave(&self, inner: &Shared) {
+        let mut parents = inner.parents.lock();
+        if let Some(at) = parents.iter().position(|parent| parent.ptr_eq(&self.own)) {
+            parents.swap_remove(at);
+            inner.has_changed();
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Instances on the longest way down, this one included. Keeps that number of each that it comes to in `known`, by address, and
+    /// looks at each once.
+    fn survey_below(&self, known: &mut HashMap<usize, (usize, Weak<Shared>)>) -> usize {
+        if let Some((depth, _)) = known.get(&self.address()) {
+            return *depth;
         }
         let files: Vec<_> =
             self.items.lock().by_key.values().filter_map(|item| item.file.upgrade()).collect();
-        let mut deepest = 0;
-        for inner in files.iter().filter_map(|file| Epoll::of(file)) {
-            deepest = deepest.max(inner.shared.depth_below(forbidden, limit - 1)?);
-        }
-        Some(deepest + 1)
+        let inner = files.iter().filter_map(|file| Epoll::of(file));
+        let depth = 1 + inner.map(|inner| inner.shared.survey_below(known)).max().unwrap_or(0);
+        known.insert(self.address(), (depth, self.own.clone()));
+        depth
     }
 
-    /// Instances on the longest way up, this one included; `None` if more than `limit`.
-    fn depth_above(&self, limit: usize) -> Option<usize> {
-        if limit == 0 {
-            return None;
+    /// Those that watch this instance, as often as they do.
+    fn live_parents(&self) -> Vec<Arc<Shared>> {
+        self.parents.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Instances on the longest way up, this one included. The ways are not many: [`MAX_WAYS`].
+    fn depth_above(&self) -> usize {
+        1 + self.live_parents().iter().map(|parent| parent.depth_above()).max().unwrap_or(0)
+    }
+
+    /// Whether there are more ways up than [`MAX_WAYS`].
+    fn has_too_many_ways(&self) -> bool {
+        self.count_ways(0, &mut [0; MAX_NESTING]).is_none()
+    }
+
+    /// Counts the ways up from here by their lengths, for an instance `length` below. `None` as soon as they are too many
+    /// (`reverse_path_check_proc`).
+    fn count_ways(&self, length: usize, ways: &mut [usize; MAX_NESTING]) -> Option<()> {
+        let (count, most) = (ways.get_mut(length)?, MAX_WAYS[length]);
+        let parents = self.live_parents();
+        if parents.is_empty() {
+            *count += 1;
+            return (*count <= most).then_some(());
         }
-        let parents: Vec<_> = self.parents.lock().iter().filter_map(Weak::upgrade).collect();
-        let mut highest = 0;
-        for parent in parents {
-            highest = highest.max(parent.depth_above(limit - 1)?);
-        }
-        Some(highest + 1)
+        parents.iter().try_for_each(|parent| parent.count_ways(length + 1, ways))
     }
 }
 
