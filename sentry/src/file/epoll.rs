@@ -6,7 +6,7 @@
 //! the end of the list.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -40,6 +40,9 @@ const EXCLUSIVE_COMPANIONS: u32 = EPOLLEXCLUSIVE
     | PollEvents::OUT.bits()
     | PollEvents::ERR.bits()
     | PollEvents::HUP.bits();
+
+/// So many forgotten items may be on the ready list in any case.
+const FORGOTTEN: usize = 64;
 
 /// The flags that stay when a one-shot item is spent (`EP_PRIVATE_BITS`).
 const PRIVATE: u32 = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE;
@@ -79,12 +82,14 @@ pub(crate) struct Watchable {
 #[derive(Default)]
 struct Items {
     by_key: HashMap<u64, Arc<Item>>,
-    by_file: HashMap<(i32, usize), u64>,
+    /// By the address of the open file, then the descriptor.
+    by_file: BTreeMap<(usize, i32), u64>,
     next_key: u64,
 }
 
 #[derive(Default)]
 struct Ready {
+    /// In their order; those that are not members are passed over.
     list: VecDeque<u64>,
     members: HashSet<u64>,
 }
@@ -94,6 +99,22 @@ impl Ready {
     fn put_first(&mut self, key: u64) {
         if self.members.insert(key) {
             self.list.push_front(key);
+        }
+    }
+
+    fn take_first(&mut self) -> Option<u64> {
+        loop {
+            let key = self.list.pop_front()?;
+            if self.members.remove(&key) {
+                return Some(key);
+            }
+        }
+    }
+
+    /// Takes out an item that does not come back. At most half of a long list is of those.
+    fn forget(&mut self, key: u64) {
+        if self.members.remove(&key) && self.list.len() > 2 * self.members.len() + FORGOTTEN {
+            self.list.retain(|key| self.members.contains(key));
         }
     }
 }
@@ -110,10 +131,21 @@ struct Interest {
     event: EpollEvent,
     /// Set once a one-shot item has been reported.
     is_spent: bool,
+    /// Set when it is watched no more.
+    is_over: bool,
     token: Option<WaitToken>,
 }
 
 impl Interest {
+    /// What is to be reported of a file in this state.
+    fn ready_events(&self, state: PollEvents) -> PollEvents {
+        if self.is_spent || self.is_over {
+            return PollEvents::empty();
+        }
+        let wanted = PollEvents::from_bits_truncate(self.event.events);
+        state & (wanted | PollEvents::ERR | PollEvents::HUP)
+    }
+
     /// Leaves the file's queue.
     fn stop_listening(&mut self, file: &OpenFile) {
         if let (Some(queue), Some(token)) = (file.ops.wait_queue(), self.token.take()) {
@@ -206,6 +238,9 @@ impl Epoll {
         }
         {
             let mut interest = item.interest.lock();
+            if interest.is_over {
+                return Err(Errno::ENOENT);
+            }
             if interest.event.events & EPOLLEXCLUSIVE != 0 {
                 return Err(Errno::EINVAL);
             }
@@ -239,7 +274,7 @@ impl Epoll {
             if file.ops.wait_queue().is_none() || file.flags() & O_PATH != 0 || Epoll::of(file).is_some() {
                 continue;
             }
-            let key = items.by_file.get(&(descriptor.into(), address_of(file)));
+            let key = items.by_file.get(&(address_of(file), descriptor.into()));
             let item = key.and_then(|key| items.by_key.get(key));
             if item.is_none_or(|item| item.interest.lock().event.events & EPOLLEXCLUSIVE == 0) {
                 found.watchable |= 1 << descriptor;
@@ -268,7 +303,7 @@ impl Shared {
     fn insert(&self, descriptor: i32, file: &Arc<OpenFile>, event: EpollEvent) -> Result<Arc<Item>, Errno> {
         let mut items = self.items.lock();
         let address = address_of(file);
-        if items.by_file.contains_key(&(descriptor, address)) {
+        if items.by_file.contains_key(&(address, descriptor)) {
             return Err(Errno::EEXIST);
         }
         if items.by_key.len() >= MAX_WATCHES {
@@ -276,17 +311,17 @@ impl Shared {
         }
         let key = items.next_key;
         items.next_key += 1;
-        let interest = Mutex::new(Interest { event, is_spent: false, token: None });
+        let interest = Mutex::new(Interest { event, is_spent: false, is_over: false, token: None });
         let item = Arc::new(Item { key, descriptor, file: Arc::downgrade(file), address, interest });
         items.by_key.insert(key, item.clone());
-        items.by_file.insert((descriptor, address), key);
+        items.by_file.insert((address, descriptor), key);
         self.has_changed();
         Ok(item)
     }
 
     fn find(&self, descriptor: i32, file: &Arc<OpenFile>) -> Result<Arc<Item>, Errno> {
         let items = self.items.lock();
-        let key = items.by_file.get(&(descriptor, address_of(file))).ok_or(Errno::ENOENT)?;
+        let key = items.by_file.get(&(address_of(file), descriptor)).ok_or(Errno::ENOENT)?;
         items.by_key.get(key).cloned().ok_or(Errno::ENOENT)
     }
 
@@ -295,14 +330,20 @@ impl Shared {
         let (Some(queue), Some(own)) = (file.ops.wait_queue(), self.own.upgrade()) else { return };
         {
             let mut interest = item.interest.lock();
+            if interest.is_over {
+                return;
+            }
             let events = PollEvents::from_bits_truncate(interest.event.events);
             match interest.token {
                 Some(token) => queue.change(token, events),
                 None => interest.token = Some(queue.add(own, item.key, events)),
             }
         }
-        if !item.ready_events(file).is_empty() {
+        let state = file.ops.poll(file);
+        let interest = item.interest.lock();
+        if !interest.ready_events(state).is_empty() {
             self.put_back(&[item.key]);
+            drop(interest);
             self.queue.notify(READABLE);
         }
     }
@@ -311,10 +352,15 @@ impl Shared {
         {
             let mut items = self.items.lock();
             items.by_key.remove(&item.key);
-            items.by_file.remove(&(item.descriptor, item.address));
+            items.by_file.remove(&(item.address, item.descriptor));
             self.has_changed();
         }
-        item.interest.lock().stop_listening(file);
+        {
+            let mut interest = item.interest.lock();
+            interest.is_over = true;
+            interest.stop_listening(file);
+        }
+        self.ready.lock().forget(item.key);
         if let Some(inner) = Epoll::of(file) {
             self.leave(&inner.shared);
         }
@@ -325,14 +371,16 @@ impl Shared {
         let mut events = Vec::new();
         let mut again = Vec::new();
         // Items that become ready while this runs are for the next time: each is looked at once.
-        let candidates = self.ready.lock().list.len();
+        let candidates = self.ready.lock().members.len();
         for _ in 0..candidates {
             let Some((item, file)) = self.next_ready() else { break };
-            let ready = item.ready_events(&file);
+            let state = file.ops.poll(&file);
+            // What has been asked for in the meantime is asked for of this state: whoever changes it looks at the file after that.
+            let mut interest = item.interest.lock();
+            let ready = interest.ready_events(state);
             if ready.is_empty() {
                 continue;
             }
-            let mut interest = item.interest.lock();
             events.push(EpollEvent { events: ready.bits(), data: interest.event.data });
             if interest.event.events & EPOLLONESHOT != 0 {
                 interest.is_spent = true;
@@ -356,10 +404,11 @@ impl Shared {
     /// True if any item is ready. Leaves the ready list as it is, but for items that are not ready any more.
     fn has_ready(&self) -> bool {
         let _collecting = self.collecting.lock();
-        let candidates = self.ready.lock().list.len();
+        let candidates = self.ready.lock().members.len();
         for _ in 0..candidates {
             let Some((item, file)) = self.next_ready() else { break };
-            if !item.ready_events(&file).is_empty() {
+            let state = file.ops.poll(&file);
+            if !item.interest.lock().ready_events(state).is_empty() {
                 self.ready.lock().put_first(item.key);
                 return true;
             }
@@ -370,12 +419,7 @@ impl Shared {
     /// Takes the first live item off the ready list.
     fn next_ready(&self) -> Option<(Arc<Item>, Arc<OpenFile>)> {
         loop {
-            let key = {
-                let mut ready = self.ready.lock();
-                let key = ready.list.pop_front()?;
-                ready.members.remove(&key);
-                key
-            };
+            let key = self.ready.lock().take_first()?;
             let item = self.items.lock().by_key.get(&key).cloned();
             if let Some(item) = item
                 && let Some(file) = item.file.upgrade()
@@ -469,17 +513,6 @@ impl Shared {
 }
 
 impl Item {
-    fn ready_events(&self, file: &OpenFile) -> PollEvents {
-        let wanted = {
-            let interest = self.interest.lock();
-            if interest.is_spent {
-                return PollEvents::empty();
-            }
-            PollEvents::from_bits_truncate(interest.event.events) | PollEvents::ERR | PollEvents::HUP
-        };
-        file.ops.poll(file) & wanted
-    }
-
     /// Its events, as Linux keeps them, and its data.
     fn shown(&self) -> (u32, u64) {
         let interest = self.interest.lock();
@@ -504,7 +537,8 @@ impl CloseWatcher for Shared {
         let address = address_of(file);
         let gone: Vec<_> = {
             let items = self.items.lock();
-            items.by_key.values().filter(|item| item.address == address).cloned().collect()
+            let keys = items.by_file.range((address, i32::MIN)..=(address, i32::MAX));
+            keys.filter_map(|(_, key)| items.by_key.get(key).cloned()).collect()
         };
         for item in gone {
             self.forget(&item, file);
