@@ -24,12 +24,13 @@ const SPLICE_F_NONBLOCK: u32 = 2;
 const KNOWN_FLAGS: u32 = 0xf;
 
 /// Repeats `step`, which says `EAGAIN` when nothing can be moved now, until something is moved. Waits for the input to
-/// have something (`IN`) and for the output to have room (`OUT`), unless `nonblocking`. Raises `SIGPIPE` with `EPIPE`.
+/// have something (`IN`) and for the output to have room (`OUT`), unless `may_wait` says then that it may not. Raises `SIGPIPE`
+/// with `EPIPE`.
 fn until_moved(
     current: &mut Current,
     input: Option<&OpenFile>,
     output: Option<&OpenFile>,
-    nonblocking: bool,
+    may_wait: impl Fn() -> bool,
     mut step: impl FnMut(&mut Current) -> SysResult<usize>,
 ) -> SysResult {
     let mut queues = Vec::new();
@@ -39,8 +40,15 @@ fn until_moved(
     if let Some(queue) = output.and_then(|file| file.ops.wait_queue()) {
         queues.push((queue, PollEvents::OUT | PollEvents::WRNORM));
     }
-    let result =
-        if nonblocking || queues.is_empty() { step(current) } else { current.block(&queues, None, step) };
+    let result = if queues.is_empty() {
+        step(current)
+    } else {
+        let moved = current.block(&queues, None, |current| match step(current) {
+            Err(error) if error.would_block() && !may_wait() => Ok(None),
+            result => result.map(Some),
+        });
+        moved.and_then(|moved| moved.ok_or(Errno::EAGAIN.into()))
+    };
     if result == Err(SysError::Errno(Errno::EPIPE)) {
         raise(current, Signal::SIGPIPE);
     }
@@ -98,20 +106,27 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             if from.is_same_pipe(to) {
                 return Err(Errno::EINVAL.into());
             }
-            let nonblocking =
-                flags & SPLICE_F_NONBLOCK != 0 || input.is_nonblocking() || output.is_nonblocking();
-            until_moved(current, Some(&input), Some(&output), nonblocking, |_| {
-                Ok(splice::pipe_to_pipe(from, to, length)?)
-            })
+            let may_wait =
+                flags & SPLICE_F_NONBLOCK == 0 && !input.is_nonblocking() && !output.is_nonblocking();
+            until_moved(
+                current,
+                Some(&input),
+                Some(&output),
+                || may_wait,
+                |_| Ok(splice::pipe_to_pipe(from, to, length)?),
+            )
         }
         (Some(from), None) => {
             if output.open_flags().contains(usk_abi::fs::OpenFlags::APPEND) && output.ops.is_seekable() {
                 return Err(Errno::EINVAL.into());
             }
             output.ops.admit(current, &output, true)?;
-            // The flag means the pipe; the other file has its own.
-            let nonblocking = flags & SPLICE_F_NONBLOCK != 0 || output.is_nonblocking();
-            until_moved(current, Some(&input), Some(&output), nonblocking, |current| {
+            let may_wait = || {
+                let is_empty = !input.ops.poll(&input).contains(PollEvents::IN);
+                let awaited = if is_empty { &input } else { &output };
+                flags & SPLICE_F_NONBLOCK == 0 && !awaited.is_nonblocking()
+            };
+            until_moved(current, Some(&input), Some(&output), may_wait, |current| {
                 if output.ops.is_seekable() {
                     drop_privileges(output.inode(), &current.task.credentials())?;
                 }
@@ -120,8 +135,12 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         }
         (None, Some(to)) => {
             input.ops.admit(current, &input, false)?;
-            let nonblocking = flags & SPLICE_F_NONBLOCK != 0 || input.is_nonblocking();
-            until_moved(current, Some(&input), Some(&output), nonblocking, |_| {
+            let may_wait = || {
+                let is_full = !output.ops.poll(&output).contains(PollEvents::OUT);
+                let awaited = if is_full { &output } else { &input };
+                flags & SPLICE_F_NONBLOCK == 0 && !awaited.is_nonblocking()
+            };
+            until_moved(current, Some(&input), Some(&output), may_wait, |_| {
                 Ok(splice::file_to_pipe(&input, in_offset.at(), to, length)?)
             })
         }
@@ -168,8 +187,8 @@ fn sys_tee(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     if from.is_same_pipe(to) {
         return Err(Errno::EINVAL.into());
     }
-    let nonblocking = flags & SPLICE_F_NONBLOCK != 0 || input.is_nonblocking() || output.is_nonblocking();
-    until_moved(current, Some(&input), Some(&output), nonblocking, |_| Ok(splice::tee(from, to, length)?))
+    let may_wait = flags & SPLICE_F_NONBLOCK == 0 && !input.is_nonblocking() && !output.is_nonblocking();
+    until_moved(current, Some(&input), Some(&output), || may_wait, |_| Ok(splice::tee(from, to, length)?))
 }
 
 fn sys_vmsplice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -184,16 +203,16 @@ fn sys_vmsplice(current: &mut Current, arguments: SyscallArguments) -> SysResult
     if total == 0 {
         return Ok(0);
     }
-    let nonblocking = flags & SPLICE_F_NONBLOCK != 0;
+    let may_wait = || flags & SPLICE_F_NONBLOCK == 0;
     if !end.is_writer() {
-        return until_moved(current, Some(&file), None, nonblocking, |current| {
+        return until_moved(current, Some(&file), None, may_wait, |current| {
             Ok(splice::pipe_to_memory(end, &mut current.sink(&ranges))?)
         });
     }
     let mut done = 0;
     while done < total {
         let rest = IoVec::after(&ranges, done);
-        let step = until_moved(current, None, Some(&file), nonblocking, |current| {
+        let step = until_moved(current, None, Some(&file), may_wait, |current| {
             Ok(splice::memory_to_pipe(&mut current.source(&rest), end, total - done)?)
         });
         match step {

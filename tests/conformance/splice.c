@@ -136,3 +136,33 @@ CASE(splice_to_a_file_beyond_the_file_size_limit_raises_sigxfsz) {
     EXPECT_ERRNO(splice(ends[0], NULL, fd, NULL, 6, SPLICE_F_NONBLOCK), EAGAIN);
     EXPECT_EQ(signals_seen, 3);
 }
+
+/* Writes until the non-blocking `fd` takes nothing more. */
+static void fill(int fd) {
+    char block[4096] = {0};
+    while (write(fd, block, sizeof block) > 0) {
+    }
+    EXPECT_EQ(errno, EAGAIN);
+}
+
+CASE(splice_waits_for_a_pipe_as_the_pipe_s_flag_says) {
+    PIPE(ends);
+    OK(fcntl(ends[0], F_SETFL, O_NONBLOCK));
+    OK(fcntl(ends[1], F_SETFL, O_NONBLOCK));
+    int sockets[2];
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+    EXPECT_ERRNO(splice(ends[0], NULL, sockets[0], NULL, 1, 0), EAGAIN);
+    fill(ends[1]);
+    EXPECT_EQ(write(sockets[0], "x", 1), 1);
+    EXPECT_ERRNO(splice(sockets[1], NULL, ends[1], NULL, 1, 0), EAGAIN);
+}
+
+CASE(splice_waits_for_a_pipe_whatever_the_other_flag_says) {
+    PIPE(ends);
+    int sockets[2];
+    OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sockets));
+    EXPECT_INTERRUPTED(splice(ends[0], NULL, sockets[0], NULL, 1, 0));
+    fill(sockets[0]);
+    EXPECT_EQ(write(ends[1], "x", 1), 1);
+    EXPECT_ERRNO(splice(ends[0], NULL, sockets[0], NULL, 1, 0), EAGAIN);
+}
