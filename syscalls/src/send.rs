@@ -156,7 +156,8 @@ fn read_rights(current: &Current, data: &[u8], message: &mut Outgoing) -> Result
         if message.rights.len() == SCM_MAX_FD {
             return Err(Errno::EINVAL);
         }
-        message.rights.push(file_of(current, descriptor)?);
+        // Places (`O_PATH`) too: `fget_raw`.
+        message.rights.push(current.task.files().get(descriptor)?);
     }
     Ok(())
 }

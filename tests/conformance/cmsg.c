@@ -195,3 +195,11 @@ CASE(cmsg_with_a_bad_header_returns_einval) {
     message.msg_control = bad_page();
     EXPECT_ERRNO(sendmsg(pair[0], &message, 0), EFAULT);
 }
+
+CASE(scm_rights_carry_places) {
+    PAIR(pair, SOCK_STREAM);
+    int place = OK(open(".", O_PATH)), received = -1, flags;
+    EXPECT_EQ(send_fds(pair[0], &place, 1, 1), 1);
+    EXPECT_EQ(receive_fds(pair[1], &received, 1, 0, &flags), 1);
+    EXPECT(OK(fcntl(received, F_GETFL)) & O_PATH);
+}
