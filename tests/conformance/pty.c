@@ -589,3 +589,11 @@ CASE(pty_settings_in_the_form_of_system_v_are_the_low_halves) {
     EXPECT_EQ(after.c_cc[VSUSP], all.c_cc[VSUSP]);
     EXPECT_ERRNO(ioctl(terminal.slave, TCSETAF, NULL), EFAULT);
 }
+
+CASE(pty_sends_the_signals_of_keys_only) {
+    struct terminal terminal = open_terminal();
+    EXPECT_ERRNO(ioctl(terminal.master, TIOCSIG, SIGKILL), EINVAL);
+    EXPECT_ERRNO(ioctl(terminal.master, TIOCSIG, SIGHUP), EINVAL);
+    EXPECT_ERRNO(ioctl(terminal.master, TIOCSIG, 0), EINVAL);
+    OK(ioctl(terminal.master, TIOCSIG, SIGINT));
+}

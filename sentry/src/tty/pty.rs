@@ -542,6 +542,8 @@ impl FileOps for PtyMaster {
             TIOCGPTPEER => return self.open_peer(current, file, argument),
             TIOCSIG => {
                 let signal = i32::try_from(argument).ok().and_then(Signal::from_number);
+                let signal = signal
+                    .filter(|signal| matches!(*signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTSTP));
                 self.pty.signal_foreground(&[signal.ok_or(Errno::EINVAL)?]);
             }
             FIONREAD => {
