@@ -193,7 +193,10 @@ impl Core {
         };
         if pending.len() > *backlog {
             waiting.retain(|known| known.strong_count() > 0);
-            waiting.push_back(Arc::downgrade(client));
+            let client = Arc::downgrade(client);
+            if !waiting.iter().any(|known| known.ptr_eq(&client)) {
+                waiting.push_back(client);
+            }
             return Err(Errno::EAGAIN);
         }
         *accepted.state.lock() = State {
