@@ -597,3 +597,37 @@ CASE(tcp_sendmsg_and_recvmsg_carry_vectors) {
     struct address other = address_of("127.0.0.1", 9);
     EXPECT_EQ(sendto(pair.client, "x", 1, 0, &other.any, other.length), 1);
 }
+
+/* Keeps new descriptors from being had; returns the limit of before. */
+static struct rlimit use_up_descriptors(void) {
+    struct rlimit old, none = {0, 0};
+    OK(getrlimit(RLIMIT_NOFILE, &old));
+    none.rlim_max = old.rlim_max;
+    OK(setrlimit(RLIMIT_NOFILE, &none));
+    return old;
+}
+
+CASE(tcp_connection_stays_when_no_descriptor_is_free) {
+    int listener = listening("127.0.0.1"), client = connected("127.0.0.1", port_of(listener));
+    struct rlimit old = use_up_descriptors();
+    EXPECT_ERRNO(accept(listener, NULL, NULL), EMFILE);
+    EXPECT_ERRNO(accept(listener, NULL, NULL), EMFILE);
+    OK(setrlimit(RLIMIT_NOFILE, &old));
+    talk((struct ends){client, OK(accept(listener, NULL, NULL))});
+}
+
+CASE(tcp_accept_without_a_free_descriptor_does_not_wait) {
+    int listener = listening("127.0.0.1");
+    use_up_descriptors();
+    EXPECT_ERRNO(accept(listener, NULL, NULL), EMFILE);
+}
+
+CASE(tcp_queue_of_errors_is_not_the_data) {
+    struct ends both = ends();
+    EXPECT_EQ(write(both.client, "hello", 5), 5);
+    char buffer[8];
+    EXPECT_EQ(recv(both.server, buffer, 8, MSG_PEEK), 5);
+    EXPECT_ERRNO(recv(both.server, buffer, 8, MSG_ERRQUEUE), EAGAIN);
+    EXPECT_EQ(recv(both.server, buffer, 8, 0), 5);
+    EXPECT_ERRNO(recv(both.server, buffer, 8, MSG_ERRQUEUE), EAGAIN);
+}

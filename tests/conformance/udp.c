@@ -221,3 +221,12 @@ CASE(udp_sockets_say_what_they_are) {
     EXPECT_EQ(events_of(fd, POLLOUT), POLLOUT);
     EXPECT_EQ(option(fd, IPPROTO_IP, IP_TTL), 64);
 }
+
+CASE(udp_queue_of_errors_is_not_the_data) {
+    int server = bound("127.0.0.1", SOCK_DGRAM);
+    EXPECT_EQ(send_to(inet_socket("127.0.0.1", SOCK_DGRAM), "127.0.0.1", port_of(server), "data"), 4);
+    char buffer[8];
+    EXPECT_ERRNO(recv(server, buffer, 8, MSG_ERRQUEUE), EAGAIN);
+    expect_datagram(server, "data");
+    EXPECT_ERRNO(recv(server, buffer, 8, MSG_ERRQUEUE), EAGAIN);
+}

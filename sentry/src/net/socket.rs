@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use usk_abi::socket::{MessageFlags, UserCredentials};
+use usk_abi::socket::{AF_INET, AF_INET6, MessageFlags, UserCredentials};
 use usk_abi::{Errno, PollEvents};
 
 use crate::net::inet::InetSocket;
 use crate::net::netlink::NetlinkSocket;
 use crate::net::options::SocketOptions;
 use crate::net::unix::{Destination, UnixSocket};
-use crate::task::Current;
+use crate::task::{Current, Resource};
 use crate::time::Deadline;
 use crate::vfs::{FileOps, OpenFile};
 use crate::{IoVec, Restart, Sink, Source, SysError, SysResult, UserPtr};
@@ -182,6 +182,10 @@ pub fn receive(
 ) -> SysResult<Incoming> {
     let socket = socket_of(file)?;
     let timeout = socket.options().lock().receive_timeout;
+    // The queue of errors is empty: nothing is reported there, and nobody waits for it (`inet_recv_error`).
+    if flags.contains(MessageFlags::ERRQUEUE) && [AF_INET, AF_INET6].contains(&socket.domain()) {
+        return Err(Errno::EAGAIN.into());
+    }
     let waits = !is_nonblocking(file, flags);
     let deadline = timeout.map(Deadline::after);
     let wants_all =
@@ -223,19 +227,24 @@ pub fn receive(
     }
 }
 
-/// Takes a connection and waits for one, unless the file is non-blocking. `flags` are the new file's.
+/// Takes a connection and waits for one, unless the file is non-blocking. `flags` are the new file's. `EMFILE` if it could not be given
+/// a descriptor, and then the connection stays.
 pub fn accept(current: &mut Current, file: &OpenFile, flags: u32) -> SysResult<(Arc<OpenFile>, Vec<u8>)> {
     let socket = socket_of(file)?;
     let timeout = socket.options().lock().receive_timeout;
     let waits = !is_nonblocking(file, MessageFlags::empty());
+    let attempt = |current: &mut Current| {
+        let limit = current.task.group.limits.lock().soft(Resource::Files);
+        current.task.files().check_room(limit)?;
+        socket.accept(flags).map_err(SysError::from)
+    };
     match (waits, socket.wait_queue()) {
         (true, Some(queue)) => {
             let events = [(queue, PollEvents::IN | PollEvents::RDNORM)];
             let deadline = timeout.map(Deadline::after);
-            let result = current.block(&events, deadline, |_| socket.accept(flags).map_err(SysError::from));
-            map_wait(result, timeout.is_some())
+            map_wait(current.block(&events, deadline, attempt), timeout.is_some())
         }
-        _ => Ok(socket.accept(flags)?),
+        _ => attempt(current),
     }
 }
 
