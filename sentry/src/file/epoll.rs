@@ -330,7 +330,7 @@ impl Shared {
         let (Some(queue), Some(own)) = (file.ops.wait_queue(), self.own.upgrade()) else { return };
         {
             let mut interest = item.interest.lock();
-            if interest.is_over {
+            if interest.is_over || interest.is_spent {
                 return;
             }
             let events = PollEvents::from_bits_truncate(interest.event.events);

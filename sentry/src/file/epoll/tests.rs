@@ -117,6 +117,75 @@ fn a_closed_file_is_forgotten() {
 }
 
 #[test]
+fn what_is_forgotten_does_not_stay_on_the_ready_list() {
+    let instance = Epoll::open();
+    let [other, file] = [(); 2].map(|()| EventFd::open(1, false, 0));
+    epoll(&instance).add(6, &other, event(IN, 6)).unwrap();
+    for _ in 0..10 * FORGOTTEN {
+        epoll(&instance).add(5, &file, event(IN, 5)).unwrap();
+        epoll(&instance).remove(5, &file).unwrap();
+    }
+    assert!(epoll(&instance).shared.ready.lock().list.len() <= FORGOTTEN + 2);
+    epoll(&instance).add(5, &file, event(IN, 7)).unwrap();
+    assert_eq!(epoll(&instance).collect(8).unwrap(), [event(IN, 6), event(IN, 7)]);
+}
+
+/// A file that is always ready, and changes what an instance wants of it while that looks at it.
+struct Changing {
+    queue: WaitQueue,
+    change: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl FileOps for Changing {
+    fn poll(&self, _file: &OpenFile) -> PollEvents {
+        let change = self.change.lock().take();
+        if let Some(change) = change {
+            change();
+        }
+        PollEvents::IN | PollEvents::OUT
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.queue)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn changing() -> (Arc<Changing>, Arc<OpenFile>) {
+    let changing = Arc::new(Changing { queue: WaitQueue::new(), change: Mutex::default() });
+    (changing.clone(), OpenFile::anonymous(changing, O_RDWR, ""))
+}
+
+#[test]
+fn what_is_changed_while_it_is_collected_is_reported_as_it_is_wanted_then() {
+    let instance = Epoll::open();
+    let (changing, file) = changing();
+    epoll(&instance).add(5, &file, event(IN | EPOLLONESHOT, 1)).unwrap();
+    let (at, watched) = (instance.clone(), file.clone());
+    let change = move || epoll(&at).modify(5, &watched, event(OUT | EPOLLONESHOT, 2)).unwrap();
+    *changing.change.lock() = Some(Box::new(change));
+    assert_eq!(epoll(&instance).collect(8).unwrap(), [event(OUT, 2)]);
+    assert_eq!(epoll(&instance).collect(8), Err(Errno::EAGAIN));
+    assert!(!changing.queue.has_waiters());
+}
+
+#[test]
+fn what_is_removed_while_it_is_changed_is_watched_no_more() {
+    let instance = Epoll::open();
+    let (changing, file) = changing();
+    epoll(&instance).add(5, &file, event(IN, 1)).unwrap();
+    let (at, watched) = (instance.clone(), file.clone());
+    *changing.change.lock() = Some(Box::new(move || epoll(&at).remove(5, &watched).unwrap()));
+    epoll(&instance).modify(5, &file, event(IN, 2)).unwrap();
+    assert!(!changing.queue.has_waiters());
+    assert!(epoll(&instance).shared.ready.lock().members.is_empty());
+    assert_eq!(epoll(&instance).collect(8), Err(Errno::EAGAIN));
+}
+
+#[test]
 fn a_closed_instance_leaves_no_trace_on_its_files() {
     let instance = Epoll::open();
     let file = EventFd::open(0, false, 0);
