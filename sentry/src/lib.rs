@@ -23,6 +23,7 @@
 //!   Task::signals, ThreadGroup::signals (pending sets, actions)
 //!     Task::tracing
 //!     Task wake-ups (Waiter)
+//! Mm::program (which program's memory it is). Held while a stopped task is asked to copy, and by an execution.
 //! Mm::state (the VMA tree). Held while threads are waited for to leave guest code: whoever counts as in it takes none of these.
 //!   futex buckets
 //!     who waits for which owner of a priority-inheriting futex

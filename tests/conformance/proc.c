@@ -588,6 +588,111 @@ CASE(proc_self_mem_reads_the_own_memory) {
     EXPECT_STR(copy, "secret");
 }
 
+/* The file `name` of process `pid`, open with `flags`. */
+static int open_of(pid_t pid, const char *name, int flags) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    return OK(open(path, flags));
+}
+
+/* Says that it runs, and ends when nobody holds the other end of its standard input any more. */
+HELPER(announce_and_wait_for_the_end) {
+    (void)argc, (void)argv;
+    announce(1);
+    char byte;
+    return read(0, &byte, 1) == 0 ? 0 : 1;
+}
+
+static long word_in_memory = 0x1234;
+
+/* A child that waits until `go_on` is written to, executes another program, which says so in `begun`, and ends when `go_on` is closed. */
+static pid_t executing_child(int *go_on, int *begun) {
+    PIPE(orders);
+    PIPE(reports);
+    pid_t pid = IN_CHILD({
+        OK(close(orders[1]));
+        await(orders[0]);
+        OK(dup2(orders[0], 0));
+        OK(dup2(reports[1], 1));
+        char *arguments[] = {program_path, "--helper", "announce_and_wait_for_the_end", NULL};
+        char *environment[] = {"NEW=1", NULL};
+        execve(program_path, arguments, environment);
+    });
+    OK(close(orders[0]));
+    *go_on = orders[1];
+    *begun = reports[0];
+    return pid;
+}
+
+CASE(proc_mem_is_of_the_program_that_ran_when_it_was_opened) {
+    int go_on, begun;
+    pid_t pid = executing_child(&go_on, &begun);
+    int old = open_of(pid, "mem", O_RDWR);
+    long word = 0;
+    off_t place = (off_t)(uintptr_t)&word_in_memory;
+    EXPECT_EQ(pread(old, &word, sizeof word, place), sizeof word);
+    EXPECT_EQ(word, 0x1234);
+    announce(go_on);
+    await(begun);
+    EXPECT_EQ(pread(old, &word, sizeof word, place), 0);
+    EXPECT_EQ(pwrite(old, &word, sizeof word, place), 0);
+    int new = open_of(pid, "mem", O_RDWR);
+    EXPECT_EQ(pread(new, &word, sizeof word, place), sizeof word);
+    EXPECT_EQ(word, 0x1234);
+    EXPECT_EQ(pwrite(new, &word, sizeof word, place), sizeof word);
+    OK(close(go_on));
+    siginfo_t info;
+    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    EXPECT_EQ(pread(new, &word, sizeof word, place), 0);
+    EXPECT_EQ(pwrite(new, &word, sizeof word, place), 0);
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(pread(new, &word, sizeof word, place), 0);
+    EXPECT_EQ(pwrite(new, &word, sizeof word, place), 0);
+}
+
+CASE(proc_files_about_memory_are_of_the_program_that_ran_when_they_were_opened) {
+    int go_on, begun;
+    pid_t pid = executing_child(&go_on, &begun);
+    int environ_file = open_of(pid, "environ", O_RDONLY), auxv = open_of(pid, "auxv", O_RDONLY);
+    int maps = open_of(pid, "maps", O_RDONLY), smaps = open_of(pid, "smaps", O_RDONLY);
+    int rollup = open_of(pid, "smaps_rollup", O_RDONLY), cmdline = open_of(pid, "cmdline", O_RDONLY);
+    char before[4096], text[4096];
+    ssize_t length = OK(pread(auxv, before, sizeof before, 0));
+    EXPECT(length > 0);
+    announce(go_on);
+    await(begun);
+    EXPECT_EQ(pread(environ_file, text, sizeof text, 0), 0);
+    EXPECT_EQ(pread(maps, text, sizeof text, 0), 0);
+    EXPECT_EQ(pread(smaps, text, sizeof text, 0), 0);
+    EXPECT_ERRNO(pread(rollup, text, sizeof text, 0), ESRCH);
+    /* What the old program was started with is remembered. */
+    EXPECT_EQ(pread(auxv, text, sizeof text, 0), length);
+    EXPECT(memcmp(text, before, length) == 0);
+    /* This one looks the process up when it is read. */
+    EXPECT_EQ(pread(cmdline, text, sizeof text, 0), strlen(program_path) + sizeof "--helper" + sizeof "announce_and_wait_for_the_end" + 1);
+    environ_file = open_of(pid, "environ", O_RDONLY);
+    EXPECT_EQ(pread(environ_file, text, sizeof text, 0), sizeof "NEW=1");
+    OK(close(go_on));
+    siginfo_t info;
+    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    EXPECT_EQ(pread(environ_file, text, sizeof text, 0), 0);
+    EXPECT_EQ(pread(maps, text, sizeof text, 0), 0);
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EQ(pread(environ_file, text, sizeof text, 0), 0);
+    EXPECT_ERRNO(pread(maps, text, sizeof text, 0), ESRCH);
+    EXPECT_EQ(pread(auxv, text, sizeof text, 0), length);
+}
+
+CASE(proc_files_about_the_memory_of_a_zombie_are_empty) {
+    pid_t pid = IN_CHILD({});
+    siginfo_t info;
+    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    char text[64];
+    EXPECT_EQ(pread(open_of(pid, "maps", O_RDONLY), text, sizeof text, 0), 0);
+    EXPECT_EQ(pread(open_of(pid, "mem", O_RDONLY), text, sizeof text, PAGE_SIZE), 0);
+    EXPECT_EXIT(pid, 0);
+}
+
 CASE(proc_of_another_user_is_closed) {
     NEEDS_ROOT();
     pid_t target = IN_CHILD({ sleep_forever(); });

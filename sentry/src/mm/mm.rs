@@ -17,6 +17,7 @@ use crate::mm::known_code::KnownCode;
 use crate::mm::lent::Lent;
 use crate::mm::patching::KnownText;
 use crate::mm::placement::Placement;
+use crate::mm::program::ProgramNumber;
 use crate::mm::slow_sites::SlowSites;
 use crate::mm::tree::{Totals, VmaTree};
 use crate::mm::vma::{ALL_ACCESS, Backing, Vma, VmaFlags};
@@ -48,6 +49,8 @@ pub struct Mm {
     pub aio: AioContexts,
     /// `PR_SET_DUMPABLE`: [`SUID_DUMP_USER`] or [`SUID_DUMP_DISABLE`].
     pub dumpable: AtomicU32,
+    /// Which of the programs that have run in it does ([`Mm::of_program`]).
+    pub(in crate::mm) program: ProgramNumber,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
     /// Locked by [`Mm::look`] and [`Mm::change`].
@@ -277,6 +280,7 @@ impl Mm {
             slow_sites: Mutex::default(),
             aio: AioContexts::default(),
             dumpable: AtomicU32::new(SUID_DUMP_USER),
+            program: ProgramNumber::default(),
             layout,
             state: Mutex::new(state),
         })
@@ -323,6 +327,7 @@ impl Mm {
         let is_unused = tasks.is_empty();
         drop(tasks);
         if is_unused {
+            drop(self.begin_program());
             // What it mapped is free for others now, however long somebody keeps this object.
             let mut state = self.state.lock();
             // Its thread is no more.

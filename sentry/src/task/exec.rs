@@ -65,6 +65,8 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     } else {
         old_mm
     };
+    // Until the credentials are the new program's, too.
+    let beginning = mm.begin_program();
     // Windows on files go with the memory.
     (current.standing, current.lending) = (None, Lending::default());
     current.thread.forget_names();
@@ -72,6 +74,7 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
     let old = task.credentials();
     reset_attributes(current, &request);
+    drop(beginning);
     if request.credentials.gains_over(&old) {
         ptrace::dismiss_unfit_tracer(&task);
     }

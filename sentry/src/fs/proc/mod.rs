@@ -16,6 +16,7 @@ use usk_abi::Errno;
 
 use crate::fs::synthetic::{SyntheticFs, SyntheticInode};
 use crate::kernel::Kernel;
+use crate::mm::{Mm, ProgramMemory};
 use crate::task::{AccessAs, Credentials, Task, ThreadGroup, may_access};
 use crate::vfs::{Caching, Caller};
 
@@ -42,6 +43,8 @@ struct Subject {
     is_thread: bool,
     /// Whether it is the one who has opened the file.
     is_opener: bool,
+    /// The memory that it had when the file was opened, of one that is bound to that ([`Subject::bound`]).
+    memory: Option<ProgramMemory>,
 }
 
 impl Subject {
@@ -56,14 +59,14 @@ impl Subject {
         };
         drop(table);
         let task = thread.or_else(|| group.any_thread());
-        Ok(Subject { kernel: kernel.clone(), group, task, is_thread: false, is_opener: false })
+        Ok(Subject { kernel: kernel.clone(), group, task, is_thread: false, is_opener: false, memory: None })
     }
 
     /// The thread `tid` of `group`. `ENOENT` if there is none.
     fn find_thread(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, tid: i32) -> Result<Subject, Errno> {
         let task = group.threads().into_iter().find(|task| task.tid() == tid).ok_or(Errno::ENOENT)?;
         let (kernel, group) = (kernel.clone(), group.clone());
-        Ok(Subject { kernel, group, task: Some(task), is_thread: true, is_opener: false })
+        Ok(Subject { kernel, group, task: Some(task), is_thread: true, is_opener: false, memory: None })
     }
 
     /// Who traces it; 0 if nobody does.
@@ -104,6 +107,18 @@ impl Subject {
             None => true,
         };
         if is_allowed { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// The same for a file that is opened now and bound to the memory of this moment (`proc_mem_open`).
+    fn bound(&self) -> Subject {
+        let memory = self.task.as_ref().map(|task| task.mm().of_program());
+        Subject { memory, ..self.clone() }
+    }
+
+    /// What `look` says of the memory that it is bound to. Nothing once the process has executed another program, or ended.
+    fn in_memory<R>(&self, look: impl FnOnce(&Task, &Mm) -> R) -> Option<R> {
+        let task = self.task.as_ref()?;
+        self.memory.as_ref()?.with(|mm| look(task, mm))
     }
 
     /// True if the process (or thread) of this number is still this one.

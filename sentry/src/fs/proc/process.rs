@@ -8,7 +8,7 @@ use usk_abi::Errno;
 use super::descriptors::{DescriptorInformation, Descriptors};
 use super::{Subject, inode_number, parse_id, process_text};
 use crate::fs::synthetic::{Directory, Entry, LinkSource, SyntheticInode, Text};
-use crate::mm::{FileLabel, MapsFormat};
+use crate::mm::{FileLabel, MapsFormat, Mm};
 use crate::ptrace::{read_memory, write_memory};
 use crate::task::{Task, ThreadGroup};
 use crate::vfs::{Caller, FileType, InodeRef, Link, Mount, OpenFile, Path};
@@ -24,14 +24,31 @@ struct FileRow {
     take: Option<Take>,
     /// Only for those who may look into the process.
     is_guarded: bool,
+    binding: Binding,
+}
+
+/// What becomes of an open file when its process executes another program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Binding {
+    /// It is about that.
+    None,
+    /// It is about memory that is not there any more.
+    Memory,
+    /// It keeps the contents that it had when it was opened.
+    Contents,
 }
 
 const fn readable(name: &'static str, permissions: u32, make: Make) -> FileRow {
-    FileRow { name, permissions, make, take: None, is_guarded: false }
+    FileRow { name, permissions, make, take: None, is_guarded: false, binding: Binding::None }
 }
 
 const fn guarded(name: &'static str, permissions: u32, make: Make) -> FileRow {
     FileRow { is_guarded: true, ..readable(name, permissions, make) }
+}
+
+/// Guarded, and about the memory of one program.
+const fn bound(name: &'static str, permissions: u32, make: Make) -> FileRow {
+    FileRow { binding: Binding::Memory, ..guarded(name, permissions, make) }
 }
 
 const fn writable(name: &'static str, permissions: u32, make: Make, take: Take) -> FileRow {
@@ -39,16 +56,16 @@ const fn writable(name: &'static str, permissions: u32, make: Make, take: Take) 
 }
 
 const FILES: &[FileRow] = &[
-    guarded("auxv", 0o400, process_text::auxv),
+    FileRow { binding: Binding::Contents, ..guarded("auxv", 0o400, process_text::auxv) },
     readable("cgroup", 0o444, cgroup),
     readable("cmdline", 0o444, process_text::cmdline),
     writable("comm", 0o644, process_text::comm, process_text::write_comm),
-    guarded("environ", 0o400, process_text::environ),
+    bound("environ", 0o400, process_text::environ),
     readable("gid_map", 0o444, gid_map),
     guarded("io", 0o400, process_text::io),
     readable("limits", 0o444, process_text::limits),
     writable("loginuid", 0o644, process_text::login_uid, process_text::write_login_uid),
-    guarded("maps", 0o444, maps),
+    bound("maps", 0o444, maps),
     readable("mountinfo", 0o444, mountinfo),
     readable("mounts", 0o444, mounts),
     writable("oom_score_adj", 0o644, process_text::oom_score_adj, process_text::write_oom_score_adj),
@@ -56,8 +73,8 @@ const FILES: &[FileRow] = &[
     guarded("personality", 0o400, personality),
     readable("schedstat", 0o444, process_text::schedstat),
     readable("setgroups", 0o444, |_| Ok(b"allow\n".to_vec())),
-    guarded("smaps", 0o444, smaps),
-    guarded("smaps_rollup", 0o444, smaps_rollup),
+    bound("smaps", 0o444, smaps),
+    bound("smaps_rollup", 0o444, smaps_rollup),
     readable("stat", 0o444, process_text::stat),
     readable("statm", 0o444, process_text::statm),
     readable("status", 0o444, process_text::status),
@@ -209,6 +226,17 @@ impl Text for About {
         if self.row.is_guarded { self.subject.check_access(caller) } else { Ok(()) }
     }
 
+    fn bind(&self) -> Option<Arc<dyn Text>> {
+        match self.row.binding {
+            Binding::None => None,
+            Binding::Memory => Some(Arc::new(About { subject: self.subject.bound(), row: self.row })),
+            Binding::Contents => {
+                let contents = (self.row.make)(&self.subject.bound());
+                Some(Arc::new(move || contents.clone()))
+            }
+        }
+    }
+
     fn read(&self, reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
         (self.row.make)(&self.opened_by(reader))
     }
@@ -295,7 +323,7 @@ impl Directory for Threads {
     }
 }
 
-/// `mem`: the memory of the process.
+/// `mem`: the memory of the process; of an open file, that of the program that ran when it was opened.
 struct Memory {
     subject: Subject,
 }
@@ -303,6 +331,10 @@ struct Memory {
 impl Text for Memory {
     fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
         self.subject.check_access(caller)
+    }
+
+    fn bind(&self) -> Option<Arc<dyn Text>> {
+        Some(Arc::new(Memory { subject: self.subject.bound() }))
     }
 
     fn read(&self, _reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
@@ -314,17 +346,22 @@ impl Text for Memory {
     }
 
     fn write_part(&self, offset: u64, bytes: &[u8]) -> Option<Result<usize, Errno>> {
-        let Ok(task) = self.subject.task() else { return Some(Err(Errno::ESRCH)) };
-        let wrote = write_memory(task, offset, bytes);
-        Some(if wrote == 0 && !bytes.is_empty() { Err(Errno::EIO) } else { Ok(wrote) })
+        let written = self.subject.in_memory(|task, mm| write_memory(task, mm, offset, bytes));
+        Some(match written {
+            Some(0) if !bytes.is_empty() => Err(Errno::EIO),
+            Some(written) => Ok(written),
+            None => Ok(0),
+        })
     }
 }
 
 impl Memory {
     fn read_memory(&self, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
-        let task = self.subject.task()?;
-        let bytes = read_memory(task, offset, length);
-        if bytes.is_empty() && length > 0 { Err(Errno::EIO) } else { Ok(bytes) }
+        let bytes = self.subject.in_memory(|task, mm| read_memory(task, mm, offset, length));
+        match bytes {
+            Some(bytes) if bytes.is_empty() && length > 0 => Err(Errno::EIO),
+            bytes => Ok(bytes.unwrap_or_default()),
+        }
     }
 }
 
@@ -338,25 +375,30 @@ fn label(root: Path) -> impl Fn(&OpenFile) -> FileLabel {
     }
 }
 
+/// What `make` says of the memory, nothing if it is not there any more. `ESRCH` if the process is not there, not even as a zombie.
 fn with_format(
     subject: &Subject,
-    make: impl FnOnce(&MapsFormat<'_>, &crate::mm::Mm) -> Vec<u8>,
-) -> Result<Vec<u8>, Errno> {
-    let Some(task) = &subject.task else { return Ok(Vec::new()) };
-    let label = label(task.fs().root());
-    Ok(make(&MapsFormat { label: &label }, &task.mm()))
+    make: impl FnOnce(&MapsFormat<'_>, &Mm) -> Vec<u8>,
+) -> Result<Option<Vec<u8>>, Errno> {
+    if !subject.is_current() {
+        return Err(Errno::ESRCH);
+    }
+    Ok(subject.in_memory(|task, mm| {
+        let label = label(task.fs().root());
+        make(&MapsFormat { label: &label }, mm)
+    }))
 }
 
 fn maps(subject: &Subject) -> Result<Vec<u8>, Errno> {
-    with_format(subject, |format, mm| format.maps(mm))
+    Ok(with_format(subject, |format, mm| format.maps(mm))?.unwrap_or_default())
 }
 
 fn smaps(subject: &Subject) -> Result<Vec<u8>, Errno> {
-    with_format(subject, |format, mm| format.smaps(mm))
+    Ok(with_format(subject, |format, mm| format.smaps(mm))?.unwrap_or_default())
 }
 
 fn smaps_rollup(subject: &Subject) -> Result<Vec<u8>, Errno> {
-    with_format(subject, |format, mm| format.smaps_rollup(mm))
+    with_format(subject, |format, mm| format.smaps_rollup(mm))?.ok_or(Errno::ESRCH)
 }
 
 fn personality(subject: &Subject) -> Result<Vec<u8>, Errno> {

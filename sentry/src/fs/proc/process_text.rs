@@ -10,6 +10,7 @@ use usk_abi::signal::SignalSet;
 
 use super::Subject;
 use crate::fs::bitmap;
+use crate::mm::Mm;
 use crate::task::{
     Credentials, INIT_PID, NO_LOGIN_UID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks, usable_processors,
 };
@@ -286,12 +287,11 @@ pub(super) fn comm(subject: &Subject) -> Result<Vec<u8>, Errno> {
 }
 
 /// Bytes of guest memory between two addresses, as far as they can be read. At most a mebibyte.
-fn memory_range(subject: &Subject, start: u64, end: u64) -> Result<Vec<u8>, Errno> {
+fn memory_range(mm: &Mm, start: u64, end: u64) -> Result<Vec<u8>, Errno> {
     const MOST: u64 = 1 << 20;
-    let Some(task) = &subject.task else { return Ok(Vec::new()) };
     let length = usize::try_from(end.saturating_sub(start).min(MOST)).map_err(|_| Errno::EIO)?;
     let mut bytes = vec![0; length];
-    let read = task.mm().space.read(start, &mut bytes);
+    let read = mm.space.read(start, &mut bytes);
     bytes.truncate(read);
     Ok(bytes)
 }
@@ -300,12 +300,13 @@ fn memory_range(subject: &Subject, start: u64, end: u64) -> Result<Vec<u8>, Errn
 /// wrote, up to the first NUL.
 pub(super) fn cmdline(subject: &Subject) -> Result<Vec<u8>, Errno> {
     let Some(task) = &subject.task else { return Ok(Vec::new()) };
-    let image = task.mm().image();
-    let bytes = memory_range(subject, image.arguments_start, image.arguments_end)?;
+    let mm = task.mm();
+    let image = mm.image();
+    let bytes = memory_range(&mm, image.arguments_start, image.arguments_end)?;
     if bytes.last().is_none_or(|last| *last == 0) {
         return Ok(bytes);
     }
-    let mut bytes = memory_range(subject, image.arguments_start, image.environment_end)?;
+    let mut bytes = memory_range(&mm, image.arguments_start, image.environment_end)?;
     if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
         bytes.truncate(end + 1);
     }
@@ -314,14 +315,16 @@ pub(super) fn cmdline(subject: &Subject) -> Result<Vec<u8>, Errno> {
 
 /// `/proc/PID/environ`: what the program was started with.
 pub(super) fn environ(subject: &Subject) -> Result<Vec<u8>, Errno> {
-    let Some(task) = &subject.task else { return Ok(Vec::new()) };
-    let image = task.mm().image();
-    memory_range(subject, image.environment_start, image.environment_end)
+    let bytes = subject.in_memory(|_, mm| {
+        let image = mm.image();
+        memory_range(mm, image.environment_start, image.environment_end)
+    });
+    bytes.unwrap_or_else(|| Ok(Vec::new()))
 }
 
-/// `/proc/PID/auxv`.
+/// `/proc/PID/auxv`: what the kernel has told the program.
 pub(super) fn auxv(subject: &Subject) -> Result<Vec<u8>, Errno> {
-    Ok(subject.task.as_ref().map_or_else(Vec::new, |task| task.mm().auxiliary_vector().to_vec()))
+    Ok(subject.in_memory(|_, mm| mm.auxiliary_vector().to_vec()).unwrap_or_default())
 }
 
 /// `/proc/PID/limits`.

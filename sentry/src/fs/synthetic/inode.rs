@@ -56,6 +56,10 @@ pub trait Text: Send + Sync {
         let _ = caller;
         Ok(())
     }
+    /// What an open file has instead, if that is something of the moment when it is opened. Asked before [`Text::admit`].
+    fn bind(&self) -> Option<Arc<dyn Text>> {
+        None
+    }
     /// The contents now.
     fn read(&self, reader: Option<&Arc<crate::task::Task>>) -> Result<Vec<u8>, Errno>;
     /// Takes one write to a file that `opener` has opened.
@@ -251,8 +255,9 @@ impl Inode for SyntheticInode {
     ) -> Result<Arc<dyn FileOps>, Errno> {
         match &self.kind {
             Kind::Text(text) => {
+                let bound = text.bind().unwrap_or_else(|| text.clone());
                 text.admit(caller)?;
-                Ok(Arc::new(TextFile::new(text.clone(), caller.task.cloned())))
+                Ok(Arc::new(TextFile::new(bound, caller.task.cloned())))
             }
             _ => Err(Errno::ENXIO),
         }
