@@ -98,6 +98,54 @@ CASE(prctl_pdeathsig_is_not_inherited) {
     EXPECT_ERRNO(prctl(PR_SET_PDEATHSIG, 99), EINVAL);
 }
 
+static int death_signal(void) {
+    int signal = 77;
+    OK(prctl(PR_GET_PDEATHSIG, &signal));
+    return signal;
+}
+
+CASE(prctl_pdeathsig_is_cleared_when_the_credentials_change) {
+    NEEDS_ROOT();
+    OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+    OK(syscall(SYS_setresuid, 1234, -1, -1));
+    EXPECT_EQ(death_signal(), SIGUSR1);
+    OK(syscall(SYS_setfsgid, 4321));
+    EXPECT_EQ(death_signal(), 0);
+    OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+    OK(syscall(SYS_setresgid, -1, 4321, -1));
+    EXPECT_EQ(death_signal(), 0);
+    OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+    OK(syscall(SYS_setresuid, -1, 1234, -1));
+    EXPECT_EQ(death_signal(), 0);
+    OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+    OK(syscall(SYS_setresuid, -1, -1, 1234));
+    EXPECT_EQ(death_signal(), SIGUSR1);
+}
+
+HELPER(say_death_signal) {
+    (void)argc, (void)argv;
+    return death_signal();
+}
+
+/* Executes this program with the real user `user`. */
+static int death_signal_after_exec(uid_t user) {
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setresuid, user, -1, -1));
+        OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+        execl(program_path, program_path, "--helper", "say_death_signal", NULL);
+        _exit(200);
+    });
+    int status = wait_for(pid);
+    EXPECT(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+CASE(prctl_pdeathsig_is_cleared_by_an_execution_that_gains) {
+    NEEDS_ROOT();
+    EXPECT_EQ(death_signal_after_exec(0), SIGUSR1);
+    EXPECT_EQ(death_signal_after_exec(1234), 0);
+}
+
 CASE(prctl_dumpable_can_be_switched) {
     OK(prctl(PR_SET_DUMPABLE, 0));
     EXPECT_EQ(prctl(PR_GET_DUMPABLE), 0);

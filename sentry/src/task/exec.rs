@@ -162,6 +162,10 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     task.mm().dumpable.store(dumpable, Ordering::Relaxed);
     task.set_command_name(&request.command_name());
     task.set_credentials(request.credentials.clone());
+    // Who has more than its caller gets no signals by its caller's end.
+    if request.image.context.identity.is_secure {
+        task.parent_death_signal.store(0, Ordering::Relaxed);
+    }
     // A table shared by CLONE_FILES stays with the others; the new program has a copy.
     task.unshare_files();
     task.files().close_on_exec();

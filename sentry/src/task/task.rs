@@ -218,13 +218,14 @@ impl Task {
         self.credentials.load_full()
     }
 
-    /// Replaces the credentials. Only the task itself does that. Whose memory it was may not look at it any more if the task acts as
-    /// somebody else, or gains (`commit_creds`).
+    /// Replaces the credentials. Only the task itself does that. If the task acts as somebody else, or gains, whose memory it was may not
+    /// look at it any more, and nobody's end sends it a signal (`commit_creds`).
     pub fn set_credentials(&self, credentials: Credentials) {
         let old = self.credentials();
         let is_other_for_files = credentials.fsuid != old.fsuid || credentials.fsgid != old.fsgid;
         if is_other_for_files || credentials.gains_over(&old) {
             self.borrow_mm(|mm| mm.dumpable.store(SUID_DUMP_DISABLE, Ordering::Relaxed));
+            self.parent_death_signal.store(0, Ordering::Relaxed);
         }
         self.credentials.store(Arc::new(credentials));
         self.withdraw_answers();
