@@ -157,6 +157,48 @@ CASE(signal_queue_is_bounded_by_the_limit) {
     OK(kill(getpid(), SIGUSR1));
 }
 
+/* What is pending of `signal`. */
+static siginfo_t pending_of(int signal) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    siginfo_t info;
+    struct timespec now = {0};
+    EXPECT_EQ(sigtimedwait(&set, &info, &now), signal);
+    EXPECT_EQ(info.si_signo, signal);
+    EXPECT_ERRNO(sigtimedwait(&set, NULL, &now), EAGAIN);
+    return info;
+}
+
+CASE(signal_beyond_the_limit_is_pending_without_information) {
+    block_all();
+    struct rlimit limit = {0, 0};
+    OK(setrlimit(RLIMIT_SIGPENDING, &limit));
+    union sigval value = {.sival_int = 1};
+    EXPECT_ERRNO(sigqueue(getpid(), SIGRTMIN, value), EAGAIN);
+    EXPECT_ERRNO(syscall(SYS_tgkill, getpid(), gettid(), SIGRTMIN), EAGAIN);
+    OK(kill(getpid(), SIGRTMIN));
+    siginfo_t info = pending_of(SIGRTMIN);
+    EXPECT_EQ(info.si_code, SI_USER);
+    EXPECT_EQ(info.si_pid, 0);
+    OK(sigqueue(getpid(), SIGUSR1, value));
+    info = pending_of(SIGUSR1);
+    EXPECT_EQ(info.si_code, SI_USER);
+    EXPECT_EQ(info.si_pid, 0);
+    OK(syscall(SYS_tgkill, getpid(), gettid(), SIGUSR1));
+    info = pending_of(SIGUSR1);
+    EXPECT_EQ(info.si_code, SI_USER);
+    EXPECT_EQ(info.si_pid, 0);
+    /* What the kernel says, and kill(2), is not limited. */
+    OK(kill(getpid(), SIGUSR1));
+    EXPECT_EQ(pending_of(SIGUSR1).si_pid, getpid());
+    pid_t pid = IN_CHILD({});
+    EXPECT_EXIT(pid, 0);
+    info = pending_of(SIGCHLD);
+    EXPECT_EQ(info.si_code, CLD_EXITED);
+    EXPECT_EQ(info.si_pid, pid);
+}
+
 static void note_tid(int signal) {
     (void)signal;
     signals_seen = gettid();

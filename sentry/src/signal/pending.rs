@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use usk_abi::signal::code::SI_TIMER;
+use usk_abi::signal::code::{SI_KERNEL, SI_TIMER, SI_USER};
 use usk_abi::signal::{SignalInfo, SignalSet};
 use usk_abi::{Errno, Signal};
 
-/// Signals that have been sent and not yet delivered. A standard signal is pending once at most; real-time signals queue.
+/// Signals that have been sent and not yet delivered. A standard signal is pending once at most; real-time signals queue. One that found
+/// the queue full may be pending without information.
 #[derive(Debug, Default)]
 pub struct PendingSignals {
     set: SignalSet,
@@ -26,10 +27,10 @@ impl PendingSignals {
 
     /// True if no signal is pending.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.set.is_empty()
     }
 
-    /// All of them, in the order in which they were sent.
+    /// The queued ones, in the order in which they were sent.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &SignalInfo> {
         self.queue.iter()
     }
@@ -44,14 +45,19 @@ impl PendingSignals {
         true
     }
 
-    /// As [`PendingSignals::add`], while fewer than `limit` (`RLIMIT_SIGPENDING`) are queued. `EAGAIN` for a real-time signal at the limit:
-    /// standard signals, which are few, are exempt.
+    /// As [`PendingSignals::add`], while fewer than `limit` (`RLIMIT_SIGPENDING`) are queued; standard signals of the kernel's and of
+    /// `kill(2)`, which are few, are exempt. At the limit the signal is pending without its information, but a real-time one with
+    /// information that matters is `EAGAIN` (`__send_signal_locked`).
     pub(crate) fn add_within(&mut self, limit: u64, signal: Signal, info: SignalInfo) -> Result<(), Errno> {
         let is_full = u64::try_from(self.len()).unwrap_or(u64::MAX) >= limit;
-        if signal.is_realtime() && is_full {
+        let is_exempt = !signal.is_realtime() && info.code >= 0;
+        if !is_full || is_exempt {
+            self.add(signal, info);
+        } else if signal.is_realtime() && !matches!(info.code, SI_USER | SI_KERNEL) {
             return Err(Errno::EAGAIN);
+        } else {
+            self.set = self.set.with(signal);
         }
-        self.add(signal, info);
         Ok(())
     }
 
@@ -72,8 +78,9 @@ impl PendingSignals {
     /// Takes the next signal that is in `wanted`: the lowest number first, and within a number the oldest.
     pub fn take(&mut self, wanted: SignalSet) -> Option<(Signal, SignalInfo)> {
         let signal = self.set.and(wanted).first()?;
-        let position = self.queue.iter().position(|info| info.signo == signal.number())?;
-        let info = self.queue.remove(position)?;
+        let position = self.queue.iter().position(|info| info.signo == signal.number());
+        let queued = position.and_then(|position| self.queue.remove(position));
+        let info = queued.unwrap_or_else(|| SignalInfo::user(signal, SI_USER, 0, 0));
         if !self.queue.iter().any(|info| info.signo == signal.number()) {
             self.set = self.set.without(signal);
         }
@@ -123,6 +130,21 @@ mod tests {
         assert!(pending.set().contains(realtime));
         assert_eq!(pending.take(all).map(|(s, i)| (s, i.code)), Some((realtime, 2)));
         assert_eq!(pending.take(all), None);
+    }
+
+    #[test]
+    fn signals_beyond_the_limit_are_pending_without_information() {
+        let mut pending = PendingSignals::default();
+        let realtime = Signal::from_number(40).unwrap();
+        assert_eq!(pending.add_within(0, realtime, info(realtime, SI_TIMER)), Err(Errno::EAGAIN));
+        assert!(pending.is_empty());
+        let sent = SignalInfo::user(realtime, SI_USER, 7, 7);
+        assert_eq!(pending.add_within(0, realtime, sent), Ok(()));
+        assert!(!pending.is_empty());
+        assert_eq!(pending.len(), 0);
+        let all = SignalSet(u64::MAX);
+        assert_eq!(pending.take(all).map(|(s, i)| (s, i.code, i.pid())), Some((realtime, SI_USER, 0)));
+        assert!(pending.is_empty());
     }
 
     #[test]
