@@ -53,7 +53,7 @@ fn a_tree_is_built_read_and_taken_down() {
     let sub = root.make_directory(name("sub"), 0o750, None).unwrap();
     assert_eq!(sub.attributes.st_mode(), 0o040_750);
     let created = sub.node.create_file(name("file"), 0o644, None, Access::ReadWrite).unwrap();
-    File::from(created.descriptor).write_all(b"contents").unwrap();
+    File::from(created.descriptor.expect("a file comes open")).write_all(b"contents").unwrap();
     let node = created.node;
     assert_eq!(node.attributes().unwrap().size, 8);
     let link = sub.node.make_symlink(name("link"), b"file", None).unwrap();
@@ -121,7 +121,7 @@ fn many_threads_share_few_lanes() {
                     .map(|file| {
                         let file = format!("{file}");
                         let created = own.create_file(name(&file), 0o600, None, Access::Write).unwrap();
-                        File::from(created.descriptor).write_all(file.as_bytes()).unwrap();
+                        File::from(created.descriptor.expect("a file comes open")).write_all(file.as_bytes()).unwrap();
                         created.node
                     })
                     .collect();
