@@ -63,7 +63,11 @@ fn known(code: &[u8]) -> Vec<Arc<KnownPatch>> {
     let is_call = |at: &usize| code[*at..*at + 2] == [0x0f, 0x05];
     let call = |at: usize| KnownPatch::call(OFFSET, code, OFFSET + at as u64, 39);
     let calls = (0..code.len() - 1).filter(is_call).filter_map(call);
-    KnownPatch::cpuids(OFFSET, code, &mut Answers::default()).into_iter().chain(calls).map(Arc::new).collect()
+    KnownPatch::cpuids(OFFSET, code, &mut Answers::default(), &mut { KnownPatch::MAX_CPUIDS })
+        .into_iter()
+        .chain(calls)
+        .map(Arc::new)
+        .collect()
 }
 
 /// A file whose only code page begins with this.

@@ -17,7 +17,7 @@ use usk_abi::mm::PAGE_SIZE;
 use usk_platform::host::{self, timeline};
 use usk_platform::trap::{Answers, CodeImage, KnownPatch, Oracle};
 
-use crate::loader::LoadableFile;
+use crate::loader::{ElfImage, LoadableFile};
 use crate::mm::slow_sites::{ENDINGS, SlowCalls, THRESHOLD};
 use crate::mm::{FileBacking, Vma};
 
@@ -27,7 +27,7 @@ const MAX_FILES: usize = 32;
 const MAX_SITES: usize = 128;
 /// Calls in a program that are worth the patches of a file: one saves 3 µs.
 const WORTH: u32 = 5;
-/// Largest piece of code that is searched, in bytes: loaders have some 150 KiB.
+/// How much code of a file is searched, in bytes: loaders have some 150 KiB.
 const MAX_TEXT: u64 = 2 << 20;
 /// How much of it is read at a time.
 const PIECE: u64 = 16 << 10;
@@ -92,12 +92,11 @@ impl KnownCode {
         }
         let begun_ns = timeline::now();
         let (mut found, mut answers) = (Vec::new(), Answers::default());
-        for segment in &loader.image.segments {
-            let start = segment.offset & !(PAGE_SIZE - 1);
-            let length = segment.file_size.saturating_add(segment.offset - start);
-            if segment.protection.execute && !segment.protection.write && length <= MAX_TEXT {
-                found.extend(cpuids(backing, start..start + length, &mut answers).into_iter().map(Arc::new));
-            }
+        let (mut bytes_left, mut places_left) = (MAX_TEXT, KnownPatch::MAX_CPUIDS);
+        for code in code_ranges(&loader.image) {
+            let Some(left) = bytes_left.checked_sub(code.end - code.start) else { continue };
+            bytes_left = left;
+            found.extend(cpuids(backing, code, &mut answers, &mut places_left).into_iter().map(Arc::new));
         }
         if found.iter().any(|patch| patch.looks_up()) {
             self.oracle.get_or_init(|| Arc::new(Oracle::new(&mut answers)));
@@ -165,18 +164,43 @@ impl FileCode {
     }
 }
 
-/// The patches for the `cpuid`s of a segment, which is read in pieces: the pages of one are used for all.
-fn cpuids(backing: &FileBacking, segment: Range<u64>, answers: &mut Answers) -> Vec<KnownPatch> {
+/// Where code is in the file, lowest first and each part once, however many segments a guest's file shows it in.
+fn code_ranges(image: &ElfImage) -> Vec<Range<u64>> {
+    let code =
+        image.segments.iter().filter(|segment| segment.protection.execute && !segment.protection.write);
+    let range = |offset: u64, size| offset & !(PAGE_SIZE - 1)..offset.saturating_add(size);
+    let mut ranges: Vec<_> = code.map(|segment| range(segment.offset, segment.file_size)).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut end = 0;
+    for range in &mut ranges {
+        range.start = range.start.max(end);
+        end = end.max(range.end);
+    }
+    ranges.retain(|range| !range.is_empty());
+    ranges
+}
+
+/// The patches for the `cpuid`s of some code, which is read in pieces: the pages of one are used for all. At most `left`
+/// are looked at; it counts down.
+fn cpuids(
+    backing: &FileBacking,
+    code: Range<u64>,
+    answers: &mut Answers,
+    left: &mut usize,
+) -> Vec<KnownPatch> {
     let mut found = Vec::new();
     let mut bytes = vec![0; (PIECE + 2 * KnownPatch::NEIGHBOURHOOD) as usize];
-    for piece in segment.clone().step_by(PIECE as usize) {
-        let start = piece.saturating_sub(KnownPatch::NEIGHBOURHOOD).max(segment.start);
-        let end = (piece + PIECE + KnownPatch::NEIGHBOURHOOD).min(segment.end);
+    for piece in code.clone().step_by(PIECE as usize) {
+        if *left == 0 {
+            break;
+        }
+        let start = piece.saturating_sub(KnownPatch::NEIGHBOURHOOD).max(code.start);
+        let end = (piece + PIECE + KnownPatch::NEIGHBOURHOOD).min(code.end);
         let length = usize::try_from(end - start).unwrap_or(0);
         let Some(buffer) = bytes.get_mut(..length) else { break };
         let count = host::read_at(&*backing.host, buffer, start).unwrap_or(0);
         let own = |patch: &KnownPatch| (piece..piece + PIECE).contains(&patch.site());
-        let known = buffer.get(..count).map(|bytes| KnownPatch::cpuids(start, bytes, answers));
+        let known = buffer.get(..count).map(|bytes| KnownPatch::cpuids(start, bytes, answers, left));
         found.extend(known.into_iter().flatten().filter(own));
     }
     found
@@ -211,6 +235,8 @@ fn read_page(backing: &FileBacking, at: u64) -> Option<[u8; PAGE_SIZE as usize]>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loader::testing::open_bytes;
+    use crate::loader::{Arguments, ExecContext, ProcessIdentity, prepare};
 
     fn identity(number: u64) -> (u64, u64) {
         (1, number)
@@ -228,5 +254,50 @@ mod tests {
         assert!(known.image(identity(999)).is_none());
         known.forget(identity(999));
         assert!(!known.files.lock().contains_key(&identity(999)));
+    }
+
+    /// An ELF file that shows the same code, `cpuid` after `cpuid`, in `segments` segments.
+    fn loader_of_cpuids(segments: u16) -> LoadableFile {
+        use usk_abi::elf::{ElfHeader, PF_R, PF_X, PT_LOAD, ProgramHeader};
+        use zerocopy::IntoBytes;
+        const SIZE: u64 = 256 << 10;
+        let mut bytes = ElfHeader::of_executable(0x40_0000, segments).as_bytes().to_vec();
+        for number in 0..u64::from(segments) {
+            let header = ProgramHeader {
+                p_type: PT_LOAD,
+                p_flags: PF_R | PF_X,
+                p_offset: 0,
+                p_vaddr: 0x40_0000 + number * SIZE,
+                p_paddr: 0,
+                p_filesz: SIZE,
+                p_memsz: SIZE,
+                p_align: PAGE_SIZE,
+            };
+            bytes.extend_from_slice(header.as_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(8), 0x90);
+        while bytes.len() < SIZE as usize {
+            // mov eax, 1; cpuid; nop
+            bytes.extend([0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0x90]);
+        }
+        let arguments = Arguments { arguments: Vec::new(), environment: Vec::new() };
+        let identity = ProcessIdentity::default();
+        let context = ExecContext { stack_limit: 8 << 20, randomize: false, identity };
+        let path = b"/loader".to_vec();
+        prepare(open_bytes(&bytes), path, arguments, context, &mut |_| unreachable!())
+            .expect("an ELF file")
+            .program
+    }
+
+    #[test]
+    fn what_is_searched_of_a_file_is_bounded_whatever_its_headers_say() {
+        for segments in [1, 3, 20] {
+            let (known, loader) = (KnownCode::default(), loader_of_cpuids(segments));
+            assert_eq!(code_ranges(&loader.image), [0..256 << 10]);
+            known.look_at_loader(&loader);
+            let identity = loader.backing.identity().expect("an identity");
+            let found = known.files.lock()[&identity].cpuids.as_ref().map_or(0, Vec::len);
+            assert!((100..=KnownPatch::MAX_CPUIDS).contains(&found), "{found} in {segments} segments");
+        }
     }
 }

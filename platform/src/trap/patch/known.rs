@@ -23,8 +23,6 @@ const CPUID: [u8; 2] = [0x0f, 0xa2];
 const PLAIN_LEAVES: [Range<u32>; 2] = [0..2, 0x8000_0000..0x8000_0009];
 /// Leaves whose answer does, and is the same on all processors of a machine for 0.
 const LEAVES_WITH_PARTS: [u32; 4] = [4, 7, 0xd, 0x14];
-/// More `cpuid`s than this are not looked at in a file.
-const MAX_CPUIDS: usize = 256;
 
 /// What the processor answers, by leaf and part: each is asked for once, for that takes as long here as it does in a guest.
 #[derive(Default)]
@@ -62,8 +60,12 @@ impl KnownPatch {
     /// How much of what is around a `cpuid` instruction decides about it, on either side.
     pub const NEIGHBOURHOOD: u64 = DETOUR_REACH + MAX_REACH;
 
-    /// The patches for the `cpuid` instructions in a file's executable mapping from offset `start` on.
-    pub fn cpuids(start: u64, bytes: &[u8], answers: &mut Answers) -> Vec<KnownPatch> {
+    /// More `cpuid`s than this are not worth a look in a file.
+    pub const MAX_CPUIDS: usize = 256;
+
+    /// The patches for the `cpuid` instructions in a file's executable mapping from offset `start` on. At most `left` of them are
+    /// looked at; it counts down.
+    pub fn cpuids(start: u64, bytes: &[u8], answers: &mut Answers, left: &mut usize) -> Vec<KnownPatch> {
         let at = |index: usize| start + index as u64;
         let piece = |site: u64| {
             let from = (site - start).saturating_sub(KnownPatch::NEIGHBOURHOOD) as usize;
@@ -75,7 +77,8 @@ impl KnownPatch {
             let plan = answer_plan(&code, site, answers).or_else(|| lookup_plan(&code, site))?;
             KnownPatch::new(&code, plan)
         };
-        places_of_cpuid(bytes).take(MAX_CPUIDS).filter_map(|index| patch(at(index))).collect()
+        let looked_at = places_of_cpuid(bytes).take(*left).inspect(|_| *left -= 1);
+        looked_at.filter_map(|index| patch(at(index))).collect()
     }
 
     /// `plan` is for an instruction that is in step.
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
 
     fn cpuids(start: u64, bytes: &[u8]) -> Vec<KnownPatch> {
-        KnownPatch::cpuids(start, bytes, &mut Answers::default())
+        KnownPatch::cpuids(start, bytes, &mut Answers::default(), &mut { KnownPatch::MAX_CPUIDS })
     }
 
     /// As in a C library's loader: `mov eax, leaf; cpuid; mov esi, eax`, in code that is easily read.
@@ -268,7 +271,17 @@ mod tests {
             .collect();
         (0..bytes.len()).step_by(500).for_each(|at| bytes[at..at + 2].copy_from_slice(&CPUID));
         for length in [0, 1, 2, 3, 500, 501, 502, bytes.len()] {
-            assert!(cpuids(0, &bytes[..length]).len() <= MAX_CPUIDS);
+            assert!(cpuids(0, &bytes[..length]).len() <= KnownPatch::MAX_CPUIDS);
+        }
+    }
+
+    #[test]
+    fn no_more_are_looked_at_than_are_left() {
+        let bytes = loader(0).repeat(4);
+        let (mut answers, mut left) = (Answers::default(), 6);
+        for (found, then_left) in [(4, 2), (2, 0), (0, 0)] {
+            assert_eq!(KnownPatch::cpuids(0, &bytes, &mut answers, &mut left).len(), found);
+            assert_eq!(left, then_left);
         }
     }
 }
