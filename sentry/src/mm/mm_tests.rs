@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use proptest::prelude::*;
 use usk_abi::Errno;
 use usk_abi::mm::{MmapFlags, MremapFlags, MsyncFlags, Prot, madvise};
+use usk_abi::signal::code::{SEGV_ACCERR, SEGV_MAPERR};
 use usk_platform::GuestThread;
 
 use super::*;
@@ -410,7 +411,7 @@ fn futexes_in_shared_memory_have_one_key_everywhere() {
 #[test]
 fn stacks_grow_down_to_their_limit() {
     let mut guest = Guest::new();
-    let code = usk_abi::signal::code::SEGV_MAPERR;
+    let code = SEGV_MAPERR;
     let fault = |guest: &mut Guest, address| {
         let fault = HostFault { signal: 11, code, address };
         guest.mm.fault(&mut guest.thread, fault, 64 * PAGE, &guest.limits)
@@ -422,7 +423,12 @@ fn stacks_grow_down_to_their_limit() {
     assert_eq!(fault(&mut guest, BASE - 64 * PAGE), Some(code));
     guest.map(BASE - 260 * PAGE, PAGE, RW, PRIVATE | MmapFlags::FIXED).expect("mapped");
     assert_eq!(fault(&mut guest, BASE - 11 * PAGE), Some(code));
-    assert_eq!(fault(&mut guest, BASE - 260 * PAGE), Some(code));
+    // Mapped meanwhile.
+    assert_eq!(fault(&mut guest, BASE - 260 * PAGE), None);
+    let denied = HostFault { signal: 11, code: SEGV_ACCERR, address: BASE - 260 * PAGE };
+    assert_eq!(guest.mm.fault(&mut guest.thread, denied, 64 * PAGE, &guest.limits), Some(SEGV_ACCERR));
+    guest.protect(BASE - 260 * PAGE, PAGE, Prot::empty()).expect("protected");
+    assert_eq!(fault(&mut guest, BASE - 11 * PAGE), None);
     let (vdso, _) = layout().vdso;
     assert_eq!(fault(&mut guest, vdso - 0x10_0000), Some(code));
     guest.check();
