@@ -315,12 +315,12 @@ impl Kernel {
 
     /// Bytes of memory that are not in use, as far as the sentry can tell.
     pub fn free_memory(&self) -> u64 {
-        let table = self.tasks.lock();
-        let used: u64 = table
-            .processes()
-            .filter_map(|(_, process)| process.group.any_thread())
-            .map(|task| task.mm().memory_use().resident)
-            .fold(0, u64::saturating_add);
+        let in_use: Vec<_> = {
+            let table = self.tasks.lock();
+            let tasks = table.processes().filter_map(|(_, process)| process.group.any_thread());
+            tasks.map(|task| task.mm()).collect()
+        };
+        let used = in_use.iter().map(|mm| mm.recently_resident()).fold(0, u64::saturating_add);
         self.limits.total_memory().saturating_sub(used)
     }
 

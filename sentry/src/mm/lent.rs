@@ -50,6 +50,13 @@ impl Mm {
         state
     }
 
+    /// The map, to look at, unless somebody else has it.
+    pub(in crate::mm) fn try_look(&self) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.state.try_lock()?;
+        state.catch_up();
+        Some(state)
+    }
+
     /// The map, to be changed: by a task that uses it and is not in guest code. From now on no thread maps, unmaps or lets go of memory
     /// by itself.
     pub(in crate::mm) fn change(&self) -> MutexGuard<'_, State> {

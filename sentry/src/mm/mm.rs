@@ -53,6 +53,8 @@ pub struct Mm {
     pub(in crate::mm) program: ProgramNumber,
     /// Page aligned.
     pub(in crate::mm) layout: Layout,
+    /// What [`Mm::recently_resident`] has found out last.
+    pub(in crate::mm) resident: AtomicU64,
     /// Locked by [`Mm::look`] and [`Mm::change`].
     pub(in crate::mm) state: Mutex<State>,
 }
@@ -282,6 +284,7 @@ impl Mm {
             dumpable: AtomicU32::new(SUID_DUMP_USER),
             program: ProgramNumber::default(),
             layout,
+            resident: AtomicU64::new(0),
             state: Mutex::new(state),
         })
     }
@@ -383,22 +386,16 @@ impl Mm {
 
     /// Memory in use.
     pub fn memory_use(&self) -> MemoryUse {
-        let state = self.look();
-        let mut resident = 0;
-        let mut resident_shared = 0;
-        for vma in state.tree.iter().filter(|vma| !vma.is_hidden()) {
-            if !vma.protection.read && !vma.protection.write && !vma.protection.execute {
-                continue;
-            }
-            if vma.flags.intersects(VmaFlags::NORESERVE | VmaFlags::STACK) {
-                continue;
-            }
-            resident += vma.length();
-            if !matches!(vma.backing, Backing::Anonymous) {
-                resident_shared += vma.length();
-            }
+        self.look().memory_use()
+    }
+
+    /// Resident memory in bytes, as in [`MemoryUse`], for whoever must not wait for a change of the map, which may take the host
+    /// seconds: while one is under way, what was found the last time.
+    pub(crate) fn recently_resident(&self) -> u64 {
+        if let Some(state) = self.try_look() {
+            self.resident.store(state.memory_use().resident, Ordering::Relaxed);
         }
-        MemoryUse { totals: state.tree.totals(), peak: state.peak, resident, resident_shared }
+        self.resident.load(Ordering::Relaxed)
     }
 
     /// A copy of every mapping that the guest may know of, lowest first.
@@ -457,6 +454,24 @@ impl Mm {
 }
 
 impl State {
+    fn memory_use(&self) -> MemoryUse {
+        let mut resident = 0;
+        let mut resident_shared = 0;
+        for vma in self.tree.iter().filter(|vma| !vma.is_hidden()) {
+            if !vma.protection.read && !vma.protection.write && !vma.protection.execute {
+                continue;
+            }
+            if vma.flags.intersects(VmaFlags::NORESERVE | VmaFlags::STACK) {
+                continue;
+            }
+            resident += vma.length();
+            if !matches!(vma.backing, Backing::Anonymous) {
+                resident_shared += vma.length();
+            }
+        }
+        MemoryUse { totals: self.tree.totals(), peak: self.peak, resident, resident_shared }
+    }
+
     /// `ENOMEM` if `added` more bytes would be too many; `replaced` bytes of the total go away. `is_data` says whether the
     /// new bytes are private and writable.
     pub(in crate::mm) fn check_room(

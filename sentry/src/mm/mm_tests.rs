@@ -469,3 +469,16 @@ fn shared_memory_is_shared() {
     file.read_exact_at(&mut buffer, 4096).expect("read");
     assert_eq!(&buffer, b"there");
 }
+
+#[test]
+fn what_is_resident_is_told_also_while_the_map_is_changed() {
+    let mut guest = Guest::new();
+    guest.map(BASE, 4 * PAGE, RW, PRIVATE | MmapFlags::FIXED).expect("mapped");
+    let resident = guest.mm.recently_resident();
+    assert!(resident >= 4 * PAGE && resident == guest.mm.memory_use().resident);
+    let change = guest.mm.change();
+    assert_eq!(guest.mm.recently_resident(), resident);
+    drop(change);
+    guest.unmap(BASE, 4 * PAGE).expect("unmapped");
+    assert_eq!(guest.mm.recently_resident(), resident - 4 * PAGE);
+}
