@@ -1,9 +1,11 @@
 //! `process_vm_readv(2)`, `process_vm_writev(2)`: copies between the memory of two processes of the sandbox.
 
+use std::sync::Arc;
+
 use usk_abi::Errno;
 use usk_platform::AddressSpace;
-use usk_sentry::task::{AccessAs, Current, SyscallArguments, may_access};
-use usk_sentry::{IoVec, SysResult, UserPtr};
+use usk_sentry::task::{AccessAs, Current, SyscallArguments, Task, may_access};
+use usk_sentry::{IoVec, MAX_TRANSFER, SysResult, UserPtr};
 
 use crate::table::{Argument::*, Row};
 
@@ -29,7 +31,8 @@ fn transfer(current: &mut Current, arguments: SyscallArguments, writes: bool) ->
     if arguments.u64(5) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let own = read_ranges(current.space(), arguments.pointer(1), arguments.u64(2))?;
+    let mut own = read_ranges(current.space(), arguments.pointer(1), arguments.u64(2))?;
+    cut(&mut own, MAX_TRANSFER);
     let theirs = read_ranges(current.space(), arguments.pointer(3), arguments.u64(4))?;
     if own.is_empty() || theirs.is_empty() {
         return Ok(0);
@@ -41,8 +44,8 @@ fn transfer(current: &mut Current, arguments: SyscallArguments, writes: bool) ->
     let their_mm = task.mm();
     let (own_space, their_space) = (current.space(), &*their_mm.space);
     let copied = match writes {
-        false => copy(their_space, &theirs, own_space, &own),
-        true => copy(own_space, &own, their_space, &theirs),
+        false => copy(&current.task, their_space, &theirs, own_space, &own),
+        true => copy(&current.task, own_space, &own, their_space, &theirs),
     };
     if copied == 0 { Err(Errno::EFAULT.into()) } else { Ok(copied) }
 }
@@ -63,8 +66,23 @@ fn read_ranges(space: &dyn AddressSpace, array: UserPtr<[u64; 2]>, count: u64) -
     Ok(ranges)
 }
 
-/// Copies as far as both sides permit; returns the count of bytes.
-fn copy(from: &dyn AddressSpace, sources: &[IoVec], to: &dyn AddressSpace, destinations: &[IoVec]) -> u64 {
+/// Cuts ranges to `left` bytes in total.
+fn cut(ranges: &mut Vec<IoVec>, mut left: usize) {
+    for range in &mut *ranges {
+        range.length = range.length.min(left);
+        left -= range.length;
+    }
+    ranges.retain(|range| range.length > 0);
+}
+
+/// Copies as far as both sides permit, unless the caller is killed meanwhile; returns the count of bytes.
+fn copy(
+    caller: &Arc<Task>,
+    from: &dyn AddressSpace,
+    sources: &[IoVec],
+    to: &dyn AddressSpace,
+    destinations: &[IoVec],
+) -> u64 {
     let mut sources = Cursor::new(sources);
     let mut destinations = Cursor::new(destinations);
     let mut buffer = vec![0; CHUNK];
@@ -76,7 +94,7 @@ fn copy(from: &dyn AddressSpace, sources: &[IoVec], to: &dyn AddressSpace, desti
         let read = from.read(source, &mut buffer[..wanted]);
         let written = to.write(destination, &buffer[..read]);
         total += written as u64;
-        if written < wanted {
+        if written < wanted || caller.is_to_end() {
             break;
         }
         sources.advance(written);

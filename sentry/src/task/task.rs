@@ -347,6 +347,11 @@ impl Task {
         }
     }
 
+    /// Whether it is to end: what takes long can stop (`fatal_signal_pending`).
+    pub fn is_to_end(self: &Arc<Self>) -> bool {
+        self.waiter.is_interrupted() && self.group.state.lock().is_over_for(self)
+    }
+
     /// Whether the task is asleep in a call, as far as can be told: it is in one and has not come back.
     pub(crate) fn is_in_call(&self) -> bool {
         self.call_number.load(Ordering::Relaxed) >= 0 || self.is_in_host_call()
