@@ -99,8 +99,6 @@ struct Placed {
     /// What is added to the addresses in the file.
     bias: u64,
     entry: u64,
-    /// First address.
-    base: u64,
 }
 
 /// What is going to be mapped.
@@ -185,7 +183,7 @@ impl<'a> Plan<'a> {
                 self.add(at, page_end, segment.protection, Backing::Anonymous, at, VmaFlags::empty());
             }
         }
-        Ok(Placed { bias, entry: file.image.entry.wrapping_add(bias), base })
+        Ok(Placed { bias, entry: file.image.entry.wrapping_add(bias) })
     }
 
     fn add_stack(&mut self, stack: &InitialStack, limit: u64, executable: bool) -> Result<(), Errno> {
@@ -215,6 +213,8 @@ impl<'a> Plan<'a> {
         let vma = Vma { start, end, protection, max_protection, shared: false, backing, offset, flags };
         self.tree.remove(start, end);
         self.tree.insert(vma.clone());
+        // They lie in one page each, which is not there any more.
+        self.zeros.retain(|(at, _)| !(start..end).contains(at));
         self.pieces.push(vma);
     }
 
@@ -263,7 +263,7 @@ fn auxiliary_entries(
         (AT_PHDR, headers),
         (AT_PHENT, size_of::<ProgramHeader>() as u64),
         (AT_PHNUM, image.program.image.headers_count.into()),
-        (AT_BASE, interpreter.map_or(0, |placed| placed.base)),
+        (AT_BASE, interpreter.map_or(0, |placed| placed.bias)),
         (AT_FLAGS, 0),
         (AT_ENTRY, program.entry),
         (AT_UID, identity.uid.into()),

@@ -1,4 +1,6 @@
 use usk_abi::auxv::{AT_PLATFORM, AT_RANDOM};
+use usk_abi::elf::{ElfHeader, PF_R, PF_W, PT_LOAD};
+use zerocopy::IntoBytes;
 
 use super::*;
 use crate::loader::testing::{open_bytes, open_path, small_elf};
@@ -77,6 +79,32 @@ fn a_fixed_program_lies_where_it_says_and_its_bss_is_zero() {
     assert!(image.brk_start >= 0x40_5000 && image.brk_start < 0x40_5000 + (1 << 30));
     assert_eq!(loaded.word(loaded.entry.rsp), 1);
     assert_tree_agrees(&loaded);
+}
+
+#[test]
+fn a_segment_that_begins_in_the_page_where_another_ends_keeps_its_bytes() {
+    for flags in [PF_R, PF_R | PF_W] {
+        let mut bytes = small_elf();
+        let header = ElfHeader::of_executable(0x40_0100, 3);
+        bytes[..64].copy_from_slice(header.as_bytes());
+        // The second ends, with memory beyond its file part, where the third begins.
+        bytes[120 + 40..120 + 48].copy_from_slice(&0x100u64.to_le_bytes());
+        let third = ProgramHeader {
+            p_type: PT_LOAD,
+            p_flags: flags,
+            p_offset: 0x1800,
+            p_vaddr: 0x40_2800,
+            p_paddr: 0,
+            p_filesz: 0x10,
+            p_memsz: 0x10,
+            p_align: 0x1000,
+        };
+        bytes[176..232].copy_from_slice(third.as_bytes());
+        let loaded = load(open_bytes(&bytes), true).expect("loaded");
+        assert_eq!(loaded.word(0x40_2180), 0xcccc_cccc_cccc_cccc);
+        assert_eq!(loaded.word(0x40_2800), 0xcccc_cccc_cccc_cccc);
+        assert_tree_agrees(&loaded);
+    }
 }
 
 #[test]
