@@ -121,7 +121,9 @@ fn many_threads_share_few_lanes() {
                     .map(|file| {
                         let file = format!("{file}");
                         let created = own.create_file(name(&file), 0o600, None, Access::Write).unwrap();
-                        File::from(created.descriptor.expect("a file comes open")).write_all(file.as_bytes()).unwrap();
+                        File::from(created.descriptor.expect("a file comes open"))
+                            .write_all(file.as_bytes())
+                            .unwrap();
                         created.node
                     })
                     .collect();
