@@ -687,9 +687,17 @@ CASE(proc_files_about_the_memory_of_a_zombie_are_empty) {
     pid_t pid = IN_CHILD({});
     siginfo_t info;
     OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
-    char text[64];
-    EXPECT_EQ(pread(open_of(pid, "maps", O_RDONLY), text, sizeof text, 0), 0);
-    EXPECT_EQ(pread(open_of(pid, "mem", O_RDONLY), text, sizeof text, PAGE_SIZE), 0);
+    static const char *const files[] = {"maps", "mem"};
+    for (int i = 0; i < 2; i++) {
+        char path[64], text[64];
+        snprintf(path, sizeof path, "/proc/%d/%s", pid, files[i]);
+        int fd = open(path, O_RDONLY);
+        /* Later versions of Linux refuse to open it. */
+        if (fd == -1)
+            EXPECT_EQ(errno, ESRCH);
+        else
+            EXPECT_EQ(pread(fd, text, sizeof text, PAGE_SIZE), 0);
+    }
     EXPECT_EXIT(pid, 0);
 }
 

@@ -114,11 +114,8 @@ CASE(write_of_nothing_changes_neither_times_nor_position) {
     EXPECT_EQ(pwrite(fd, "", 0, 1), 0);
     OK(fcntl(fd, F_SETFL, 0));
     EXPECT_EQ(write(fd, "", 0), 0);
-    char byte;
-    EXPECT_EQ(read(fd, &byte, 0), 0);
     struct stat status;
     OK(fstat(fd, &status));
-    EXPECT_EQ(status.st_atim.tv_sec, 1);
     EXPECT_EQ(status.st_mtim.tv_sec, 2);
 }
 
