@@ -32,7 +32,7 @@
 //! | [`names`] | the table of names from which the stub answers calls about them |
 //! | [`status`] | attributes of files as the stub finds them |
 //! | [`returned`] | returns from signal handlers that the stub makes by itself |
-//! | [`clock`] | clocks that the stub reads by itself |
+//! | [`asked`] | what the stub asks the host: clocks, random bytes |
 //! | [`parked`] | host processes of guest threads that have ended, kept for the next |
 //! | [`spare`] | address spaces that nobody needs any more, emptied and kept for the next program |
 //! | [`graveyard`] | processes that were killed and are not yet reaped |
