@@ -1,6 +1,7 @@
 /* capabilities(7): what a file gives to whoever executes it */
 #include "case.h"
 #include <linux/capability.h>
+#include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
@@ -151,6 +152,65 @@ CASE(capabilities_are_not_gained_without_new_privileges) {
                     OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
                     become_user();
                     execute(0, 0, 0, 1);
+                }),
+                AS_EXPECTED);
+    leave_place();
+}
+
+/* Executes the program in a task that shares its working directory, root and umask with this process. */
+static void execute_sharing(unsigned permitted, unsigned effective, unsigned ambient, unsigned secure) {
+    pid_t pid = OK(syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0));
+    if (pid == 0)
+        execute(permitted, effective, ambient, secure);
+    EXPECT_EXIT(pid, AS_EXPECTED);
+}
+
+static void look_for_root(void) {
+    execl("./program", "program", "--helper", "is_root", NULL);
+    _exit(OTHERWISE);
+}
+
+/* Shares with one that ends, and with one that has unshared before it gains. */
+static void share_no_more(void) {
+    pid_t pid = OK(syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0));
+    if (pid == 0) {
+        OK(unshare(CLONE_FS));
+        look_for_root();
+    }
+    EXPECT_EXIT(pid, AS_EXPECTED);
+}
+
+CASE(capabilities_are_not_gained_where_another_process_can_move_the_root) {
+    enter_place();
+    give(RAW, 0, 0);
+    EXPECT_EXIT(IN_CHILD(become_user(); execute_sharing(0, 0, 0, 0)), 0);
+    OK(removexattr("program", NAME));
+    OK(chmod("program", 04755));
+    EXPECT_EXIT(IN_CHILD(become_user(); execute_sharing(0, 0, 0, 1)), 0);
+    EXPECT_EXIT(IN_CHILD(become_user(); share_no_more(); look_for_root()), AS_EXPECTED);
+    leave_place();
+}
+
+HELPER(is_root) {
+    (void)argc, (void)argv;
+    return geteuid() == 0 ? AS_EXPECTED : OTHERWISE;
+}
+
+
+static void *sleep_for_ever(void *unused) {
+    for (;;)
+        pause();
+    return unused;
+}
+
+CASE(capabilities_are_gained_by_a_process_of_several_threads) {
+    enter_place();
+    OK(chmod("program", 04755));
+    EXPECT_EXIT(IN_CHILD({
+                    become_user();
+                    pthread_t thread;
+                    EXPECT_EQ(pthread_create(&thread, NULL, sleep_for_ever, NULL), 0);
+                    look_for_root();
                 }),
                 AS_EXPECTED);
     leave_place();

@@ -180,6 +180,9 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
     if parent.waiter.is_interrupted() && parent.group.state.lock().exit.is_some() {
         return Err(crate::Restart::Always.into());
     }
+    if flags.contains(CloneFlags::FS) && fs.is_held() {
+        return Err(Errno::EAGAIN.into());
+    }
     let tid = table.allocate_pid()?;
     let group = if flags.contains(CloneFlags::THREAD) {
         parent.group.clone()

@@ -22,7 +22,7 @@ use crate::task::{
     Credentials, Current, ExitStatus, Resource, ResourceLimits, Task, ThreadGroup, Usage, exit, run,
 };
 use crate::tty::Terminal;
-use crate::vfs::{FdTable, FsContext};
+use crate::vfs::{FdTable, FsContext, FsHold};
 
 /// `personality(2)`: no address-space randomisation.
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
@@ -32,6 +32,8 @@ pub struct ExecuteRequest {
     pub image: PreparedImage,
     /// Who the program runs as: the caller, changed by the file's set-user-ID bits.
     pub credentials: Credentials,
+    /// Until the program is there, if it gains.
+    pub(super) _fs_hold: Option<FsHold>,
 }
 
 impl ExecuteRequest {

@@ -8,8 +8,8 @@ use usk_abi::capability::CAP_SETUID;
 use crate::SysResult;
 use crate::loader::{Arguments, ExecContext, ProcessIdentity, prepare};
 use crate::ptrace;
-use crate::task::{Credentials, ExecuteRequest};
-use crate::vfs::{MountFlags, NameContext, Path, WalkOptions, file_capabilities};
+use crate::task::{Credentials, ExecuteRequest, Task};
+use crate::vfs::{FsHold, MountFlags, NameContext, Path, WalkOptions, file_capabilities};
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
@@ -59,8 +59,14 @@ pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> Sys
     if request.is_unreachable && !Arc::ptr_eq(program, &opened) {
         return Err(Errno::ENOENT.into());
     }
-    let is_watched = names.caller.task.is_some_and(|task| ptrace::is_watched(task));
-    let (credentials, is_secure) = after_exec(names.caller.credentials, program.path(), is_watched)?;
+    let mut fs_hold = None;
+    let is_unsafe = || {
+        names.caller.task.is_some_and(|task| {
+            fs_hold = hold_fs(task);
+            fs_hold.is_none() || ptrace::is_watched(task)
+        })
+    };
+    let (credentials, is_secure) = after_exec(names.caller.credentials, program.path(), is_unsafe)?;
     image.context.identity = ProcessIdentity {
         uid: credentials.uid,
         euid: credentials.euid,
@@ -68,13 +74,27 @@ pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> Sys
         egid: credentials.egid,
         is_secure,
     };
-    Ok(ExecuteRequest { image, credentials })
+    Ok(ExecuteRequest { image, credentials, _fs_hold: fs_hold })
+}
+
+/// Sees to it that the task's root, working directory and umask stay its own thread group's; `None` if they are also another's
+/// (`check_unsafe_exec`).
+fn hold_fs(task: &Task) -> Option<FsHold> {
+    let table = task.kernel.tasks.lock();
+    let fs = task.fs();
+    let is_shared =
+        table.threads().any(|other| !Arc::ptr_eq(&other.group, &task.group) && Arc::ptr_eq(&other.fs(), &fs));
+    (!is_shared).then(|| FsHold::new(fs))
 }
 
 /// The credentials of the new program (`capabilities(7)`, "Transformation of capabilities during execve()"), and whether it has gained
-/// by being executed. `EPERM` if its file demands what is not in the bounding set. If the caller `is_watched` by a tracer that may not
-/// trace just anybody, it gains nothing.
-fn after_exec(old: &Credentials, program: &Path, is_watched: bool) -> Result<(Credentials, bool), Errno> {
+/// by being executed. `EPERM` if its file demands what is not in the bounding set. If it would gain but that `is_unsafe`, because the
+/// caller is watched by a tracer that may not trace just anybody or others can move its root, it gains nothing.
+fn after_exec(
+    old: &Credentials,
+    program: &Path,
+    is_unsafe: impl FnOnce() -> bool,
+) -> Result<(Credentials, bool), Errno> {
     let mut new = old.clone();
     let inode = program.inode()?;
     let attributes = inode.attributes()?;
@@ -113,7 +133,7 @@ fn after_exec(old: &Credentials, program: &Path, is_watched: bool) -> Result<(Cr
         (new.euid, new.egid) = (new.uid, new.gid);
         new.permitted &= old.permitted;
     }
-    if is_watched && new.gains_over(old) {
+    if new.gains_over(old) && is_unsafe() {
         if !old.has_capability(CAP_SETUID) {
             (new.euid, new.egid) = (new.uid, new.gid);
         }

@@ -1,6 +1,7 @@
 //! Root directory, working directory and umask.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
@@ -18,18 +19,46 @@ struct State {
 pub struct FsContext {
     namespace: Arc<MountNamespace>,
     state: RwLock<State>,
+    /// Count of [`FsHold`]s.
+    holds: AtomicUsize,
+}
+
+/// While it exists no more tasks may share the context: a program that gains is about to be executed by its user (`fs_struct::in_exec`).
+/// It is made, and looked for, with the task table locked.
+pub(crate) struct FsHold(Arc<FsContext>);
+
+impl FsHold {
+    pub(crate) fn new(fs: Arc<FsContext>) -> Self {
+        fs.holds.fetch_add(1, Ordering::Relaxed);
+        FsHold(fs)
+    }
+}
+
+impl Drop for FsHold {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl FsContext {
     /// Root and working directory are the root of the namespace, the umask is 022.
     pub fn new(namespace: Arc<MountNamespace>) -> Self {
         let root = namespace.root();
-        FsContext { namespace, state: RwLock::new(State { cwd: root.clone(), root, umask: 0o022 }) }
+        FsContext::with_state(namespace, State { cwd: root.clone(), root, umask: 0o022 })
     }
 
     /// A copy for a new process.
     pub fn duplicate(&self) -> Self {
-        FsContext { namespace: self.namespace.clone(), state: RwLock::new(self.state.read().clone()) }
+        FsContext::with_state(self.namespace.clone(), self.state.read().clone())
+    }
+
+    fn with_state(namespace: Arc<MountNamespace>, state: State) -> Self {
+        FsContext { namespace, state: RwLock::new(state), holds: AtomicUsize::new(0) }
+    }
+
+    /// Whether there is an [`FsHold`].
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Relaxed) != 0
     }
 
     /// The mounts.

@@ -62,6 +62,7 @@ pub use directory_file::DirectoryFile;
 pub(crate) use fd_table::FirstSlots;
 pub use fd_table::{FdTable, MAX_DESCRIPTORS};
 pub use fs_context::FsContext;
+pub(crate) use fs_context::FsHold;
 pub use holder::{Holder, Released};
 pub use inode::{
     Caching, Caller, FileSystem, Inode, InodeCommon, InodeRef, KnownFile, Link, NewNode, Rename,
