@@ -86,9 +86,10 @@ fn sys_capset(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     };
     let (effective, permitted, inheritable) = (set(0), set(1), set(2));
     let old = current.task.credentials();
-    let may_inherit_any = old.has_capability(CAP_SETPCAP);
-    let inheritable_limit =
-        if may_inherit_any { old.inheritable | old.bounding } else { old.inheritable | old.permitted };
+    let mut inheritable_limit = old.inheritable | old.bounding;
+    if !old.has_capability(CAP_SETPCAP) {
+        inheritable_limit &= old.inheritable | old.permitted;
+    }
     if permitted & !old.permitted != 0 || effective & !permitted != 0 || inheritable & !inheritable_limit != 0
     {
         return Err(Errno::EPERM.into());

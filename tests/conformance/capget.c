@@ -101,6 +101,20 @@ CASE(capbset_can_be_read_and_dropped) {
     EXPECT_ERRNO(prctl(PR_CAPBSET_READ, 999), EINVAL);
 }
 
+CASE(capset_of_inheritable_outside_the_bounding_set_returns_eperm) {
+    NEEDS_ROOT();
+    OK(prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN));
+    OK(get(0));
+    data[0].inheritable = BIT(CAP_SYS_ADMIN);
+    data[1].inheritable = 0;
+    EXPECT_ERRNO(set(), EPERM);
+    data[0].inheritable = BIT(CAP_CHOWN);
+    data[0].effective &= ~BIT(CAP_SETPCAP);
+    OK(set());
+    data[0].inheritable |= BIT(CAP_SYS_ADMIN);
+    EXPECT_ERRNO(set(), EPERM);
+}
+
 CASE(proc_status_shows_the_capabilities) {
     NEEDS_ROOT();
     OK(get(0));
