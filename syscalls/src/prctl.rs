@@ -52,8 +52,12 @@ const PR_SET_PTRACER: i32 = 0x5961_6d61;
 const CAP_SETPCAP: u32 = 8;
 const CAP_LAST: u64 = 40;
 const SECBIT_KEEP_CAPS: u32 = 1 << 4;
+const SECBIT_KEEP_CAPS_LOCKED: u32 = 1 << 5;
+const SECBIT_NO_CAP_AMBIENT_RAISE: u32 = 1 << 6;
 /// All secure bits and their locks.
 const SECUREBITS_ALL: u32 = 0xff;
+/// The locks; each is for the bit below it.
+const SECUREBITS_LOCKS: u32 = 0xaa;
 const DEFAULT_TIMER_SLACK_NS: u64 = 50_000;
 
 fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -77,6 +81,9 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         }
         PR_GET_KEEPCAPS => Ok(u64::from(task.credentials().securebits & SECBIT_KEEP_CAPS != 0)),
         PR_SET_KEEPCAPS if value <= 1 => {
+            if task.credentials().securebits & SECBIT_KEEP_CAPS_LOCKED != 0 {
+                return Err(Errno::EPERM.into());
+            }
             change(current, |new| {
                 new.securebits =
                     new.securebits & !SECBIT_KEEP_CAPS | if value == 1 { SECBIT_KEEP_CAPS } else { 0 };
@@ -123,6 +130,11 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             require(current, CAP_SETPCAP)?;
             let bits =
                 u32::try_from(value).ok().filter(|bits| bits & !SECUREBITS_ALL == 0).ok_or(Errno::EPERM)?;
+            let old = task.credentials().securebits;
+            let locks = old & SECUREBITS_LOCKS;
+            if (locks >> 1) & (old ^ bits) != 0 || locks & !bits != 0 {
+                return Err(Errno::EPERM.into());
+            }
             change(current, |new| new.securebits = bits);
             Ok(0)
         }
@@ -156,7 +168,7 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         PR_GET_THP_DISABLE => Ok(0),
         // Nothing restricts tracing beyond what credentials do, so there is nothing to permit.
         PR_SET_PTRACER => Ok(0),
-        PR_CAP_AMBIENT => ambient(current, value, arguments.u64(2)),
+        PR_CAP_AMBIENT if arguments.0[3..5] == [0, 0] => ambient(current, value, arguments.u64(2)),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -183,7 +195,7 @@ const PR_CAP_AMBIENT_CLEAR_ALL: u64 = 4;
 
 fn ambient(current: &Current, operation: u64, capability: u64) -> SysResult {
     let own = current.task.credentials();
-    if operation == PR_CAP_AMBIENT_CLEAR_ALL {
+    if operation == PR_CAP_AMBIENT_CLEAR_ALL && capability == 0 {
         change(current, |new| new.ambient = 0);
         return Ok(0);
     }
@@ -193,6 +205,7 @@ fn ambient(current: &Current, operation: u64, capability: u64) -> SysResult {
     let bit = 1 << capability;
     match operation {
         PR_CAP_AMBIENT_IS_SET => Ok(u64::from(own.ambient & bit != 0)),
+        PR_CAP_AMBIENT_RAISE if own.securebits & SECBIT_NO_CAP_AMBIENT_RAISE != 0 => Err(Errno::EPERM.into()),
         PR_CAP_AMBIENT_RAISE if own.permitted & own.inheritable & bit == 0 => Err(Errno::EPERM.into()),
         PR_CAP_AMBIENT_RAISE => {
             change(current, |new| new.ambient |= bit);

@@ -1,6 +1,7 @@
 /* capget(2), capset(2), and the capabilities of prctl(2); capabilities(7) */
 #include "case.h"
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sys/prctl.h>
 
 static struct __user_cap_data_struct data[2];
@@ -113,6 +114,41 @@ CASE(capset_of_inheritable_outside_the_bounding_set_returns_eperm) {
     OK(set());
     data[0].inheritable |= BIT(CAP_SYS_ADMIN);
     EXPECT_ERRNO(set(), EPERM);
+}
+
+CASE(securebits_that_are_locked_stay) {
+    NEEDS_ROOT();
+    OK(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED));
+    EXPECT_ERRNO(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT_LOCKED), EPERM);
+    EXPECT_ERRNO(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT), EPERM);
+    EXPECT_ERRNO(prctl(PR_SET_SECUREBITS, 0), EPERM);
+    OK(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS));
+    OK(prctl(PR_SET_KEEPCAPS, 0));
+    OK(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED));
+    EXPECT_ERRNO(prctl(PR_SET_KEEPCAPS, 1), EPERM);
+    EXPECT_ERRNO(prctl(PR_SET_KEEPCAPS, 0), EPERM);
+    EXPECT_ERRNO(prctl(PR_SET_KEEPCAPS, 2), EINVAL);
+    EXPECT_EQ(prctl(PR_GET_SECUREBITS), SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED);
+}
+
+CASE(securebits_forbid_to_raise_ambient_capabilities) {
+    NEEDS_ROOT();
+    OK(get(0));
+    data[0].inheritable = BIT(CAP_CHOWN);
+    OK(set());
+    OK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0));
+    OK(prctl(PR_SET_SECUREBITS, SECBIT_NO_CAP_AMBIENT_RAISE));
+    EXPECT_ERRNO(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0), EPERM);
+    EXPECT_EQ(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_CHOWN, 0, 0), 1);
+    OK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_CHOWN, 0, 0));
+}
+
+CASE(ambient_capabilities_are_asked_for_with_no_more_arguments_than_there_are) {
+    EXPECT_ERRNO(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_CHOWN, 1, 0), EINVAL);
+    EXPECT_ERRNO(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_CHOWN, 0, 1), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, CAP_KILL, 0, 0), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 1, 0), EINVAL);
+    OK(syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
 }
 
 CASE(proc_status_shows_the_capabilities) {
