@@ -3,10 +3,11 @@
 use usk_abi::Errno;
 use usk_platform::host::{self, Clock};
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::{IoVec, Sink, SysResult};
+use usk_sentry::{Sink, SysResult};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::table::{Argument::*, Row};
+use crate::transfer::{check_ranges, single};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::partial(99, "sysinfo", &[Pointer], sys_sysinfo, "load averages are zero"),
@@ -70,8 +71,10 @@ fn sys_getrandom(current: &mut Current, arguments: SyscallArguments) -> SysResul
     {
         return Err(Errno::EINVAL.into());
     }
+    let ranges = single(arguments.u64(0), arguments.usize(1));
+    check_ranges(&ranges)?;
     let task = current.task.clone();
-    let mut sink = current.sink(&[IoVec { address: arguments.u64(0), length: arguments.usize(1) }]);
+    let mut sink = current.sink(&ranges);
     let mut done = 0u64;
     let mut bytes = [0u8; STEP];
     while sink.remaining() > 0 {

@@ -161,6 +161,12 @@ CASE(msync_of_a_mapping_succeeds) {
     EXPECT_STR(file_content("f"), "Jello");
 }
 
+CASE(msync_of_a_length_that_rounds_up_to_nothing_succeeds) {
+    char *memory = map_shared(PAGE_SIZE);
+    OK(msync(memory, SIZE_MAX, MS_SYNC));
+    EXPECT_ERRNO(msync(memory, SIZE_MAX - PAGE_SIZE, MS_SYNC), ENOMEM);
+}
+
 CASE(msync_with_bad_arguments_fails) {
     char *memory = map(PAGE_SIZE);
     EXPECT_ERRNO(msync(memory + 1, PAGE_SIZE, MS_SYNC), EINVAL);

@@ -1,5 +1,6 @@
 /* mmap(2), munmap(2) */
 #include "case.h"
+#include <pthread.h>
 #include <sys/file.h>
 
 /* Whether the byte at `address` can be read, without a fault if not. */
@@ -267,6 +268,57 @@ CASE(mmap_growsdown_grows_when_touched_below) {
     stack[0] = 1;
     stack[-1] = 2;
     EXPECT_EQ(stack[-1], 2);
+}
+
+/* A place for a mapping that grows downwards, with `pages` free pages below it. */
+static char *room_for_growth(size_t pages) {
+    char *region = map((pages + 1) * PAGE_SIZE);
+    OK(munmap(region, (pages + 1) * PAGE_SIZE));
+    return MAP(region + pages * PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
+}
+
+static volatile char *growing;
+static pthread_barrier_t growing_round;
+
+/* Touches every second page below `growing`, each when the other thread touches the page beside it. */
+static void *grow(void *first) {
+    for (intptr_t page = (intptr_t)first; page <= 400; page += 2) {
+        pthread_barrier_wait(&growing_round);
+        growing[-page * (intptr_t)PAGE_SIZE] = 1;
+    }
+    return NULL;
+}
+
+CASE(mmap_growsdown_grows_for_threads_that_touch_it_at_once) {
+    for (int i = 0; i < 5; i++) {
+        // Out of the way of the thread's own stack.
+        char *away = (char *)(0x20000000000 + i * (1UL << 30));
+        growing = MAP(away, PAGE_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
+        OK(pthread_barrier_init(&growing_round, NULL, 2));
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, NULL, grow, (void *)1), 0);
+        grow((void *)2);
+        EXPECT_EQ(pthread_join(thread, NULL), 0);
+    }
+}
+
+CASE(mmap_growsdown_stays_away_only_from_memory_that_can_be_accessed) {
+    char *stack = room_for_growth(512);
+    char *below = MAP(stack - 100 * PAGE_SIZE, PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    *(volatile char *)(stack - PAGE_SIZE) = 1;
+    OK(mprotect(below, PAGE_SIZE, PROT_READ));
+    EXPECT_KILLED(IN_CHILD(*(volatile char *)(stack - 2 * PAGE_SIZE) = 1;), SIGSEGV);
+    MAP(below, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
+    *(volatile char *)(stack - 2 * PAGE_SIZE) = 1;
+}
+
+CASE(mmap_of_anonymous_memory_ignores_the_offset) {
+    unsigned long offset = -PAGE_SIZE;
+    OK(syscall(SYS_mmap, NULL, 2 * PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, offset));
+    int fd = lettered_file(PAGE_SIZE);
+    EXPECT_ERRNO(syscall(SYS_mmap, NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, offset), EOVERFLOW);
 }
 
 CASE(mmap_of_more_memory_than_there_is_returns_enomem_and_maps_nothing) {

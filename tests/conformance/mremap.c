@@ -92,3 +92,9 @@ CASE(mremap_with_bad_arguments_fails) {
     OK(munmap(memory, PAGE_SIZE));
     EXPECT_ERRNO(mremap(memory, PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE), EFAULT);
 }
+
+CASE(mremap_that_shrinks_from_beyond_the_addresses_returns_einval) {
+    char *memory = map(2 * PAGE_SIZE);
+    EXPECT_ERRNO(syscall(SYS_mremap, memory, 1UL << 47, PAGE_SIZE, 0, NULL), EINVAL);
+    memory[PAGE_SIZE] = 'x';
+}

@@ -36,3 +36,14 @@ CASE(process_vm_readv_stops_at_unreadable_memory) {
     struct iovec local = {buffer, 32}, remote[] = {{end - 8, 8}, {end, 8}};
     EXPECT_EQ(process_vm_readv(getpid(), &local, 1, remote, 2, 0), 8);
 }
+
+CASE(process_vm_readv_moves_no_more_than_other_reads) {
+    enum { LENGTH = 1 << 22, COUNT = 513 };
+    char *from = map(LENGTH), *to = map(LENGTH);
+    static struct iovec local[COUNT], remote[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        local[i] = (struct iovec){to, LENGTH};
+        remote[i] = (struct iovec){from, LENGTH};
+    }
+    EXPECT_EQ(process_vm_readv(getpid(), local, COUNT, remote, COUNT, 0), 0x7ffff000);
+}

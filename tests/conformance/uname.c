@@ -79,6 +79,7 @@ CASE(getrandom_of_a_megabyte_is_complete) {
 
 CASE(getrandom_with_bad_arguments_fails) {
     char buffer[8];
+    EXPECT_ERRNO(getrandom((char *)(1UL << 63), 0, 0), EFAULT);
     EXPECT_ERRNO(getrandom(buffer, 8, 0x100), EINVAL);
     EXPECT_ERRNO(getrandom(buffer, 8, GRND_RANDOM | GRND_INSECURE), EINVAL);
     EXPECT_ERRNO(getrandom(bad_page(), 8, 0), EFAULT);

@@ -34,7 +34,7 @@ pub struct MapRequest {
     pub flags: MmapFlags,
     /// The file; `None` with `MAP_ANONYMOUS`.
     pub file: Option<Arc<OpenFile>>,
-    /// Byte offset into the file, page aligned.
+    /// Byte offset into the file, page aligned; without one it does not matter.
     pub offset: u64,
 }
 
@@ -80,7 +80,10 @@ impl Mm {
         if length > self.layout.guest_end {
             return Err(Errno::ENOMEM);
         }
-        request.offset.checked_add(length).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EOVERFLOW)?;
+        let is_in_file = request.offset.checked_add(length).is_some_and(|end| end <= i64::MAX as u64);
+        if request.file.is_some() && !is_in_file {
+            return Err(Errno::EOVERFLOW);
+        }
 
         let mut state = self.change();
         state.check_map_count(1)?;

@@ -1,7 +1,7 @@
 //! `mremap(2)`.
 
 use usk_abi::Errno;
-use usk_abi::mm::{MremapFlags, PAGE_SIZE};
+use usk_abi::mm::{MremapFlags, PAGE_SIZE, TASK_SIZE_MAX};
 use usk_platform::{GuestThread, MapFlags, MemoryOp};
 
 use crate::mm::map::After;
@@ -51,6 +51,9 @@ impl Mm {
         self.clear_patches(&mut state, thread, address..end.max(address.saturating_add(PAGE_SIZE)))?;
         if state.tree.find(address).is_none() {
             return Err(Errno::EFAULT);
+        }
+        if old_length > new_length && end > TASK_SIZE_MAX {
+            return Err(Errno::EINVAL);
         }
         state.check_not_sealed(address, end.max(address + PAGE_SIZE))?;
         let moved = if flags.intersects(MremapFlags::FIXED | MremapFlags::DONTUNMAP) {

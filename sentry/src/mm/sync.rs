@@ -15,7 +15,8 @@ impl Mm {
         if !is_page_aligned(address) || flags.contains(MsyncFlags::ASYNC | MsyncFlags::SYNC) {
             return Err(Errno::EINVAL);
         }
-        let end = page_align(length).and_then(|length| address.checked_add(length)).ok_or(Errno::ENOMEM)?;
+        // A length whose last page would end beyond the addresses is none at all.
+        let end = address.checked_add(page_align(length).unwrap_or(0)).ok_or(Errno::ENOMEM)?;
         let mut files: Vec<Arc<OpenFile>> = Vec::new();
         let mut outcome = Ok(());
         {
