@@ -9,7 +9,8 @@ use crate::sandbox::PLATFORMS;
 fn the_doctor_examines_every_part_and_tries_a_sandbox() {
     for caller in Caller::all() {
         let output = caller.usk().args(["doctor", "--json"]).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
         assert!(output.status.success(), "{caller:?}: {report}");
         assert_eq!(report["fit"], true);
         assert!(PLATFORMS.contains(&report["platform"].as_str().unwrap()));
