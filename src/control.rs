@@ -440,7 +440,7 @@ pub struct MonitorControl(pub MessageSocket);
 impl MonitorControl {
     /// Sends a message if there is room: a sandbox that does not read cannot hold the monitor up.
     pub fn send(&self, message: ToSandbox) -> Result<(), Errno> {
-        self.0.try_send(&message.encode())
+        self.send_with_descriptors(message, &[])
     }
 
     /// The same with descriptors beside it.

@@ -23,6 +23,11 @@ const SPLICE_F_NONBLOCK: u32 = 2;
 /// `SPLICE_F_MOVE`, `SPLICE_F_MORE` and `SPLICE_F_GIFT` are hints.
 const KNOWN_FLAGS: u32 = 0xf;
 
+/// Whether neither the call's flags nor the file's keep it from waiting for that file.
+fn may_wait_for(file: &OpenFile, flags: u32) -> bool {
+    flags & SPLICE_F_NONBLOCK == 0 && !file.is_nonblocking()
+}
+
 /// Repeats `step`, which says `EAGAIN` when nothing can be moved now, until something is moved. Waits for the input to
 /// have something (`IN`) and for the output to have room (`OUT`), unless `may_wait` says then that it may not. Raises `SIGPIPE`
 /// with `EPIPE`.
@@ -106,15 +111,10 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             if from.is_same_pipe(to) {
                 return Err(Errno::EINVAL.into());
             }
-            let may_wait =
-                flags & SPLICE_F_NONBLOCK == 0 && !input.is_nonblocking() && !output.is_nonblocking();
-            until_moved(
-                current,
-                Some(&input),
-                Some(&output),
-                || may_wait,
-                |_| Ok(splice::pipe_to_pipe(from, to, length)?),
-            )
+            let may_wait = || may_wait_for(&input, flags) && may_wait_for(&output, flags);
+            until_moved(current, Some(&input), Some(&output), may_wait, |_| {
+                Ok(splice::pipe_to_pipe(from, to, length)?)
+            })
         }
         (Some(from), None) => {
             if output.open_flags().contains(usk_abi::fs::OpenFlags::APPEND) && output.ops.is_seekable() {
@@ -123,8 +123,7 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             output.ops.admit(current, &output, true)?;
             let may_wait = || {
                 let is_empty = !input.ops.poll(&input).contains(PollEvents::IN);
-                let awaited = if is_empty { &input } else { &output };
-                flags & SPLICE_F_NONBLOCK == 0 && !awaited.is_nonblocking()
+                may_wait_for(if is_empty { &input } else { &output }, flags)
             };
             until_moved(current, Some(&input), Some(&output), may_wait, |current| {
                 if output.ops.is_seekable() {
@@ -137,8 +136,7 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             input.ops.admit(current, &input, false)?;
             let may_wait = || {
                 let is_full = !output.ops.poll(&output).contains(PollEvents::OUT);
-                let awaited = if is_full { &output } else { &input };
-                flags & SPLICE_F_NONBLOCK == 0 && !awaited.is_nonblocking()
+                may_wait_for(if is_full { &output } else { &input }, flags)
             };
             until_moved(current, Some(&input), Some(&output), may_wait, |_| {
                 Ok(splice::file_to_pipe(&input, in_offset.at(), to, length)?)
@@ -187,8 +185,8 @@ fn sys_tee(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     if from.is_same_pipe(to) {
         return Err(Errno::EINVAL.into());
     }
-    let may_wait = flags & SPLICE_F_NONBLOCK == 0 && !input.is_nonblocking() && !output.is_nonblocking();
-    until_moved(current, Some(&input), Some(&output), || may_wait, |_| Ok(splice::tee(from, to, length)?))
+    let may_wait = || may_wait_for(&input, flags) && may_wait_for(&output, flags);
+    until_moved(current, Some(&input), Some(&output), may_wait, |_| Ok(splice::tee(from, to, length)?))
 }
 
 fn sys_vmsplice(current: &mut Current, arguments: SyscallArguments) -> SysResult {

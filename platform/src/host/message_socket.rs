@@ -32,17 +32,8 @@ impl MessageSocket {
 
     /// Sends one message, waiting for room. `EPIPE` once the other end is gone; no signal is raised.
     pub fn send(&self, message: &[u8]) -> Result<(), Errno> {
-        self.send_with(message, MsgFlags::MSG_NOSIGNAL)
-    }
-
-    /// Sends one message if there is room for it, else fails with `EAGAIN`.
-    pub fn try_send(&self, message: &[u8]) -> Result<(), Errno> {
-        self.send_with(message, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)
-    }
-
-    fn send_with(&self, message: &[u8], flags: MsgFlags) -> Result<(), Errno> {
         loop {
-            match send(self.descriptor.as_raw_fd(), message, flags) {
+            match send(self.descriptor.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
                 Ok(_) => return Ok(()),
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(from_nix(error)),

@@ -320,17 +320,21 @@ mod tests {
         assert_eq!(locks.locks.lock().records.len(), MAX_RECORDS);
     }
 
+    /// What comes of a task's wish to lock a byte for a process.
+    fn wait(locks: &FileLocks, task: i32, owner: u64, byte: u64) -> Result<(), Errno> {
+        locks.lock_or_note(task, record(owner, byte, byte, true))
+    }
+
     #[test]
     fn a_cycle_of_waiters_is_a_deadlock() {
         let locks = FileLocks::default();
         for owner in [1001, 1002, 1003, 1004] {
             locks.lock(record(owner, owner, owner, true)).unwrap().unwrap();
         }
-        let wait = |task, owner, byte| locks.lock_or_note(task, record(owner, byte, byte, true));
-        assert_eq!(wait(-1, 1001, 1002), Err(Errno::EAGAIN));
-        assert_eq!(wait(-2, 1002, 1003), Err(Errno::EAGAIN));
-        assert_eq!(wait(-3, 1003, 1001), Err(Errno::EDEADLK));
-        assert_eq!(wait(-3, 1003, 1004), Err(Errno::EAGAIN));
+        assert_eq!(wait(&locks, -1, 1001, 1002), Err(Errno::EAGAIN));
+        assert_eq!(wait(&locks, -2, 1002, 1003), Err(Errno::EAGAIN));
+        assert_eq!(wait(&locks, -3, 1003, 1001), Err(Errno::EDEADLK));
+        assert_eq!(wait(&locks, -3, 1003, 1004), Err(Errno::EAGAIN));
         locks.forget_waiters(&mut locks.locks.lock(), |_, _| true);
     }
 
@@ -339,14 +343,13 @@ mod tests {
         let locks = FileLocks::default();
         locks.lock(record(1101, 0, 0, true)).unwrap().unwrap();
         locks.lock(record(1102, 1, 2, true)).unwrap().unwrap();
-        let wait = |task, owner, byte| locks.lock_or_note(task, record(owner, byte, byte, true));
-        assert_eq!(wait(-11, 1101, 1), Err(Errno::EAGAIN));
+        assert_eq!(wait(&locks, -11, 1101, 1), Err(Errno::EAGAIN));
         // The first task has not run since.
         locks.unlock(LockOwner::Table(1102), 1, 1).unwrap();
-        assert_eq!(wait(-12, 1102, 0), Err(Errno::EAGAIN));
+        assert_eq!(wait(&locks, -12, 1102, 0), Err(Errno::EAGAIN));
         // Another task of the first process waits as well, and its first one comes on.
-        assert_eq!(wait(-13, 1101, 2), Err(Errno::EDEADLK));
-        assert_eq!(wait(-11, 1101, 1), Ok(()));
+        assert_eq!(wait(&locks, -13, 1101, 2), Err(Errno::EDEADLK));
+        assert_eq!(wait(&locks, -11, 1101, 1), Ok(()));
         locks.forget_waiters(&mut locks.locks.lock(), |_, _| true);
     }
 
@@ -356,11 +359,10 @@ mod tests {
         locks.lock(record(1201, 0, 0, true)).unwrap().unwrap();
         locks.lock(record(1202, 1, 2, true)).unwrap().unwrap();
         locks.lock(record(1203, 3, 3, true)).unwrap().unwrap();
-        let wait = |task, owner, byte| locks.lock_or_note(task, record(owner, byte, byte, true));
-        assert_eq!(wait(-21, 1201, 1), Err(Errno::EAGAIN));
-        assert_eq!(wait(-22, 1201, 3), Err(Errno::EAGAIN));
+        assert_eq!(wait(&locks, -21, 1201, 1), Err(Errno::EAGAIN));
+        assert_eq!(wait(&locks, -22, 1201, 3), Err(Errno::EAGAIN));
         locks.release(LockOwner::Table(1203));
-        assert_eq!(wait(-23, 1202, 0), Err(Errno::EDEADLK));
+        assert_eq!(wait(&locks, -23, 1202, 0), Err(Errno::EDEADLK));
         locks.forget_waiters(&mut locks.locks.lock(), |_, _| true);
     }
 

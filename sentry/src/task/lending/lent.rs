@@ -107,15 +107,20 @@ impl Lent {
     /// Waits until nothing is lent any more, after having [asked](Loan::ask).
     fn recall(&self) {
         let mut tenant = self.tenant.lock();
+        // Who was kicked last, and its processor time when it was for the first time.
         let mut kicked = None;
         while self.loan.is_lent() {
             let task = tenant.upgrade();
             if let Some(task) = &task {
                 self.get_out(task);
                 let used = task.usage().user;
-                let (first, then) = *kicked.get_or_insert((task.number(), used));
-                if first == task.number() && used.saturating_sub(then) > ENOUGH {
-                    task.end_guest();
+                match kicked {
+                    Some((number, then)) if number == task.number() => {
+                        if used.saturating_sub(then) > ENOUGH {
+                            task.end_guest();
+                        }
+                    }
+                    _ => kicked = Some((task.number(), used)),
                 }
             }
             if self.loan.is_lent() {
