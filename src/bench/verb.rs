@@ -21,6 +21,8 @@ const WORSE: i32 = 1;
 /// Rounds without `--runs`.
 const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 2;
+/// Rounds at least for what is measured again because it seems worse: with one sample, noise cannot be told.
+const ROUNDS_AGAIN: usize = 5;
 /// After so long `--quick` begins nothing new in each part: single operations, the life cycle, commands. What is under way
 /// still ends within its own patience.
 const QUICK_MICRO: Duration = Duration::from_secs(25);
@@ -96,6 +98,7 @@ fn measure(arguments: &BenchArguments) -> Result<Option<String>> {
     session.runtimes.retain(|_| number.next().is_some_and(|number| number == 0 || Some(number) == usk));
     let again = |names: &[String]| {
         session.only = names.to_vec();
+        session.rounds = session.rounds.max(ROUNDS_AGAIN);
         let mut rows = micro::measure(&session, Until(None))?;
         rows.extend(life::measure(&session, Until(None)));
         rows.extend(commands::measure(&session, Until(None))?);
