@@ -6,9 +6,9 @@ use usk_abi::signal::{SignalInfo, code};
 use usk_abi::{Errno, Signal};
 use usk_sentry::fs::synthetic::SyntheticInode;
 use usk_sentry::task::pidfd::{self, PidFd};
-use usk_sentry::task::{Credentials, Current, INIT_PID, Resource, SyscallArguments, Task, ThreadGroup};
+use usk_sentry::task::{Current, INIT_PID, Resource, SyscallArguments, Task, ThreadGroup};
 use usk_sentry::vfs::OpenFile;
-use usk_sentry::{SysResult, UserPtr};
+use usk_sentry::{Kernel, SysResult, UserPtr};
 
 use crate::table::{Argument::*, Row};
 
@@ -32,12 +32,11 @@ fn optional_signal(number: i32) -> Result<Option<Signal>, Errno> {
 /// `EPERM` unless the caller's user is the target's, or it has CAP_KILL, or it continues a process of its own session.
 fn check_permission(current: &Current, group: &ThreadGroup, signal: Option<Signal>) -> Result<(), Errno> {
     let own = current.task.credentials();
-    let Some(target) = group.any_thread() else { return Ok(()) };
-    if Arc::ptr_eq(&target.group, &current.task.group) || own.has_capability(CAP_KILL) {
+    if std::ptr::eq(group, &*current.task.group) || own.has_capability(CAP_KILL) {
         return Ok(());
     }
-    let theirs = target.credentials();
-    if same_user(&own, &theirs) {
+    let Some((uid, suid)) = users_of(current, group) else { return Ok(()) };
+    if [own.euid, own.uid].iter().any(|own| [uid, suid].contains(own)) {
         return Ok(());
     }
     if signal == Some(Signal::SIGCONT) {
@@ -50,8 +49,20 @@ fn check_permission(current: &Current, group: &ThreadGroup, signal: Option<Signa
     Err(Errno::EPERM)
 }
 
-fn same_user(own: &Credentials, theirs: &Credentials) -> bool {
-    [own.euid, own.uid].iter().any(|uid| *uid == theirs.suid || *uid == theirs.uid)
+/// The real and the saved user of a process, which a zombie has as well. None if it has been waited for.
+fn users_of(current: &Current, group: &ThreadGroup) -> Option<(u32, u32)> {
+    if let Some(thread) = group.any_thread() {
+        let credentials = thread.credentials();
+        return Some((credentials.uid, credentials.suid));
+    }
+    let table = current.task.kernel.tasks.lock();
+    let zombie = table.process(group.tgid)?.zombie.as_ref()?;
+    Some((zombie.uid, zombie.suid))
+}
+
+/// The process that a process's or a thread's number stands for (`pid_task` with `PIDTYPE_PID`).
+fn find_process(kernel: &Kernel, pid: i32) -> Result<Arc<ThreadGroup>, Errno> {
+    kernel.find_group(pid).or_else(|_| kernel.find_task(pid).map(|task| task.group.clone()))
 }
 
 fn from_user(current: &Current, signal: Signal, code: i32) -> SignalInfo {
@@ -59,15 +70,13 @@ fn from_user(current: &Current, signal: Signal, code: i32) -> SignalInfo {
 }
 
 fn sys_kill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    let (pid, signal) = (arguments.i32(0), optional_signal(arguments.i32(1))?);
+    let (pid, number) = (arguments.i32(0), arguments.i32(1));
     let kernel = current.task.kernel.clone();
     if pid == i32::MIN {
         return Err(Errno::ESRCH.into());
     }
     if pid > 0 {
-        let group =
-            kernel.find_group(pid).or_else(|_| kernel.find_task(pid).map(|task| task.group.clone()))?;
-        send_to_process(current, &group, signal)?;
+        send_to_process(current, &find_process(&kernel, pid)?, number)?;
         return Ok(0);
     }
     let own_pid = current.task.tgid();
@@ -87,7 +96,7 @@ fn sys_kill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     // Success if any got it; else the last error (kill_pgrp), and for -1 nobody there is ESRCH.
     let mut result = Err(Errno::ESRCH);
     for group in members {
-        match send_to_process(current, &group, signal) {
+        match send_to_process(current, &group, number) {
             Ok(()) => result = Ok(0),
             Err(errno) => result = result.or(Err(errno)),
         }
@@ -95,7 +104,9 @@ fn sys_kill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     Ok(result?)
 }
 
-fn send_to_process(current: &Current, group: &Arc<ThreadGroup>, signal: Option<Signal>) -> Result<(), Errno> {
+/// Whether there is such a process comes before whether there is such a signal.
+fn send_to_process(current: &Current, group: &Arc<ThreadGroup>, number: i32) -> Result<(), Errno> {
+    let signal = optional_signal(number)?;
     check_permission(current, group, signal)?;
     match signal {
         Some(signal) => current.task.kernel.signal_group(group, from_user(current, signal, code::SI_USER)),
@@ -108,7 +119,7 @@ fn sys_tkill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     if tid <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    send_to_thread(current, None, tid, arguments.i32(1))
+    send_to_thread(current, None, tid, arguments.i32(1), |signal| from_user(current, signal, code::SI_TKILL))
 }
 
 fn sys_tgkill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -116,20 +127,38 @@ fn sys_tgkill(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     if tgid <= 0 || tid <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    send_to_thread(current, Some(tgid), tid, arguments.i32(2))
+    send_to_thread(current, Some(tgid), tid, arguments.i32(2), |signal| {
+        from_user(current, signal, code::SI_TKILL)
+    })
 }
 
-fn find_thread(current: &Current, tgid: Option<i32>, tid: i32) -> Result<Arc<Task>, Errno> {
-    let task = current.task.kernel.find_task(tid)?;
-    if tgid.is_some_and(|tgid| tgid != task.tgid()) { Err(Errno::ESRCH) } else { Ok(task) }
+/// A thread's process, and the thread itself unless it is the leader of a process that goes on without it, or of a zombie.
+fn find_thread(
+    current: &Current,
+    tgid: Option<i32>,
+    tid: i32,
+) -> Result<(Arc<ThreadGroup>, Option<Arc<Task>>), Errno> {
+    let kernel = &current.task.kernel;
+    let (group, task) = match kernel.find_task(tid) {
+        Ok(task) => (task.group.clone(), Some(task)),
+        Err(_) => (kernel.find_group(tid)?, None),
+    };
+    if tgid.is_some_and(|tgid| tgid != group.tgid) { Err(Errno::ESRCH) } else { Ok((group, task)) }
 }
 
-fn send_to_thread(current: &Current, tgid: Option<i32>, tid: i32, number: i32) -> SysResult {
+/// Sends it what `info` makes of the signal; a thread that has ended gets nothing.
+fn send_to_thread(
+    current: &Current,
+    tgid: Option<i32>,
+    tid: i32,
+    number: i32,
+    info: impl FnOnce(Signal) -> SignalInfo,
+) -> SysResult {
+    let (group, task) = find_thread(current, tgid, tid)?;
     let signal = optional_signal(number)?;
-    let task = find_thread(current, tgid, tid)?;
-    check_permission(current, &task.group, signal)?;
-    if let Some(signal) = signal {
-        current.task.kernel.signal_task(&task, from_user(current, signal, code::SI_TKILL))?;
+    check_permission(current, &group, signal)?;
+    if let (Some(signal), Some(task)) = (signal, task) {
+        current.task.kernel.signal_task(&task, info(signal))?;
     }
     Ok(0)
 }
@@ -147,9 +176,9 @@ fn read_info(current: &Current, address: u64, number: i32, to_self: bool) -> Res
 
 fn sys_rt_sigqueueinfo(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (pid, number) = (arguments.i32(0), arguments.i32(1));
-    let info = read_info(current, arguments.u64(2), number, pid == current.task.tgid())?;
+    let info = read_info(current, arguments.u64(2), number, pid == current.task.tid())?;
+    let group = find_process(&current.task.kernel, pid)?;
     let signal = optional_signal(number)?;
-    let group = current.task.kernel.find_group(pid)?;
     check_permission(current, &group, signal)?;
     if signal.is_some() {
         current.task.kernel.signal_group(&group, info)?;
@@ -163,13 +192,7 @@ fn sys_rt_tgsigqueueinfo(current: &mut Current, arguments: SyscallArguments) -> 
         return Err(Errno::EINVAL.into());
     }
     let info = read_info(current, arguments.u64(3), number, tid == current.task.tid())?;
-    let signal = optional_signal(number)?;
-    let task = find_thread(current, Some(tgid), tid)?;
-    check_permission(current, &task.group, signal)?;
-    if signal.is_some() {
-        current.task.kernel.signal_task(&task, info)?;
-    }
-    Ok(0)
+    send_to_thread(current, Some(tgid), tid, number, |_| info)
 }
 
 /// The process that a descriptor stands for: a pidfd, or an open directory `/proc/PID`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_platform::AddressSpace;
+use usk_sentry::mm::ProgramMemory;
 use usk_sentry::task::{AccessAs, Current, SyscallArguments, Task, may_access};
 use usk_sentry::{IoVec, MAX_TRANSFER, SysResult, UserPtr};
 
@@ -38,16 +39,48 @@ fn transfer(current: &mut Current, arguments: SyscallArguments, writes: bool) ->
         return Ok(0);
     }
     let task = current.task.kernel.find_task(arguments.i32(0))?;
+    // Taken before the question, which an execution under way would make one about another program.
+    let their_mm = task.mm().of_program();
     if !may_access(&current.task.credentials(), &current.task.group, &task, AccessAs::Real) {
         return Err(Errno::EPERM.into());
     }
-    let their_mm = task.mm();
-    let (own_space, their_space) = (current.space(), &*their_mm.space);
-    let copied = match writes {
-        false => copy(&current.task, their_space, &theirs, own_space, &own),
-        true => copy(&current.task, own_space, &own, their_space, &theirs),
-    };
+    let (own, theirs) = (
+        Side { ranges: &own, memory: Memory::Own(current.space()) },
+        Side { ranges: &theirs, memory: Memory::Theirs(&their_mm) },
+    );
+    let copied = if writes { copy(&current.task, own, theirs) } else { copy(&current.task, theirs, own) };
     if copied == 0 { Err(Errno::EFAULT.into()) } else { Ok(copied) }
+}
+
+/// Whose memory.
+enum Memory<'a> {
+    Own(&'a dyn AddressSpace),
+    /// Gone as soon as its process executes another program.
+    Theirs(&'a ProgramMemory),
+}
+
+impl Memory<'_> {
+    /// How many bytes were there to read.
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        match self {
+            Memory::Own(space) => space.read(address, buffer),
+            Memory::Theirs(memory) => memory.with(|mm| mm.space.read(address, buffer)).unwrap_or(0),
+        }
+    }
+
+    /// How many bytes could be written.
+    fn write(&self, address: u64, bytes: &[u8]) -> usize {
+        match self {
+            Memory::Own(space) => space.write(address, bytes),
+            Memory::Theirs(memory) => memory.with(|mm| mm.space.write(address, bytes)).unwrap_or(0),
+        }
+    }
+}
+
+/// One of the two sides of a copy.
+struct Side<'a> {
+    ranges: &'a [IoVec],
+    memory: Memory<'a>,
 }
 
 /// The ranges that are not empty.
@@ -76,23 +109,17 @@ fn cut(ranges: &mut Vec<IoVec>, mut left: usize) {
 }
 
 /// Copies as far as both sides permit, unless the caller is killed meanwhile; returns the count of bytes.
-fn copy(
-    caller: &Arc<Task>,
-    from: &dyn AddressSpace,
-    sources: &[IoVec],
-    to: &dyn AddressSpace,
-    destinations: &[IoVec],
-) -> u64 {
-    let mut sources = Cursor::new(sources);
-    let mut destinations = Cursor::new(destinations);
+fn copy(caller: &Arc<Task>, from: Side<'_>, to: Side<'_>) -> u64 {
+    let mut sources = Cursor::new(from.ranges);
+    let mut destinations = Cursor::new(to.ranges);
     let mut buffer = vec![0; CHUNK];
     let mut total = 0;
     while let (Some((source, from_length)), Some((destination, to_length))) =
         (sources.current(), destinations.current())
     {
         let wanted = from_length.min(to_length).min(CHUNK);
-        let read = from.read(source, &mut buffer[..wanted]);
-        let written = to.write(destination, &buffer[..read]);
+        let read = from.memory.read(source, &mut buffer[..wanted]);
+        let written = to.memory.write(destination, &buffer[..read]);
         total += written as u64;
         if written < wanted || caller.is_to_end() {
             break;

@@ -22,6 +22,44 @@ CASE(kill_of_a_missing_process_returns_esrch) {
     EXPECT_ERRNO(kill(INT_MIN, SIGTERM), ESRCH);
 }
 
+CASE(who_is_not_there_comes_before_a_bad_signal) {
+    EXPECT_ERRNO(kill(INT_MAX, 65), ESRCH);
+    EXPECT_ERRNO(kill(-INT_MAX, 65), ESRCH);
+    EXPECT_ERRNO(syscall(SYS_tkill, INT_MAX, 65), ESRCH);
+    EXPECT_ERRNO(tgkill(getpid(), INT_MAX, 65), ESRCH);
+}
+
+/* A child that has ended, and has not been waited for. */
+static pid_t zombie(void) {
+    pid_t pid = IN_CHILD({});
+    siginfo_t info;
+    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    return pid;
+}
+
+CASE(a_zombie_can_be_signalled) {
+    pid_t pid = zombie();
+    OK(kill(pid, SIGTERM));
+    OK(syscall(SYS_tkill, pid, SIGTERM));
+    OK(tgkill(pid, pid, SIGTERM));
+    EXPECT_ERRNO(tgkill(pid, pid, 65), EINVAL);
+    EXPECT_EXIT(pid, 0);
+    EXPECT_ERRNO(syscall(SYS_tkill, pid, SIGTERM), ESRCH);
+}
+
+CASE(another_users_zombie_cannot_be_signalled) {
+    NEEDS_ROOT();
+    pid_t target = zombie();
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+        EXPECT_ERRNO(kill(target, SIGTERM), EPERM);
+        EXPECT_ERRNO(kill(target, 0), EPERM);
+        EXPECT_ERRNO(syscall(SYS_tkill, target, SIGTERM), EPERM);
+    });
+    EXPECT_EXIT(pid, 0);
+    EXPECT_EXIT(target, 0);
+}
+
 CASE(kill_of_zero_signals_the_own_group) {
     pid_t pid = IN_CHILD({
         OK(setpgid(0, 0));
@@ -108,6 +146,25 @@ CASE(kill_of_a_threads_tid_signals_its_process) {
         sched_yield();
     pthread_barrier_wait(&barrier);
     EXPECT_EQ(pthread_join(thread, NULL), 0);
+}
+
+static void *queue_to_process_as_kernel(void *unused) {
+    (void)unused;
+    siginfo_t info = {.si_signo = SIGUSR1, .si_code = SI_USER};
+    /* Only a thread's own number is oneself. */
+    EXPECT_ERRNO(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, &info), EPERM);
+    OK(syscall(SYS_rt_sigqueueinfo, gettid(), SIGUSR1, &info));
+    info.si_code = SI_QUEUE;
+    OK(syscall(SYS_rt_sigqueueinfo, gettid(), SIGUSR1, &info));
+    return NULL;
+}
+
+CASE(rt_sigqueueinfo_to_a_threads_tid_signals_its_process) {
+    handle(SIGUSR1, count_signal, SA_RESTART);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, queue_to_process_as_kernel, NULL), 0);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    EXPECT(signals_seen > 0);
 }
 
 CASE(pthread_kill_reaches_the_chosen_thread) {

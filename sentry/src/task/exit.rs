@@ -100,10 +100,15 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
         }
     };
     kernel.notify_parent_death(&table, task);
-    let uid = task.credentials().uid;
+    let credentials = task.credentials();
+    let (uid, suid) = (credentials.uid, credentials.suid);
     let mut waiting = ptrace::forsake_tracees(&kernel, &mut table, task);
-    waiting.extend(ptrace::leave_tracer(&mut table, task, Zombie { status, uid, usage }));
-    waiting.extend(group_status.and_then(|status| end_process(&kernel, &mut table, &group, status, uid)));
+    waiting.extend(ptrace::leave_tracer(&mut table, task, Zombie { status, uid, suid, usage }));
+    let end_process = |status| {
+        let usage = group.state.lock().past_usage;
+        end_process(&kernel, &mut table, &group, Zombie { status, uid, suid, usage })
+    };
+    waiting.extend(group_status.and_then(end_process));
     drop(table);
     // Whoever waits looks at the table first thing: woken earlier it would find it locked, and this thread would go on to take
     // down the address space before it.
@@ -117,14 +122,12 @@ fn end_process(
     kernel: &Kernel,
     table: &mut TaskTable,
     group: &Arc<ThreadGroup>,
-    status: ExitStatus,
-    uid: u32,
+    zombie: Zombie,
 ) -> Option<Arc<ThreadGroup>> {
-    let pid = group.tgid;
+    let (pid, status) = (group.tgid, zombie.status);
     group.timers.clear();
     kernel.ipc.segments.process_exited(pid);
     kernel.ipc.semaphores.process_exited(pid, host::clock_ns(host::Clock::Realtime) as i64 / 1_000_000_000);
-    let usage = group.state.lock().past_usage;
     let (process_group, session) =
         table.process(pid).map(|process| (process.process_group, process.session))?;
     // Children first, so that a parent that reaps this process sees its own grandchildren adopted.
@@ -143,7 +146,7 @@ fn end_process(
     let adopted = table.reparent_children(pid, reaper);
 
     if let Some(process) = table.process_mut(pid) {
-        process.zombie = Some(Zombie { status, uid, usage });
+        process.zombie = Some(zombie);
         process.event = None;
     }
     for child in adopted {

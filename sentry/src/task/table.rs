@@ -63,6 +63,8 @@ pub struct Zombie {
     pub status: ExitStatus,
     /// Its real user.
     pub uid: u32,
+    /// Its saved user, who may signal it as well.
+    pub suid: u32,
     /// What it used.
     pub usage: Usage,
 }
