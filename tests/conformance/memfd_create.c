@@ -127,6 +127,15 @@ CASE(memfd_seal_future_write_keeps_present_mappings) {
     EXPECT_ERRNO(mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), EPERM);
 }
 
+CASE(memfd_seal_future_write_stops_removal_through_a_mapping) {
+    int fd = sealable();
+    char *memory = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    memory[0] = 'J';
+    OK(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+    EXPECT_ERRNO(madvise(memory, PAGE_SIZE, MADV_REMOVE), EPERM);
+    EXPECT_EQ(memory[0], 'J');
+}
+
 CASE(memfd_seal_seal_stops_more_seals) {
     int fd = sealable();
     OK(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL));

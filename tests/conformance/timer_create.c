@@ -334,3 +334,14 @@ CASE(cpu_time_limit_counts_seconds) {
         SKIP("the machine is too busy");
     EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU);
 }
+
+CASE(the_number_of_a_deleted_timer_does_not_come_again_soon) {
+    int first, second, third;
+    OK(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &first));
+    OK(syscall(SYS_timer_delete, first));
+    OK(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &second));
+    OK(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &third));
+    EXPECT_EQ(second, first + 1);
+    EXPECT_EQ(third, second + 1);
+    EXPECT_ERRNO(syscall(SYS_timer_delete, first), EINVAL);
+}

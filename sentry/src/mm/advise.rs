@@ -1,14 +1,15 @@
 //! `madvise(2)`.
 
 use usk_abi::Errno;
+use usk_abi::fs::FallocateMode;
 use usk_abi::mm::madvise;
 use usk_platform::{GuestThread, MemoryOp, host};
 
 use crate::mm::mm::{Mm, State, apply, is_page_aligned, page_align};
 use crate::mm::vma::{Backing, Vma, VmaFlags};
 
-/// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`
-const PUNCH_HOLE: u32 = 3;
+/// How `MADV_REMOVE` frees memory.
+const PUNCH_HOLE: FallocateMode = FallocateMode::PUNCH_HOLE.union(FallocateMode::KEEP_SIZE);
 
 /// What a piece of advice does.
 #[derive(Clone, Copy)]
@@ -46,7 +47,10 @@ impl Mm {
         let mut state = if (effect.set | effect.clear).is_empty() { self.look() } else { self.change() };
         self.clear_patches(&mut state, thread, address..end)?;
         if advice == madvise::REMOVE {
-            return punch_holes(&state, address, end);
+            let (holes, outcome) = holes_to_punch(&state, address, end);
+            // Files have locks and seals of their own.
+            drop(state);
+            return holes.into_iter().try_for_each(Hole::punch).and(outcome);
         }
         let stops_at_hole = matches!(advice, madvise::POPULATE_READ | madvise::POPULATE_WRITE);
         let (ranges, outcome) = accepting(&state, address, end, advice, stops_at_hole);
@@ -173,30 +177,42 @@ fn check_accepts(vma: &Vma, advice: i32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `MADV_REMOVE`: frees the memory behind shared mappings, so that everybody reads zeros there.
-fn punch_holes(state: &State, start: u64, end: u64) -> Result<(), Errno> {
-    let mut at = start;
-    let mut outcome = Ok(());
+/// What `MADV_REMOVE` frees of one mapping, so that everybody reads zeros there.
+struct Hole {
+    backing: Backing,
+    offset: u64,
+    length: u64,
+}
+
+impl Hole {
+    fn punch(self) -> Result<(), Errno> {
+        let Hole { backing, offset, length } = self;
+        match backing {
+            Backing::File(backing) => backing.file.ops.allocate(&backing.file, PUNCH_HOLE, offset, length),
+            Backing::Memory(memory) => host::allocate(&*memory.host.0, PUNCH_HOLE.bits(), offset, length),
+            Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => Err(Errno::EINVAL),
+        }
+    }
+}
+
+/// What is to be freed, and what is to be said when that is done: `ENOMEM` if not all is mapped, or why the last mapping refused.
+fn holes_to_punch(state: &State, start: u64, end: u64) -> (Vec<Hole>, Result<(), Errno>) {
+    let (mut holes, mut at, mut outcome) = (Vec::new(), start, Ok(()));
     for vma in state.tree.overlapping(start, end) {
         if vma.start > at {
             outcome = Err(Errno::ENOMEM);
         }
         at = vma.end;
-        if vma.flags.contains(VmaFlags::LOCKED) {
-            return Err(Errno::EINVAL);
+        if vma.flags.contains(VmaFlags::LOCKED)
+            || !matches!(vma.backing, Backing::File(_) | Backing::Memory(_))
+        {
+            return (holes, Err(Errno::EINVAL));
         }
-        let file = match &vma.backing {
-            Backing::File(backing) => &backing.host,
-            Backing::Memory(memory) => &memory.host.0,
-            Backing::Anonymous | Backing::Vdso | Backing::Vvar | Backing::Trampolines => {
-                return Err(Errno::EINVAL);
-            }
-        };
         if !vma.shared || !vma.max_protection.write {
-            return Err(Errno::EACCES);
+            return (holes, Err(Errno::EACCES));
         }
         let (from, to) = (vma.start.max(start), vma.end.min(end));
-        host::allocate(&**file, PUNCH_HOLE, vma.offset_of(from), to - from)?;
+        holes.push(Hole { backing: vma.backing.clone(), offset: vma.offset_of(from), length: to - from });
     }
-    if at < end { Err(Errno::ENOMEM) } else { outcome }
+    (holes, if at < end { Err(Errno::ENOMEM) } else { outcome })
 }

@@ -336,6 +336,8 @@ struct Timers {
     interval: [Option<Arc<SignalTimer>>; 3],
     processor_limit: Option<Arc<SignalTimer>>,
     posix: BTreeMap<i32, Arc<SignalTimer>>,
+    /// Where the search for the next number begins: one that was deleted comes again last, as a signal of it may be under way.
+    next: i32,
 }
 
 /// The timers of a thread group.
@@ -391,7 +393,9 @@ impl ProcessTimers {
         if timers.posix.len() >= TIMER_LIMIT {
             return Err(Errno::EAGAIN);
         }
-        let id = (0..).find(|id| !timers.posix.contains_key(id)).ok_or(Errno::EAGAIN)?;
+        let mut numbers = (timers.next..=i32::MAX).chain(0..timers.next);
+        let id = numbers.find(|id| !timers.posix.contains_key(id)).ok_or(Errno::EAGAIN)?;
+        timers.next = id.checked_add(1).unwrap_or(0);
         timers.posix.insert(id, SignalTimer::new(kernel, id, clock, action(id)));
         Ok(id)
     }
