@@ -203,3 +203,21 @@ CASE(scm_rights_carry_places) {
     EXPECT_EQ(receive_fds(pair[1], &received, 1, 0, &flags), 1);
     EXPECT(OK(fcntl(received, F_GETFL)) & O_PATH);
 }
+
+CASE(scm_rights_come_without_room_for_bytes) {
+    PAIR(pair, SOCK_STREAM);
+    PIPE(ends);
+    char control[CMSG_SPACE(sizeof(int))], data[4];
+    struct iovec nothing = {data, 0};
+    struct msghdr message = {.msg_iov = &nothing, .msg_iovlen = 1, .msg_control = control};
+    EXPECT_ERRNO(recvmsg(pair[1], &message, MSG_DONTWAIT), EAGAIN);
+    EXPECT_EQ(send_fds(pair[0], &ends[1], 1, 3), 3);
+    EXPECT_EQ(read(pair[1], data, 0), 0);
+    message.msg_controllen = sizeof control;
+    EXPECT_EQ(recvmsg(pair[1], &message, 0), 0);
+    EXPECT(CMSG_FIRSTHDR(&message) != NULL);
+    message.msg_controllen = sizeof control;
+    EXPECT_EQ(recvmsg(pair[1], &message, 0), 0);
+    EXPECT_EQ(message.msg_controllen, 0);
+    EXPECT_EQ(read(pair[1], data, 4), 3);
+}

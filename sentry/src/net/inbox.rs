@@ -332,9 +332,8 @@ impl Inbox {
             Incoming { source: first.source.clone(), credentials: Some(sender), ..Incoming::default() };
         let mut finished = Vec::new();
         let mut index = 0;
-        while sink.remaining() > 0
-            && let Some(message) = state.messages.get_mut(index)
-        {
+        // Who has no room for bytes gets the first message's files.
+        while let Some(message) = state.messages.get_mut(index) {
             if separates_senders && message.credentials != sender {
                 break;
             }
@@ -363,7 +362,7 @@ impl Inbox {
                     finished.extend(state.remove_first());
                 }
             }
-            if copied < rest || has_rights {
+            if copied < rest || has_rights || sink.remaining() == 0 {
                 break;
             }
         }

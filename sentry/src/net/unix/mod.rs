@@ -328,9 +328,6 @@ impl Socket for UnixSocket {
         // What ended is read before the inbox is: a sender that queues and then ends is not missed.
         let ended = core.endpoint.has_ended(RECEIVE_ENDED);
         let is_stream = core.kind == UnixKind::Stream;
-        if is_stream && sink.remaining() == 0 {
-            return Ok(Incoming::default());
-        }
         let received = if is_stream {
             core.endpoint.inbox.receive_bytes(sink, flags, passes_credentials, bound)
         } else {
@@ -367,6 +364,9 @@ impl Socket for UnixSocket {
 
 impl FileOps for UnixSocket {
     fn read(&self, _file: &OpenFile, destination: &mut dyn Sink, _offset: u64) -> Result<usize, Errno> {
+        if destination.remaining() == 0 {
+            return Ok(0);
+        }
         Ok(self.try_receive(destination, MessageFlags::empty())?.count)
     }
 
