@@ -90,6 +90,7 @@ pub(super) fn prepare(
         policy: spec.policy,
         io_priority: spec.io_priority,
         personality: common.personality,
+        no_new_privs: spec.no_new_privs,
     })
 }
 
@@ -103,7 +104,6 @@ fn credentials(spec: &ProcessSpec) -> Credentials {
     credentials.groups.clone_from(&spec.user.groups);
     // As setgroups(2) does, which runtimes call.
     credentials.groups.sort_unstable();
-    credentials.no_new_privs = spec.no_new_privs;
     if let Some(sets) = spec.capabilities {
         credentials.effective = sets.effective & ALL_CAPABILITIES;
         credentials.permitted = sets.permitted & ALL_CAPABILITIES;
@@ -160,6 +160,7 @@ fn find(
             arguments: Arguments { arguments: arguments.clone(), environment: environment.clone() },
             stack_limit,
             randomize: true,
+            no_new_privs: spec.no_new_privs,
         };
         match find_program(names, request) {
             Ok(found) => return Ok(found),
@@ -220,6 +221,7 @@ fn as_script(
         arguments: Arguments { arguments, environment },
         stack_limit,
         randomize: true,
+        no_new_privs: spec.no_new_privs,
     };
     find_program(names, request).map_err(|_| refuse(script, Errno::ENOEXEC, true))
 }

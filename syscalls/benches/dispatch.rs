@@ -248,6 +248,7 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
             arguments: Arguments { arguments: vec![b"program".to_vec()], environment: Vec::new() },
             stack_limit: 8 << 20,
             randomize: false,
+            no_new_privs: false,
         };
         find_program(&names, request).expect("a program")
     };
@@ -265,6 +266,7 @@ fn start() -> (Sender<Order>, Receiver<(Duration, u64)>) {
         policy: 0,
         io_priority: 0,
         personality: 0,
+        no_new_privs: false,
     };
     spawn_main(&kernel, main).expect("a process");
     (orders, answers)

@@ -68,6 +68,7 @@ fn run(current: &mut Current, directory: i32, name: u64, argv: u64, envp: u64, f
         arguments: strings,
         stack_limit,
         randomize: task.personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE == 0,
+        no_new_privs: task.no_new_privs(),
     };
     let request = find_program(&names, request)?;
     execute(current, request)

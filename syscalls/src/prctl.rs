@@ -156,10 +156,10 @@ fn sys_prctl(current: &mut Current, arguments: SyscallArguments) -> SysResult {
             put_i32(current, value, is_subreaper.into())
         }
         PR_SET_NO_NEW_PRIVS if value == 1 && rest_is_zero => {
-            change(current, |new| new.no_new_privs = true);
+            task.set_no_new_privs();
             Ok(0)
         }
-        PR_GET_NO_NEW_PRIVS if value == 0 && rest_is_zero => Ok(task.credentials().no_new_privs.into()),
+        PR_GET_NO_NEW_PRIVS if value == 0 && rest_is_zero => Ok(task.no_new_privs().into()),
         PR_GET_TID_ADDRESS => {
             let address = task.tid_address();
             UserPtr::new(value).write(current.space(), &address)?;

@@ -56,8 +56,7 @@ pub(crate) fn set_filter(current: &Current, flags: u32, pointer: u64) -> SysResu
     if !(1..=BPF_MAXINSNS).contains(&length) {
         return Err(Errno::EINVAL.into());
     }
-    let credentials = current.task.credentials();
-    if !credentials.no_new_privs && !credentials.has_capability(CAP_SYS_ADMIN) {
+    if !current.task.no_new_privs() && !current.task.credentials().has_capability(CAP_SYS_ADMIN) {
         return Err(Errno::EACCES.into());
     }
     let instructions = UserPtr::<SockFilter>::new(description.filter).read_array(current.space(), length)?;

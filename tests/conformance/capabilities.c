@@ -1,8 +1,12 @@
 /* capabilities(7): what a file gives to whoever executes it */
 #include "case.h"
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/auxv.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/statvfs.h>
@@ -339,4 +343,115 @@ CASE(capabilities_are_lost_by_a_change_of_the_contents_or_the_owner) {
     OK(close(OK(open("program", O_RDWR | O_TRUNC))));
     EXPECT(!has_kept());
     leave_place();
+}
+
+HELPER(say_personality) {
+    (void)argc, (void)argv;
+    return personality(0xffffffff) & ADDR_NO_RANDOMIZE ? 1 : 0;
+}
+
+static pid_t without_randomization(void) {
+    return IN_CHILD({
+        become_user();
+        OK(personality(ADDR_NO_RANDOMIZE));
+        execl("./program", "program", "--helper", "say_personality", NULL);
+    });
+}
+
+CASE(a_program_that_gains_is_randomised) {
+    enter_place();
+    EXPECT_EXIT(without_randomization(), 1);
+    OK(chmod("program", 04755));
+    EXPECT_EXIT(without_randomization(), 0);
+    leave_place();
+}
+
+HELPER(say_dumpable) {
+    (void)argc, (void)argv;
+    return prctl(PR_GET_DUMPABLE);
+}
+
+CASE(a_program_that_may_only_be_executed_is_not_dumpable) {
+    enter_place();
+    for (int mode = 0755; mode >= 0711; mode -= 044) {
+        OK(chmod("program", mode));
+        EXPECT_EXIT(IN_CHILD({
+                        become_user();
+                        execl("./program", "program", "--helper", "say_dumpable", NULL);
+                    }),
+                    mode == 0755);
+    }
+    leave_place();
+}
+
+/* Whether it has become another user under a filter of its caller's. */
+HELPER(say_whether_tricked) {
+    (void)argc, (void)argv;
+    return geteuid() == 0 && prctl(PR_GET_SECCOMP) != 0 ? 1 : 0;
+}
+
+static atomic_bool is_about_to;
+
+static void *execute_program(void *unused) {
+    is_about_to = true;
+    execl("./program", "program", "--helper", "say_whether_tricked", NULL);
+    return unused;
+}
+
+/* Lays a filter that allows everything on all threads. */
+static void filter_all(void) {
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {1, &allow};
+    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    OK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
+}
+
+CASE(a_filter_for_all_threads_keeps_a_program_from_gaining) {
+    enter_place();
+    OK(chmod("program", 04755));
+    int64_t end = now_ns(CLOCK_MONOTONIC) + 500000000;
+    for (int round = 0; now_ns(CLOCK_MONOTONIC) < end; round++)
+        EXPECT_EXIT(IN_CHILD({
+                        become_user();
+                        pthread_t thread;
+                        EXPECT_EQ(pthread_create(&thread, NULL, execute_program, NULL), 0);
+                        while (!is_about_to)
+                            ;
+                        for (volatile int wait = round % 200 * 200; wait > 0; wait--)
+                            ;
+                        filter_all();
+                        sleep_forever();
+                    }),
+                    0);
+    leave_place();
+}
+
+static atomic_bool is_filtered;
+
+/* Gives root up, and looks whether that lasts. */
+static void *give_root_up(void *delay) {
+    while (!is_about_to)
+        ;
+    for (volatile long wait = (long)delay; wait > 0; wait--)
+        ;
+    OK(syscall(SYS_setresuid, USER, USER, USER));
+    while (!is_filtered)
+        ;
+    EXPECT_EQ(syscall(SYS_geteuid), USER);
+    _exit(0);
+}
+
+CASE(a_filter_for_all_threads_leaves_their_users_alone) {
+    NEEDS_ROOT();
+    int64_t end = now_ns(CLOCK_MONOTONIC) + 1000000000;
+    for (long round = 0; now_ns(CLOCK_MONOTONIC) < end; round++)
+        EXPECT_EXIT(IN_CHILD({
+                        pthread_t thread;
+                        EXPECT_EQ(pthread_create(&thread, NULL, give_root_up, (void *)(round % 300 * 20)), 0);
+                        is_about_to = true;
+                        filter_all();
+                        is_filtered = true;
+                        sleep_forever();
+                    }),
+                    0);
 }

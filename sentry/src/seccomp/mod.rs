@@ -183,15 +183,13 @@ pub fn add_filter(
     }
     let filters = own.with(Layer { program, watched: notifier.map(Watched) }).map_err(Err)?;
     if all_threads {
-        let no_new_privs = task.credentials().no_new_privs;
         for thread in &group.threads {
+            // Before it has the filters: it may be looking at both.
+            if task.no_new_privs() {
+                thread.set_no_new_privs();
+            }
             thread.seccomp.set_filters(filters.clone());
             thread.withdraw_answers();
-            if no_new_privs && !thread.credentials().no_new_privs {
-                let credentials =
-                    crate::task::Credentials { no_new_privs, ..(*thread.credentials()).clone() };
-                thread.set_credentials(credentials);
-            }
         }
     } else {
         task.seccomp.set_filters(filters);

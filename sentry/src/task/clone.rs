@@ -234,6 +234,10 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         // Under one lock, so that a filter for all threads misses none (see seccomp).
         let mut state = group.state.lock();
         task.seccomp.copy_from(&parent.seccomp);
+        // Filters and what they were laid under go together.
+        if parent.no_new_privs() {
+            task.set_no_new_privs();
+        }
         if state.is_over_for(&task) {
             // The others have been told.
             task.tracing.kill();

@@ -22,7 +22,6 @@ pub struct Credentials {
     pub bounding: u64,
     pub ambient: u64,
     pub securebits: u32,
-    pub no_new_privs: bool,
 }
 
 impl Credentials {
@@ -46,7 +45,6 @@ impl Credentials {
             bounding: ALL_CAPABILITIES,
             ambient: 0,
             securebits: 0,
-            no_new_privs: false,
         }
     }
 

@@ -26,12 +26,20 @@ use crate::vfs::{FdTable, FsContext, FsHold};
 
 /// `personality(2)`: no address-space randomisation.
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+/// `PER_CLEAR_ON_SETID`: what a program that gains does not take over: `READ_IMPLIES_EXEC`, `ADDR_NO_RANDOMIZE`, `ADDR_COMPAT_LAYOUT`,
+/// `MMAP_PAGE_ZERO`.
+const CLEARED_BY_GAIN: u32 = 0x0040_0000 | ADDR_NO_RANDOMIZE | 0x0020_0000 | 0x0010_0000;
+
 /// A program to execute: its files have been opened and checked.
 pub struct ExecuteRequest {
     /// The image.
     pub image: PreparedImage,
     /// Who the program runs as: the caller, changed by the file's set-user-ID bits.
     pub credentials: Credentials,
+    /// That these are right for a task with `PR_SET_NO_NEW_PRIVS`.
+    pub(super) no_new_privs: bool,
+    /// The caller may read the program's files; else it cannot look at the program's memory either (`would_dump`).
+    pub(super) may_be_read: bool,
     /// Until the program is there, if it gains.
     pub(super) _fs_hold: Option<FsHold>,
 }
@@ -44,12 +52,19 @@ impl ExecuteRequest {
 }
 
 /// Replaces the program of the calling process. When it returns, the registers are those of the new program.
-pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
+pub fn execute(current: &mut Current, mut request: ExecuteRequest) -> SysResult {
     let former = current.task.tid();
     end_other_threads(current)?;
     let task = current.task.clone();
+    request.look_again(&task)?;
+    let old = task.credentials();
+    let gains = request.credentials.gains_over(&old);
+    if gains {
+        task.personality.fetch_and(!CLEARED_BY_GAIN, Ordering::Relaxed);
+    }
     let old_mm = task.mm();
     crate::futex::release_mutexes(current, true);
+    exit::clear_child_tid(current);
     // Somebody else may use this memory, a vfork parent usually; else the address space is used again.
     let mm = if old_mm.users() > 1 {
         let mm = new_mm(&task.kernel, &task.group, task.personality.load(Ordering::Relaxed))?;
@@ -74,10 +89,9 @@ pub fn execute(current: &mut Current, request: ExecuteRequest) -> SysResult {
     current.thread.forget_names();
     mm.learn_slow_calls(&task.kernel);
     let committed = request.image.commit(&mut *current.thread, &mm, &task.kernel.known_code);
-    let old = task.credentials();
     reset_attributes(current, &request);
     drop(beginning);
-    if request.credentials.gains_over(&old) {
+    if gains {
         ptrace::dismiss_unfit_tracer(&task);
     }
     exit::complete_vfork(&task);
@@ -160,13 +174,15 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     task.group.timers.clear_posix();
     let old = task.credentials();
     let acts_as_itself = old.euid == old.uid && old.egid == old.gid;
-    let dumpable = if acts_as_itself { SUID_DUMP_USER } else { SUID_DUMP_DISABLE };
+    let dumpable = if acts_as_itself && request.may_be_read { SUID_DUMP_USER } else { SUID_DUMP_DISABLE };
     task.mm().dumpable.store(dumpable, Ordering::Relaxed);
     task.set_command_name(&request.command_name());
     task.set_credentials(request.credentials.clone());
     // Who has more than its caller gets no signals by its caller's end.
     if request.image.context.identity.is_secure {
         task.parent_death_signal.store(0, Ordering::Relaxed);
+        let stack = &mut task.group.limits.lock().0[Resource::Stack as usize].soft;
+        *stack = request.image.context.stack_limit.min(*stack);
     }
     // A table shared by CLONE_FILES stays with the others; the new program has a copy.
     task.unshare_files();
@@ -202,6 +218,8 @@ pub struct MainProcess {
     pub io_priority: u32,
     /// `personality(2)`.
     pub personality: u32,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
 }
 
 /// Reserves the main process's identifier, which others that start before it must not get.
@@ -289,6 +307,9 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
     *task.scheduling.lock() = (main.policy, 0);
     task.io_priority.store(main.io_priority, Ordering::Relaxed);
     task.personality.store(main.personality, Ordering::Relaxed);
+    if main.no_new_privs {
+        task.set_no_new_privs();
+    }
     let mut table = kernel.tasks.lock();
     group.state.lock().threads.push(task.clone());
     table.insert_thread(pid, task.clone());

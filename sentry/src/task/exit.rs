@@ -54,7 +54,7 @@ fn status_of(current: &Current) -> ExitStatus {
 }
 
 /// Writes zero to the address that `set_tid_address(2)` named and wakes a waiter there.
-fn clear_child_tid(current: &Current) {
+pub(super) fn clear_child_tid(current: &Current) {
     let address = current.task.tid_address();
     if address == 0 || current.task.mm().users() < 2 {
         return;

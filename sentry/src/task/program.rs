@@ -6,10 +6,10 @@ use usk_abi::Errno;
 use usk_abi::capability::CAP_SETUID;
 
 use crate::SysResult;
-use crate::loader::{Arguments, ExecContext, ProcessIdentity, prepare};
+use crate::loader::{Arguments, ExecContext, LoadableFile, ProcessIdentity, prepare};
 use crate::ptrace;
 use crate::task::{Credentials, ExecuteRequest, Task};
-use crate::vfs::{FsHold, MountFlags, NameContext, Path, WalkOptions, file_capabilities};
+use crate::vfs::{Access, FsHold, MountFlags, NameContext, Path, WalkOptions, check_path, file_capabilities};
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
@@ -18,6 +18,8 @@ const S_IXGRP: u32 = 0o010;
 const SECBIT_NOROOT: u32 = 1;
 /// `SECBIT_KEEP_CAPS`: cleared by an exec.
 const SECBIT_KEEP_CAPS: u32 = 1 << 4;
+/// `_STK_LIM`: the most of stack, in bytes, that a program can be given by a caller who has less than it.
+const SECURE_STACK_LIMIT: u64 = 8 << 20;
 
 /// Which program, and for whom.
 pub struct ProgramRequest<'a> {
@@ -37,6 +39,8 @@ pub struct ProgramRequest<'a> {
     pub stack_limit: u64,
     /// Whether addresses are randomised.
     pub randomize: bool,
+    /// `PR_SET_NO_NEW_PRIVS`: nothing is gained.
+    pub no_new_privs: bool,
 }
 
 /// Opens and reads everything that an exec needs, without touching the old program. Errors as in `execve(2)`.
@@ -66,15 +70,37 @@ pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> Sys
             fs_hold.is_none() || ptrace::is_watched(task)
         })
     };
-    let (credentials, is_secure) = after_exec(names.caller.credentials, program.path(), is_unsafe)?;
-    image.context.identity = ProcessIdentity {
-        uid: credentials.uid,
-        euid: credentials.euid,
-        gid: credentials.gid,
-        egid: credentials.egid,
-        is_secure,
-    };
-    Ok(ExecuteRequest { image, credentials, _fs_hold: fs_hold })
+    let (old, no_new_privs) = (names.caller.credentials, request.no_new_privs);
+    let (credentials, is_secure) = after_exec(old, no_new_privs, program.path(), is_unsafe)?;
+    let is_readable = |file: &LoadableFile| check_path(file.backing.file.path(), old, Access::READ).is_ok();
+    let may_be_read = is_readable(&image.program) && image.interpreter.as_ref().is_none_or(is_readable);
+    image.context.identity = identity(&credentials, is_secure);
+    if credentials.gains_over(old) {
+        image.context.randomize = true;
+    }
+    if is_secure {
+        image.context.stack_limit = image.context.stack_limit.min(SECURE_STACK_LIMIT);
+    }
+    Ok(ExecuteRequest { image, credentials, no_new_privs, may_be_read, _fs_hold: fs_hold })
+}
+
+impl ExecuteRequest {
+    /// Once no other thread is left: one of them may have seen to it meanwhile that nothing is gained (`SECCOMP_FILTER_FLAG_TSYNC`).
+    pub(super) fn look_again(&mut self, task: &Task) -> Result<(), Errno> {
+        if self.no_new_privs || !task.no_new_privs() {
+            return Ok(());
+        }
+        let program = self.image.program.backing.file.path();
+        let (credentials, is_secure) = after_exec(&task.credentials(), true, program, || true)?;
+        self.image.context.identity = identity(&credentials, is_secure);
+        (self.credentials, self.no_new_privs) = (credentials, true);
+        Ok(())
+    }
+}
+
+fn identity(credentials: &Credentials, is_secure: bool) -> ProcessIdentity {
+    let &Credentials { uid, euid, gid, egid, .. } = credentials;
+    ProcessIdentity { uid, euid, gid, egid, is_secure }
 }
 
 /// Sees to it that the task's root, working directory and umask stay its own thread group's; `None` if they are also another's
@@ -92,6 +118,7 @@ fn hold_fs(task: &Task) -> Option<FsHold> {
 /// caller is watched by a tracer that may not trace just anybody or others can move its root, it gains nothing.
 fn after_exec(
     old: &Credentials,
+    no_new_privs: bool,
     program: &Path,
     is_unsafe: impl FnOnce() -> bool,
 ) -> Result<(Credentials, bool), Errno> {
@@ -99,7 +126,7 @@ fn after_exec(
     let inode = program.inode()?;
     let attributes = inode.attributes()?;
     let is_believed = !program.mount.flags.contains(MountFlags::NO_SUID);
-    let may_gain = is_believed && !old.no_new_privs;
+    let may_gain = is_believed && !no_new_privs;
     if may_gain && attributes.mode & S_ISUID != 0 {
         new.euid = attributes.uid;
     }
@@ -129,7 +156,7 @@ fn after_exec(
         is_effective |= new.euid == 0;
     }
     // What root has given up it does not get back either.
-    if old.no_new_privs && new.permitted & !old.permitted != 0 {
+    if no_new_privs && new.permitted & !old.permitted != 0 {
         (new.euid, new.egid) = (new.uid, new.gid);
         new.permitted &= old.permitted;
     }

@@ -124,6 +124,9 @@ pub struct Task {
     pub memory_policy: Mutex<(u32, u64)>,
     /// `seccomp(2)`.
     pub seccomp: Seccomp,
+    /// `PR_SET_NO_NEW_PRIVS`: nothing is gained by executing. Never taken back. Not among the credentials, which nobody but the task itself
+    /// changes: a filter for all threads sets this for each.
+    no_new_privs: AtomicBool,
     /// `ptrace(2)`, as the traced task.
     pub(crate) tracing: Tracing,
     /// Counts what has happened to the answers that stand.
@@ -161,6 +164,16 @@ pub(crate) struct NewTask {
 }
 
 impl Task {
+    /// `PR_GET_NO_NEW_PRIVS`
+    pub fn no_new_privs(&self) -> bool {
+        self.no_new_privs.load(Ordering::Acquire)
+    }
+
+    /// `PR_SET_NO_NEW_PRIVS`
+    pub fn set_no_new_privs(&self) {
+        self.no_new_privs.store(true, Ordering::Release);
+    }
+
     pub(crate) fn new(parts: NewTask) -> Arc<Self> {
         Arc::new(Task {
             kernel: parts.kernel,
@@ -184,6 +197,7 @@ impl Task {
             timer_slack_ns: AtomicU64::new(50_000),
             memory_policy: Mutex::new((0, 0)),
             seccomp: Seccomp::default(),
+            no_new_privs: AtomicBool::new(false),
             tracing: Tracing::default(),
             standing: Version::new(),
             loans: Version::new(),

@@ -225,7 +225,7 @@ pub(super) fn status(subject: &Subject) -> Result<Vec<u8>, Errno> {
         credentials.effective,
         credentials.bounding,
         credentials.ambient,
-        u8::from(credentials.no_new_privs),
+        u8::from(subject.task.as_ref().is_some_and(|task| task.no_new_privs())),
         subject.task.as_ref().map_or(0, |task| task.seccomp.mode()),
         subject.task.as_ref().map_or(0, |task| task.seccomp.filter_count()),
     );
