@@ -306,11 +306,13 @@ pub(crate) fn set_owner(file: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>
 /// Makes a new file belong to `owner`, if it does not already.
 pub(crate) fn give_to(file: BorrowedFd<'_>, status: &Statx, owner: Option<Owner>) -> Result<(), Errno> {
     match owner {
-        Some(Owner { uid, gid }) if (uid, gid) != (status.stx_uid, status.stx_gid) => {
-            set_owner(file, Some(uid), Some(gid))
-        }
+        Some(owner) if !belongs_to(status, owner) => set_owner(file, Some(owner.uid), Some(owner.gid)),
         _ => Ok(()),
     }
+}
+
+pub(crate) fn belongs_to(status: &Statx, owner: Owner) -> bool {
+    (owner.uid, owner.gid) == (status.stx_uid, status.stx_gid)
 }
 
 /// `utimensat(2)` of the file that `file` stands for.

@@ -5,7 +5,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
 use usk_gofer::{Export, GoferError, MountCrossing, SelfDescriptors, Sharing};
 use usk_gofer_protocol::limits::MAX_MESSAGE;
 use usk_gofer_protocol::{
-    Access, AttributeChange, FileIn, FileType, LinkTarget, NodeId, Opened, RenameMode, Reply, Request,
+    Access, AttributeChange, FileIn, FileType, LinkTarget, NodeId, Opened, Owner, RenameMode, Reply, Request,
     WalkEnd, XattrMode, XattrName, XattrValue,
 };
 
@@ -400,8 +400,10 @@ impl Flipper {
         let thread = std::thread::spawn(move || {
             let mut flips = 0;
             while !stop.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(&root, name, &root, "swap", RenameFlags::EXCHANGE).unwrap();
-                flips += 1;
+                // Where the name comes and goes it may be gone.
+                flips += u64::from(
+                    rustix::fs::renameat_with(&root, name, &root, "swap", RenameFlags::EXCHANGE).is_ok(),
+                );
             }
             flips
         });
@@ -540,6 +542,47 @@ fn what_takes_a_files_place_is_not_given_away_for_it() {
         flipper.stop();
         assert!(opened > 0 && refused > 0, "the race did not happen: {opened} {refused}");
     }
+}
+
+/// Somebody lets a directory of root's take the place of one that has just been made for a user: it stays root's.
+#[test]
+fn what_takes_a_new_directorys_place_is_not_given_away_for_it() {
+    // Who is not root cannot give anything away.
+    let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: 1000, gid: 1000 });
+    let scene = Scene::new();
+    let root = scene.export();
+    fs::create_dir(root.join("swap")).unwrap();
+    fs::write(root.join("swap/file"), "secret").unwrap();
+    fs::set_permissions(root.join("swap"), fs::Permissions::from_mode(0o700)).unwrap();
+    let victim = File::open(root.join("swap")).unwrap();
+    let untouched = |victim: &File| {
+        let status = victim.metadata().unwrap();
+        (status.uid(), status.mode() & 0o7777)
+    };
+    let before = untouched(&victim);
+    let mut client = start(vec![export(&root, ReadWrite)], 1, 1024).0.remove(0);
+    let flipper = Flipper::of(&root, "new");
+    let (mut made, mut lost) = (0, 0);
+    for round in 0..MOST_ROUNDS {
+        if round >= ROUNDS && made > 0 && (lost > 0 || owner.is_none()) {
+            break;
+        }
+        let request = Request::MakeDirectory { parent: ROOT, name: name("new"), permissions: 0o755, owner };
+        match client.try_ask(&request) {
+            Ok(_) => made += 1,
+            Err(Errno::ESTALE) => lost += 1,
+            Err(Errno::EEXIST) => {}
+            Err(errno) => panic!("{errno:?}"),
+        }
+        assert_eq!(untouched(&victim), before);
+        // Only one of the two is empty.
+        let _ = fs::remove_dir(root.join("new")).or_else(|_| fs::remove_dir(root.join("swap")));
+        if !root.join("swap").exists() {
+            let _ = fs::rename(root.join("new"), root.join("swap"));
+        }
+    }
+    flipper.stop();
+    assert!(made > 0 && (lost > 0 || owner.is_none()), "the race did not happen: {made} {lost}");
 }
 
 /// Two lanes rename, look up and forget at once; in the end the table still tells the truth.

@@ -12,6 +12,11 @@ use crate::nodes::OpenNode;
 use crate::server::{Answer, Server};
 
 const MAX_PERMISSIONS: u16 = 0o7777;
+/// What a new entry has for permissions until it has its owner: by them it is told from one that somebody has put in its place.
+/// Nobody has such a file, and who might make one may not give it to others.
+const UNFINISHED: u16 = 0o1000;
+/// Set-group-ID comes from the directory.
+const INHERITED: u16 = 0o2000;
 
 impl Server {
     /// A regular file that did not exist, and its descriptor.
@@ -36,7 +41,7 @@ impl Server {
             let status = host::status(path.as_fd()).map_err(host::errno)?;
             Ok(self.adopt(&parent, name, path.into(), &status)?.1)
         };
-        let entry = finish().inspect_err(|_| undo(&parent, name, AtFlags::empty()))?;
+        let entry = finish().inspect_err(|&errno| undo(&parent, name, AtFlags::empty(), errno))?;
         Ok((Reply::Created { entry }, Some(file)))
     }
 
@@ -50,10 +55,9 @@ impl Server {
     ) -> Answer {
         let parent = self.writable_directory(parent)?;
         let permissions = checked(permissions)?;
-        let mode = Mode::from_bits_retain(u32::from(permissions));
-        rustix::fs::mkdirat(&parent, name.as_bytes(), mode).map_err(host::errno)?;
+        rustix::fs::mkdirat(&parent, name.as_bytes(), first_mode(permissions, owner)).map_err(host::errno)?;
         self.finish(&parent, name, FileType::Directory, Some(permissions), owner)
-            .inspect_err(|_| undo(&parent, name, AtFlags::REMOVEDIR))
+            .inspect_err(|&errno| undo(&parent, name, AtFlags::REMOVEDIR, errno))
     }
 
     /// `symlink(2)`.
@@ -67,7 +71,7 @@ impl Server {
         let parent = self.writable_directory(parent)?;
         rustix::fs::symlinkat(target.as_bytes(), &parent, name.as_bytes()).map_err(host::errno)?;
         self.finish(&parent, name, FileType::Symlink, None, owner)
-            .inspect_err(|_| undo(&parent, name, AtFlags::empty()))
+            .inspect_err(|&errno| undo(&parent, name, AtFlags::empty(), errno))
     }
 
     /// `mknod(2)` of a fifo or a socket.
@@ -87,14 +91,15 @@ impl Server {
         };
         let parent = self.writable_directory(parent)?;
         let permissions = checked(permissions)?;
-        let mode = Mode::from_bits_retain(u32::from(permissions));
+        let mode = first_mode(permissions, owner);
         rustix::fs::mknodat(&parent, name.as_bytes(), host_type, mode, 0).map_err(host::errno)?;
         self.finish(&parent, name, file_type, Some(permissions), owner)
-            .inspect_err(|_| undo(&parent, name, AtFlags::empty()))
+            .inspect_err(|&errno| undo(&parent, name, AtFlags::empty(), errno))
     }
 
-    /// Finds what was just made, and makes it what was asked for. The client keeps its guests from renaming
-    /// entries of the directory meanwhile; a file of another type shows that somebody else has.
+    /// Finds what was just made, and makes it what was asked for. The client keeps its guests from renaming entries of the
+    /// directory meanwhile, but they may have it by another export, and others may have it at all: `ESTALE` if what is there
+    /// now is something else.
     fn finish(
         &self,
         parent: &OpenNode,
@@ -108,9 +113,21 @@ impl Server {
         if host::Identity::of(&status).file_type() != Some(expected) {
             return Err(Errno::ESTALE);
         }
-        host::give_to(file.as_fd(), &status, owner)?;
-        if let Some(permissions) = permissions {
-            self.descriptors.set_permissions(file.as_fd(), permissions)?;
+        let found = status.stx_mode & MAX_PERMISSIONS;
+        match permissions {
+            // Not every file system keeps permissions: there nothing may be left to do.
+            Some(permissions) if owner.is_some() && found & !INHERITED != UNFINISHED => {
+                let is_finished =
+                    found == permissions && owner.is_none_or(|owner| host::belongs_to(&status, owner));
+                if !is_finished {
+                    return Err(Errno::ESTALE);
+                }
+            }
+            Some(permissions) => {
+                host::give_to(file.as_fd(), &status, owner)?;
+                self.descriptors.set_permissions(file.as_fd(), permissions)?;
+            }
+            None => host::give_to(file.as_fd(), &status, owner)?,
         }
         let status = host::status(file.as_fd()).map_err(host::errno)?;
         let (_, entry) = self.adopt(parent, name, file.into(), &status)?;
@@ -118,11 +135,20 @@ impl Server {
     }
 }
 
+/// The permissions to make an entry with. Who may give it to an owner could give away another's: it must be known again.
+fn first_mode(permissions: u16, owner: Option<Owner>) -> Mode {
+    let first = if owner.is_some() { UNFINISHED } else { permissions };
+    Mode::from_bits_retain(u32::from(first))
+}
+
 fn checked(permissions: u16) -> Result<u16, Errno> {
     if permissions > MAX_PERMISSIONS { Err(Errno::EINVAL) } else { Ok(permissions) }
 }
 
-/// Removes what could not be finished. If that fails too the file stays, as after a crash.
-fn undo(parent: &OpenNode, name: Name<'_>, flags: AtFlags) {
-    let _ = rustix::fs::unlinkat(parent, name.as_bytes(), flags);
+/// Removes what could not be finished because of `errno`, unless something else is there. If that fails too the file stays, as after
+/// a crash.
+fn undo(parent: &OpenNode, name: Name<'_>, flags: AtFlags, errno: Errno) {
+    if errno != Errno::ESTALE {
+        let _ = rustix::fs::unlinkat(parent, name.as_bytes(), flags);
+    }
 }
