@@ -1,5 +1,6 @@
 //! `poll(2)`, `ppoll(2)`.
 
+use std::mem::offset_of;
 use std::time::Duration;
 
 use usk_abi::poll::PollFd;
@@ -74,7 +75,8 @@ fn wait(current: &mut Current, address: u64, count: u32, deadline: Option<Deadli
         return Err(Errno::EINVAL.into());
     }
     let array = UserPtr::<PollFd>::new(address);
-    let mut fds = current.copy_in_array(array, count as usize)?;
+    let mut fds: Vec<PollFd> = current.copy_in_array(array, count as usize)?;
+    let before: Vec<u16> = fds.iter().map(|request| request.ready).collect();
     // Negative descriptors are passed over.
     let (mut polled, mut indices) = (Vec::new(), Vec::new());
     for (index, request) in fds.iter_mut().enumerate() {
@@ -89,6 +91,21 @@ fn wait(current: &mut Current, address: u64, count: u32, deadline: Option<Deadli
     for (polled, index) in polled.iter().zip(indices) {
         fds[index].ready = polled.ready.bits() as u16;
     }
-    current.copy_out_array(array, &fds)?;
+    tell(current, array, &before, &fds)?;
     Ok(ready as u64)
+}
+
+/// Writes what has come: no more of the array, for others may have changed the rest meanwhile. `before` is what was there.
+fn tell(current: &mut Current, array: UserPtr<PollFd>, before: &[u16], fds: &[PollFd]) -> Result<(), Errno> {
+    let address = array.address();
+    if !current.is_writable(address, size_of_val(fds) as u64) {
+        return current.copy_out_array(array, fds);
+    }
+    for (index, (request, before)) in fds.iter().zip(before).enumerate() {
+        if request.ready != *before {
+            let place = address + (index * size_of::<PollFd>() + offset_of!(PollFd, ready)) as u64;
+            current.copy_out(UserPtr::new(place), &request.ready)?;
+        }
+    }
+    Ok(())
 }

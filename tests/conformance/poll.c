@@ -1,5 +1,6 @@
 /* poll(2), ppoll(2) */
 #include "case.h"
+#include <pthread.h>
 
 CASE(poll_counts_the_ready_descriptors) {
     PIPE(ends);
@@ -77,6 +78,28 @@ CASE(poll_of_more_than_the_descriptor_limit_returns_einval) {
 }
 
 CASE(poll_with_a_bad_pointer_returns_efault) { EXPECT_ERRNO(poll(bad_page(), 1, 0), EFAULT); }
+
+static struct pollfd watched[2];
+
+/* Puts another descriptor into the array that is being polled, and wakes who polls it. */
+static void *add_one(void *wake) {
+    usleep(20000);
+    watched[1].fd = 77;
+    announce(*(int *)wake);
+    return NULL;
+}
+
+CASE(poll_writes_nothing_but_what_has_come) {
+    PIPE(ends);
+    watched[0] = (struct pollfd){.fd = ends[0], .events = POLLIN};
+    watched[1] = (struct pollfd){.fd = -1};
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, add_one, &ends[1]), 0);
+    EXPECT_EQ(poll(watched, 2, -1), 1);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    EXPECT_EQ(watched[0].revents, POLLIN);
+    EXPECT_EQ(watched[1].fd, 77);
+}
 
 CASE(ppoll_swaps_the_signal_mask) {
     sigset_t blocked, none, after;

@@ -134,3 +134,30 @@ CASE(sigaltstack_autodisarm_switches_itself_off_in_the_handler) {
     OK(sigaltstack(NULL, &stack));
     EXPECT(stack.ss_sp == alternative);
 }
+
+static void look_below(int signal) {
+    (void)signal;
+    for (int at = 0; at < ALTERNATIVE_SIZE / 2; at++)
+        EXPECT_EQ(alternative[at], 0x55);
+    _exit(0);
+}
+
+CASE(a_frame_that_does_not_fit_is_not_written_below_the_stack) {
+    alternative = map(ALTERNATIVE_SIZE);
+    memset(alternative, 0x55, ALTERNATIVE_SIZE);
+    for (int round = 0; round < 2; round++) {
+        pid_t pid = IN_CHILD({
+            stack_t stack = {
+                .ss_sp = alternative + ALTERNATIVE_SIZE / 2,
+                .ss_size = 2048,
+                .ss_flags = round == 0 ? 0 : (int)(1U << 31) /* SS_AUTODISARM */,
+            };
+            OK(sigaltstack(&stack, NULL));
+            handle(SIGUSR1, look_below, SA_ONSTACK);
+            OK(raise(SIGUSR1));
+        });
+        int status = wait_for(pid);
+        /* It depends on the processor's registers whether it fits. */
+        EXPECT((WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) || status == 0);
+    }
+}

@@ -4,6 +4,7 @@
  */
 #include "case.h"
 #include <pthread.h>
+#include <ucontext.h>
 
 #define OFTEN 300
 
@@ -270,4 +271,18 @@ CASE(a_frame_that_cannot_be_written_ends_the_process) {
         raise(SIGUSR1);
     });
     EXPECT_KILLED(pid, SIGSEGV);
+}
+
+static void lose_the_second_magic_number(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    char *state = (char *)((ucontext_t *)context)->uc_mcontext.fpregs;
+    struct _fpx_sw_bytes *words = (void *)(state + 464);
+    if (words->magic1 == FP_XSTATE_MAGIC1)
+        memset(state + words->xstate_size, 0, FP_XSTATE_MAGIC2_SIZE);
+}
+
+CASE(a_return_through_a_frame_without_its_second_magic_number_works) {
+    handle_info(SIGUSR1, lose_the_second_magic_number, 0);
+    for (int i = 0; i < OFTEN; i++)
+        OK(raise(SIGUSR1));
 }

@@ -51,7 +51,7 @@ pub(super) fn push(
     // The handler is entered as if called: the stack pointer is 8 modulo 16.
     let frame_address =
         (extended_address.wrapping_sub(size_of::<SignalFrame>() as u64) & !15).wrapping_sub(8);
-    if (use_alternate || on_alternate) && stack.flags & SS_AUTODISARM == 0 && frame_address < stack.address {
+    if (use_alternate || on_alternate) && frame_address < stack.address {
         return Err(Errno::EFAULT);
     }
 

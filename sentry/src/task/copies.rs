@@ -91,14 +91,17 @@ impl Current {
         if self.write_by_return(address, bytes) == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
+    /// Whether these bytes can be written by all that is known; false says nothing.
+    pub fn is_writable(&self, address: u64, length: u64) -> bool {
+        self.task.borrow_mm(|mm| mm.is_writable(address, length))
+    }
+
     /// Writes to guest memory by the time that the call returns. Returns how many bytes could be, or will be, written.
     pub(crate) fn write_by_return(&mut self, address: u64, bytes: &[u8]) -> usize {
         let length = bytes.len();
         // Only what can be written by all that is known: a failure at the end could not undo what the call has done.
         let is_small = (1..=SMALL).contains(&length);
-        if is_small
-            && self.task.borrow_mm(|mm| mm.is_writable(address, length as u64))
-            && self.thread.copy_on_return(address, bytes)
+        if is_small && self.is_writable(address, length as u64) && self.thread.copy_on_return(address, bytes)
         {
             return length;
         }
