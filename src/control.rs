@@ -434,6 +434,10 @@ impl SandboxControl {
     }
 }
 
+/// What a monitor reads of its sandbox before it looks at everything else again: more than a socket holds of one that has ended, and no
+/// more, for one that has been taken over may never stop.
+pub const MOST_MESSAGES: usize = 1024;
+
 /// The monitor's end of the control socket.
 pub struct MonitorControl(pub MessageSocket);
 

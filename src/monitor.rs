@@ -16,7 +16,7 @@ use usk_platform::host::terminal::{self, TerminalSettings};
 
 use crate::boot::SETTLED;
 use crate::cgroup::Cgroup;
-use crate::control::{MonitorControl, ToMonitor, ToSandbox};
+use crate::control::{MOST_MESSAGES, MonitorControl, ToMonitor, ToSandbox};
 use crate::entry::FAILURE;
 use crate::receipt::Heard;
 use crate::sandbox::Sandbox;
@@ -227,7 +227,7 @@ impl Monitor<'_> {
         from: &MonitorControl,
         unimplemented: &mut Vec<Unimplemented>,
     ) -> Result<Option<Ending>> {
-        loop {
+        for _ in 0..MOST_MESSAGES {
             let message = match from.try_receive() {
                 Ok(Some(message)) => message,
                 Ok(None) | Err(Errno::EAGAIN) => return Ok(None),
@@ -267,6 +267,7 @@ impl Monitor<'_> {
                 }
             }
         }
+        Ok(None)
     }
 
     /// The command has stopped: so does the monitor, that the caller's shell sees it, and continues with it. But not for

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use usk::control::{NewLimits, ToMonitor, ToSandbox};
+use usk::control::{MOST_MESSAGES, NewLimits, ToMonitor, ToSandbox};
 use usk::sandbox::Sandbox;
 use usk_abi::Errno;
 use usk_platform::host::child::Exit;
@@ -230,7 +230,7 @@ impl Keeper {
 
     /// Takes in what the kernel says.
     fn hear(&mut self) -> Result<Option<i32>> {
-        loop {
+        for _ in 0..MOST_MESSAGES {
             let message = match self.sandbox.control.try_receive() {
                 Ok(Some(message)) => message,
                 Ok(None) | Err(Errno::EAGAIN) => return Ok(None),
@@ -269,6 +269,7 @@ impl Keeper {
                 | ToMonitor::Totals(_) => {}
             }
         }
+        Ok(None)
     }
 
     /// Passes an answer on to who asked; false if nobody is there any more.
@@ -287,7 +288,8 @@ impl Keeper {
     }
 
     fn hear_gofer(&self) {
-        while let Ok(Some(message)) = self.sandbox.gofer_control.try_receive() {
+        for _ in 0..MOST_MESSAGES {
+            let Ok(Some(message)) = self.sandbox.gofer_control.try_receive() else { break };
             if let ToMonitor::Failed { message, .. } = message {
                 log::write(log::Level::Error, &message);
             }
