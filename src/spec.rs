@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use usk_abi::seccomp::SockFilter;
-use usk_gofer::Owners;
+use usk_gofer::{HiddenNames, Owners};
 use usk_platform::host::namespaces::IdRange;
 
 use crate::command_line::{PlatformChoice, Tiers};
@@ -368,6 +368,8 @@ pub struct Export {
     pub exclusive: bool,
     /// Places inside, relative to the source, that must appear empty.
     pub hidden: Vec<Hidden>,
+    /// Names inside that must not appear, whatever the host gives them to later.
+    pub hidden_names: HiddenNames,
     /// Whose its files are, if not those that the host says.
     pub owners: Option<Owners>,
 }
@@ -380,6 +382,7 @@ impl Export {
             descriptor: self.descriptor.try_clone()?,
             twin: self.twin.as_ref().map(OwnedFd::try_clone).transpose()?,
             hidden: self.hidden.clone(),
+            hidden_names: self.hidden_names.clone(),
             owners: self.owners.clone(),
             ..*self
         })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_abi::fs::{OpenFlags, RenameFlags, ResolveFlags};
-use usk_gofer::{Export, ExportMode, MountCrossing, SelfDescriptors, Sharing};
+use usk_gofer::{Export, ExportMode, HiddenNames, MountCrossing, SelfDescriptors, Sharing};
 use usk_platform::host::message_socket_pair;
 use usk_sentry::fs::gofer::GoferFileSystem;
 use usk_sentry::fs::overlay::Overlay;
@@ -27,7 +27,14 @@ fn export(path: &Path, mode: ExportMode, sharing: Sharing, limit: usize) -> Arc<
 fn serve(path: &Path, mode: ExportMode, sharing: Sharing, limit: usize) -> Arc<GoferClient> {
     let (ours, theirs): (Vec<OwnedFd>, Vec<OwnedFd>) = (0..2).map(|_| message_socket_pair().unwrap()).unzip();
     let root = File::open(path).unwrap().into();
-    let export = Export { root, mode, sharing, crossing: MountCrossing::Cross, owners: None };
+    let export = Export {
+        root,
+        mode,
+        sharing,
+        crossing: MountCrossing::Cross,
+        owners: None,
+        hidden: HiddenNames::default(),
+    };
     let descriptors = SelfDescriptors::open().unwrap();
     std::thread::spawn(move || usk_gofer::serve_without_lockdown(theirs, vec![export], descriptors, limit));
     GoferClient::new(ours).unwrap()

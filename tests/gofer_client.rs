@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use usk_abi::Errno;
-use usk_gofer::{Export, ExportMode, GoferError, MountCrossing, SelfDescriptors, Sharing};
+use usk_gofer::{Export, ExportMode, GoferError, HiddenNames, MountCrossing, SelfDescriptors, Sharing};
 use usk_platform::host::message_socket_pair;
 use usk_sentry::gofer::{Access, GoferClient, Name, Node, RenameMode, WalkEnd, XattrMode, XattrName};
 
@@ -24,6 +24,7 @@ fn start(path: &Path, lanes: usize) -> (Arc<GoferClient>, JoinHandle<Result<(), 
         sharing: Sharing::Exclusive,
         crossing: MountCrossing::Cross,
         owners: None,
+        hidden: HiddenNames::default(),
     };
     let descriptors = SelfDescriptors::open().unwrap();
     let server = std::thread::spawn(move || {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use usk_abi::capability::FileCapabilities;
 
+use crate::host::DevIno;
+
 /// A tree of the host's that the client may see, and what it may do there.
 #[derive(Debug)]
 pub struct Export {
@@ -19,6 +21,53 @@ pub struct Export {
     pub crossing: MountCrossing,
     /// Whose its files are, if not those that the host says.
     pub owners: Option<Owners>,
+    /// Which names in it the client is not shown.
+    pub hidden: HiddenNames,
+}
+
+/// Names that the client is not shown, whatever has them and wherever the directory appears: to look one up is `ENOENT`, no listing
+/// has it, and to make, replace or remove it is `EACCES`. A directory is told by its device and inode, so what the host puts there
+/// later is hidden like what was there, and another mount of the same files shows no more than the first.
+#[derive(Clone, Debug, Default)]
+pub struct HiddenNames {
+    /// By device (major and minor) and inode of the directory.
+    names: HashMap<DevIno, Vec<Box<[u8]>>>,
+    /// Device of what was put over hidden places, which may be seen in their stead.
+    cover: Option<(u32, u32)>,
+}
+
+impl HiddenNames {
+    /// Hides a name in the directory with this `st_dev` and `st_ino`.
+    pub fn hide(&mut self, (dev, ino): (u64, u64), name: &[u8]) {
+        let names = self.names.entry((device(dev), ino)).or_default();
+        if !names.iter().any(|hidden| **hidden == *name) {
+            names.push(name.into());
+        }
+    }
+
+    /// The same names, but for what is on the device `st_dev`: it was mounted there to be seen instead.
+    #[must_use]
+    pub fn covered_by(mut self, dev: u64) -> HiddenNames {
+        self.cover = Some(device(dev));
+        self
+    }
+
+    /// Those in a directory.
+    pub(crate) fn in_directory(&self, directory: DevIno) -> &[Box<[u8]>] {
+        if self.names.is_empty() {
+            return &[];
+        }
+        self.names.get(&directory).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a file on this device is a cover.
+    pub(crate) fn is_cover(&self, (device, _): DevIno) -> bool {
+        self.cover == Some(device)
+    }
+}
+
+fn device(dev: u64) -> (u32, u32) {
+    (rustix::fs::major(dev), rustix::fs::minor(dev))
 }
 
 /// Whose the files of a tree are to the client, where the host's say nothing about that: a tree that an ordinary user has

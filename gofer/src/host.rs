@@ -204,6 +204,9 @@ pub(crate) fn attributes(status: &Statx) -> Result<Attributes, Errno> {
     })
 }
 
+/// Major and minor number of a file's device, and its inode.
+pub(crate) type DevIno = ((u32, u32), u64);
+
 /// What makes a file the same file. Inode numbers are reused; the time of birth tells the new one from the
 /// old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +236,7 @@ impl Identity {
         self.ino
     }
 
-    fn dev_ino(&self) -> ((u32, u32), u64) {
+    pub(crate) fn dev_ino(&self) -> DevIno {
         (self.dev, self.ino)
     }
 }

@@ -45,7 +45,7 @@ mod operations;
 mod server;
 
 pub use error::GoferError;
-pub use export::{Export, ExportMode, HeldAttributes, MountCrossing, Owners, Sharing};
+pub use export::{Export, ExportMode, HeldAttributes, HiddenNames, MountCrossing, Owners, Sharing};
 pub use filter::{FILTER, Form, HostCall, Need};
 pub use host::SelfDescriptors;
 pub use server::{serve, serve_without_lockdown};

@@ -9,10 +9,10 @@ use rustix::fs::Statx;
 use rustix::thread::CpuSet;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_EXPORTS, VERSION};
-use usk_gofer_protocol::{Attributes, ExportDescription, FileType, NodeId, Reply, Request};
+use usk_gofer_protocol::{Attributes, ExportDescription, FileType, Name, NodeId, Reply, Request};
 
 use crate::error::GoferError;
-use crate::export::{Export, ExportMode, MountCrossing, Owners, Sharing};
+use crate::export::{Export, ExportMode, HiddenNames, MountCrossing, Owners, Sharing};
 use crate::host::{self, Identity, SelfDescriptors};
 use crate::lane::{Lane, LaneClosed};
 use crate::nodes::{Found, NodeTable, OpenNode};
@@ -150,6 +150,7 @@ pub(crate) struct Server {
     pub(crate) streams: Mutex<DirectoryStreams>,
     exports: Vec<(ExportMode, Sharing)>,
     owners: Vec<Option<OwnersAt>>,
+    hidden: Vec<HiddenNames>,
 }
 
 /// Whose the files of an export are said to be, and the mount that this is about.
@@ -174,6 +175,7 @@ impl Server {
         let mut roots = Vec::new();
         let mut modes = Vec::new();
         let mut owners = Vec::new();
+        let mut hidden = Vec::new();
         for (number, export) in exports.into_iter().enumerate() {
             let fail = |errno| GoferError::Root { number, errno };
             let status = host::status(export.root.as_fd()).map_err(host::errno).map_err(fail)?;
@@ -190,6 +192,7 @@ impl Server {
             roots.push((root, export.crossing));
             modes.push((export.mode, export.sharing));
             let mount = host::mount(&status);
+            hidden.push(export.hidden);
             owners.push(export.owners.map(|owners| OwnersAt { mount, owners }));
         }
         let reserved = OTHER_DESCRIPTORS + lanes * DESCRIPTORS_PER_LANE;
@@ -200,6 +203,7 @@ impl Server {
             streams: Mutex::new(DirectoryStreams(BTreeMap::new(), 0)),
             exports: modes,
             owners,
+            hidden,
         })
     }
 
@@ -345,6 +349,28 @@ impl Server {
     pub(crate) fn writable_directory(&self, id: NodeId) -> Result<OpenNode, Errno> {
         let node = self.writable(id)?;
         if node.is_directory() { Ok(node) } else { Err(Errno::ENOTDIR) }
+    }
+
+    /// The directory, if `name` may be made, replaced and removed in it: `EACCES` for a name that is hidden.
+    pub(crate) fn writable_place(&self, id: NodeId, name: Name<'_>) -> Result<OpenNode, Errno> {
+        let directory = self.writable_directory(id)?;
+        if self.hides(&directory, name) { Err(Errno::EACCES) } else { Ok(directory) }
+    }
+
+    /// The names in this directory that are not shown.
+    pub(crate) fn hidden_names(&self, directory: &OpenNode) -> &[Box<[u8]>] {
+        let hidden = self.hidden.get(directory.export);
+        hidden.map_or(&[], |hidden| hidden.in_directory(directory.identity.dev_ino()))
+    }
+
+    /// Whether `name` in this directory is not shown, unless it is a cover.
+    pub(crate) fn hides(&self, directory: &OpenNode, name: Name<'_>) -> bool {
+        self.hidden_names(directory).iter().any(|hidden| **hidden == *name.as_bytes())
+    }
+
+    /// Whether this is what was put over a hidden place of an export.
+    pub(crate) fn is_cover(&self, export: usize, status: &Statx) -> bool {
+        self.hidden.get(export).is_some_and(|hidden| hidden.is_cover(Identity::of(status).dev_ino()))
     }
 
     pub(crate) fn is_read_only(&self, node: &OpenNode) -> bool {

@@ -16,7 +16,7 @@ use common::{ROOT, RawClient, exclusive, export, files, name, names, open_root, 
 use rustix::fs::{CWD, RenameFlags, inotify};
 use usk_abi::Errno;
 use usk_gofer::ExportMode::{ReadOnly, ReadWrite};
-use usk_gofer::{Export, GoferError, MountCrossing, SelfDescriptors, Sharing};
+use usk_gofer::{Export, GoferError, HiddenNames, MountCrossing, SelfDescriptors, Sharing};
 use usk_gofer_protocol::limits::MAX_MESSAGE;
 use usk_gofer_protocol::{
     Access, AttributeChange, FileIn, FileType, LinkTarget, NodeId, Opened, Owner, RenameMode, Reply, Request,
@@ -667,6 +667,7 @@ fn the_hosts_kernel_is_not_a_file_system() {
         sharing: Sharing::Shared,
         crossing: MountCrossing::Cross,
         owners: None,
+        hidden: HiddenNames::default(),
     };
     let (_, lane) = common::socket_pair();
     let refused =
@@ -683,6 +684,7 @@ fn mounts_are_not_entered_unless_asked() {
         sharing: Sharing::Shared,
         crossing: MountCrossing::Stay,
         owners: None,
+        hidden: HiddenNames::default(),
     };
     let (mut clients, _) = start(vec![stay], 1, 1024);
     let (steps, end, _) = clients[0].walk(ROOT, "proc/self", None);

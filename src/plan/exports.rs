@@ -2,16 +2,19 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use usk_gofer::HiddenNames;
 use usk_platform::host::credentials::Identity;
 use usk_platform::host::mounts;
 use usk_platform::host::namespaces::IdentityMap;
 use usk_platform::host::user_namespace::user_namespace;
 
+use super::resolve::{follow, settle};
 use super::secrets::secrets;
 use crate::command_line::RunArguments;
 use crate::image::ImageRoot;
@@ -98,8 +101,11 @@ pub(super) fn layout(
     // A mount on a parent directory must come before the mounts inside it.
     mounts.sort_by_key(|mount| mount.destination.components().count());
     hide_secrets(&mut exports, caller);
-    for path in &arguments.hide {
-        hide(path, &mounts, &mut exports)?;
+    if !arguments.hide.is_empty() {
+        let settled = settle(&mounts, &exports)?;
+        for path in &arguments.hide {
+            hide(path, &settled, &mut exports)?;
+        }
     }
     // Between the root and the rest, so that an operator can mount over them.
     mounts.splice(1..1, kernel_mounts());
@@ -187,6 +193,7 @@ pub(super) fn shared(source: PathBuf, descriptor: OwnedFd, directory: bool, writ
         writable,
         exclusive: false,
         hidden: Vec::new(),
+        hidden_names: HiddenNames::default(),
         owners: None,
     }
 }
@@ -223,11 +230,21 @@ pub fn translate_owners(export: &mut Export, map: &IdentityMap, recursive: bool)
     Ok(())
 }
 
-/// Hides what holds credentials, and the host's own virtual file systems, in every export that shows them. An export
-/// that lies within a secret was asked for by name.
+/// Hides what holds credentials, and the host's own virtual file systems, in every export that shows them, by whichever mount of the
+/// host's. An export that lies within a secret was asked for by name.
 fn hide_secrets(exports: &mut [Export], caller: &Identity) {
     let mut places = secrets(caller);
+    for place in &places {
+        let directory = place.parent().and_then(|parent| std::fs::metadata(parent).ok());
+        if let (Some(directory), Some(name)) = (directory, place.file_name()) {
+            for export in &mut *exports {
+                export.hidden_names.hide((directory.dev(), directory.ino()), name.as_bytes());
+            }
+        }
+    }
     places.extend(VIRTUAL.iter().map(|name| Path::new("/").join(name)));
+    // Where a link leads is a place of its own.
+    places.retain(|place| std::fs::symlink_metadata(place).is_ok_and(|found| !found.is_symlink()));
     for export in exports {
         for place in &places {
             if let Ok(path) = place.strip_prefix(&export.source)
@@ -239,36 +256,35 @@ fn hide_secrets(exports: &mut [Export], caller: &Identity) {
     }
 }
 
-/// Hides a path of the sandbox in the export that shows it.
+/// Hides a path of the sandbox in the export that shows it: what it leads to, and its last component's own name where that is a
+/// link.
 fn hide(path: &Path, mounts: &[Mount], exports: &mut [Export]) -> Result<()> {
     let text = path.to_str().with_context(|| format!("cannot hide {}: it is not text", path.display()))?;
     let path = sandbox_path(text).map_err(|problem| anyhow::anyhow!("cannot hide: {problem}"))?;
-    let mount = covering(&path, mounts);
-    let inner = path.strip_prefix(&mount.destination).unwrap_or(&path);
-    match mount.source {
-        // It begins empty, and what it holds later is the sandbox's own.
-        MountSource::Tmpfs(_)
-        | MountSource::Proc
-        | MountSource::Sys
-        | MountSource::Cgroup
-        | MountSource::Queues
-        | MountSource::Dev(_) => Ok(()),
-        MountSource::Export { .. } if inner == Path::new("") => {
+    let missing =
+        || format!("cannot hide {}: it does not exist in the sandbox; check the path", path.display());
+    let places = follow(&path, mounts, exports).with_context(missing)?;
+    for place in &places {
+        let mount = covering(place, mounts);
+        // In the others: it begins empty, and what it holds later is the sandbox's own.
+        let MountSource::Export { export, .. } = mount.source else { continue };
+        let export = &mut exports[export];
+        let inner = place.strip_prefix(&mount.destination).unwrap_or(place);
+        let (Some(parent), Some(name)) = (inner.parent(), inner.file_name()) else {
             bail!("cannot hide {}: it is a mount; leave the mount out", path.display())
-        }
-        MountSource::Export { export, .. } => {
-            let export = &mut exports[export];
-            if open_in_root(&export.descriptor, inner, true).is_err() {
-                bail!("cannot hide {}: it does not exist in the sandbox; check the path", path.display());
-            }
+        };
+        let directory = open_in_root(&export.descriptor, parent, true).ok().with_context(missing)?;
+        export.hidden_names.hide(file_identity(&directory.into()).with_context(missing)?, name.as_bytes());
+        if Some(place) == places.last() {
+            open_in_root(&export.descriptor, inner, true).ok().with_context(missing)?;
             export.hidden.push(Hidden { path: inner.into(), required: true });
-            Ok(())
         }
     }
+    Ok(())
 }
 
 /// The mount that shows a path: the one with the longest destination that is a prefix.
-fn covering<'a>(path: &Path, mounts: &'a [Mount]) -> &'a Mount {
+pub(super) fn covering<'a>(path: &Path, mounts: &'a [Mount]) -> &'a Mount {
     let matching = mounts.iter().filter(|mount| path.starts_with(&mount.destination));
     matching.max_by_key(|mount| mount.destination.components().count()).unwrap_or(&mounts[0])
 }

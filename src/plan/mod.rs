@@ -5,6 +5,7 @@ mod command;
 mod environment;
 mod exports;
 mod overlay;
+mod resolve;
 mod secrets;
 mod users;
 

@@ -7,7 +7,8 @@ use usk_platform::host::credentials::Identity;
 /// Below a home directory.
 const SECRETS: [&str; 6] = [".ssh", ".aws", ".gnupg", ".kube", ".docker", ".config/gh"];
 
-/// Canonical host paths of secrets that exist: of the caller, of root, and of the user behind `sudo`.
+/// Host paths of secrets, of the caller, of root, and of the user behind `sudo`: in a directory that exists and has a canonical path,
+/// whether they exist themselves or not; and where they are links, also where those lead.
 pub(super) fn secrets(caller: &Identity) -> Vec<PathBuf> {
     let mut homes: Vec<PathBuf> = std::env::var_os("HOME").map(PathBuf::from).into_iter().collect();
     homes.push("/root".into());
@@ -19,8 +20,12 @@ pub(super) fn secrets(caller: &Identity) -> Vec<PathBuf> {
     homes.dedup();
     let mut found: Vec<PathBuf> = Vec::new();
     for home in homes.iter().filter(|home| home.is_absolute() && home.as_path() != Path::new("/")) {
-        // The real place is hidden, and the name too if it is a link: both lead there.
-        found.extend(SECRETS.iter().filter_map(|secret| std::fs::canonicalize(home.join(secret)).ok()));
+        for path in SECRETS.map(|secret| home.join(secret)) {
+            found.extend(std::fs::canonicalize(&path).ok());
+            if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+                found.extend(std::fs::canonicalize(parent).ok().map(|parent| parent.join(name)));
+            }
+        }
     }
     found.sort();
     found.dedup();

@@ -1,7 +1,8 @@
 //! The gofer's part of the set-up: from a fork of the monitor to a process whose whole world is its exports.
 //!
 //! Each export is a copy of the host's mounts below its source, read-only unless it was asked for as writable, without
-//! devices and set-user-id bits, and with empty directories and files mounted over what must not be seen. The gofer's
+//! devices and set-user-id bits, and with empty directories and files mounted over what must not be seen. Such a mount goes
+//! when the host removes or replaces what it lies on; the server refuses the names themselves. The gofer's
 //! root holds these copies and nothing else, so what the server's own checks refuse, the host's kernel would refuse
 //! again. A mount namespace begins as a copy of all the host's mounts; if the whole host is exported, that is the copy.
 
@@ -216,7 +217,8 @@ fn enter_exports(exports: Vec<Export>, trees: Vec<OwnedFd>) -> Result<Vec<usk_go
             covers.hide(tree, hidden).with_context(|| format!("cannot hide {}", hidden.path.display()))?;
         }
     }
-    Ok(exports.iter().zip(trees).map(|(export, root)| describe(export, root)).collect())
+    let cover = covers.device()?;
+    Ok(exports.iter().zip(trees).map(|(export, root)| describe(export, root, cover)).collect())
 }
 
 /// Where in the gofer's root an export lies.
@@ -302,6 +304,12 @@ impl Covers {
         Ok(Covers { directory, file })
     }
 
+    /// The device that they are on, which nothing else is on.
+    fn device(&self) -> Result<u64> {
+        let (device, _) = file_identity(&self.directory).context("cannot tell what hides files")?;
+        Ok(device)
+    }
+
     /// Mounts over a place of an export. Links inside the export are followed, and cannot lead out of it.
     fn hide(&self, tree: &OwnedFd, hidden: &Hidden) -> Result<()> {
         let place = match open_in_root(tree, &hidden.path, true) {
@@ -329,13 +337,14 @@ fn make_place(parent: BorrowedFd<'_>, name: &CStr, directory: bool) -> Result<Ow
     Ok(nix::fcntl::openat(parent, name, flags, Mode::empty())?)
 }
 
-/// What the server needs to know about an export.
-fn describe(export: &Export, root: OwnedFd) -> usk_gofer::Export {
+/// What the server needs to know about an export. `cover` is the device of what lies over hidden places.
+fn describe(export: &Export, root: OwnedFd, cover: u64) -> usk_gofer::Export {
     usk_gofer::Export {
         root,
         mode: if export.writable { ExportMode::ReadWrite } else { ExportMode::ReadOnly },
         sharing: if export.exclusive { Sharing::Exclusive } else { Sharing::Shared },
         crossing: MountCrossing::Cross,
         owners: export.owners.clone(),
+        hidden: export.hidden_names.clone().covered_by(cover),
     }
 }

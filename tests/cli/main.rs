@@ -10,6 +10,7 @@ mod exit_status;
 mod files;
 mod filters;
 mod guest;
+mod hidden;
 mod image_maker;
 mod images;
 mod images_of_engines;

@@ -28,7 +28,7 @@ impl Server {
         owner: Option<Owner>,
         access: Access,
     ) -> Answer {
-        let parent = self.writable_directory(parent)?;
+        let parent = self.writable_place(parent, name)?;
         let permissions = checked(permissions)?;
         let file = host::create(parent.as_fd(), name, access, permissions, self.crossing(&parent))?;
         let finish = || -> Result<Entry, Errno> {
@@ -53,7 +53,7 @@ impl Server {
         permissions: u16,
         owner: Option<Owner>,
     ) -> Answer {
-        let parent = self.writable_directory(parent)?;
+        let parent = self.writable_place(parent, name)?;
         let permissions = checked(permissions)?;
         rustix::fs::mkdirat(&parent, name.as_bytes(), first_mode(permissions, owner)).map_err(host::errno)?;
         self.finish(&parent, name, FileType::Directory, Some(permissions), owner)
@@ -68,7 +68,7 @@ impl Server {
         target: &LinkTarget,
         owner: Option<Owner>,
     ) -> Answer {
-        let parent = self.writable_directory(parent)?;
+        let parent = self.writable_place(parent, name)?;
         rustix::fs::symlinkat(target.as_bytes(), &parent, name.as_bytes()).map_err(host::errno)?;
         self.finish(&parent, name, FileType::Symlink, None, owner)
             .inspect_err(|&errno| undo(&parent, name, AtFlags::empty(), errno))
@@ -89,7 +89,7 @@ impl Server {
             FileType::CharacterDevice | FileType::BlockDevice => return Err(Errno::EPERM),
             _ => return Err(Errno::EINVAL),
         };
-        let parent = self.writable_directory(parent)?;
+        let parent = self.writable_place(parent, name)?;
         let permissions = checked(permissions)?;
         let mode = first_mode(permissions, owner);
         rustix::fs::mknodat(&parent, name.as_bytes(), host_type, mode, 0).map_err(host::errno)?;

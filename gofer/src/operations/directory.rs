@@ -63,7 +63,7 @@ impl Server {
             return Ok((Reply::Directory { entries: Vec::new(), next: None }, None));
         }
         let mut stream = self.stream_at(&node, stream, cursor)?;
-        let (entries, is_end) = self.read_page(node.export, &mut stream, all_attributes)?;
+        let (entries, is_end) = self.read_page(&node, &mut stream, all_attributes)?;
         let next = if is_end { None } else { Some(self.keep(stream)) };
         Ok((Reply::Directory { entries, next }, None))
     }
@@ -154,6 +154,7 @@ impl Server {
         name: Name<'_>,
     ) -> Result<(OpenNode, Entry, Option<Arc<OwnedFd>>), Errno> {
         if !parent.is_sealed
+            && !self.hides(parent, name)
             && let Ok(opened) = host::open_by_name(parent.as_fd(), name, OFlags::DIRECTORY)
         {
             let status = host::status(opened.as_fd()).map_err(host::errno)?;
@@ -183,11 +184,12 @@ impl Server {
             Some(opened) => opened,
             None => host::open_directory(node.as_fd())?.into(),
         };
+        let hidden = self.hidden_names(node);
         let mut buffer = [MaybeUninit::<u8>::uninit(); WHOLE_READ_SIZE];
         let mut reader = RawDir::new(directory.as_fd(), &mut buffer);
         while let Some(record) = reader.next() {
             let record = record.map_err(host::errno)?;
-            let entry = self.read_entry(node.export, &directory, &record, all_attributes);
+            let entry = self.read_entry((node.export, hidden), &directory, &record, all_attributes);
             let Some(entry) = entry else { continue };
             let length = entry.encoded_length();
             match room.checked_sub(length) {
@@ -244,12 +246,13 @@ impl Server {
     /// Entries until the page is full or the directory ends, and whether it did. A page is empty only at the end.
     fn read_page(
         &self,
-        export: usize,
+        node: &OpenNode,
         stream: &mut DirectoryStream,
         all_attributes: bool,
     ) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
         let mut entries = Vec::new();
         let mut size = 0;
+        let hidden = self.hidden_names(node);
         let mut buffer = [MaybeUninit::<u8>::uninit(); READ_SIZE];
         let mut reader = RawDir::new(stream.directory.as_fd(), &mut buffer);
         loop {
@@ -261,28 +264,34 @@ impl Server {
             let Some(record) = reader.next() else { return Ok((entries, true)) };
             let record = record.map_err(host::errno)?;
             stream.cursor = record.next_entry_cookie();
-            if let Some(entry) = self.read_entry(export, &stream.directory, &record, all_attributes) {
+            if let Some(entry) =
+                self.read_entry((node.export, hidden), &stream.directory, &record, all_attributes)
+            {
                 size += entry.encoded_length();
                 entries.push(entry);
             }
         }
     }
 
-    /// The entry with its attributes; `None` for `.` and `..`, and for what has gone since. Without `all_attributes` those of
+    /// The entry with its attributes; `None` for `.` and `..`, for what is hidden, and for what has gone since. Without `all_attributes` those of
     /// directories only: a `statx(2)` is most of what an entry costs.
     fn read_entry(
         &self,
-        export: usize,
+        (export, hidden): (usize, &[Box<[u8]>]),
         directory: &OwnedFd,
         record: &RawDirEntry<'_>,
         all_attributes: bool,
     ) -> Option<DirectoryEntry> {
         let name = Name::new(record.file_name().to_bytes()).ok()?;
         let file_type = file_type(record);
-        let is_wanted = all_attributes || file_type.is_none_or(|file_type| file_type == FileType::Directory);
+        let is_hidden = hidden.iter().any(|hidden| **hidden == *name.as_bytes());
+        let is_wanted =
+            all_attributes || is_hidden || file_type.is_none_or(|file_type| file_type == FileType::Directory);
         let attributes = match is_wanted.then(|| host::status_at(directory.as_fd(), name)) {
+            Some(Ok(status)) if is_hidden && !self.is_cover(export, &status) => return None,
             Some(Ok(status)) => self.attributes(export, &status).ok(),
             Some(Err(rustix::io::Errno::NOENT)) => return None,
+            Some(Err(_)) if is_hidden => return None,
             Some(Err(_)) | None => None,
         };
         Some(DirectoryEntry { name: name.into(), ino: record.ino(), file_type, attributes })

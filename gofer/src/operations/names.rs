@@ -13,7 +13,7 @@ impl Server {
     /// `link(2)`.
     pub(crate) fn link(&self, node: NodeId, parent: NodeId, name: Name<'_>) -> Answer {
         let node = self.writable(node)?;
-        let parent = self.writable_directory(parent)?;
+        let parent = self.writable_place(parent, name)?;
         if node.export != parent.export {
             return Err(Errno::EXDEV);
         }
@@ -27,7 +27,7 @@ impl Server {
 
     /// `unlink(2)` and `rmdir(2)`.
     pub(crate) fn remove(&self, parent: NodeId, name: Name<'_>, is_directory: bool) -> Answer {
-        let parent = self.writable_directory(parent)?;
+        let parent = self.writable_place(parent, name)?;
         let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         self.nodes.hold(&parent, name);
         rustix::fs::unlinkat(&parent, name.as_bytes(), flags).map_err(host::errno)?;
@@ -42,8 +42,8 @@ impl Server {
         (new_parent, new_name): (NodeId, Name<'_>),
         mode: RenameMode,
     ) -> Answer {
-        let parent = self.writable_directory(parent)?;
-        let new_parent = self.writable_directory(new_parent)?;
+        let parent = self.writable_place(parent, name)?;
+        let new_parent = self.writable_place(new_parent, new_name)?;
         if parent.export != new_parent.export {
             return Err(Errno::EXDEV);
         }

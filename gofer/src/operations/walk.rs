@@ -112,7 +112,7 @@ impl Server {
     /// looked at, opened by its name, and must be the same file. To open another might do something, as writers of a fifo wait for
     /// readers; where nobody else changes names there is no other. `None` if anything is different.
     fn open_by_name(&self, parent: &OpenNode, name: Name<'_>) -> Option<(Attributes, OwnedFd)> {
-        if parent.is_sealed || !self.is_exclusive(parent) {
+        if parent.is_sealed || !self.is_exclusive(parent) || self.hides(parent, name) {
             return None;
         }
         let seen = Identity::of(&host::status_at(parent.as_fd(), name).ok()?);
@@ -138,6 +138,9 @@ impl Server {
         }
         let file = host::look_up(parent.as_fd(), name, self.crossing(parent))?;
         let status = host::status(file.as_fd()).map_err(host::errno)?;
+        if self.hides(parent, name) && !self.is_cover(parent.export, &status) {
+            return Err(Errno::ENOENT);
+        }
         Ok((file, status))
     }
 

@@ -58,7 +58,8 @@ impl Server {
     /// Whether `name` in `parent` has none; `None` if that takes a node to find out. It is opened by its name, as a file to be donated is,
     /// and only where nobody else changes names.
     fn has_no_xattrs(&self, parent: &OpenNode, name: Name<'_>) -> Option<bool> {
-        if !parent.is_directory() || parent.is_sealed || !self.is_exclusive(parent) {
+        let is_plain = parent.is_directory() && !parent.is_sealed && !self.hides(parent, name);
+        if !is_plain || !self.is_exclusive(parent) {
             return None;
         }
         let status = host::status_at(parent.as_fd(), name).ok()?;

@@ -15,7 +15,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use usk_abi::Errno;
-use usk_gofer::{Export, ExportMode, GoferError, MountCrossing, SelfDescriptors, Sharing};
+use usk_gofer::{Export, ExportMode, GoferError, HiddenNames, MountCrossing, SelfDescriptors, Sharing};
 use usk_gofer_protocol::limits::{MAX_DESCRIPTORS, MAX_MESSAGE};
 use usk_gofer_protocol::{Access, Attributes, Entry, FileIn, Name, NodeId, Reply, Request, WalkEnd};
 
@@ -42,6 +42,7 @@ pub(crate) fn export(path: &Path, mode: ExportMode) -> Export {
         sharing: Sharing::Shared,
         crossing: MountCrossing::Cross,
         owners: None,
+        hidden: HiddenNames::default(),
     }
 }
 
