@@ -20,7 +20,7 @@ use crate::spec::{
     DeviceFile, DeviceKind, Devpts, ExportAccess, Mount, MountSource, Restrictions, SandboxSpec, Tmpfs,
 };
 
-/// Mounts everything in the order of the list, then covers what is to be masked or read-only.
+/// Mounts everything in the order of the list, then covers what is to be read-only or masked.
 pub(super) fn build(
     kernel: &Arc<Kernel>,
     gofer: &Arc<GoferClient>,
@@ -56,14 +56,15 @@ pub(super) fn build(
             .mount_at(destination, file_system, flags(mount.restrictions), name(mount))
             .with_context(describe)?;
     }
+    for path in &spec.read_only {
+        make_read_only(&namespace, path.as_os_str().as_bytes())
+            .with_context(|| format!("cannot make {} read-only", path.display()))?;
+    }
+    // Last: what is masked stays so, wherever it lies.
     for path in &spec.masked {
         namespace
             .hide(path.as_os_str().as_bytes())
             .with_context(|| format!("cannot mask {}", path.display()))?;
-    }
-    for path in &spec.read_only {
-        make_read_only(&namespace, path.as_os_str().as_bytes())
-            .with_context(|| format!("cannot make {} read-only", path.display()))?;
     }
     Ok(namespace)
 }
@@ -84,7 +85,7 @@ fn make_device(namespace: &Arc<MountNamespace>, device: &DeviceFile) -> Result<(
         .with_context(|| format!("linux.devices: cannot make {}", path.display()))
 }
 
-/// Mounts a place over itself, read-only.
+/// Mounts a place over itself, read-only; what is mounted below it stays as it is.
 fn make_read_only(namespace: &Arc<MountNamespace>, path: &[u8]) -> Result<(), Errno> {
     let found = namespace.with_names(|names| names.resolve(&names.root, path, WalkOptions::FOLLOW));
     let place = match found {
@@ -93,7 +94,7 @@ fn make_read_only(namespace: &Arc<MountNamespace>, path: &[u8]) -> Result<(), Er
     };
     let flags = place.mount.flags | MountFlags::READ_ONLY;
     let source = place.mount.source.clone();
-    namespace.bind(path, &place, flags, &source).map(drop)
+    namespace.bind_tree(path, &place, flags, &source).map(drop)
 }
 
 /// What `/proc/mounts` shows as the device.

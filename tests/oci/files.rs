@@ -174,6 +174,35 @@ fn masked_paths_are_empty_and_read_only_ones_refuse_writes() {
 }
 
 #[test]
+fn read_only_places_keep_what_is_masked_and_mounted_below_them() {
+    let script = "cat /data/secret /proc/version /data/vol/inner /data/open; \
+                  touch /data/x 2>/dev/null || echo refused; touch /data/vol/x && echo made; \
+                  touch /data/closed/x 2>/dev/null || echo refused";
+    for runtime in [Runtime::usk(), Runtime::runc()] {
+        let bundle = Bundle::of_command(&["true"]);
+        let (data, volume) = (bundle.file("data"), bundle.file("volume"));
+        for directory in ["vol", "closed"].map(|name| data.join(name)).iter().chain([&volume]) {
+            fs::create_dir_all(directory).expect("a directory can be made");
+        }
+        for file in [data.join("secret"), data.join("open"), volume.join("inner")] {
+            let name = file.file_name().expect("it has a name").to_str().expect("text");
+            fs::write(&file, format!("{name}\n")).expect("a file can be written");
+        }
+        bundle.configure(|spec| {
+            let bind = |destination, source| json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind"] });
+            add_mount(spec, bind("/data", &data));
+            add_mount(spec, bind("/data/vol", &volume));
+            add_mount(spec, bind("/data/closed", &volume));
+            spec["linux"]["maskedPaths"] = json!(["/data/secret", "/proc/version"]);
+            spec["linux"]["readonlyPaths"] = json!(["/data", "/data/closed", "/proc"]);
+            spec["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        let outcome = runtime.verb(&bundle, &["run", &new_id()]);
+        assert_eq!(outcome.output, "inner\nopen\nrefused\nmade\nrefused\n", "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_bind_mount_can_show_other_owners_than_its_files_have() {
     const OWNER: u32 = 1234;
     let bundle = Bundle::of_command(&["true"]);

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use usk_abi::Errno;
 
 use crate::fs::tmpfs::{Tmpfs, TmpfsOptions};
 use crate::task::Credentials;
 use crate::vfs::{
-    Dentry, FileSystem, FileType, FsContext, MountFlags, MountNamespace, NameContext, Path, SetAttributes,
-    SuperBlock, WalkOptions,
+    Dentry, FileSystem, FileType, FsContext, Mount, MountFlags, MountNamespace, NameContext, Path,
+    SetAttributes, SuperBlock, WalkOptions,
 };
 
 /// A file that stands for something else.
@@ -51,6 +52,32 @@ impl MountNamespace {
     ) -> Result<Path, Errno> {
         let at = self.with_names(|names| make_place(names, name, from.dentry.is_directory()))?;
         self.mount(&at, from.dentry.clone(), flags, source)
+    }
+
+    /// The same with everything that is mounted at `from` and below it (`MS_REC`, `mount(2)`): only the topmost mount has these
+    /// flags and this source.
+    pub fn bind_tree(
+        self: &Arc<Self>,
+        name: &[u8],
+        from: &Path,
+        flags: MountFlags,
+        source: &str,
+    ) -> Result<Path, Errno> {
+        let mounts = self.mounts();
+        let top = self.bind(name, from, flags, source)?;
+        let mut copies: HashMap<u64, Arc<Mount>> = HashMap::from([(from.mount.id, top.mount.clone())]);
+        // Each comes after the one that it is on top of.
+        for mount in mounts {
+            let Some(at) = &mount.parent else { continue };
+            let Some(copy) = copies.get(&at.mount.id) else { continue };
+            if at.mount.id == from.mount.id && !from.dentry.is_ancestor_of(&at.dentry) {
+                continue;
+            }
+            let at = Path { mount: copy.clone(), dentry: at.dentry.clone() };
+            let copied = self.mount(&at, mount.root.clone(), mount.flags, &mount.source)?;
+            copies.insert(mount.id, copied.mount);
+        }
+        Ok(top)
     }
 
     /// Lets the file or directory at an absolute path appear empty and read-only. Nothing happens if there is none.
