@@ -165,6 +165,29 @@ fn a_container_that_is_paused_before_its_start_ends_by_a_signal() {
 }
 
 #[test]
+fn a_paused_container_whose_monitor_is_gone_can_be_deleted() {
+    for is_started in [false, true] {
+        let (usk, id) = (Runtime::usk(), new_id());
+        let bundle = Bundle::of_command(&["sleep", "1000"]);
+        assert_eq!(usk.background(&bundle, &["create", "--pid-file", "pid", &id]).status, 0);
+        if is_started {
+            usk.must(&bundle, &["start", &id]);
+        }
+        let processes = usk.processes(&bundle, &id);
+        let pid: i32 = fs::read_to_string(bundle.file("pid")).expect("a pid file").parse().expect("a number");
+        assert!(processes.contains(&pid) && processes.len() > 2, "{processes:?}");
+        usk.must(&bundle, &["pause", &id]);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+            .expect("the monitor is there");
+        usk.wait_for_status(&bundle, &id, "stopped");
+        usk.must(&bundle, &["delete", "--force", &id]);
+        let lives = |pid: &i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        wait_until("all processes end", || !processes.iter().any(lives));
+        assert_eq!(cgroups_named(&id), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
 fn a_container_that_is_being_made_is_not_deleted_and_its_name_is_not_given_away() {
     let (usk, id, bundle) = (Runtime::usk(), new_id(), Bundle::with(|_| ()));
     bundle.configure(|spec| {

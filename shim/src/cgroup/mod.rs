@@ -249,8 +249,14 @@ impl Membership {
         found
     }
 
-    /// Removes the cgroups. Their processes must be ending; the host takes a moment to notice.
+    /// Removes the cgroups. Their processes must be ending; the host takes a moment to notice. Those that have been told to stop
+    /// are continued: with version 1 they cannot end before.
     pub fn remove(&self) -> Result<()> {
+        if self.is_frozen()
+            && let Some(thaw) = self.thaw()
+        {
+            thaw.now();
+        }
         if let Some(scope) = &self.scope
             && let Err(error) = scope.stop()
         {
