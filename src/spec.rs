@@ -233,6 +233,13 @@ pub enum MountSource {
     Cgroup,
     /// The kernel's own device files, with `pts` below, and `shm` if no other mount is there. Its destination is `/dev`.
     Dev(DevOptions),
+    /// The file of a character device that the kernel has, on another file.
+    Device {
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
 }
 
 /// How `/dev` is made, and the files of terminals below.

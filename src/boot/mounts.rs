@@ -110,7 +110,7 @@ fn name(mount: &Mount) -> &str {
         MountSource::Sys => "sysfs",
         MountSource::Cgroup => "cgroup2",
         MountSource::Queues => "mqueue",
-        MountSource::Dev(_) => "devtmpfs",
+        MountSource::Dev(_) | MountSource::Device { .. } => "devtmpfs",
     }
 }
 
@@ -151,6 +151,7 @@ fn make(kernel: &Arc<Kernel>, gofer: &Arc<GoferClient>, mount: &Mount) -> Result
         MountSource::Proc => proc::new(kernel),
         MountSource::Sys => sys::new(),
         MountSource::Cgroup => cgroup::new(kernel),
+        MountSource::Device { major, minor } => dev::device_file(major, minor),
         MountSource::Queues | MountSource::Dev(_) => {
             return Err(anyhow!("message queues and device files cannot be the root"));
         }

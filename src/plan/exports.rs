@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -71,6 +71,11 @@ pub(super) fn layout(
     let mut mounts = vec![Mount { destination: "/".into(), source, restrictions, name: None }];
     let mut exports = vec![root];
     for volume in &arguments.volumes {
+        if let Some(source) = kernel_device(&volume.source) {
+            let restrictions = Restrictions { no_devices: false, ..Restrictions::FOREIGN };
+            mounts.push(Mount { destination: volume.destination.clone(), source, restrictions, name: None });
+            continue;
+        }
         let export = open_export(&volume.source, volume.writable)
             .with_context(|| format!("cannot show {} as a volume", volume.source.display()))?;
         let access = if volume.writable { ExportAccess::ReadWrite } else { ExportAccess::ReadOnly };
@@ -164,6 +169,13 @@ pub fn kernel_mounts() -> [Mount; 3] {
             Restrictions { no_suid: true, ..Restrictions::default() },
         ),
     ]
+}
+
+/// What shows instead of a host's device file: that of the sandbox's own kernel, if it has this device. `None` for all else.
+pub fn kernel_device(path: &Path) -> Option<MountSource> {
+    let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_char_device())?;
+    let (major, minor) = (libc::major(metadata.rdev()), libc::minor(metadata.rdev()));
+    usk_sentry::fs::dev::has_device(major, minor).then_some(MountSource::Device { major, minor })
 }
 
 /// Opens a host directory or regular file for the gofer, as nobody's own and with nothing hidden: with the mounts that are below
@@ -308,6 +320,7 @@ pub(super) fn workdir(wanted: Option<&Path>, layout: &Layout) -> Result<PathBuf>
         | MountSource::Cgroup
         | MountSource::Queues
         | MountSource::Dev(_) => inner == Path::new(""),
+        MountSource::Device { .. } => false,
         MountSource::Export { export, .. } => {
             let export = &layout.exports[export];
             let hidden = export.hidden.iter().any(|hidden| inner.starts_with(&hidden.path));

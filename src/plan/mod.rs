@@ -18,7 +18,9 @@ use nix::fcntl::Flock;
 use usk_platform::host::{credentials, signals};
 
 pub(crate) use exports::file_identity;
-pub use exports::{Layout, kernel_mounts, open_export, open_in_root, open_inner, translate_owners};
+pub use exports::{
+    Layout, kernel_device, kernel_mounts, open_export, open_in_root, open_inner, translate_owners,
+};
 pub use overlay::{Layer, Overlay, overlay_export};
 pub use users::home;
 

@@ -61,7 +61,7 @@ fn things_that_are_not_there_are_named_with_a_cure() {
         (["--rootfs", "/no/such/place"], ["/no/such/place", "does not exist"]),
         (["--rootfs", "/etc/passwd"], ["/etc/passwd", "unpack it"]),
         (["--volume", "/no/such/place:/x"], ["/no/such/place", "does not exist"]),
-        (["--volume", "/dev/null:/x"], ["/dev/null", "special files"]),
+        (["--volume", "/dev/ptmx:/x"], ["/dev/ptmx", "special files"]),
         (["--volume", "/etc:/"], ["/", "--rootfs"]),
         (["--hide", "/no/such/place"], ["/no/such/place", "check the path"]),
         (["--env-file", "/no/such/file"], ["/no/such/file", "environment file"]),

@@ -268,6 +268,54 @@ fn devices_that_the_kernel_has_are_where_they_shall_be() {
 }
 
 #[test]
+fn binds_of_devices_show_those_of_the_sandboxs_kernel() {
+    let script = "stat -c '%F %t:%T' /app/.env /dev/random /new/tty; cat /app/.env; echo x > /app/.env; \
+                  cat /etc/passwd; head -c 3 /dev/random | wc -c; head -c 1 /closed";
+    let expected = "character special file 1:3\ncharacter special file 1:9\ncharacter special file 5:0\n3\n";
+    for (runtime, read_only) in [(Runtime::usk(), false), (Runtime::usk(), true), (Runtime::runc(), false)] {
+        let bundle = Bundle::with(|spec| {
+            for (source, destination, option) in [
+                ("/dev/null", "/app/.env", "ro"),
+                ("/dev/urandom", "/dev/random", "rw"),
+                ("/dev/tty", "/new/tty", "rw"),
+                ("/dev/null", "/etc/passwd", "rw"),
+                ("/dev/zero", "/closed", "nodev"),
+            ] {
+                let options = json!(["rbind", option]);
+                add_mount(
+                    spec,
+                    json!({ "destination": destination, "type": "bind", "source": source, "options": options }),
+                );
+            }
+            spec["root"]["readonly"] = json!(read_only);
+            spec["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        let outcome = runtime.verb(&bundle, &["run", &new_id()]);
+        assert_eq!(outcome.output, expected, "{outcome:?}");
+        assert!(outcome.error.contains("/closed: Permission denied"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn binds_of_sockets_and_of_other_devices_of_the_host_are_refused() {
+    let bundle = Bundle::of_command(&["true"]);
+    let socket = bundle.file("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket can be made");
+    for source in [socket.as_path(), std::path::Path::new("/dev/ptmx")] {
+        bundle.configure(|spec| {
+            add_mount(
+                spec,
+                json!({ "destination": "/x", "type": "bind", "source": source, "options": ["bind"] }),
+            );
+        });
+        let outcome = run(&bundle);
+        let problem =
+            format!("mounts[5]: source: cannot show {}: it is neither a directory", source.display());
+        assert!(outcome.status == 1 && outcome.error.contains(&problem), "{outcome:?}");
+    }
+}
+
+#[test]
 fn devices_that_the_kernel_has_not_are_there_and_cannot_be_opened() {
     let bundle = Bundle::with(|spec| {
         spec["linux"]["devices"] = json!([

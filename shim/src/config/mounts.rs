@@ -10,7 +10,9 @@ use anyhow::{Context, Result, bail};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use oci_spec::runtime::{Mount as Wanted, Spec};
-use usk::plan::{kernel_mounts, open_export, open_in_root, open_inner, overlay_export, translate_owners};
+use usk::plan::{
+    kernel_device, kernel_mounts, open_export, open_in_root, open_inner, overlay_export, translate_owners,
+};
 use usk::spec::{
     DevOptions, Devpts, Export, ExportAccess, Mount, MountSource, ProcessSpec, Propagation, Restrictions,
     Tmpfs,
@@ -144,6 +146,10 @@ fn add(
             *reaches_host = true;
         }
         let source = bundle.join(source);
+        if let Some(device) = kernel_device(&source) {
+            mount(device, restrictions);
+            return Ok(());
+        }
         let writable = !restrictions.read_only;
         let describe = || format!("source: cannot show {}", source.display());
         let export = open_export(&source, writable).with_context(describe)?;
@@ -384,6 +390,7 @@ fn make_places(layout: &Layout) -> Result<()> {
             MountSource::Export { export, .. } => {
                 layout.exports.get(export).is_none_or(|export| export.directory)
             }
+            MountSource::Device { .. } => false,
             _ => true,
         };
         make_place(root, &mount.destination, directory)

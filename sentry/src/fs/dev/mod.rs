@@ -41,6 +41,19 @@ const LINKS: &[(&str, &str)] = &[
     ("stderr", "/proc/self/fd/2"),
 ];
 
+/// Permissions of the devices' files.
+const PERMISSIONS: u32 = 0o666;
+
+/// Whether this is the number of a character device that every `/dev` has.
+pub fn has_device(major: u32, minor: u32) -> bool {
+    DEVICES.iter().any(|&(_, its_major, its_minor)| (its_major, its_minor) == (major, minor))
+}
+
+/// The file of a character device, to be mounted on another file.
+pub fn device_file(major: u32, minor: u32) -> Arc<Tmpfs> {
+    Tmpfs::single_device(PERMISSIONS, make_device(major, minor))
+}
+
 /// Mounts `/dev` and `/dev/pts` in `namespace` and says what the device numbers mean. `/dev` is mounted from `source`.
 pub fn mount(
     kernel: &Arc<Kernel>,
@@ -54,7 +67,7 @@ pub fn mount(
         for (name, major, minor) in DEVICES {
             let path = format!("/dev/{name}");
             let number = make_device(*major, *minor);
-            names.make_node(&names.root, path.as_bytes(), FileType::CharacterDevice, 0o666, number)?;
+            names.make_node(&names.root, path.as_bytes(), FileType::CharacterDevice, PERMISSIONS, number)?;
         }
         if kernel.terminals.console().is_some() {
             let number = make_device(TERMINAL, CONSOLE_MINOR);

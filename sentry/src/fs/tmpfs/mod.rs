@@ -119,15 +119,17 @@ impl Tmpfs {
 
     /// A file system whose root is an empty regular file.
     pub fn single_file(permissions: u32) -> Arc<Self> {
+        Self::single(FileType::Regular, permissions, 0)
+    }
+
+    /// A file system whose root is the file of a character device of this number.
+    pub fn single_device(permissions: u32, number: u64) -> Arc<Self> {
+        Self::single(FileType::CharacterDevice, permissions, number)
+    }
+
+    fn single(file_type: FileType, permissions: u32, special_device: u64) -> Arc<Self> {
         let volume = Tmpfs::new(TmpfsOptions::default()).volume.clone();
-        let node = NewNode {
-            file_type: FileType::Regular,
-            permissions,
-            uid: 0,
-            gid: 0,
-            special_device: 0,
-            target: b"",
-        };
+        let node = NewNode { file_type, permissions, uid: 0, gid: 0, special_device, target: b"" };
         let root = TmpfsInode::new(&volume, 2, &node, false);
         Arc::new(Tmpfs { volume, root })
     }
