@@ -23,6 +23,8 @@
 //!   Task::signals, ThreadGroup::signals (pending sets, actions)
 //!     Task::tracing
 //!     Task wake-ups (Waiter)
+//! InodeCommon::changes (of one file: owner, permissions). Held while the gofer is asked, and while a task is waited for to leave guest
+//! code; by whoever changes a file for a caller, and an overlay's for its upper file as well.
 //! Mm::program (which program's memory it is). Held while a stopped task is asked to copy, and by an execution.
 //! Mm::state (the VMA tree). Held while threads are waited for to leave guest code: whoever counts as in it takes none of these.
 //!   futex buckets

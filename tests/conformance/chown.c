@@ -116,3 +116,33 @@ CASE(chown_of_missing_names_fails) {
     EXPECT_ERRNO(lchown("missing", -1, -1), ENOENT);
     EXPECT_ERRNO(chown(bad_page(), -1, -1), EFAULT);
 }
+
+CASE(chown_does_not_let_the_former_owner_make_the_file_set_user_id) {
+    NEEDS_ROOT();
+    enum { RACE_MS = 1000, USERS = 2 };
+    volatile int *is_over = map_shared(PAGE_SIZE);
+    make_file("f", "");
+    int fd = OK(open("f", O_RDWR));
+    OK(fchmod(fd, 0755));
+    OK(fchown(fd, 1234, 1234));
+    pid_t former[USERS];
+    for (int i = 0; i < USERS; i++)
+        former[i] = IN_CHILD({
+            OK(syscall(SYS_setresgid, 1234, 1234, 1234));
+            OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+            while (!*is_over)
+                fchmod(fd, 04755);
+        });
+    int64_t end = now_ns(CLOCK_MONOTONIC) + RACE_MS * INT64_C(1000000);
+    while (now_ns(CLOCK_MONOTONIC) < end) {
+        OK(fchown(fd, 1234, 1234));
+        OK(fchown(fd, 0, 0));
+        sched_yield();
+        struct stat status;
+        OK(fstat(fd, &status));
+        EXPECT_EQ(status.st_mode & 07777, 0755);
+    }
+    *is_over = 1;
+    for (int i = 0; i < USERS; i++)
+        EXPECT_EXIT(former[i], 0);
+}

@@ -42,6 +42,7 @@ impl NameContext<'_> {
             return Err(Errno::EOPNOTSUPP);
         }
         let credentials = self.caller.credentials;
+        let _alone = inode.common().changes.lock();
         let attributes = inode.attributes()?;
         if !is_owner(&attributes, credentials) {
             return Err(Errno::EPERM);
@@ -51,9 +52,10 @@ impl NameContext<'_> {
             permissions &= !S_ISGID;
         }
         let _change = change_of_search(inode);
+        // Before the change: so a write that is under way looks again at the latest when its bytes are in the file.
+        inode.common().set_plain(false);
         inode
             .set_attributes(&SetAttributes { permissions: Some(permissions), ..SetAttributes::default() })?;
-        inode.common().set_plain(false);
         notify::on_file(&path.dentry, InotifyMask::ATTRIB);
         Ok(())
     }
@@ -62,6 +64,7 @@ impl NameContext<'_> {
     pub fn change_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
         let inode = path.inode()?;
         path.mount.check_writable()?;
+        let _alone = inode.common().changes.lock();
         let attributes = inode.attributes()?;
         let credentials = self.caller.credentials;
         let owns = credentials.fsuid == attributes.uid;
@@ -98,6 +101,7 @@ impl NameContext<'_> {
         let inode = path.inode()?;
         path.mount.check_writable()?;
         let credentials = self.caller.credentials;
+        let _alone = inode.common().changes.lock();
         if !is_owner(&inode.attributes()?, credentials) {
             if (accessed, modified) != (TimeChange::Now, TimeChange::Now) {
                 return Err(Errno::EPERM);
@@ -138,6 +142,7 @@ impl NameContext<'_> {
     pub fn set_size(&self, path: &Path, size: u64) -> Result<(), Errno> {
         let inode = path.inode()?;
         let mut change = SetAttributes { size: Some(size), ..SetAttributes::default() };
+        let _alone = inode.common().changes.lock();
         if !self.caller.credentials.has_capability(CAP_FSETID) {
             change.permissions = without_privileges(&inode.attributes()?, self.caller.credentials);
         }
@@ -170,12 +175,14 @@ pub fn drop_privileges(inode: &InodeRef, credentials: &Credentials) -> Result<()
     if common.is_plain() || credentials.has_capability(CAP_FSETID) {
         return Ok(());
     }
-    // Before the look; chmod(2) takes it back after the change: so a change between the two is not forgotten.
-    common.set_plain(true);
-    let permissions = without_privileges(&inode.attributes()?, credentials);
+    let _alone = common.changes.lock();
+    let attributes = inode.attributes()?;
+    let permissions = without_privileges(&attributes, credentials);
     if permissions.is_some() {
         inode.set_attributes(&SetAttributes { permissions, ..SetAttributes::default() })?;
     }
+    // Another writer may have to take what this one leaves. chmod(2), which takes it back, waits until then.
+    common.set_plain(permissions.unwrap_or(attributes.mode) & (S_ISUID | S_ISGID) == 0);
     Ok(())
 }
 

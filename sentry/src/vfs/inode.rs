@@ -117,6 +117,8 @@ pub struct InodeCommon {
     is_open_for_good: AtomicBool,
     /// It has lost its last name while it was watched.
     pub(super) is_gone: AtomicBool,
+    /// Held from the look at who owns it and what its permissions are to the change that this allows (the kernel's `inode_lock`).
+    pub(super) changes: Mutex<()>,
 }
 
 impl InodeCommon {
