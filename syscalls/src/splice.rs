@@ -11,7 +11,7 @@ use usk_sentry::{IoVec, MAX_TRANSFER, SysError, SysResult, UserPtr};
 
 use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
-use crate::transfer::{Position, raise, read_iovecs, size_limit};
+use crate::transfer::{Position, drop_privileges_again, raise, read_iovecs, size_limit};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::full(275, "splice", &[Fd, Pointer, Fd, Pointer, Uint, Flags], sys_splice),
@@ -126,10 +126,15 @@ fn sys_splice(current: &mut Current, arguments: SyscallArguments) -> SysResult {
                 may_wait_for(if is_empty { &input } else { &output }, flags)
             };
             until_moved(current, Some(&input), Some(&output), may_wait, |current| {
-                if output.ops.is_seekable() {
-                    drop_privileges(output.inode(), &current.task.credentials())?;
+                let writer = output.ops.is_seekable().then(|| current.task.credentials());
+                if let Some(writer) = &writer {
+                    drop_privileges(output.inode(), writer)?;
                 }
-                pipe_to_file(current, from, &output, &out_offset, length)
+                let moved = pipe_to_file(current, from, &output, &out_offset, length);
+                if let Some(writer) = &writer {
+                    drop_privileges_again(output.inode(), writer);
+                }
+                moved
             })
         }
         (None, Some(to)) => {

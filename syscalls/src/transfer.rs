@@ -9,7 +9,7 @@ use usk_abi::signal::SignalInfo;
 use usk_abi::socket::MessageFlags;
 use usk_abi::{Errno, PollEvents, Signal};
 use usk_sentry::net::{socket, socket_of};
-use usk_sentry::task::{Current, Resource, UNLIMITED};
+use usk_sentry::task::{Credentials, Current, Resource, UNLIMITED};
 use usk_sentry::vfs::{FileType, InodeRef, OWN_POSITION, OpenFile, drop_privileges};
 use usk_sentry::{BytesSource, IoVec, MAX_TRANSFER, Source, SysError, SysResult, UserPtr};
 
@@ -212,8 +212,9 @@ fn write_with(
     check_position(file, position)?;
     file.check_writable()?;
     file.ops.admit(current, file, true)?;
-    if total > 0 && file.ops.is_seekable() {
-        drop_privileges(file.inode(), &current.task.credentials())?;
+    let writer = (total > 0 && file.ops.is_seekable()).then(|| current.task.credentials());
+    if let Some(writer) = &writer {
+        drop_privileges(file.inode(), writer)?;
     }
     let appends = (file.open_flags().contains(OpenFlags::APPEND) || flags.contains(RwFlags::APPEND))
         && !flags.contains(RwFlags::NOAPPEND)
@@ -236,6 +237,9 @@ fn write_with(
         }
     };
     if done > 0 {
+        if let Some(writer) = &writer {
+            drop_privileges_again(file.inode(), writer);
+        }
         file.happened(InotifyMask::MODIFY);
         current.note_missed(file);
     }
@@ -247,6 +251,13 @@ fn write_with(
         Err(error) if done == 0 => Err(error),
         _ => Ok(done as u64),
     }
+}
+
+/// Takes away what `chmod(2)` or `setxattr(2)` has given to a file while it was written: it must not stay beside the writer's bytes. (The
+/// kernel lets these wait for a write; here one that comes just behind the bytes can lose what it gives.)
+pub(crate) fn drop_privileges_again(inode: &InodeRef, writer: &Credentials) {
+    // The bytes are written, whatever becomes of this.
+    let _ = drop_privileges(inode, writer);
 }
 
 fn write_once(

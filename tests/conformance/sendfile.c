@@ -140,3 +140,43 @@ CASE(copy_file_range_of_more_than_offsets_can_say_returns_eoverflow) {
     EXPECT_ERRNO(copy_file_range(from, NULL, to, &one, SIZE_MAX, 0), EOVERFLOW);
     EXPECT_EQ(copy_file_range(from, NULL, to, NULL, SIZE_MAX, 0), 10);
 }
+
+CASE(sendfile_by_another_user_that_waits_while_chmod_sets_set_user_id_takes_it_away) {
+    NEEDS_ROOT();
+    enum { WRITES = 8, SIZE = 32 << 20 };
+    char *bytes = map_shared(SIZE);
+    volatile int *is_writing = map_shared(PAGE_SIZE);
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    make_file("source", "y");
+    int source = OK(open("source", O_RDONLY));
+    for (int round = 0; round < WRITES; round++) {
+        OK(ftruncate(fd, SIZE));
+        OK(fchmod(fd, 0755));
+        EXPECT_EQ(pwrite(fd, "x", 1, 0), 1);
+        OK(lseek(fd, 0, SEEK_SET));
+        OK(lseek(source, 0, SEEK_SET));
+        bytes[0] = 0;
+        *is_writing = 0;
+        /* While all is read, whoever writes at the position may have to wait for it. */
+        pid_t reader = IN_CHILD(EXPECT_EQ(read(fd, bytes, SIZE), SIZE));
+        pid_t writer = IN_CHILD({
+            OK(syscall(SYS_setresgid, 1234, 1234, 1234));
+            OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+            await_value((volatile int *)bytes, 'x');
+            *is_writing = 1;
+            EXPECT_EQ(sendfile(fd, source, NULL, 1), 1);
+        });
+        await_value(is_writing, 1);
+        usleep(1000);
+        OK(fchmod(fd, 04755));
+        char first;
+        EXPECT_EQ(pread(fd, &first, 1, 0), 1);
+        struct stat status;
+        OK(fstat(fd, &status));
+        bool is_before = first != 'y' && status.st_size == SIZE;
+        EXPECT_EXIT(reader, 0);
+        EXPECT_EXIT(writer, 0);
+        OK(fstat(fd, &status));
+        if (is_before) EXPECT_EQ(status.st_mode & 07777, 0755);
+    }
+}
