@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 use usk_sentry::SysResult;
-use usk_sentry::task::{Current, Limit, RESOURCE_COUNT, Resource, SyscallArguments, ThreadGroup};
+use usk_sentry::task::{Current, Limit, RESOURCE_COUNT, Resource, SyscallArguments, Task, ThreadGroup};
 
 use crate::table::{Argument::*, Row};
 
@@ -68,6 +68,16 @@ fn sys_setrlimit(current: &mut Current, arguments: SyscallArguments) -> SysResul
     Ok(0)
 }
 
+/// `EPERM` unless the limits of `target` are the caller's to see and change: it is itself, runs as the same user and group
+/// throughout, or the caller has `CAP_SYS_RESOURCE` (the kernel's `check_prlimit_permission`).
+fn check_permission(current: &Current, target: &Arc<Task>) -> Result<(), Errno> {
+    let (own, theirs) = (current.task.credentials(), target.credentials());
+    let is_same_user = [theirs.uid, theirs.euid, theirs.suid].iter().all(|uid| *uid == own.uid);
+    let is_same_group = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|gid| *gid == own.gid);
+    let is_same = Arc::ptr_eq(&current.task, target) || (is_same_user && is_same_group);
+    if is_same || own.has_capability(CAP_SYS_RESOURCE) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
 fn sys_prlimit64(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let (pid, index) = (arguments.i32(0), resource(arguments.u32(1))?);
     let (new, old) = (arguments.pointer::<[u64; 2]>(2), arguments.pointer::<[u64; 2]>(3));
@@ -76,11 +86,7 @@ fn sys_prlimit64(current: &mut Current, arguments: SyscallArguments) -> SysResul
         0 => current.task.group.clone(),
         pid => {
             let target = current.task.kernel.find_task(pid)?;
-            let (own, theirs) = (current.task.credentials(), target.credentials());
-            let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|uid| *uid == own.uid);
-            if !same && !own.has_capability(CAP_SYS_RESOURCE) {
-                return Err(Errno::EPERM.into());
-            }
+            check_permission(current, &target)?;
             target.group.clone()
         }
     };

@@ -10,7 +10,7 @@ use usk_abi::sched::*;
 use usk_abi::time::Timespec;
 use usk_platform::host;
 use usk_sentry::SysResult;
-use usk_sentry::task::{Current, SyscallArguments, Task, usable_processors};
+use usk_sentry::task::{Credentials, Current, SyscallArguments, Task, usable_processors};
 
 use crate::table::{Argument::*, Row};
 
@@ -91,6 +91,10 @@ fn sys_sched_setaffinity(current: &mut Current, arguments: SyscallArguments) -> 
     let size = arguments.usize(1).min(128);
     let bytes = arguments.pointer::<u8>(2).read_array(current.space(), size)?;
     let task = find_for_affinity(current, arguments.i32(0))?;
+    let own = current.task.credentials();
+    if task.as_ref().is_some_and(|task| !is_owner(&own, task)) && !own.has_capability(CAP_SYS_NICE) {
+        return Err(Errno::EPERM.into());
+    }
     let mut word = [0; 8];
     let length = bytes.len().min(8);
     word[..length].copy_from_slice(&bytes[..length]);
@@ -140,6 +144,12 @@ fn set_scheduling(current: &Current, tid: i32, policy: Option<u32>, priority: u3
     Ok(0)
 }
 
+/// Whether a thread is of the user as whom `own` acts (the kernel's `check_same_owner`).
+fn is_owner(own: &Credentials, task: &Task) -> bool {
+    let theirs = task.credentials();
+    own.euid == theirs.uid || own.euid == theirs.euid
+}
+
 /// Gives a thread another policy (`None` keeps it) and priority. `EPERM` for a thread of somebody else's.
 pub(crate) fn change_scheduling(
     current: &Current,
@@ -155,10 +165,8 @@ pub(crate) fn change_scheduling(
     if u64::from(priority) < low || u64::from(priority) > high {
         return Err(Errno::EINVAL);
     }
-    let theirs = task.credentials();
-    let is_owner = own.euid == theirs.uid || own.euid == theirs.euid;
     let clears_reset = scheduling.0 & !wanted & SCHED_RESET_ON_FORK != 0;
-    if (!is_owner || clears_reset) && !own.has_capability(CAP_SYS_NICE) {
+    if (!is_owner(&own, task) || clears_reset) && !own.has_capability(CAP_SYS_NICE) {
         return Err(Errno::EPERM);
     }
     if matches!(plain, SCHED_FIFO | SCHED_RR) {
@@ -242,8 +250,7 @@ fn sys_setpriority(current: &mut Current, arguments: SyscallArguments) -> SysRes
     let nice = arguments.i32(2).clamp(-20, 19);
     let own = current.task.credentials();
     for task in named(current, arguments.i32(0), arguments.i32(1))? {
-        let theirs = task.credentials();
-        if own.euid != theirs.uid && own.euid != theirs.euid && !own.has_capability(CAP_SYS_NICE) {
+        if !is_owner(&own, &task) && !own.has_capability(CAP_SYS_NICE) {
             return Err(Errno::EPERM.into());
         }
         if nice < task.nice.load(Ordering::Relaxed) && !own.has_capability(CAP_SYS_NICE) {

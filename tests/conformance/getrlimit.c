@@ -102,3 +102,30 @@ HELPER(use_stack) {
     (void)argc;
     return use_stack(atoi(argv[0]));
 }
+
+CASE(prlimit_of_a_process_of_another_group_returns_eperm) {
+    NEEDS_ROOT();
+    pid_t target = IN_CHILD({
+        OK(syscall(SYS_setresgid, 1234, 1235, 1235));
+        OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+        sleep_forever();
+    });
+    /* It has become the user's once its groups are what they stay. */
+    struct stat status;
+    char name[32];
+    snprintf(name, sizeof name, "/proc/%d", target);
+    do {
+        sched_yield();
+        OK(stat(name, &status));
+    } while (status.st_uid != 1234);
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setresgid, 1234, 1234, 1234));
+        OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+        struct rlimit limit;
+        EXPECT_ERRNO(prlimit(target, RLIMIT_NOFILE, NULL, &limit), EPERM);
+        OK(prlimit(getpid(), RLIMIT_NOFILE, NULL, &limit));
+    });
+    EXPECT_EXIT(pid, 0);
+    OK(kill(target, SIGKILL));
+    EXPECT_KILLED(target, SIGKILL);
+}

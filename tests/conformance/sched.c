@@ -211,3 +211,16 @@ CASE(sched_calls_know_init) {
     EXPECT_ERRNO(sched_getaffinity(-1, sizeof set, &set), ESRCH);
     EXPECT_ERRNO(sched_getscheduler(-1), EINVAL);
 }
+
+CASE(sched_setaffinity_of_another_users_process_returns_eperm) {
+    NEEDS_ROOT();
+    pid_t target = getpid();
+    cpu_set_t set;
+    OK(sched_getaffinity(0, sizeof set, &set));
+    pid_t pid = IN_CHILD({
+        OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+        OK(sched_setaffinity(0, sizeof set, &set));
+        EXPECT_ERRNO(sched_setaffinity(target, sizeof set, &set), EPERM);
+    });
+    EXPECT_EXIT(pid, 0);
+}
