@@ -718,3 +718,112 @@ CASE(proc_of_another_user_is_closed) {
     EXPECT_EXIT(pid, 0);
     OK(kill(target, SIGKILL));
 }
+
+/* Ends with the user and group that others have. */
+static void become(uid_t user, gid_t group) {
+    OK(syscall(SYS_setresgid, group, group, group));
+    OK(syscall(SYS_setresuid, user, user, user));
+}
+
+CASE(proc_stat_hides_addresses_from_another_user) {
+    NEEDS_ROOT();
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/stat", getpid());
+    pid_t pid = IN_CHILD({
+        become(1234, 1234);
+        const char *text = strrchr(file_content(name), ')') + 2;
+        unsigned long values[53] = {0};
+        for (int i = 3; i <= 52; i++) {
+            values[i] = strtoul(text, NULL, 10);
+            text = i < 52 ? strchr(text, ' ') + 1 : text;
+        }
+        EXPECT_EQ(values[26], 1);
+        EXPECT_EQ(values[27], 1);
+        EXPECT_EQ(values[28], 0);
+        for (int i = 45; i <= 51; i++)
+            EXPECT_EQ(values[i], 0);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(proc_fdinfo_of_another_user_returns_eacces) {
+    NEEDS_ROOT();
+    char directory[64], file[64];
+    snprintf(directory, sizeof directory, "/proc/%d/fdinfo", getpid());
+    snprintf(file, sizeof file, "/proc/%d/fdinfo/%d", getpid(), OK(open("/dev/null", O_RDONLY)));
+    pid_t pid = IN_CHILD({
+        become(1234, 1234);
+        EXPECT_ERRNO(open(directory, O_RDONLY | O_DIRECTORY), EACCES);
+        EXPECT_ERRNO(open(file, O_RDONLY), EACCES);
+    });
+    EXPECT_EXIT(pid, 0);
+    OK(close(OK(open(file, O_RDONLY))));
+}
+
+CASE(proc_comm_of_another_process_cannot_be_written) {
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/comm", getpid());
+    pid_t pid = IN_CHILD({
+        int fd = OK(open(name, O_WRONLY));
+        EXPECT_ERRNO(write(fd, "other", 5), EINVAL);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(proc_oom_score_adj_below_what_the_administrator_set_returns_eacces) {
+    NEEDS_ROOT();
+    int fd = OK(open("/proc/self/oom_score_adj", O_WRONLY));
+    EXPECT_EQ(write(fd, "0x10\n", 5), 5);
+    EXPECT_STR(file_content("/proc/self/oom_score_adj"), "16\n");
+    pid_t pid = IN_CHILD({
+        int own = OK(open("/proc/self/oom_score_adj", O_WRONLY));
+        become(1234, 1234);
+        EXPECT_EQ(write(own, "20", 2), 2);
+        EXPECT_EQ(write(own, "020", 3), 3);
+        EXPECT_ERRNO(write(own, "-1000", 5), EACCES);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(proc_sys_is_not_written_by_a_capability) {
+    NEEDS_ROOT();
+    OK(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0));
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    struct {
+        uint32_t version;
+        int pid;
+    } header = {0x20080522, 0};
+    /* CAP_DAC_OVERRIDE */
+    uint32_t sets[6] = {1 << 1, 1 << 1, 0, 0, 0, 0};
+    OK(syscall(SYS_capset, &header, sets));
+    OK(close(OK(open("/proc/sys/kernel/msgmax", O_RDONLY))));
+    EXPECT_ERRNO(open("/proc/sys/kernel/msgmax", O_WRONLY), EACCES);
+}
+
+CASE(proc_mem_takes_and_gives_more_than_is_moved_at_a_time) {
+    enum { SIZE = 200000 };
+    int fd = OK(open("/proc/self/mem", O_RDWR));
+    char *from = map(SIZE), *to = map(SIZE);
+    memset(from, 'x', SIZE);
+    EXPECT_EQ(pwrite(fd, from, SIZE, (off_t)(uintptr_t)to), SIZE);
+    EXPECT_EQ(memcmp(from, to, SIZE), 0);
+    memset(from, 0, SIZE);
+    EXPECT_EQ(pread(fd, from, SIZE, (off_t)(uintptr_t)to), SIZE);
+    EXPECT_EQ(memcmp(from, to, SIZE), 0);
+}
+
+CASE(proc_of_a_zombie_is_its_users) {
+    NEEDS_ROOT();
+    pid_t pid = IN_CHILD(become(1234, 1235));
+    siginfo_t info;
+    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d", pid);
+    struct stat status;
+    OK(stat(name, &status));
+    EXPECT_EQ(status.st_uid, 1234);
+    EXPECT_EQ(status.st_gid, 1235);
+    snprintf(name, sizeof name, "/proc/%d/status", pid);
+    EXPECT_STR(field(file_content(name), "Uid"), "1234\t1234\t1234\t1234");
+    EXPECT_EXIT(pid, 0);
+}

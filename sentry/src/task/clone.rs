@@ -197,6 +197,8 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         let group = ThreadGroup::new(tid, actions, limits, host::clock_ns(host::Clock::Boottime));
         group.timers.watch_processor_limit(&kernel, &group)?;
         group.oom_score_adj.store(parent.group.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+        let least = parent.group.oom_score_adj_min.load(Ordering::Relaxed);
+        group.oom_score_adj_min.store(least, Ordering::Relaxed);
         group
     };
     let task = Task::new(NewTask {

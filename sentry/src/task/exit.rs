@@ -101,12 +101,12 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
     };
     kernel.notify_parent_death(&table, task);
     let credentials = task.credentials();
-    let (uid, suid) = (credentials.uid, credentials.suid);
+    let (uid, suid, gid) = (credentials.uid, credentials.suid, credentials.gid);
     let mut waiting = ptrace::forsake_tracees(&kernel, &mut table, task);
-    waiting.extend(ptrace::leave_tracer(&mut table, task, Zombie { status, uid, suid, usage }));
+    waiting.extend(ptrace::leave_tracer(&mut table, task, Zombie { status, uid, suid, gid, usage }));
     let end_process = |status| {
         let usage = group.state.lock().past_usage;
-        end_process(&kernel, &mut table, &group, Zombie { status, uid, suid, usage })
+        end_process(&kernel, &mut table, &group, Zombie { status, uid, suid, gid, usage })
     };
     waiting.extend(group_status.and_then(end_process));
     drop(table);

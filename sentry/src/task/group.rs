@@ -1,7 +1,7 @@
 //! A thread group: what user space calls a process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -103,6 +103,8 @@ pub struct ThreadGroup {
     pub start_boottime_ns: AtomicU64,
     /// `oom_score_adj` as `/proc` shows and takes it; kept, not acted upon.
     pub oom_score_adj: AtomicU32,
+    /// The least that it may be set to without `CAP_SYS_RESOURCE`: what it was last set to with that.
+    pub oom_score_adj_min: AtomicI32,
     /// Whether signals that it has no handler for do not reach it (`SIGNAL_UNKILLABLE`): it is init, and runs guest code.
     protected: AtomicBool,
 }
@@ -125,6 +127,7 @@ impl ThreadGroup {
             timers: ProcessTimers::default(),
             start_boottime_ns: AtomicU64::new(now_boottime_ns),
             oom_score_adj: AtomicU32::new(0),
+            oom_score_adj_min: AtomicI32::new(0),
             protected: AtomicBool::new(false),
         })
     }

@@ -65,6 +65,8 @@ pub struct Zombie {
     pub uid: u32,
     /// Its saved user, who may signal it as well.
     pub suid: u32,
+    /// Its real group.
+    pub gid: u32,
     /// What it used.
     pub usage: Usage,
 }

@@ -7,9 +7,10 @@ use usk_abi::Errno;
 use super::process::owner_of;
 use super::{Subject, inode_number, parse_id};
 use crate::Kernel;
-use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode};
+use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode, Text};
 use crate::net::inet::InetNamespace;
 use crate::net::inet::proc::{DEVICES, INTERFACES_IPV6};
+use crate::task::Task;
 use crate::vfs::{Caller, FileType, InodeRef, Link, OpenFile};
 
 /// Inode numbers of descriptors lie above those of a process's other files.
@@ -98,26 +99,14 @@ pub(super) struct DescriptorInformation {
 }
 
 impl Directory for DescriptorInformation {
+    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        self.subject.check_access(caller)
+    }
+
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         let (fd, _) = open_file(&self.subject, name)?;
-        let subject = self.subject.clone();
-        let make = move || {
-            let task = subject.task.as_ref().ok_or(Errno::ENOENT)?;
-            let files = task.borrow_files();
-            let file = files.get(fd).map_err(|_| Errno::ENOENT)?;
-            let close_on_exec = if files.is_close_on_exec(fd)? { 0o2_000_000 } else { 0 };
-            let path = file.path();
-            let position = *file.position.lock();
-            let inode = file.inode().attributes().map_or(0, |known| known.inode);
-            let flags = file.flags() | close_on_exec;
-            let more = file.ops.information();
-            let text = format!(
-                "pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{inode}\n{more}",
-                path.mount.id
-            );
-            Ok(text.into_bytes())
-        };
-        Ok(SyntheticInode::text(self.device, number(&self.subject, fd, true), 0o444, make).into_ref())
+        let text = DescriptorText { subject: self.subject.clone(), fd };
+        Ok(SyntheticInode::text(self.device, number(&self.subject, fd, true), 0o444, text).into_ref())
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
@@ -126,6 +115,35 @@ impl Directory for DescriptorInformation {
 
     fn is_current(&self, name: &[u8], _child: &InodeRef) -> bool {
         open_file(&self.subject, name).is_ok()
+    }
+}
+
+/// A file of `fdinfo`, for those who may look into the process (`proc_fdinfo_access_allowed`).
+struct DescriptorText {
+    subject: Subject,
+    fd: i32,
+}
+
+impl Text for DescriptorText {
+    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        self.subject.check_access(caller)
+    }
+
+    fn read(&self, _reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
+        let task = self.subject.task.as_ref().ok_or(Errno::ENOENT)?;
+        let files = task.borrow_files();
+        let file = files.get(self.fd).map_err(|_| Errno::ENOENT)?;
+        let close_on_exec = if files.is_close_on_exec(self.fd)? { 0o2_000_000 } else { 0 };
+        let path = file.path();
+        let position = *file.position.lock();
+        let inode = file.inode().attributes().map_or(0, |known| known.inode);
+        let flags = file.flags() | close_on_exec;
+        let more = file.ops.information();
+        let text = format!(
+            "pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{inode}\n{more}",
+            path.mount.id
+        );
+        Ok(text.into_bytes())
     }
 }
 

@@ -17,7 +17,7 @@ use usk_abi::Errno;
 use crate::fs::synthetic::{SyntheticFs, SyntheticInode};
 use crate::kernel::Kernel;
 use crate::mm::{Mm, ProgramMemory};
-use crate::task::{AccessAs, Credentials, Task, ThreadGroup, may_access};
+use crate::task::{AccessAs, Credentials, Task, ThreadGroup, Zombie, may_access};
 use crate::vfs::{Caching, Caller};
 
 /// `PROC_SUPER_MAGIC`
@@ -32,6 +32,13 @@ pub fn new(kernel: &Arc<Kernel>) -> Arc<SyntheticFs> {
     })
 }
 
+/// Who has opened a file, and as whom.
+#[derive(Clone)]
+struct Asker {
+    group: Arc<ThreadGroup>,
+    credentials: Arc<Credentials>,
+}
+
 /// The process or thread that a file in `/proc/PID` is about.
 #[derive(Clone)]
 struct Subject {
@@ -43,6 +50,8 @@ struct Subject {
     is_thread: bool,
     /// Whether it is the one who has opened the file.
     is_opener: bool,
+    /// Who has opened the file, of one that is bound to that ([`Subject::opened_by`]).
+    asker: Option<Asker>,
     /// The memory that it had when the file was opened, of one that is bound to that ([`Subject::bound`]).
     memory: Option<ProgramMemory>,
 }
@@ -59,14 +68,30 @@ impl Subject {
         };
         drop(table);
         let task = thread.or_else(|| group.any_thread());
-        Ok(Subject { kernel: kernel.clone(), group, task, is_thread: false, is_opener: false, memory: None })
+        Ok(Subject {
+            kernel: kernel.clone(),
+            group,
+            task,
+            is_thread: false,
+            is_opener: false,
+            asker: None,
+            memory: None,
+        })
     }
 
     /// The thread `tid` of `group`. `ENOENT` if there is none.
     fn find_thread(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, tid: i32) -> Result<Subject, Errno> {
         let task = group.threads().into_iter().find(|task| task.tid() == tid).ok_or(Errno::ENOENT)?;
         let (kernel, group) = (kernel.clone(), group.clone());
-        Ok(Subject { kernel, group, task: Some(task), is_thread: true, is_opener: false, memory: None })
+        Ok(Subject {
+            kernel,
+            group,
+            task: Some(task),
+            is_thread: true,
+            is_opener: false,
+            asker: None,
+            memory: None,
+        })
     }
 
     /// Who traces it; 0 if nobody does.
@@ -89,8 +114,18 @@ impl Subject {
     fn credentials(&self) -> Arc<Credentials> {
         match &self.task {
             Some(task) => task.credentials(),
-            None => Arc::new(Credentials::user(0, 0)),
+            None => Arc::new(self.last_credentials()),
         }
+    }
+
+    /// Those of a zombie, as far as they are known. Init is user 0.
+    fn last_credentials(&self) -> Credentials {
+        let table = self.kernel.tasks.lock();
+        let zombie = table.process(self.group.tgid).and_then(|process| process.zombie);
+        zombie.map_or_else(
+            || Credentials::user(0, 0),
+            |Zombie { uid, suid, gid, .. }| Credentials { suid, ..Credentials::user(uid, gid) },
+        )
     }
 
     /// The live thread. `ESRCH` for a zombie.
@@ -107,6 +142,21 @@ impl Subject {
             None => true,
         };
         if is_allowed { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// The same for a file that `caller` opens now, and that tells as much as it may know.
+    fn opened_by(&self, caller: Caller<'_>) -> Subject {
+        let asker = caller.task.map(|task| Asker {
+            group: task.group.clone(),
+            credentials: Arc::new(caller.credentials.clone()),
+        });
+        Subject { asker, ..self.clone() }
+    }
+
+    /// Whether it may be told to whoever has opened the file where things lie in memory. The kernel itself may know.
+    fn shows_addresses(&self) -> bool {
+        let (Some(asker), Some(task)) = (&self.asker, &self.task) else { return true };
+        may_access(&asker.credentials, &asker.group, task, AccessAs::FileSystem)
     }
 
     /// The same for a file that is opened now and bound to the memory of this moment (`proc_mem_open`).

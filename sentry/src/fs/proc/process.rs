@@ -14,7 +14,8 @@ use crate::task::{Task, ThreadGroup};
 use crate::vfs::{Caller, FileType, InodeRef, Link, Mount, OpenFile, Path};
 
 type Make = fn(&Subject) -> Result<Vec<u8>, Errno>;
-type Take = fn(&Subject, &[u8]) -> Result<(), Errno>;
+/// Takes what is written to a file that the last, if it is a task, has opened.
+type Take = fn(&Subject, &[u8], Option<&Arc<Task>>) -> Result<(), Errno>;
 
 /// A file of the directory: its name, its permissions, what makes its contents, what takes writes.
 struct FileRow {
@@ -36,6 +37,8 @@ enum Binding {
     Memory,
     /// It keeps the contents that it had when it was opened.
     Contents,
+    /// It tells as much as whoever has opened it may know.
+    Asker,
 }
 
 const fn readable(name: &'static str, permissions: u32, make: Make) -> FileRow {
@@ -75,7 +78,7 @@ const FILES: &[FileRow] = &[
     readable("setgroups", 0o444, |_| Ok(b"allow\n".to_vec())),
     bound("smaps", 0o444, smaps),
     bound("smaps_rollup", 0o444, smaps_rollup),
-    readable("stat", 0o444, process_text::stat),
+    FileRow { binding: Binding::Asker, ..readable("stat", 0o444, process_text::stat) },
     readable("statm", 0o444, process_text::statm),
     readable("status", 0o444, process_text::status),
     guarded("syscall", 0o400, process_text::syscall),
@@ -226,10 +229,13 @@ impl Text for About {
         if self.row.is_guarded { self.subject.check_access(caller) } else { Ok(()) }
     }
 
-    fn bind(&self) -> Option<Arc<dyn Text>> {
+    fn bind(&self, caller: Caller<'_>) -> Option<Arc<dyn Text>> {
         match self.row.binding {
             Binding::None => None,
             Binding::Memory => Some(Arc::new(About { subject: self.subject.bound(), row: self.row })),
+            Binding::Asker => {
+                Some(Arc::new(About { subject: self.subject.opened_by(caller), row: self.row }))
+            }
             Binding::Contents => {
                 let contents = (self.row.make)(&self.subject.bound());
                 Some(Arc::new(move || contents.clone()))
@@ -243,7 +249,7 @@ impl Text for About {
 
     fn write(&self, bytes: &[u8], opener: Option<&Arc<Task>>) -> Result<(), Errno> {
         match self.row.take {
-            Some(take) => take(&self.opened_by(opener), bytes),
+            Some(take) => take(&self.opened_by(opener), bytes, opener),
             None => Err(Errno::EACCES),
         }
     }
@@ -333,7 +339,7 @@ impl Text for Memory {
         self.subject.check_access(caller)
     }
 
-    fn bind(&self) -> Option<Arc<dyn Text>> {
+    fn bind(&self, _caller: Caller<'_>) -> Option<Arc<dyn Text>> {
         Some(Arc::new(Memory { subject: self.subject.bound() }))
     }
 

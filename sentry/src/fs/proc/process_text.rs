@@ -1,18 +1,20 @@
 //! What the files in `/proc/PID` say (`proc_pid_*(5)`, `fs/proc/array.c`).
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use usk_abi::Errno;
-use usk_abi::capability::CAP_AUDIT_CONTROL;
+use usk_abi::capability::{CAP_AUDIT_CONTROL, CAP_SYS_RESOURCE};
 use usk_abi::sched::SCHED_RESET_ON_FORK;
 use usk_abi::signal::SignalSet;
 
 use super::Subject;
 use crate::fs::bitmap;
-use crate::mm::Mm;
+use crate::mm::{ImageRanges, Mm};
 use crate::task::{
-    Credentials, INIT_PID, NO_LOGIN_UID, RESOURCE_COUNT, ThreadGroup, UNLIMITED, ticks, usable_processors,
+    Credentials, INIT_PID, NO_LOGIN_UID, RESOURCE_COUNT, Task, ThreadGroup, UNLIMITED, ticks,
+    usable_processors,
 };
 
 const PAGE: u64 = 4096;
@@ -82,7 +84,11 @@ pub(super) fn stat(subject: &Subject) -> Result<Vec<u8>, Errno> {
         _ => subject.group.usage(),
     };
     let (memory, image) = match &subject.task {
-        Some(task) => (task.mm().memory_use(), task.mm().image()),
+        Some(task) if subject.shows_addresses() => (task.mm().memory_use(), task.mm().image()),
+        // What `do_task_stat` shows to others.
+        Some(task) => {
+            (task.mm().memory_use(), ImageRanges { code_start: 1, code_end: 1, ..ImageRanges::default() })
+        }
         None => Default::default(),
     };
     let (ignored, caught) = subject.group.actions.load().summary();
@@ -389,9 +395,12 @@ pub(super) fn oom_score_adj(subject: &Subject) -> Result<Vec<u8>, Errno> {
     Ok(format!("{value}\n").into_bytes())
 }
 
-/// Writes `/proc/PID/comm`: renames the thread.
-pub(super) fn write_comm(subject: &Subject, text: &[u8]) -> Result<(), Errno> {
+/// Writes `/proc/PID/comm`: renames the thread. `EINVAL` for one of another process.
+pub(super) fn write_comm(subject: &Subject, text: &[u8], opener: Option<&Arc<Task>>) -> Result<(), Errno> {
     let Some(task) = &subject.task else { return Err(Errno::ESRCH) };
+    if !opener.is_some_and(|opener| Arc::ptr_eq(&opener.group, &task.group)) {
+        return Err(Errno::EINVAL);
+    }
     let name = text.split(|byte| *byte == b'\n' || *byte == 0).next().unwrap_or_default();
     task.set_command_name(name);
     Ok(())
@@ -405,7 +414,11 @@ pub(super) fn login_uid(subject: &Subject) -> Result<Vec<u8>, Errno> {
 
 /// Writes `/proc/PID/loginuid`: who has logged in (`pam_loginuid(8)`). A thread says it of itself, in a file that it
 /// has opened, and once unless it has `CAP_AUDIT_CONTROL`.
-pub(super) fn write_login_uid(subject: &Subject, text: &[u8]) -> Result<(), Errno> {
+pub(super) fn write_login_uid(
+    subject: &Subject,
+    text: &[u8],
+    _opener: Option<&Arc<Task>>,
+) -> Result<(), Errno> {
     let Some(task) = subject.task.as_ref().filter(|_| subject.is_opener) else { return Err(Errno::EPERM) };
     let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
     let user = text.strip_suffix('\n').unwrap_or(text).parse().map_err(|_| Errno::EINVAL)?;
@@ -417,13 +430,43 @@ pub(super) fn write_login_uid(subject: &Subject, text: &[u8]) -> Result<(), Errn
     Ok(())
 }
 
-/// Writes `/proc/PID/oom_score_adj`.
-pub(super) fn write_oom_score_adj(subject: &Subject, text: &[u8]) -> Result<(), Errno> {
-    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
-    let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+/// Writes `/proc/PID/oom_score_adj`. `EACCES` for less than the last value that was set with `CAP_SYS_RESOURCE`, without that
+/// (`__set_oom_adj`).
+pub(super) fn write_oom_score_adj(
+    subject: &Subject,
+    text: &[u8],
+    opener: Option<&Arc<Task>>,
+) -> Result<(), Errno> {
+    let value = parse_integer(text).ok_or(Errno::EINVAL)?;
     if !(-1000..=1000).contains(&value) {
         return Err(Errno::EINVAL);
     }
-    subject.group.oom_score_adj.store(value as u32, Ordering::Relaxed);
+    let is_privileged = opener.is_none_or(|task| task.credentials().has_capability(CAP_SYS_RESOURCE));
+    let group = &subject.group;
+    if is_privileged {
+        group.oom_score_adj_min.store(value, Ordering::Relaxed);
+    } else if value < group.oom_score_adj_min.load(Ordering::Relaxed) {
+        return Err(Errno::EACCES);
+    }
+    group.oom_score_adj.store(value as u32, Ordering::Relaxed);
     Ok(())
+}
+
+/// A number as C writes it: decimal, hexadecimal after `0x`, octal after `0` (`kstrtoint` with base 0).
+fn parse_integer(text: &[u8]) -> Option<i32> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let (base, digits) = match (hexadecimal, digits.strip_prefix('0')) {
+        (Some(digits), _) => (16, digits),
+        (None, Some(digits)) if !digits.is_empty() => (8, digits),
+        _ => (10, digits),
+    };
+    // Another sign is none of the digits.
+    let magnitude = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let magnitude = magnitude.then(|| i64::from_str_radix(digits, base).ok()).flatten()?;
+    i32::try_from(sign * magnitude).ok()
 }

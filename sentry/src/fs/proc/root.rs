@@ -121,10 +121,19 @@ impl LinkSource for OwnLink {
     }
 }
 
+/// `EACCES` unless `caller` acts as user 0, whatever capabilities it has (`proc_sys_permission`).
+fn check_administrator(caller: Caller<'_>) -> Result<(), Errno> {
+    if caller.credentials.euid == 0 { Ok(()) } else { Err(Errno::EACCES) }
+}
+
 /// A setting that can be read, and written in form only where a change would have to mean something: `EPERM`.
 struct Setting(&'static str);
 
 impl Text for Setting {
+    fn admit_writer(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        check_administrator(caller)
+    }
+
     fn read(&self, _reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
         Ok(format!("{}\n", self.0).into_bytes())
     }
@@ -141,6 +150,10 @@ struct Changeable {
 }
 
 impl Text for Changeable {
+    fn admit_writer(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        check_administrator(caller)
+    }
+
     fn read(&self, _reader: Option<&Arc<Task>>) -> Result<Vec<u8>, Errno> {
         Ok(self.setting.read(&self.kernel))
     }

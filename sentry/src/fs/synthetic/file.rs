@@ -30,10 +30,53 @@ impl TextFile {
     }
 }
 
+impl TextFile {
+    /// Reads large contents part by part, as far as that goes. `None` if they are made as a whole.
+    fn read_parts(&self, destination: &mut dyn Sink, offset: u64) -> Option<Result<usize, Errno>> {
+        let mut done = 0;
+        loop {
+            let wanted = destination.remaining().min(PART);
+            let part = self.text.read_part(offset.saturating_add(done as u64), wanted)?;
+            let put = part.and_then(|part| destination.put(&part));
+            match put {
+                Ok(put) => done += put,
+                Err(error) if done == 0 => return Some(Err(error)),
+                Err(_) => return Some(Ok(done)),
+            }
+            if put != Ok(PART) {
+                return Some(Ok(done));
+            }
+        }
+    }
+
+    /// Writes what is left of `source` behind the first `done` bytes at `offset`, as far as that goes. Returns how much that was.
+    fn write_parts(&self, source: &mut dyn Source, offset: u64, done: usize) -> usize {
+        let mut more = 0;
+        while source.remaining() > 0 {
+            let Ok(bytes) = take_part(source) else { break };
+            let at = offset.saturating_add((done + more) as u64);
+            let Some(Ok(written)) = self.text.write_part(at, &bytes) else { break };
+            more += written;
+            if written < bytes.len() || written == 0 {
+                break;
+            }
+        }
+        more
+    }
+}
+
+/// The next bytes of `source`, as many as are taken at a time.
+fn take_part(source: &mut dyn Source) -> Result<Vec<u8>, Errno> {
+    let mut bytes = vec![0; source.remaining().min(PART)];
+    let length = source.take(&mut bytes)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
 impl FileOps for TextFile {
     fn read(&self, _file: &OpenFile, destination: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
-        if let Some(part) = self.text.read_part(offset, destination.remaining().min(PART)) {
-            return destination.put(&part?);
+        if let Some(read) = self.read_parts(destination, offset) {
+            return read;
         }
         let mut made = self.made.lock();
         if offset == 0 || made.is_none() {
@@ -47,18 +90,19 @@ impl FileOps for TextFile {
     }
 
     fn write(&self, _file: &OpenFile, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
-        let length = source.remaining();
-        if length > WRITE_LIMIT {
+        let is_too_long = source.remaining() > WRITE_LIMIT;
+        let bytes = take_part(source)?;
+        if let Some(written) = self.text.write_part(offset, &bytes) {
+            let written = written?;
+            return Ok(
+                written + if written == bytes.len() { self.write_parts(source, offset, written) } else { 0 }
+            );
+        }
+        if is_too_long {
             return Err(Errno::EINVAL);
         }
-        let mut bytes = vec![0; length];
-        let length = source.take(&mut bytes)?;
-        bytes.truncate(length);
-        if let Some(written) = self.text.write_part(offset, &bytes) {
-            return written;
-        }
         self.text.write(&bytes, self.opener.as_ref())?;
-        Ok(length)
+        Ok(bytes.len())
     }
 
     fn is_seekable(&self) -> bool {

@@ -9,8 +9,8 @@ use usk_abi::fs::{OpenFlags, Statfs};
 use crate::fs::synthetic::file::TextFile;
 use crate::task::ThreadGroup;
 use crate::vfs::{
-    Attributes, Caching, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Link, Listing,
-    SetAttributes, Timestamp, devices,
+    Attributes, Caching, Caller, DirectoryFile, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef,
+    Link, Listing, SetAttributes, Timestamp, devices,
 };
 
 /// Longest name.
@@ -34,6 +34,11 @@ pub trait Directory: Send + Sync {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno>;
     /// All names.
     fn entries(&self) -> Result<Vec<Entry>, Errno>;
+    /// May `caller` open it? (Permission bits have been looked at.)
+    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        let _ = caller;
+        Ok(())
+    }
     /// True if `name` still means `child`.
     fn is_current(&self, name: &[u8], child: &InodeRef) -> bool {
         let _ = (name, child);
@@ -56,8 +61,14 @@ pub trait Text: Send + Sync {
         let _ = caller;
         Ok(())
     }
-    /// What an open file has instead, if that is something of the moment when it is opened. Asked before [`Text::admit`].
-    fn bind(&self) -> Option<Arc<dyn Text>> {
+    /// The same for one that opens it for writing.
+    fn admit_writer(&self, caller: Caller<'_>) -> Result<(), Errno> {
+        let _ = caller;
+        Ok(())
+    }
+    /// What a file that `caller` opens has instead, if that is something of the moment when it is opened. Asked before [`Text::admit`].
+    fn bind(&self, caller: Caller<'_>) -> Option<Arc<dyn Text>> {
+        let _ = caller;
         None
     }
     /// The contents now.
@@ -250,17 +261,28 @@ impl Inode for SyntheticInode {
     fn open(
         &self,
         _this: &InodeRef,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         caller: Caller<'_>,
     ) -> Result<Arc<dyn FileOps>, Errno> {
         match &self.kind {
             Kind::Text(text) => {
-                let bound = text.bind().unwrap_or_else(|| text.clone());
+                let bound = text.bind(caller).unwrap_or_else(|| text.clone());
                 text.admit(caller)?;
+                if flags.is_writable() {
+                    text.admit_writer(caller)?;
+                }
                 Ok(Arc::new(TextFile::new(bound, caller.task.cloned())))
             }
-            _ => Err(Errno::ENXIO),
+            Kind::Directory(names) => {
+                names.admit(caller)?;
+                Ok(Arc::new(DirectoryFile::default()))
+            }
+            Kind::Link(_) => Err(Errno::ENXIO),
         }
+    }
+
+    fn opens_itself(&self) -> bool {
+        matches!(self.kind, Kind::Directory(_))
     }
 
     fn as_any(&self) -> &dyn Any {
