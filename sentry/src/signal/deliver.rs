@@ -82,6 +82,8 @@ fn next(current: &mut Current) -> Next {
         .or_else(|| signals.pending.take(wanted))
         .or_else(|| state.pending.take(wanted));
     if let Some((signal, info)) = taken {
+        // Of any signal, for a tracer may put a stop in its place.
+        signals.may_stop = true;
         return Next::Signal(signal, info);
     }
     if let Some(mask) = signals.saved_mask.take() {
@@ -101,7 +103,8 @@ fn next(current: &mut Current) -> Next {
 /// Takes part in a group stop until it ends, or the task is to end, or somebody begins to trace the task; a traced one until its tracer has it go on.
 fn stay_stopped(current: &mut Current, signal: Signal) {
     let task = current.task.clone();
-    if is_last_to_stop(&task) {
+    let is_last = count_in_stop(&mut task.group.state.lock(), &task);
+    if is_last {
         task.kernel.report_stop(&task.group, signal);
     }
     if task.tracing.is_traced() {
@@ -120,9 +123,34 @@ fn stay_stopped(current: &mut Current, signal: Signal) {
     }
 }
 
+/// The task ends: its group's signals are for others, and its group's stop is complete without it (`exit_signals`).
+pub(crate) fn begin_leaving(task: &Task) {
+    let stopped_by = {
+        let mut state = task.group.state.lock();
+        task.signals.lock().is_leaving = true;
+        super::send::pass_on(&state);
+        let is_last = count_in_stop(&mut state, task);
+        state.stop.filter(|_| is_last).map(|stop| stop.signal)
+    };
+    if let Some(signal) = stopped_by {
+        task.kernel.report_stop(&task.group, signal);
+    }
+}
+
+/// A task that is about to be in a group that is being stopped stops as well (`task_join_group_stop`).
+pub(crate) fn join_stop(state: &mut GroupState, task: &Task) {
+    let Some(stop) = &mut state.stop else { return };
+    if stop.remaining > 0 {
+        stop.remaining += 1;
+    } else {
+        // It has been reported.
+        task.tracing.count_in_group_stop();
+    }
+    task.waiter.set_interrupted(true);
+}
+
 /// Counts the task in its group's stop. True if it is the last.
-fn is_last_to_stop(task: &Task) -> bool {
-    let mut state = task.group.state.lock();
+fn count_in_stop(state: &mut GroupState, task: &Task) -> bool {
     match &mut state.stop {
         Some(stop) if !task.tracing.count_in_group_stop() => {
             stop.remaining = stop.remaining.saturating_sub(1);
@@ -145,7 +173,7 @@ fn act_by_default(current: &mut Current, signal: Signal) -> Outcome {
             if signal != Signal::SIGSTOP && task.kernel.is_orphaned_group_of(&task.group) {
                 return Outcome::Resume;
             }
-            begin_stop(&mut task.group.state.lock(), signal);
+            begin_stop(&task, signal);
             Outcome::Resume
         }
         DefaultAction::Terminate => end_group(current, ExitStatus::Signaled { signal, core: false }),
@@ -162,13 +190,16 @@ fn end_group(current: &mut Current, status: ExitStatus) -> Outcome {
     Outcome::Exit
 }
 
-fn begin_stop(state: &mut GroupState, signal: Signal) {
-    if state.exit.is_some() {
+/// Begins to stop the task's group, unless it ends, or SIGCONT has come since the task took `signal`.
+fn begin_stop(task: &Task, signal: Signal) {
+    let mut state = task.group.state.lock();
+    if state.exit.is_some() || !task.signals.lock().may_stop {
         return;
     }
     let is_new = state.stop.is_none();
     if is_new {
-        state.stop = Some(GroupStop { signal, remaining: state.threads.len() });
+        let remaining = state.threads.iter().filter(|task| !task.signals.lock().is_leaving).count();
+        state.stop = Some(GroupStop { signal, remaining });
     }
     for task in &state.threads {
         if task.tracing.begin_group_stop(is_new) {

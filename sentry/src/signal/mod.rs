@@ -13,7 +13,7 @@ mod send;
 mod timed_wait;
 
 pub use actions::SignalActions;
-pub(crate) use deliver::{Outcome, deliver};
+pub(crate) use deliver::{Outcome, begin_leaving, deliver, join_stop};
 pub use frame::{alternate_stack, set_alternate_stack, signal_return};
 pub use mask::SignalMask;
 pub use pending::PendingSignals;

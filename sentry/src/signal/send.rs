@@ -87,6 +87,7 @@ fn cancel_opposites(state: &mut GroupState, signal: Signal, discarded: &mut Vec<
     }
     let was_stopped = state.stop.take().is_some();
     for task in &state.threads {
+        task.signals.lock().may_stop = false;
         let is_told = task.tracing.note_continued();
         if is_told {
             task.poke();
@@ -135,7 +136,8 @@ fn note_pending(state: &GroupState, target: Option<&Arc<Task>>) {
 fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
     let wants = |task: &Arc<Task>| {
         let signals = task.signals.lock();
-        !signals.mask.get().contains(signal) || signals.awaited.contains(signal)
+        let is_open = !signals.mask.get().contains(signal) || signals.awaited.contains(signal);
+        is_open && !signals.is_leaving
     };
     match target {
         Some(task) => {
@@ -151,6 +153,16 @@ fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
                 task.poke();
             }
         }
+    }
+}
+
+/// A task of this group has begun to end: wakes others for the group's signals that it may have been woken for
+/// (`retarget_shared_pending`).
+pub(super) fn pass_on(state: &GroupState) {
+    let mut pending = state.pending.set();
+    while let Some(signal) = pending.first() {
+        wake_taker(state, None, signal);
+        pending = pending.without(signal);
     }
 }
 

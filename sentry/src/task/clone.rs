@@ -12,7 +12,7 @@ use usk_platform::{ThreadState, host};
 
 use crate::mm;
 use crate::ptrace;
-use crate::signal::SignalMask;
+use crate::signal::{SignalMask, join_stop};
 use crate::task::table::Process;
 use crate::task::task::{NewTask, TaskSignals};
 use crate::task::{Completion, Current, Resource, Task, ThreadGroup, Usage, run};
@@ -245,6 +245,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
             task.tracing.kill();
             task.waiter.set_interrupted(true);
         }
+        join_stop(&mut state, &task);
         state.threads.push(task.clone());
     }
     table.insert_thread(tid, task.clone());

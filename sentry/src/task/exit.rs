@@ -8,14 +8,15 @@ use usk_platform::host;
 
 use crate::kernel::Kernel;
 use crate::ptrace;
-use crate::signal::send_to_group;
-use crate::task::table::{TaskTable, Zombie};
+use crate::signal::{begin_leaving, send_to_group};
+use crate::task::table::{Process, TaskTable, Zombie};
 use crate::task::{Current, ExitStatus, Task, ThreadGroup, Waited};
 
 /// Ends the task: nothing of it is left but, for the last thread of a process, a zombie.
 pub(crate) fn leave(mut current: Current) {
     let status = status_of(&current);
     current.stop_before_end(status);
+    begin_leaving(&current.task);
     // Its group may have begun to end meanwhile.
     let status = status_of(&current);
     let usage = current.task.usage();
@@ -84,10 +85,6 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
         if task.tid() == group.tgid {
             state.leader_status = Some(status);
         }
-        let left = state.threads.len();
-        if let Some(stop) = &mut state.stop {
-            stop.remaining = stop.remaining.min(left);
-        }
         if let Some(taker) = &state.exec
             && state.threads.len() == 1
         {
@@ -132,12 +129,14 @@ fn end_process(
         table.process(pid).map(|process| (process.process_group, process.session))?;
     // Children first, so that a parent that reaps this process sees its own grandchildren adopted.
     let reaper = table.reaper_of(pid);
+    // Groups that this process may have been the link of (`kill_orphaned_pgrp`).
+    let is_linked = |child: &&Process| child.session == session && child.process_group != process_group;
     let groups_of_children: Vec<i32> = table
         .process(pid)
         .map(|process| process.children.clone())
         .unwrap_or_default()
         .iter()
-        .filter_map(|child| table.process(*child).map(|process| process.process_group))
+        .filter_map(|child| table.process(*child).filter(is_linked).map(|child| child.process_group))
         .collect();
     let parent = table.process(pid).map_or(table.own(), |process| process.parent);
     let parent_links_session = table
@@ -162,9 +161,7 @@ fn end_process(
         hang_up_if_orphaned(table, process_group, pid);
     }
     for other in groups_of_children {
-        if other != process_group {
-            hang_up_if_orphaned(table, other, pid);
-        }
+        hang_up_if_orphaned(table, other, pid);
     }
     kernel.terminals_of_ended_session(table, pid, session);
     let waiting =

@@ -38,6 +38,10 @@ pub struct TaskSignals {
     pub awaited: SignalSet,
     /// Alternate signal stack.
     pub alternate_stack: AlternateStack,
+    /// The task takes no more signals, and part in no stop of its group: it ends (`PF_EXITING`).
+    pub is_leaving: bool,
+    /// No SIGCONT has come since a signal was taken last, so that it may stop the group (`JOBCTL_STOP_DEQUEUED`).
+    pub may_stop: bool,
 }
 
 impl Default for TaskSignals {
@@ -48,6 +52,8 @@ impl Default for TaskSignals {
             saved_mask: None,
             awaited: SignalSet::EMPTY,
             alternate_stack: AlternateStack::NONE,
+            is_leaving: false,
+            may_stop: false,
         }
     }
 }
