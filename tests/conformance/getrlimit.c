@@ -129,3 +129,19 @@ CASE(prlimit_of_a_process_of_another_group_returns_eperm) {
     OK(kill(target, SIGKILL));
     EXPECT_KILLED(target, SIGKILL);
 }
+
+CASE(processes_that_nobody_has_waited_for_count_for_rlimit_nproc) {
+    NEEDS_ROOT();
+    OK(setgid(54321));
+    struct rlimit limit = {5, 5};
+    OK(setrlimit(RLIMIT_NPROC, &limit));
+    OK(setuid(54321));
+    for (int i = 0; i < 4; i++) {
+        pid_t pid = IN_CHILD({});
+        siginfo_t info;
+        OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    }
+    EXPECT_ERRNO(fork(), EAGAIN);
+    OK(wait(NULL));
+    EXPECT_EXIT(IN_CHILD({}), 0);
+}

@@ -54,6 +54,16 @@ ATTACK(fork_until_refused) {
     return 0;
 }
 
+ATTACK(leave_zombies_until_refused) {
+    for (int i = 0; i < 3000; i++) {
+        pid_t pid = vfork();
+        if (pid == 0)
+            _exit(0);
+        TRY(pid);
+    }
+    return 0;
+}
+
 static void *wait_for_ever(void *unused) {
     for (;;)
         pause();

@@ -8,7 +8,7 @@ use crate::support::runtime::Runtime;
 
 /// How each attack ends.
 const EXPECTED: &[(&str, &[&str])] = &[
-    ("EAGAIN", &["fork_until_refused", "make_threads_until_refused"]),
+    ("EAGAIN", &["fork_until_refused", "leave_zombies_until_refused", "make_threads_until_refused"]),
     ("EAGAIN", &["queue_signals_until_refused", "make_timers_until_refused"]),
     ("E2BIG", &["pass_a_long_argument", "pass_many_arguments"]),
     (

@@ -33,7 +33,7 @@ const FILES: &[(&str, Make)] = &[
         format!("{}\n", kernel.limits.total_memory().saturating_sub(kernel.free_memory()))
     }),
     ("memory.max", |kernel| limit(kernel.limits.memory())),
-    ("pids.current", |kernel| format!("{}\n", kernel.tasks.lock().thread_count())),
+    ("pids.current", |kernel| format!("{}\n", kernel.tasks.lock().charged_count())),
     ("pids.max", |kernel| limit(kernel.limits.tasks())),
 ];
 

@@ -70,9 +70,9 @@ impl Links {
         self.find(tid).map(|link| &link.tracer)
     }
 
-    /// Count of traced tasks that have ended, and that their tracers have not waited for.
-    pub(crate) fn ended(&self) -> usize {
-        self.0.iter().filter(|link| matches!(link.tracee, Tracee::Gone(_))).count()
+    /// Count of traced threads of processes that have ended, and that their tracers have not waited for.
+    pub(crate) fn ended_threads(&self) -> usize {
+        self.0.iter().filter(|link| matches!(link.tracee, Tracee::Gone(Gone::Thread { .. }))).count()
     }
 
     /// Forgets that `tid` is traced.

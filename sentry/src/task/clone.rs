@@ -334,18 +334,17 @@ fn insert_process(
 fn check_limits(current: &Current) -> Result<(), Errno> {
     let task = &current.task;
     let table = task.kernel.tasks.lock();
-    // Threads that a tracer has not waited for are as much as others.
-    if table.thread_count() + table.links.ended() >= task.kernel.limits.most_tasks() {
+    if table.charged_count() >= task.kernel.limits.most_tasks() {
         task.kernel.note_limit("pids");
         return Err(Errno::EAGAIN);
     }
     let limit = task.group.limits.lock().soft(Resource::Processes);
     let credentials = task.credentials();
-    if limit != crate::task::UNLIMITED && credentials.uid != 0 {
-        let own = table.threads().filter(|other| other.credentials().uid == credentials.uid).count();
-        if own as u64 >= limit {
-            return Err(Errno::EAGAIN);
-        }
+    if limit != crate::task::UNLIMITED
+        && credentials.uid != 0
+        && table.charged_count_of(credentials.uid) as u64 >= limit
+    {
+        return Err(Errno::EAGAIN);
     }
     Ok(())
 }

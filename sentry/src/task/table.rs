@@ -77,16 +77,21 @@ pub struct TaskTable {
     own: i32,
     processes: BTreeMap<i32, Process>,
     threads: HashMap<i32, Arc<Task>>,
+    /// Count of the threads that do not lead their process.
+    followers: usize,
     /// Who traces whom.
     pub(crate) links: Links,
     last_pid: i32,
+    /// Identifiers have been given out again from the beginning; before that each is new.
+    has_wrapped: bool,
 }
 
 impl TaskTable {
     /// An empty tree, in which the sandbox's own process will have this identifier.
     pub(crate) fn new(own: i32) -> Self {
         let (processes, threads) = (BTreeMap::new(), HashMap::new());
-        TaskTable { own, processes, threads, links: Links::default(), last_pid: own }
+        let links = Links::default();
+        TaskTable { own, processes, threads, followers: 0, links, last_pid: own, has_wrapped: false }
     }
 
     /// The sandbox's own process. It reaps whatever is its child.
@@ -100,20 +105,35 @@ impl TaskTable {
             self.last_pid += 1;
             if self.last_pid >= PID_LIMIT {
                 self.last_pid = RESERVED_PIDS;
+                self.has_wrapped = true;
             }
-            let pid = self.last_pid;
-            let taken = self.threads.contains_key(&pid)
-                || self.processes.contains_key(&pid)
-                || self.links.has(pid)
-                || self
-                    .processes
-                    .values()
-                    .any(|process| process.process_group == pid || process.session == pid);
-            if !taken {
-                return Ok(pid);
+            if !self.has_wrapped || !self.is_taken(self.last_pid) {
+                return Ok(self.last_pid);
             }
         }
         Err(Errno::EAGAIN)
+    }
+
+    fn is_taken(&self, pid: i32) -> bool {
+        let is_named = |process: &Process| process.process_group == pid || process.session == pid;
+        self.threads.contains_key(&pid)
+            || self.processes.contains_key(&pid)
+            || self.links.has(pid)
+            || self.processes.values().any(is_named)
+    }
+
+    /// Count of what limits on tasks are about: live threads, and what nobody has waited for of those that have ended
+    /// (`release_task` takes it off). The sandbox's own process is not among them.
+    pub(crate) fn charged_count(&self) -> usize {
+        let processes = self.processes.len() - usize::from(self.processes.contains_key(&self.own));
+        processes + self.followers + self.links.ended_threads()
+    }
+
+    /// As [`TaskTable::charged_count`], of one real user.
+    pub(crate) fn charged_count_of(&self, uid: u32) -> usize {
+        let threads = self.threads.values().filter(|task| task.credentials().uid == uid).count();
+        let zombies = self.processes.values().filter_map(|process| process.zombie);
+        threads + zombies.filter(|zombie| zombie.uid == uid).count()
     }
 
     /// Count of live threads.
@@ -147,11 +167,14 @@ impl TaskTable {
     }
 
     pub(crate) fn insert_thread(&mut self, tid: i32, task: Arc<Task>) {
+        self.followers += usize::from(task.tgid() != tid);
         self.threads.insert(tid, task);
     }
 
     pub(crate) fn remove_thread(&mut self, tid: i32) {
-        self.threads.remove(&tid);
+        if let Some(task) = self.threads.remove(&tid) {
+            self.followers -= usize::from(task.tgid() != tid);
+        }
     }
 
     pub(crate) fn insert_process(&mut self, process: Process) {
