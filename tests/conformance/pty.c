@@ -597,3 +597,30 @@ CASE(pty_sends_the_signals_of_keys_only) {
     EXPECT_ERRNO(ioctl(terminal.master, TIOCSIG, 0), EINVAL);
     OK(ioctl(terminal.master, TIOCSIG, SIGINT));
 }
+
+CASE(a_group_of_zombies_can_be_put_into_the_foreground) {
+    struct terminal t = open_terminal();
+    pid_t pid = IN_SESSION(t, {
+        handle(SIGTTOU, SIG_IGN, 0);
+        pid_t job = IN_CHILD({ OK(setpgid(0, 0)); });
+        siginfo_t info;
+        OK(waitid(P_PID, job, &info, WEXITED | WNOWAIT));
+        OK(tcsetpgrp(t.slave, job));
+        EXPECT_EQ(tcgetpgrp(t.slave), job);
+        EXPECT_EXIT(job, 0);
+        EXPECT_ERRNO(tcsetpgrp(t.slave, job), ESRCH);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(a_process_stands_for_a_group_of_its_number_in_the_foreground) {
+    struct terminal t = open_terminal();
+    pid_t pid = IN_SESSION(t, {
+        handle(SIGTTOU, SIG_IGN, 0);
+        pid_t member = IN_CHILD({ sleep_forever(); });
+        OK(tcsetpgrp(t.slave, member));
+        OK(kill(member, SIGKILL));
+        EXPECT_KILLED(member, SIGKILL);
+    });
+    EXPECT_EXIT(pid, 0);
+}

@@ -170,7 +170,10 @@ pub fn set_foreground(current: &Current, terminal: &Arc<dyn Terminal>, process_g
     }
     {
         let table = current.task.kernel.tasks.lock();
-        let (_, member) = table.process_group(process_group).next().ok_or(Errno::ESRCH)?;
+        // Zombies are members, and any process stands for a group of its number (`session_of_pgrp`).
+        let mut members = table.processes().map(|(_, member)| member);
+        let member = members.find(|member| member.process_group == process_group);
+        let member = member.or_else(|| table.process(process_group)).ok_or(Errno::ESRCH)?;
         if member.session != own.session {
             return Err(Errno::EPERM.into());
         }
