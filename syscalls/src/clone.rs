@@ -74,6 +74,10 @@ fn sys_clone3(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let exit_signal = exit_signal(word(4))?;
+    // Both would be written to the same word.
+    if flags.contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID) && word(1) == word(3) {
+        return Err(Errno::EINVAL.into());
+    }
     if flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT) && exit_signal.is_some() {
         return Err(Errno::EINVAL.into());
     }

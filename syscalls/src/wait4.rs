@@ -1,8 +1,7 @@
 //! `wait4(2)`, `waitid(2)`.
 
-use usk_abi::signal::SignalInfo;
 use usk_abi::{Errno, Signal};
-use usk_sentry::task::pidfd::PidFd;
+use usk_sentry::task::pidfd::{PIDFD_NONBLOCK, PidFd};
 use usk_sentry::task::{Current, SyscallArguments, WaitOptions, WaitTarget, Waited, wait};
 use usk_sentry::{SysResult, UserPtr};
 
@@ -70,18 +69,41 @@ fn write_usage(current: &mut Current, address: u64, waited: &Waited) -> Result<(
     current.copy_out(UserPtr::new(address), &encode_usage(waited.usage, 0))
 }
 
+/// Where `struct siginfo` has `si_pid`, `si_uid` and `si_status`; `si_signo`, `si_errno` and `si_code` are at its beginning.
+const CHILD_OFFSET: u64 = 16;
+
 const P_ALL: i32 = 0;
 const P_PID: i32 = 1;
 const P_PGID: i32 = 2;
 const P_PIDFD: i32 = 3;
 
 fn sys_waitid(current: &mut Current, arguments: SyscallArguments) -> SysResult {
+    let waited = wait_for_id(current, arguments);
+    if let Ok(Some(waited)) = &waited {
+        write_usage(current, arguments.u64(4), waited)?;
+    }
+    // Whatever has come of it, and no more than the fields that say it.
+    let info = arguments.u64(2);
+    if info != 0 {
+        let none = ([0; 3], [0; 3]);
+        let (kind, child) = waited.as_ref().ok().and_then(Option::as_ref).map_or(none, |waited| {
+            let kind = [Signal::SIGCHLD.number(), 0, waited.code];
+            (kind, [waited.pid, waited.uid.cast_signed(), waited.status])
+        });
+        current.copy_out(UserPtr::new(info), &kind)?;
+        current.copy_out(UserPtr::new(info + CHILD_OFFSET), &child)?;
+    }
+    waited.map(|_| 0)
+}
+
+fn wait_for_id(current: &mut Current, arguments: SyscallArguments) -> SysResult<Option<Waited>> {
     let (kind, id, flags) = (arguments.i32(0), arguments.i32(1), arguments.u32(3));
     if flags & !(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE) != 0
         || flags & (WEXITED | WSTOPPED | WCONTINUED) == 0
     {
         return Err(Errno::EINVAL.into());
     }
+    let mut is_nonblocking = false;
     let target = match kind {
         P_ALL => WaitTarget::Any,
         P_PID if id > 0 => WaitTarget::Process(id),
@@ -90,24 +112,15 @@ fn sys_waitid(current: &mut Current, arguments: SyscallArguments) -> SysResult {
         P_PIDFD if id >= 0 => {
             let file = current.task.files().get(id)?;
             let pidfd = file.ops.as_any().downcast_ref::<PidFd>().ok_or(Errno::EBADF)?;
+            is_nonblocking = file.flags() & PIDFD_NONBLOCK != 0;
             WaitTarget::Process(pidfd.group.tgid)
         }
         _ => return Err(Errno::EINVAL.into()),
     };
-    let waited = wait(current, options(target, flags))?;
-    if let Some(waited) = &waited {
-        write_usage(current, arguments.u64(4), waited)?;
+    let mut options = options(target, flags);
+    options.no_hang |= is_nonblocking;
+    match wait(current, options)? {
+        None if is_nonblocking && flags & WNOHANG == 0 => Err(Errno::EAGAIN.into()),
+        waited => Ok(waited),
     }
-    let info = arguments.pointer::<SignalInfo>(2);
-    if !info.is_null() {
-        let mut value = match &waited {
-            Some(waited) => SignalInfo::child(waited.code, waited.pid, waited.uid, waited.status, 0, 0),
-            None => SignalInfo::new(Signal::SIGCHLD, 0),
-        };
-        if waited.is_none() {
-            value.signo = 0;
-        }
-        current.copy_out(info, &value)?;
-    }
-    Ok(0)
 }

@@ -230,3 +230,16 @@ CASE(unshare_files_separates_descriptors) {
 }
 
 CASE(unshare_with_unknown_flags_returns_einval) { EXPECT_ERRNO(unshare(0x1), EINVAL); }
+
+CASE(clone3_with_one_place_for_the_identifier_and_the_pidfd_returns_einval) {
+    int place = 0, other = 0;
+    struct clone_args arguments = {.flags = CLONE_PIDFD | CLONE_PARENT_SETTID, .exit_signal = SIGCHLD};
+    arguments.pidfd = arguments.parent_tid = (uintptr_t)&place;
+    EXPECT_ERRNO(syscall(SYS_clone3, &arguments, sizeof arguments), EINVAL);
+    arguments.parent_tid = (uintptr_t)&other;
+    pid_t pid = OK(syscall(SYS_clone3, &arguments, sizeof arguments));
+    if (pid == 0)
+        _exit(0);
+    EXPECT_EQ(other, pid);
+    EXPECT_EXIT(pid, 0);
+}

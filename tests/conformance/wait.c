@@ -255,3 +255,34 @@ CASE(an_orphan_gets_another_parent) {
     EXPECT_EXIT(parent, 0);
     await(ready[0]);
 }
+
+CASE(waitid_that_fails_clears_what_it_would_report) {
+    siginfo_t info;
+    int options[] = {WEXITED, 0};
+    int errors[] = {ECHILD, EINVAL};
+    for (int i = 0; i < 2; i++) {
+        memset(&info, 0x55, sizeof info);
+        EXPECT_ERRNO(waitid(P_ALL, 0, &info, options[i]), errors[i]);
+        EXPECT_EQ(info.si_signo, 0);
+        EXPECT_EQ(info.si_code, 0);
+        EXPECT_EQ(info.si_pid, 0);
+        EXPECT_EQ(info.si_uid, 0);
+        EXPECT_EQ(info.si_status, 0);
+        /* The rest is left alone. */
+        EXPECT_EQ(((unsigned char *)&info)[sizeof info - 1], 0x55);
+    }
+    EXPECT_ERRNO(waitid(P_ALL, 0, bad_page(), WEXITED), EFAULT);
+}
+
+CASE(waitid_of_a_nonblocking_pidfd_returns_eagain) {
+    pid_t pid = sleeping();
+    int pidfd = OK(syscall(SYS_pidfd_open, pid, O_NONBLOCK));
+    siginfo_t info;
+    EXPECT_ERRNO(waitid(P_PIDFD, pidfd, &info, WEXITED), EAGAIN);
+    EXPECT_EQ(waitid(P_PIDFD, pidfd, &info, WEXITED | WNOHANG), 0);
+    EXPECT_EQ(info.si_signo, 0);
+    OK(kill(pid, SIGKILL));
+    until_dead(pid);
+    OK(waitid(P_PIDFD, pidfd, &info, WEXITED));
+    EXPECT_EQ(info.si_pid, pid);
+}
