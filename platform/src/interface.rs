@@ -55,6 +55,9 @@ pub struct Layout {
     pub extended_state_size: usize,
 }
 
+/// Exchanges the word at an address if it has the first value, for the second; see [`AddressSpace::exchanger`].
+pub type Exchanger<'a> = Box<dyn FnMut(u64, u32, u32) -> Result<u32, Errno> + 'a>;
+
 /// A guest address space: a host memory map that any number of guest threads share. Dropping the last reference,
 /// threads included, frees it.
 pub trait AddressSpace: Send + Sync {
@@ -83,6 +86,13 @@ pub trait AddressSpace: Send + Sync {
     /// Atomically replaces the 32-bit word at `address` (4-byte aligned) by `new` if it is `current`, and returns
     /// what it was. `EFAULT` if it cannot be written.
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno>;
+
+    /// What exchanges words as [`AddressSpace::compare_exchange`] does, without waiting for others first. For who holds locks meanwhile
+    /// that other address spaces need: an exchange takes half a second at most, and ends an address space whose guest makes it
+    /// take longer. While somebody has it, nobody else gets one, or a thread or a copy of the address space.
+    fn exchanger(&self) -> Result<Exchanger<'_>, Errno> {
+        Ok(Box::new(move |address, current, new| self.compare_exchange(address, current, new)))
+    }
 
     /// Ends it at once, and returns when the host has its memory back. Its guest threads have been dropped before. After
     /// that it is not alive.

@@ -26,7 +26,7 @@ pub mod trap;
 
 pub use inlet::Inlet;
 pub use interface::{
-    ActionWords, AddressSpace, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind,
+    ActionWords, AddressSpace, Exchanger, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind,
     HostCalled, Kick, Layout, Left, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest,
     Platform, Protection, SIGNAL_COUNT, Shortcut, THREAD_STANDS, ThreadState, Trap,
 };

@@ -354,8 +354,10 @@ pub fn wake_op(
     let first_key = key(&current.task, words.0, private)?;
     let second_key = key(&current.task, words.1, private)?;
     let operation = WakeOperation::decode(encoded)?;
-    let (mut first_bucket, mut second_bucket) = lock_two(bucket_of(&first_key), bucket_of(&second_key));
+    // Before the buckets are locked: a guest may make it take long. Who begins to wait in between has seen the new value, and whoever
+    // waited before comes first.
     let old = operation.carry_out(current, words.1)?;
+    let (mut first_bucket, mut second_bucket) = lock_two(bucket_of(&first_key), bucket_of(&second_key));
     let mut woken = wake_in(&mut first_bucket, &first_key, MATCH_ANY, counts.0)?;
     if operation.compares(old) {
         let bucket = second_bucket.as_mut().unwrap_or(&mut first_bucket);

@@ -10,7 +10,7 @@ use crate::arch::extended_state::FORMAT;
 use crate::deaths::DeathWatch;
 use crate::host::pidfd::{ProcessDescriptor, wait_readable};
 use crate::host::{Cpus, Pid, Stay, read_pieces, read_process, write_pieces, write_process};
-use crate::interface::{AddressSpace, GuestThread, Layout, ThreadState, pages_below};
+use crate::interface::{AddressSpace, Exchanger, GuestThread, Layout, ThreadState, pages_below};
 use crate::stub::geometry::BIRTH;
 
 use super::frame::Frame;
@@ -337,15 +337,24 @@ impl AddressSpace for Space {
     }
 
     fn compare_exchange(&self, address: u64, current: u32, new: u32) -> Result<u32, Errno> {
-        if !address.is_multiple_of(4) {
-            return Err(Errno::EINVAL);
-        }
-        if self.reachable(address, 4) < 4 {
-            return Err(Errno::EFAULT);
-        }
+        (self.exchanger()?)(address, current, new)
+    }
+
+    fn exchanger(&self) -> Result<Exchanger<'_>, Errno> {
         let stay = Stay::here();
         let mut spawner = self.spawner(&stay);
-        spawner.compare_exchange(self.process(), address, current, new)
+        spawner.settle(self.process())?;
+        Ok(Box::new(move |address, current, new| {
+            // Until the last exchange.
+            let _ = &stay;
+            if !address.is_multiple_of(4) {
+                return Err(Errno::EINVAL);
+            }
+            if self.reachable(address, 4) < 4 {
+                return Err(Errno::EFAULT);
+            }
+            spawner.compare_exchange(self.process(), address, current, new)
+        }))
     }
 
     fn end(&self) {

@@ -23,6 +23,8 @@ use super::windows::Slot;
 const HINT_PATIENCE: Duration = Duration::from_millis(20);
 /// How long a spawner may take. It only ever takes this long if its guest holds up the host.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// As [`PATIENCE`], for an exchange, which takes some microseconds: who waits has locks that other guests need.
+const EXCHANGE_PATIENCE: Duration = Duration::from_millis(500);
 /// So many orders may lie between the last one and the one that a spawner has said it is done with: one is given while
 /// the one before is only known to be done by its effect.
 const MAX_LAG: u32 = 4;
@@ -64,8 +66,10 @@ pub(super) enum NotForked {
 
 /// Why nobody knows that an order is done.
 enum Undone {
-    /// The spawner has ended, or takes too long.
+    /// The spawner has ended, or cannot be looked at.
     Failed(Errno),
+    /// It takes too long.
+    Late,
     /// The guest has written what no spawner can have written.
     LiedAbout,
 }
@@ -75,6 +79,7 @@ impl Undone {
     fn settle(self, process: &ProcessDescriptor) -> Errno {
         match self {
             Undone::Failed(error) => error,
+            Undone::Late => Errno::EAGAIN,
             Undone::LiedAbout => {
                 let _ = process.signal(libc::SIGKILL);
                 Errno::ESRCH
@@ -166,7 +171,7 @@ impl Spawner {
     pub(super) fn carry_out(&mut self, process: &ProcessDescriptor, order: Order) -> Result<(), Errno> {
         self.settle(process)?;
         self.give(order);
-        self.wait_done(process, |_| Ok(false)).map_err(|undone| undone.settle(process))
+        self.wait_done(process, PATIENCE, |_| Ok(false)).map_err(|undone| undone.settle(process))
     }
 
     /// Orders a process that has these slots and orders. Does not wait for it.
@@ -188,7 +193,7 @@ impl Spawner {
     ) -> Result<(ProcessDescriptor, Pid), NotForked> {
         // The child is there before its number is: on a busy host the spawner may be interrupted in between for longer
         // than a hint is waited for. Without the number nobody could read the child's memory.
-        match self.wait_done(process, |_| Ok(false)) {
+        match self.wait_done(process, PATIENCE, |_| Ok(false)) {
             Ok(()) => {
                 let child = self.await_child(process).map_err(NotForked::Lost)?;
                 let child = ProcessDescriptor::from_descriptor(child)
@@ -283,7 +288,8 @@ impl Spawner {
     }
 
     /// Has a word of guest memory compared and exchanged; returns what it was. What the guest forges here is only
-    /// what it could have written into that word.
+    /// what it could have written into that word. One that makes it take long loses its address space. To be called soon
+    /// after [`Spawner::settle`], which may take longer.
     pub(super) fn compare_exchange(
         &mut self,
         process: &ProcessDescriptor,
@@ -291,20 +297,25 @@ impl Spawner {
         current: u32,
         new: u32,
     ) -> Result<u32, Errno> {
-        self.carry_out(process, Order::CompareExchange { address, current, new })?;
+        self.settle(process)?;
+        self.give(Order::CompareExchange { address, current, new });
+        self.wait_done(process, EXCHANGE_PATIENCE, |_| Ok(false)).map_err(|undone| match undone {
+            Undone::Late => Undone::LiedAbout.settle(process),
+            other => other.settle(process),
+        })?;
         if self.slot.load(FAULTED) == 0 { Ok(self.slot.load(FOUND)) } else { Err(Errno::EFAULT) }
     }
 
     /// Makes sure that what was made before the last is no longer in the spawner's table, where it would be mistaken for what
     /// is made next. It closes it when it has made the last.
-    fn settle(&mut self, process: &ProcessDescriptor) -> Result<(), Errno> {
+    pub(super) fn settle(&mut self, process: &ProcessDescriptor) -> Result<(), Errno> {
         if self.is_settled {
             return Ok(());
         }
         let last = self.child;
         let earlier = CHILD_DESCRIPTORS.into_iter().find(|&number| Some(number) != last);
         let is_closed = |spawner: &Spawner| Ok(spawner.descriptor(process, earlier)?.is_none());
-        self.wait_done(process, is_closed).map_err(|undone| undone.settle(process))?;
+        self.wait_done(process, PATIENCE, is_closed).map_err(|undone| undone.settle(process))?;
         let deadline = Instant::now() + PATIENCE;
         while !is_closed(self)? {
             if Instant::now() > deadline {
@@ -352,13 +363,16 @@ impl Spawner {
         }
     }
 
-    /// Waits until the word says that the last order is done, or `look` says so.
+    /// Waits until the word says that the last order is done, or `look` says so. `patience` must have passed in waits for hints too: where
+    /// the host lets neither run for a while, the spawner is not to blame.
     fn wait_done(
         &mut self,
         process: &ProcessDescriptor,
+        patience: Duration,
         mut look: impl FnMut(&Spawner) -> Result<bool, Errno>,
     ) -> Result<(), Undone> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
+        let mut patience = patience;
         loop {
             let done = self.slot.load(DONE);
             if done == self.number {
@@ -369,6 +383,7 @@ impl Spawner {
                 return Err(Undone::LiedAbout);
             }
             self.slot.wait(DONE, done, HINT_PATIENCE);
+            patience = patience.saturating_sub(HINT_PATIENCE);
             if self.slot.load(DONE) != self.number {
                 if look(self).map_err(Undone::Failed)? {
                     return Ok(());
@@ -376,8 +391,8 @@ impl Spawner {
                 if process.has_ended() {
                     return Err(Undone::Failed(Errno::ESRCH));
                 }
-                if Instant::now() > deadline {
-                    return Err(Undone::Failed(Errno::EAGAIN));
+                if patience.is_zero() && Instant::now() > deadline {
+                    return Err(Undone::Late);
                 }
             }
         }

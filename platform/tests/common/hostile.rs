@@ -19,6 +19,7 @@ guest_code!(ring: "2:", "mov eax, 400", "mov edi, 31", "jmp r11");
 guest_code!(ring_from: "mov rsp, r12", "mov eax, 400", "xor edi, edi", "jmp r11");
 guest_code!(scribble: "2:", "mov rdx, rdi", "3:", "mov [rdx], rax", "add rax, 0x1001", "add rdx, 8",
     "cmp rdx, rsi", "jb 3b", "jmp 2b");
+guest_code!(deny: "2:", "mov eax, [rsi]", "sub eax, 1", "mov [rdi], eax", "jmp 2b");
 guest_code!(fill_and_call: "rep stosq", "mov rdi, r8", "mov rcx, r9", "rep stosq", "mov eax, 39", "syscall",
     "mov eax, 231", "syscall");
 guest_code!(honest_calls: "2:", "mov eax, 39", "syscall", "jmp 2b");
@@ -232,9 +233,13 @@ fn during(mut scribbler: Guest, work: impl FnOnce()) {
 
 /// A guest whose code has the scribbler's in its second half.
 fn guest_with_scribbler(platform: &dyn Platform, code: &[u8]) -> Guest {
+    guest_with_second(platform, code, scribble())
+}
+
+fn guest_with_second(platform: &dyn Platform, code: &[u8], second: &[u8]) -> Guest {
     let mut both = code.to_vec();
     both.resize(0x800, 0x90);
-    both.extend_from_slice(scribble());
+    both.extend_from_slice(second);
     Guest::new(platform, &both)
 }
 
@@ -397,6 +402,21 @@ pub(crate) fn forged_mailboxes_delay_but_do_not_deceive(platform: &dyn Platform)
         });
         assert!(begin.elapsed() < PATIENCE);
     }
+    assert_others_are_well(platform);
+}
+
+pub(crate) fn a_guest_that_denies_that_exchanges_are_done_does_not_hold_them_up(platform: &dyn Platform) {
+    let guest = guest_with_second(platform, honest_calls(), deny());
+    // The number of the last order that is done is always one less than that of the last order.
+    let denier = scribbler(&guest, SLOTS + MAILBOX + 12, ORDERS);
+    during(denier, || {
+        let begin = Instant::now();
+        while guest.space.is_alive() && begin.elapsed() < Duration::from_secs(2) {
+            let one = Instant::now();
+            let _ = guest.space.compare_exchange(DATA, 0, 1);
+            assert!(one.elapsed() < Duration::from_secs(5), "others may wait as long");
+        }
+    });
     assert_others_are_well(platform);
 }
 

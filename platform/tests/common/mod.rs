@@ -258,6 +258,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     hostile::what_a_guest_forges_does_not_hurt_the_next_in_its_address_space,
     hostile::a_file_that_is_mapped_for_a_guest_is_mapped_as_it_was_ordered,
     hostile::forged_mailboxes_delay_but_do_not_deceive,
+    hostile::a_guest_that_denies_that_exchanges_are_done_does_not_hold_them_up,
     hostile::forged_mailboxes_leave_no_processes_behind,
     hostile::a_forged_signal_frame_is_only_a_jump,
 ];

@@ -5,14 +5,17 @@
 //!
 //! [`OwnerState`] keeps a sleeper from queueing up behind a thread that has ended: the end of a thread first closes the state,
 //! then looks through the buckets, and a sleeper marks the state under its bucket's lock before it queues up.
+//!
+//! The word is exchanged with its bucket locked, which words of other address spaces hash to: whoever locks a bucket has the
+//! word's [`Exchanger`] before, for which a guest can make one wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use usk_abi::Errno;
-use usk_platform::AddressSpace;
+use usk_platform::{AddressSpace, Exchanger};
 
 use super::{
     BUCKETS, FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, Kind, Place, Slot, Waiting, bucket_of, key,
@@ -23,6 +26,9 @@ use crate::task::{Current, Task};
 use crate::time::Deadline;
 use crate::wait::Wake;
 use crate::{Restart, SysResult, UserPtr};
+
+/// So often a word may change between a look at it and its exchange (`FUTEX_MAX_LOOPS`): each time others wait for its bucket.
+const MOST_TRIES: usize = 128;
 
 /// Whether anybody may wait for a thread as an owner.
 #[derive(Debug, Default)]
@@ -106,10 +112,16 @@ enum Attempt {
     HeldBy(Arc<Task>),
 }
 
-/// Takes the lock for `heir` or marks it as waited for (`futex_lock_pi_atomic`). `bucket` is the word's, locked. With `is_contended` the word
-/// says that there are waiters also if it was free.
-fn attempt(bucket: &[Waiting], key: &FutexKey, heir: &Heir, is_contended: bool) -> Result<Attempt, Errno> {
-    loop {
+/// Takes the lock for `heir` or marks it as waited for (`futex_lock_pi_atomic`). `bucket` is the word's, locked; `exchange` is of the heir's
+/// memory. With `is_contended` the word says that there are waiters also if it was free.
+fn attempt(
+    bucket: &[Waiting],
+    key: &FutexKey,
+    heir: &Heir,
+    exchange: &mut Exchanger<'_>,
+    is_contended: bool,
+) -> Result<Attempt, Errno> {
+    for _ in 0..MOST_TRIES {
         let value: u32 = UserPtr::new(heir.address).read(&*heir.space)?;
         let owner = value & FUTEX_TID_MASK;
         if owner == heir.tid() {
@@ -129,7 +141,7 @@ fn attempt(bucket: &[Waiting], key: &FutexKey, heir: &Heir, is_contended: bool) 
         } else if owner == 0 {
             let waiters = if is_contended { FUTEX_WAITERS } else { 0 };
             let taken = value & FUTEX_OWNER_DIED | waiters | heir.tid();
-            if heir.space.compare_exchange(heir.address, value, taken)? == value {
+            if exchange(heir.address, value, taken)? == value {
                 return Ok(Attempt::Locked);
             }
             continue;
@@ -142,10 +154,11 @@ fn attempt(bucket: &[Waiting], key: &FutexKey, heir: &Heir, is_contended: bool) 
         if !holder.pi_owner.mark() {
             return Err(Errno::ESRCH);
         }
-        if heir.space.compare_exchange(heir.address, value, value | FUTEX_WAITERS)? == value {
+        if exchange(heir.address, value, value | FUTEX_WAITERS)? == value {
             return Ok(Attempt::HeldBy(holder));
         }
     }
+    Err(Errno::EAGAIN)
 }
 
 /// Queues a sleeper up behind `holder`. The bucket is locked by the caller, who pushes what is returned.
@@ -168,10 +181,12 @@ pub fn lock_pi(
     let index = bucket_of(&key);
     let waiter = current.task.waiter.clone();
     let slot = Slot::new(index);
+    let space = heir.space.clone();
     waiter.arm();
     {
+        let mut exchange = space.exchanger()?;
         let mut bucket = BUCKETS[index].lock();
-        let holder = match attempt(&bucket, &key, &heir, false)? {
+        let holder = match attempt(&bucket, &key, &heir, &mut exchange, false)? {
             Attempt::Locked => return Ok(()),
             Attempt::HeldBy(_) if only_try => return Err(Errno::EAGAIN.into()),
             Attempt::HeldBy(holder) => holder,
@@ -245,13 +260,14 @@ pub fn unlock_pi(current: &Current, address: u64, private: bool) -> Result<(), E
         return Err(Errno::EPERM);
     }
     let key = key(&current.task, address, private)?;
+    let mut exchange = current.space().exchanger()?;
     let mut bucket = BUCKETS[bucket_of(&key)].lock();
-    loop {
+    for _ in 0..MOST_TRIES {
         let value = load(current, address)?;
         if value & FUTEX_TID_MASK != tid {
             return Err(Errno::EPERM);
         }
-        let store = |next| Ok(current.space().compare_exchange(address, value, next)? == value);
+        let mut store = |next| Ok(exchange(address, value, next)? == value);
         let is_done = match bucket.iter().find(|waiting| waiting.key == key).map(|waiting| &waiting.kind) {
             None => store(0)?,
             Some(Kind::Pi { owner, .. }) if Arc::ptr_eq(owner, &current.task) => {
@@ -263,6 +279,7 @@ pub fn unlock_pi(current: &Current, address: u64, private: bool) -> Result<(), E
             return Ok(());
         }
     }
+    Err(Errno::EAGAIN)
 }
 
 /// The end of a thread, or of its program: what it still owns goes to the first who waits (`exit_pi_state_list`), with a word
@@ -270,11 +287,19 @@ pub fn unlock_pi(current: &Current, address: u64, private: bool) -> Result<(), E
 pub(super) fn release_owned(task: &Arc<Task>, goes_on: bool) {
     if task.pi_owner.end() {
         for bucket in BUCKETS.iter() {
-            let mut bucket = bucket.lock();
-            while let Some(key) = owned_key(&bucket, task) {
+            loop {
+                let owned = first_owned(&bucket.lock(), task);
+                let Some((key, space)) = owned else { break };
+                let mut exchange = space.exchanger();
+                let mut bucket = bucket.lock();
+                let is_still_first = first_owned(&bucket, task)
+                    .is_some_and(|(now, memory)| now == key && Arc::ptr_eq(&memory, &space));
+                if !is_still_first {
+                    continue;
+                }
                 // Where the word is gone, the heir is woken all the same.
                 let write = |heir: &Heir| {
-                    let _ = write_inheritance(heir);
+                    let _ = exchange.as_mut().map(|exchange| write_inheritance(heir, exchange));
                     Ok(true)
                 };
                 if hand_over(&mut bucket, &key, write) != Ok(true) {
@@ -289,19 +314,33 @@ pub(super) fn release_owned(task: &Arc<Task>, goes_on: bool) {
 }
 
 /// Puts the heir of a dead owner into the word.
-fn write_inheritance(heir: &Heir) -> Result<(), Errno> {
+fn write_inheritance(heir: &Heir, exchange: &mut Exchanger<'_>) -> Result<(), Errno> {
     let dead = FUTEX_WAITERS | FUTEX_OWNER_DIED | heir.tid();
-    loop {
+    for _ in 0..MOST_TRIES {
         let value: u32 = UserPtr::new(heir.address).read(&*heir.space)?;
-        if heir.space.compare_exchange(heir.address, value, dead)? == value {
+        if exchange(heir.address, value, dead)? == value {
             return Ok(());
         }
     }
+    Err(Errno::EAGAIN)
 }
 
-fn owned_key(bucket: &MutexGuard<'_, Vec<Waiting>>, task: &Arc<Task>) -> Option<FutexKey> {
+/// A word that the task owns and others wait for, and the memory of the first of these.
+fn first_owned(bucket: &[Waiting], task: &Arc<Task>) -> Option<(FutexKey, Arc<dyn AddressSpace>)> {
     let is_owned = |kind: &Kind| matches!(kind, Kind::Pi { owner, .. } if Arc::ptr_eq(owner, task));
-    bucket.iter().find(|waiting| is_owned(&waiting.kind)).map(|waiting| waiting.key)
+    let key = bucket.iter().find(|waiting| is_owned(&waiting.kind))?.key;
+    match &bucket.iter().find(|waiting| waiting.key == key)?.kind {
+        Kind::Pi { heir, .. } => Some((key, heir.space.clone())),
+        _ => None,
+    }
+}
+
+/// The memory of the first who waits on `key` to be moved.
+fn first_to_move(bucket: &[Waiting], key: &FutexKey) -> Option<Arc<dyn AddressSpace>> {
+    match &bucket.iter().find(|waiting| waiting.key == *key)?.kind {
+        Kind::Requeue { heir, .. } => Some(heir.space.clone()),
+        _ => None,
+    }
 }
 
 /// `FUTEX_WAIT_REQUEUE_PI`: waits on the first word to be moved to the second, a priority-inheriting lock, and to get that.
@@ -354,20 +393,27 @@ pub fn cmp_requeue_pi(
         return Err(Errno::EINVAL);
     }
     let (from_index, to_index) = (bucket_of(&from_key), bucket_of(&to_key));
-    let (mut from_bucket, mut to_bucket) = lock_two(from_index, to_index);
-    if load(current, from)? != expected {
-        return Err(Errno::EAGAIN);
-    }
     let mut done = 0;
     // One more than the count: the first is woken or moved in any case.
     while u64::from(done) <= u64::from(count) {
+        let space = first_to_move(&BUCKETS[from_index].lock(), &from_key);
+        let space = space.unwrap_or_else(|| current.task.mm().space.clone());
+        let mut exchange = space.exchanger()?;
+        let (mut from_bucket, mut to_bucket) = lock_two(from_index, to_index);
+        if done == 0 && load(current, from)? != expected {
+            return Err(Errno::EAGAIN);
+        }
         let Some(index) = from_bucket.iter().position(|waiting| waiting.key == from_key) else { break };
         let heir = match &from_bucket[index].kind {
             Kind::Requeue { heir, to } if *to == to_key => heir.clone(),
             _ => return Err(Errno::EINVAL),
         };
+        if !Arc::ptr_eq(&heir.space, &space) {
+            // Another has become the first.
+            continue;
+        }
         let target = to_bucket.as_deref().unwrap_or(&from_bucket);
-        match attempt(target, &to_key, &heir, count > 0)? {
+        match attempt(target, &to_key, &heir, &mut exchange, count > 0)? {
             Attempt::Locked => {
                 let woken = from_bucket.remove(index);
                 *woken.slot.place.lock() = Place::Woken;
