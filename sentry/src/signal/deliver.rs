@@ -103,15 +103,14 @@ fn next(current: &mut Current) -> Next {
 /// Takes part in a group stop until it ends, or the task is to end, or somebody begins to trace the task; a traced one until its tracer has it go on.
 fn stay_stopped(current: &mut Current, signal: Signal) {
     let task = current.task.clone();
-    let is_last = count_in_stop(&mut task.group.state.lock(), &task);
-    if is_last {
-        task.kernel.report_stop(&task.group, signal);
-    }
+    take_part_in_stop(&task);
     if task.tracing.is_traced() {
         return ptrace::stop_with_group(current, signal);
     }
     loop {
         task.waiter.arm();
+        // The stop may be another one by now.
+        take_part_in_stop(&task);
         let is_over = {
             let state = task.group.state.lock();
             state.stop.is_none() || state.is_over_for(&task)
@@ -129,8 +128,7 @@ pub(crate) fn begin_leaving(task: &Task) {
         let mut state = task.group.state.lock();
         task.signals.lock().is_leaving = true;
         super::send::pass_on(&state);
-        let is_last = count_in_stop(&mut state, task);
-        state.stop.filter(|_| is_last).map(|stop| stop.signal)
+        count_in_stop(&mut state, task)
     };
     if let Some(signal) = stopped_by {
         task.kernel.report_stop(&task.group, signal);
@@ -149,15 +147,22 @@ pub(crate) fn join_stop(state: &mut GroupState, task: &Task) {
     task.waiter.set_interrupted(true);
 }
 
-/// Counts the task in its group's stop. True if it is the last.
-fn count_in_stop(state: &mut GroupState, task: &Task) -> bool {
-    match &mut state.stop {
-        Some(stop) if !task.tracing.count_in_group_stop() => {
-            stop.remaining = stop.remaining.saturating_sub(1);
-            stop.remaining == 0
-        }
-        _ => false,
+/// Counts the task in its group's stop, if there is one and it is not counted yet; the last one reports the stop.
+fn take_part_in_stop(task: &Task) {
+    let stopped_by = count_in_stop(&mut task.group.state.lock(), task);
+    if let Some(signal) = stopped_by {
+        task.kernel.report_stop(&task.group, signal);
     }
+}
+
+/// Counts the task in its group's stop. The signal that stops the group if the task is the last.
+fn count_in_stop(state: &mut GroupState, task: &Task) -> Option<Signal> {
+    let stop = state.stop.as_mut()?;
+    if task.tracing.count_in_group_stop() {
+        return None;
+    }
+    stop.remaining = stop.remaining.saturating_sub(1);
+    (stop.remaining == 0).then_some(stop.signal)
 }
 
 fn act_by_default(current: &mut Current, signal: Signal) -> Outcome {
