@@ -249,7 +249,7 @@ pub fn spawn_beside(
 ) -> Result<i32, Errno> {
     let pid = {
         let mut table = kernel.tasks.lock();
-        if table.thread_count() >= kernel.limits.most_tasks() {
+        if table.charged_count() >= kernel.limits.most_tasks() {
             kernel.note_limit("pids");
             return Err(Errno::EAGAIN);
         }
