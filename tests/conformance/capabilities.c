@@ -455,3 +455,14 @@ CASE(a_filter_for_all_threads_leaves_their_users_alone) {
                     }),
                     0);
 }
+
+CASE(capabilities_are_lost_by_each_of_many_writes) {
+    enter_place();
+    int fd = OK(open("program", O_RDWR));
+    for (int round = 0; round < 200; round++) {
+        EXPECT_EQ(pwrite(fd, "E", 1, 1), 1);
+        EXPECT(!has_kept());
+    }
+    OK(close(fd));
+    leave_place();
+}

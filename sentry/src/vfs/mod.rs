@@ -78,4 +78,4 @@ pub use path::{Path, SeenName};
 pub use permission::{Access, check_inode, check_path, is_owner};
 pub use special::{Device, DeviceOpening, OpenedDevice, SpecialFiles};
 pub use walk::{NameContext, WalkOptions};
-pub(crate) use xattr::file_capabilities;
+pub(crate) use xattr::{file_capabilities, has_capabilities};

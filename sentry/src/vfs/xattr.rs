@@ -34,10 +34,14 @@ impl NameContext<'_> {
         }
         self.check_xattr_change(path, name)?;
         let inode = path.inode()?;
-        inode.common().holder().change(|| inode.set_xattr(name, value, flags))?;
-        if is_capabilities {
-            inode.common().set_without_capabilities(false);
-        }
+        let common = inode.common();
+        common.holder().change(|| {
+            let set = inode.set_xattr(name, value, flags);
+            if is_capabilities {
+                common.set_without_capabilities(false);
+            }
+            set
+        })?;
         notify::on_file(&path.dentry, InotifyMask::ATTRIB);
         Ok(())
     }
@@ -96,6 +100,17 @@ pub(crate) fn file_capabilities(inode: &InodeRef) -> Result<Option<FileCapabilit
     let Ok(value) = inode.get_xattr(XATTR_NAME_CAPS) else { return Ok(None) };
     let found = FileCapabilities::parse(&value)?;
     Ok((found.root == 0).then_some(found))
+}
+
+/// Whether a write has capabilities to take away from a file. To be asked with its holder locked, so that none are given meanwhile.
+pub(crate) fn has_capabilities(inode: &InodeRef) -> bool {
+    let common = inode.common();
+    if common.has_no_capabilities() {
+        return false;
+    }
+    let has_none = matches!(inode.get_xattr(XATTR_NAME_CAPS), Err(Errno::ENODATA));
+    common.set_without_capabilities(has_none);
+    !has_none
 }
 
 /// Whether some handler of Linux's would take the attribute.

@@ -68,6 +68,7 @@ impl FileOps for TmpfsFile {
     }
 
     fn write_late(&self, writes: &[LateWrite<'_>]) -> Result<(), Errno> {
+        self.inode.drop_capabilities()?;
         self.contents()?.write().write_late(&self.inode.volume, writes)?;
         if let Some(last) = writes.last() {
             self.inode.modified_at(last.when);

@@ -10,7 +10,9 @@ use usk_platform::{Deed, GuestThread, Note, Notes};
 
 use super::{Lending, Record};
 use crate::task::{Current, Resource, Task};
-use crate::vfs::{FdTable, LateWrite, LockOwner, OpenFile, Path, RecordLock, TO_THE_END, Timestamp};
+use crate::vfs::{
+    FdTable, LateWrite, LockOwner, OpenFile, Path, RecordLock, TO_THE_END, Timestamp, has_capabilities,
+};
 
 /// The calls that are noted, besides those about lent descriptors.
 pub(super) const CALLS: [u32; 2] = [1, 18];
@@ -114,11 +116,14 @@ impl Lending {
         if !is_good || flags.intersects(OpenFlags::APPEND | OpenFlags::DIRECT | OpenFlags::PATH) {
             return None;
         }
-        let common = file.inode_if_known()?.common();
+        let inode = file.inode_if_known()?;
+        let common = inode.common();
         let limit = task.group.limits.lock().soft(Resource::FileSize);
         let owner = LockOwner::Table(task.lendable_files().as_ref()?.id());
         common.holder().hold(task, || {
-            let writes_end = file.ops.late_writes_end().filter(|_| common.is_open_once())?.min(limit);
+            // A write takes its capabilities away; who gives it some releases it first.
+            let is_plain = common.is_open_once() && !has_capabilities(inode);
+            let writes_end = file.ops.late_writes_end().filter(|_| is_plain)?.min(limit);
             let has_room = common.locks_if_any().is_none_or(|locks| locks.are_only(owner, MOST_NOTES));
             Some(Held { writes_end, locks: has_room && flags.is_readable() })
         })
