@@ -104,3 +104,11 @@ pub(crate) fn killing_a_stub_kills_its_guest_process_alone(runtime: Runtime) {
     let (status, _, errors) = held.wait();
     assert_eq!(status.code(), Some(0), "{errors}");
 }
+
+pub(crate) fn a_guest_that_blocks_kicks_is_ended_when_it_is_killed_or_waited_for(runtime: Runtime) {
+    // The other's code makes no call that sleeps.
+    if runtime == Runtime::Trap {
+        let outcome = guest::run(guest::command(runtime, &guest::program("sleeper"), &[]));
+        assert_eq!((outcome.stdout.as_str(), outcome.status), ("finished\n", 0), "{}", outcome.stderr);
+    }
+}

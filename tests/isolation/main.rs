@@ -80,6 +80,7 @@ const TESTS: &[Test] = tests! {
         killing_the_gofer_ends_a_busy_guest_with_a_message,
         killing_a_stub_kills_its_guest_process_alone,
         guest_processes_that_have_ended_leave_no_processes_of_the_host,
+        a_guest_that_blocks_kicks_is_ended_when_it_is_killed_or_waited_for,
     }
     region {
         jumps_into_the_platforms_code_gain_nothing,

@@ -21,6 +21,7 @@ use crate::mm::mm::{Mm, State, apply};
 use crate::mm::slow_sites::SlowCalls;
 use crate::mm::vma::{Backing, Vma, VmaFlags};
 use crate::mm::{FileBacking, KnownCode, VmaTree};
+use crate::task::Kicks;
 
 /// Size of an area of trampolines in bytes.
 const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
@@ -199,6 +200,7 @@ impl Mm {
         self.is_stopping.store(true, Ordering::SeqCst);
         let stopped = Stopped(self);
         let mut guard = self.stopping.lock();
+        let mut kicks = Kicks::default();
         loop {
             // Who enters guest code from now on sees that it must not. Who sleeps on the host need not be woken: a sleeper that
             // has been moved to another futex would not find its way back there.
@@ -208,7 +210,10 @@ impl Mm {
             if running.peek().is_none() {
                 return stopped;
             }
-            running.for_each(|task| task.kick());
+            running.for_each(|task| {
+                task.kick();
+                kicks.note(task);
+            });
             self.has_stopped.wait_for(&mut guard, PATIENCE);
         }
     }

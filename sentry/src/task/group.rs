@@ -1,7 +1,7 @@
 //! A thread group: what user space calls a process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,8 +11,12 @@ use usk_abi::signal::{SIG_DFL, SignalAction, SignalSet};
 
 use crate::signal::{PendingSignals, SignalActions};
 use crate::task::{ResourceLimits, Task, Usage};
-use crate::time::ProcessTimers;
+use crate::time::{Deadline, Expire, ProcessTimers};
 use crate::wait::WaitQueue;
+
+/// How long a thread may take to leave guest code when its group ends. It may have blocked the kick, by a return through a frame of its own
+/// making.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a task or a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,11 +202,32 @@ impl ThreadGroup {
 
 /// See [`ThreadGroup::begin_exit`].
 pub(crate) fn begin_exit_locked(state: &mut GroupState, status: ExitStatus) {
+    let is_first = state.exit.is_none();
     state.exit.get_or_insert(status);
     state.stop = None;
     for task in &state.threads {
         task.tracing.kill();
         task.poke();
         task.waiter.wake();
+    }
+    if is_first {
+        end_guests_later(state);
+    }
+}
+
+/// Has the guests ended of threads that are still in guest code in a while, if any are now. Who is not gets there no more.
+fn end_guests_later(state: &GroupState) {
+    let Some(task) = state.threads.iter().find(|task| task.has_guest_at_large()) else { return };
+    let group: Weak<ThreadGroup> = Arc::downgrade(&task.group);
+    if let Err(error) = task.kernel.timers.schedule(Deadline::after(LEAVE_PATIENCE), group, 0) {
+        tracing::warn!(?error, "who cannot be interrupted will not be ended");
+    }
+}
+
+impl Expire for ThreadGroup {
+    fn expire(&self, _: u64) {
+        let state = self.state.lock();
+        let at_large = state.threads.iter().filter(|task| task.has_guest_at_large());
+        at_large.filter(|_| state.exit.is_some()).for_each(|task| task.end_guest());
     }
 }

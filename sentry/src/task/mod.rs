@@ -11,6 +11,7 @@ mod current;
 mod exec;
 mod exit;
 mod group;
+mod kicks;
 mod known_names;
 mod last_words;
 mod lending;
@@ -38,6 +39,7 @@ pub use exec::{ExecuteRequest, MainProcess, execute, reserve_main, spawn_beside,
 pub(crate) use exit::{notify_parent_of_end, reap_if_ignored, ticks};
 pub(crate) use group::begin_exit_locked;
 pub use group::{ExitStatus, GroupState, GroupStop, ThreadGroup};
+pub(crate) use kicks::Kicks;
 pub use known_names::NameQuestion;
 pub(crate) use lending::Lent;
 pub use lending::{BorrowedFiles, WatchAnnounced};

@@ -355,7 +355,7 @@ impl Task {
     /// Makes the task look at its signals soon: ends its sleep with an interruption, or gets it out of guest code or a host call.
     pub fn poke(&self) {
         self.waiter.set_interrupted(true);
-        if self.in_guest.load(Ordering::SeqCst) || self.in_host_call.load(Ordering::SeqCst) {
+        if self.has_guest_at_large() {
             self.kick();
         }
     }
@@ -398,6 +398,11 @@ impl Task {
         if let Some(runner) = &*self.runner.load() {
             runner.kicker.kill();
         }
+    }
+
+    /// Whether its guest thread may be about something other than to wait for its sentry thread.
+    pub(super) fn has_guest_at_large(&self) -> bool {
+        self.in_guest.load(Ordering::SeqCst) || self.in_host_call.load(Ordering::SeqCst)
     }
 
     /// Whether it seems to run guest code.

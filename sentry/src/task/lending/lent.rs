@@ -5,22 +5,14 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use usk_platform::host::{Clock, clock_ns};
 
 use super::loan::Loan;
 use super::turns::Turns;
-use crate::task::Task;
+use crate::task::{Kicks, Task};
 use crate::vfs::FdTable;
-
-/// How often to repeat a kick.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// Processor time that a tenant may use after the first kick. The longest that the host does for a guest at once, unmapping all that there is,
-/// takes less; who is still there has returned to guest code through a frame of its own making, with kicks blocked.
-const ENOUGH: Duration = Duration::from_secs(10);
 
 /// Of a descriptor table, to whom it is lent.
 #[derive(Default)]
@@ -107,24 +99,15 @@ impl Lent {
     /// Waits until nothing is lent any more, after having [asked](Loan::ask).
     fn recall(&self) {
         let mut tenant = self.tenant.lock();
-        // Who was kicked last, and its processor time when it was for the first time.
-        let mut kicked = None;
+        let mut kicks = Kicks::default();
         while self.loan.is_lent() {
             let task = tenant.upgrade();
             if let Some(task) = &task {
                 self.get_out(task);
-                let used = task.usage().user;
-                match kicked {
-                    Some((number, then)) if number == task.number() => {
-                        if used.saturating_sub(then) > ENOUGH {
-                            task.end_guest();
-                        }
-                    }
-                    _ => kicked = Some((task.number(), used)),
-                }
+                kicks.note(task);
             }
             if self.loan.is_lent() {
-                self.has_ended.wait_for(&mut tenant, PATIENCE);
+                self.has_ended.wait_for(&mut tenant, Kicks::EVERY);
             }
         }
     }
