@@ -9,6 +9,7 @@ use crate::stub::addresses::site;
 use crate::stub::geometry::*;
 
 use super::calls::{Call, translate};
+use super::lent::Lent;
 use super::patch::PatchTable;
 use super::thread::{Ring, Thread};
 
@@ -84,8 +85,7 @@ impl Thread {
             self.space.sandbox().graveyard.settle(self.space.window());
             self.space.patches().change(PatchTable::clear);
             (self.ledger, self.inlet, self.shelf) = (None, None, None);
-            self.leave_slot().map_err(|_| (0, Errno::ESRCH))?;
-            self.slot().store(HAND, HAND_RESTS);
+            self.leave_last_program().map_err(|_| (0, Errno::ESRCH))?;
         }
         self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;
         let mut start = 0;
@@ -104,6 +104,21 @@ impl Thread {
             }
             start = batch.next;
         }
+        Ok(())
+    }
+
+    /// Leaves nothing of the last program's where the next one can look, nor a signal mask or an alternate stack of its making. What
+    /// the sentry gives the thread for the next program goes into a frame.
+    fn leave_last_program(&mut self) -> Result<(), ExitReason> {
+        self.take_frame()?;
+        self.space.end_parked();
+        self.space.sandbox().graveyard.settle(self.space.window());
+        self.copies.clear();
+        self.lent = Lent::default();
+        let slot = self.slot();
+        slot.store(HAND, HAND_RESTS);
+        slot.leave_program();
+        self.frame.lay_out(slot);
         Ok(())
     }
 

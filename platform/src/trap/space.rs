@@ -170,7 +170,8 @@ impl Space {
         }
     }
 
-    fn end_parked(&self) {
+    /// Ends the host processes that wait for guest threads.
+    pub(super) fn end_parked(&self) {
         while let Some(parked) = self.parking.take() {
             parked.end(&self.sandbox, &self.window);
         }

@@ -159,6 +159,24 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Makes the slots and orders zero that threads have had and nobody has now.
+    fn empty_free_slots(&self) {
+        let (slots, orders) = (&self.windows.slots, &self.windows.orders);
+        let numbers = self.slots.lock();
+        for Reverse(number) in &numbers.returned {
+            let slot = (self.slots_offset() + number * SLOT_SIZE) as usize;
+            let order = (self.orders_offset() + number * ORDER_SIZE) as usize;
+            if slots.discard(slot, SLOT_SIZE as usize).is_err() {
+                slots.write(slot, &[0; SLOT_SIZE as usize]);
+            }
+            if orders.discard(order, ORDER_SIZE as usize).is_err() {
+                orders.write(order, &[0; ORDER_SIZE as usize]);
+            }
+        }
+    }
+}
+
 impl Drop for Window {
     fn drop(&mut self) {
         if *self.is_abandoned.get_mut() {
@@ -259,6 +277,20 @@ impl Slot {
         self.write(0, &[0; SLOT_SIZE as usize]);
         self.write_orders(0, &[0; RECORDS_END as usize][..self.window.written()]);
         self.erase_more();
+    }
+
+    /// Makes zero what the thread's program has left, its frame included, in this slot and in those that no thread has. The words that the
+    /// sentry looks at when the next program begins stay: actions of signals, the mask, what is to be done at the thread's end, and what
+    /// is mapped of lent memory.
+    pub(super) fn leave_program(&self) {
+        const ZEROS: [u8; SIGNAL_STACK_END as usize] = [0; SIGNAL_STACK_END as usize];
+        for (start, end) in [(0, SIGNAL_STACK_END), (ENTRY, LEFT_TID_ADDRESS), (LENT, MEMORY_BOTTOM)] {
+            self.write(start, &ZEROS[..(end - start) as usize]);
+        }
+        if self.window.has_records.load(Ordering::Relaxed) {
+            self.write_orders(RECORDS, &ZEROS[..(RECORDS_END - RECORDS) as usize]);
+        }
+        self.window.empty_free_slots();
     }
 
     /// Makes what is left of streams and files, and its table of names, zero, if it may have any. The word that says which table stands is left.

@@ -20,6 +20,7 @@ mod names;
 mod noted;
 mod patching;
 mod prepared;
+mod programs;
 mod shelf;
 mod shortcuts;
 mod spin;
@@ -135,6 +136,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     shelf::what_is_on_a_shelf_is_read_as_it_was_left_last,
     shelf::a_guest_cannot_write_on_its_shelf,
     shelf::a_new_program_has_no_shelf,
+    programs::a_new_program_finds_nothing_of_the_last_one,
     lives::a_call_that_makes_a_thread_brings_the_extended_state_along,
     lives::kicks_do_not_tear_the_state_that_a_call_brings_along,
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,
