@@ -7,7 +7,7 @@
 #define USER 1001
 
 /* Seconds after which somebody who waits for such a thread hangs. */
-#define MOST_S 9
+#define MOST_S 30
 
 /* `ucontext`, as the kernel has it on x86-64. */
 static struct {
