@@ -44,10 +44,8 @@ fn transfer(current: &mut Current, arguments: SyscallArguments, writes: bool) ->
     if !may_access(&current.task.credentials(), &current.task.group, &task, AccessAs::Real) {
         return Err(Errno::EPERM.into());
     }
-    let (own, theirs) = (
-        Side { ranges: &own, memory: Memory::Own(current.space()) },
-        Side { ranges: &theirs, memory: Memory::Theirs(&their_mm) },
-    );
+    let own = Side { ranges: &own, memory: Memory::Own(current.space()) };
+    let theirs = Side { ranges: &theirs, memory: Memory::Theirs(&their_mm) };
     let copied = if writes { copy(&current.task, own, theirs) } else { copy(&current.task, theirs, own) };
     if copied == 0 { Err(Errno::EFAULT.into()) } else { Ok(copied) }
 }

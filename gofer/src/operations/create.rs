@@ -114,20 +114,18 @@ impl Server {
             return Err(Errno::ESTALE);
         }
         let found = status.stx_mode & MAX_PERMISSIONS;
-        match permissions {
-            // Not every file system keeps permissions: there nothing may be left to do.
-            Some(permissions) if owner.is_some() && found & !INHERITED != UNFINISHED => {
-                let is_finished =
-                    found == permissions && owner.is_none_or(|owner| host::belongs_to(&status, owner));
-                if !is_finished {
-                    return Err(Errno::ESTALE);
-                }
-            }
-            Some(permissions) => {
-                host::give_to(file.as_fd(), &status, owner)?;
+        let is_known = owner.is_none() || permissions.is_none() || found & !INHERITED == UNFINISHED;
+        // Not every file system keeps permissions: there nothing may be left to do.
+        let is_finished =
+            permissions == Some(found) && owner.is_some_and(|owner| host::belongs_to(&status, owner));
+        if !is_known && !is_finished {
+            return Err(Errno::ESTALE);
+        }
+        if !is_finished {
+            host::give_to(file.as_fd(), &status, owner)?;
+            if let Some(permissions) = permissions {
                 self.descriptors.set_permissions(file.as_fd(), permissions)?;
             }
-            None => host::give_to(file.as_fd(), &status, owner)?,
         }
         let status = host::status(file.as_fd()).map_err(host::errno)?;
         let (_, entry) = self.adopt(parent, name, file.into(), &status)?;

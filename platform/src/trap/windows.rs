@@ -157,9 +157,7 @@ impl Window {
         slots.write(offset, &[0; FEW][..length]);
         Ok(())
     }
-}
 
-impl Window {
     /// Makes the slots and orders zero that threads have had and nobody has now.
     fn empty_free_slots(&self) {
         let (slots, orders) = (&self.windows.slots, &self.windows.orders);
