@@ -1,6 +1,7 @@
 //! What verbs and monitors say to each other: JSON in packets, with descriptors beside them, over a socket in the
 //! container's directory.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -151,13 +152,16 @@ impl AsFd for Connection {
 pub(crate) struct Listener(OwnedFd);
 
 impl Listener {
-    /// Begins to listen at a path that must not exist yet.
+    /// Begins to listen at a path that must not exist yet. Once it exists it can be connected to: before it listens, a socket has
+    /// another name.
     pub(crate) fn at(path: &Path) -> Result<Listener> {
         const WAITING: i32 = 128;
-        let begin = || -> rustix::io::Result<OwnedFd> {
+        let begin = || -> io::Result<OwnedFd> {
             let end = new_socket()?;
-            bind(&end, &SocketAddrUnix::new(path)?)?;
+            let new = path.with_extension("new");
+            bind(&end, &SocketAddrUnix::new(&new)?)?;
             listen(&end, WAITING)?;
+            std::fs::rename(&new, path)?;
             Ok(end)
         };
         Ok(Listener(begin().context("cannot make the container's socket")?))

@@ -24,6 +24,8 @@ pub const OCI_VERSION: &str = "1.2.0";
 const STATE_FILE: &str = "state.json";
 const NEW_STATE_FILE: &str = "state.json.new";
 const SOCKET: &str = "monitor.sock";
+/// In runc's words, which engines look for.
+const EXISTS: &str = "container with given ID already exists";
 /// How long somebody who looks at a new directory may keep its maker from locking it.
 const MAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is tried to lock a directory.
@@ -105,16 +107,23 @@ impl Directory {
         // Who can reach the monitor's socket can do anything to the container.
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                bail!("container with given ID already exists")
+                bail!(EXISTS)
             }
             made => made.with_context(|| format!("cannot make {}", path.display()))?,
         }
-        let mut directory = Directory::at(path)?;
-        // Who deletes may have come between.
-        if !directory.lock(MAKE_PATIENCE)? || !directory.is_current() {
+        Directory::at(path)?.claim()
+    }
+
+    /// Locks a directory that has just been made. Who deletes may have come between; and after that somebody else, whose
+    /// directory has the name now and is the one that was opened. It is a container as soon as something is remembered in it.
+    fn claim(mut self) -> Result<Directory> {
+        if !self.lock(MAKE_PATIENCE)? || !self.is_current() {
             bail!("the container is deleted while it is created");
         }
-        Ok(directory)
+        if self.inside(STATE_FILE).exists() {
+            bail!(EXISTS);
+        }
+        Ok(self)
     }
 
     /// The directory of a container that exists.
@@ -304,11 +313,23 @@ mod tests {
     }
 
     #[test]
+    fn of_two_who_take_one_directory_for_their_own_one_has_it() {
+        let root = tempfile::tempdir().unwrap();
+        // What the other has made was deleted at once, so that this is what it opens.
+        let mut first = Directory::make(root.path(), "a").unwrap();
+        let second = Directory::open(root.path(), "a").unwrap();
+        fs::write(first.inside(STATE_FILE), "{}").unwrap();
+        first.unlock();
+        assert_eq!(second.claim().unwrap_err().to_string(), EXISTS);
+        assert!(first.is_current());
+    }
+
+    #[test]
     fn a_directory_is_made_once() {
         let root = tempfile::tempdir().unwrap();
         let first = Directory::make(root.path(), "a").unwrap();
         let again = Directory::make(root.path(), "a").unwrap_err();
-        assert_eq!(again.to_string(), "container with given ID already exists");
+        assert_eq!(again.to_string(), EXISTS);
         assert!(first.load().is_err());
         // Whose name is another's by now, that one is left alone.
         fs::rename(root.path().join("a"), root.path().join("b")).unwrap();

@@ -216,24 +216,22 @@ fn creations_and_deletions_of_one_name_at_the_same_time_leave_nothing() {
     let (usk, id) = (Runtime::usk(), new_id());
     let makers: Vec<Bundle> = (0..2).map(|_| Bundle::of_command(&["sleep", "1000"])).collect();
     let deleter = Bundle::of_command(&["true"]);
-    std::thread::scope(|scope| {
-        for bundle in &makers {
-            scope.spawn(|| {
-                for _ in 0..20 {
-                    let made = usk.background(bundle, &["create", &id]);
-                    if made.status == 0 {
-                        // Whoever has the name has a container that is whole, until somebody deletes it.
-                        let started = usk.background(bundle, &["start", &id]);
-                        let is_deleted = started.error.contains("does not exist")
-                            || started.error.contains("stopped")
-                            || started.error.contains("not running")
-                            || started.error.contains("cannot read");
-                        assert!(started.status == 0 || is_deleted, "{started:?}");
-                    }
-                }
-            });
+    // What a start may say once somebody has deleted the container, and perhaps somebody else has made another.
+    let gone =
+        ["does not exist", "stopped", "not running", "cannot read", "being created", "already running"];
+    let make = |bundle: &Bundle| {
+        for _ in 0..20 {
+            if usk.background(bundle, &["create", &id]).status == 0 {
+                // Whoever has the name has a container that is whole, until somebody deletes it.
+                let started = usk.background(bundle, &["start", &id]);
+                let is_gone = gone.iter().any(|word| started.error.contains(word));
+                assert!(started.status == 0 || is_gone, "{started:?}");
+            }
         }
-        for _ in 0..40 {
+    };
+    std::thread::scope(|scope| {
+        let making: Vec<_> = makers.iter().map(|bundle| scope.spawn(|| make(bundle))).collect();
+        while !making.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             usk.must(&deleter, &["delete", "--force", &id]);
         }
     });

@@ -240,8 +240,7 @@ impl Membership {
         let mut found = Vec::new();
         if let Some(place) = self.freezing().or(self.places.first()) {
             for path in [place.path.clone(), place.path.join(SANDBOX)] {
-                let list = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-                found.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()));
+                found.extend(members(&path));
             }
         }
         found.sort_unstable();
@@ -320,8 +319,27 @@ fn remove_directory(path: &Path) -> Result<()> {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => {
-                return removed.with_context(|| format!("cannot remove the cgroup {}", path.display()));
+                return removed.with_context(|| {
+                    format!("cannot remove the cgroup {}{}", path.display(), describe_processes(path))
+                });
             }
         }
     }
+}
+
+/// Host ids of the processes in one cgroup.
+fn members(cgroup: &Path) -> Vec<i32> {
+    let list = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    list.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Who is in a cgroup that cannot be removed, for people: numbers, names and states as in proc(5).
+fn describe_processes(cgroup: &Path) -> String {
+    let describe = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let end = stat.rfind(')').and_then(|end| stat.get(..end + 3)).unwrap_or(&stat);
+        end.to_owned()
+    };
+    let found: Vec<String> = members(cgroup).into_iter().map(describe).collect();
+    if found.is_empty() { String::new() } else { format!(", in which there is still {}", found.join(", ")) }
 }
