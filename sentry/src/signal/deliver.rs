@@ -59,7 +59,8 @@ pub(crate) fn deliver(current: &mut Current) -> Outcome {
 }
 
 /// Takes the next thing to handle. Finding nothing clears the task's interruption flag and puts back a saved mask, all
-/// under the group's lock, so that a signal sent meanwhile is not lost.
+/// under the group's lock, so that a signal sent meanwhile is not lost. What is pending for the group then is for others: the task blocks
+/// it, and may have been woken for it before it did.
 fn next(current: &mut Current) -> Next {
     let task = &current.task;
     let mut state = task.group.state.lock();
@@ -97,6 +98,8 @@ fn next(current: &mut Current) -> Next {
     }
     signals.mask.note_pending(signals.pending.set().or(state.pending.set()));
     task.waiter.set_interrupted(false);
+    drop(signals);
+    super::send::pass_on(&state);
     Next::Nothing
 }
 

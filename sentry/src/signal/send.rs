@@ -134,34 +134,39 @@ fn note_pending(state: &GroupState, target: Option<&Arc<Task>>) {
 /// Wakes the thread that is to take the signal: the target, or one that does not block it, by preference the leader and one that is not
 /// stopped for a tracer.
 fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
-    let wants = |task: &Arc<Task>| {
-        let signals = task.signals.lock();
-        let is_open = !signals.mask.get().contains(signal) || signals.awaited.contains(signal);
-        is_open && !signals.is_leaving
-    };
-    match target {
-        Some(task) => {
-            if wants(task) {
-                task.poke();
-            }
+    if let Some(task) = target {
+        if takes(task, signal) {
+            task.poke();
         }
-        None => {
-            let mut takers = state.threads.iter().filter(|task| wants(task));
-            let first = takers.next();
-            let is_free = |task: &&Arc<Task>| !task.tracing.is_stopped();
-            if let Some(task) = first.filter(is_free).or_else(|| takers.find(is_free)).or(first) {
-                task.poke();
-            }
-        }
+        return;
+    }
+    let mut takers = takers(state, signal);
+    let first = takers.next();
+    let is_free = |task: &&Arc<Task>| !task.tracing.is_stopped();
+    if let Some(task) = first.filter(is_free).or_else(|| takers.find(is_free)).or(first) {
+        task.poke();
     }
 }
 
-/// A task of this group has begun to end: wakes others for the group's signals that it may have been woken for
-/// (`retarget_shared_pending`).
+/// The threads that may take a signal of the group.
+fn takers(state: &GroupState, signal: Signal) -> impl Iterator<Item = &Arc<Task>> {
+    state.threads.iter().filter(move |task| takes(task, signal))
+}
+
+fn takes(task: &Task, signal: Signal) -> bool {
+    let signals = task.signals.lock();
+    let is_open = !signals.mask.get().contains(signal) || signals.awaited.contains(signal);
+    is_open && !signals.is_leaving
+}
+
+/// A task of this group does not take the signals that are pending for the group: wakes others for them, as it may have been the one that was
+/// woken (`retarget_shared_pending`). Who has been woken and has not looked yet will see them.
 pub(super) fn pass_on(state: &GroupState) {
     let mut pending = state.pending.set();
     while let Some(signal) = pending.first() {
-        wake_taker(state, None, signal);
+        if !takers(state, signal).any(|task| task.waiter.is_interrupted()) {
+            wake_taker(state, None, signal);
+        }
         pending = pending.without(signal);
     }
 }
