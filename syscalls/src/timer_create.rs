@@ -5,7 +5,7 @@ use std::sync::Arc;
 use usk_abi::sigevent::*;
 use usk_abi::time::{Itimerspec, TIMER_ABSTIME, Timespec};
 use usk_abi::{Errno, Signal};
-use usk_sentry::task::{Current, SyscallArguments};
+use usk_sentry::task::{Current, Resource, SyscallArguments};
 use usk_sentry::time::{TimerAction, TimerSetting};
 use usk_sentry::{SysResult, UserPtr};
 
@@ -49,8 +49,9 @@ fn sys_timer_create(current: &mut Current, arguments: SyscallArguments) -> SysRe
             }
         }
     };
-    let timers = &current.task.group.timers;
-    let id = timers.create(&current.task.kernel, clock, action)?;
+    let group = &current.task.group;
+    let (timers, limit) = (&group.timers, group.limits.lock().soft(Resource::PendingSignals));
+    let id = timers.create(&current.task.kernel, clock, limit, action)?;
     if let Err(errno) = id_pointer.write(current.space(), &id) {
         let _ = timers.delete(id);
         return Err(errno.into());

@@ -345,3 +345,35 @@ CASE(the_number_of_a_deleted_timer_does_not_come_again_soon) {
     EXPECT_EQ(third, second + 1);
     EXPECT_ERRNO(syscall(SYS_timer_delete, first), EINVAL);
 }
+
+CASE(timer_keeps_room_for_its_signal_from_its_creation_on) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN);
+    OK(sigprocmask(SIG_BLOCK, &set, NULL));
+    timer_t of_process = queueing_timer(), of_thread, refused;
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID,
+        .sigev_signo = SIGRTMIN,
+        ._sigev_un._tid = gettid(),
+        .sigev_value.sival_int = 77,
+    };
+    OK(timer_create(CLOCK_MONOTONIC, &event, &of_thread));
+    struct rlimit none = {0, 0};
+    OK(setrlimit(RLIMIT_SIGPENDING, &none));
+    EXPECT_ERRNO(sigqueue(getpid(), SIGRTMIN, (union sigval){0}), EAGAIN);
+    EXPECT_ERRNO(timer_create(CLOCK_MONOTONIC, &event, &refused), EAGAIN);
+    event.sigev_notify = SIGEV_NONE;
+    EXPECT_ERRNO(timer_create(CLOCK_MONOTONIC, &event, &refused), EAGAIN);
+    siginfo_t info;
+    struct timespec patience = {5, 0};
+    for (int i = 0; i < 3; i++) {
+        arm(of_thread, 1, 0);
+        EXPECT_EQ(sigtimedwait(&set, &info, &patience), SIGRTMIN);
+        EXPECT_EQ(info.si_code, SI_TIMER);
+        EXPECT_EQ(info.si_value.sival_int, 77);
+        arm(of_process, 1, 0);
+        EXPECT_EQ(sigtimedwait(&set, &info, &patience), SIGRTMIN);
+        EXPECT_EQ(info.si_code, SI_TIMER);
+    }
+}

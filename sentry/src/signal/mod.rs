@@ -17,6 +17,6 @@ pub(crate) use deliver::{Outcome, begin_leaving, deliver, join_stop};
 pub use frame::{alternate_stack, set_alternate_stack, signal_return};
 pub use mask::SignalMask;
 pub use pending::PendingSignals;
-pub(crate) use send::force_signal;
 pub use send::{Sent, send_to_group, send_to_task};
+pub(crate) use send::{force_signal, send_of_timer};
 pub use timed_wait::wait_for_signal;

@@ -27,18 +27,28 @@ pub fn send_to_task(task: &Arc<Task>, info: SignalInfo) -> Result<Sent, Errno> {
     send(&task.group, Some(task), info)
 }
 
-fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Result<Sent, Errno> {
+/// Sends a POSIX timer's signal to one thread or to the group. There is room for it: that was kept when the timer was made
+/// (`SIGQUEUE_PREALLOC`).
+pub(crate) fn send_of_timer(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) {
     let mut discarded = Vec::new();
-    let sent = send_locked(group, target, info, &mut discarded);
+    let _ = send_locked(group, target, info, u64::MAX, &mut discarded);
+    group.timers.note_discarded(&discarded);
+}
+
+fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Result<Sent, Errno> {
+    let queue_limit = group.limits.lock().soft(Resource::PendingSignals);
+    let mut discarded = Vec::new();
+    let sent = send_locked(group, target, info, queue_limit, &mut discarded);
     group.timers.note_discarded(&discarded);
     sent
 }
 
-/// Sends it; `discarded` gets the POSIX timers whose signals it took back.
+/// Sends it, if fewer than `queue_limit` are queued where that matters; `discarded` gets the POSIX timers whose signals it took back.
 fn send_locked(
     group: &ThreadGroup,
     target: Option<&Arc<Task>>,
     info: SignalInfo,
+    queue_limit: u64,
     discarded: &mut Vec<i32>,
 ) -> Result<Sent, Errno> {
     let Some(signal) = Signal::from_number(info.signo) else { return Err(Errno::EINVAL) };
@@ -59,7 +69,6 @@ fn send_locked(
     if is_dropped(group, state, target, signal, forced) {
         return Ok(sent);
     }
-    let queue_limit = group.limits.lock().soft(Resource::PendingSignals);
     match target {
         Some(task) => task.signals.lock().pending.add_within(queue_limit, signal, info)?,
         None => state.pending.add_within(queue_limit, signal, info)?,

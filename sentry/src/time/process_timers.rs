@@ -10,7 +10,7 @@ use usk_abi::{Errno, Signal};
 use usk_platform::host;
 
 use crate::kernel::Kernel;
-use crate::signal::{send_to_group, send_to_task};
+use crate::signal::{send_of_timer, send_to_group};
 use crate::task::{Resource, Task, ThreadGroup, UNLIMITED};
 use crate::time::{Deadline, Expire, TimerId};
 
@@ -85,7 +85,7 @@ enum Told {
     Counted,
     /// A new one.
     Sent,
-    /// Nothing: it is ignored, or there is no room for it, or nobody to take it. Or it was taken at once.
+    /// Nothing: it is ignored, or there is nobody to take it. Or it was taken at once.
     Nothing,
 }
 
@@ -261,7 +261,7 @@ impl SignalTimer {
                 let Some(group) = group.upgrade() else { return Told::Nothing };
                 let count = |more| group.state.lock().pending.count_overruns(*signal, self.id, more);
                 tell(overrun, count, || {
-                    let _ = send_to_group(&group, SignalInfo::timer(*signal, self.id, overrun, *value));
+                    send_of_timer(&group, None, SignalInfo::timer(*signal, self.id, overrun, *value));
                 })
             }
             TimerAction::Thread(task, signal, value) => {
@@ -271,7 +271,8 @@ impl SignalTimer {
                     task.signals.lock().pending.count_overruns(*signal, self.id, more)
                 };
                 tell(overrun, count, || {
-                    let _ = send_to_task(&task, SignalInfo::timer(*signal, self.id, overrun, *value));
+                    let info = SignalInfo::timer(*signal, self.id, overrun, *value);
+                    send_of_timer(&task.group, Some(&task), info);
                 })
             }
         }
@@ -382,15 +383,17 @@ impl ProcessTimers {
     }
 
     /// Makes a POSIX timer; returns its identifier. A signal without an explicit value carries the identifier, so the action
-    /// is made from it. `EAGAIN` if there are too many.
+    /// is made from it. `EAGAIN` if there are too many: each keeps room for its signal, of which `signal_limit` may be queued.
     pub fn create(
         &self,
         kernel: &Arc<Kernel>,
         clock: TimerClock,
+        signal_limit: u64,
         action: impl FnOnce(i32) -> TimerAction,
     ) -> Result<i32, Errno> {
         let mut timers = self.timers.lock();
-        if timers.posix.len() >= TIMER_LIMIT {
+        let limit = usize::try_from(signal_limit).unwrap_or(TIMER_LIMIT).min(TIMER_LIMIT);
+        if timers.posix.len() >= limit {
             return Err(Errno::EAGAIN);
         }
         let mut numbers = (timers.next..=i32::MAX).chain(0..timers.next);
