@@ -146,6 +146,30 @@ CASE(lower_real_time_signals_are_taken_first) {
     EXPECT_EQ(sigwaitinfo(&all, NULL), base + 3);
 }
 
+static void note_number(int signal) { order[signals_seen++] = signal; }
+
+CASE(signals_of_faults_are_taken_first_whoever_sent_them) {
+    int signals[] = {SIGHUP, SIGSEGV, SIGFPE};
+    for (int to_thread = 0; to_thread <= 1; to_thread++) {
+        sigset_t all = block_all();
+        for (int i = 0; i < 3; i++) {
+            handle(signals[i], note_number, 0);
+            OK(to_thread ? syscall(SYS_tgkill, getpid(), gettid(), signals[i]) : kill(getpid(), signals[i]));
+        }
+        /* The handler of what is taken last begins to run first. */
+        signals_seen = 0;
+        unblock_all();
+        EXPECT_EQ(order[0], SIGHUP);
+        EXPECT_EQ(order[1], SIGSEGV);
+        EXPECT_EQ(order[2], SIGFPE);
+        block_all();
+        OK(kill(getpid(), SIGHUP));
+        OK(kill(getpid(), SIGSEGV));
+        EXPECT_EQ(sigwaitinfo(&all, NULL), SIGSEGV);
+        EXPECT_EQ(sigwaitinfo(&all, NULL), SIGHUP);
+    }
+}
+
 CASE(signal_queue_is_bounded_by_the_limit) {
     block_all();
     struct rlimit limit = {5, 5};

@@ -77,11 +77,7 @@ fn next(current: &mut Current) -> Next {
     }
     let mut signals = task.signals.lock();
     let wanted = SignalSet(!signals.mask.get().0);
-    let taken = signals
-        .pending
-        .take(wanted.and(SignalSet::SYNCHRONOUS))
-        .or_else(|| signals.pending.take(wanted))
-        .or_else(|| state.pending.take(wanted));
+    let taken = signals.pending.take(wanted).or_else(|| state.pending.take(wanted));
     if let Some((signal, info)) = taken {
         // Of any signal, for a tracer may put a stop in its place.
         signals.may_stop = true;

@@ -75,9 +75,11 @@ impl PendingSignals {
         }
     }
 
-    /// Takes the next signal that is in `wanted`: the lowest number first, and within a number the oldest.
+    /// Takes the next signal that is in `wanted`: those that faults raise first, then the lowest number, and within a number the oldest
+    /// (`next_signal`).
     pub fn take(&mut self, wanted: SignalSet) -> Option<(Signal, SignalInfo)> {
-        let signal = self.set.and(wanted).first()?;
+        let open = self.set.and(wanted);
+        let signal = open.and(SignalSet::SYNCHRONOUS).first().or(open.first())?;
         let position = self.queue.iter().position(|info| info.signo == signal.number());
         let queued = position.and_then(|position| self.queue.remove(position));
         let info = queued.unwrap_or_else(|| SignalInfo::user(signal, SI_USER, 0, 0));
