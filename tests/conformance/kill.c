@@ -217,3 +217,13 @@ CASE(rt_tgsigqueueinfo_reaches_the_thread_with_its_value) {
     EXPECT_EQ(received.si_value.sival_int, 31337);
     EXPECT_ERRNO(syscall(SYS_rt_tgsigqueueinfo, getpid(), INT_MAX, SIGUSR1, &info), ESRCH);
 }
+
+CASE(kill_of_all_passes_over_those_that_the_caller_has_no_right_to) {
+    NEEDS_ROOT();
+    pid_t pid = IN_CHILD({
+        OK(setresuid(65534, 65534, 65534));
+        EXPECT_ERRNO(kill(getppid(), 0), EPERM);
+        OK(kill(-1, 0));
+    });
+    EXPECT_EXIT(pid, 0);
+}
