@@ -221,7 +221,7 @@ fn sys_pidfd_send_signal(current: &mut Current, arguments: SyscallArguments) -> 
             if asked.signo != number {
                 return Err(Errno::EINVAL.into());
             }
-            read_info(current, address, number, group.tgid == current.task.tgid())?
+            read_info(current, address, number, group.tgid == current.task.tid())?
         }
     };
     if group.any_thread().is_none() && current.task.kernel.find_group(group.tgid).is_err() {

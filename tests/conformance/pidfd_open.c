@@ -1,5 +1,6 @@
 /* pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2) */
 #include "case.h"
+#include <pthread.h>
 
 static int pidfd_open(pid_t pid, unsigned flags) { return syscall(SYS_pidfd_open, pid, flags); }
 
@@ -91,4 +92,21 @@ CASE(pidfd_send_signal_takes_a_directory_of_proc) {
     EXPECT_ERRNO(pidfd_send_signal(files, SIGTERM), EBADF);
     OK(pidfd_send_signal(fd, SIGTERM));
     EXPECT_KILLED(pid, SIGTERM);
+}
+
+static void *send_as_the_kernel(void *pidfd) {
+    siginfo_t info = {.si_signo = SIGURG, .si_code = SI_KERNEL};
+    errno = 0;
+    long result = syscall(SYS_pidfd_send_signal, *(int *)pidfd, SIGURG, &info, 0);
+    return (void *)(result == 0 ? 0L : (long)errno);
+}
+
+CASE(pidfd_send_signal_lets_the_leader_alone_make_up_a_signal_of_the_kernels) {
+    int fd = OK(pidfd_open(getpid(), 0));
+    EXPECT_EQ((long)send_as_the_kernel(&fd), 0);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, send_as_the_kernel, &fd), 0);
+    void *result;
+    EXPECT_EQ(pthread_join(thread, &result), 0);
+    EXPECT_EQ((long)result, EPERM);
 }
