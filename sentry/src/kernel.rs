@@ -424,7 +424,7 @@ impl Kernel {
         Some(process.process_group) != main_group && table.is_orphaned_group(process.process_group, None)
     }
 
-    /// A thread has ended: children that asked for a signal at the death of their parent thread get it.
+    /// A thread has ended: children with a thread that asked for a signal at the death of its parent thread get it.
     pub(crate) fn notify_parent_death(&self, table: &TaskTable, parent: &Task) {
         for (_, process) in table.processes() {
             if process.parent_thread != parent.tid()
@@ -438,7 +438,7 @@ impl Kernel {
                 if let Some(signal) = Signal::from_number(number) {
                     let info =
                         SignalInfo::user(signal, code::SI_USER, parent.tgid(), parent.credentials().uid);
-                    let _ = send_to_task(&task, info);
+                    let _ = send_to_group(&process.group, info);
                 }
             }
         }

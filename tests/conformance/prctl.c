@@ -2,6 +2,7 @@
 #include "case.h"
 #include <asm/prctl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 
@@ -85,6 +86,47 @@ CASE(prctl_pdeathsig_kills_with_the_parent) {
     EXPECT_EQ(read(ends[0], &child, sizeof child), sizeof child);
     EXPECT_EXIT(parent, 0);
     EXPECT_KILLED(child, SIGUSR1);
+}
+
+static sem_t death_seen;
+static volatile pid_t seen_by;
+
+static void note_death(int signal) {
+    (void)signal;
+    seen_by = gettid();
+    sem_post(&death_seen);
+}
+
+static void *sleep_thread(void *unused) {
+    (void)unused;
+    sleep_forever();
+}
+
+CASE(prctl_pdeathsig_is_for_any_thread_of_the_process) {
+    OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    PIPE(ready);
+    PIPE(ends);
+    pid_t parent = IN_CHILD({
+        pid_t child = IN_CHILD({
+            handle(SIGUSR1, note_death, 0);
+            pthread_t thread;
+            EXPECT_EQ(pthread_create(&thread, NULL, sleep_thread, NULL), 0);
+            sigset_t usr1;
+            sigemptyset(&usr1);
+            sigaddset(&usr1, SIGUSR1);
+            OK(sigprocmask(SIG_BLOCK, &usr1, NULL));
+            OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+            announce(ready[1]);
+            OK(sem_wait(&death_seen));
+            EXPECT(seen_by != gettid());
+        });
+        EXPECT_EQ(write(ends[1], &child, sizeof child), sizeof child);
+        await(ready[0]);
+    });
+    pid_t child;
+    EXPECT_EQ(read(ends[0], &child, sizeof child), sizeof child);
+    EXPECT_EXIT(parent, 0);
+    EXPECT_EXIT(child, 0);
 }
 
 CASE(prctl_pdeathsig_is_not_inherited) {
