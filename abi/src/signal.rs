@@ -241,8 +241,11 @@ pub struct AlternateStack {
 }
 
 impl AlternateStack {
-    /// No alternate stack.
+    /// No alternate stack: what a new thread has.
     pub const NONE: AlternateStack = AlternateStack { address: 0, flags: SS_DISABLE, padding: 0, size: 0 };
+
+    /// The same, where nobody has ever set one.
+    pub const UNSET: AlternateStack = AlternateStack { flags: 0, ..AlternateStack::NONE };
 
     /// True if `address` lies on it: above its start and at most at its end.
     pub fn contains(&self, address: u64) -> bool {

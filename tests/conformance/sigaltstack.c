@@ -1,5 +1,6 @@
 /* sigaltstack(2) */
 #include "case.h"
+#include <pthread.h>
 #include <ucontext.h>
 
 static char *alternative;
@@ -133,6 +134,50 @@ CASE(sigaltstack_autodisarm_switches_itself_off_in_the_handler) {
     EXPECT_EQ(flags_inside, SS_DISABLE);
     OK(sigaltstack(NULL, &stack));
     EXPECT(stack.ss_sp == alternative);
+}
+
+static stack_t stack_in_frame;
+
+static void note_stack(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    stack_in_frame = ((ucontext_t *)context)->uc_stack;
+}
+
+static void expect_in_frame(int flags, void *address) {
+    OK(raise(SIGUSR1));
+    EXPECT_EQ(stack_in_frame.ss_flags, flags);
+    EXPECT(stack_in_frame.ss_sp == address);
+    EXPECT_EQ(stack_in_frame.ss_size, address == NULL ? 0 : ALTERNATIVE_SIZE);
+}
+
+static void *raise_in_thread(void *unused) {
+    (void)unused;
+    expect_in_frame(SS_DISABLE, NULL);
+    return NULL;
+}
+
+CASE(a_frame_shows_the_alternate_stack_with_the_flags_it_was_set_with) {
+    handle_info(SIGUSR1, note_stack, 0);
+    expect_in_frame(0, NULL);
+    alternative = map(ALTERNATIVE_SIZE);
+    stack_t stack = {.ss_sp = alternative, .ss_size = ALTERNATIVE_SIZE};
+    OK(sigaltstack(&stack, NULL));
+    expect_in_frame(0, alternative);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, raise_in_thread, NULL), 0);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    handle_info(SIGUSR1, note_stack, SA_ONSTACK);
+    for (int i = 0; i < 200; i++)
+        expect_in_frame(0, alternative);
+    stack.ss_flags = SS_ONSTACK;
+    OK(sigaltstack(&stack, NULL));
+    for (int i = 0; i < 200; i++)
+        expect_in_frame(SS_ONSTACK, alternative);
+    OK(sigaltstack(NULL, &stack));
+    EXPECT_EQ(stack.ss_flags, 0);
+    stack.ss_flags = SS_DISABLE;
+    OK(sigaltstack(&stack, NULL));
+    expect_in_frame(SS_DISABLE, NULL);
 }
 
 static void look_below(int signal) {

@@ -60,7 +60,7 @@ pub(super) fn push(
         context: UserContext {
             flags: UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS,
             link: 0,
-            stack: AlternateStack { flags: stack_flags(&stack, on_alternate), ..stack },
+            stack,
             registers: save(&registers, current.last_fault, mask, extended_address),
             mask,
         },
@@ -165,29 +165,34 @@ pub fn set_alternate_stack(current: &mut Current, wanted: AlternateStack) -> Res
     if is_on_stack(&signals, stack_pointer) {
         return Err(Errno::EPERM);
     }
-    let mode = wanted.flags & !SS_AUTODISARM;
-    if mode != 0 && mode != SS_DISABLE && mode != SS_ONSTACK {
-        return Err(Errno::EINVAL);
-    }
-    signals.alternate_stack = if mode == SS_DISABLE {
-        AlternateStack { flags: wanted.flags, ..AlternateStack::NONE }
-    } else {
-        if wanted.size < MINSIGSTKSZ {
-            return Err(Errno::ENOMEM);
-        }
-        AlternateStack { flags: wanted.flags & SS_AUTODISARM, padding: 0, ..wanted }
-    };
+    signals.alternate_stack = checked(&wanted)?;
     drop(signals);
     tell_stack(current);
     Ok(())
 }
 
-/// Tells the guest thread which frames leave the alternate stack as it is: such it may return through by itself.
+/// A stack as it is kept, with its flags. `EINVAL` if these are wrong, `ENOMEM` if it is too small.
+fn checked(wanted: &AlternateStack) -> Result<AlternateStack, Errno> {
+    match wanted.flags & !SS_AUTODISARM {
+        SS_DISABLE => Ok(AlternateStack { flags: wanted.flags, ..AlternateStack::NONE }),
+        0 | SS_ONSTACK if wanted.size < MINSIGSTKSZ => Err(Errno::ENOMEM),
+        0 | SS_ONSTACK => Ok(AlternateStack { padding: 0, ..*wanted }),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// What no frame has as its alternate stack: the guest thread asks for each return.
+const ASK: [u64; 3] = [0, u64::MAX, 0];
+
+/// Tells the guest thread which frames leave the alternate stack as it is: such it may return through by itself, if there is no call that a
+/// return makes an end of.
 fn tell_stack(current: &mut Current) {
     let stack = current.task.signals.lock().alternate_stack;
     let words = match stack.flags & SS_AUTODISARM {
-        0 => [stack.address, u64::from(stack_flags(&stack, false)), stack.size],
-        _ => [0; 3],
+        0 if current.restart_block.is_none() => {
+            [stack.address, u64::from(stack.flags & !SS_ONSTACK), stack.size]
+        }
+        _ => ASK,
     };
     current.thread.set_return_stack(words);
 }
@@ -206,11 +211,8 @@ fn take_stack(signals: &mut TaskSignals, stack: &AlternateStack, stack_pointer: 
     if is_on_stack(signals, stack_pointer) {
         return;
     }
-    let mode = stack.flags & !SS_AUTODISARM;
-    if mode == SS_DISABLE {
-        signals.alternate_stack = AlternateStack { flags: SS_DISABLE, ..AlternateStack::NONE };
-    } else if (mode == 0 || mode == SS_ONSTACK) && stack.size >= MINSIGSTKSZ {
-        signals.alternate_stack = AlternateStack { flags: stack.flags & SS_AUTODISARM, ..*stack };
+    if let Ok(stack) = checked(stack) {
+        signals.alternate_stack = stack;
     }
 }
 

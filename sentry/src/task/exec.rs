@@ -169,7 +169,12 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
     let own_actions = Arc::new(task.group.actions.load().duplicate());
     own_actions.reset_handlers();
     task.group.actions.store(own_actions);
-    task.signals.lock().alternate_stack = AlternateStack::NONE;
+    {
+        let mut signals = task.signals.lock();
+        // Its flags stay, as on Linux (`begin_new_exec`).
+        signals.alternate_stack =
+            AlternateStack { flags: signals.alternate_stack.flags, ..AlternateStack::NONE };
+    }
     current.thread.set_return_stack([0; 3]);
     task.group.timers.clear_posix();
     let old = task.credentials();

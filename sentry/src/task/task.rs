@@ -36,7 +36,7 @@ pub struct TaskSignals {
     pub saved_mask: Option<SignalSet>,
     /// What `sigtimedwait(2)` waits for: these count as wanted though they are blocked.
     pub awaited: SignalSet,
-    /// Alternate signal stack.
+    /// Alternate signal stack, with the flags it was set with, as frames show them.
     pub alternate_stack: AlternateStack,
     /// The task takes no more signals, and part in no stop of its group: it ends (`PF_EXITING`).
     pub is_leaving: bool,
@@ -51,7 +51,7 @@ impl Default for TaskSignals {
             mask: SignalMask::default(),
             saved_mask: None,
             awaited: SignalSet::EMPTY,
-            alternate_stack: AlternateStack::NONE,
+            alternate_stack: AlternateStack::UNSET,
             is_leaving: false,
             may_stop: false,
         }
