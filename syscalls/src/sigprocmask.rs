@@ -95,7 +95,7 @@ fn sys_rt_sigtimedwait(current: &mut Current, arguments: SyscallArguments) -> Sy
 }
 
 fn sys_restart_syscall(current: &mut Current, _arguments: SyscallArguments) -> SysResult {
-    match current.restart_block.take() {
+    match current.restart_block {
         None => Err(Errno::EINTR.into()),
         Some(RestartBlock::Sleep { deadline, remaining }) => {
             crate::nanosleep::sleep_until(current, deadline, remaining)

@@ -286,3 +286,77 @@ CASE(a_return_through_a_frame_without_its_second_magic_number_works) {
     for (int i = 0; i < OFTEN; i++)
         OK(raise(SIGUSR1));
 }
+
+static volatile uint64_t mask_in_frame;
+static volatile greg_t place_in_frame, place_of_fault;
+
+static void lose_the_extended_state(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    ucontext_t *frame = context;
+    place_in_frame = frame->uc_mcontext.gregs[REG_RIP];
+    frame->uc_mcontext.fpregs = bad_page();
+    *(uint64_t *)&frame->uc_sigmask = 1ULL << (SIGUSR2 - 1);
+}
+
+static void note_fault(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    ucontext_t *frame = context;
+    place_of_fault = frame->uc_mcontext.gregs[REG_RIP];
+    mask_in_frame = *(uint64_t *)&frame->uc_sigmask;
+}
+
+CASE(a_return_to_no_extended_state_faults_where_the_frame_leads) {
+    handle_info(SIGUSR1, lose_the_extended_state, 0);
+    handle_info(SIGSEGV, note_fault, 0);
+    OK(raise(SIGUSR1));
+    EXPECT_EQ(place_of_fault, place_in_frame);
+    EXPECT_EQ(mask_in_frame, 1ULL << (SIGUSR2 - 1));
+    sigset_t mask;
+    OK(sigprocmask(SIG_BLOCK, NULL, &mask));
+    EXPECT(sigismember(&mask, SIGUSR2));
+}
+
+CASE(a_handler_that_cannot_begin_leaves_the_mask_to_return_to) {
+    stack_t stack = {map(65536), 0, 65536};
+    OK(sigaltstack(&stack, NULL));
+    OK(mprotect(stack.ss_sp, 65536, PROT_NONE));
+    handle(SIGUSR1, count_signal, SA_ONSTACK);
+    handle_info(SIGSEGV, note_fault, 0);
+    sigset_t usr1, hup, mask;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    OK(sigprocmask(SIG_BLOCK, &usr1, NULL));
+    OK(raise(SIGUSR1));
+    EXPECT_ERRNO(sigsuspend(&hup), EINTR);
+    EXPECT_EQ(mask_in_frame, 1ULL << (SIGUSR1 - 1));
+    OK(sigprocmask(SIG_BLOCK, NULL, &mask));
+    EXPECT(sigismember(&mask, SIGUSR1) && !sigismember(&mask, SIGHUP));
+    EXPECT_EQ(signals_seen, 0);
+}
+
+static volatile long continued = -1;
+
+static void continue_the_call(int signal) {
+    (void)signal;
+    signals_seen++;
+    continued = syscall(SYS_restart_syscall);
+}
+
+CASE(a_return_makes_an_end_of_the_call_that_was_interrupted) {
+    handle(SIGALRM, count_signal, 0);
+    for (int i = 0; i < OFTEN; i++)
+        OK(raise(SIGALRM));
+    handle(SIGALRM, continue_the_call, 0);
+    signals_seen = 0;
+    struct itimerval once = {{0, 0}, {0, 5000}};
+    struct timespec time = milliseconds(50);
+    int64_t begun = now_ns(CLOCK_MONOTONIC);
+    OK(setitimer(ITIMER_REAL, &once, NULL));
+    int slept = nanosleep(&time, NULL);
+    EXPECT(now_ns(CLOCK_MONOTONIC) - begun >= 50000000);
+    /* On a slow machine the signal has come too early or too late. */
+    EXPECT(signals_seen == 0 || slept == 0 || continued == 0);
+    EXPECT_ERRNO(syscall(SYS_restart_syscall), EINTR);
+}

@@ -222,11 +222,12 @@ fn run_handler(current: &mut Current, signal: Signal, action: SignalAction, info
         current.task.group.actions.load().set(signal, reset);
     }
     let mask_in_frame = {
-        let mut signals = current.task.signals.lock();
-        signals.saved_mask.take().unwrap_or_else(|| signals.mask.get())
+        let signals = current.task.signals.lock();
+        signals.saved_mask.unwrap_or_else(|| signals.mask.get())
     };
     if frame::push(current, signal, &action, info, mask_in_frame).is_err() {
-        // A stack that cannot take the frame: SIGSEGV, and if that was the signal, by default (`force_sigsegv`).
+        // A stack that cannot take the frame: SIGSEGV, and if that was the signal, by default (`force_sigsegv`). The mask to return to
+        // is still to come back.
         if signal == Signal::SIGSEGV {
             let fatal = SignalAction { handler: SIG_DFL, ..action };
             current.task.group.actions.load().set(signal, fatal);
@@ -245,6 +246,7 @@ fn block_for_handler(current: &Current, signal: Signal, action: &SignalAction) {
     if !action.action_flags().contains(ActionFlags::NODEFER) {
         blocked = blocked.with(signal);
     }
+    signals.saved_mask = None;
     signals.mask.set(blocked);
 }
 
@@ -262,15 +264,14 @@ fn settle_restart(current: &mut Current, handler: Option<bool>) {
         (Restart::IfHandlerAllows, Some(restarts)) => restarts,
         (Restart::IfNoHandler | Restart::Block(_), Some(_)) => false,
     };
+    if let Restart::Block(block) = pending.restart {
+        current.restart_block = Some(block);
+    }
     let registers = current.thread.registers_mut();
     if !again {
         registers.set_return_value(Errno::EINTR.as_return_value());
         return;
     }
-    if let Restart::Block(block) = pending.restart {
-        registers.restart_syscall(pending.instruction, RESTART_SYSCALL);
-        current.restart_block = Some(block);
-    } else {
-        registers.restart_syscall(pending.instruction, pending.number);
-    }
+    let number = if matches!(pending.restart, Restart::Block(_)) { RESTART_SYSCALL } else { pending.number };
+    registers.restart_syscall(pending.instruction, number);
 }

@@ -121,16 +121,16 @@ fn restore(current: &mut Current) -> Result<u64, Errno> {
     let frame_address = current.thread.registers().rsp.wrapping_sub(8);
     let context_address = frame_address + core::mem::offset_of!(SignalFrame, context) as u64;
     let context: UserContext = UserPtr::new(context_address).read(current.space())?;
-    let extended = read_extended(current, context.registers.extended_state)?;
-    current.thread.set_extended_state(extended.as_deref())?;
-
+    set_mask(current, context.mask);
     let registers = current.thread.registers_mut();
     load(registers, &context.registers);
-    let rax = registers.rax;
-    let stack_pointer = registers.rsp;
-    set_mask(current, context.mask);
+    let (rax, stack_pointer) = (registers.rax, registers.rsp);
+    // What the handler has interrupted is not continued (`restore_sigcontext`).
+    (current.restart_block, current.pending_restart, current.call) = (None, None, None);
+    // Where this fails, the task is where the frame says all the same.
+    let extended = read_extended(current, context.registers.extended_state)?;
+    current.thread.set_extended_state(extended.as_deref())?;
     restore_alternate_stack(current, &context.stack, stack_pointer);
-    (current.pending_restart, current.call) = (None, None);
     Ok(rax)
 }
 

@@ -42,7 +42,7 @@ pub struct Current {
     pub thread: Box<dyn GuestThread>,
     /// Its task.
     pub task: Arc<Task>,
-    /// What `restart_syscall(2)` continues.
+    /// What `restart_syscall(2)` continues; nothing after a return from a handler.
     pub restart_block: Option<RestartBlock>,
     /// Set by a call that replaces all registers (`execve`, `rt_sigreturn`): its result does not go to `rax`.
     pub keep_registers: bool,
