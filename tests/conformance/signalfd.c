@@ -1,5 +1,6 @@
 /* signalfd(2) */
 #include "case.h"
+#include <pthread.h>
 #include <sys/signalfd.h>
 
 static sigset_t block(int signal) {
@@ -107,4 +108,30 @@ CASE(signalfd_with_bad_arguments_fails) {
     EXPECT_ERRNO(syscall(SYS_signalfd4, -1, &set, 4, 0), EINVAL);
     EXPECT_ERRNO(syscall(SYS_signalfd4, -1, bad_page(), 8, 0), EFAULT);
     EXPECT_EQ(fcntl(OK(signalfd(-1, &set, SFD_CLOEXEC)), F_GETFD), FD_CLOEXEC);
+}
+
+static int made_in_thread;
+
+static void *make(void *set) {
+    made_in_thread = OK(signalfd(-1, set, SFD_NONBLOCK));
+    return NULL;
+}
+
+CASE(signalfd_is_readable_after_the_thread_that_made_it_has_ended) {
+    sigset_t set = block(SIGUSR1);
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, make, &set), 0);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    pid_t parent = getpid();
+    pid_t pid = IN_CHILD({
+        /* Late enough that its parent sleeps, as a rule. */
+        usleep(20000);
+        OK(kill(parent, SIGUSR1));
+    });
+    struct pollfd wanted = {made_in_thread, POLLIN, 0};
+    EXPECT_EQ(poll(&wanted, 1, 5000), 1);
+    struct signalfd_siginfo info;
+    EXPECT_EQ(read(made_in_thread, &info, sizeof info), (ssize_t)sizeof info);
+    EXPECT_EQ(info.ssi_signo, SIGUSR1);
+    EXPECT_EXIT(pid, 0);
 }

@@ -1,7 +1,7 @@
 //! Signals that are read. signalfd(2).
 //!
 //! A signalfd reads the signals of the process that made it, also when another process has inherited it. (On Linux it
-//! reads the caller's.) Readiness is reported while the thread that made it lives.
+//! reads the caller's.)
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -14,7 +14,7 @@ use usk_abi::{Errno, PollEvents};
 use zerocopy::IntoBytes;
 
 use crate::Sink;
-use crate::task::Task;
+use crate::task::{Task, ThreadGroup};
 use crate::vfs::{FileOps, OpenFile};
 use crate::wait::{Notify, WaitQueue, WaitToken};
 
@@ -23,7 +23,8 @@ const RECORD: usize = size_of::<SignalfdInfo>();
 
 /// The object behind `signalfd(2)`.
 pub struct SignalFd {
-    task: Weak<Task>,
+    maker: Weak<Task>,
+    group: Weak<ThreadGroup>,
     token: WaitToken,
     shared: Arc<Shared>,
 }
@@ -38,8 +39,9 @@ impl SignalFd {
     pub fn open(task: &Arc<Task>, mask: SignalSet, flags: u32) -> Arc<OpenFile> {
         let mask = mask.minus(SignalSet::UNBLOCKABLE);
         let shared = Arc::new(Shared { mask: Mutex::new(mask), queue: WaitQueue::new() });
-        let token = task.signal_arrival.add(shared.clone(), 0, READABLE);
-        let ops = SignalFd { task: Arc::downgrade(task), token, shared };
+        let token = task.group.signal_arrival.add(shared.clone(), 0, READABLE);
+        let group = Arc::downgrade(&task.group);
+        let ops = SignalFd { maker: Arc::downgrade(task), group, token, shared };
         OpenFile::anonymous(Arc::new(ops), O_RDWR | flags, "anon_inode:[signalfd]")
     }
 
@@ -61,11 +63,9 @@ impl SignalFd {
 
     /// The task whose signals are read: the maker, or, once that has ended, another thread of its process.
     fn task(&self) -> Option<Arc<Task>> {
-        let maker = self.task.upgrade()?;
-        if maker.group.threads().iter().any(|thread| Arc::ptr_eq(thread, &maker)) {
-            return Some(maker);
-        }
-        maker.group.any_thread()
+        let group = self.group.upgrade()?;
+        let is_maker = |thread: &Arc<Task>| std::ptr::eq(&**thread, self.maker.as_ptr());
+        group.threads().into_iter().find(is_maker).or_else(|| group.any_thread())
     }
 }
 
@@ -119,8 +119,8 @@ impl FileOps for SignalFd {
 
 impl Drop for SignalFd {
     fn drop(&mut self) {
-        if let Some(task) = self.task.upgrade() {
-            task.signal_arrival.remove(self.token);
+        if let Some(group) = self.group.upgrade() {
+            group.signal_arrival.remove(self.token);
         }
     }
 }

@@ -75,9 +75,7 @@ fn send_locked(
     }
     note_pending(state, target);
     wake_taker(state, target, signal);
-    for task in &state.threads {
-        task.signal_arrival.notify(PollEvents::IN);
-    }
+    group.signal_arrival.notify(PollEvents::IN);
     Ok(sent)
 }
 

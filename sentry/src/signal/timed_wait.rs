@@ -29,7 +29,7 @@ pub fn wait_for_signal(
         signals.awaited = wanted;
     }
     let attempt = |_: &mut Current| task.take_signal(wanted).ok_or(SysError::Errno(Errno::EAGAIN));
-    let slept = current.block(&[(&task.signal_arrival, usk_abi::PollEvents::IN)], deadline, attempt);
+    let slept = current.block(&[], deadline, attempt);
     {
         let _state = task.group.state.lock();
         task.signals.lock().awaited = SignalSet::EMPTY;

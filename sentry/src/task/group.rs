@@ -99,6 +99,8 @@ pub struct ThreadGroup {
     pub limits: Mutex<ResourceLimits>,
     /// Notified when a child changes its state or when `wait4(2)` may find something new.
     pub child_events: WaitQueue,
+    /// Notified when a signal becomes pending for the group or one of its threads; signalfd waits here.
+    pub signal_arrival: WaitQueue,
     /// Notified when the group has become a zombie.
     pub exited: WaitQueue,
     /// Interval timers and POSIX timers.
@@ -127,6 +129,7 @@ impl ThreadGroup {
             actions: ArcSwap::new(actions),
             limits: Mutex::new(limits),
             child_events: WaitQueue::new(),
+            signal_arrival: WaitQueue::new(),
             exited: WaitQueue::new(),
             timers: ProcessTimers::default(),
             start_boottime_ns: AtomicU64::new(now_boottime_ns),

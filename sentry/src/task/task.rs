@@ -20,7 +20,7 @@ use crate::task::last_words::LastWords;
 use crate::task::standing::Version;
 use crate::task::{Completion, Credentials, ThreadGroup, Usage};
 use crate::vfs::{FdTable, FsContext};
-use crate::wait::{WaitQueue, Waiter};
+use crate::wait::Waiter;
 
 /// Longest command name, without the terminating NUL (`TASK_COMM_LEN` is 16).
 pub const COMMAND_NAME_LENGTH: usize = 15;
@@ -103,8 +103,6 @@ pub struct Task {
     pub waiter: Arc<Waiter>,
     /// Signals.
     pub signals: Mutex<TaskSignals>,
-    /// Notified when a signal becomes pending; signalfd waits here.
-    pub signal_arrival: WaitQueue,
     tid: AtomicI32,
     credentials: ArcSwap<Credentials>,
     mm: ArcSwap<Mm>,
@@ -186,7 +184,6 @@ impl Task {
             group: parts.group,
             waiter: Waiter::new(),
             signals: Mutex::new(parts.signals),
-            signal_arrival: WaitQueue::new(),
             tid: AtomicI32::new(parts.tid),
             credentials: ArcSwap::new(parts.credentials),
             mm: ArcSwap::new(parts.mm),
