@@ -270,3 +270,38 @@ CASE(prctl_dumpable_is_lost_with_the_user) {
     EXPECT_EXIT(pid, 0);
     EXPECT_EQ(prctl(PR_GET_DUMPABLE), atoi(text));
 }
+
+static int until_death[2];
+
+static void *fork_and_end(void *done) {
+    pid_t *child = done;
+    *child = IN_CHILD({
+        sigset_t usr1;
+        sigemptyset(&usr1);
+        sigaddset(&usr1, SIGUSR1);
+        OK(sigprocmask(SIG_BLOCK, &usr1, NULL));
+        OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+        announce(until_death[1]);
+        EXPECT_EQ(sigwaitinfo(&usr1, NULL), SIGUSR1);
+        announce(until_death[1]);
+        EXPECT_EQ(sigwaitinfo(&usr1, NULL), SIGUSR1);
+    });
+    await(until_death[0]);
+    return NULL;
+}
+
+CASE(children_of_a_thread_that_ends_are_another_threads) {
+    OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    OK(pipe(until_death));
+    pid_t *child = map_shared(PAGE_SIZE);
+    pid_t parent = IN_CHILD({
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, NULL, fork_and_end, child), 0);
+        EXPECT_EQ(pthread_join(thread, NULL), 0);
+        await(until_death[0]);
+        int status;
+        EXPECT_EQ(waitpid(*child, &status, WNOHANG | __WNOTHREAD), 0);
+    });
+    EXPECT_EXIT(parent, 0);
+    EXPECT_EXIT(*child, 0);
+}

@@ -155,6 +155,7 @@ fn end_other_threads(current: &mut Current) -> SysResult<()> {
         let mut table = task.kernel.tasks.lock();
         table.remove_thread(task.tid());
         table.links.rename(task.tid(), leader);
+        table.hand_children_on(leader, task.tid(), leader);
         task.set_tid(leader);
         table.insert_thread(leader, task.clone());
         task.group.state.lock().leader_status = None;

@@ -97,6 +97,10 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
         }
     };
     kernel.notify_parent_death(&table, task);
+    let successor = group.state.lock().threads.iter().find(|task| !task.signals.lock().is_leaving).cloned();
+    if let Some(successor) = successor {
+        table.hand_children_on(group.tgid, task.tid(), successor.tid());
+    }
     let credentials = task.credentials();
     let (uid, suid, gid) = (credentials.uid, credentials.suid, credentials.gid);
     let mut waiting = ptrace::forsake_tracees(&kernel, &mut table, task);

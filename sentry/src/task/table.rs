@@ -233,6 +233,17 @@ impl TaskTable {
         children
     }
 
+    /// The children of one thread of a process are another's: it has ended, or has another identifier.
+    pub(crate) fn hand_children_on(&mut self, pid: i32, from: i32, to: i32) {
+        let children = self.processes.get(&pid).map(|process| process.children.clone());
+        for child in children.unwrap_or_default() {
+            if let Some(process) = self.processes.get_mut(&child).filter(|child| child.parent_thread == from)
+            {
+                process.parent_thread = to;
+            }
+        }
+    }
+
     /// The live processes of a process group.
     pub fn process_group(&self, group: i32) -> impl Iterator<Item = (i32, &Process)> {
         self.processes()
