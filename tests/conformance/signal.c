@@ -297,3 +297,19 @@ CASE(many_ticks_do_not_disturb_a_computation) {
     uint64_t n = 40000000;
     EXPECT_EQ(sum, (uint64_t)((__uint128_t)(n - 1) * n * (2 * n - 1) / 6));
 }
+
+CASE(fatal_signal_ends_a_process_that_waits_for_its_vfork_child) {
+    PIPE(hold);
+    pid_t pid = IN_CHILD({
+        pid_t child = vfork();
+        if (child == 0) {
+            char byte;
+            kill(getppid(), SIGTERM);
+            if (read(hold[0], &byte, 1) != 1)
+                _exit(1);
+            _exit(0);
+        }
+    });
+    EXPECT_KILLED(pid, SIGTERM);
+    announce(hold[1]);
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use usk_abi::signal::code::SI_KERNEL;
-use usk_abi::signal::{SIG_DFL, SIG_IGN, SignalInfo, SignalSet};
+use usk_abi::signal::{DefaultAction, SIG_DFL, SIG_IGN, SignalInfo, SignalSet};
 use usk_abi::{Errno, PollEvents, Signal};
 
 use crate::task::{ExitStatus, GroupState, Resource, Task, ThreadGroup, begin_exit_locked};
@@ -74,7 +74,13 @@ fn send_locked(
         None => state.pending.add_within(queue_limit, signal, info)?,
     }
     note_pending(state, target);
-    wake_taker(state, target, signal);
+    match taker(state, target, signal) {
+        Some(task) if is_fatal(state, target, &task, signal, forced) => {
+            begin_exit_locked(state, ExitStatus::Signaled { signal, core: false });
+        }
+        Some(task) => task.poke(),
+        None => {}
+    }
     group.signal_arrival.notify(PollEvents::IN);
     Ok(sent)
 }
@@ -138,21 +144,35 @@ fn note_pending(state: &GroupState, target: Option<&Arc<Task>>) {
     }
 }
 
-/// Wakes the thread that is to take the signal: the target, or one that does not block it, by preference the leader and one that is not
-/// stopped for a tracer.
-fn wake_taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) {
+/// The thread that is to take the signal: the target, or one that does not block it, by preference the leader and one that is not stopped for
+/// a tracer.
+fn taker(state: &GroupState, target: Option<&Arc<Task>>, signal: Signal) -> Option<Arc<Task>> {
     if let Some(task) = target {
-        if takes(task, signal) {
-            task.poke();
-        }
-        return;
+        return takes(task, signal).then(|| Arc::clone(task));
     }
     let mut takers = takers(state, signal);
     let first = takers.next();
     let is_free = |task: &&Arc<Task>| !task.tracing.is_stopped();
-    if let Some(task) = first.filter(is_free).or_else(|| takers.find(is_free)).or(first) {
-        task.poke();
-    }
+    first.filter(is_free).or_else(|| takers.find(is_free)).or(first).cloned()
+}
+
+/// Whether a signal that is for `taker` ends the group as soon as it is sent, whatever its threads wait for (`complete_signal`): what dumps
+/// core does not, nor what somebody waits for or a tracer is to see, and who is stopped stays so.
+fn is_fatal(
+    state: &GroupState,
+    target: Option<&Arc<Task>>,
+    taker: &Task,
+    signal: Signal,
+    forced: bool,
+) -> bool {
+    let is_traced = target.or(state.threads.first()).is_some_and(|task| task.tracing.is_traced());
+    signal.default_action() == DefaultAction::Terminate
+        && taker.group.actions.load().get(signal).handler == SIG_DFL
+        && !taker.signals.lock().mask.get().contains(signal)
+        && !taker.group.is_protected_from(signal, forced)
+        && !is_traced
+        && !taker.tracing.is_stopped()
+        && state.stop.is_none()
 }
 
 /// The threads that may take a signal of the group.
@@ -172,7 +192,7 @@ pub(super) fn pass_on(state: &GroupState) {
     let mut pending = state.pending.set();
     while let Some(signal) = pending.first() {
         if !takers(state, signal).any(|task| task.waiter.is_interrupted()) {
-            wake_taker(state, None, signal);
+            taker(state, None, signal).iter().for_each(|task| task.poke());
         }
         pending = pending.without(signal);
     }
