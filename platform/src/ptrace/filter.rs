@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W,
+    BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD,
+    BPF_MISC, BPF_RET, BPF_TAX, BPF_W, BPF_X,
 };
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP, sock_filter};
 
@@ -24,6 +25,7 @@ pub(super) const RECEIVED: u64 = 1;
 
 /// `AUDIT_ARCH_X86_64` of `linux/audit.h`.
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const _: () = assert!(CODE >= (GUEST_END >> 32 << 32) + (1 << 32));
 /// First address of the legacy vsyscall page; the calls that the host emulates there do reach the filter.
 pub(super) const VSYSCALL: u64 = 0xffff_ffff_ff60_0000;
 
@@ -39,6 +41,9 @@ enum Check {
     Equals(u32, u64),
     /// An address below the platform's region.
     Guest(u32),
+    /// Two arguments, such an address and a length, are a range that ends below the next multiple of 4 GiB: the platform's region begins
+    /// after that. Both are looked at by their halves, as the sum of the whole ones may be past 64 bits.
+    EndsBelow(u32, u32),
     /// No bit outside this set.
     Within(u32, u32),
     /// At least one of these bits.
@@ -47,7 +52,7 @@ enum Check {
 
 /// The calls that the tracers inject, and why.
 fn rules() -> Vec<(libc::c_long, Vec<Check>)> {
-    use Check::{Equals, Guest, Has, Within};
+    use Check::{EndsBelow, Equals, Guest, Has, Within};
     let protection = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u32;
     let map_flags = (libc::MAP_FIXED
         | libc::MAP_PRIVATE
@@ -62,16 +67,19 @@ fn rules() -> Vec<(libc::c_long, Vec<Check>)> {
             libc::SYS_mmap,
             vec![
                 Guest(0),
-                Guest(1),
+                EndsBelow(0, 1),
                 Within(2, protection),
                 Within(3, map_flags),
                 Has(3, libc::MAP_FIXED as u32),
             ],
         ),
-        (libc::SYS_munmap, vec![Guest(0), Guest(1)]),
-        (libc::SYS_mprotect, vec![Guest(0), Guest(1), Within(2, protection)]),
-        (libc::SYS_mremap, vec![Guest(0), Guest(1), Guest(2), Within(3, remap_flags), Guest(4)]),
-        (libc::SYS_madvise, vec![Guest(0), Guest(1)]),
+        (libc::SYS_munmap, vec![Guest(0), EndsBelow(0, 1)]),
+        (libc::SYS_mprotect, vec![Guest(0), EndsBelow(0, 1), Within(2, protection)]),
+        (
+            libc::SYS_mremap,
+            vec![Guest(0), EndsBelow(0, 1), Within(3, remap_flags), Guest(4), EndsBelow(4, 2)],
+        ),
+        (libc::SYS_madvise, vec![Guest(0), EndsBelow(0, 1)]),
         // A file to map: received, mapped, closed.
         (libc::SYS_recvmsg, vec![Equals(0, SOCKET), Equals(2, libc::MSG_DONTWAIT as u64)]),
         (libc::SYS_close, vec![Equals(0, RECEIVED)]),
@@ -140,6 +148,23 @@ fn rule(checks: &[Check]) -> Vec<sock_filter> {
                 block.push(load(argument(index)));
                 block.push(jump(BPF_JGE, GUEST_END as u32, rest, 0));
             }
+            Check::EndsBelow(address, length) => {
+                let end = (GUEST_END >> 32) as u32;
+                block.push(load(argument(address) + 4));
+                block.push(jump(BPF_JGT, end, rest + 11, 0));
+                block.push(statement(BPF_MISC | BPF_TAX, 0));
+                block.push(load(argument(length) + 4));
+                block.push(jump(BPF_JGT, end, rest + 8, 0));
+                block.push(statement(BPF_ALU | BPF_ADD | BPF_X, 0));
+                block.push(jump(BPF_JGT, end, rest + 6, 0));
+                block.push(jump(BPF_JEQ, end, 0, 5));
+                // The sum of the lower halves must not carry.
+                block.push(load(argument(address)));
+                block.push(statement(BPF_MISC | BPF_TAX, 0));
+                block.push(load(argument(length)));
+                block.push(statement(BPF_ALU | BPF_ADD | BPF_X, 0));
+                block.push(jump(BPF_JGE | BPF_X, 0, 0, rest));
+            }
             Check::Within(index, bits) => {
                 block.push(load(argument(index) + 4));
                 block.push(jump(BPF_JEQ, 0, 0, rest + 3));
@@ -171,6 +196,7 @@ fn ret(action: u32) -> sock_filter {
 }
 
 fn jump(condition: u32, value: u32, if_true: u8, if_false: u8) -> sock_filter {
+    // `BPF_K` is no bit: what is compared is `value`, or the index with `BPF_X`.
     sock_filter { code: (BPF_JMP | condition | BPF_K) as u16, jt: if_true, jf: if_false, k: value }
 }
 
@@ -189,7 +215,7 @@ mod tests {
         data.extend(AUDIT_ARCH_X86_64.to_le_bytes());
         data.extend(instruction_pointer.to_le_bytes());
         data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
-        let (program, mut pc, mut accumulator) = (program(), 0, 0u32);
+        let (program, mut pc, mut accumulator, mut index) = (program(), 0, 0u32, 0u32);
         loop {
             let step = program[pc];
             pc += 1;
@@ -199,14 +225,19 @@ mod tests {
                 accumulator = u32::from_le_bytes(data[at..at + 4].try_into().unwrap());
             } else if code == BPF_ALU | BPF_AND | BPF_K {
                 accumulator &= step.k;
+            } else if code == BPF_ALU | BPF_ADD | BPF_X {
+                accumulator = accumulator.wrapping_add(index);
+            } else if code == BPF_MISC | BPF_TAX {
+                index = accumulator;
             } else if code == BPF_RET | BPF_K {
                 return step.k;
             } else {
-                let holds = match code & !BPF_JMP & !BPF_K {
-                    BPF_JEQ => accumulator == step.k,
-                    BPF_JGT => accumulator > step.k,
-                    BPF_JGE => accumulator >= step.k,
-                    BPF_JSET => accumulator & step.k != 0,
+                let value = if code & BPF_X != 0 { index } else { step.k };
+                let holds = match code & !BPF_JMP & !BPF_X {
+                    BPF_JEQ => accumulator == value,
+                    BPF_JGT => accumulator > value,
+                    BPF_JGE => accumulator >= value,
+                    BPF_JSET => accumulator & value != 0,
                     other => panic!("unknown condition {other}"),
                 };
                 pc += usize::from(if holds { step.jt } else { step.jf });
@@ -237,6 +268,40 @@ mod tests {
         assert_eq!(run(CODE + 2, libc::SYS_openat, [0; 6]), kill);
         assert_eq!(run(CODE + 2, libc::SYS_close, [0; 6]), kill);
         assert_eq!(run(CODE + 2, libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]), kill);
+    }
+
+    #[test]
+    fn a_range_that_reaches_into_the_platforms_region_kills() {
+        let last = GUEST_END - PAGE;
+        let moved = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+        let calls = |address: u64, length: u64| {
+            [
+                (libc::SYS_mmap, [address, length, 3, FIXED, u64::MAX, 0]),
+                (libc::SYS_munmap, [address, length, 0, 0, 0, 0]),
+                (libc::SYS_mprotect, [address, length, 3, 0, 0, 0]),
+                (libc::SYS_madvise, [address, length, libc::MADV_DONTNEED as u64, 0, 0, 0]),
+                (libc::SYS_mremap, [address, length, PAGE, moved, 0x10_0000, 0]),
+                (libc::SYS_mremap, [0x10_0000, PAGE, length, moved, address, 0]),
+            ]
+        };
+        let ranges = [
+            (last, CODE - last + PAGE),
+            (last, GUEST_END - PAGE),
+            (CODE - (1 << 32), 1 << 33),
+            (0x10_0000, CODE),
+            (0xffff_f000, CODE - 0xffff_f000),
+            (last, u64::MAX - last),
+            (PAGE, u64::MAX),
+        ];
+        for (number, arguments) in ranges.into_iter().flat_map(|(address, length)| calls(address, length)) {
+            let verdict = run(CODE + 2, number, arguments);
+            assert_eq!(verdict, SECCOMP_RET_KILL_PROCESS, "{number} {arguments:x?}");
+        }
+        for (address, length) in [(last, PAGE), (PAGE, last), (0xffff_f000, 1 << 33)] {
+            for (number, arguments) in calls(address, length) {
+                assert_eq!(run(CODE + 2, number, arguments), SECCOMP_RET_ALLOW, "{number} {arguments:x?}");
+            }
+        }
     }
 
     #[test]
