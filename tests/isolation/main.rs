@@ -99,6 +99,7 @@ const TESTS: &[Test] = tests! {
         forged_masks_hurt_only_their_process,
         forged_actions_hurt_only_their_process,
         forged_returns_hurt_only_their_process,
+        a_sealed_file_is_not_written_by_way_of_a_hidden_mapping,
     }
     resources {
         too_much_of_everything_is_refused_as_on_linux,

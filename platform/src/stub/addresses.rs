@@ -398,7 +398,7 @@ pub(crate) mod site {
         /// See [`CallKind`].
         map_file = usk_site_map_file;
         /// See [`CallKind`].
-        map_file_unasked = usk_site_map_file_unasked;
+        mask_kicks = usk_site_mask_kicks;
         /// See [`CallKind`].
         unmap = usk_site_unmap;
         /// See [`CallKind`].

@@ -431,7 +431,9 @@ pub(crate) const NOTHING_LEFT: u64 = u64::MAX;
 /// Bytes of `struct robust_list_head`.
 pub(crate) const ROBUST_LIST_HEAD_SIZE: u64 = 24;
 
-const _: () = assert!(STATE_PLACE + 8 <= THREAD_FILTER_CODE);
+/// In the constants: the set of signals that has the kick in it and no other.
+pub(crate) const KICK_MASK: u64 = STATE_PLACE + 8;
+const _: () = assert!(KICK_MASK + SIGNAL_SET_SIZE <= THREAD_FILTER_CODE);
 
 // --- Lent memory (see `trap/memory.rs`) ---
 
@@ -651,8 +653,8 @@ pub(crate) enum CallKind {
     Advise = 5,
     /// `close`
     Close = 6,
-    /// As [`CallKind::MapFile`], where nobody can change the registers on the way: then it need not be compared with its order.
-    MapFileUnasked = 7,
+    /// `rt_sigprocmask` of the kick alone.
+    MaskKicks = 7,
 }
 /// Count of [`CallKind`]s.
 pub(crate) const CALL_KINDS: u64 = 8;
@@ -719,8 +721,8 @@ pub(crate) const HOST_CALL_GUESTS: u32 = 1;
 pub(crate) const HOST_CALL_ORDERED: u32 = 2;
 /// None: the call has returned what stands in the place of the number, and the stub is about to ring.
 pub(crate) const HOST_CALL_RETURNED: u32 = 3;
-/// In a guest thread's orders, instead of a list of calls: the `timespec` of a host call that the sentry orders.
-pub(crate) const HOST_CALL_TIME: u64 = CALLS;
+/// In a guest thread's orders, after a list of one call: the `timespec` of a host call that the sentry orders.
+pub(crate) const HOST_CALL_TIME: u64 = CALLS + CALL_SIZE;
 /// `FUTEX_PRIVATE_FLAG`: what all futex operations of the stub's have in common.
 const PRIVATE: u32 = libc::FUTEX_PRIVATE_FLAG as u32;
 /// Operations on one word. No other flag goes with them but for one case.

@@ -432,6 +432,7 @@ pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u
     }
     let let_through = 1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1);
     put(SPAWNER_MASK, &(!let_through).to_le_bytes());
+    put(KICK_MASK, &(1u64 << (KICK_SIGNAL - 1)).to_le_bytes());
     image
 }
 
@@ -463,7 +464,7 @@ mod tests {
             site::exit(),
             site::map_anonymous(),
             site::map_file(),
-            site::map_file_unasked(),
+            site::mask_kicks(),
             site::unmap(),
             site::protect(),
             site::remap(),

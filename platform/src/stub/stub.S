@@ -157,7 +157,7 @@ call_table:
     .long call_remap - call_table
     .long call_advise - call_table
     .long call_close - call_table
-    .long call_map_file_unasked - call_table
+    .long call_mask_kicks - call_table
 
 call_map_anonymous:
     mov eax, {sys_mmap}
@@ -171,11 +171,11 @@ call_map_file:
     .globl usk_site_map_file
 usk_site_map_file:
     jmp called
-call_map_file_unasked:              # where nobody gets in between
-    mov eax, {sys_mmap}
+call_mask_kicks:                    # what other threads can write does not come in between
+    mov eax, {sys_rt_sigprocmask}
     syscall
-    .globl usk_site_map_file_unasked
-usk_site_map_file_unasked:
+    .globl usk_site_mask_kicks
+usk_site_mask_kicks:
     jmp called
 call_unmap:
     mov eax, {sys_munmap}

@@ -41,6 +41,12 @@ impl Call {
     pub(super) fn close(descriptor: u32) -> Call {
         Call { kind: CallKind::Close, arguments: [u64::from(descriptor), 0, 0, 0, 0, 0] }
     }
+
+    /// The call that keeps kicks away, or lets them come again.
+    pub(super) fn mask_kicks(keeps_away: bool) -> Call {
+        let how = if keeps_away { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+        Call { kind: CallKind::MaskKicks, arguments: [how as u64, KICK_MASK, 0, SIGNAL_SET_SIZE, 0, 0] }
+    }
 }
 
 /// The host call for an operation, and the file that it needs; the file's descriptor is the fifth argument, to be

@@ -16,7 +16,7 @@ use crate::interface::{ExitReason, GuestThread, MemoryOp, Trap};
 use crate::stub::geometry::*;
 
 use super::calls::{Call, translate};
-use super::lists::FIRST_FILE;
+use super::lists::{FIRST_FILE, LONGEST_LIST};
 use super::thread::Thread;
 
 /// What is left for the way back.
@@ -78,7 +78,7 @@ impl Thread {
             operations.iter().map(|operation| translate(operation, layout)).collect();
         let (calls, files): (Vec<Call>, Vec<_>) = translated.into_iter().flatten().unzip();
         let files: Vec<_> = files.into_iter().flatten().collect();
-        let is_short = self.deferred.calls.is_empty() && calls.len() + 1 < MAX_CALLS;
+        let is_short = self.deferred.calls.is_empty() && calls.len() + 1 < LONGEST_LIST;
         let is_simple = calls.len() == operations.len()
             && calls.iter().all(|call| can_be_made_twice(call.kind))
             && !operations.iter().any(|operation| matches!(operation, MemoryOp::UnmapAll));
@@ -96,7 +96,7 @@ impl Thread {
 
     /// Leaves one more call for the way back, one that cannot fail.
     pub(super) fn defer_call(&mut self, call: Call) {
-        if self.deferred.calls.len() + 1 >= MAX_CALLS {
+        if self.deferred.calls.len() + 1 >= LONGEST_LIST {
             // If it has ended the next run says so.
             let _: Result<(), ExitReason> = self.carry_out_deferred();
         }
@@ -104,13 +104,13 @@ impl Thread {
     }
 
     /// Writes the list into the orders. Returns the answer, which was to be `answer`, with what says so.
-    pub(super) fn write_deferred(&self, answer: u32) -> u32 {
-        if self.deferred.calls.is_empty() {
+    pub(super) fn write_deferred(&mut self, answer: u32) -> u32 {
+        let lets_kicks_come = std::mem::take(&mut self.keeps_kicks_away).then(|| Call::mask_kicks(false));
+        if self.deferred.calls.is_empty() && lets_kicks_come.is_none() {
             return answer;
         }
-        let answer = answer | ANSWER_CALLS | ANSWER_RETURN;
-        self.write_list(&self.deferred.list(FIRST_FILE));
-        answer
+        self.write_list(lets_kicks_come.iter().chain(&self.deferred.list(FIRST_FILE)));
+        answer | ANSWER_CALLS | ANSWER_RETURN
     }
 
     /// Answers the doorbell with what [`Thread::prepare_return`] has returned. False if the host does not install the file: then what
@@ -144,8 +144,8 @@ impl Thread {
     /// A failure is kept for the next run.
     pub(super) fn carry_out_deferred(&mut self) -> Result<(), ExitReason> {
         let list = self.deferred.list(FIRST_FILE);
-        self.deferred.calls.clear();
         let file = self.deferred.file.take();
+        self.deferred.clear();
         if list.is_empty() {
             return Ok(());
         }
@@ -153,18 +153,18 @@ impl Thread {
         let (done, error) = self.carry_out(&list, &files)?;
         if done < list.len() {
             self.deferred.refused = Some(error);
-            self.close_files(files.len());
         }
         Ok(())
     }
 
-    /// The list has ended on the way back, which it tells only if a call has failed. `None` if that cannot be.
-    pub(super) fn refuse(&mut self, done: usize, result: u64) -> Result<Option<Trap>, ExitReason> {
-        let list = self.deferred.list(FIRST_FILE);
-        self.close_deferred_file()?;
-        self.deferred.clear();
-        let errno = i32::try_from(result.wrapping_neg()).unwrap_or(0);
-        Ok((done < list.len() && errno > 0).then(|| Trap::Refused(Errno::from_raw(errno))))
+    /// The thread says that a call on the way back has failed. A guest can say so as well, when it has gone on and the sentry would undo
+    /// what it believes not to have been done: so they are made once more, where nothing of the guest's comes between. False if there
+    /// are none.
+    pub(super) fn repeat_deferred(&mut self) -> Result<bool, ExitReason> {
+        if self.deferred.calls.is_empty() {
+            return Ok(false);
+        }
+        self.carry_out_deferred().map(|()| true)
     }
 
     /// See [`GuestThread::settle`].

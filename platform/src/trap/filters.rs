@@ -5,7 +5,7 @@
 //! number and every argument; everything else kills.
 //!
 //! The **thread filter** is installed by each guest thread on top, with a listener of its own. It turns the doorbell
-//! and the mapping of files into notifications and forbids what only spawners and newborn threads need. The kernel
+//! and the moving of mappings into notifications and forbids what only spawners and newborn threads need. The kernel
 //! takes the stricter verdict of the two.
 
 use std::collections::BTreeSet;
@@ -168,13 +168,7 @@ pub(super) fn base_rules() -> Vec<Rule> {
             site::map_file(),
             libc::SYS_mmap,
             &[InGuest(0, 1), Only(2, PROTECTION), Flags(3, PRIVATE_FILE, MAP_OPTIONS | SHARED)],
-            "map a file that the sentry has installed; it compares the call with its order (thread filter)",
-        ),
-        rule(
-            site::map_file_unasked(),
-            libc::SYS_mmap,
-            &[InGuest(0, 1), Only(2, PROTECTION), Flags(3, PRIVATE_FILE, MAP_OPTIONS | SHARED)],
-            "the same where nobody can change it on the way; a guest that comes here has no descriptor to map",
+            "map a file that the sentry has installed; a guest that comes here has no descriptor to map",
         ),
         rule(site::unmap(), libc::SYS_munmap, &[InGuest(0, 1)], "take memory from the guest"),
         rule(
@@ -186,8 +180,8 @@ pub(super) fn base_rules() -> Vec<Rule> {
         rule(
             site::remap(),
             libc::SYS_mremap,
-            &[InGuest(0, 1), InGuest(0, 2), InGuest(4, 2), OneOf(3, &REMAP_FLAGS)],
-            "move or resize guest memory",
+            &[InGuest(0, 1), InGuest(4, 2), OneOf(3, &REMAP_FLAGS)],
+            "move or resize guest memory; the sentry compares the call with its order (thread filter)",
         ),
         rule(
             site::advise(),
@@ -215,6 +209,17 @@ pub(super) fn base_rules() -> Vec<Rule> {
             "get random bytes, as above; a signal interrupts a guest that wants many",
         ),
         rule(site::close(), libc::SYS_close, &[], "close the descriptor of a file that has been mapped"),
+        rule(
+            site::mask_kicks(),
+            libc::SYS_rt_sigprocmask,
+            &[
+                OneOf(0, &[libc::SIG_BLOCK as u32, libc::SIG_UNBLOCK as u32]),
+                Is(1, KICK_MASK),
+                Is(2, 0),
+                Is(3, SIGNAL_SET_SIZE),
+            ],
+            "keep kicks away from a list of calls; a guest can do that as well by a frame of its own",
+        ),
         rule(site::birth(), doorbell, &[], "a newborn thread reports to the sentry"),
         rule(
             site::close_listener(),
@@ -320,9 +325,18 @@ pub(super) fn thread_rules() -> Vec<(u32, Verdict, &'static str)> {
         rule(libc::SYS_rt_sigreturn, Verdict::Allow, "go back to the guest"),
         rule(libc::SYS_munmap, Verdict::Allow, "guest memory only, by the base filter"),
         rule(libc::SYS_mprotect, Verdict::Allow, "guest memory only, by the base filter"),
-        rule(libc::SYS_mremap, Verdict::Allow, "guest memory only, by the base filter"),
+        rule(
+            libc::SYS_mremap,
+            Verdict::Notify,
+            "only as ordered: what the sentry has let go of must not stay elsewhere",
+        ),
         rule(libc::SYS_madvise, Verdict::Allow, "guest memory only, by the base filter"),
         rule(libc::SYS_close, Verdict::Allow, "there is nothing in its table that it needs"),
+        rule(
+            libc::SYS_rt_sigprocmask,
+            Verdict::Allow,
+            "masks that a frame could set as well, by the base filter",
+        ),
         rule(
             libc::SYS_restart_syscall,
             Verdict::Allow,
@@ -415,7 +429,8 @@ pub(super) fn thread_filter() -> Vec<u64> {
     assembler.load(Field::PointerLow);
     // As ordered: registers come from the orders, and nothing changes them before the call. Outside of lists a guest thread
     // has no descriptors.
-    assembler.jump_if(Test::Equal(site::map_file_unasked() as u32), allow);
+    assembler.jump_if(Test::Equal(site::map_file() as u32), allow);
+    assembler.verdict(Verdict::Kill);
     assembler.place(notify);
     assembler.verdict(Verdict::Notify);
     assembler.place(futex);
@@ -644,16 +659,16 @@ mod tests {
             let verdict = run(&filter, &Call { architecture: ARCHITECTURE, number, pointer, arguments });
             let expected = match i64::from(number) {
                 _ if number == DOORBELL => Verdict::Notify,
+                libc::SYS_mremap => Verdict::Notify,
                 // Outside of the lists that the sentry gives there is no descriptor for it.
-                _ if pointer == site::map_file_unasked() => Verdict::Allow,
-                libc::SYS_mmap if arguments[3] & libc::MAP_ANONYMOUS as u64 == 0 => Verdict::Notify,
+                _ if pointer == site::map_file() => Verdict::Allow,
+                libc::SYS_mmap if arguments[3] & libc::MAP_ANONYMOUS as u64 == 0 => Verdict::Kill,
                 libc::SYS_futex if arguments[1] == libc::FUTEX_WAIT as u64 => Verdict::Kill,
                 libc::SYS_clone
                 | libc::SYS_seccomp
                 | libc::SYS_prctl
                 | libc::SYS_dup2
-                | libc::SYS_close_range
-                | libc::SYS_rt_sigprocmask => Verdict::Kill,
+                | libc::SYS_close_range => Verdict::Kill,
                 _ => Verdict::Allow,
             };
             assert_eq!(verdict, expected, "{}", rule.reason);
@@ -665,6 +680,6 @@ mod tests {
     #[test]
     fn about_a_dozen_kinds_of_calls_suffice() {
         let (spawner, thread) = stub_calls();
-        assert!(spawner.len() <= 22 && thread.len() <= 15, "{spawner:?} {thread:?}");
+        assert!(spawner.len() <= 22 && thread.len() <= 16, "{spawner:?} {thread:?}");
     }
 }

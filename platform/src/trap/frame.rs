@@ -123,9 +123,14 @@ impl Frame {
         put(STACK_SIZE, SIGNAL_STACK_END - SIGNAL_STACK);
         put(SELECTORS, USER_SELECTORS);
         put(EXTENDED_STATE, 0);
+        self.let_signals_come(slot);
+    }
+
+    /// Has the thread get the stub's signals once it goes back by the frame.
+    pub(super) fn let_signals_come(self, slot: &Slot) {
         // Signals for the host's process that are none of the stub's business stay pending for ever.
         let handled = TRAP_SIGNALS.iter().fold(0u64, |set, signal| set | 1 << (signal - 1));
-        put(SIGNAL_MASK, !handled);
+        slot.write_u64(self.context + SIGNAL_MASK, !handled);
     }
 
     /// Where the guest sees its `ucontext`.

@@ -268,11 +268,7 @@ impl Thread {
         // If the thread has ended the next run says so.
         self.carry_out_deferred().ok()?;
         let (done, _) = self.carry_out(&list, &[file]).ok()?;
-        if done < list.len() {
-            self.close_files(1);
-            return None;
-        }
-        Some(())
+        (done == list.len()).then_some(())
     }
 
     /// Memory that this thread and the sentry share, one of a row from `base` on, for as many threads as have ledgers.

@@ -17,6 +17,8 @@ use super::thread::{Ring, Thread};
 const MAX_FILES: usize = 16;
 /// The number of a list's first file. No guest thread has descriptors but while it carries out a list.
 pub(super) const FIRST_FILE: u32 = 1;
+/// Calls in a list, but for the one that keeps kicks away, or lets them come again.
+pub(super) const LONGEST_LIST: usize = MAX_CALLS - 1;
 /// As many operations as one list has room for.
 struct Batch<'a> {
     calls: Vec<Call>,
@@ -60,7 +62,7 @@ impl<'a> Batch<'a> {
 
     /// For one more, and for closing all files.
     fn has_room(&self) -> bool {
-        self.calls.len() + self.files.len() + 2 <= MAX_CALLS && self.files.len() < MAX_FILES
+        self.calls.len() + self.files.len() + 2 <= LONGEST_LIST && self.files.len() < MAX_FILES
     }
 
     /// The number that a file gets: a program's segments come from the same one.
@@ -95,7 +97,6 @@ impl Thread {
                 let (done, error) =
                     self.carry_out(&batch.calls, &batch.files).map_err(|_| (start, Errno::ESRCH))?;
                 if done < batch.calls.len() {
-                    self.close_files(batch.files.len());
                     return Err((batch.owners[done], error));
                 }
             }
@@ -122,30 +123,49 @@ impl Thread {
         Ok(())
     }
 
-    /// Carries out a list of at most [`MAX_CALLS`] calls. `files` go to the numbers from [`FIRST_FILE`] on. Returns
-    /// how many succeeded, and the error of the one that did not.
+    /// Carries out a list of at most [`LONGEST_LIST`] calls. `files` go to the numbers from [`FIRST_FILE`] on, and are closed if the list
+    /// does not come to its end. Returns how many succeeded, and the error of the one that did not.
     pub(super) fn carry_out(
         &mut self,
         list: &[Call],
         files: &[BorrowedFd<'_>],
     ) -> Result<(usize, Errno), ExitReason> {
         self.leave_slot()?;
-        let is_alone = self.is_alone();
-        self.write_list(list);
         for (number, file) in (FIRST_FILE..).zip(files) {
             match self.listener.install(self.waiting, *file, number) {
                 Ok(()) => {}
                 Err(Errno::ENOENT | Errno::ESRCH) => return Err(self.reap()),
-                Err(error) => return Ok((0, error)),
+                Err(error) => {
+                    self.close_files(files.len())?;
+                    return Ok((0, error));
+                }
             }
         }
+        let (done, error) = self.make_calls(list)?;
+        if done < list.len() {
+            self.close_files(files.len())?;
+        }
+        Ok((done, error))
+    }
+
+    /// Closes the first of a list's files. Those that are closed already fail, and are no loss.
+    fn close_files(&mut self, count: usize) -> Result<(), ExitReason> {
+        (0..count as u32).try_for_each(|index| self.make_calls(&[Call::close(FIRST_FILE + index)]).map(drop))
+    }
+
+    /// Has the stub make calls. Nothing of the guest's comes between the first and the last: files may be there that it must not have, and
+    /// what is said to have been done must have been. So kicks are kept away from a thread that waits without a frame, if another could
+    /// write to the frame that a kick makes.
+    fn make_calls(&mut self, list: &[Call]) -> Result<(usize, Errno), ExitReason> {
+        let mut masks = !self.is_alone() && !self.keeps_kicks_away;
+        let mut moves = list.iter().filter(|call| call.kind == CallKind::Remap);
+        self.write_list(masks.then(|| Call::mask_kicks(true)).iter().chain(list));
         self.answer(ANSWER_CALLS)?;
-        let mut expected = list.iter().filter(|call| call.kind == CallKind::MapFile && !is_alone);
         loop {
             match self.await_ring()? {
-                Ring::Maps(call) => {
-                    let is_ordered = expected.next().is_some_and(|order| order.arguments == call.arguments)
-                        && call.instruction_pointer == site::map_file();
+                Ring::Moves(call) => {
+                    let is_ordered = moves.next().is_some_and(|order| order.arguments == call.arguments)
+                        && call.instruction_pointer == site::remap();
                     if !is_ordered {
                         return Err(self.execute());
                     }
@@ -154,12 +174,22 @@ impl Thread {
                     }
                 }
                 Ring::CallsEnded { done, result } => {
+                    self.keeps_kicks_away |= masks;
                     let errno = i32::try_from(result.wrapping_neg()).unwrap_or(0);
-                    return Ok((done.min(list.len()), Errno::from_raw(errno)));
+                    let done = done.saturating_sub(usize::from(masks)).min(list.len());
+                    return Ok((done, Errno::from_raw(errno)));
                 }
-                // A thread that came from a patched site can be kicked while it carries out the list: it goes on.
+                // One that was on its way has come before they were kept away: nothing has been done. The thread waits in the signal's
+                // handler now, where nothing comes between, and goes back by the frame only when the list has ended.
+                Ring::Trapped { signal, frame, bases } if signal == KICK_SIGNAL as u64 && masks => {
+                    (masks, self.is_kicked) = (false, true);
+                    self.settle_in_frame(frame, bases);
+                    self.write_list(list.iter());
+                    self.answer(ANSWER_CALLS)?;
+                }
+                // No other thread can have written to the frame: it goes on.
                 Ring::Trapped { signal, .. }
-                    if signal == KICK_SIGNAL as u64 && self.patched.is_some() && !self.is_kicked =>
+                    if signal == KICK_SIGNAL as u64 && self.patched.is_some() && self.is_alone() =>
                 {
                     self.is_kicked = true;
                     self.answer(0)?;
@@ -176,24 +206,12 @@ impl Thread {
     }
 
     /// Writes a list into the orders.
-    pub(super) fn write_list(&self, list: &[Call]) {
-        let (slot, is_alone) = (self.slot(), self.is_alone());
-        for (index, call) in list.iter().enumerate() {
-            let kind = match call.kind {
-                CallKind::MapFile if is_alone => CallKind::MapFileUnasked,
-                kind => kind,
-            };
-            Call { kind, ..*call }.write(slot, index);
+    pub(super) fn write_list<'a>(&self, list: impl Iterator<Item = &'a Call>) {
+        let mut count = 0;
+        for call in list {
+            call.write(self.slot(), count);
+            count += 1;
         }
-        slot.write_order(CALL_COUNT, list.len() as u64);
-    }
-
-    /// Closes the files of a list that has stopped in the middle. Those that are closed already fail, and are no loss.
-    pub(super) fn close_files(&mut self, count: usize) {
-        for index in 0..count {
-            if self.carry_out(&[Call::close(FIRST_FILE + index as u32)], &[]).is_err() {
-                return;
-            }
-        }
+        self.slot().write_order(CALL_COUNT, count as u64);
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Parked {
     pub(super) waiting: u64,
     pub(super) bases: (u64, u64),
     pub(super) patched: Option<PatchedCall>,
+    /// See [`Thread`](super::thread::Thread).
+    pub(super) keeps_kicks_away: bool,
 }
 
 impl Parked {

@@ -79,6 +79,8 @@ pub(super) struct Thread {
     pub(super) trapped_site: Option<u64>,
     /// A kick has come where the sentry thread was not running the guest thread: the next run reports it.
     pub(super) is_kicked: bool,
+    /// It waits without a frame, and kicks are kept away from it since it has carried out a list.
+    pub(super) keeps_kicks_away: bool,
     /// The sentry thread and the guest thread have been bound to one CPU (hosts without synchronous wake-up).
     is_pinned: bool,
     /// Its hand-overs without the host.
@@ -97,8 +99,8 @@ pub(super) enum Ring {
     Patched([u64; 6]),
     /// A host call that the sentry has ordered has returned this.
     HostCalled(u64),
-    /// It maps a file, and waits for leave.
-    Maps(Notification),
+    /// It moves a mapping, and waits for leave.
+    Moves(Notification),
 }
 
 impl Thread {
@@ -179,6 +181,7 @@ impl Thread {
             shelf: None,
             trapped_site: None,
             is_kicked: false,
+            keeps_kicks_away: false,
             is_pinned: false,
             spin: Spin::default(),
             return_generation: None,
@@ -194,7 +197,7 @@ impl Thread {
     ) -> Box<dyn GuestThread> {
         let as_dyn: Arc<dyn AddressSpace> = Arc::clone(&space) as Arc<dyn AddressSpace>;
         let handle = Arc::new(parked.next_handle());
-        let Parked { listener, slot, frame, waiting, bases, patched, .. } = parked;
+        let Parked { listener, slot, frame, waiting, bases, patched, keeps_kicks_away, .. } = parked;
         slot.store(ENTRY_HOST_CALL, 0);
         slot.store(HAND, HAND_RESTS);
         handle.clear_left();
@@ -220,6 +223,7 @@ impl Thread {
             shelf: None,
             trapped_site: None,
             is_kicked: false,
+            keeps_kicks_away,
             is_pinned: false,
             spin: Spin::default(),
             return_generation: None,
@@ -334,8 +338,8 @@ impl Thread {
     }
 
     fn decode(&self, call: &Notification) -> Option<Ring> {
-        if i64::from(call.number) == libc::SYS_mmap {
-            return Some(Ring::Maps(*call));
+        if i64::from(call.number) == libc::SYS_mremap {
+            return Some(Ring::Moves(*call));
         }
         if call.number as u32 != DOORBELL {
             return None;
@@ -481,10 +485,12 @@ impl Thread {
                         Place::Resumes(registers) => self.registers = registers,
                     }
                 }
-                Ring::CallsEnded { done, result } => {
-                    return self.refuse(done, result)?.ok_or_else(|| self.execute());
+                Ring::CallsEnded { .. } if self.repeat_deferred()? => {
+                    if let Some(refused) = self.refusal() {
+                        return Ok(refused);
+                    }
                 }
-                Ring::Maps(_) | Ring::HostCalled(_) => return Err(self.execute()),
+                Ring::CallsEnded { .. } | Ring::Moves(_) | Ring::HostCalled(_) => return Err(self.execute()),
             }
         }
     }
@@ -514,6 +520,9 @@ impl Thread {
     /// A thread that came from a patched site has got a frame, and waits with that.
     pub(super) fn settle_in_frame(&mut self, frame: Frame, bases: (u64, u64)) {
         (self.patched, self.frame, self.bases) = (None, frame, bases);
+        if std::mem::take(&mut self.keeps_kicks_away) {
+            self.frame.let_signals_come(self.slot());
+        }
         self.run_errand();
     }
 
@@ -587,6 +596,7 @@ impl Drop for Thread {
             waiting: self.waiting,
             bases: self.bases,
             patched: self.patched.take(),
+            keeps_kicks_away: self.keeps_kicks_away,
         });
     }
 }

@@ -10,6 +10,7 @@ mod held;
 mod host_calls;
 mod hostile;
 mod inlet;
+mod jumps;
 mod known;
 mod ledger;
 mod lent;
@@ -263,6 +264,9 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     hostile::a_guest_that_denies_that_exchanges_are_done_does_not_hold_them_up,
     hostile::forged_mailboxes_leave_no_processes_behind,
     hostile::a_forged_signal_frame_is_only_a_jump,
+    jumps::a_mapping_is_moved_only_if_that_was_ordered,
+    jumps::a_guest_that_says_that_a_change_has_failed_does_not_keep_it,
+    jumps::a_late_kick_lets_nobody_map_a_file_in_another_way,
 ];
 
 /// What cases run in processes of their own: like cases, but they are not tests.
