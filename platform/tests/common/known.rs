@@ -7,7 +7,7 @@ use usk_abi::Errno;
 use usk_platform::trap::{Answers, CodeImage, KnownPatch, Oracle};
 use usk_platform::{MemoryOp, PatchRequest, Platform, Protection, Trap};
 
-use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, Rounds, guest_code, map, under_kicks};
+use super::guest::{CODE, Guest, PAGE, READ_EXECUTE, Rounds, STACK, guest_code, map, under_kicks};
 
 const AREA_SIZE: u64 = CodeImage::AREA_SIZE;
 /// Where trampolines go: right before where the file's first byte would be.
@@ -41,6 +41,15 @@ guest_code!(looks_up:
     "jne 3f", "cmp eax, r12d", "jne 3f", "cmp ebx, r13d", "jne 3f", "cmp ecx, r14d", "jne 3f", "cmp edx, r15d", "jne 3f",
     "cmp rsi, rdi", "jne 3f", "inc rdi", "test bpl, bpl", "je 2b",
     "mov eax, 39", "syscall", "jmp 2b",
+    "3:", "ud2",
+);
+// Before the first call is an instruction that can move, beside the second a gap; before and behind each is nothing else.
+guest_code!(plain_calls:
+    ".fill 60, 1, 0x90",
+    "2:", "mov eax, 39", "lea rsi, [rdi + 0x1234]", "syscall", "test eax, eax", "jne 3f", "sub rsi, 0x1234", "cmp rsi, rdi", "jne 3f",
+    ".fill 60, 1, 0x90",
+    "mov eax, 39", "mov rsi, rdi", "syscall", "test eax, eax", "jne 3f", "cmp rsi, rdi", "jne 3f", "inc rdi", "jmp 2b",
+    ".byte 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0",
     "3:", "ud2",
 );
 /// Leaves and parts, of which every processor has some and no loader asks about some.
@@ -118,6 +127,41 @@ pub(crate) fn known_code_is_patched_before_it_runs(platform: &dyn Platform) {
     assert!(is_as_it_was(&guest, known_calls()));
     guest.syscall();
     guest.syscall();
+}
+
+pub(crate) fn known_calls_are_patched_by_what_is_before_them_or_by_a_gap(platform: &dyn Platform) {
+    assert_eq!(known(plain_calls()).len(), 2);
+    let mut guest = patched(platform, plain_calls());
+    assert_eq!(is_as_it_was(&guest, plain_calls()), !guest.thread.patches_code());
+    guest.thread.registers_mut().rdi = 0;
+    let code = plain_calls().len() as u64;
+    under_kicks(guest.thread.kicker(), || {
+        let mut rounds = Rounds::up_to(3000);
+        while rounds.go_on(guest.thread.registers().rdi > 100) {
+            match guest.thread.run() {
+                Trap::Syscall { instruction } => {
+                    assert!((CODE..CODE + code).contains(&instruction), "{instruction:#x}");
+                    guest.thread.registers_mut().set_return_value(0);
+                }
+                Trap::Interrupted => {
+                    let registers = guest.thread.registers();
+                    assert!((CODE..CODE + code).contains(&registers.rip), "{registers:x?}");
+                    assert_eq!(registers.rsp, STACK);
+                }
+                trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
+            }
+        }
+    });
+    for _ in 0..4 {
+        assert_eq!(guest.syscall(), 39);
+        guest.thread.registers_mut().set_return_value(0);
+    }
+    guest.thread.unpatch(CODE..CODE + PAGE).expect("it can be taken back");
+    assert!(is_as_it_was(&guest, plain_calls()));
+    for _ in 0..4 {
+        assert_eq!(guest.syscall(), 39);
+        guest.thread.registers_mut().set_return_value(0);
+    }
 }
 
 pub(crate) fn code_that_is_not_what_is_known_stays_as_it_is(platform: &dyn Platform) {

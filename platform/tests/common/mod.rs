@@ -244,6 +244,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     patching::what_cannot_be_patched_is_refused,
     patching::a_step_over_a_patched_call_is_a_call,
     known::known_code_is_patched_before_it_runs,
+    known::known_calls_are_patched_by_what_is_before_them_or_by_a_gap,
     known::code_that_is_not_what_is_known_stays_as_it_is,
     known::code_that_cannot_be_written_stays_as_it_is,
     known::cpuid_answers_what_the_processor_does,

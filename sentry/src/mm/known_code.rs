@@ -31,8 +31,8 @@ const WORTH: u32 = 5;
 const MAX_TEXT: u64 = 2 << 20;
 /// How much of it is read at a time.
 const PIECE: u64 = 16 << 10;
-/// How much of a file's code is read around a site, on either side. More than a patch depends on.
-const NEIGHBOURHOOD: u64 = 128;
+/// How much of a file's code is read around a site, on either side: as much as a patch depends on.
+const NEIGHBOURHOOD: u64 = KnownPatch::NEIGHBOURHOOD + 16;
 
 /// A sandbox's.
 #[derive(Default)]

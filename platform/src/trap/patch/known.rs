@@ -14,11 +14,12 @@
 
 use std::ops::Range;
 
-use super::plan::{Code, DETOUR_REACH, MAX_INSTRUCTION, MAX_REACH, Plan, Service};
+use super::plan::{Code, DETOUR_REACH, MAX_INSTRUCTION, MAX_REACH, Plan, SITE_LENGTH, Service};
 use crate::arch::cpuid;
 
-/// The instruction.
+/// The instructions.
 const CPUID: [u8; 2] = [0x0f, 0xa2];
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// Leaves whose answer does not depend on `ecx`.
 const PLAIN_LEAVES: [Range<u32>; 2] = [0..2, 0x8000_0000..0x8000_0009];
 /// Leaves whose answer does, and is the same on all processors of a machine for 0.
@@ -53,11 +54,11 @@ impl KnownPatch {
     /// patched, or its neighbourhood leaves doubt what is an instruction there.
     pub fn call(start: u64, bytes: &[u8], site: u64, number: u64) -> Option<KnownPatch> {
         let code = Code { start, bytes: bytes.to_vec() };
-        let plan = Plan::new(&code, site, number).filter(|plan| code.is_surely_in_step(plan.start))?;
-        KnownPatch::new(&code, plan)
+        let plan = Plan::new(&code, site, number).filter(|plan| code.is_surely_in_step(plan.start));
+        KnownPatch::new(&code, plan.or_else(|| plain_plan(&code, site))?)
     }
 
-    /// How much of what is around a `cpuid` instruction decides about it, on either side.
+    /// How much of what is around an instruction decides about it, on either side.
     pub const NEIGHBOURHOOD: u64 = DETOUR_REACH + MAX_REACH;
 
     /// More `cpuid`s than this are not worth a look in a file.
@@ -161,6 +162,16 @@ fn lookup_plan(code: &Code, site: u64) -> Option<Plan> {
     Plan::after(code, site, Service::Lookup).or_else(|| Plan::by_detour(code, site, Service::Lookup))
 }
 
+/// The plan for a `syscall` that has neither the load of its number before it nor one instruction behind it that can move: a branch
+/// follows soon, or several short ones. The neighbourhood must leave as little doubt as with [`lookup_plan`].
+fn plain_plan(code: &Code, site: u64) -> Option<Plan> {
+    let is_call = code.at(site..site.checked_add(SITE_LENGTH)?)? == SYSCALL;
+    if !is_call || code.is_prefixed(site) || !code.is_plainly_in_step(site) {
+        return None;
+    }
+    Plan::behind(code, site, Service::Call).or_else(|| Plan::by_detour(code, site, Service::Call))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +257,45 @@ mod tests {
         assert!(KnownPatch::call(0x2000, &bytes, 0x2000 + 69, 40).is_none());
         assert!(KnownPatch::call(0x2000, &bytes, 0x2000 + 70, 39).is_none());
         assert!(KnownPatch::call(0x2000, &bytes, 0x9000, 39).is_none());
+    }
+
+    /// As in a C library's loader: the number is loaded first, and a branch, or two short instructions, follow.
+    fn call_between(before: &[u8], after: &[u8], far: &[u8]) -> (Vec<u8>, u64) {
+        let mut bytes = vec![0x90; 200];
+        bytes.extend([0xb8, 158, 0, 0, 0, 0x48, 0x89, 0x1b]);
+        bytes.extend_from_slice(before);
+        let site = bytes.len() as u64;
+        bytes.extend([0x0f, 0x05]);
+        bytes.extend_from_slice(after);
+        bytes.extend([0x90; 20]);
+        bytes.extend_from_slice(far);
+        bytes.extend([0x90; 200]);
+        (bytes, site)
+    }
+
+    #[test]
+    fn a_call_is_known_by_what_is_before_it_or_by_a_gap_nearby() {
+        const BRANCH: [u8; 4] = [0x85, 0xc0, 0x75, 0x1e];
+        // mov [rbx + 16], rbx; nop [rax + rax + 0]
+        let (bytes, site) =
+            call_between(&[0x48, 0x89, 0x5b, 0x10], &BRANCH, &[0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0]);
+        let patch = KnownPatch::call(0, &bytes, site, 158).expect("a patch");
+        let gap = patch.plan.detour.as_ref().expect("a detour").0;
+        assert_eq!((patch.plan.start, patch.plan.resume, gap), (site, site + 2, site + 26));
+        assert!(patch.range().start <= site - MAX_REACH && patch.range().end >= site + 34);
+        // movups [rbx + 728], xmm0; mov [rbx + 728], rax; xor edx, edx; lea rsi, [rsp + 12]
+        const SHORT: [u8; 7] = [0x31, 0xd2, 0x48, 0x8d, 0x74, 0x24, 12];
+        for before in [[0x0f, 0x11, 0x83, 0xd8, 2, 0, 0], [0x48, 0x89, 0x83, 0xd8, 2, 0, 0]] {
+            let (bytes, site) = call_between(&before, &SHORT, &[]);
+            let patch = KnownPatch::call(0, &bytes, site, 158).expect("a patch");
+            assert_eq!((patch.plan.start, patch.plan.resume), (site - 7, site + 2));
+            assert_eq!(patch.plan.before, Some((site - 7, before.to_vec())));
+        }
+        // Four bytes, a call, and one whose operand is found from where it is have no room, or do not move.
+        for before in [&[0x48, 0x89, 0x5b, 0x10][..], &[0xe8, 0, 1, 0, 0], &[0x48, 0x89, 0x1d, 0, 1, 0, 0]] {
+            let (bytes, site) = call_between(before, &SHORT, &[]);
+            assert!(KnownPatch::call(0, &bytes, site, 158).is_none(), "{before:02x?}");
+        }
     }
 
     #[test]

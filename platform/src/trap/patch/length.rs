@@ -181,6 +181,8 @@ pub(super) fn movable(bytes: &[u8]) -> Option<Movable> {
     let (is_known, modrm) = match opcode {
         0x0f => match next? {
             0x1f | 0x40..=0x4f | 0x90..=0x9f | 0xaf | 0xb6 | 0xb7 | 0xbe | 0xbf => (true, Some(at + 2)),
+            // `movups`, `movaps` and their kin, to memory and back.
+            0x10 | 0x11 | 0x28 | 0x29 => (true, Some(at + 2)),
             _ => (false, None),
         },
         0x00..=0x3f => (opcode & 7 <= 5, Some(at + 1).filter(|_| opcode & 7 <= 3)),

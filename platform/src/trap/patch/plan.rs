@@ -221,6 +221,22 @@ impl Plan {
         Some(Plan { after, resume: address, ..Plan::at(site, service) })
     }
 
+    /// The shape in which what is executed right before the instruction is overwritten, whatever it is, and moves. The instruction
+    /// stays: who arrives there from elsewhere executes it.
+    pub(in crate::trap) fn behind(code: &Code, site: u64, service: Service) -> Option<Plan> {
+        let ends_here = |start: &u64| {
+            // The load of another number: whoever calls comes from elsewhere.
+            let moves = code.from(*start).filter(|bytes| !bytes.starts_with(&[0xb8])).and_then(movable);
+            let moves =
+                moves.filter(|moves| start + moves.length as u64 == site && moves.displacement.is_none());
+            moves.is_some() && !code.is_prefixed(*start) && code.is_plainly_in_step(*start)
+        };
+        let farthest = site.saturating_sub(MAX_INSTRUCTION as u64);
+        let start = (farthest..=site.checked_sub(JUMP_LENGTH)?).find(ends_here)?;
+        let before = Some((start, code.at(start..site)?.to_vec()));
+        Some(Plan { start, before, ..Plan::at(site, service) })
+    }
+
     /// The shape in which the instruction becomes a short jump into one nearby that does nothing and is long enough for a short
     /// jump over it and the long one: nobody arrives inside of either.
     pub(in crate::trap) fn by_detour(code: &Code, site: u64, service: Service) -> Option<Plan> {
