@@ -1,8 +1,11 @@
 /* prctl(2), arch_prctl(2), personality(2) */
 #include "case.h"
 #include <asm/prctl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stddef.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 
@@ -239,6 +242,61 @@ CASE(arch_prctl_gs_survives_calls_signals_and_fork) {
         EXPECT_EQ(value, 4711);
     });
     EXPECT_EXIT(pid, 0);
+}
+
+/* arch_prctl(2) without the C library, which may not touch its own storage meanwhile. */
+static inline __attribute__((always_inline)) long set_fs(unsigned long base) {
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "0"((long)SYS_arch_prctl), "D"((long)ARCH_SET_FS), "S"(base)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+/* Sets the FS base and sets it back; what lies 16 bytes behind it in between. */
+static unsigned long look_through_fs(unsigned long base) {
+    unsigned long own, value = 0;
+    OK(syscall(SYS_arch_prctl, ARCH_GET_FS, &own));
+    long set = set_fs(base);
+    if (set == 0) __asm__ volatile("mov %%fs:16, %0" : "=r"(value)::"memory");
+    long set_back = set_fs(own);
+    EXPECT_EQ(set_back, 0);
+    if (set != 0) {
+        errno = -set;
+        return 0;
+    }
+    return value;
+}
+
+CASE(arch_prctl_sets_the_fs_base_however_often) {
+    unsigned long *memory = map(PAGE_SIZE);
+    for (int round = 0; round < 100; round++) {
+        memory[2] = 4711 + round;
+        memory[3] = 42 + round;
+        EXPECT_EQ(look_through_fs((unsigned long)memory), 4711 + round);
+        EXPECT_EQ(look_through_fs((unsigned long)&memory[1]), 42 + round);
+        errno = 0;
+        EXPECT_EQ(look_through_fs(0xffff800000000000), 0);
+        EXPECT_EQ(errno, EPERM);
+    }
+    EXPECT_EQ(look_through_fs((unsigned long)memory), 4711 + 99);
+}
+
+CASE(arch_prctl_is_refused_by_a_filter_that_comes_after_many_calls) {
+    unsigned long *memory = map(PAGE_SIZE);
+    memory[2] = 4711;
+    for (int round = 0; round < 100; round++) EXPECT_EQ(look_through_fs((unsigned long)memory), 4711);
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_arch_prctl, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = 4, .filter = code};
+    OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    OK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+    EXPECT_EQ(set_fs((unsigned long)pthread_self()), -ENOTTY);
 }
 
 CASE(arch_prctl_with_bad_arguments_fails) {
