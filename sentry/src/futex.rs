@@ -431,7 +431,8 @@ pub(crate) fn release_mutexes(current: &Current, goes_on: bool) {
 
 fn release_robust_list(current: &Current) {
     let head = current.task.robust_list();
-    if head == 0 {
+    // Memory that ends with the task: nobody would see the marks, nor waits there. Most processes hold no mutex of others'.
+    if head == 0 || current.task.mm().is_nobody_elses() {
         return;
     }
     // The list is the guest's, and so is its fate if it is broken: every error just ends the walk.

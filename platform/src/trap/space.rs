@@ -380,7 +380,8 @@ impl Drop for Space {
         let Some(process) = self.process.take() else { return };
         if let Some(parked) = self.parking.take() {
             let spawner = self.spawner.get_mut();
-            if Spare::is_fit(&self.window, spawner, &parked) && !process.has_ended() {
+            let is_welcome = self.sandbox.spares.have_room();
+            if is_welcome && Spare::is_fit(&self.window, spawner, &parked) && !process.has_ended() {
                 let spawner = spawner.hand_over(self.window.spawner_slot());
                 let window = Arc::clone(&self.window);
                 let spare = Spare { process, pid: self.pid, window, spawner, parked };

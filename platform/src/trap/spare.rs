@@ -102,6 +102,11 @@ pub(super) fn bury(process: ProcessDescriptor, window: &Arc<Window>, sandbox: &S
 pub(super) struct Spares(Mutex<Vec<Spare>>);
 
 impl Spares {
+    /// Whether one more would be kept: to find out whether it is fit takes two questions to the host.
+    pub(super) fn have_room(&self) -> bool {
+        self.0.lock().len() < LIMIT
+    }
+
     /// Takes one in, or ends it.
     pub(super) fn keep(&self, mut spare: Spare, sandbox: &Sandbox) {
         let mut all = self.0.lock();

@@ -251,16 +251,19 @@ impl Mm {
         let state = self.look();
         let space = self.space.fork()?;
         let mut child = State {
-            tree: VmaTree::new(),
             future_flags: VmaFlags::empty(),
             undo: None,
             lent: None,
             advisers: Advisers::default(),
             ..state.clone()
         };
-        for vma in state.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
-            let flags = vma.flags - (VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT);
-            child.tree.insert(Vma { flags, ..vma.clone() });
+        let locks = VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT;
+        let differs = |vma: &Vma| vma.flags.intersects(locks | VmaFlags::DONTFORK);
+        if child.tree.iter().any(differs) {
+            child.tree = VmaTree::new();
+            for vma in state.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::DONTFORK)) {
+                child.tree.insert(Vma { flags: vma.flags - locks, ..vma.clone() });
+            }
         }
         child.peak = child.tree.totals().total;
         let copy = Mm::with_state(space, self.layout.clone(), child);
@@ -352,6 +355,11 @@ impl Mm {
         self.look().tree.find(address).is_some_and(|vma| {
             end <= vma.end && vma.protection.write && !matches!(vma.backing, Backing::File(_))
         })
+    }
+
+    /// True if nobody but its only task can ever see what is written to it now: none of it is shared.
+    pub(crate) fn is_nobody_elses(&self) -> bool {
+        self.users() == 1 && self.look().tree.totals().shared == 0
     }
 
     /// A number that no other address space of this sentry ever has.

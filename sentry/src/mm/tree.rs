@@ -20,6 +20,8 @@ pub struct Totals {
     pub executable: u64,
     /// Locked (`VmLck`).
     pub locked: u64,
+    /// Mapped so that others may see what is written there.
+    pub shared: u64,
 }
 
 impl Totals {
@@ -48,6 +50,9 @@ impl Totals {
         }
         if vma.flags.contains(VmaFlags::LOCKED) {
             self.locked = operation(self.locked, length);
+        }
+        if vma.shared {
+            self.shared = operation(self.shared, length);
         }
     }
 }
