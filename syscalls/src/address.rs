@@ -38,7 +38,7 @@ pub(crate) fn find_unix(current: &Current, socket: &UnixSocket, bytes: &[u8]) ->
             let names = Names::of(current);
             let context = names.context();
             let place = context.resolve(&names.fs.cwd(), &path, WalkOptions::FOLLOW)?;
-            check_path(&place, &current.task.credentials(), Access::WRITE)?;
+            check_path(&place, context.caller, Access::WRITE)?;
             let inode = place.inode()?;
             if inode.file_type() != FileType::Socket {
                 return Err(Errno::ECONNREFUSED.into());

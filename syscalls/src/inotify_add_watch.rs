@@ -38,7 +38,7 @@ fn sys_inotify_add_watch(current: &mut Current, arguments: SyscallArguments) -> 
     };
     let context = names.context();
     let path = context.resolve(&start, &name, options)?;
-    check_path(&path, context.caller.credentials, Access::READ)?;
+    check_path(&path, context.caller, Access::READ)?;
     let _announced = WatchAnnounced::new(&current.task.kernel);
     fd_result(inotify.watch(&path, mask)?)
 }

@@ -105,6 +105,14 @@ struct conformance_helper {
             SKIP("needs root");                                                                                        \
     } while (0)
 
+/* Skips the case on a Linux before 6.11, which knows no null pointer for the name of an open file. */
+#define NEEDS_LINUX_6_11()                                                                                             \
+    do {                                                                                                               \
+        struct statx statx_;                                                                                           \
+        if (syscall(SYS_statx, 0, NULL, AT_EMPTY_PATH, STATX_BASIC_STATS, &statx_) == -1 && errno == EFAULT)           \
+            SKIP("Linux before 6.11");                                                                                 \
+    } while (0)
+
 /* `condition` holds. */
 #define EXPECT(condition)                                                                                              \
     do {                                                                                                               \

@@ -827,3 +827,125 @@ CASE(proc_of_a_zombie_is_its_users) {
     EXPECT_STR(field(file_content(name), "Uid"), "1234\t1234\t1234\t1234");
     EXPECT_EXIT(pid, 0);
 }
+
+/* Whose the file is, as one number; -1 if that cannot be asked. */
+static long owner_of(const char *name) {
+    struct stat status;
+    return lstat(name, &status) == -1 ? -1 : (long)status.st_uid << 32 | status.st_gid;
+}
+
+/* `format` names a file; whose it is. */
+static long owner_of_thread_file(const char *format) {
+    char name[64];
+    snprintf(name, sizeof name, format, getpid());
+    return owner_of(name);
+}
+
+CASE(proc_files_of_a_process_that_is_not_dumpable_are_roots) {
+    NEEDS_ROOT();
+    const long user = 1234L << 32 | 1235;
+    pid_t pid = IN_CHILD({
+        become(1234, 1235);
+        OK(prctl(PR_SET_DUMPABLE, 1));
+        EXPECT_EQ(owner_of("/proc/self/status"), user);
+        EXPECT_EQ(owner_of("/proc/self/fd"), user);
+        EXPECT_EQ(owner_of("/proc/self/fd/0"), user);
+        EXPECT_EQ(owner_of("/proc/self/fdinfo/0"), user);
+        EXPECT_EQ(owner_of("/proc/self/ns/uts"), user);
+        OK(prctl(PR_SET_DUMPABLE, 0));
+        EXPECT_EQ(owner_of("/proc/self/status"), 0);
+        EXPECT_EQ(owner_of("/proc/self/exe"), 0);
+        EXPECT_EQ(owner_of("/proc/self/fd"), 0);
+        EXPECT_EQ(owner_of("/proc/self/fd/0"), 0);
+        EXPECT_EQ(owner_of("/proc/self/fdinfo/0"), 0);
+        EXPECT_EQ(owner_of("/proc/self/ns"), 0);
+        EXPECT_EQ(owner_of("/proc/self/ns/uts"), 0);
+        EXPECT_EQ(owner_of_thread_file("/proc/self/task/%d/comm"), 0);
+        /* All may look into these directories, and so they stay its user's. */
+        EXPECT_EQ(owner_of_thread_file("/proc/%d"), user);
+        EXPECT_EQ(owner_of("/proc/self/task"), user);
+        EXPECT_EQ(owner_of_thread_file("/proc/self/task/%d"), user);
+        EXPECT_EQ(owner_of("/proc/self/fdinfo"), user);
+        EXPECT_EQ(owner_of("/proc/self/net"), user);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(proc_files_of_a_process_that_is_not_dumpable_are_closed_to_itself_but_for_descriptors_and_names_of_threads) {
+    NEEDS_ROOT();
+    pid_t pid = IN_CHILD({
+        become(1234, 1235);
+        OK(prctl(PR_SET_DUMPABLE, 0));
+        EXPECT_ERRNO(open("/proc/self/environ", O_RDONLY), EACCES);
+        EXPECT_ERRNO(open("/proc/self/mem", O_RDONLY), EACCES);
+        EXPECT_ERRNO(open("/proc/self/comm", O_WRONLY), EACCES);
+        EXPECT_ERRNO(open("/proc/self/oom_score_adj", O_WRONLY), EACCES);
+        EXPECT_ERRNO(access("/proc/self/comm", W_OK), EACCES);
+        OK(open("/proc/self/maps", O_RDONLY));
+        OK(open("/proc/self/fd", O_RDONLY | O_DIRECTORY));
+        OK(open("/proc/self/fd/0", O_RDONLY));
+        OK(access("/proc/self/fd", R_OK | W_OK | X_OK));
+        OK(open("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY));
+        OK(open("/proc/self/fdinfo/0", O_RDONLY));
+        char name[64];
+        snprintf(name, sizeof name, "/proc/self/task/%d/comm", getpid());
+        OK(open(name, O_RDWR));
+        EXPECT_ERRNO(access(name, X_OK), EACCES);
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(proc_descriptors_of_another_process_that_is_not_dumpable_return_eacces) {
+    NEEDS_ROOT();
+    PIPE(ready);
+    pid_t target = IN_CHILD({
+        become(1234, 1235);
+        announce(ready[1]);
+        sleep_forever();
+    });
+    await(ready[0]);
+    pid_t pid = IN_CHILD({
+        become(1234, 1235);
+        OK(prctl(PR_SET_DUMPABLE, 1));
+        char name[64];
+        struct stat status;
+        snprintf(name, sizeof name, "/proc/%d/fd", target);
+        EXPECT_ERRNO(open(name, O_RDONLY | O_DIRECTORY), EACCES);
+        snprintf(name, sizeof name, "/proc/%d/fd/0", target);
+        EXPECT_ERRNO(lstat(name, &status), EACCES);
+        snprintf(name, sizeof name, "/proc/%d/task/%d/comm", target, target);
+        EXPECT_ERRNO(open(name, O_WRONLY), EACCES);
+    });
+    EXPECT_EXIT(pid, 0);
+    OK(kill(target, SIGKILL));
+}
+
+CASE(proc_fdinfo_of_another_user_cannot_be_searched) {
+    NEEDS_ROOT();
+    NEEDS_LINUX_6_11();
+    char directory[64], file[64];
+    snprintf(directory, sizeof directory, "/proc/%d/fdinfo", getpid());
+    snprintf(file, sizeof file, "/proc/%d/fdinfo/0", getpid());
+    pid_t pid = IN_CHILD({
+        become(1234, 1234);
+        struct stat status;
+        EXPECT_ERRNO(stat(file, &status), EACCES);
+        EXPECT_ERRNO(access(file, F_OK), EACCES);
+        EXPECT_ERRNO(access(directory, X_OK), EACCES);
+        OK(stat(directory, &status));
+    });
+    EXPECT_EXIT(pid, 0);
+}
+
+CASE(proc_files_of_a_zombie_are_roots) {
+    NEEDS_ROOT();
+    pid_t pid = IN_CHILD(become(1234, 1235));
+    siginfo_t info;
+    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/status", pid);
+    EXPECT_EQ(owner_of(name), 0);
+    snprintf(name, sizeof name, "/proc/%d/task", pid);
+    EXPECT_EQ(owner_of(name), 1234L << 32 | 1235);
+    EXPECT_EXIT(pid, 0);
+}

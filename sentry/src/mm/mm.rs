@@ -194,6 +194,11 @@ pub struct MemoryUse {
 }
 
 impl Mm {
+    /// Whether other processes of its user may look into it (`get_dumpable`).
+    pub fn is_dumpable(&self) -> bool {
+        self.dumpable.load(Ordering::Relaxed) == SUID_DUMP_USER
+    }
+
     /// The memory map of `space`, which holds nothing yet but the vDSO. `stack_limit` is `RLIMIT_STACK` in bytes;
     /// `randomize` is false under `personality(ADDR_NO_RANDOMIZE)`.
     pub fn new(

@@ -1,11 +1,9 @@
 //! Who may look into another process (`ptrace(2)`, "Ptrace access mode checking"; the kernel's `__ptrace_may_access`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use usk_abi::capability::CAP_SYS_PTRACE;
 
-use crate::mm::SUID_DUMP_USER;
 use crate::task::{Credentials, Task, ThreadGroup};
 
 /// Which of the caller's identifiers count.
@@ -30,7 +28,7 @@ pub fn may_access(credentials: &Credentials, group: &Arc<ThreadGroup>, target: &
     let theirs = target.credentials();
     let same_user = [theirs.uid, theirs.euid, theirs.suid].iter().all(|their_uid| *their_uid == uid);
     let same_group = [theirs.gid, theirs.egid, theirs.sgid].iter().all(|their_gid| *their_gid == gid);
-    let is_dumpable = target.borrow_mm(|mm| mm.dumpable.load(Ordering::Relaxed)) == SUID_DUMP_USER;
+    let is_dumpable = target.borrow_mm(|mm| mm.is_dumpable());
     let has_no_more = theirs.permitted & !capabilities == 0;
     same_user && same_group && is_dumpable && has_no_more
 }

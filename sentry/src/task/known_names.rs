@@ -7,8 +7,8 @@ use zerocopy::IntoBytes;
 
 use super::Current;
 use crate::vfs::{
-    Access, Attributes, Dentry, FileType, KnownFile, LookedUp, Mark, Mount, NamesAsOf, OpenFile, Path,
-    check_inode, is_real_user,
+    Access, Attributes, Caller, Dentry, FileType, KnownFile, LookedUp, Mark, Mount, NamesAsOf, OpenFile,
+    Path, check_inode, is_real_user,
 };
 
 /// The calls that are answered: a filter that looks at one of them wants to see them all.
@@ -127,7 +127,9 @@ impl Current {
     pub(super) fn leave_first(&mut self, file: &OpenFile) {
         let directory = &file.path().dentry;
         let Some(as_of) = self.names_as_of_now().filter(|_| directory.has_lasting_names()) else { return };
-        let may_search = |inode| check_inode(inode, &self.task.credentials(), Access::EXECUTE).is_ok();
+        let credentials = self.task.credentials();
+        let caller = Caller { credentials: &credentials, task: Some(&self.task) };
+        let may_search = |inode| check_inode(inode, caller, Access::EXECUTE).is_ok();
         if directory.inode().is_some_and(may_search) {
             // Gives way to the names of the files.
             let Some(looked_up) = LookedUp::default().with(Mark::of_name(0, b"")) else { return };

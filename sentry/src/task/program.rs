@@ -72,7 +72,8 @@ pub fn find_program(names: &NameContext<'_>, request: ProgramRequest<'_>) -> Sys
     };
     let (old, no_new_privs) = (names.caller.credentials, request.no_new_privs);
     let (credentials, is_secure) = after_exec(old, no_new_privs, program.path(), is_unsafe)?;
-    let is_readable = |file: &LoadableFile| check_path(file.backing.file.path(), old, Access::READ).is_ok();
+    let is_readable =
+        |file: &LoadableFile| check_path(file.backing.file.path(), names.caller, Access::READ).is_ok();
     let may_be_read = is_readable(&image.program) && image.interpreter.as_ref().is_none_or(is_readable);
     image.context.identity = identity(&credentials, is_secure);
     if credentials.gains_over(old) {

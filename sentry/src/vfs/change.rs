@@ -106,7 +106,7 @@ impl NameContext<'_> {
             if (accessed, modified) != (TimeChange::Now, TimeChange::Now) {
                 return Err(Errno::EPERM);
             }
-            check_path(path, credentials, Access::WRITE)?;
+            check_path(path, self.caller, Access::WRITE)?;
         }
         let now = Timestamp::now();
         inode.set_attributes(&SetAttributes {
@@ -132,7 +132,7 @@ impl NameContext<'_> {
             FileType::Directory => return Err(Errno::EISDIR),
             _ => return Err(Errno::EINVAL),
         }
-        check_path(path, self.caller.credentials, Access::WRITE)?;
+        check_path(path, self.caller, Access::WRITE)?;
         let _claim = FileClaim::write(inode)?;
         self.set_size(path, size)
     }
@@ -154,7 +154,7 @@ impl NameContext<'_> {
 
     /// `access(2)` of what is at `path`.
     pub fn check_access(&self, path: &Path, wanted: Access) -> Result<(), Errno> {
-        check_path(path, self.caller.credentials, wanted)
+        check_path(path, self.caller, wanted)
     }
 }
 

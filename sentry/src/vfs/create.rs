@@ -84,7 +84,7 @@ impl NameContext<'_> {
         mode: Option<u32>,
         create: &dyn Fn(&NewNode<'_>) -> Result<InodeRef, Errno>,
     ) -> Result<(Path, bool), Errno> {
-        check_inode(directory.inode()?, self.caller.credentials, Access::EXECUTE)?;
+        check_inode(directory.inode()?, self.caller, Access::EXECUTE)?;
         let _changes = directory.dentry.entries.write();
         let child = directory.dentry.child_locked(name)?;
         let place = |dentry| Path { mount: directory.mount.clone(), dentry };
@@ -122,7 +122,7 @@ impl NameContext<'_> {
         }
         directory.mount.check_writable()?;
         let parent = directory.inode()?;
-        check_inode(parent, self.caller.credentials, Access::WRITE | Access::EXECUTE)?;
+        check_inode(parent, self.caller, Access::WRITE | Access::EXECUTE)?;
         let node = self.new_node(parent, file)?;
         match create(&node) {
             Ok(inode) => Ok(directory.dentry.attach(name, inode)),
@@ -186,7 +186,7 @@ impl NameContext<'_> {
             return Err(Errno::EXDEV);
         }
         let inode = target.inode()?;
-        check_link(inode, self.caller.credentials)?;
+        check_link(inode, self.caller)?;
         if inode.file_type() == FileType::Directory {
             return Err(Errno::EPERM);
         }
@@ -195,7 +195,7 @@ impl NameContext<'_> {
         }
         parent.mount.check_writable()?;
         let directory_inode = parent.inode()?;
-        check_inode(directory_inode, self.caller.credentials, Access::WRITE | Access::EXECUTE)?;
+        check_inode(directory_inode, self.caller, Access::WRITE | Access::EXECUTE)?;
         inode.common().holder().change(|| directory_inode.link(&name, inode))?;
         parent.dentry.attach(&name, inode.clone());
         notify::on_inode(inode, InotifyMask::ATTRIB);

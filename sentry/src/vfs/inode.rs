@@ -11,8 +11,8 @@ use usk_abi::fs::{OpenFlags, RenameFlags, Statfs};
 use crate::task::{Credentials, Task};
 use crate::vfs::notify::Watches;
 use crate::vfs::{
-    Attributes, Borrower, Borrowers, Exclusion, FileLocks, FileOps, FileType, Holder, Listing, Mark, Path,
-    SetAttributes,
+    Access, Attributes, Borrower, Borrowers, Exclusion, FileLocks, FileOps, FileType, Holder, Listing, Mark,
+    Path, SetAttributes,
 };
 
 /// A file, shared by all its names.
@@ -320,6 +320,12 @@ pub trait Inode: Send + Sync + Any {
     /// All entries of this directory but `.` and `..`.
     fn list(&self) -> Result<Listing, Errno> {
         Err(Errno::ENOTDIR)
+    }
+
+    /// Whether `caller` is admitted to it, if that is not for its permission bits to say, nor for who overrides them.
+    fn judge(&self, caller: Caller<'_>, wanted: Access) -> Option<bool> {
+        let _ = (caller, wanted);
+        None
     }
 
     /// Where this symbolic link leads.

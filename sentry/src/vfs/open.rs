@@ -76,7 +76,7 @@ impl NameContext<'_> {
             FileType::Symlink => return Err(Errno::ELOOP.into()),
             _ => return Err(Errno::EACCES.into()),
         }
-        check_path(&path, self.caller.credentials, Access::EXECUTE)?;
+        check_path(&path, self.caller, Access::EXECUTE)?;
         let ops = inode.open(inode, OpenFlags::empty(), self.caller)?;
         let file = OpenFile::named(ops, OpenFlags::LARGEFILE, path);
         file.happened(InotifyMask::OPEN);
@@ -233,7 +233,7 @@ impl NameContext<'_> {
             }
             _ => {}
         }
-        check_path(path, self.caller.credentials, wanted)?;
+        check_path(path, self.caller, wanted)?;
         if flags.contains(OpenFlags::NOATIME) && !is_owner(&inode.attributes()?, self.caller.credentials) {
             return Err(Errno::EPERM);
         }
@@ -248,7 +248,7 @@ impl NameContext<'_> {
             resolve: how.resolve,
         };
         let directory = self.resolve(start, name, options)?;
-        check_path(&directory, self.caller.credentials, Access::WRITE | Access::EXECUTE)?;
+        check_path(&directory, self.caller, Access::WRITE | Access::EXECUTE)?;
         let file = NewFile {
             file_type: FileType::Regular,
             permissions: how.mode & 0o7777,

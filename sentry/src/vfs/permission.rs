@@ -6,7 +6,7 @@ use usk_abi::capability::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER};
 use usk_abi::fs::{S_ISGID, S_ISUID, S_ISVTX};
 
 use crate::task::Credentials;
-use crate::vfs::{Attributes, FileType, InodeRef, MountFlags, Path};
+use crate::vfs::{Attributes, Caller, FileType, InodeRef, MountFlags, Path};
 
 bitflags! {
     /// Kinds of access (`MAY_*`), with the values of `access(2)`.
@@ -21,8 +21,13 @@ bitflags! {
     }
 }
 
-/// Checks permission bits and capabilities: `EACCES` if `credentials` do not have all of `wanted`.
-pub fn check_inode(inode: &InodeRef, credentials: &Credentials, wanted: Access) -> Result<(), Errno> {
+/// What the file itself says to an access, else its permission bits and the caller's capabilities: `EACCES` if `caller` may not have
+/// all of `wanted` (the kernel's `inode_permission`).
+pub fn check_inode(inode: &InodeRef, caller: Caller<'_>, wanted: Access) -> Result<(), Errno> {
+    if let Some(is_admitted) = inode.judge(caller, wanted) {
+        return if is_admitted { Ok(()) } else { Err(Errno::EACCES) };
+    }
+    let credentials = caller.credentials;
     let is_directory = inode.file_type() == FileType::Directory;
     // Whoever overrides everything need not have the attributes looked up.
     if is_directory && credentials.has_capability(CAP_DAC_OVERRIDE) {
@@ -53,7 +58,7 @@ pub fn check_inode(inode: &InodeRef, credentials: &Credentials, wanted: Access) 
 
 /// [`check_inode`] for a place, with the flags of its mount: `EROFS` for writing what cannot be written there, `EACCES` for
 /// executing where nothing can be.
-pub fn check_path(path: &Path, credentials: &Credentials, wanted: Access) -> Result<(), Errno> {
+pub fn check_path(path: &Path, caller: Caller<'_>, wanted: Access) -> Result<(), Errno> {
     let inode = path.inode()?;
     let file_type = inode.file_type();
     if wanted.contains(Access::WRITE)
@@ -67,7 +72,7 @@ pub fn check_path(path: &Path, credentials: &Credentials, wanted: Access) -> Res
     {
         return Err(Errno::EACCES);
     }
-    check_inode(inode, credentials, wanted)
+    check_inode(inode, caller, wanted)
 }
 
 /// True if the caller may act as the file's owner.
@@ -77,26 +82,23 @@ pub fn is_owner(attributes: &Attributes, credentials: &Credentials) -> bool {
 
 /// May the caller give a file another name? Its owner may; others only if it is a regular file that they may read and write,
 /// and that runs as nobody else (`/proc/sys/fs/protected_hardlinks`).
-pub(super) fn check_link(inode: &InodeRef, credentials: &Credentials) -> Result<(), Errno> {
+pub(super) fn check_link(inode: &InodeRef, caller: Caller<'_>) -> Result<(), Errno> {
     let attributes = inode.attributes()?;
-    if is_owner(&attributes, credentials) {
+    if is_owner(&attributes, caller.credentials) {
         return Ok(());
     }
     let runs_as_another =
         attributes.mode & S_ISUID != 0 || attributes.mode & (S_ISGID | 0o010) == S_ISGID | 0o010;
     let is_safe = inode.file_type() == FileType::Regular
         && !runs_as_another
-        && check_inode(inode, credentials, Access::READ | Access::WRITE).is_ok();
+        && check_inode(inode, caller, Access::READ | Access::WRITE).is_ok();
     if is_safe { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// May `child` be taken out of `directory` (unlink, rmdir, rename)? The directory's sticky bit restricts that.
-pub(super) fn check_removal(
-    directory: &InodeRef,
-    child: &InodeRef,
-    credentials: &Credentials,
-) -> Result<(), Errno> {
-    check_inode(directory, credentials, Access::WRITE | Access::EXECUTE)?;
+pub(super) fn check_removal(directory: &InodeRef, child: &InodeRef, caller: Caller<'_>) -> Result<(), Errno> {
+    check_inode(directory, caller, Access::WRITE | Access::EXECUTE)?;
+    let credentials = caller.credentials;
     let attributes = directory.attributes()?;
     if attributes.mode & S_ISVTX != 0
         && credentials.fsuid != attributes.uid

@@ -22,7 +22,7 @@ impl NameContext<'_> {
         if directory {
             return Err(if is_directory { Errno::EISDIR } else { Errno::ENOTDIR });
         }
-        check_removal(parent.inode()?, inode, self.caller.credentials)?;
+        check_removal(parent.inode()?, inode, self.caller)?;
         if is_directory {
             return Err(Errno::EISDIR);
         }
@@ -51,7 +51,7 @@ impl NameContext<'_> {
         let _changes = parent.dentry.entries.write();
         let child = parent.dentry.child_locked(&name)?;
         let inode = child.require()?;
-        check_removal(parent.inode()?, inode, self.caller.credentials)?;
+        check_removal(parent.inode()?, inode, self.caller)?;
         if inode.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }

@@ -115,9 +115,9 @@ impl NameContext<'_> {
         replaced: &Arc<Dentry>,
         flags: RenameFlags,
     ) -> Result<(), Errno> {
-        let credentials = self.caller.credentials;
+        let caller = self.caller;
         let inode = child.require()?;
-        check_removal(old_parent.inode()?, inode, credentials)?;
+        check_removal(old_parent.inode()?, inode, caller)?;
         let is_directory = inode.file_type() == FileType::Directory;
         let moves_up = !Arc::ptr_eq(&old_parent.dentry, &new_parent.dentry);
         match replaced.inode() {
@@ -125,22 +125,22 @@ impl NameContext<'_> {
                 if new_parent.dentry.is_deleted() {
                     return Err(Errno::ENOENT);
                 }
-                check_inode(new_parent.inode()?, credentials, Access::WRITE | Access::EXECUTE)?;
+                check_inode(new_parent.inode()?, caller, Access::WRITE | Access::EXECUTE)?;
             }
             Some(other) => {
-                check_removal(new_parent.inode()?, other, credentials)?;
+                check_removal(new_parent.inode()?, other, caller)?;
                 let replaces_directory = other.file_type() == FileType::Directory;
                 if !flags.contains(RenameFlags::EXCHANGE) && is_directory != replaces_directory {
                     return Err(if is_directory { Errno::ENOTDIR } else { Errno::EISDIR });
                 }
                 if flags.contains(RenameFlags::EXCHANGE) && replaces_directory && moves_up {
-                    check_inode(other, credentials, Access::WRITE)?;
+                    check_inode(other, caller, Access::WRITE)?;
                 }
             }
         }
         // Its `..` changes.
         if is_directory && moves_up {
-            check_inode(inode, credentials, Access::WRITE)?;
+            check_inode(inode, caller, Access::WRITE)?;
         }
         Ok(())
     }

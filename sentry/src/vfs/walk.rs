@@ -231,7 +231,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             if inode.file_type() != FileType::Directory {
                 return Err(Errno::ENOTDIR);
             }
-            permission::check_inode(inode, self.names.caller.credentials, Access::EXECUTE)?;
+            permission::check_inode(inode, self.names.caller, Access::EXECUTE)?;
             let is_last = self.pending.iter().all(|pending| pending.at >= pending.end);
             let Some(top) = self.pending.last() else { return Err(Errno::ENOENT) };
             match &top.text[start..end] {

@@ -16,7 +16,7 @@ impl NameContext<'_> {
             if !may_have_user_attributes(inode) {
                 return Err(Errno::ENODATA);
             }
-            check_inode(inode, self.caller.credentials, Access::READ)?;
+            check_inode(inode, self.caller, Access::READ)?;
         } else if name.starts_with(b"trusted.") && !self.caller.credentials.has_capability(CAP_SYS_ADMIN) {
             return Err(Errno::ENODATA);
         } else if !has_known_namespace(name) {
@@ -81,7 +81,7 @@ impl NameContext<'_> {
             if is_sticky && !is_owner(&attributes, credentials) {
                 return Err(Errno::EPERM);
             }
-            return check_path(path, credentials, Access::WRITE);
+            return check_path(path, self.caller, Access::WRITE);
         }
         let allowed = if name == XATTR_NAME_CAPS {
             credentials.has_capability(CAP_SETFCAP)

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use usk_abi::Errno;
 
-use super::process::owner_of;
 use super::{Subject, inode_number, parse_id};
 use crate::Kernel;
 use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode, Text};
 use crate::net::inet::InetNamespace;
 use crate::net::inet::proc::{DEVICES, INTERFACES_IPV6};
 use crate::task::Task;
-use crate::vfs::{Caller, FileType, InodeRef, Link, OpenFile};
+use crate::vfs::{Access, Caller, FileType, InodeRef, Link, OpenFile};
 
 /// Inode numbers of descriptors lie above those of a process's other files.
 fn number(subject: &Subject, fd: i32, information: bool) -> u64 {
@@ -49,12 +48,16 @@ pub(super) struct Descriptors {
 }
 
 impl Directory for Descriptors {
+    /// The process's own threads may always look (`proc_fd_permission`).
+    fn judge(&self, caller: Caller<'_>, _wanted: Access) -> Option<bool> {
+        self.subject.is_own(caller).then_some(true)
+    }
+
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         let (fd, _) = open_file(&self.subject, name)?;
         let link = DescriptorLink { subject: self.subject.clone(), fd };
-        let owner = self.subject.clone();
         let inode = SyntheticInode::link(self.device, number(&self.subject, fd, false), link);
-        Ok(inode.owned_by(move || owner_of(&owner)).into_ref())
+        Ok(self.subject.owns(inode))
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
@@ -99,14 +102,16 @@ pub(super) struct DescriptorInformation {
 }
 
 impl Directory for DescriptorInformation {
-    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
-        self.subject.check_access(caller)
+    /// For those who may look into the process, whatever they do with the names (`proc_fdinfo_permission`).
+    fn judge(&self, caller: Caller<'_>, _wanted: Access) -> Option<bool> {
+        self.subject.check_access(caller).is_err().then_some(false)
     }
 
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         let (fd, _) = open_file(&self.subject, name)?;
         let text = DescriptorText { subject: self.subject.clone(), fd };
-        Ok(SyntheticInode::text(self.device, number(&self.subject, fd, true), 0o444, text).into_ref())
+        let inode = SyntheticInode::text(self.device, number(&self.subject, fd, true), 0o444, text);
+        Ok(self.subject.owns(inode))
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
@@ -171,7 +176,7 @@ impl Directory for Namespaces {
         let known = NAMESPACES.iter().find(|(known, _)| known.as_bytes() == name);
         let (name, id) = known.ok_or(Errno::ENOENT)?;
         let link = NamespaceLink { subject: self.subject.clone(), text: format!("{name}:[{id}]") };
-        Ok(SyntheticInode::link(self.device, self.number << 8 | id & 0xff, link).into_ref())
+        Ok(self.subject.owns(SyntheticInode::link(self.device, self.number << 8 | id & 0xff, link)))
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {

@@ -18,7 +18,7 @@ use crate::fs::synthetic::{SyntheticFs, SyntheticInode};
 use crate::kernel::Kernel;
 use crate::mm::{Mm, ProgramMemory};
 use crate::task::{AccessAs, Credentials, Task, ThreadGroup, Zombie, may_access};
-use crate::vfs::{Caching, Caller};
+use crate::vfs::{Caching, Caller, InodeRef};
 
 /// `PROC_SUPER_MAGIC`
 const MAGIC: i64 = 0x9fa0;
@@ -142,6 +142,28 @@ impl Subject {
             None => true,
         };
         if is_allowed { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// True if one of its own threads asks.
+    fn is_own(&self, caller: Caller<'_>) -> bool {
+        caller.task.is_some_and(|asking| Arc::ptr_eq(&asking.group, &self.group))
+    }
+
+    /// A file about it, with its owner.
+    fn owns(&self, inode: SyntheticInode) -> InodeRef {
+        let (subject, is_open_directory) = (self.clone(), inode.is_open_directory());
+        inode.owned_by(move || subject.owner(is_open_directory)).into_ref()
+    }
+
+    /// Who owns its files, as user and group: who it acts as, or root if it is not dumpable or has ended. Directories that all may list
+    /// are its user's in any case (`task_dump_owner`).
+    fn owner(&self, is_open_directory: bool) -> (u32, u32) {
+        let is_dumpable = |task: &Arc<Task>| task.borrow_mm(|mm| mm.is_dumpable());
+        if !is_open_directory && !self.task.as_ref().is_some_and(is_dumpable) {
+            return (0, 0);
+        }
+        let credentials = self.credentials();
+        (credentials.euid, credentials.egid)
     }
 
     /// The same for a file that `caller` opens now, and that tells as much as it may know.

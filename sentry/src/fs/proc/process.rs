@@ -11,7 +11,7 @@ use crate::fs::synthetic::{Directory, Entry, LinkSource, SyntheticInode, Text};
 use crate::mm::{FileLabel, MapsFormat, Mm};
 use crate::ptrace::{read_memory, write_memory};
 use crate::task::{Task, ThreadGroup};
-use crate::vfs::{Caller, FileType, InodeRef, Link, Mount, OpenFile, Path};
+use crate::vfs::{Access, Caller, FileType, InodeRef, Link, Mount, OpenFile, Path};
 
 type Make = fn(&Subject) -> Result<Vec<u8>, Errno>;
 /// Takes what is written to a file that the last, if it is a task, has opened.
@@ -104,9 +104,7 @@ const OTHERS: &[(&str, FileType)] = &[
 pub(super) fn process_directory(device: u64, subject: Subject) -> InodeRef {
     let number = inode_number(subject.id(), 0);
     let owner = subject.clone();
-    SyntheticInode::directory(device, number, 0o555, ProcessDirectory { device, subject })
-        .owned_by(move || owner_of(&owner))
-        .into_ref()
+    owner.owns(SyntheticInode::directory(device, number, 0o555, ProcessDirectory { device, subject }))
 }
 
 /// True if a directory that [`process_directory`] made still is about a process that exists.
@@ -114,11 +112,6 @@ pub(super) fn is_current(inode: &InodeRef) -> bool {
     // A process directory is made anew at each look-up; keeping the old one would show a dead process.
     let _ = inode;
     false
-}
-
-pub(super) fn owner_of(subject: &Subject) -> (u32, u32) {
-    let credentials = subject.credentials();
-    (credentials.euid, credentials.egid)
 }
 
 struct ProcessDirectory {
@@ -180,7 +173,6 @@ impl Directory for ProcessDirectory {
         if !self.has(name) || !self.subject.is_current() {
             return Err(Errno::ENOENT);
         }
-        let owner = self.subject.clone();
         let inode = match FILES.iter().position(|row| row.name == name) {
             Some(slot) => {
                 let row = &FILES[slot];
@@ -192,7 +184,7 @@ impl Directory for ProcessDirectory {
                 self.special(name, self.number(FILES.len() + slot))?
             }
         };
-        Ok(inode.owned_by(move || owner_of(&owner)).into_ref())
+        Ok(self.subject.owns(inode))
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
@@ -225,6 +217,12 @@ struct About {
 }
 
 impl Text for About {
+    /// The name of a thread is for the other threads of its process to read and write (`proc_tid_comm_permission`).
+    fn judge(&self, caller: Caller<'_>, wanted: Access) -> Option<bool> {
+        let is_name = self.subject.is_thread && self.row.name == "comm" && !wanted.contains(Access::EXECUTE);
+        (is_name && self.subject.is_own(caller)).then_some(true)
+    }
+
     fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
         if self.row.is_guarded { self.subject.check_access(caller) } else { Ok(()) }
     }

@@ -9,8 +9,8 @@ use usk_abi::fs::{OpenFlags, Statfs};
 use crate::fs::synthetic::file::TextFile;
 use crate::task::ThreadGroup;
 use crate::vfs::{
-    Attributes, Caching, Caller, DirectoryFile, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef,
-    Link, Listing, SetAttributes, Timestamp, devices,
+    Access, Attributes, Caching, Caller, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Link,
+    Listing, SetAttributes, Timestamp, devices,
 };
 
 /// Longest name.
@@ -34,10 +34,10 @@ pub trait Directory: Send + Sync {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno>;
     /// All names.
     fn entries(&self) -> Result<Vec<Entry>, Errno>;
-    /// May `caller` open it? (Permission bits have been looked at.)
-    fn admit(&self, caller: Caller<'_>) -> Result<(), Errno> {
-        let _ = caller;
-        Ok(())
+    /// See [`Inode::judge`].
+    fn judge(&self, caller: Caller<'_>, wanted: Access) -> Option<bool> {
+        let _ = (caller, wanted);
+        None
     }
     /// True if `name` still means `child`.
     fn is_current(&self, name: &[u8], child: &InodeRef) -> bool {
@@ -61,7 +61,12 @@ pub trait Text: Send + Sync {
         let _ = caller;
         Ok(())
     }
-    /// The same for one that opens it for writing.
+    /// See [`Inode::judge`].
+    fn judge(&self, caller: Caller<'_>, wanted: Access) -> Option<bool> {
+        let _ = (caller, wanted);
+        None
+    }
+    /// The same as [`Text::admit`] for one that opens it for writing.
     fn admit_writer(&self, caller: Caller<'_>) -> Result<(), Errno> {
         let _ = caller;
         Ok(())
@@ -169,6 +174,11 @@ impl SyntheticInode {
         self
     }
 
+    /// True of a directory that all may list and search.
+    pub fn is_open_directory(&self) -> bool {
+        matches!(self.kind, Kind::Directory(_)) && self.permissions == 0o555
+    }
+
     /// As what the VFS wants.
     pub fn into_ref(self) -> InodeRef {
         Arc::new(self)
@@ -251,6 +261,14 @@ impl Inode for SyntheticInode {
         Ok(listing)
     }
 
+    fn judge(&self, caller: Caller<'_>, wanted: Access) -> Option<bool> {
+        match &self.kind {
+            Kind::Directory(names) => names.judge(caller, wanted),
+            Kind::Text(text) => text.judge(caller, wanted),
+            Kind::Link(_) => None,
+        }
+    }
+
     fn read_link(&self, caller: Caller<'_>) -> Result<Link, Errno> {
         match &self.kind {
             Kind::Link(source) => source.target(caller),
@@ -273,16 +291,8 @@ impl Inode for SyntheticInode {
                 }
                 Ok(Arc::new(TextFile::new(bound, caller.task.cloned())))
             }
-            Kind::Directory(names) => {
-                names.admit(caller)?;
-                Ok(Arc::new(DirectoryFile::default()))
-            }
-            Kind::Link(_) => Err(Errno::ENXIO),
+            Kind::Directory(_) | Kind::Link(_) => Err(Errno::ENXIO),
         }
-    }
-
-    fn opens_itself(&self) -> bool {
-        matches!(self.kind, Kind::Directory(_))
     }
 
     fn as_any(&self) -> &dyn Any {
