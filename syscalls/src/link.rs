@@ -4,7 +4,7 @@ use usk_abi::Errno;
 use usk_abi::capability::CAP_DAC_READ_SEARCH;
 use usk_abi::fs::{AT_FDCWD, AtFlags, PATH_MAX};
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::{FileType, Link};
+use usk_sentry::vfs::{self, FileType, Link, WalkOptions};
 use usk_sentry::{SysResult, UserPtr};
 
 use crate::place::{Names, at_flags, locate, read_path, read_path_or_nothing, start};
@@ -35,18 +35,37 @@ fn sys_linkat(current: &mut Current, arguments: SyscallArguments) -> SysResult {
 
 fn link(current: &Current, old: At, new: At, flags: AtFlags) -> SysResult {
     let names = Names::of(current);
-    let mut allowed = flags;
-    // Naming an open file by its descriptor alone is for its opener, or for the privileged.
-    if flags.contains(AtFlags::EMPTY_PATH) && !current.task.credentials().has_capability(CAP_DAC_READ_SEARCH)
-    {
-        allowed -= AtFlags::EMPTY_PATH;
-    }
-    let follow = flags.contains(AtFlags::SYMLINK_FOLLOW);
-    let target = locate(current, &names, old.0, old.1, allowed, follow)?;
+    let target = find_target(current, &names, old, flags)?;
     let name = read_path(current, new.1)?;
     let start = start(current, &names.fs, new.0, &name)?;
     names.context().link(&target, &start, &name)?;
     Ok(0)
+}
+
+/// The file that gets a name. One that is named by its descriptor alone is so for its opener, and for those who search everything; who
+/// allows for that has to be that for other names, too, that start there (`path_init`).
+fn find_target(
+    current: &Current,
+    names: &Names,
+    (directory, pointer): At,
+    flags: AtFlags,
+) -> Result<vfs::Path, Errno> {
+    let is_by_descriptor = flags.contains(AtFlags::EMPTY_PATH);
+    let name =
+        if is_by_descriptor { read_path_or_nothing(current, pointer)? } else { read_path(current, pointer)? };
+    if is_by_descriptor && directory != AT_FDCWD && name.first() != Some(&b'/') {
+        let file = current.task.files().get(directory)?;
+        let credentials = current.task.credentials();
+        if !file.is_opened_as(&credentials) && !credentials.has_capability(CAP_DAC_READ_SEARCH) {
+            return Err(Errno::ENOENT);
+        }
+    }
+    let start = start(current, &names.fs, directory, &name)?;
+    if name.is_empty() {
+        return Ok(start);
+    }
+    let options = WalkOptions::following(flags.contains(AtFlags::SYMLINK_FOLLOW));
+    names.context().resolve(&start, &name, options)
 }
 
 fn sys_symlink(current: &mut Current, arguments: SyscallArguments) -> SysResult {

@@ -1,5 +1,6 @@
 /* link(2), linkat(2) */
 #include "case.h"
+#include <pthread.h>
 
 CASE(link_makes_another_name_of_the_same_file) {
     make_file("f", "hello");
@@ -82,4 +83,63 @@ CASE(link_of_anothers_file_fails_where_hard_links_are_protected) {
         OK(link("own", "d"));
     });
     EXPECT_EXIT(pid, 0);
+}
+
+/* A file of user 1234, open, in a directory where all may make names; the caller becomes that user. */
+static int open_own_file(void) {
+    OK(chmod(".", 0777));
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    make_file("f", "x");
+    return OK(open("f", O_RDONLY));
+}
+
+static void *link_open_file(void *fd) {
+    OK(linkat(*(int *)fd, "", AT_FDCWD, "by_thread", AT_EMPTY_PATH));
+    return NULL;
+}
+
+CASE(linkat_of_an_open_file_is_for_its_opener) {
+    NEEDS_ROOT();
+    NEEDS_LINUX_6_11();
+    int fd = open_own_file();
+    OK(linkat(fd, "", AT_FDCWD, "g", AT_EMPTY_PATH));
+    EXPECT_STR(file_content("g"), "x");
+    OK(linkat(OK(open("f", O_PATH)), "", AT_FDCWD, "h", AT_EMPTY_PATH));
+    OK(linkat(OK(open(".", O_TMPFILE | O_RDWR, 0600)), "", AT_FDCWD, "i", AT_EMPTY_PATH));
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, link_open_file, &fd), 0);
+    EXPECT_EQ(pthread_join(thread, NULL), 0);
+    EXPECT_STR(file_content("by_thread"), "x");
+}
+
+CASE(linkat_of_an_open_file_is_not_for_a_child_nor_after_a_change_of_credentials) {
+    NEEDS_ROOT();
+    NEEDS_LINUX_6_11();
+    int fd = open_own_file(), here = OK(open(".", O_RDONLY));
+    EXPECT_EXIT(IN_CHILD({
+        EXPECT_ERRNO(linkat(fd, "", AT_FDCWD, "g", AT_EMPTY_PATH), ENOENT);
+        EXPECT_ERRNO(linkat(here, "f", AT_FDCWD, "g", AT_EMPTY_PATH), ENOENT);
+        EXPECT_ERRNO(linkat(1000, "f", AT_FDCWD, "g", AT_EMPTY_PATH), EBADF);
+        OK(linkat(here, "f", AT_FDCWD, "relative", 0));
+        OK(linkat(AT_FDCWD, "f", AT_FDCWD, "from_here", AT_EMPTY_PATH));
+        int own = OK(open("f", O_RDONLY));
+        OK(linkat(own, "", AT_FDCWD, "own", AT_EMPTY_PATH));
+    }), 0);
+    struct {
+        uint32_t version;
+        int pid;
+    } header = {0x20080522, 0};
+    uint32_t sets[6] = {0};
+    OK(syscall(SYS_capset, &header, sets));
+    EXPECT_ERRNO(linkat(fd, "", AT_FDCWD, "g", AT_EMPTY_PATH), ENOENT);
+}
+
+CASE(linkat_of_an_open_file_is_for_those_who_search_everything) {
+    NEEDS_ROOT();
+    make_file("f", "x");
+    int fd = OK(open("f", O_RDONLY));
+    EXPECT_EXIT(IN_CHILD(OK(linkat(fd, "", AT_FDCWD, "g", AT_EMPTY_PATH))), 0);
+    EXPECT_STR(file_content("g"), "x");
+    EXPECT_ERRNO(linkat(fd, NULL, AT_FDCWD, "h", AT_EMPTY_PATH), EFAULT);
+    EXPECT_ERRNO(linkat(AT_FDCWD, "", AT_FDCWD, "h", AT_EMPTY_PATH), EPERM);
 }

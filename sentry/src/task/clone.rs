@@ -15,7 +15,7 @@ use crate::ptrace;
 use crate::signal::{SignalMask, join_stop};
 use crate::task::table::Process;
 use crate::task::task::{NewTask, TaskSignals};
-use crate::task::{Completion, Current, Resource, Task, ThreadGroup, Usage, run};
+use crate::task::{Completion, Credentials, Current, Resource, Task, ThreadGroup, Usage, run};
 use crate::{SysResult, UserPtr};
 
 bitflags! {
@@ -205,7 +205,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         kernel: kernel.clone(),
         group: group.clone(),
         tid,
-        credentials: parent.credentials(),
+        credentials: child_credentials(&parent, flags),
         mm: mm.clone(),
         files: child_files,
         fs,
@@ -269,6 +269,12 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
         current.stop_at_event(PTRACE_EVENT_VFORK_DONE, message);
     }
     Ok(tid as u64)
+}
+
+/// A new process has credentials of its own, which do not say that it has opened what its parent has (`copy_creds`).
+fn child_credentials(parent: &Task, flags: CloneFlags) -> Arc<Credentials> {
+    let credentials = parent.credentials();
+    if flags.contains(CloneFlags::THREAD) { credentials } else { Arc::new((*credentials).clone()) }
 }
 
 fn child_signals(parent: &Task, flags: CloneFlags) -> TaskSignals {

@@ -55,7 +55,7 @@ impl NameContext<'_> {
         }
         let (path, is_new) = self.find(start, name, how)?;
         if flags.contains(OpenFlags::PATH) {
-            return Ok(OpenFile::named(Arc::new(PathFile), flags & !TRANSIENT, path));
+            return Ok(OpenFile::opened(Arc::new(PathFile), flags & !TRANSIENT, path, None, self.caller));
         }
         let file = self.open_path(&path, flags, is_new, current)?;
         file.happened(InotifyMask::OPEN);
@@ -207,7 +207,7 @@ impl NameContext<'_> {
             let _claim = FileClaim::write(&inode)?;
             self.set_size(path, 0)?;
         }
-        Ok(OpenFile::claimed(ops, kept, path.clone(), claim))
+        Ok(OpenFile::opened(ops, kept, path.clone(), claim, self.caller))
     }
 
     /// May the caller open this file so? (The kernel's `may_open`.)
@@ -263,6 +263,7 @@ impl NameContext<'_> {
         let number = inode.attributes()?.inode;
         let dentry = directory.dentry.unnamed_child(format!("#{number}").as_bytes(), inode);
         let kept = (how.flags & !TRANSIENT) | OpenFlags::LARGEFILE;
-        Ok(OpenFile::claimed(ops, kept, Path { mount: directory.mount, dentry }, Some(claim)))
+        let path = Path { mount: directory.mount, dentry };
+        Ok(OpenFile::opened(ops, kept, path, Some(claim), self.caller))
     }
 }

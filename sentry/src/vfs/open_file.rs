@@ -11,10 +11,10 @@ use usk_abi::inotify::InotifyMask;
 use usk_abi::{Errno, PollEvents};
 
 use crate::file::async_io::{self, FileOwner};
-use crate::task::Current;
+use crate::task::{Credentials, Current};
 use crate::vfs::anonymous::anonymous_path;
 use crate::vfs::locks::LockOwner;
-use crate::vfs::{Arrivals, DirectoryEntry, FileClaim, FileType, InodeRef, Path, Timestamp, notify};
+use crate::vfs::{Arrivals, Caller, DirectoryEntry, FileClaim, FileType, InodeRef, Path, Timestamp, notify};
 use crate::wait::WaitQueue;
 use crate::{Sink, Source, SysResult};
 
@@ -262,6 +262,8 @@ pub struct OpenFile {
     /// The position, in bytes. Held locked while a read or a write moves it.
     pub position: Mutex<u64>,
     place: Place,
+    /// As whom it was opened, if a task has opened it by a name (`f_cred`).
+    opener: Option<Arc<Credentials>>,
     /// Who gets signals about it, once somebody has asked.
     owner: OnceLock<Arc<FileOwner>>,
     /// That it is open for writing, if it is a regular file and is.
@@ -311,7 +313,13 @@ impl Drop for OpenFile {
 }
 
 impl OpenFile {
-    fn with(ops: Arc<dyn FileOps>, flags: u32, place: Place, claim: Option<FileClaim>) -> Arc<Self> {
+    fn with(
+        ops: Arc<dyn FileOps>,
+        flags: u32,
+        place: Place,
+        claim: Option<FileClaim>,
+        opener: Option<Arc<Credentials>>,
+    ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         if let Place::Named(path) = &place
             && let Some(inode) = path.dentry.inode()
@@ -324,6 +332,7 @@ impl OpenFile {
             flags: AtomicU32::new(flags),
             position: Mutex::new(0),
             place,
+            opener,
             owner: OnceLock::new(),
             _claim: claim,
             mappings: AtomicUsize::new(0),
@@ -334,24 +343,26 @@ impl OpenFile {
 
     /// An open file of the file at `path`, which exists. `flags` are `O_*`.
     pub fn named(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Path) -> Arc<Self> {
-        Self::claimed(ops, flags, path, None)
+        Self::with(ops, flags.bits(), Place::Named(path), None, None)
     }
 
-    /// [`OpenFile::named`], with the claim to write it.
-    pub(super) fn claimed(
+    /// [`OpenFile::named`], by who opens it, with the claim to write it.
+    pub(super) fn opened(
         ops: Arc<dyn FileOps>,
         flags: OpenFlags,
         path: Path,
         claim: Option<FileClaim>,
+        caller: Caller<'_>,
     ) -> Arc<Self> {
-        Self::with(ops, flags.bits(), Place::Named(path), claim)
+        let opener = caller.task.map(|task| task.credentials());
+        Self::with(ops, flags.bits(), Place::Named(path), claim, opener)
     }
 
     /// A file that no directory names: a pipe, a socket, an eventfd. `flags` are `O_*`; `label` is what
     /// `/proc/PID/fd/N` shows. Its inode is made when it is asked for; the label says what it is (see
     /// [`AnonymousInode`](crate::vfs::AnonymousInode)).
     pub fn anonymous(ops: Arc<dyn FileOps>, flags: u32, label: impl Into<String>) -> Arc<Self> {
-        Self::with(ops, flags, Place::Anonymous { label: label.into(), path: OnceLock::new() }, None)
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path: OnceLock::new() }, None, None)
     }
 
     /// [`OpenFile::anonymous`], with an inode that exists already.
@@ -359,7 +370,13 @@ impl OpenFile {
         // Open for good, so that nobody holds it who opens it by way of `/proc/PID/fd`.
         inode.common().opened_for_good();
         let path = OnceLock::from(anonymous_path(label, inode));
-        Self::with(ops, flags, Place::Anonymous { label: label.into(), path }, None)
+        Self::with(ops, flags, Place::Anonymous { label: label.into(), path }, None, None)
+    }
+
+    /// Whether it was opened as these very credentials: those that a task has had since, and shares with the other threads that it has
+    /// made. Equal ones are not enough.
+    pub fn is_opened_as(&self, credentials: &Arc<Credentials>) -> bool {
+        self.opener.as_ref().is_some_and(|opener| Arc::ptr_eq(opener, credentials))
     }
 
     /// A number that no other open file has had.
