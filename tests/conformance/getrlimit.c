@@ -1,5 +1,7 @@
 /* getrlimit(2), setrlimit(2), prlimit64(2) */
 #include "case.h"
+#include <pthread.h>
+#include <sys/ptrace.h>
 
 CASE(getrlimit_of_every_resource_works) {
     for (int resource = 0; resource < RLIM_NLIMITS; resource++) {
@@ -144,4 +146,74 @@ CASE(processes_that_nobody_has_waited_for_count_for_rlimit_nproc) {
     EXPECT_ERRNO(fork(), EAGAIN);
     OK(wait(NULL));
     EXPECT_EXIT(IN_CHILD({}), 0);
+}
+
+/* Becomes a user of nobody else's, who may have `count` tasks. */
+static void become_user_with_tasks(uid_t user, rlim_t count) {
+    struct rlimit limit = {count, count};
+    OK(setgid(user));
+    OK(setrlimit(RLIMIT_NPROC, &limit));
+    OK(setuid(user));
+}
+
+static void *sleep_in_thread(void *unused) {
+    (void)unused;
+    sleep_forever();
+}
+
+CASE(first_threads_that_have_ended_before_others_count_for_rlimit_nproc) {
+    NEEDS_ROOT();
+    become_user_with_tasks(54322, 3);
+    int *word = map_shared(PAGE_SIZE);
+    *word = 1;
+    pid_t pid = IN_CHILD({
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, NULL, sleep_in_thread, NULL), 0);
+        syscall(SYS_set_tid_address, word);
+        syscall(SYS_exit, 0);
+    });
+    await_value(word, 0);
+    EXPECT_ERRNO(fork(), EAGAIN);
+    OK(kill(pid, SIGKILL));
+    EXPECT_KILLED(pid, SIGKILL);
+    EXPECT_EXIT(IN_CHILD({}), 0);
+}
+
+/* A thread that says who it is, and ends when it is told to. */
+struct thread_to_end {
+    pid_t id;
+    int started, told;
+};
+
+static void *end_when_told(void *argument) {
+    struct thread_to_end *thread = argument;
+    thread->id = gettid();
+    announce(thread->started);
+    await(thread->told);
+    return NULL;
+}
+
+CASE(threads_that_their_tracer_has_not_waited_for_count_for_rlimit_nproc) {
+    NEEDS_ROOT();
+    become_user_with_tasks(54323, 3);
+    PIPE(told);
+    PIPE(started);
+    struct thread_to_end *thread = map_shared(PAGE_SIZE);
+    *thread = (struct thread_to_end){0, started[1], told[0]};
+    OK(prctl(PR_SET_DUMPABLE, 1));
+    pid_t pid = IN_CHILD({
+        pthread_t created;
+        EXPECT_EQ(pthread_create(&created, NULL, end_when_told, thread), 0);
+        sleep_forever();
+    });
+    await(started[0]);
+    OK(ptrace(PTRACE_SEIZE, thread->id, 0, 0));
+    announce(told[1]);
+    siginfo_t info;
+    OK(waitid(P_PID, thread->id, &info, WEXITED | WNOWAIT | __WALL));
+    EXPECT_ERRNO(fork(), EAGAIN);
+    EXPECT_EQ(waitpid(thread->id, NULL, __WALL), thread->id);
+    EXPECT_EXIT(IN_CHILD({}), 0);
+    OK(kill(pid, SIGKILL));
+    EXPECT_KILLED(pid, SIGKILL);
 }

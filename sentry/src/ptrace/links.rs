@@ -70,9 +70,12 @@ impl Links {
         self.find(tid).map(|link| &link.tracer)
     }
 
-    /// Count of traced threads of processes that have ended, and that their tracers have not waited for.
-    pub(crate) fn ended_threads(&self) -> usize {
-        self.0.iter().filter(|link| matches!(link.tracee, Tracee::Gone(Gone::Thread { .. }))).count()
+    /// What is left of traced threads of processes that have ended, and that their tracers have not waited for.
+    pub(crate) fn ended_threads(&self) -> impl Iterator<Item = &Zombie> {
+        self.0.iter().filter_map(|link| match &link.tracee {
+            Tracee::Gone(Gone::Thread { zombie, .. }) => Some(zombie),
+            _ => None,
+        })
     }
 
     /// Forgets that `tid` is traced.

@@ -158,7 +158,7 @@ fn end_other_threads(current: &mut Current) -> SysResult<()> {
         table.hand_children_on(leader, task.tid(), leader);
         task.set_tid(leader);
         table.insert_thread(leader, task.clone());
-        task.group.state.lock().leader_status = None;
+        task.group.state.lock().ended_leader = None;
     }
     Ok(())
 }

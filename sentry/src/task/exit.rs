@@ -78,38 +78,34 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
     let group = task.group.clone();
     let mut table = kernel.tasks.lock();
     table.remove_thread(task.tid());
-    let group_status = {
+    let credentials = task.credentials();
+    let (uid, suid, gid) = (credentials.uid, credentials.suid, credentials.gid);
+    let thread = Zombie { status, uid, suid, gid, usage };
+    let process = {
         let mut state = group.state.lock();
         state.threads.retain(|other| !Arc::ptr_eq(other, task));
         state.past_usage = state.past_usage.plus(usage);
         if task.tid() == group.tgid {
-            state.leader_status = Some(status);
+            state.ended_leader = Some(thread);
         }
         if let Some(taker) = &state.exec
             && state.threads.len() == 1
         {
             taker.waiter.wake();
         }
-        if state.threads.is_empty() {
-            Some(state.exit.or(state.leader_status).unwrap_or(status))
-        } else {
-            None
-        }
+        state.threads.is_empty().then(|| {
+            let leader = state.ended_leader.unwrap_or(thread);
+            Zombie { status: state.exit.unwrap_or(leader.status), usage: state.past_usage, ..leader }
+        })
     };
     kernel.notify_parent_death(&table, task);
     let successor = group.state.lock().threads.iter().find(|task| !task.signals.lock().is_leaving).cloned();
     if let Some(successor) = successor {
         table.hand_children_on(group.tgid, task.tid(), successor.tid());
     }
-    let credentials = task.credentials();
-    let (uid, suid, gid) = (credentials.uid, credentials.suid, credentials.gid);
     let mut waiting = ptrace::forsake_tracees(&kernel, &mut table, task);
-    waiting.extend(ptrace::leave_tracer(&mut table, task, Zombie { status, uid, suid, gid, usage }));
-    let end_process = |status| {
-        let usage = group.state.lock().past_usage;
-        end_process(&kernel, &mut table, &group, Zombie { status, uid, suid, gid, usage })
-    };
-    waiting.extend(group_status.and_then(end_process));
+    waiting.extend(ptrace::leave_tracer(&mut table, task, thread));
+    waiting.extend(process.and_then(|zombie| end_process(&kernel, &mut table, &group, zombie)));
     drop(table);
     // Whoever waits looks at the table first thing: woken earlier it would find it locked, and this thread would go on to take
     // down the address space before it.

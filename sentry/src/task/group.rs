@@ -10,7 +10,7 @@ use usk_abi::Signal;
 use usk_abi::signal::{SIG_DFL, SignalAction, SignalSet};
 
 use crate::signal::{PendingSignals, SignalActions};
-use crate::task::{ResourceLimits, Task, Usage};
+use crate::task::{ResourceLimits, Task, Usage, Zombie};
 use crate::time::{Deadline, Expire, ProcessTimers};
 use crate::wait::WaitQueue;
 
@@ -64,8 +64,8 @@ pub struct GroupState {
     pub stop: Option<GroupStop>,
     /// The thread that is in `execve(2)` and wants all others gone.
     pub exec: Option<Arc<Task>>,
-    /// The leader's own exit code, once it has left while other threads live.
-    pub leader_status: Option<ExitStatus>,
+    /// What is left of the leader, once it has left: other threads may live on.
+    pub ended_leader: Option<Zombie>,
     /// Processor time of threads that have left.
     pub past_usage: Usage,
 }

@@ -56,7 +56,14 @@ pub struct Process {
     pub has_executed: bool,
 }
 
-/// What is left of a process that has ended.
+impl Process {
+    /// What is left of the leader, if it has ended: of the process, or before its other threads.
+    fn ended_leader(&self) -> Option<Zombie> {
+        self.zombie.or_else(|| self.group.state.lock().ended_leader)
+    }
+}
+
+/// What is left of a process, or of one of its threads, that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Zombie {
     /// How it ended.
@@ -126,14 +133,16 @@ impl TaskTable {
     /// (`release_task` takes it off). The sandbox's own process is not among them.
     pub(crate) fn charged_count(&self) -> usize {
         let processes = self.processes.len() - usize::from(self.processes.contains_key(&self.own));
-        processes + self.followers + self.links.ended_threads()
+        processes + self.followers + self.links.ended_threads().count()
     }
 
     /// As [`TaskTable::charged_count`], of one real user.
     pub(crate) fn charged_count_of(&self, uid: u32) -> usize {
         let threads = self.threads.values().filter(|task| task.credentials().uid == uid).count();
-        let zombies = self.processes.values().filter_map(|process| process.zombie);
-        threads + zombies.filter(|zombie| zombie.uid == uid).count()
+        let without_leader = self.processes.iter().filter(|(pid, _)| !self.threads.contains_key(*pid));
+        let leaders = without_leader.filter_map(|(_, process)| process.ended_leader());
+        let ended = leaders.chain(self.links.ended_threads().copied());
+        threads + ended.filter(|zombie| zombie.uid == uid).count()
     }
 
     /// Count of live threads.
