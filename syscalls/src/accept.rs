@@ -7,7 +7,7 @@ use usk_sentry::net::socket;
 use usk_sentry::task::{Current, SyscallArguments};
 
 use crate::address::write_address;
-use crate::descriptor::{fd_result, file_of, install};
+use crate::descriptor::{fd_result, file_of};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -28,10 +28,12 @@ fn accept(current: &mut Current, arguments: SyscallArguments, flags: u32) -> Sys
         return Err(Errno::EINVAL.into());
     }
     let file = file_of(current, arguments.i32(0))?;
-    let (accepted, peer) = socket::accept(current, &file, flags & SOCK_NONBLOCK)?;
+    let (accepted, peer) = socket::accept(current, &file, flags & SOCK_NONBLOCK, flags & SOCK_CLOEXEC != 0)?;
     // A connection whose address cannot be told is closed again, as on Linux.
     if arguments.u64(1) != 0 {
-        write_address(current, arguments.u64(1), arguments.pointer(2), &peer)?;
+        write_address(current, arguments.u64(1), arguments.pointer(2), &peer).inspect_err(|_| {
+            let _ = current.task.files().close(accepted);
+        })?;
     }
-    fd_result(install(current, accepted, flags & SOCK_CLOEXEC != 0)?)
+    fd_result(accepted)
 }

@@ -281,3 +281,11 @@ CASE(sendto_and_readv_mix) {
     EXPECT_EQ(readv(pair[1], in, 2), 5);
     EXPECT(memcmp(two, "bcde", 4) == 0);
 }
+
+CASE(socketpair_stream_look_at_all_does_not_wait) {
+    int pair[2];
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    EXPECT_EQ(write(pair[0], "he", 2), 2);
+    char buffer[8];
+    EXPECT_EQ(recv(pair[1], buffer, 5, MSG_PEEK | MSG_WAITALL), 2);
+}

@@ -1,6 +1,7 @@
 /* tcp(7), ip(7), ipv6(7): streams over the loopback interface */
 #include "inet.h"
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
 
@@ -630,4 +631,81 @@ CASE(tcp_queue_of_errors_is_not_the_data) {
     EXPECT_ERRNO(recv(both.server, buffer, 8, MSG_ERRQUEUE), EAGAIN);
     EXPECT_EQ(recv(both.server, buffer, 8, 0), 5);
     EXPECT_ERRNO(recv(both.server, buffer, 8, MSG_ERRQUEUE), EAGAIN);
+}
+
+/* Waits until the process sleeps, or has ended. */
+static void await_sleep(pid_t pid) {
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/stat", pid);
+    while (!strchr("SZ", strrchr(file_content(name), ')')[2]))
+        sched_yield();
+}
+
+CASE(tcp_a_look_at_all_waits_for_all) {
+    struct ends both = ends();
+    EXPECT_EQ(write(both.client, "he", 2), 2);
+    pid_t pid = IN_CHILD({
+        char buffer[8] = {0};
+        EXPECT_EQ(recv(both.server, buffer, 5, MSG_PEEK | MSG_WAITALL), 5);
+        EXPECT_STR(buffer, "hello");
+    });
+    await_sleep(pid);
+    EXPECT_EQ(write(both.client, "llo!", 4), 4);
+    EXPECT_EXIT(pid, 0);
+    char buffer[8];
+    EXPECT_EQ(read(both.server, buffer, 8), 6);
+}
+
+CASE(tcp_a_look_at_all_ends_with_the_stream_the_timeout_or_a_signal) {
+    struct ends both = ends();
+    char buffer[8] = {0};
+    EXPECT_EQ(write(both.client, "he", 2), 2);
+    EXPECT_EQ(recv(both.server, buffer, 5, MSG_PEEK | MSG_WAITALL | MSG_DONTWAIT), 2);
+    int64_t begun = now_ns(CLOCK_MONOTONIC);
+    struct timeval timeout = {0, 50000};
+    OK(setsockopt(both.server, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout));
+    EXPECT_EQ(recv(both.server, buffer, 5, MSG_PEEK | MSG_WAITALL), 2);
+    EXPECT(now_ns(CLOCK_MONOTONIC) - begun >= 50000000);
+    timeout.tv_sec = 1000;
+    OK(setsockopt(both.server, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout));
+    tick(count_signal, 0);
+    EXPECT_EQ(recv(both.server, buffer, 5, MSG_PEEK | MSG_WAITALL), 2);
+    stop_ticking();
+    EXPECT(signals_seen > 0);
+    OK(shutdown(both.client, SHUT_WR));
+    EXPECT_EQ(recv(both.server, buffer, 5, MSG_PEEK | MSG_WAITALL), 2);
+    EXPECT_STR(buffer, "he");
+}
+
+/* Has a descriptor and lets go of it, again and again. */
+__attribute__((noreturn)) static void *use_a_descriptor(void *unused) {
+    (void)unused;
+    for (;;) {
+        int fd = dup(0);
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+CASE(tcp_connections_stay_when_another_thread_gets_the_last_descriptor) {
+    int listener = listening("127.0.0.1"), port = port_of(listener);
+    OK(fcntl(listener, F_SETFL, O_NONBLOCK));
+    int client = inet_socket("127.0.0.1", SOCK_STREAM), last = next_fd();
+    OK(close(client));
+    /* One for the client, one for either the other thread or the connection. */
+    struct rlimit limit = {last + 1, last + 1};
+    OK(setrlimit(RLIMIT_NOFILE, &limit));
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, use_a_descriptor, NULL), 0);
+    int64_t begun = now_ns(CLOCK_MONOTONIC);
+    while (now_ns(CLOCK_MONOTONIC) - begun < 2000000000) {
+        while ((client = socket(AF_INET, SOCK_STREAM, 0)) == -1)
+            EXPECT_EQ(errno, EMFILE);
+        OK(connect_to(client, "127.0.0.1", port));
+        int server;
+        while ((server = accept(listener, NULL, NULL)) == -1)
+            EXPECT_EQ(errno, EMFILE);
+        OK(close(client));
+        OK(close(server));
+    }
 }

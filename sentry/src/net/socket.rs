@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use usk_abi::socket::{AF_INET, AF_INET6, MessageFlags, UserCredentials};
+use usk_abi::socket::{AF_INET, AF_INET6, AF_UNIX, MessageFlags, UserCredentials};
 use usk_abi::{Errno, PollEvents};
 
 use crate::net::inet::InetSocket;
@@ -172,6 +172,9 @@ pub fn send(
     }
 }
 
+/// What a stream is ready for once nothing more arrives.
+const NOTHING_FOLLOWS: PollEvents = PollEvents::RDHUP.union(PollEvents::HUP).union(PollEvents::ERR);
+
 /// Receives into guest memory and waits for something to come, unless `MSG_DONTWAIT` or the file is non-blocking. With
 /// `MSG_WAITALL` a stream's receive waits for everything asked for.
 pub fn receive(
@@ -188,15 +191,26 @@ pub fn receive(
     }
     let waits = !is_nonblocking(file, flags);
     let deadline = timeout.map(Deadline::after);
-    let wants_all =
-        flags.contains(MessageFlags::WAITALL) && !flags.contains(MessageFlags::PEEK) && socket.is_stream();
+    let is_whole = flags.contains(MessageFlags::WAITALL) && socket.is_stream();
+    let peeks = flags.contains(MessageFlags::PEEK);
     let total: usize = current.source(ranges).remaining();
+    // A look takes nothing away, and so it begins again until all is there. At what is there AF_UNIX is content to look.
+    let looks_for_all = is_whole && peeks && waits && socket.domain() != AF_UNIX;
+    let wants_all = is_whole && !peeks;
+    let mut seen: Option<Incoming> = None;
     let mut received: Option<Incoming> = None;
     loop {
         let done = received.as_ref().map_or(0, |received| received.count);
-        let attempt = |current: &mut Current| {
+        let mut attempt = |current: &mut Current| {
+            // Asked first: what comes before the end is looked at then.
+            let is_last = !looks_for_all || file.ops.poll(file).intersects(NOTHING_FOLLOWS);
             let mut sink = current.sink(&IoVec::after(ranges, done));
-            socket.try_receive(&mut sink, flags).map_err(SysError::from)
+            let incoming = socket.try_receive(&mut sink, flags)?;
+            if is_last || incoming.count >= total {
+                return Ok(incoming);
+            }
+            seen = Some(incoming);
+            Err(Errno::EAGAIN.into())
         };
         let result = match (waits, socket.wait_queue()) {
             (true, Some(queue)) => {
@@ -205,6 +219,7 @@ pub fn receive(
             }
             _ => attempt(current),
         };
+        let result = result.or_else(|error| seen.take().ok_or(error));
         let at_end = match (result, &mut received) {
             (Ok(incoming), None) => {
                 let at_end = incoming.count == 0 || !incoming.rights.is_empty();
@@ -227,16 +242,21 @@ pub fn receive(
     }
 }
 
-/// Takes a connection and waits for one, unless the file is non-blocking. `flags` are the new file's. `EMFILE` if it could not be given
-/// a descriptor, and then the connection stays.
-pub fn accept(current: &mut Current, file: &OpenFile, flags: u32) -> SysResult<(Arc<OpenFile>, Vec<u8>)> {
+/// Takes a connection and waits for one, unless the file is non-blocking. `flags` are the new file's. Returns its descriptor and the
+/// peer's address. `EMFILE` if none is free, and then the connection stays.
+pub fn accept(
+    current: &mut Current,
+    file: &OpenFile,
+    flags: u32,
+    close_on_exec: bool,
+) -> SysResult<(i32, Vec<u8>)> {
     let socket = socket_of(file)?;
     let timeout = socket.options().lock().receive_timeout;
     let waits = !is_nonblocking(file, MessageFlags::empty());
     let attempt = |current: &mut Current| {
         let limit = current.task.group.limits.lock().soft(Resource::Files);
-        current.task.files().check_room(limit)?;
-        socket.accept(flags).map_err(SysError::from)
+        let files = current.task.files();
+        files.install_made(close_on_exec, limit, || socket.accept(flags)).map_err(SysError::from)
     };
     match (waits, socket.wait_queue()) {
         (true, Some(queue)) => {

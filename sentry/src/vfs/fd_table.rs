@@ -100,6 +100,17 @@ impl Slots {
         start + rest.iter().position(Option::is_none).unwrap_or(rest.len())
     }
 
+    /// The same below `limit` (`RLIMIT_NOFILE`). `EMFILE` if there is none.
+    fn free_below(&self, minimum: usize, limit: u64) -> Result<(usize, i32), Errno> {
+        let number = self.free(minimum);
+        let descriptor = i32::try_from(number).map_err(|_| Errno::EMFILE)?;
+        if number as u64 >= limit.min(MAX_DESCRIPTORS) {
+            Err(Errno::EMFILE)
+        } else {
+            Ok((number, descriptor))
+        }
+    }
+
     /// The first ones, of which some have changed.
     fn first(&self, changed: u64) -> FirstSlots<'_> {
         FirstSlots { slots: &self.slots[..self.slots.len().min(LENT_DESCRIPTORS)], changed }
@@ -170,8 +181,7 @@ impl FdTable {
 
     /// `EMFILE` if no descriptor below `limit` is free.
     pub fn check_room(&self, limit: u64) -> Result<(), Errno> {
-        let free = self.slots.read().free(0);
-        if free as u64 >= limit.min(MAX_DESCRIPTORS) { Err(Errno::EMFILE) } else { Ok(()) }
+        self.slots.read().free_below(0, limit).map(|_| ())
     }
 
     /// Gives a file the lowest free descriptor below `limit` (`RLIMIT_NOFILE`). `EMFILE` if there is none.
@@ -189,12 +199,24 @@ impl FdTable {
     ) -> Result<i32, Errno> {
         let minimum = usize::try_from(minimum).map_err(|_| Errno::EINVAL)?;
         let mut slots = self.slots.write();
-        let number = slots.free(minimum);
-        if number as u64 >= limit.min(MAX_DESCRIPTORS) {
-            return Err(Errno::EMFILE);
-        }
+        let (number, descriptor) = slots.free_below(minimum, limit)?;
         slots.put(number, Slot { file, close_on_exec });
-        i32::try_from(number).map_err(|_| Errno::EMFILE)
+        Ok(descriptor)
+    }
+
+    /// [`FdTable::install`] of a file that `make` makes once a descriptor is free, which nobody else gets meanwhile. Returns what it has
+    /// made besides. The table is locked while it does.
+    pub fn install_made<R>(
+        &self,
+        close_on_exec: bool,
+        limit: u64,
+        make: impl FnOnce() -> Result<(Arc<OpenFile>, R), Errno>,
+    ) -> Result<(i32, R), Errno> {
+        let mut slots = self.slots.write();
+        let (number, descriptor) = slots.free_below(0, limit)?;
+        let (file, rest) = make()?;
+        slots.put(number, Slot { file, close_on_exec });
+        Ok((descriptor, rest))
     }
 
     /// Gives a file the descriptor `fd`, closing what had it before (`dup2(2)`). `EBADF` for a number that is not below
