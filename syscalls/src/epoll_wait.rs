@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use usk_abi::epoll::EpollEvent;
+use usk_abi::mm::TASK_SIZE_MAX;
 use usk_abi::signal::SignalSet;
 use usk_abi::time::Timespec;
 use usk_abi::{Errno, PollEvents};
@@ -62,9 +63,14 @@ fn sys_epoll_pwait2(current: &mut Current, arguments: SyscallArguments) -> SysRe
 }
 
 fn wait(current: &mut Current, arguments: SyscallArguments, timeout: Timeout) -> SysResult {
+    let file = file_of(current, arguments.i32(0))?;
     let most = usize::try_from(arguments.i32(2)).ok().filter(|most| (1..=MAX_EVENTS).contains(most));
     let most = most.ok_or(Errno::EINVAL)?;
-    let file = file_of(current, arguments.i32(0))?;
+    // Of memory that is a program's nobody asks before there is something to write.
+    let end = arguments.u64(1).checked_add((most * size_of::<EpollEvent>()) as u64);
+    if end.is_none_or(|end| end > TASK_SIZE_MAX) {
+        return Err(Errno::EFAULT.into());
+    }
     let epoll = Epoll::of(&file).ok_or(Errno::EINVAL)?;
     let collected = match timeout {
         Timeout::After(Duration::ZERO) => epoll.collect(most).map_err(SysError::from),
@@ -77,14 +83,18 @@ fn wait(current: &mut Current, arguments: SyscallArguments, timeout: Timeout) ->
             current.block(&events, deadline, |_| epoll.collect(most).map_err(SysError::from))
         }
     };
-    let events = match collected {
-        Ok(events) => events,
+    let reports = match collected {
+        Ok(reports) => reports,
         Err(SysError::Errno(Errno::EAGAIN | Errno::ETIMEDOUT)) => return Ok(0),
         // epoll_wait(2) is never restarted, whatever SA_RESTART says: signal(7).
         Err(SysError::Restart(_)) => return Err(Errno::EINTR.into()),
         Err(error) => return Err(error),
     };
     current.expect_reads();
-    current.copy_out_array(UserPtr::<EpollEvent>::new(arguments.u64(1)), &events)?;
-    Ok(events.len() as u64)
+    let events: Vec<EpollEvent> = reports.iter().map(|report| report.event).collect();
+    let told = current.copy_out_some(UserPtr::<EpollEvent>::new(arguments.u64(1)), &events);
+    if told < reports.len() {
+        epoll.give_back(&reports[told..]);
+    }
+    if told == 0 { Err(Errno::EFAULT.into()) } else { Ok(told as u64) }
 }

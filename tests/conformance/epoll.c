@@ -297,3 +297,44 @@ CASE(epoll_limits_the_ways_through_nested_instances) {
     EXPECT_ERRNO(epoll_ctl(chain[4], EPOLL_CTL_ADD, chain[3], &event), EINVAL);
     EXPECT_ERRNO(epoll_ctl(chain[2], EPOLL_CTL_ADD, OK(dup(chain[1])), &event), EINVAL);
 }
+
+/* Two pipes with something to read, watched for `events`. */
+static int watch_two_pipes(uint32_t events) {
+    int epoll = OK(epoll_create1(0));
+    for (int i = 0; i < 2; i++) {
+        PIPE(ends);
+        struct epoll_event event = {events, {.u32 = i}};
+        OK(epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event));
+        announce(ends[1]);
+    }
+    return epoll;
+}
+
+CASE(epoll_events_that_cannot_be_written_are_told_later) {
+    const uint32_t kinds[] = {EPOLLIN, EPOLLIN | EPOLLET, EPOLLIN | EPOLLONESHOT};
+    for (int i = 0; i < 3; i++) {
+        int epoll = watch_two_pipes(kinds[i]);
+        struct epoll_event event[4];
+        EXPECT_ERRNO(epoll_wait(epoll, bad_page(), 4, 1000), EFAULT);
+        /* One has room, and the other one does not. */
+        char *edge = page_end();
+        EXPECT_EQ(epoll_wait(epoll, (struct epoll_event *)(edge - sizeof *event - 4), 4, 1000), 1);
+        memcpy(event, edge - sizeof *event - 4, sizeof *event);
+        unsigned other = 1 - event->data.u32;
+        int left = OK(epoll_wait(epoll, event, 4, 1000));
+        EXPECT_EQ(left, kinds[i] == EPOLLIN ? 2 : 1);
+        EXPECT(event[0].data.u32 == other || event[left - 1].data.u32 == other);
+        EXPECT_EQ(epoll_wait(epoll, event, 4, 0), kinds[i] == EPOLLIN ? 2 : 0);
+    }
+}
+
+CASE(epoll_wait_looks_at_its_arguments_in_order) {
+    struct epoll_event event;
+    int epoll = OK(epoll_create1(0));
+    EXPECT_ERRNO(epoll_wait(-1, &event, 0, 0), EBADF);
+    EXPECT_ERRNO(epoll_wait(epoll, (void *)-PAGE_SIZE, 0, 0), EINVAL);
+    EXPECT_ERRNO(epoll_wait(0, (void *)-PAGE_SIZE, 1, 0), EFAULT);
+    EXPECT_ERRNO(epoll_wait(0, &event, 1, 0), EINVAL);
+    EXPECT_ERRNO(epoll_wait(epoll, (void *)-PAGE_SIZE, 1, 0), EFAULT);
+    EXPECT_EQ(epoll_wait(epoll, bad_page(), 1, 0), 0);
+}

@@ -119,6 +119,13 @@ impl Ready {
     }
 }
 
+/// What has been collected of an item.
+pub struct Report {
+    /// For the guest.
+    pub event: EpollEvent,
+    item: Arc<Item>,
+}
+
 struct Item {
     key: u64,
     descriptor: i32,
@@ -285,8 +292,16 @@ impl Epoll {
     }
 
     /// Up to `most` events that are ready now; `EAGAIN` if there are none.
-    pub fn collect(&self, most: usize) -> Result<Vec<EpollEvent>, Errno> {
+    pub fn collect(&self, most: usize) -> Result<Vec<Report>, Errno> {
         self.shared.collect(most)
+    }
+
+    /// Takes back what has been collected, in that order, and could not be told: it is told the next time.
+    pub fn give_back(&self, reports: &[Report]) {
+        for report in reports.iter().rev() {
+            self.shared.give_back(&report.item);
+        }
+        self.shared.queue.notify(READABLE);
     }
 
     /// Where the instance notifies.
@@ -366,7 +381,7 @@ impl Shared {
         }
     }
 
-    fn collect(&self, most: usize) -> Result<Vec<EpollEvent>, Errno> {
+    fn collect(&self, most: usize) -> Result<Vec<Report>, Errno> {
         let _collecting = self.collecting.lock();
         let mut events = Vec::new();
         let mut again = Vec::new();
@@ -381,7 +396,7 @@ impl Shared {
             if ready.is_empty() {
                 continue;
             }
-            events.push(EpollEvent { events: ready.bits(), data: interest.event.data });
+            let event = EpollEvent { events: ready.bits(), data: interest.event.data };
             if interest.event.events & EPOLLONESHOT != 0 {
                 interest.is_spent = true;
                 // What happens until it is armed again gives it no place among the others.
@@ -390,6 +405,7 @@ impl Shared {
                 again.push(item.key);
             }
             drop(interest);
+            events.push(Report { event, item });
             if events.len() == most {
                 break;
             }
@@ -399,6 +415,15 @@ impl Shared {
             self.queue.notify(READABLE);
         }
         if events.is_empty() { Err(Errno::EAGAIN) } else { Ok(events) }
+    }
+
+    /// Has an item be reported again.
+    fn give_back(&self, item: &Item) {
+        let Some(file) = item.file.upgrade() else { return };
+        if std::mem::take(&mut item.interest.lock().is_spent) {
+            self.listen(item, &file);
+        }
+        self.ready.lock().put_first(item.key);
     }
 
     /// True if any item is ready. Leaves the ready list as it is, but for items that are not ready any more.

@@ -86,6 +86,11 @@ impl Current {
         self.copy_out_bytes(to.address(), values.as_bytes())
     }
 
+    /// Copies as many whole values out as fit before memory that cannot be written. Returns how many.
+    pub fn copy_out_some<T: IntoBytes + Immutable>(&mut self, to: UserPtr<T>, values: &[T]) -> usize {
+        self.write_by_return(to.address(), values.as_bytes()) / size_of::<T>().max(1)
+    }
+
     /// Copies bytes out.
     pub fn copy_out_bytes(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         if self.write_by_return(address, bytes) == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
