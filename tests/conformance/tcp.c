@@ -709,3 +709,16 @@ CASE(tcp_connections_stay_when_another_thread_gets_the_last_descriptor) {
         OK(close(server));
     }
 }
+
+CASE(tcp_does_not_know_who_is_at_the_other_end) {
+    int fds[] = {ends().server, bound("127.0.0.1", SOCK_DGRAM)};
+    for (int i = 0; i < 2; i++) {
+        struct ucred peer = {1, 1, 1};
+        socklen_t length = sizeof peer;
+        OK(getsockopt(fds[i], SOL_SOCKET, SO_PEERCRED, &peer, &length));
+        EXPECT_EQ(length, sizeof peer);
+        EXPECT_EQ(peer.pid, 0);
+        EXPECT_EQ(peer.uid, (uid_t)-1);
+        EXPECT_EQ(peer.gid, (gid_t)-1);
+    }
+}
