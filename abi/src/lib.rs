@@ -20,6 +20,7 @@ pub mod inotify;
 pub mod ipc;
 pub mod mm;
 pub mod mqueue;
+pub mod nsfs;
 pub mod personality;
 pub mod poll;
 pub mod ptrace;

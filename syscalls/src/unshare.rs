@@ -1,14 +1,25 @@
 //! `unshare(2)`, `setns(2)`.
 
-use usk_abi::Errno;
-use usk_sentry::SysResult;
-use usk_sentry::task::{CloneFlags, Current, SyscallArguments};
+use std::sync::Arc;
 
+use usk_abi::Errno;
+use usk_abi::capability::{CAP_SYS_ADMIN, CAP_SYS_CHROOT};
+use usk_sentry::SysResult;
+use usk_sentry::file::namespace::NamespaceFile;
+use usk_sentry::task::{CloneFlags, Current, SyscallArguments, Task, pidfd::PidFd};
+
+use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::partial(272, "unshare", &[Flags], sys_unshare, "namespaces cannot be made (EPERM)"),
-    Row::partial(308, "setns", &[Fd, Flags], sys_setns, "there is one namespace of each kind (EPERM)"),
+    Row::partial(
+        308,
+        "setns",
+        &[Fd, Flags],
+        sys_setns,
+        "there is one namespace of each kind, and none is entered by a pidfd (EPERM)",
+    ),
 ];
 
 fn sys_unshare(current: &mut Current, arguments: SyscallArguments) -> SysResult {
@@ -32,7 +43,7 @@ fn sys_unshare(current: &mut Current, arguments: SyscallArguments) -> SysResult 
         return Err(Errno::EINVAL.into());
     }
     if flags.contains(CloneFlags::FS) {
-        task.set_fs(std::sync::Arc::new(task.fs().duplicate()));
+        task.set_fs(Arc::new(task.fs().duplicate()));
     }
     if flags.contains(CloneFlags::FILES) {
         task.unshare_files();
@@ -41,6 +52,41 @@ fn sys_unshare(current: &mut Current, arguments: SyscallArguments) -> SysResult 
 }
 
 fn sys_setns(current: &mut Current, arguments: SyscallArguments) -> SysResult {
-    current.task.files().get(arguments.i32(0))?;
-    Err(Errno::EPERM.into())
+    let file = file_of(current, arguments.i32(0))?;
+    let wanted = u64::from(arguments.u32(1));
+    match NamespaceFile::of(&file) {
+        Some(namespace) if wanted == 0 || wanted == namespace.kind.bits() => enter(current, namespace.kind),
+        None if file.ops.as_any().is::<PidFd>() => Err(Errno::EPERM.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// Enters the namespace in which the caller is: nothing changes but that root and working directory are those of the mounts.
+fn enter(current: &Current, kind: CloneFlags) -> SysResult {
+    let task = &current.task;
+    let credentials = task.credentials();
+    if kind == CloneFlags::NEWUSER {
+        return Err(Errno::EINVAL.into());
+    }
+    let is_of_mounts = kind == CloneFlags::NEWNS;
+    let may_enter = credentials.has_capability(CAP_SYS_ADMIN)
+        && (!is_of_mounts || credentials.has_capability(CAP_SYS_CHROOT));
+    if !may_enter {
+        return Err(Errno::EPERM.into());
+    }
+    let others = task.group.state.lock().threads.clone();
+    if kind == CloneFlags::NEWTIME && others.len() > 1 {
+        return Err(Errno::EUSERS.into());
+    }
+    if is_of_mounts {
+        let fs = task.fs();
+        let shares = |other: &Arc<Task>| !Arc::ptr_eq(other, task) && Arc::ptr_eq(&other.fs(), &fs);
+        if others.iter().any(shares) {
+            return Err(Errno::EINVAL.into());
+        }
+        let root = fs.namespace().root();
+        fs.set_root(root.clone());
+        fs.set_cwd(root);
+    }
+    Ok(0)
 }

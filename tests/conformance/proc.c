@@ -1,7 +1,9 @@
 /* proc(5) */
 #include "case.h"
+#include <linux/nsfs.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/msg.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
@@ -948,4 +950,96 @@ CASE(proc_files_of_a_zombie_are_roots) {
     snprintf(name, sizeof name, "/proc/%d/task", pid);
     EXPECT_EQ(owner_of(name), 1234L << 32 | 1235);
     EXPECT_EXIT(pid, 0);
+}
+
+/* An open namespace of the own ones. */
+static int open_namespace(const char *name) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/ns/%s", name);
+    return OK(open(path, O_RDONLY | O_CLOEXEC));
+}
+
+CASE(proc_ns_links_lead_to_files_that_are_namespaces) {
+    const struct {
+        const char *name;
+        int kind;
+    } namespaces[] = {{"cgroup", CLONE_NEWCGROUP}, {"ipc", CLONE_NEWIPC},   {"mnt", CLONE_NEWNS},
+                      {"net", CLONE_NEWNET},       {"pid", CLONE_NEWPID},   {"pid_for_children", CLONE_NEWPID},
+                      {"time", 0x80},              {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS}};
+    for (size_t i = 0; i < sizeof namespaces / sizeof namespaces[0]; i++) {
+        char path[64], own[64], text[64] = {0}, shown[64] = {0};
+        snprintf(path, sizeof path, "/proc/self/ns/%s", namespaces[i].name);
+        OK(readlink(path, text, sizeof text - 1));
+        int fd = open_namespace(namespaces[i].name);
+        struct stat status, same;
+        OK(fstat(fd, &status));
+        OK(stat(path, &same));
+        EXPECT_EQ(status.st_ino, strtoul(strchr(text, '[') + 1, NULL, 10));
+        EXPECT_EQ(same.st_ino, status.st_ino);
+        EXPECT_EQ(same.st_dev, status.st_dev);
+        EXPECT_EQ(status.st_mode, S_IFREG | 0444);
+        EXPECT_EQ(ioctl(fd, NS_GET_NSTYPE), namespaces[i].kind);
+        EXPECT_ERRNO(ioctl(fd, 0xb7ff), ENOTTY);
+        EXPECT_ERRNO(read(fd, text, 1), EINVAL);
+        snprintf(own, sizeof own, "/proc/self/fd/%d", fd);
+        OK(readlink(own, shown, sizeof shown - 1));
+        EXPECT_STR(shown, text);
+        OK(open(own, O_RDONLY));
+    }
+}
+
+CASE(proc_ns_files_tell_of_their_relatives) {
+    int uts = open_namespace("uts"), user = open_namespace("user"), pid = open_namespace("pid");
+    struct stat owner, expected;
+    int fd = OK(ioctl(uts, NS_GET_USERNS));
+    EXPECT_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    OK(fstat(fd, &owner));
+    OK(fstat(user, &expected));
+    EXPECT_EQ(owner.st_ino, expected.st_ino);
+    EXPECT_ERRNO(ioctl(uts, NS_GET_PARENT), EINVAL);
+    EXPECT_ERRNO(ioctl(user, NS_GET_PARENT), EPERM);
+    EXPECT_ERRNO(ioctl(user, NS_GET_USERNS), EPERM);
+    EXPECT_ERRNO(ioctl(pid, NS_GET_PARENT), EPERM);
+    uid_t maker = 77;
+    EXPECT_ERRNO(ioctl(uts, NS_GET_OWNER_UID, &maker), EINVAL);
+    OK(ioctl(user, NS_GET_OWNER_UID, &maker));
+    EXPECT_ERRNO(ioctl(user, NS_GET_OWNER_UID, bad_page()), EFAULT);
+    EXPECT(maker != 77);
+}
+
+CASE(setns_enters_the_own_namespaces) {
+    NEEDS_ROOT();
+    int uts = open_namespace("uts"), user = open_namespace("user"), mounts = open_namespace("mnt");
+    EXPECT_ERRNO(setns(0, 0), EINVAL);
+    EXPECT_ERRNO(setns(1000, 0), EBADF);
+    EXPECT_ERRNO(setns(uts, CLONE_NEWNET), EINVAL);
+    EXPECT_ERRNO(setns(user, 0), EINVAL);
+    OK(setns(uts, 0));
+    OK(setns(uts, CLONE_NEWUTS));
+    OK(setns(open_namespace("net"), 0));
+    OK(setns(open_namespace("pid"), 0));
+    OK(setns(open_namespace("time"), 0));
+    char here[PATH_MAX];
+    OK(setns(mounts, 0));
+    OK(getcwd(here, sizeof here) ? 0 : -1);
+    EXPECT_STR(here, "/");
+    become(1234, 1234);
+    EXPECT_ERRNO(setns(uts, 0), EPERM);
+    EXPECT_ERRNO(setns(user, 0), EINVAL);
+}
+
+static void *sleep_beside(void *unused) {
+    (void)unused;
+    sleep_forever();
+}
+
+CASE(setns_does_not_move_what_threads_share) {
+    NEEDS_ROOT();
+    pthread_t thread;
+    EXPECT_EQ(pthread_create(&thread, NULL, sleep_beside, NULL), 0);
+    EXPECT_ERRNO(setns(open_namespace("time"), 0), EUSERS);
+    EXPECT_ERRNO(setns(open_namespace("mnt"), 0), EINVAL);
+    OK(setns(open_namespace("uts"), 0));
+    OK(unshare(CLONE_FS));
+    OK(setns(open_namespace("mnt"), 0));
 }

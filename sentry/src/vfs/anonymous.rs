@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use usk_abi::Errno;
 use usk_abi::fs::{OpenFlags, Statfs, magic};
 
+use crate::file::namespace::NamespaceFile;
 use crate::file::pipe::PipeEnd;
 use crate::vfs::{
     Attributes, Caller, Dentry, FileOps, FileSystem, FileType, Inode, InodeCommon, InodeRef, Mount, Path,
@@ -70,6 +71,7 @@ impl AnonymousInode {
         let (kind, permissions) = match label.split(':').next() {
             Some("pipe") => (FileType::Fifo, 0o600),
             Some("socket") => (FileType::Socket, 0o777),
+            _ if ops.as_any().is::<NamespaceFile>() => (FileType::Regular, 0o444),
             _ => (FileType::Anonymous, 0o600),
         };
         let number = label.split(['[', ']']).nth(1).and_then(|number| number.parse().ok());
@@ -119,6 +121,11 @@ impl Inode for AnonymousInode {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// The path of a file of this label that no directory names.
+pub(crate) fn path_without_name(label: &str, ops: Arc<dyn FileOps>) -> Path {
+    anonymous_path(label, AnonymousInode::of(label, &ops))
 }
 
 /// The path of a file that no directory names.

@@ -49,6 +49,7 @@ mod walk;
 mod xattr;
 
 pub use anonymous::AnonymousInode;
+pub(crate) use anonymous::path_without_name;
 pub(crate) use arrivals::hurry;
 pub use arrivals::{Arrivals, Front, Reader};
 pub use attributes::{Attributes, FileType, SetAttributes, Timestamp};

@@ -6,6 +6,7 @@ use usk_abi::Errno;
 
 use super::{Subject, inode_number, parse_id};
 use crate::Kernel;
+use crate::file::namespace::{NAMESPACES, Namespace};
 use crate::fs::synthetic::{Directory, Entry, LinkSource, Names, SyntheticInode, Text};
 use crate::net::inet::InetNamespace;
 use crate::net::inet::proc::{DEVICES, INTERFACES_IPV6};
@@ -152,16 +153,18 @@ impl Text for DescriptorText {
     }
 }
 
-/// Names and numbers of the sandbox's namespaces: one of each kind.
-const NAMESPACES: &[(&str, u64)] = &[
-    ("cgroup", 4_026_531_835),
-    ("ipc", 4_026_531_839),
-    ("mnt", 4_026_531_841),
-    ("net", 4_026_531_840),
-    ("pid", 4_026_531_836),
-    ("time", 4_026_531_834),
-    ("user", 4_026_531_837),
-    ("uts", 4_026_531_838),
+/// The names in `ns`, and those of the namespaces to which they lead: children have their parent's.
+const NAMESPACE_LINKS: &[(&str, &str)] = &[
+    ("cgroup", "cgroup"),
+    ("ipc", "ipc"),
+    ("mnt", "mnt"),
+    ("net", "net"),
+    ("pid", "pid"),
+    ("pid_for_children", "pid"),
+    ("time", "time"),
+    ("time_for_children", "time"),
+    ("user", "user"),
+    ("uts", "uts"),
 ];
 
 /// `ns`: what tells namespaces apart.
@@ -173,18 +176,21 @@ pub(super) struct Namespaces {
 
 impl Directory for Namespaces {
     fn lookup(&self, name: &[u8]) -> Result<InodeRef, Errno> {
-        let known = NAMESPACES.iter().find(|(known, _)| known.as_bytes() == name);
-        let (name, id) = known.ok_or(Errno::ENOENT)?;
-        let link = NamespaceLink { subject: self.subject.clone(), text: format!("{name}:[{id}]") };
-        Ok(self.subject.owns(SyntheticInode::link(self.device, self.number << 8 | id & 0xff, link)))
+        let slot = NAMESPACE_LINKS.iter().position(|(known, _)| known.as_bytes() == name);
+        let slot = slot.ok_or(Errno::ENOENT)?;
+        let of_name = |namespace: &&Namespace| namespace.name == NAMESPACE_LINKS[slot].1;
+        let namespace = NAMESPACES.iter().find(of_name).ok_or(Errno::ENOENT)?;
+        let link = NamespaceLink { subject: self.subject.clone(), namespace };
+        Ok(self.subject.owns(SyntheticInode::link(self.device, self.number << 8 | slot as u64, link)))
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Errno> {
-        Ok(NAMESPACES
+        Ok(NAMESPACE_LINKS
             .iter()
-            .map(|(name, id)| Entry {
+            .enumerate()
+            .map(|(slot, (name, _))| Entry {
                 name: name.as_bytes().to_vec(),
-                inode: self.number << 8 | id & 0xff,
+                inode: self.number << 8 | slot as u64,
                 file_type: FileType::Symlink,
             })
             .collect())
@@ -193,13 +199,13 @@ impl Directory for Namespaces {
 
 struct NamespaceLink {
     subject: Subject,
-    text: String,
+    namespace: &'static Namespace,
 }
 
 impl LinkSource for NamespaceLink {
     fn target(&self, caller: Caller<'_>) -> Result<Link, Errno> {
         self.subject.check_access(caller)?;
-        Ok(Link::Target(self.text.clone().into_bytes()))
+        Ok(Link::Magic(self.namespace.path()))
     }
 }
 
