@@ -110,6 +110,18 @@ fn names_and_privileges_are_the_configurations() {
 }
 
 #[test]
+fn nobody_without_privileges_goes_below_the_configurations_score() {
+    let output = output_of(|spec| {
+        spec["process"]["oomScoreAdj"] = json!(17);
+        script(
+            spec,
+            "cd /proc/self; for score in 30 16 17; do echo $score > oom_score_adj; cat oom_score_adj; done 2>/dev/null",
+        );
+    });
+    assert_eq!(output, "30\n30\n17\n");
+}
+
+#[test]
 fn the_containers_process_is_in_a_network_namespace_of_its_own() {
     let (usk, id) = (Runtime::usk(), new_id());
     let bundle = Bundle::of_command(&["sleep", "1000"]);

@@ -283,6 +283,8 @@ fn spawn(kernel: &Arc<Kernel>, main: MainProcess, pid: i32, session: i32) -> Res
         group.protect();
     }
     group.oom_score_adj.store(main.oom_score_adj.cast_unsigned(), Ordering::Relaxed);
+    // Set by who may lower it: nobody else goes below.
+    group.oom_score_adj_min.store(main.oom_score_adj, Ordering::Relaxed);
     let mut steps = Steps::begin();
     let mm = new_mm(kernel, &group, 0)?;
     steps.done("make an address space");
