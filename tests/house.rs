@@ -41,8 +41,8 @@ fn packages() -> Vec<serde_json::Value> {
     metadata["packages"].as_array().expect("cargo metadata lists packages").clone()
 }
 
-/// The text of each file in the repository, by its name relative to the root.
-fn files() -> Vec<(PathBuf, String)> {
+/// The bytes of each file in the repository, by its name relative to the root.
+fn contents() -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut directories = vec![root().to_owned()];
     while let Some(directory) = directories.pop() {
@@ -54,14 +54,20 @@ fn files() -> Vec<(PathBuf, String)> {
             }
             if path.is_dir() && !path.is_symlink() {
                 directories.push(path);
-            } else if let Ok(text) = fs::read_to_string(&path) {
+            } else if let Ok(bytes) = fs::read(&path) {
                 let relative = path.strip_prefix(root()).expect("the walk starts at the root").to_owned();
-                found.push((relative, text));
+                found.push((relative, bytes));
             }
         }
     }
     found.sort();
     found
+}
+
+/// The texts among them.
+fn files() -> Vec<(PathBuf, String)> {
+    let text = |(path, bytes)| Some((path, String::from_utf8(bytes).ok()?));
+    contents().into_iter().filter_map(text).collect()
 }
 
 /// The Rust sources of the repository.
@@ -127,6 +133,13 @@ fn nothing_is_left_to_be_done_or_ignored() {
         for word in banned {
             assert!(!code_lines(&text).any(|line| line.contains(word)), "{}: {word}", path.display());
         }
+    }
+}
+
+#[test]
+fn nothing_that_was_built_is_committed() {
+    for (path, bytes) in contents() {
+        assert!(!bytes.starts_with(b"\x7fELF"), "{}: a program", path.display());
     }
 }
 
