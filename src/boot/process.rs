@@ -101,9 +101,10 @@ pub(super) fn failure(errno: Errno) -> Refusal {
 
 fn credentials(spec: &ProcessSpec) -> Credentials {
     let mut credentials = Credentials::user(spec.user.uid, spec.user.gid);
-    credentials.groups.clone_from(&spec.user.groups);
     // As setgroups(2) does, which runtimes call.
-    credentials.groups.sort_unstable();
+    let mut groups = spec.user.groups.clone();
+    groups.sort_unstable();
+    credentials.groups = groups.into();
     if let Some(sets) = spec.capabilities {
         credentials.effective = sets.effective & ALL_CAPABILITIES;
         credentials.permitted = sets.permitted & ALL_CAPABILITIES;

@@ -230,7 +230,7 @@ fn sys_setfsuid(current: &mut Current, arguments: SyscallArguments) -> SysResult
     let uid = arguments.u32(0);
     let old = current.task.credentials();
     let may = old.has_capability(CAP_SETUID) || [old.uid, old.euid, old.suid, old.fsuid].contains(&uid);
-    if uid != UNCHANGED && may {
+    if uid != UNCHANGED && uid != old.fsuid && may {
         let mut new = (*old).clone();
         new.fsuid = uid;
         if old.fsuid == 0 && uid != 0 {
@@ -247,7 +247,7 @@ fn sys_setfsgid(current: &mut Current, arguments: SyscallArguments) -> SysResult
     let gid = arguments.u32(0);
     let old = current.task.credentials();
     let may = old.has_capability(CAP_SETGID) || [old.gid, old.egid, old.sgid, old.fsgid].contains(&gid);
-    if gid != UNCHANGED && may {
+    if gid != UNCHANGED && gid != old.fsgid && may {
         let mut new = (*old).clone();
         new.fsgid = gid;
         current.task.set_credentials(new);
@@ -278,6 +278,6 @@ fn sys_setgroups(current: &mut Current, arguments: SyscallArguments) -> SysResul
     }
     let mut groups = arguments.pointer::<u32>(1).read_array(current.space(), count)?;
     groups.sort_unstable();
-    current.task.set_credentials(Credentials { groups, ..(*old).clone() });
+    current.task.set_credentials(Credentials { groups: groups.into(), ..(*old).clone() });
     Ok(0)
 }

@@ -104,6 +104,8 @@ CASE(linkat_of_an_open_file_is_for_its_opener) {
     int fd = open_own_file();
     OK(linkat(fd, "", AT_FDCWD, "g", AT_EMPTY_PATH));
     EXPECT_STR(file_content("g"), "x");
+    EXPECT_EQ(syscall(SYS_setfsuid, 1234), 1234);
+    OK(linkat(fd, "", AT_FDCWD, "unchanged", AT_EMPTY_PATH));
     OK(linkat(OK(open("f", O_PATH)), "", AT_FDCWD, "h", AT_EMPTY_PATH));
     OK(linkat(OK(open(".", O_TMPFILE | O_RDWR, 0600)), "", AT_FDCWD, "i", AT_EMPTY_PATH));
     pthread_t thread;
@@ -132,6 +134,16 @@ CASE(linkat_of_an_open_file_is_not_for_a_child_nor_after_a_change_of_credentials
     uint32_t sets[6] = {0};
     OK(syscall(SYS_capset, &header, sets));
     EXPECT_ERRNO(linkat(fd, "", AT_FDCWD, "g", AT_EMPTY_PATH), ENOENT);
+}
+
+CASE(linkat_of_what_has_no_name_crosses_file_systems) {
+    NEEDS_ROOT();
+    OK(chmod(".", 0777));
+    OK(syscall(SYS_setresuid, 1234, 1234, 1234));
+    PIPE(ends);
+    EXPECT_ERRNO(linkat(ends[0], "", AT_FDCWD, "g", AT_EMPTY_PATH), EXDEV);
+    EXPECT_ERRNO(linkat(OK(socket(AF_UNIX, SOCK_STREAM, 0)), "", AT_FDCWD, "g", AT_EMPTY_PATH), EXDEV);
+    EXPECT_ERRNO(linkat(OK(syscall(SYS_memfd_create, "m", 0)), "", AT_FDCWD, "g", AT_EMPTY_PATH), EXDEV);
 }
 
 CASE(linkat_of_an_open_file_is_for_those_who_search_everything) {

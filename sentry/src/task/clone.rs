@@ -274,7 +274,7 @@ pub fn clone(current: &mut Current, arguments: CloneArguments) -> SysResult {
 /// A new process has credentials of its own, which do not say that it has opened what its parent has (`copy_creds`).
 fn child_credentials(parent: &Task, flags: CloneFlags) -> Arc<Credentials> {
     let credentials = parent.credentials();
-    if flags.contains(CloneFlags::THREAD) { credentials } else { Arc::new((*credentials).clone()) }
+    if flags.contains(CloneFlags::THREAD) { credentials } else { Arc::new((*credentials).clone().renewed()) }
 }
 
 fn child_signals(parent: &Task, flags: CloneFlags) -> TaskSignals {

@@ -1,5 +1,8 @@
 //! Who a task acts as: user and group identifiers and capabilities (`credentials(7)`, `capabilities(7)`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// All 41 capabilities of Linux 6.12 (`CAP_LAST_CAP` is 40).
 pub const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
@@ -15,13 +18,21 @@ pub struct Credentials {
     pub egid: u32,
     pub sgid: u32,
     pub fsgid: u32,
-    pub groups: Vec<u32>,
+    pub groups: Arc<[u32]>,
     pub effective: u64,
     pub permitted: u64,
     pub inheritable: u64,
     pub bounding: u64,
     pub ambient: u64,
     pub securebits: u32,
+    /// The number of what a task was given at one time, and shares with the threads that it has made since: equal credentials have
+    /// others. It is not a copy's own until that is given to a task.
+    pub identity: u64,
+}
+
+fn next_identity() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Credentials {
@@ -38,14 +49,20 @@ impl Credentials {
             egid: gid,
             sgid: gid,
             fsgid: gid,
-            groups: Vec::new(),
+            groups: Arc::default(),
             effective: capabilities,
             permitted: capabilities,
             inheritable: 0,
             bounding: ALL_CAPABILITIES,
             ambient: 0,
             securebits: 0,
+            identity: next_identity(),
         }
+    }
+
+    /// These, under a number of their own.
+    pub(crate) fn renewed(self) -> Self {
+        Credentials { identity: next_identity(), ..self }
     }
 
     /// True if the effective set holds capability number `capability` (`CAP_*`).

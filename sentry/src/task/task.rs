@@ -244,7 +244,7 @@ impl Task {
             self.borrow_mm(|mm| mm.dumpable.store(SUID_DUMP_DISABLE, Ordering::Relaxed));
             self.parent_death_signal.store(0, Ordering::Relaxed);
         }
-        self.credentials.store(Arc::new(credentials));
+        self.credentials.store(Arc::new(credentials.renewed()));
         self.withdraw_answers();
     }
 

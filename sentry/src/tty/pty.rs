@@ -477,7 +477,7 @@ impl PtyMaster {
         let names = current.task.fs().names(&credentials, Some(&current.task));
         let path = names.resolve(&terminals, number.as_bytes(), WalkOptions::NO_FOLLOW)?;
         let kept = OpenFlags::from_bits_retain(flags & (O_ACCMODE | O_NONBLOCK));
-        let file = OpenFile::named(slave, kept, path);
+        let file = OpenFile::opened(slave, kept, path, None, names.caller);
         let limit = current.task.group.limits.lock().soft(Resource::Files);
         let fd = current.task.files().install(file, flags & O_CLOEXEC != 0, limit)?;
         Ok(u64::from(fd.unsigned_abs()))

@@ -262,8 +262,8 @@ pub struct OpenFile {
     /// The position, in bytes. Held locked while a read or a write moves it.
     pub position: Mutex<u64>,
     place: Place,
-    /// As whom it was opened, if a task has opened it by a name (`f_cred`).
-    opener: Option<Arc<Credentials>>,
+    /// As whom it was opened, if it was by a name (`f_cred`): their [`Credentials::identity`].
+    opener: Option<u64>,
     /// Who gets signals about it, once somebody has asked.
     owner: OnceLock<Arc<FileOwner>>,
     /// That it is open for writing, if it is a regular file and is.
@@ -318,7 +318,7 @@ impl OpenFile {
         flags: u32,
         place: Place,
         claim: Option<FileClaim>,
-        opener: Option<Arc<Credentials>>,
+        opener: Option<u64>,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         if let Place::Named(path) = &place
@@ -341,21 +341,21 @@ impl OpenFile {
         })
     }
 
-    /// An open file of the file at `path`, which exists. `flags` are `O_*`.
+    /// An open file of the file at `path`, which exists. `flags` are `O_*`. Nobody counts as who has opened it.
     pub fn named(ops: Arc<dyn FileOps>, flags: OpenFlags, path: Path) -> Arc<Self> {
         Self::with(ops, flags.bits(), Place::Named(path), None, None)
     }
 
     /// [`OpenFile::named`], by who opens it, with the claim to write it.
-    pub(super) fn opened(
+    pub(crate) fn opened(
         ops: Arc<dyn FileOps>,
         flags: OpenFlags,
         path: Path,
         claim: Option<FileClaim>,
         caller: Caller<'_>,
     ) -> Arc<Self> {
-        let opener = caller.task.map(|task| task.credentials());
-        Self::with(ops, flags.bits(), Place::Named(path), claim, opener)
+        let opener = caller.credentials.identity;
+        Self::with(ops, flags.bits(), Place::Named(path), claim, Some(opener))
     }
 
     /// A file that no directory names: a pipe, a socket, an eventfd. `flags` are `O_*`; `label` is what
@@ -374,9 +374,12 @@ impl OpenFile {
     }
 
     /// Whether it was opened as these very credentials: those that a task has had since, and shares with the other threads that it has
-    /// made. Equal ones are not enough.
-    pub fn is_opened_as(&self, credentials: &Arc<Credentials>) -> bool {
-        self.opener.as_ref().is_some_and(|opener| Arc::ptr_eq(opener, credentials))
+    /// made. Equal ones are not enough. What no directory names counts as opened by whoever asks.
+    pub fn is_opened_as(&self, credentials: &Credentials) -> bool {
+        match self.place {
+            Place::Named(_) => self.opener == Some(credentials.identity),
+            Place::Anonymous { .. } => true,
+        }
     }
 
     /// A number that no other open file has had.

@@ -182,7 +182,7 @@ pub(super) fn status(subject: &Subject) -> Result<Vec<u8>, Errno> {
         subject.tracer(),
         files.next_power_of_two().max(64),
     );
-    for group in &credentials.groups {
+    for group in credentials.groups.iter() {
         let _ = write!(rest, "{group} ");
     }
     let _ = write!(
