@@ -50,22 +50,28 @@ fn find_target(
     (directory, pointer): At,
     flags: AtFlags,
 ) -> Result<vfs::Path, Errno> {
-    let is_by_descriptor = flags.contains(AtFlags::EMPTY_PATH);
+    let may_be_empty = flags.contains(AtFlags::EMPTY_PATH);
     let name =
-        if is_by_descriptor { read_path_or_nothing(current, pointer)? } else { read_path(current, pointer)? };
-    if is_by_descriptor && directory != AT_FDCWD && name.first() != Some(&b'/') {
-        let file = current.task.files().get(directory)?;
-        let credentials = current.task.credentials();
-        if !file.is_opened_as(&credentials) && !credentials.has_capability(CAP_DAC_READ_SEARCH) {
-            return Err(Errno::ENOENT);
-        }
-    }
-    let start = start(current, &names.fs, directory, &name)?;
+        if may_be_empty { read_path_or_nothing(current, pointer)? } else { read_path(current, pointer)? };
+    let start = if may_be_empty && directory != AT_FDCWD && name.first() != Some(&b'/') {
+        openers_place(current, directory)?
+    } else {
+        start(current, &names.fs, directory, &name)?
+    };
     if name.is_empty() {
         return Ok(start);
     }
     let options = WalkOptions::following(flags.contains(AtFlags::SYMLINK_FOLLOW));
     names.context().resolve(&start, &name, options)
+}
+
+/// The place of a descriptor's file, for its opener and for those who search everything; `ENOENT` for others. The descriptor is looked
+/// up once: another thread may give it another file at any time.
+fn openers_place(current: &Current, descriptor: i32) -> Result<vfs::Path, Errno> {
+    let file = current.task.files().get(descriptor)?;
+    let credentials = current.task.credentials();
+    let may_name = file.is_opened_as(&credentials) || credentials.has_capability(CAP_DAC_READ_SEARCH);
+    if may_name { Ok(file.path().clone()) } else { Err(Errno::ENOENT) }
 }
 
 fn sys_symlink(current: &mut Current, arguments: SyscallArguments) -> SysResult {

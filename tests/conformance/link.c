@@ -146,6 +146,45 @@ CASE(linkat_of_what_has_no_name_crosses_file_systems) {
     EXPECT_ERRNO(linkat(OK(syscall(SYS_memfd_create, "m", 0)), "", AT_FDCWD, "g", AT_EMPTY_PATH), EXDEV);
 }
 
+/* Two open files, and a descriptor that is the one and the other in turn. */
+struct turns {
+    int files[2], either;
+    bool is_over;
+};
+
+static void *take_turns(void *argument) {
+    struct turns *turns = argument;
+    for (unsigned turn = 0; !__atomic_load_n(&turns->is_over, __ATOMIC_RELAXED); turn++)
+        OK(dup2(turns->files[turn % 2], turns->either));
+    return NULL;
+}
+
+CASE(linkat_links_the_open_file_that_it_has_looked_at) {
+    NEEDS_ROOT();
+    NEEDS_LINUX_6_11();
+    int others = open_own_file();
+    EXPECT_EXIT(IN_CHILD({
+        struct turns turns = {.files = {others, OK(open("own", O_CREAT | O_RDWR, 0600))}};
+        turns.either = OK(dup(others));
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, NULL, take_turns, &turns), 0);
+        int64_t begun = now_ns(CLOCK_MONOTONIC);
+        while (now_ns(CLOCK_MONOTONIC) - begun < 2000000000) {
+            if (linkat(turns.either, "", AT_FDCWD, "g", AT_EMPTY_PATH) == 0) {
+                struct stat own, linked;
+                OK(stat("own", &own));
+                OK(stat("g", &linked));
+                EXPECT_EQ(linked.st_ino, own.st_ino);
+                OK(unlink("g"));
+            } else {
+                EXPECT_EQ(errno, ENOENT);
+            }
+        }
+        __atomic_store_n(&turns.is_over, true, __ATOMIC_RELAXED);
+        EXPECT_EQ(pthread_join(thread, NULL), 0);
+    }), 0);
+}
+
 CASE(linkat_of_an_open_file_is_for_those_who_search_everything) {
     NEEDS_ROOT();
     make_file("f", "x");
