@@ -63,7 +63,6 @@ fn sys_epoll_pwait2(current: &mut Current, arguments: SyscallArguments) -> SysRe
 }
 
 fn wait(current: &mut Current, arguments: SyscallArguments, timeout: Timeout) -> SysResult {
-    let file = file_of(current, arguments.i32(0))?;
     let most = usize::try_from(arguments.i32(2)).ok().filter(|most| (1..=MAX_EVENTS).contains(most));
     let most = most.ok_or(Errno::EINVAL)?;
     // Of memory that is a program's nobody asks before there is something to write.
@@ -71,6 +70,7 @@ fn wait(current: &mut Current, arguments: SyscallArguments, timeout: Timeout) ->
     if end.is_none_or(|end| end > TASK_SIZE_MAX) {
         return Err(Errno::EFAULT.into());
     }
+    let file = file_of(current, arguments.i32(0))?;
     let epoll = Epoll::of(&file).ok_or(Errno::EINVAL)?;
     let collected = match timeout {
         Timeout::After(Duration::ZERO) => epoll.collect(most).map_err(SysError::from),
