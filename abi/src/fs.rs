@@ -451,6 +451,7 @@ pub mod magic {
     pub const PIPEFS: i64 = 0x5049_5045;
     pub const SOCKFS: i64 = 0x534f_434b;
     pub const ANON_INODE: i64 = 0x0904_1934;
+    pub const NSFS: i64 = 0x6e73_6673;
     pub const V9FS: i64 = 0x0102_1997;
 }
 

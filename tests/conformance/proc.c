@@ -979,6 +979,11 @@ CASE(proc_ns_links_lead_to_files_that_are_namespaces) {
         EXPECT_EQ(same.st_dev, status.st_dev);
         EXPECT_EQ(status.st_mode, S_IFREG | 0444);
         EXPECT_EQ(ioctl(fd, NS_GET_NSTYPE), namespaces[i].kind);
+        struct statfs system;
+        OK(fstatfs(fd, &system));
+        EXPECT_EQ(system.f_type, 0x6e736673);
+        OK(statfs(path, &system));
+        EXPECT_EQ(system.f_type, 0x6e736673);
         EXPECT_ERRNO(ioctl(fd, 0xb7ff), ENOTTY);
         EXPECT_ERRNO(read(fd, text, 1), EINVAL);
         snprintf(own, sizeof own, "/proc/self/fd/%d", fd);

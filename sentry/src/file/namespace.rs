@@ -39,7 +39,8 @@ impl Namespace {
 
     /// The place of the file that it is.
     pub fn path(&'static self) -> Path {
-        path_without_name(&self.label(), Arc::new(NamespaceFile(self)))
+        let ops: Arc<dyn FileOps> = Arc::new(NamespaceFile(self));
+        path_without_name(&self.label(), &ops)
     }
 }
 

@@ -16,11 +16,23 @@ use crate::vfs::{
 };
 
 /// The file system of such files.
-pub(super) struct AnonymousFileSystem;
+pub(super) struct AnonymousFileSystem {
+    type_name: &'static str,
+    /// `f_type` of `statfs(2)`.
+    magic: i64,
+}
+
+impl AnonymousFileSystem {
+    /// That of all but namespaces.
+    pub(super) const OF_OBJECTS: Self =
+        AnonymousFileSystem { type_name: "anon_inodefs", magic: magic::ANON_INODE };
+    /// That of namespaces, by which programs know them.
+    pub(super) const OF_NAMESPACES: Self = AnonymousFileSystem { type_name: "nsfs", magic: magic::NSFS };
+}
 
 impl FileSystem for AnonymousFileSystem {
     fn type_name(&self) -> &'static str {
-        "anon_inodefs"
+        self.type_name
     }
 
     fn root(&self) -> InodeRef {
@@ -28,13 +40,7 @@ impl FileSystem for AnonymousFileSystem {
     }
 
     fn statistics(&self) -> Result<Statfs, Errno> {
-        Ok(Statfs {
-            f_type: magic::ANON_INODE,
-            f_bsize: 4096,
-            f_frsize: 4096,
-            f_namelen: 255,
-            ..Statfs::default()
-        })
+        Ok(Statfs { f_type: self.magic, f_bsize: 4096, f_frsize: 4096, f_namelen: 255, ..Statfs::default() })
     }
 }
 
@@ -124,13 +130,18 @@ impl Inode for AnonymousInode {
 }
 
 /// The path of a file of this label that no directory names.
-pub(crate) fn path_without_name(label: &str, ops: Arc<dyn FileOps>) -> Path {
-    anonymous_path(label, AnonymousInode::of(label, &ops))
+pub(crate) fn path_without_name(label: &str, ops: &Arc<dyn FileOps>) -> Path {
+    let is_namespace = ops.as_any().is::<NamespaceFile>();
+    let mount = if is_namespace { Mount::of_namespaces() } else { Mount::anonymous() };
+    path_on(mount, label, AnonymousInode::of(label, ops))
 }
 
 /// The path of a file that no directory names.
 pub(super) fn anonymous_path(label: &str, inode: InodeRef) -> Path {
-    let mount = Mount::anonymous();
+    path_on(Mount::anonymous(), label, inode)
+}
+
+fn path_on(mount: &Arc<Mount>, label: &str, inode: InodeRef) -> Path {
     let dentry = Dentry::disconnected(mount.root.block(), label.as_bytes(), inode);
     Path { mount: mount.clone(), dentry }
 }

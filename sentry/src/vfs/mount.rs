@@ -80,12 +80,17 @@ impl Mount {
         Arc::new(Mount { id, root, parent, flags, source: source.into() })
     }
 
-    /// The mount of all files that no directory names.
+    /// The mount of the files that no directory names, but for namespaces.
     pub fn anonymous() -> &'static Arc<Mount> {
-        static MOUNT: LazyLock<Arc<Mount>> = LazyLock::new(|| {
-            let root = SuperBlock::mount_root(Arc::new(AnonymousFileSystem));
-            Mount::new(root, None, MountFlags::empty(), "none")
-        });
+        static MOUNT: LazyLock<Arc<Mount>> =
+            LazyLock::new(|| Mount::internal(Arc::new(AnonymousFileSystem::OF_OBJECTS)).mount);
+        &MOUNT
+    }
+
+    /// The mount of namespaces as files.
+    pub(super) fn of_namespaces() -> &'static Arc<Mount> {
+        static MOUNT: LazyLock<Arc<Mount>> =
+            LazyLock::new(|| Mount::internal(Arc::new(AnonymousFileSystem::OF_NAMESPACES)).mount);
         &MOUNT
     }
 

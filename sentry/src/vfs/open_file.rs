@@ -12,7 +12,7 @@ use usk_abi::{Errno, PollEvents};
 
 use crate::file::async_io::{self, FileOwner};
 use crate::task::{Credentials, Current};
-use crate::vfs::anonymous::anonymous_path;
+use crate::vfs::anonymous::{anonymous_path, path_without_name};
 use crate::vfs::locks::LockOwner;
 use crate::vfs::{Arrivals, Caller, DirectoryEntry, FileClaim, FileType, InodeRef, Path, Timestamp, notify};
 use crate::wait::WaitQueue;
@@ -391,10 +391,7 @@ impl OpenFile {
     pub fn path(&self) -> &Path {
         match &self.place {
             Place::Named(path) => path,
-            Place::Anonymous { label, path } => path.get_or_init(|| {
-                let inode = crate::vfs::AnonymousInode::of(label, &self.ops);
-                anonymous_path(label, inode)
-            }),
+            Place::Anonymous { label, path } => path.get_or_init(|| path_without_name(label, &self.ops)),
         }
     }
 
