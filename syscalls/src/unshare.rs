@@ -6,7 +6,7 @@ use usk_abi::Errno;
 use usk_abi::capability::{CAP_SYS_ADMIN, CAP_SYS_CHROOT};
 use usk_sentry::SysResult;
 use usk_sentry::file::namespace::NamespaceFile;
-use usk_sentry::task::{CloneFlags, Current, SyscallArguments, Task, pidfd::PidFd};
+use usk_sentry::task::{CloneFlags, Current, SyscallArguments, pidfd::PidFd};
 
 use crate::descriptor::file_of;
 use crate::table::{Argument::*, Row};
@@ -56,9 +56,15 @@ fn sys_setns(current: &mut Current, arguments: SyscallArguments) -> SysResult {
     let wanted = u64::from(arguments.u32(1));
     match NamespaceFile::of(&file) {
         Some(namespace) if wanted == 0 || wanted == namespace.kind.bits() => enter(current, namespace.kind),
-        None if file.ops.as_any().is::<PidFd>() => Err(Errno::EPERM.into()),
+        None if file.ops.as_any().is::<PidFd>() && are_namespaces(wanted) => Err(Errno::EPERM.into()),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// Whether these are flags of kinds of namespaces, one or more, and nothing else.
+fn are_namespaces(flags: u64) -> bool {
+    CloneFlags::from_bits(flags)
+        .is_some_and(|flags| !flags.is_empty() && CloneFlags::NAMESPACES.contains(flags))
 }
 
 /// Enters the namespace in which the caller is: nothing changes but that root and working directory are those of the mounts.
@@ -68,22 +74,21 @@ fn enter(current: &Current, kind: CloneFlags) -> SysResult {
     if kind == CloneFlags::NEWUSER {
         return Err(Errno::EINVAL.into());
     }
+    let is_alone = task.group.state.lock().threads.len() == 1;
+    if kind == CloneFlags::NEWTIME && !is_alone {
+        return Err(Errno::EUSERS.into());
+    }
     let is_of_mounts = kind == CloneFlags::NEWNS;
     let may_enter = credentials.has_capability(CAP_SYS_ADMIN)
         && (!is_of_mounts || credentials.has_capability(CAP_SYS_CHROOT));
     if !may_enter {
         return Err(Errno::EPERM.into());
     }
-    let others = task.group.state.lock().threads.clone();
-    if kind == CloneFlags::NEWTIME && others.len() > 1 {
-        return Err(Errno::EUSERS.into());
-    }
     if is_of_mounts {
-        let fs = task.fs();
-        let shares = |other: &Arc<Task>| !Arc::ptr_eq(other, task) && Arc::ptr_eq(&other.fs(), &fs);
-        if others.iter().any(shares) {
+        if task.shares_fs() {
             return Err(Errno::EINVAL.into());
         }
+        let fs = task.fs();
         let root = fs.namespace().root();
         fs.set_root(root.clone());
         fs.set_cwd(root);

@@ -1038,6 +1038,34 @@ static void *sleep_beside(void *unused) {
     sleep_forever();
 }
 
+CASE(setns_with_impossible_flags_of_a_process_returns_einval) {
+    int own = OK(syscall(SYS_pidfd_open, getpid(), 0));
+    EXPECT_ERRNO(setns(own, 0), EINVAL);
+    EXPECT_ERRNO(setns(own, CLONE_NEWUTS | CLONE_FS), EINVAL);
+}
+
+/* Makes a process that shares root and working directory, and sleeps. */
+static pid_t share_directories(void) {
+    pid_t pid = OK(syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0));
+    if (pid == 0)
+        sleep_forever();
+    return pid;
+}
+
+CASE(setns_does_not_move_what_processes_share) {
+    NEEDS_ROOT();
+    int mounts = open_namespace("mnt");
+    char before[PATH_MAX], after[PATH_MAX];
+    OK(getcwd(before, sizeof before) ? 0 : -1);
+    pid_t pid = share_directories();
+    EXPECT_ERRNO(setns(mounts, 0), EINVAL);
+    OK(getcwd(after, sizeof after) ? 0 : -1);
+    EXPECT_STR(after, before);
+    OK(kill(pid, SIGKILL));
+    EXPECT_EQ(waitpid(pid, NULL, 0), pid);
+    OK(setns(mounts, 0));
+}
+
 CASE(setns_does_not_move_what_threads_share) {
     NEEDS_ROOT();
     pthread_t thread;
@@ -1047,4 +1075,6 @@ CASE(setns_does_not_move_what_threads_share) {
     OK(setns(open_namespace("uts"), 0));
     OK(unshare(CLONE_FS));
     OK(setns(open_namespace("mnt"), 0));
+    become(1234, 1234);
+    EXPECT_ERRNO(setns(open_namespace("time"), 0), EUSERS);
 }

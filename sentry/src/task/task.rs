@@ -299,6 +299,13 @@ impl Task {
         self.fs.load_full()
     }
 
+    /// Whether they are another task's as well, of whatever process (`CLONE_FS`).
+    pub fn shares_fs(&self) -> bool {
+        let table = self.kernel.tasks.lock();
+        let fs = self.fs();
+        table.threads().any(|other| !std::ptr::eq(Arc::as_ptr(other), self) && Arc::ptr_eq(&other.fs(), &fs))
+    }
+
     /// Replaces them (`unshare(2)`).
     pub fn set_fs(&self, fs: Arc<FsContext>) {
         self.fs.store(fs);
