@@ -30,6 +30,7 @@
 //!   futex buckets
 //!     who waits for which owner of a priority-inheriting futex
 //! FdTable. Whoever begins to use one waits for the task that is lent it to leave guest code, with none of the locks from here on.
+//! Held by `accept` while it takes the connection.
 //! OpenFile::position
 //!   FsContext
 //!   SuperBlock::renames (held whole by renames)

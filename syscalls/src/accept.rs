@@ -28,11 +28,12 @@ fn accept(current: &mut Current, arguments: SyscallArguments, flags: u32) -> Sys
         return Err(Errno::EINVAL.into());
     }
     let file = file_of(current, arguments.i32(0))?;
-    let (accepted, peer) = socket::accept(current, &file, flags & SOCK_NONBLOCK, flags & SOCK_CLOEXEC != 0)?;
+    let (accepted, connection, peer) =
+        socket::accept(current, &file, flags & SOCK_NONBLOCK, flags & SOCK_CLOEXEC != 0)?;
     // A connection whose address cannot be told is closed again, as on Linux.
     if arguments.u64(1) != 0 {
         write_address(current, arguments.u64(1), arguments.pointer(2), &peer).inspect_err(|_| {
-            let _ = current.task.files().close(accepted);
+            current.task.files().close_file(accepted, &connection);
         })?;
     }
     fd_result(accepted)

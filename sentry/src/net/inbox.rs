@@ -99,7 +99,8 @@ impl State {
     }
 }
 
-/// Tells senders that there is room. Called with no lock held.
+/// Tells senders that there is room. No lock of a socket or an inbox is held, at most the descriptor table, by
+/// `accept`.
 fn tell(senders: Vec<Weak<WaitQueue>>) {
     for sender in senders.iter().filter_map(Weak::upgrade) {
         sender.notify(PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND);

@@ -242,21 +242,25 @@ pub fn receive(
     }
 }
 
-/// Takes a connection and waits for one, unless the file is non-blocking. `flags` are the new file's. Returns its descriptor and the
-/// peer's address. `EMFILE` if none is free, and then the connection stays.
+/// Takes a connection and waits for one, unless the file is non-blocking. `flags` are the new file's. Returns its descriptor, itself and
+/// the peer's address. `EMFILE` if none is free, and then the connection stays.
 pub fn accept(
     current: &mut Current,
     file: &OpenFile,
     flags: u32,
     close_on_exec: bool,
-) -> SysResult<(i32, Vec<u8>)> {
+) -> SysResult<(i32, Arc<OpenFile>, Vec<u8>)> {
     let socket = socket_of(file)?;
     let timeout = socket.options().lock().receive_timeout;
     let waits = !is_nonblocking(file, MessageFlags::empty());
     let attempt = |current: &mut Current| {
         let limit = current.task.group.limits.lock().soft(Resource::Files);
         let files = current.task.files();
-        files.install_made(close_on_exec, limit, || socket.accept(flags)).map_err(SysError::from)
+        let accepted = files.install_made(close_on_exec, limit, || {
+            socket.accept(flags).map(|(file, peer)| (file.clone(), (file, peer)))
+        });
+        let (descriptor, (file, peer)) = accepted?;
+        Ok((descriptor, file, peer))
     };
     match (waits, socket.wait_queue()) {
         (true, Some(queue)) => {

@@ -245,6 +245,17 @@ impl FdTable {
         self.closed(&slot.file)
     }
 
+    /// Closes a descriptor if it is still this file's, and not another's that has got its number meanwhile.
+    pub fn close_file(&self, fd: i32, file: &Arc<OpenFile>) {
+        let mut slots = self.slots.write();
+        let is_its = slots.get(fd).is_some_and(|slot| Arc::ptr_eq(&slot.file, file));
+        let slot = if is_its { slots.take(fd) } else { None };
+        drop(slots);
+        if let Some(slot) = slot {
+            let _ = self.closed(&slot.file);
+        }
+    }
+
     /// Closes every descriptor from `first` to `last`.
     pub fn close_range(&self, first: u32, last: u32) {
         self.close_if(|number, _| (first..=last).contains(&number));
@@ -427,6 +438,18 @@ mod tests {
         assert_eq!(table.install(file(), false, 16), Ok(4));
         assert_eq!(table.close(9), Err(Errno::EBADF));
         assert_eq!(table.close(-1), Err(Errno::EBADF));
+    }
+
+    #[test]
+    fn a_file_is_closed_only_where_it_still_is() {
+        let table = FdTable::new();
+        let files = [file(), file()];
+        table.install(files[0].clone(), false, 16).unwrap();
+        table.close_file(0, &files[1]);
+        table.close_file(1, &files[0]);
+        assert!(Arc::ptr_eq(&table.get(0).unwrap(), &files[0]));
+        table.close_file(0, &files[0]);
+        assert_eq!(table.get(0).err(), Some(Errno::EBADF));
     }
 
     #[test]
