@@ -95,10 +95,15 @@ struct Ready {
 }
 
 impl Ready {
-    /// Puts an item back to where it was.
-    fn put_first(&mut self, key: u64) {
-        if self.members.insert(key) {
-            self.list.push_front(key);
+    /// Puts items before all others, in their order, wherever they are.
+    fn put_first(&mut self, keys: &[u64]) {
+        let new = keys.iter().filter(|key| self.members.insert(**key)).count();
+        if new < keys.len() {
+            let moved: HashSet<u64> = keys.iter().copied().collect();
+            self.list.retain(|key| !moved.contains(key));
+        }
+        for key in keys.iter().rev() {
+            self.list.push_front(*key);
         }
     }
 
@@ -124,6 +129,8 @@ pub struct Report {
     /// For the guest.
     pub event: EpollEvent,
     item: Arc<Item>,
+    /// How often the item had been spent then.
+    spent: u64,
 }
 
 struct Item {
@@ -138,6 +145,8 @@ struct Interest {
     event: EpollEvent,
     /// Set once a one-shot item has been reported.
     is_spent: bool,
+    /// How often it has been.
+    spent: u64,
     /// Set when it is watched no more.
     is_over: bool,
     token: Option<WaitToken>,
@@ -298,9 +307,7 @@ impl Epoll {
 
     /// Takes back what has been collected, in that order, and could not be told: it is told the next time.
     pub fn give_back(&self, reports: &[Report]) {
-        for report in reports.iter().rev() {
-            self.shared.give_back(&report.item);
-        }
+        self.shared.give_back(reports);
         self.shared.queue.notify(READABLE);
     }
 
@@ -326,7 +333,7 @@ impl Shared {
         }
         let key = items.next_key;
         items.next_key += 1;
-        let interest = Mutex::new(Interest { event, is_spent: false, is_over: false, token: None });
+        let interest = Mutex::new(Interest { event, is_spent: false, spent: 0, is_over: false, token: None });
         let item = Arc::new(Item { key, descriptor, file: Arc::downgrade(file), address, interest });
         items.by_key.insert(key, item.clone());
         items.by_file.insert((address, descriptor), key);
@@ -399,13 +406,15 @@ impl Shared {
             let event = EpollEvent { events: ready.bits(), data: interest.event.data };
             if interest.event.events & EPOLLONESHOT != 0 {
                 interest.is_spent = true;
+                interest.spent += 1;
                 // What happens until it is armed again gives it no place among the others.
                 interest.stop_listening(&file);
             } else if interest.event.events & EPOLLET == 0 {
                 again.push(item.key);
             }
+            let spent = interest.spent;
             drop(interest);
-            events.push(Report { event, item });
+            events.push(Report { event, item, spent });
             if events.len() == most {
                 break;
             }
@@ -417,13 +426,27 @@ impl Shared {
         if events.is_empty() { Err(Errno::EAGAIN) } else { Ok(events) }
     }
 
-    /// Has an item be reported again.
-    fn give_back(&self, item: &Item) {
-        let Some(file) = item.file.upgrade() else { return };
-        if std::mem::take(&mut item.interest.lock().is_spent) {
-            self.listen(item, &file);
+    /// Has items be reported again, before others.
+    fn give_back(&self, reports: &[Report]) {
+        let mut keys = Vec::with_capacity(reports.len());
+        let mut armed = Vec::new();
+        for report in reports {
+            let mut interest = report.item.interest.lock();
+            // It may have been armed again and reported to another since: that report is its last one then.
+            if interest.is_over || interest.spent != report.spent {
+                continue;
+            }
+            keys.push(report.item.key);
+            if std::mem::take(&mut interest.is_spent) {
+                armed.push(&report.item);
+            }
         }
-        self.ready.lock().put_first(item.key);
+        self.ready.lock().put_first(&keys);
+        for item in armed {
+            if let Some(file) = item.file.upgrade() {
+                self.listen(item, &file);
+            }
+        }
     }
 
     /// True if any item is ready. Leaves the ready list as it is, but for items that are not ready any more.
@@ -434,7 +457,7 @@ impl Shared {
             let Some((item, file)) = self.next_ready() else { break };
             let state = file.ops.poll(&file);
             if !item.interest.lock().ready_events(state).is_empty() {
-                self.ready.lock().put_first(item.key);
+                self.ready.lock().put_first(&[item.key]);
                 return true;
             }
         }

@@ -52,6 +52,32 @@ fn an_edge_is_reported_once_per_change() {
 }
 
 #[test]
+fn what_is_given_back_comes_before_others() {
+    let instance = Epoll::open();
+    let files: Vec<_> = (0..3).map(|_| EventFd::open(1, false, 0)).collect();
+    for (number, file) in files.iter().enumerate() {
+        epoll(&instance).add(5, file, event(IN, number as u64)).unwrap();
+    }
+    let reports = epoll(&instance).collect(8).unwrap();
+    epoll(&instance).give_back(&reports[1..]);
+    assert_eq!(collect(epoll(&instance), 8).unwrap(), [1, 2, 0].map(|number| event(IN, number)));
+}
+
+#[test]
+fn one_shot_that_another_has_been_told_of_is_not_told_again() {
+    let instance = Epoll::open();
+    let file = EventFd::open(1, false, 0);
+    epoll(&instance).add(5, &file, event(IN | EPOLLONESHOT, 1)).unwrap();
+    let untold = epoll(&instance).collect(8).unwrap();
+    epoll(&instance).modify(5, &file, event(IN | EPOLLONESHOT, 2)).unwrap();
+    let told = epoll(&instance).collect(8).unwrap();
+    epoll(&instance).give_back(&untold);
+    assert_eq!(collect(epoll(&instance), 8), Err(Errno::EAGAIN));
+    epoll(&instance).give_back(&told);
+    assert_eq!(collect(epoll(&instance), 8).unwrap(), [event(IN, 2)]);
+}
+
+#[test]
 fn one_shot_waits_to_be_armed_again() {
     let instance = Epoll::open();
     let file = EventFd::open(1, false, 0);
