@@ -677,6 +677,23 @@ CASE(tcp_a_look_at_all_ends_with_the_stream_the_timeout_or_a_signal) {
     EXPECT_STR(buffer, "he");
 }
 
+CASE(tcp_an_error_that_ends_a_wait_for_all_is_told_the_next_time) {
+    struct ends both = ends();
+    EXPECT_EQ(write(both.client, "he", 2), 2);
+    pid_t pid = IN_CHILD({
+        char buffer[8];
+        OK(close(both.client));
+        EXPECT_EQ(recv(both.server, buffer, 5, MSG_WAITALL), 2);
+        EXPECT_ERRNO(recv(both.server, buffer, 5, MSG_WAITALL), ECONNRESET);
+        EXPECT_EQ(recv(both.server, buffer, 5, MSG_WAITALL), 0);
+    });
+    await_sleep(pid);
+    struct linger none = {1, 0};
+    OK(setsockopt(both.client, SOL_SOCKET, SO_LINGER, &none, sizeof none));
+    OK(close(both.client));
+    EXPECT_EXIT(pid, 0);
+}
+
 /* Has a descriptor and lets go of it, again and again. */
 __attribute__((noreturn)) static void *use_a_descriptor(void *unused) {
     (void)unused;

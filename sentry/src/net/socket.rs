@@ -103,6 +103,11 @@ pub trait Socket: FileOps {
         None
     }
 
+    /// True if a receive would bring nothing but a pending error, and that is kept for who has received nothing.
+    fn has_only_error(&self) -> bool {
+        false
+    }
+
     /// True if one send may be carried out in parts.
     fn is_stream(&self) -> bool;
 }
@@ -204,6 +209,10 @@ pub fn receive(
         let mut attempt = |current: &mut Current| {
             // Asked first: what comes before the end is looked at then.
             let is_last = !looks_for_all || file.ops.poll(file).intersects(NOTHING_FOLLOWS);
+            // Who has got something hears of the error the next time.
+            if (done > 0 || seen.is_some()) && socket.has_only_error() {
+                return Ok(seen.take().unwrap_or_default());
+            }
             let mut sink = current.sink(&IoVec::after(ranges, done));
             let incoming = socket.try_receive(&mut sink, flags)?;
             if is_last || incoming.count >= total {

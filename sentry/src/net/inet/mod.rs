@@ -183,6 +183,11 @@ impl Socket for InetSocket {
         self.core.endpoint.take_error()
     }
 
+    fn has_only_error(&self) -> bool {
+        let endpoint = &self.core.endpoint;
+        self.core.is_stream && endpoint.has_error() && endpoint.inbox.is_empty()
+    }
+
     fn is_stream(&self) -> bool {
         self.core.is_stream
     }
