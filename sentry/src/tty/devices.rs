@@ -8,7 +8,7 @@ use crate::SysResult;
 use crate::tty::Terminals;
 use crate::tty::job_control::{self, Terminal};
 use crate::tty::pty::{PTS_MAJOR, PtyMaster};
-use crate::vfs::{Device, DeviceOpening, FileType, OpenedDevice, SpecialFiles};
+use crate::vfs::{Device, DeviceOpening, FileOps, FileType, SpecialFiles};
 
 /// Major number of the three devices that stand for others.
 const TTY_AUX_MAJOR: u32 = 5;
@@ -45,7 +45,7 @@ struct TerminalDevice {
 }
 
 impl Device for TerminalDevice {
-    fn open(&self, opening: DeviceOpening<'_>) -> SysResult<OpenedDevice> {
+    fn open(&self, opening: DeviceOpening<'_>) -> SysResult<Arc<dyn FileOps>> {
         let current = opening.current.as_deref();
         let flags = opening.flags.bits();
         let terminal: Arc<dyn Terminal> = match self.role {
@@ -54,11 +54,11 @@ impl Device for TerminalDevice {
                     let credentials = current.task.credentials();
                     (credentials.fsuid, credentials.fsgid)
                 });
-                return Ok(OpenedDevice::Object(PtyMaster::create(&self.terminals, uid, gid)?));
+                return Ok(PtyMaster::create(&self.terminals, uid, gid)?);
             }
             Role::Own => {
                 let terminal = job_control::own_terminal(current.ok_or(Errno::ENXIO)?)?;
-                return Ok(OpenedDevice::Object(terminal.open()?));
+                return Ok(terminal.open()?);
             }
             Role::Console => self.terminals.console().ok_or(Errno::ENODEV)?,
             Role::Slave => self.terminals.numbered(opening.minor)?,
@@ -67,6 +67,6 @@ impl Device for TerminalDevice {
         if let Some(current) = current {
             job_control::acquire_on_open(current, &terminal, flags);
         }
-        Ok(OpenedDevice::Object(object))
+        Ok(object)
     }
 }

@@ -77,6 +77,6 @@ pub use open::OpenHow;
 pub use open_file::{CloseWatcher, FileOps, LateWrite, Mapping, OWN_POSITION, OpenFile};
 pub use path::{Path, SeenName};
 pub use permission::{Access, check_inode, check_path, is_owner};
-pub use special::{Device, DeviceOpening, OpenedDevice, SpecialFiles};
+pub use special::{Device, DeviceOpening, SpecialFiles};
 pub use walk::{NameContext, WalkOptions};
 pub(crate) use xattr::{file_capabilities, has_capabilities};

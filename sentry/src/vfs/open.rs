@@ -11,7 +11,7 @@ use crate::task::Current;
 use crate::vfs::create::NewFile;
 use crate::vfs::directory_file::{DirectoryFile, PathFile};
 use crate::vfs::permission::{check_path, is_owner};
-use crate::vfs::special::{OpenedDevice, open_fifo};
+use crate::vfs::special::open_fifo;
 use crate::vfs::walk::{Last, Walk};
 use crate::vfs::{Access, FileClaim, FileOps, FileType, MountFlags, NameContext, OpenFile, Path, notify};
 
@@ -195,10 +195,7 @@ impl NameContext<'_> {
             FileType::Directory => Arc::new(DirectoryFile::default()),
             FileType::Fifo => open_fifo(&inode, flags, current)?,
             FileType::CharacterDevice | FileType::BlockDevice => {
-                match self.namespace.special.open_device(&inode, path, flags, current)? {
-                    OpenedDevice::Object(ops) => ops,
-                    OpenedDevice::File(file) => return Ok(file),
-                }
+                self.namespace.special.open_device(&inode, path, flags, current)?
             }
             FileType::Symlink => return Err(Errno::ELOOP.into()),
             FileType::Socket | FileType::Anonymous => return Err(Errno::ENXIO.into()),

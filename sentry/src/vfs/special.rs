@@ -10,15 +10,7 @@ use usk_abi::fs::{OpenFlags, split_device};
 use crate::SysResult;
 use crate::file::pipe::Pipe;
 use crate::task::Current;
-use crate::vfs::{AnonymousInode, FileOps, FileType, InodeRef, OpenFile, Path};
-
-/// What opening a device gives.
-pub enum OpenedDevice {
-    /// An object to be opened at the device's path.
-    Object(Arc<dyn FileOps>),
-    /// An open file (`/dev/ptmx`, `/dev/tty`), as it is.
-    File(Arc<OpenFile>),
-}
+use crate::vfs::{AnonymousInode, FileOps, FileType, InodeRef, Path};
 
 /// A request to open a device.
 pub struct DeviceOpening<'a> {
@@ -34,8 +26,8 @@ pub struct DeviceOpening<'a> {
 
 /// What stands behind device numbers.
 pub trait Device: Send + Sync {
-    /// `open(2)`.
-    fn open(&self, opening: DeviceOpening<'_>) -> SysResult<OpenedDevice>;
+    /// `open(2)`: the object to be opened at the device's path.
+    fn open(&self, opening: DeviceOpening<'_>) -> SysResult<Arc<dyn FileOps>>;
 }
 
 /// A device's type and major number; its minor number, unless all minor numbers mean one thing.
@@ -66,7 +58,7 @@ impl SpecialFiles {
         path: &Path,
         flags: OpenFlags,
         current: Option<&mut Current>,
-    ) -> SysResult<OpenedDevice> {
+    ) -> SysResult<Arc<dyn FileOps>> {
         let file_type = inode.file_type();
         let (major, minor) = split_device(inode.attributes()?.special_device);
         let device = self.find(file_type, major, minor);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use usk_abi::Errno;
 use usk_platform::host;
 
-use crate::vfs::{Device, DeviceOpening, FileOps, Mapping, OpenFile, OpenedDevice};
+use crate::vfs::{Device, DeviceOpening, FileOps, Mapping, OpenFile};
 use crate::{Sink, Source, SysResult};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,8 @@ impl MemoryDevice {
 }
 
 impl Device for MemoryDevice {
-    fn open(&self, _opening: DeviceOpening<'_>) -> SysResult<OpenedDevice> {
-        Ok(OpenedDevice::Object(Arc::new(*self)))
+    fn open(&self, _opening: DeviceOpening<'_>) -> SysResult<Arc<dyn FileOps>> {
+        Ok(Arc::new(*self))
     }
 }
 
