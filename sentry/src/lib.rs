@@ -20,6 +20,7 @@
 //!
 //! ```text
 //! Kernel::tasks (the process tree: parents, children, groups, sessions, identifiers, who traces whom)
+//!   a timer that sends signals (its setting; no two at once)
 //!   Task::signals, ThreadGroup::signals (pending sets, actions)
 //!     Task::tracing
 //!     Task wake-ups (Waiter)

@@ -377,3 +377,77 @@ CASE(timer_keeps_room_for_its_signal_from_its_creation_on) {
         EXPECT_EQ(info.si_code, SI_TIMER);
     }
 }
+
+/* Expires, and its signal, which is blocked, is pending. */
+static void expire(timer_t timer, int signal) {
+    struct itimerspec now = {{0, 0}, {0, 1}};
+    OK(timer_settime(timer, 0, &now, NULL));
+    sigset_t pending;
+    do
+        OK(sigpending(&pending));
+    while (!sigismember(&pending, signal));
+}
+
+static timer_t timer_of_this_thread(void) {
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN};
+    event._sigev_un._tid = gettid();
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    return timer;
+}
+
+/* So, and all of the following, since Linux 6.13. */
+CASE(signal_of_a_timer_that_is_deleted_is_gone) {
+    sigset_t set = block(SIGRTMIN);
+    struct timespec no_time = {0, 0};
+    for (int round = 0; round < 20; round++) {
+        timer_t timer = round % 2 ? queueing_timer() : timer_of_this_thread();
+        expire(timer, SIGRTMIN);
+        OK(timer_delete(timer));
+        EXPECT_ERRNO(sigtimedwait(&set, NULL, &no_time), EAGAIN);
+    }
+}
+
+CASE(signal_of_a_timer_that_is_set_anew_is_gone) {
+    sigset_t set = block(SIGRTMIN);
+    struct timespec no_time = {0, 0};
+    timer_t timers[] = {queueing_timer(), timer_of_this_thread()};
+    for (int i = 0; i < 2; i++) {
+        expire(timers[i], SIGRTMIN);
+        arm(timers[i], 0, 0);
+        EXPECT_ERRNO(sigtimedwait(&set, NULL, &no_time), EAGAIN);
+        expire(timers[i], SIGRTMIN);
+        arm(timers[i], 100000, 0);
+        EXPECT_ERRNO(sigtimedwait(&set, NULL, &no_time), EAGAIN);
+    }
+}
+
+CASE(signal_that_looks_like_that_of_a_deleted_timer_stays) {
+    sigset_t set = block(SIGRTMIN);
+    struct timespec no_time = {0, 0};
+    int timer;
+    OK(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &timer));
+    siginfo_t info = {.si_signo = SIGRTMIN, .si_code = SI_TIMER};
+    info.si_timerid = timer;
+    OK(syscall(SYS_rt_sigqueueinfo, getpid(), SIGRTMIN, &info));
+    OK(syscall(SYS_timer_delete, timer));
+    EXPECT_EQ(sigtimedwait(&set, NULL, &no_time), SIGRTMIN);
+}
+
+HELPER(finds_no_signal) {
+    (void)argc, (void)argv;
+    sigset_t set = block(SIGRTMIN);
+    struct timespec no_time = {0, 0};
+    EXPECT_ERRNO(sigtimedwait(&set, NULL, &no_time), EAGAIN);
+    return 0;
+}
+
+CASE(signals_of_timers_do_not_survive_exec) {
+    pid_t pid = IN_CHILD({
+        block(SIGRTMIN);
+        expire(queueing_timer(), SIGRTMIN);
+        expire(timer_of_this_thread(), SIGRTMIN);
+        execl(program_path, "program", "--helper", "finds_no_signal", NULL);
+    });
+    EXPECT_EXIT(pid, 0);
+}

@@ -11,7 +11,20 @@ use usk_abi::{Errno, Signal};
 #[derive(Debug, Default)]
 pub struct PendingSignals {
     set: SignalSet,
-    queue: VecDeque<SignalInfo>,
+    queue: VecDeque<Queued>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    info: SignalInfo,
+    /// A POSIX timer has sent it. What a program queues (`rt_sigqueueinfo(2)`) may only look so.
+    is_timers: bool,
+}
+
+impl Queued {
+    fn is_of_timer(&self, signal: Signal, timer: i32) -> bool {
+        self.is_timers && self.info.signo == signal.number() && self.info.pid() == timer
+    }
 }
 
 impl PendingSignals {
@@ -32,16 +45,25 @@ impl PendingSignals {
 
     /// The queued ones, in the order in which they were sent.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &SignalInfo> {
-        self.queue.iter()
+        self.queue.iter().map(|queued| &queued.info)
     }
 
     /// Adds a signal; a standard one that is already pending is merged with it. Returns true if it was added.
     pub fn add(&mut self, signal: Signal, info: SignalInfo) -> bool {
+        self.push(signal, Queued { info, is_timers: false })
+    }
+
+    /// As [`PendingSignals::add`], for a POSIX timer's: it may be taken back, and counts the expiries that follow.
+    pub(crate) fn add_of_timer(&mut self, signal: Signal, info: SignalInfo) -> bool {
+        self.push(signal, Queued { info, is_timers: true })
+    }
+
+    fn push(&mut self, signal: Signal, queued: Queued) -> bool {
         if !signal.is_realtime() && self.set.contains(signal) {
             return false;
         }
         self.set = self.set.with(signal);
-        self.queue.push_back(info);
+        self.queue.push_back(queued);
         true
     }
 
@@ -63,11 +85,8 @@ impl PendingSignals {
 
     /// A POSIX timer has expired again, so often, while its signal is still pending: counts overruns. False if it is not pending.
     pub fn count_overruns(&mut self, signal: Signal, timer: i32, count: i32) -> bool {
-        let is_it = |info: &&mut SignalInfo| {
-            info.signo == signal.number() && info.code == SI_TIMER && info.pid() == timer
-        };
-        match self.queue.iter_mut().find(is_it) {
-            Some(info) => {
+        match self.queue.iter_mut().find(|queued| queued.is_of_timer(signal, timer)) {
+            Some(Queued { info, .. }) => {
                 *info = info.with_overrun((info.uid() as i32).saturating_add(count));
                 true
             }
@@ -80,10 +99,10 @@ impl PendingSignals {
     pub fn take(&mut self, wanted: SignalSet) -> Option<(Signal, SignalInfo)> {
         let open = self.set.and(wanted);
         let signal = open.and(SignalSet::SYNCHRONOUS).first().or(open.first())?;
-        let position = self.queue.iter().position(|info| info.signo == signal.number());
+        let position = self.queue.iter().position(|queued| queued.info.signo == signal.number());
         let queued = position.and_then(|position| self.queue.remove(position));
-        let info = queued.unwrap_or_else(|| SignalInfo::user(signal, SI_USER, 0, 0));
-        if !self.queue.iter().any(|info| info.signo == signal.number()) {
+        let info = queued.map_or_else(|| SignalInfo::user(signal, SI_USER, 0, 0), |queued| queued.info);
+        if !self.iter().any(|info| info.signo == signal.number()) {
             self.set = self.set.without(signal);
         }
         Some((signal, info))
@@ -99,14 +118,39 @@ impl PendingSignals {
         self.set = self.set.minus(unwanted);
         let set = self.set;
         let mut timers = Vec::new();
-        self.queue.retain(|info| {
+        self.queue.retain(|Queued { info, is_timers }| {
             let is_kept = Signal::from_number(info.signo).is_some_and(|signal| set.contains(signal));
-            if !is_kept && info.code == SI_TIMER {
+            if !is_kept && *is_timers {
                 timers.push(info.pid());
             }
             is_kept
         });
         timers
+    }
+
+    /// Takes back what a POSIX timer has sent: the timer is deleted, or set anew (`posixtimer_deliver_signal`).
+    pub(crate) fn retract_timer(&mut self, signal: Signal, timer: i32) {
+        if self.set.contains(signal) {
+            self.retract(|queued| queued.is_of_timer(signal, timer));
+        }
+    }
+
+    /// Takes back all that POSIX timers have sent, and what looks so (`flush_itimer_signals`).
+    pub(crate) fn retract_timers(&mut self) {
+        self.retract(|queued| queued.info.code == SI_TIMER);
+    }
+
+    fn retract(&mut self, is_gone: impl Fn(&Queued) -> bool) {
+        let (mut gone, mut left) = (SignalSet::EMPTY, SignalSet::EMPTY);
+        self.queue.retain(|queued| {
+            let is_gone = is_gone(queued);
+            if let Some(signal) = Signal::from_number(queued.info.signo) {
+                let set = if is_gone { &mut gone } else { &mut left };
+                *set = set.with(signal);
+            }
+            !is_gone
+        });
+        self.set = self.set.minus(gone.minus(left));
     }
 }
 
@@ -154,12 +198,32 @@ mod tests {
         let mut pending = PendingSignals::default();
         pending.add(Signal::SIGTSTP, info(Signal::SIGTSTP, 0));
         pending.add(Signal::SIGUSR2, info(Signal::SIGUSR2, 0));
-        pending.add(Signal::SIGTTIN, SignalInfo::timer(Signal::SIGTTIN, 7, 0, 0));
-        pending.add(Signal::SIGUSR1, SignalInfo::timer(Signal::SIGUSR1, 8, 0, 0));
+        pending.add_of_timer(Signal::SIGTTIN, SignalInfo::timer(Signal::SIGTTIN, 7, 0, 0));
+        pending.add_of_timer(Signal::SIGUSR1, SignalInfo::timer(Signal::SIGUSR1, 8, 0, 0));
         assert_eq!(pending.discard(SignalSet::STOPPING), [7]);
         assert_eq!(pending.take(SignalSet::of(Signal::SIGUSR1)).map(|(_, info)| info.pid()), Some(8));
         assert!(pending.discard(SignalSet::STOPPING).is_empty());
         assert_eq!(pending.set(), SignalSet::of(Signal::SIGUSR2));
         assert_eq!(pending.len(), 1);
+    }
+    #[test]
+    fn what_a_timer_has_sent_is_taken_back_and_what_looks_so_stays() {
+        let mut pending = PendingSignals::default();
+        let realtime = Signal::from_number(40).unwrap();
+        let of_timer = |id| SignalInfo::timer(realtime, id, 0, 0);
+        pending.add_of_timer(realtime, of_timer(7));
+        pending.add_of_timer(realtime, of_timer(8));
+        pending.retract_timer(realtime, 7);
+        assert!(pending.set().contains(realtime));
+        pending.retract_timer(realtime, 8);
+        assert!(pending.is_empty());
+        assert_eq!(pending.len(), 0);
+        pending.add(realtime, of_timer(7));
+        pending.retract_timer(realtime, 7);
+        assert!(!pending.count_overruns(realtime, 7, 1));
+        assert_eq!(pending.len(), 1);
+        pending.add(Signal::SIGUSR1, info(Signal::SIGUSR1, 0));
+        pending.retract_timers();
+        assert_eq!((pending.set(), pending.len()), (SignalSet::of(Signal::SIGUSR1), 1));
     }
 }

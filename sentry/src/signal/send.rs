@@ -6,6 +6,7 @@ use usk_abi::signal::code::SI_KERNEL;
 use usk_abi::signal::{DefaultAction, SIG_DFL, SIG_IGN, SignalInfo, SignalSet};
 use usk_abi::{Errno, PollEvents, Signal};
 
+use super::PendingSignals;
 use crate::task::{ExitStatus, GroupState, Resource, Task, ThreadGroup, begin_exit_locked};
 
 /// What became of a signal that was sent.
@@ -31,24 +32,25 @@ pub fn send_to_task(task: &Arc<Task>, info: SignalInfo) -> Result<Sent, Errno> {
 /// (`SIGQUEUE_PREALLOC`).
 pub(crate) fn send_of_timer(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) {
     let mut discarded = Vec::new();
-    let _ = send_locked(group, target, info, u64::MAX, &mut discarded);
+    let _ = send_locked(group, target, info, None, &mut discarded);
     group.timers.note_discarded(&discarded);
 }
 
 fn send(group: &ThreadGroup, target: Option<&Arc<Task>>, info: SignalInfo) -> Result<Sent, Errno> {
     let queue_limit = group.limits.lock().soft(Resource::PendingSignals);
     let mut discarded = Vec::new();
-    let sent = send_locked(group, target, info, queue_limit, &mut discarded);
+    let sent = send_locked(group, target, info, Some(queue_limit), &mut discarded);
     group.timers.note_discarded(&discarded);
     sent
 }
 
-/// Sends it, if fewer than `queue_limit` are queued where that matters; `discarded` gets the POSIX timers whose signals it took back.
+/// Sends it, if fewer than `queue_limit` are queued where that matters; without one it is a POSIX timer's. `discarded` gets the POSIX timers
+/// whose signals it took back.
 fn send_locked(
     group: &ThreadGroup,
     target: Option<&Arc<Task>>,
     info: SignalInfo,
-    queue_limit: u64,
+    queue_limit: Option<u64>,
     discarded: &mut Vec<i32>,
 ) -> Result<Sent, Errno> {
     let Some(signal) = Signal::from_number(info.signo) else { return Err(Errno::EINVAL) };
@@ -70,8 +72,8 @@ fn send_locked(
         return Ok(sent);
     }
     match target {
-        Some(task) => task.signals.lock().pending.add_within(queue_limit, signal, info)?,
-        None => state.pending.add_within(queue_limit, signal, info)?,
+        Some(task) => queue(&mut task.signals.lock().pending, queue_limit, signal, info)?,
+        None => queue(&mut state.pending, queue_limit, signal, info)?,
     }
     note_pending(state, target);
     match taker(state, target, signal) {
@@ -83,6 +85,21 @@ fn send_locked(
     }
     group.signal_arrival.notify(PollEvents::IN);
     Ok(sent)
+}
+
+fn queue(
+    pending: &mut PendingSignals,
+    limit: Option<u64>,
+    signal: Signal,
+    info: SignalInfo,
+) -> Result<(), Errno> {
+    match limit {
+        Some(limit) => pending.add_within(limit, signal, info),
+        None => {
+            pending.add_of_timer(signal, info);
+            Ok(())
+        }
+    }
 }
 
 /// `SIGCONT` takes back pending stops and ends a stop; a stop takes back a pending `SIGCONT` (`prepare_signal`).

@@ -177,7 +177,7 @@ fn reset_attributes(current: &mut Current, request: &ExecuteRequest) {
             AlternateStack { flags: signals.alternate_stack.flags, ..AlternateStack::NONE };
     }
     current.thread.set_return_stack([0; 3]);
-    task.group.timers.clear_posix();
+    task.group.timers.clear_posix(&task.group);
     let old = task.credentials();
     let acts_as_itself = old.euid == old.uid && old.egid == old.gid;
     let dumpable = if acts_as_itself && request.may_be_read { SUID_DUMP_USER } else { SUID_DUMP_DISABLE };

@@ -122,7 +122,7 @@ fn end_process(
     zombie: Zombie,
 ) -> Option<Arc<ThreadGroup>> {
     let (pid, status) = (group.tgid, zombie.status);
-    group.timers.clear();
+    group.timers.clear(group);
     kernel.ipc.segments.process_exited(pid);
     kernel.ipc.semaphores.process_exited(pid, host::clock_ns(host::Clock::Realtime) as i64 / 1_000_000_000);
     let (process_group, session) =

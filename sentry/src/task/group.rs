@@ -81,6 +81,14 @@ impl GroupState {
         timers
     }
 
+    /// Takes back what POSIX timers have sent to the group or one of its threads.
+    pub(crate) fn retract_timers(&mut self) {
+        self.pending.retract_timers();
+        for task in &self.threads {
+            task.signals.lock().pending.retract_timers();
+        }
+    }
+
     /// Whether `task` is to end: with all of the group, or because another thread executes a program.
     pub(crate) fn is_over_for(&self, task: &Arc<Task>) -> bool {
         self.exit.is_some() || self.exec.as_ref().is_some_and(|executor| !Arc::ptr_eq(executor, task))

@@ -10,7 +10,7 @@ use usk_abi::{Errno, Signal};
 use usk_platform::host;
 
 use crate::kernel::Kernel;
-use crate::signal::{send_of_timer, send_to_group};
+use crate::signal::{PendingSignals, send_of_timer, send_to_group};
 use crate::task::{Resource, Task, ThreadGroup, UNLIMITED};
 use crate::time::{Deadline, Expire, TimerId};
 
@@ -194,18 +194,17 @@ impl SignalTimer {
         !matches!(self.action, TimerAction::Nothing)
     }
 
-    /// Sets it. `absolute` takes `value` as a time on the clock. Returns what it was set to before.
+    /// Sets it. `absolute` takes `value` as a time on the clock. Returns what it was set to before. What the timer has sent and nobody has
+    /// taken is taken back, as on Linux since 6.13.
     pub fn set(&self, new: TimerSetting, absolute: bool) -> Result<TimerSetting, Errno> {
         let kernel = self.kernel.upgrade().ok_or(Errno::EINVAL)?;
         let mut state = self.state.lock();
         let old = self.setting(&state);
-        if let Some(scheduled) = state.scheduled.take() {
-            kernel.timers.cancel(scheduled);
-        }
-        state.generation += 1;
+        Self::end_setting(&mut state, &kernel);
+        // Before the new setting can expire.
+        self.retract();
         state.interval = new.interval;
         state.last_overrun = 0;
-        state.awaits_delivery = false;
         state.expiry = match (new.value, absolute) {
             (0, _) => None,
             (value, true) => Some(value),
@@ -213,6 +212,46 @@ impl SignalTimer {
         };
         self.schedule(&mut state, &kernel, Duration::ZERO)?;
         Ok(old)
+    }
+
+    /// Disarms it, and leaves to the caller what it has sent.
+    fn stop(&self) {
+        let Some(kernel) = self.kernel.upgrade() else { return };
+        let mut state = self.state.lock();
+        Self::end_setting(&mut state, &kernel);
+        state.expiry = None;
+    }
+
+    /// Whatever has been scheduled passes over.
+    fn end_setting(state: &mut State, kernel: &Kernel) {
+        if let Some(scheduled) = state.scheduled.take() {
+            kernel.timers.cancel(scheduled);
+        }
+        state.generation += 1;
+        state.awaits_delivery = false;
+    }
+
+    /// Takes back what it has sent and nobody has taken.
+    fn retract(&self) {
+        self.look_at_pending(|pending, signal| pending.retract_timer(signal, self.id));
+    }
+
+    /// Looks at the signals among which its own would be, if that is one that can be told from others and somebody is there to take it.
+    fn look_at_pending<R>(&self, look: impl FnOnce(&mut PendingSignals, Signal) -> R) -> Option<R> {
+        match &self.action {
+            TimerAction::Group(group, signal, _) => {
+                let group = group.upgrade()?;
+                let mut state = group.state.lock();
+                Some(look(&mut state.pending, *signal))
+            }
+            TimerAction::Thread(task, signal, _) => {
+                let task = task.upgrade()?;
+                let _state = task.group.state.lock();
+                let mut signals = task.signals.lock();
+                Some(look(&mut signals.pending, *signal))
+            }
+            _ => None,
+        }
     }
 
     /// `timer_getoverrun(2)`: expiries that the last delivered signal stood for, beyond the first.
@@ -240,6 +279,20 @@ impl SignalTimer {
         }
     }
 
+    /// Counts so many expiries in the signal that is pending. False if there is none.
+    fn count(&self, more: i32) -> bool {
+        self.look_at_pending(|pending, signal| pending.count_overruns(signal, self.id, more)).unwrap_or(false)
+    }
+
+    /// Counts an expiry, and `overrun` more, in the signal that is pending, or else sends one.
+    fn tell(&self, overrun: i32, send: impl FnOnce()) -> Told {
+        if self.count(overrun.saturating_add(1)) {
+            return Told::Counted;
+        }
+        send();
+        if self.count(0) { Told::Sent } else { Told::Nothing }
+    }
+
     /// Sends what stands for one expiry, and for so many more that have not been told.
     fn send(&self, overrun: i32) -> Told {
         match &self.action {
@@ -259,34 +312,19 @@ impl SignalTimer {
             }
             TimerAction::Group(group, signal, value) => {
                 let Some(group) = group.upgrade() else { return Told::Nothing };
-                let count = |more| group.state.lock().pending.count_overruns(*signal, self.id, more);
-                tell(overrun, count, || {
+                self.tell(overrun, || {
                     send_of_timer(&group, None, SignalInfo::timer(*signal, self.id, overrun, *value));
                 })
             }
             TimerAction::Thread(task, signal, value) => {
                 let Some(task) = task.upgrade() else { return Told::Nothing };
-                let count = |more| {
-                    let _state = task.group.state.lock();
-                    task.signals.lock().pending.count_overruns(*signal, self.id, more)
-                };
-                tell(overrun, count, || {
+                self.tell(overrun, || {
                     let info = SignalInfo::timer(*signal, self.id, overrun, *value);
                     send_of_timer(&task.group, Some(&task), info);
                 })
             }
         }
     }
-}
-
-/// Counts an expiry, and `overrun` more, in the signal that is pending, or else sends one. `count` adds to the former, and says whether there
-/// is one.
-fn tell(overrun: i32, count: impl Fn(i32) -> bool, send: impl FnOnce()) -> Told {
-    if count(overrun.saturating_add(1)) {
-        return Told::Counted;
-    }
-    send();
-    if count(0) { Told::Sent } else { Told::Nothing }
 }
 
 impl Expire for SignalTimer {
@@ -317,6 +355,9 @@ impl Expire for SignalTimer {
         let mut state = self.state.lock();
         if state.generation == key {
             self.wait_no_more(&mut state, least);
+        } else {
+            // It has been set anew or deleted before this was sent. Nothing that it has sent since is lost: that would be by this thread.
+            self.retract();
         }
     }
 }
@@ -434,17 +475,17 @@ impl ProcessTimers {
         }
     }
 
-    /// Deletes POSIX timers; `execve(2)` does that and keeps the interval timers.
-    pub fn clear_posix(&self) {
+    /// Deletes POSIX timers of `group`, whose timers these are, and what they have sent; `execve(2)` does that and keeps the interval timers.
+    pub fn clear_posix(&self, group: &ThreadGroup) {
         let timers = std::mem::take(&mut self.timers.lock().posix);
-        for timer in timers.into_values() {
-            let _ = timer.set(TimerSetting::default(), false);
-        }
+        timers.values().for_each(|timer| timer.stop());
+        // All at once: to look for each timer's signal among those of all others would take long.
+        group.state.lock().retract_timers();
     }
 
     /// Stops everything; the end of a process does that.
-    pub(crate) fn clear(&self) {
-        self.clear_posix();
+    pub(crate) fn clear(&self, group: &ThreadGroup) {
+        self.clear_posix(group);
         let (interval, limit) = {
             let mut timers = self.timers.lock();
             (std::mem::take(&mut timers.interval), timers.processor_limit.take())
