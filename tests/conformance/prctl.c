@@ -363,3 +363,45 @@ CASE(children_of_a_thread_that_ends_are_another_threads) {
     EXPECT_EXIT(parent, 0);
     EXPECT_EXIT(*child, 0);
 }
+
+static void *wait_for_an_adopted_child(void *ends) {
+    /* The leader has ended once it is a zombie, or is not there. */
+    char path[64], text[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", getpid());
+    do {
+        int fd = open(path, O_RDONLY);
+        if (fd == -1)
+            break;
+        text[OK(read(fd, text, sizeof text - 1))] = 0;
+        OK(close(fd));
+    } while (strstr(text, ") Z ") == NULL);
+    int *to_child = ends;
+    announce(to_child[1]);
+    int status;
+    EXPECT(waitpid(-1, &status, __WNOTHREAD) > 0);
+    EXPECT(waitpid(-1, &status, __WNOTHREAD) > 0);
+    _exit(0);
+}
+
+CASE(children_are_adopted_by_a_thread_that_lives) {
+    pid_t reaper = IN_CHILD({
+        static int ends[2];
+        OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
+        OK(pipe(ends));
+        IN_CHILD({
+            /* The grandchild, which ends after its parent. */
+            int alive[2];
+            OK(pipe(alive));
+            IN_CHILD({
+                char byte;
+                OK(close(alive[1]));
+                EXPECT_EQ(read(alive[0], &byte, 1), 0);
+            });
+            await(ends[0]);
+        });
+        pthread_t thread;
+        EXPECT_EQ(pthread_create(&thread, NULL, wait_for_an_adopted_child, ends), 0);
+        syscall(SYS_exit, 0);
+    });
+    EXPECT_EXIT(reaper, 0);
+}

@@ -99,8 +99,7 @@ fn unlink_thread(task: &Arc<Task>, status: ExitStatus, usage: super::Usage) {
         })
     };
     kernel.notify_parent_death(&table, task);
-    let successor = group.state.lock().threads.iter().find(|task| !task.signals.lock().is_leaving).cloned();
-    if let Some(successor) = successor {
+    if let Some(successor) = group.staying_thread() {
         table.hand_children_on(group.tgid, task.tid(), successor.tid());
     }
     let mut waiting = ptrace::forsake_tracees(&kernel, &mut table, task);

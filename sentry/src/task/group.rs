@@ -176,6 +176,11 @@ impl ThreadGroup {
         state.threads.iter().find(|task| task.tid() == self.tgid).or(state.threads.first()).cloned()
     }
 
+    /// Some thread that is not about to end.
+    pub(crate) fn staying_thread(&self) -> Option<Arc<Task>> {
+        self.state.lock().threads.iter().find(|task| !task.signals.lock().is_leaving).cloned()
+    }
+
     /// Sets a signal's action; returns the one before. A signal that the new action ignores is no longer pending, as POSIX
     /// has it.
     pub fn set_action(&self, signal: Signal, action: SignalAction) -> SignalAction {

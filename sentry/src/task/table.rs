@@ -222,14 +222,16 @@ impl TaskTable {
         INIT_PID
     }
 
-    /// Moves the children of `from` to `to`; returns them.
+    /// Moves the children of `from` to `to`, there to a thread that stays, if one does (`find_alive_thread`); returns them.
     pub(crate) fn reparent_children(&mut self, from: i32, to: i32) -> Vec<i32> {
         let children = self.processes.get_mut(&from).map(|process| std::mem::take(&mut process.children));
         let children = children.unwrap_or_default();
+        let thread = self.processes.get(&to).and_then(|process| process.group.staying_thread());
+        let parent_thread = thread.map_or(to, |thread| thread.tid());
         for child in &children {
             if let Some(process) = self.processes.get_mut(child) {
                 process.parent = to;
-                process.parent_thread = to;
+                process.parent_thread = parent_thread;
                 process.exit_signal = Some(Signal::SIGCHLD);
                 for thread in &process.group.state.lock().threads {
                     thread.withdraw_answers();
