@@ -198,20 +198,37 @@ fn takers(state: &GroupState, signal: Signal) -> impl Iterator<Item = &Arc<Task>
 }
 
 fn takes(task: &Task, signal: Signal) -> bool {
+    taken_by(task).contains(signal)
+}
+
+/// The signals that a task would take now.
+fn taken_by(task: &Task) -> SignalSet {
     let signals = task.signals.lock();
-    let is_open = !signals.mask.get().contains(signal) || signals.awaited.contains(signal);
-    is_open && !signals.is_leaving
+    if signals.is_leaving {
+        return SignalSet::EMPTY;
+    }
+    SignalSet(!signals.mask.get().0).or(signals.awaited)
 }
 
 /// A task of this group does not take the signals that are pending for the group: wakes others for them, as it may have been the one that was
-/// woken (`retarget_shared_pending`). Who has been woken and has not looked yet will see them.
+/// woken (`retarget_shared_pending`). Who has been woken and has not looked yet will see them. Who is stopped for a tracer is woken for what
+/// nobody else takes.
 pub(super) fn pass_on(state: &GroupState) {
-    let mut pending = state.pending.set();
-    while let Some(signal) = pending.first() {
-        if !takers(state, signal).any(|task| task.waiter.is_interrupted()) {
-            taker(state, None, signal).iter().for_each(|task| task.poke());
+    let mut left = state.pending.set();
+    for is_stopped in [false, true] {
+        for task in &state.threads {
+            if left.is_empty() {
+                return;
+            }
+            let taken = left.and(taken_by(task));
+            if taken.is_empty() || task.tracing.is_stopped() != is_stopped {
+                continue;
+            }
+            if !task.waiter.is_interrupted() {
+                task.poke();
+            }
+            left = left.minus(taken);
         }
-        pending = pending.without(signal);
     }
 }
 
