@@ -266,6 +266,7 @@ fn settle_restart(current: &mut Current, handler: Option<bool>) {
     };
     if let Restart::Block(block) = pending.restart {
         current.restart_block = Some(block);
+        frame::tell_stack(current);
     }
     let registers = current.thread.registers_mut();
     if !again {

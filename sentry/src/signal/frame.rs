@@ -186,7 +186,7 @@ const ASK: [u64; 3] = [0, u64::MAX, 0];
 
 /// Tells the guest thread which frames leave the alternate stack as it is: such it may return through by itself, if there is no call that a
 /// return makes an end of.
-fn tell_stack(current: &mut Current) {
+pub(super) fn tell_stack(current: &mut Current) {
     let stack = current.task.signals.lock().alternate_stack;
     let words = match stack.flags & SS_AUTODISARM {
         0 if current.restart_block.is_none() => {
