@@ -1,9 +1,10 @@
 //! The table of signal actions that the threads of a group share, and where it is: in the sentry's hands, or, where the group has one
 //! thread, in that guest thread's, which then changes it without asking (tier 0).
 //!
-//! What others ask of a running process is whether it ignores a signal, which one word says. A thread that begins to ignore one calls
-//! if it is pending; one that arrives at that moment is dropped when it is delivered. The action of SIGCHLD, of which
-//! others read more, changes by calls.
+//! What others ask of a running process is whether it ignores a signal, or takes it by default and so ends at once: one word, the handler,
+//! says both, and the guest thread stores it last. Who asks at the moment of a change sees the action before it or after it, and either is
+//! right: a thread that begins to ignore a signal, or to take it by default, calls if it is pending, and one that arrives just then is
+//! dropped, or acts, when it is delivered. The action of SIGCHLD, of which others read more, changes by calls.
 
 use std::sync::Arc;
 
