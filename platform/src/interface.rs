@@ -438,8 +438,6 @@ pub enum Shortcut {
     SetsRobustList,
     /// It is `set_tid_address(2)`: the same.
     SetsTidAddress,
-    /// It is `arch_prctl(2)`, which sets the FS base as an instruction of the guest's could, while answer number [`THREAD_STANDS`] stands.
-    SetsBase,
     /// It is `epoll_ctl(2)`, which may be noted if it is sure to succeed (see [`GuestThread::lend_watched`]); otherwise it brings
     /// its event along.
     NotesChange,

@@ -94,7 +94,6 @@ pub fn shortcut(table: &Table, number: u64, all_tiers: bool) -> Shortcut {
     match row.name {
         "set_robust_list" if all_tiers => return Shortcut::SetsRobustList,
         "set_tid_address" if all_tiers => return Shortcut::SetsTidAddress,
-        "arch_prctl" if all_tiers => return Shortcut::SetsBase,
         "epoll_ctl" if all_tiers => return Shortcut::NotesChange,
         _ => {}
     }
@@ -160,7 +159,6 @@ mod tests {
         }
         assert_eq!(of("set_robust_list"), [Shortcut::SetsRobustList, Shortcut::None]);
         assert_eq!(of("set_tid_address"), [Shortcut::SetsTidAddress, Shortcut::None]);
-        assert_eq!(of("arch_prctl"), [Shortcut::SetsBase, Shortcut::None]);
         for name in ASKING_HOST {
             assert_eq!(of(name), [Shortcut::AsksHost, Shortcut::None], "{name}");
         }

@@ -384,7 +384,7 @@ pub(crate) const RECORD_HAS_INLET: u64 = 0x2000;
 const _: () = assert!(INLET_FILLED + 8 <= MEMORY_BOTTOM);
 const _: () = assert!(LEDGER_USED + 8 <= MEMORY_BOTTOM && RECORD_WRITES_END + 8 <= RECORD_STAT);
 const _: () = assert!(RECORD_LOCKS > RECORD_HAS_ENTRIES);
-const _: () = assert!(SETS_BASE < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);
+const _: () = assert!(SETS_TID_ADDRESS < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);
 
 // --- Attributes of files that are held (`held.S`) ---
 
@@ -418,10 +418,6 @@ pub(crate) const BRINGS_STATE: u8 = 0x38;
 pub(crate) const SETS_ROBUST_LIST: u8 = 0x39;
 /// In the table of shortcuts: `set_tid_address`.
 pub(crate) const SETS_TID_ADDRESS: u8 = 0x3a;
-/// In the table of shortcuts: `arch_prctl`.
-pub(crate) const SETS_BASE: u8 = 0x3b;
-/// `ARCH_SET_FS` of `asm/prctl.h`.
-pub(crate) const ARCH_SET_FS: u32 = 0x1002;
 /// In the constants, `u64`: where in a slot the extended state is saved.
 pub(crate) const STATE_PLACE: u64 = EXTENDED_FORMAT + 24;
 /// In a guest thread's orders: the answer to `gettid`, while it stands.
@@ -502,7 +498,7 @@ pub(crate) const MOST_NOTED: u32 = 15;
 pub(crate) const NOTED_NEVER: u32 = usk_abi::epoll::EPOLLEXCLUSIVE | usk_abi::epoll::EPOLLWAKEUP;
 
 const _: () = assert!(NOTED + NOTED_SIZE * MOST_NOTED as u64 <= LENT_POSITIONS);
-const _: () = assert!(SETS_BASE < NOTES && RECORD_WATCHABLE + 8 <= RECORD_SIZE);
+const _: () = assert!(SETS_TID_ADDRESS < NOTES && RECORD_WATCHABLE + 8 <= RECORD_SIZE);
 const _: () = assert!(LENT_DESCRIPTORS <= u64::BITS as usize);
 
 // --- Actions of signals (see `trap/actions.rs`) ---

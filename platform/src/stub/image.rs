@@ -62,8 +62,6 @@ global_asm!(
     epoll_ctl_mod = const EPOLL_CTL_MOD,
     brings_state = const BRINGS_STATE,
     sets_robust_list = const SETS_ROBUST_LIST,
-    sets_base = const SETS_BASE,
-    arch_set_fs = const ARCH_SET_FS,
     state_place = const STATE_PLACE,
     thread_stands = const THREAD_STANDS,
     left_tid_address = const LEFT_TID_ADDRESS,
@@ -428,7 +426,6 @@ pub(crate) fn build(thread_filter: &[u64], state_place: u64, shortcut: impl Fn(u
             Shortcut::BringsState => BRINGS_STATE,
             Shortcut::SetsRobustList => SETS_ROBUST_LIST,
             Shortcut::SetsTidAddress => SETS_TID_ADDRESS,
-            Shortcut::SetsBase => SETS_BASE,
             Shortcut::NotesChange => NOTES,
         };
         put(SHORTCUTS + number, &[kind]);

@@ -1,7 +1,6 @@
 
 # `set_tid_address` and `set_robust_list` from a patched site (tier 0): what is to be done when the thread ends lies in its slot
-# until then (`left.rs`). And `arch_prctl`, as far as it sets the FS base, as the guest could by itself. rax and r11 are free. A
-# signal makes the call start again, which changes nothing.
+# until then (`left.rs`). rax and r11 are free. A signal makes the call start again, which changes nothing.
 
     .globl usk_left_begin
 usk_left_begin:
@@ -12,19 +11,11 @@ usk_left_begin:
     want_guests rdi, r11, ring_patched
     cmp ecx, {sets_robust_list}
     je 1f
-    cmp ecx, {sets_base}
-    je 2f
     mov gs:[{left_tid_address}], rdi
     go_back                         # rax = the thread's identifier
 1:  cmp rsi, {robust_list_head_size}
     jne ring_patched
     mov gs:[{left_robust_list}], rdi
-    xor eax, eax
-    go_back
-2:  cmp edi, {arch_set_fs}
-    jne ring_patched
-    want_guests rsi, r11, ring_patched
-    wrfsbase rsi
     xor eax, eax
     go_back
     .globl usk_left_end

@@ -7,24 +7,17 @@ use super::guest::{
     CODE, DATA, Guest, PAGE, READ_EXECUTE, Rounds, STACK, guest_code, rounds, start, under_kicks,
 };
 use super::patching::patched;
-use super::shortcuts::{SETS_BASE, SETS_ROBUST_LIST, SETS_TID_ADDRESS};
+use super::shortcuts::{SETS_ROBUST_LIST, SETS_TID_ADDRESS};
 
 guest_code!(brings_state: "2:", "movq xmm3, rdi", "mov eax, 0x107", "syscall", "add rdi, 1", "jmp 2b");
 guest_code!(leaves: "2:", "mov eax, ebx", "syscall", "mov r12, rax", "mov eax, 39", "syscall", "jmp 2b");
 guest_code!(leaves_all_the_time: "2:", "mov eax, 0x108", "syscall", "cmp eax, r12d", "jne 3f", "add rdi, 8", "and rdi, r13", "jmp 2b", "3:", "ud2");
-guest_code!(sets_base_all_the_time:
-    "2:", "mov eax, 0x10b", "syscall", "test eax, eax", "jne 3f", "rdfsbase rbx", "cmp rbx, rsi", "jne 3f", "add rsi, 8", "and rsi, r13",
-    "jmp 2b", "3:", "ud2",
-);
 guest_code!(forges: "2:", "mov [rdi], rsi", "mov [rdi + 8], rsi", "xor rsi, -1", "jmp 2b");
 
 /// Where `xmm3` is in an image of the extended state.
 const XMM3: usize = 160 + 3 * 16;
 /// The number under which the tests leave the answer to `gettid`.
 const TID: u32 = 77;
-/// `ARCH_SET_FS` and `ARCH_SET_GS` of `asm/prctl.h`.
-const ARCH_SET_FS: u64 = 0x1002;
-const ARCH_SET_GS: u64 = 0x1001;
 /// Bytes of `struct robust_list_head`.
 const HEAD_SIZE: u64 = 24;
 /// The words in the first guest thread's slot.
@@ -119,60 +112,6 @@ pub(crate) fn a_thread_leaves_what_is_to_be_done_at_its_end(platform: &dyn Platf
     assert_eq!(call(&mut guest, SETS_TID_ADDRESS, [DATA, 0]), None);
     guest.thread.forget_left();
     assert_eq!(guest.thread.left(), Left::default());
-}
-
-pub(crate) fn a_thread_sets_its_base_by_itself(platform: &dyn Platform) {
-    let mut guest = guest_that_leaves(platform);
-    let answers = platform.name() == "trap" && call(&mut guest, SETS_BASE, [ARCH_SET_FS, DATA]) == Some(0);
-    if !answers {
-        return;
-    }
-    assert_eq!(guest.thread.registers().fs_base, DATA);
-    // What the sentry sets counts from then on, and what the thread sets after it.
-    guest.thread.registers_mut().fs_base = DATA + 8;
-    assert_eq!(call(&mut guest, SETS_TID_ADDRESS, [0, 0]), Some(u64::from(TID)));
-    assert_eq!(guest.thread.registers().fs_base, DATA + 8);
-    assert_eq!(call(&mut guest, SETS_BASE, [ARCH_SET_FS, 0]), Some(0));
-    assert_eq!(guest.thread.registers().fs_base, 0);
-    // Another base, and addresses that are not the guest's.
-    for arguments in [
-        [ARCH_SET_GS, DATA],
-        [ARCH_SET_FS + 1, DATA],
-        [ARCH_SET_FS | 1 << 63, DATA],
-        [ARCH_SET_FS, 0x7fff_1000_0000],
-        [ARCH_SET_FS, 0x8000_0000_0000],
-        [ARCH_SET_FS, u64::MAX],
-    ] {
-        assert_eq!(call(&mut guest, SETS_BASE, arguments), None, "{arguments:#x?}");
-        assert_eq!(guest.thread.registers().fs_base, 0);
-    }
-    guest.thread.kicker().withdraw_answers();
-    assert_eq!(call(&mut guest, SETS_BASE, [ARCH_SET_FS, DATA]), None);
-}
-
-pub(crate) fn kicks_do_not_tear_a_base_that_a_thread_sets(platform: &dyn Platform) {
-    let mut guest = patched(platform, sets_base_all_the_time());
-    let code = sets_base_all_the_time().len() as u64;
-    let registers = guest.thread.registers_mut();
-    (registers.rip, registers.rdi, registers.rsi, registers.r13) = (CODE, ARCH_SET_FS, DATA, DATA | 0xff8);
-    guest.thread.set_answers(&[None, Some(TID)]);
-    under_kicks(guest.thread.kicker(), || {
-        for _ in rounds(2000) {
-            match guest.thread.run() {
-                Trap::Syscall { .. } => {
-                    let registers = guest.thread.registers_mut();
-                    registers.fs_base = registers.rsi;
-                    registers.set_return_value(0);
-                }
-                Trap::Interrupted => {
-                    let registers = guest.thread.registers();
-                    assert!((CODE..CODE + code).contains(&registers.rip), "{registers:x?}");
-                    assert_eq!((registers.rsp, registers.gs_base), (STACK, 0));
-                }
-                trap => panic!("{trap:x?} at {:x?}", guest.thread.registers()),
-            }
-        }
-    });
 }
 
 pub(crate) fn another_thread_begins_with_nothing_left(platform: &dyn Platform) {

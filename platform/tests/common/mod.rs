@@ -143,8 +143,6 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lives::a_thread_leaves_what_is_to_be_done_at_its_end,
     lives::another_thread_begins_with_nothing_left,
     lives::kicks_do_not_tear_what_a_thread_leaves,
-    lives::a_thread_sets_its_base_by_itself,
-    lives::kicks_do_not_tear_a_base_that_a_thread_sets,
     lives::forged_last_words_are_only_addresses,
     mask::a_mask_is_changed_without_a_call_while_nothing_is_in_the_way,
     mask::whatever_is_in_the_way_of_a_change_makes_a_call,

@@ -22,7 +22,6 @@ pub(crate) fn shortcut(number: u64) -> Shortcut {
         0x107 => Shortcut::BringsState,
         SETS_TID_ADDRESS => Shortcut::SetsTidAddress,
         SETS_ROBUST_LIST => Shortcut::SetsRobustList,
-        SETS_BASE => Shortcut::SetsBase,
         202 => Shortcut::HostCall(HostCallKind::Futex),
         24 => Shortcut::HostCall(HostCallKind::Yield),
         28 => Shortcut::MapsMemory,
@@ -46,7 +45,6 @@ pub(crate) const CHANGES_MASK: u64 = 0x106;
 pub(crate) const CHANGES_ACTION: u64 = 0x10a;
 pub(crate) const SETS_TID_ADDRESS: u64 = 0x108;
 pub(crate) const SETS_ROBUST_LIST: u64 = 0x109;
-pub(crate) const SETS_BASE: u64 = 0x10b;
 
 guest_code!(any_call: "2:", "mov eax, ebx", "syscall", "cmp rax, -4096", "jmp 2b");
 guest_code!(counted:

@@ -42,8 +42,8 @@ pub enum Standing {
     Host = MAY_ASK_HOST,
 }
 
-/// The numbers of these calls, and of `set_tid_address(2)`, `set_robust_list(2)` and `arch_prctl(2)`, which need nobody either.
-const CALLS: [u32; 13] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309, 218, 273, 158];
+/// The numbers of these calls, and of `set_tid_address(2)` and `set_robust_list(2)`, which need nobody either.
+const CALLS: [u32; 12] = [39, 186, 110, 102, 107, 104, 108, 228, 96, 309, 218, 273];
 
 /// The numbers of `rt_sigprocmask(2)` and `rt_sigreturn(2)`.
 const MASK_CALLS: [u32; 2] = [14, 15];
