@@ -125,6 +125,10 @@ impl Thread {
     fn make_futex_call(&mut self, call: &FutexCall, has_second: bool) -> Result<Stage, ExitReason> {
         self.leave_slot()?;
         self.carry_out_deferred()?;
+        if std::mem::take(&mut self.is_kicked) {
+            // It has met the thread just now, and would not wake it from the call.
+            return Ok(Stage::Before);
+        }
         let slot = self.slot();
         let entry = if has_second { host_call::ordered_futex_two() } else { host_call::ordered_futex_one() };
         let fourth = match call.deadline_ns {

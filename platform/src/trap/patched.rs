@@ -231,6 +231,10 @@ impl Thread {
             return Ok(state.clone());
         }
         self.carry_out_deferred()?;
+        if self.patched.is_none() {
+            // A kick that came late has given it a frame.
+            return Ok(self.frame.read_extended(self.slot()));
+        }
         let slot = self.slot();
         slot.write_order(FEATURES, FORMAT.features());
         slot.write_order(SAVE_TO, lay_out_extended(slot, &FORMAT.initial_image()));

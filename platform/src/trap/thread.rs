@@ -440,6 +440,10 @@ impl Thread {
             if self.deferred.has_file() {
                 self.leave_slot()?;
             }
+            // While it made what was left it may have been kicked, or the host may have refused.
+            if self.deferred.has_failed() || std::mem::take(&mut self.is_kicked) {
+                return Ok(self.refusal().unwrap_or(Trap::Interrupted));
+            }
             let Some(answer) = self.prepare_return()? else {
                 return Ok(self.refusal().unwrap_or(Trap::Interrupted));
             };
@@ -485,11 +489,8 @@ impl Thread {
                         Place::Resumes(registers) => self.registers = registers,
                     }
                 }
-                Ring::CallsEnded { .. } if self.repeat_deferred()? => {
-                    if let Some(refused) = self.refusal() {
-                        return Ok(refused);
-                    }
-                }
+                // A refusal is told at once.
+                Ring::CallsEnded { .. } if self.repeat_deferred()? => {}
                 Ring::CallsEnded { .. } | Ring::Moves(_) | Ring::HostCalled(_) => return Err(self.execute()),
             }
         }
@@ -503,6 +504,10 @@ impl Thread {
             return Ok(());
         }
         self.carry_out_deferred()?;
+        if self.patched.is_none() {
+            // A kick that came late has given it one.
+            return Ok(());
+        }
         self.answer(ANSWER_FRAME)?;
         let Ring::Trapped { signal, frame, bases } = self.await_ring()? else {
             return Err(self.execute());

@@ -234,6 +234,8 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     patching::memory_operations_work_in_a_patched_call,
     patching::changes_left_for_the_way_back_are_made_or_refused,
     patching::changes_left_for_the_way_back_are_made_whatever_kicks_the_thread,
+    patching::a_late_kick_does_not_end_a_thread_that_is_to_have_a_frame,
+    patching::a_late_kick_leaves_the_extended_state_that_is_read_as_it_is,
     patching::extended_state_can_be_read_and_written_in_a_patched_call,
     patching::extended_state_follows_the_registers_of_a_patched_call_whatever_kicks_it,
     patching::registers_can_be_replaced_in_a_patched_call,

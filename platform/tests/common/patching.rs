@@ -9,12 +9,16 @@ use usk_platform::arch::Registers;
 use usk_platform::{MemoryOp, PatchRequest, Platform, ThreadState, Trap};
 
 use super::guest::{
-    CODE, DATA, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, rounds, start, under_kicks,
+    CODE, DATA, DATA_SIZE, Guest, PAGE, READ_EXECUTE, READ_WRITE, STACK, guest_code, map, rounds, start,
+    under_kicks,
 };
+use super::jumps::kick_late;
 
 /// Where trampolines go.
 const AREA: u64 = CODE + 0x1_0000;
 const AREA_SIZE: u64 = 0x1_0000;
+/// Offset of xmm3 in an FXSAVE area.
+const XMM3: usize = 160 + 3 * 16;
 
 guest_code!(load_before: "2:", "mov eax, 39", "syscall", "jmp 2b");
 guest_code!(compare_after: "2:", "xor eax, eax", "syscall", "cmp rax, -4096", "setae bl", "jmp 2b");
@@ -30,6 +34,7 @@ guest_code!(checked_after:
     "mov r13, r12", "jne 3f", "cmp r13, rdi", "jne 3f", "add rdi, 1", "jmp 2b",
     "3:", "ud2",
 );
+guest_code!(carries: "2:", "movq xmm3, rdi", "mov eax, 39", "syscall", "add rdx, 1", "movq rbx, xmm3", "jmp 2b");
 guest_code!(own_gs: "2:", "wrgsbase rsi", "mov eax, 39", "syscall", "rdgsbase rbx", "jmp 2b");
 guest_code!(before_a_branch: "xor eax, eax", "syscall", "jmp usk_guest_before_a_branch");
 guest_code!(stepped: "mov eax, 39", "syscall", "jmp usk_guest_stepped");
@@ -317,9 +322,39 @@ pub(crate) fn changes_left_for_the_way_back_are_made_whatever_kicks_the_thread(p
     });
 }
 
+/// A guest in a call from a patched site, with a change left for its way back, in an address space that has had two threads. A kick comes
+/// as soon as it does anything.
+fn about_to_be_kicked(platform: &dyn Platform) -> Guest {
+    let mut guest = patched(platform, carries());
+    drop(guest.sibling(&start()));
+    assert_eq!(guest.syscall(), 39);
+    guest.thread.apply_on_return(&[map(DATA + DATA_SIZE, PAGE, READ_WRITE)]).expect("it is left");
+    kick_late();
+    guest
+}
+
+pub(crate) fn a_late_kick_does_not_end_a_thread_that_is_to_have_a_frame(platform: &dyn Platform) {
+    let mut guest = about_to_be_kicked(platform);
+    // A new program: it needs one.
+    guest.apply(&[MemoryOp::UnmapAll]);
+    guest.load(carries());
+    *guest.thread.registers_mut() = start().registers;
+    assert_eq!(guest.syscall(), 39);
+    assert_eq!(guest.syscall(), 39);
+    assert_eq!(guest.thread.registers().rbx, DATA);
+}
+
+pub(crate) fn a_late_kick_leaves_the_extended_state_that_is_read_as_it_is(platform: &dyn Platform) {
+    let mut guest = about_to_be_kicked(platform);
+    let image = guest.thread.extended_state();
+    assert_eq!(image[XMM3..XMM3 + 8], DATA.to_le_bytes());
+    assert_eq!(guest.thread.extended_state(), image);
+    assert_eq!(guest.syscall(), 39);
+    assert_eq!(guest.thread.registers().rbx, DATA);
+    guest.write_u64(DATA + DATA_SIZE, 1);
+}
+
 pub(crate) fn extended_state_can_be_read_and_written_in_a_patched_call(platform: &dyn Platform) {
-    /// Offset of xmm3 in an FXSAVE area.
-    const XMM3: usize = 160 + 3 * 16;
     let mut guest = patched(platform, checked());
     guest.thread.registers_mut().rip = CODE;
     guest.thread.registers_mut().rdi = 5;
@@ -344,7 +379,6 @@ pub(crate) fn extended_state_can_be_read_and_written_in_a_patched_call(platform:
 pub(crate) fn extended_state_follows_the_registers_of_a_patched_call_whatever_kicks_it(
     platform: &dyn Platform,
 ) {
-    const XMM3: usize = 160 + 3 * 16;
     const SAVED: u64 = DATA + 0x1000;
     let mut guest = patched(platform, checked());
     let size = platform.layout().extended_state_size;
