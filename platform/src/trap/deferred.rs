@@ -23,6 +23,8 @@ use super::thread::Thread;
 #[derive(Default)]
 pub(super) struct Deferred {
     calls: Vec<Call>,
+    /// How many of them, from the first on, the sentry wants to know of if they fail. Others are the platform's own.
+    told: usize,
     /// The file that one of them maps.
     file: Option<Arc<OwnedFd>>,
     /// The thread has, or had, it.
@@ -35,7 +37,7 @@ impl Deferred {
     /// The guest has gone on, so they have been made.
     pub(super) fn clear(&mut self) {
         self.calls.clear();
-        (self.file, self.is_installed) = (None, false);
+        (self.told, self.file, self.is_installed) = (0, None, false);
     }
 
     /// The list, with the file under this number.
@@ -90,11 +92,12 @@ impl Thread {
         if !is_short || !is_simple {
             return self.apply(operations);
         }
+        self.deferred.told = calls.len();
         (self.deferred.calls, self.deferred.file) = (calls, file);
         Ok(())
     }
 
-    /// Leaves one more call for the way back, one that cannot fail.
+    /// Leaves one more call for the way back, one that does no harm if it fails.
     pub(super) fn defer_call(&mut self, call: Call) {
         if self.deferred.calls.len() + 1 >= LONGEST_LIST {
             // If it has ended the next run says so.
@@ -144,14 +147,14 @@ impl Thread {
     /// A failure is kept for the next run.
     pub(super) fn carry_out_deferred(&mut self) -> Result<(), ExitReason> {
         let list = self.deferred.list(FIRST_FILE);
-        let file = self.deferred.file.take();
+        let (told, file) = (self.deferred.told, self.deferred.file.take());
         self.deferred.clear();
         if list.is_empty() {
             return Ok(());
         }
         let files: Vec<_> = file.iter().map(AsFd::as_fd).collect();
         let (done, error) = self.carry_out(&list, &files)?;
-        if done < list.len() {
+        if done < told {
             self.deferred.refused = Some(error);
         }
         Ok(())
