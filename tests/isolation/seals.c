@@ -1,6 +1,7 @@
 /*
  * Programs that seal a file in memory against writes while they keep a mapping of it of which the kernel is not to know: one moves it by
- * a jump to the platform's `mremap`, one says by the platform's doorbell that it could not be made.
+ * a jump to the platform's `mremap`, one says by the platform's doorbell that it could not be made, one says so where it cannot be made
+ * again, and one has others put in its place where the host has no room for them.
  */
 #include "guest.h"
 
@@ -10,6 +11,11 @@
 
 /* So many calls, and their site is patched. */
 #define CALLS 100
+
+#define FILE_SIZE (3 * PAGE_SIZE)
+
+/* More pages than a process may have mappings (`vm.max_map_count`). */
+#define MANY_PAGES 70000UL
 
 /* Exit status of who has written to a sealed file. */
 #define WRITTEN 7
@@ -72,6 +78,27 @@ static void after_move(void) {
     seal_and_write(elsewhere);
 }
 
+/* The last of the mappings that there was room for, and the one before. */
+static char *last[2];
+
+/* Makes mappings until the host has no room for one more. */
+static void make_as_many_mappings_as_possible(void) {
+    char *pages = mmap(NULL, MANY_PAGES * PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    NEED(pages != MAP_FAILED);
+    unsigned long at = 1;
+    while (at < MANY_PAGES && syscall(SYS_mprotect, pages + at * PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE) == 0)
+        at += 2;
+    /* Room for some that are mapped one by one. Neighbours differ. */
+    NEED(at < MANY_PAGES && syscall(SYS_mprotect, pages + (at - 5) * PAGE_SIZE, 5 * PAGE_SIZE, PROT_READ) == 0);
+    long made = 0, protection = PROT_READ;
+    while ((made = syscall(SYS_mmap, NULL, PAGE_SIZE, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) != -1) {
+        protection ^= PROT_READ | PROT_WRITE;
+        last[1] = last[0];
+        last[0] = (char *)made;
+    }
+    NEED(last[1] != NULL);
+}
+
 static void after_lie(void) { seal_and_write(mapping); }
 
 static void move_by_jump(void) {
@@ -89,11 +116,32 @@ static void lie_about_a_mapping(void) {
     jump(site, DOORBELL, arguments, after_lie);
 }
 
+static void lie_where_there_is_no_room(void) {
+    unsigned long site = find("\xb8\x90\x01\0\0\x0f\x05", 7) + 5;
+    unsigned long arguments[] = {CALLS_ENDED, 0, 0, -ENOMEM, 0};
+    make_as_many_mappings_as_possible();
+    NEED(syscall(SYS_munmap, mapping, PAGE_SIZE) == 0);
+    NEED(syscall(SYS_mmap, mapping, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == (long)mapping);
+    jump(site, DOORBELL, arguments, after_lie);
+}
+
+/* What lies between two others cannot be unmapped where there is no room: the three would be three mappings. */
+static void replace_where_there_is_no_room(void) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    char *first = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0), *middle = first + PAGE_SIZE;
+    NEED(first != MAP_FAILED && munmap(mapping, PAGE_SIZE) == 0);
+    make_as_many_mappings_as_possible();
+    NEED(syscall(SYS_mmap, middle, PAGE_SIZE, PROT_NONE, flags, -1, 0) == -1);
+    NEED(syscall(SYS_munmap, last[0], PAGE_SIZE) == 0 && syscall(SYS_munmap, last[1], PAGE_SIZE) == 0);
+    NEED(syscall(SYS_munmap, first, PAGE_SIZE) == 0 && syscall(SYS_munmap, middle + PAGE_SIZE, PAGE_SIZE) == 0);
+    seal_and_write(middle);
+}
+
 static void expect_sealed_means_sealed(const char *name, void (*attack)(void)) {
     int status;
-    char byte;
+    static char content[FILE_SIZE];
     file = memfd_create(name, MFD_ALLOW_SEALING);
-    NEED(file != -1 && ftruncate(file, PAGE_SIZE) == 0);
+    NEED(file != -1 && ftruncate(file, FILE_SIZE) == 0);
     pid_t pid = fork();
     NEED(pid != -1);
     if (pid == 0) {
@@ -107,8 +155,9 @@ static void expect_sealed_means_sealed(const char *name, void (*attack)(void)) {
     }
     NEED(waitpid(pid, &status, 0) == pid);
     int seals = fcntl(file, F_GET_SEALS);
-    NEED(pread(file, &byte, 1, 0) == 1);
-    printf("%s: %s\n", name, (seals & F_SEAL_WRITE) != 0 && byte != 0 ? "written although sealed" : "sound");
+    NEED(pread(file, content, FILE_SIZE, 0) == FILE_SIZE);
+    int is_written = memchr(content, 'x', FILE_SIZE) != NULL, has_failed = WIFEXITED(status) && WEXITSTATUS(status) == STATUS_OTHER;
+    printf("%s: %s\n", name, has_failed ? "not tried" : (seals & F_SEAL_WRITE) != 0 && is_written ? "written although sealed" : "sound");
     fprintf(stderr, "status %#x\n", status);
     /* Who has not ended can seal it. */
     NEED(fcntl(file, F_ADD_SEALS, F_SEAL_WRITE) == 0);
@@ -118,5 +167,7 @@ int main(void) {
     NEED(is_inside());
     expect_sealed_means_sealed("moved", move_by_jump);
     expect_sealed_means_sealed("denied", lie_about_a_mapping);
+    expect_sealed_means_sealed("denied for good", lie_where_there_is_no_room);
+    expect_sealed_means_sealed("replaced", replace_where_there_is_no_room);
     return 0;
 }

@@ -2,7 +2,8 @@
 //!
 //! The tree says that a change is made while the host has yet to make it. Nobody can see that, because it is done only if the
 //! calling task is the only one that uses the memory, and before its guest thread goes on; if the host refuses, the change is
-//! taken back before any guest code runs.
+//! taken back before any guest code runs. That it has refused, a guest can make the platform believe: what is said then is that the
+//! last try has failed, not that nothing has been done by another.
 
 use usk_abi::Errno;
 use usk_platform::{GuestThread, MemoryOp, Protection};
@@ -30,7 +31,8 @@ pub(in crate::mm) enum Undo {
         /// Where the heap ended before.
         brk: u64,
     },
-    /// What was there, be it replaced or removed, is gone in any case: others would keep files from being let go.
+    /// What was there, be it replaced or removed, is gone in any case: others would keep files from being let go. None of it has a claim
+    /// ([`State::has_claims`]).
     Clear {
         /// First address.
         start: u64,
@@ -91,13 +93,12 @@ impl Mm {
 pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) -> Option<u64> {
     match state.undo.take() {
         None => {}
-        Some(Undo::Map { start, end }) => _ = state.tree.remove(start, end),
+        Some(Undo::Map { start, end } | Undo::Clear { start, end }) => clear(state, thread, start, end),
         Some(Undo::Heap { start, end, brk }) => {
-            _ = state.tree.remove(start, end);
+            clear(state, thread, start, end);
             state.brk = brk;
             return Some(brk);
         }
-        Some(Undo::Clear { start, end }) => clear(state, thread, start, end),
         Some(Undo::Unmap { vmas, brk }) => {
             vmas.into_iter().for_each(|vma| state.tree.insert(vma));
             state.brk = brk.unwrap_or(state.brk);
@@ -117,7 +118,8 @@ pub(in crate::mm) fn take_back(state: &mut State, thread: &mut dyn GuestThread) 
     None
 }
 
-/// A range could not be mapped anew, or unmapped. Hosts differ in whether what was there has been removed: makes it certain.
+/// A range could not be mapped, or unmapped. Hosts differ in whether what was there has been removed, and a guest that has got its mapping
+/// can have the host refuse it the second time: makes it certain. What stays all the same stays in the tree, with its claim.
 pub(in crate::mm) fn clear(state: &mut State, thread: &mut dyn GuestThread, start: u64, end: u64) {
     if apply(thread, &[MemoryOp::Unmap { address: start, length: end - start }]).is_ok() {
         state.tree.remove(start, end);

@@ -109,7 +109,11 @@ impl Mm {
             0 => Undo::Map { start: address, end },
             _ => Undo::Clear { start: address, end },
         };
-        if let Err(error) = self.apply_last(&mut state, thread, operation, undo) {
+        let made = match state.has_claims(address, end) {
+            true => apply(thread, &[operation]),
+            false => self.apply_last(&mut state, thread, operation, undo),
+        };
+        if let Err(error) = made {
             if replaced > 0 {
                 clear(&mut state, thread, address, end);
             }
@@ -152,10 +156,13 @@ impl Mm {
             state.check_map_count(1)?;
         }
         let operation = MemoryOp::Unmap { address, length };
-        // Others hold files, which are to be let go as soon as they are unmapped. What is not cut the host has no reason to keep.
+        // Others hold files, which are to be let go as soon as they are unmapped. What is not cut the host hardly has a reason to keep, but
+        // where it has, as for several that are one mapping to it, a claim must not be gone before the mapping.
         let can_come_back = state.tree.overlapping(address, end).all(Vma::is_private_anonymous);
         let may_wait = match after {
-            After::Nothing => can_come_back || state.tree.splits(address, end) == 0,
+            After::Nothing => {
+                can_come_back || state.tree.splits(address, end) == 0 && !state.has_claims(address, end)
+            }
             After::HeapEnd => can_come_back,
             After::More => false,
         };

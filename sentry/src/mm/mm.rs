@@ -515,6 +515,13 @@ impl State {
         if self.tree.overlapping(start, end).any(Vma::is_sealed) { Err(Errno::EPERM) } else { Ok(()) }
     }
 
+    /// Whether a file in the range is mapped shared and may be written. Others go by that (`F_SEAL_WRITE`), so it is told until the host has
+    /// surely unmapped it.
+    pub(in crate::mm) fn has_claims(&self, start: u64, end: u64) -> bool {
+        let has_claim = |vma: &Vma| matches!(&vma.backing, Backing::File(file) if file.claim.is_some());
+        self.tree.overlapping(start, end).any(has_claim)
+    }
+
     /// Copies of the mappings in a range, cut to it.
     pub(in crate::mm) fn parts(&self, start: u64, end: u64) -> Vec<Vma> {
         self.tree.overlapping(start, end).map(|vma| vma.part(start, end)).collect()

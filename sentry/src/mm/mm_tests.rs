@@ -333,6 +333,21 @@ fn a_heap_that_the_host_does_not_let_grow_ends_where_it_did() {
 }
 
 #[test]
+fn what_the_host_is_said_not_to_have_mapped_is_unmapped_or_stays_in_the_tree() {
+    let mut guest = Guest::new();
+    guest.map(BASE, PAGE, RW, PRIVATE | MmapFlags::FIXED).expect("mapped");
+    let undo = Undo::Map { start: BASE, end: BASE + PAGE };
+    guest.mm.change().undo = Some(undo.clone());
+    guest.thread.fail_after = Some(0);
+    take_back(&mut guest.mm.change(), &mut guest.thread);
+    assert_eq!(guest.ranges(), [(BASE, BASE + PAGE)]);
+    guest.mm.change().undo = Some(undo);
+    take_back(&mut guest.mm.change(), &mut guest.thread);
+    assert_eq!(guest.ranges(), []);
+    guest.check();
+}
+
+#[test]
 fn a_heap_is_made_shorter_on_the_way_back_and_ends_where_it_did_if_the_host_refuses() {
     let mut guest = Guest::new();
     // Changes are left for the way back where one task uses the map.
