@@ -138,6 +138,26 @@ static inline bool is_inside(void) {
     return strcmp(system.nodename, SANDBOX_NAME) == 0;
 }
 
+/* `ucontext`, as the kernel has it on x86-64. */
+struct user_context {
+    unsigned long flags;
+    void *link;
+    stack_t stack;
+    unsigned long registers[23];
+    void *extended_state;
+    unsigned long reserved[8];
+    unsigned long mask;
+};
+
+#ifdef REGION_CODE
+/* Where the platform's code has these bytes. A code that cannot be read ends the process. */
+static inline unsigned long find(const char *bytes, size_t length) {
+    void *found = memmem((void *)REGION_CODE, REGION_CODE_SIZE, bytes, length);
+    NEED(found != NULL);
+    return (unsigned long)found;
+}
+#endif
+
 static inline void run_attacks(void) {
     bool inside = is_inside();
     for (const struct attack *const *each = __start_attacks; each < __stop_attacks; each++)

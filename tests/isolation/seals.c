@@ -23,28 +23,13 @@
 /* An answer that has the platform's code go back to the guest. */
 #define ANSWER_RETURN 2
 
-/* `ucontext`, as the kernel has it on x86-64. It begins where the platform's code takes it for a frame, not for an entry. */
-static struct {
-    unsigned long flags;
-    void *link;
-    stack_t stack;
-    unsigned long registers[23];
-    void *extended_state;
-    unsigned long reserved[8];
-    unsigned long mask;
-} context __attribute__((aligned(0x4000)));
+/* It begins where the platform's code takes it for a frame, not for an entry. */
+static struct user_context context __attribute__((aligned(0x4000)));
 
 static char stack[1 << 16] __attribute__((aligned(64)));
 
 static int file;
 static char *mapping, *elsewhere;
-
-/* Where the platform's code has these bytes. A code that cannot be read ends the process. */
-static unsigned long find(const char *bytes, size_t length) {
-    void *found = memmem((void *)REGION_CODE, REGION_CODE_SIZE, bytes, length);
-    NEED(found != NULL);
-    return (unsigned long)found;
-}
 
 /* Jumps, and goes on at `next` where the platform's code goes back to the guest. */
 static void jump(unsigned long to, unsigned long number, const unsigned long arguments[5], void (*next)(void)) {

@@ -9,26 +9,10 @@
 /* Seconds after which somebody who waits for such a thread hangs. */
 #define MOST_S 30
 
-/* `ucontext`, as the kernel has it on x86-64. */
-static struct {
-    unsigned long flags;
-    void *link;
-    stack_t stack;
-    unsigned long registers[23];
-    void *extended_state;
-    unsigned long reserved[8];
-    unsigned long mask;
-} context __attribute__((aligned(64)));
+static struct user_context context __attribute__((aligned(64)));
 
 static unsigned word;
 static char stack[1 << 16] __attribute__((aligned(64)));
-
-/* Where the platform's code has these bytes. */
-static unsigned long find(const char *bytes, size_t length) {
-    void *found = memmem((void *)REGION_CODE, REGION_CODE_SIZE, bytes, length);
-    NEED(found != NULL);
-    return (unsigned long)found;
-}
 
 /* Holds the file, writes to it without a call that arrives, and sleeps. */
 static void sleep_with(const char *file, int ready) {
