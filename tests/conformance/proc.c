@@ -814,11 +814,17 @@ CASE(proc_mem_takes_and_gives_more_than_is_moved_at_a_time) {
     EXPECT_EQ(memcmp(from, to, SIZE), 0);
 }
 
-CASE(proc_of_a_zombie_is_its_users) {
-    NEEDS_ROOT();
+/* A process of user 1234 and group 1235 that has ended, and that nobody has waited for. */
+static pid_t users_zombie(void) {
     pid_t pid = IN_CHILD(become(1234, 1235));
     siginfo_t info;
     OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    return pid;
+}
+
+CASE(proc_of_a_zombie_is_its_users) {
+    NEEDS_ROOT();
+    pid_t pid = users_zombie();
     char name[64];
     snprintf(name, sizeof name, "/proc/%d", pid);
     struct stat status;
@@ -941,9 +947,7 @@ CASE(proc_fdinfo_of_another_user_cannot_be_searched) {
 
 CASE(proc_files_of_a_zombie_are_roots) {
     NEEDS_ROOT();
-    pid_t pid = IN_CHILD(become(1234, 1235));
-    siginfo_t info;
-    OK(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+    pid_t pid = users_zombie();
     char name[64];
     snprintf(name, sizeof name, "/proc/%d/status", pid);
     EXPECT_EQ(owner_of(name), 0);

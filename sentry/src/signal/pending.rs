@@ -206,6 +206,7 @@ mod tests {
         assert_eq!(pending.set(), SignalSet::of(Signal::SIGUSR2));
         assert_eq!(pending.len(), 1);
     }
+
     #[test]
     fn what_a_timer_has_sent_is_taken_back_and_what_looks_so_stays() {
         let mut pending = PendingSignals::default();

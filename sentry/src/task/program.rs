@@ -109,8 +109,7 @@ fn identity(credentials: &Credentials, is_secure: bool) -> ProcessIdentity {
 fn hold_fs(task: &Task) -> Option<FsHold> {
     let table = task.kernel.tasks.lock();
     let fs = task.fs();
-    let is_shared =
-        table.threads().any(|other| !Arc::ptr_eq(&other.group, &task.group) && Arc::ptr_eq(&other.fs(), &fs));
+    let is_shared = table.sharers_of_fs(&fs).any(|other| !Arc::ptr_eq(&other.group, &task.group));
     (!is_shared).then(|| FsHold::new(fs))
 }
 

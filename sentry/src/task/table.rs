@@ -8,6 +8,7 @@ use usk_abi::{Errno, Signal};
 
 use crate::ptrace::Links;
 use crate::task::{ExitStatus, Task, ThreadGroup, Usage};
+use crate::vfs::FsContext;
 
 /// Identifiers are below this (`pid_max` of a 64-bit Linux).
 const PID_LIMIT: i32 = 4_194_304;
@@ -158,6 +159,11 @@ impl TaskTable {
     /// All live threads, by identifier.
     pub fn threads(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.threads.values()
+    }
+
+    /// Those of them whose root, working directory and umask these are.
+    pub fn sharers_of_fs(&self, fs: &Arc<FsContext>) -> impl Iterator<Item = &Arc<Task>> {
+        self.threads().filter(move |task| Arc::ptr_eq(&task.fs(), fs))
     }
 
     /// The process with this identifier, zombies included.

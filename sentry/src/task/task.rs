@@ -302,8 +302,7 @@ impl Task {
     /// Whether they are another task's as well, of whatever process (`CLONE_FS`).
     pub fn shares_fs(&self) -> bool {
         let table = self.kernel.tasks.lock();
-        let fs = self.fs();
-        table.threads().any(|other| !std::ptr::eq(Arc::as_ptr(other), self) && Arc::ptr_eq(&other.fs(), &fs))
+        table.sharers_of_fs(&self.fs()).any(|other| !std::ptr::eq(Arc::as_ptr(other), self))
     }
 
     /// Replaces them (`unshare(2)`).
