@@ -22,6 +22,9 @@ pub const SENTRY_NAMESPACES: Namespaces = Namespaces::USER
     .and(Namespaces::UTS)
     .and(Namespaces::NETWORK);
 
+/// Descriptors that there is room for from the start: as many files in memory are the host's as it likes to have. 64 KiB of the host's memory.
+const DESCRIPTORS_AT_ONCE: u64 = 8192;
+
 /// What the kernel boots with: the process is set up, the filter in place.
 pub struct Sentry<'a> {
     /// What the sandbox shall be.
@@ -71,6 +74,8 @@ pub(super) fn main(
     child::set_no_new_privs().context("cannot give up gaining privileges")?;
     let descriptor_limit =
         rlimit::raise_descriptor_limit().context("cannot raise the limit on descriptors")?;
+    descriptors::make_room(DESCRIPTORS_AT_ONCE, descriptor_limit, control.0.as_fd())
+        .context("cannot make room for descriptors")?;
     rlimit::forbid_core_files().context("cannot forbid core files")?;
     // The sentry reads its stubs' memory and takes their listeners: the host lets it if they are dumpable, as the
     // change of user above made this process not be.

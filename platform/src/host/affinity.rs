@@ -29,9 +29,12 @@ impl Cpus {
         sched_getaffinity(thread).map(Cpus).map_err(from_nix)
     }
 
-    /// Lets a thread run on all of them.
+    /// Lets a thread run on all of them; on all that there are if none of them is left to it (`cpuset(7)`).
     pub fn allow(&self, thread: Pid) -> Result<(), Errno> {
-        sched_setaffinity(thread, &self.0).map_err(from_nix)
+        match sched_setaffinity(thread, &self.0) {
+            Err(nix::errno::Errno::EINVAL) => sched_setaffinity(thread, &all_cpus()?).map_err(from_nix),
+            result => result.map_err(from_nix),
+        }
     }
 
     /// Lets a thread run on all of them but this. `EINVAL` if there is no other.
@@ -93,6 +96,39 @@ impl Drop for Stay {
             let _ = before.allow(Pid::from_raw(0));
         }
     }
+}
+
+/// Keeps the calling thread and a partner that sleeps on the CPU of the caller until dropped, while they wake each other in ways that do
+/// not say that the waker is about to sleep: the host would have each look for a CPU that is idle, and wake that. Both are free to run on
+/// all of the CPUs afterwards. Each costs 2 µs, where it saves two wake-ups of a sleeping CPU.
+pub struct Together<'a> {
+    partner: Pid,
+    cpus: &'a Cpus,
+}
+
+impl<'a> Together<'a> {
+    /// On the CPU that the caller runs on at this moment, out of those on which both may run.
+    pub fn here(partner: Pid, cpus: &'a Cpus) -> Together<'a> {
+        let cpu = current_cpu();
+        // Without it everything works, slower.
+        let _ = pin(Pid::from_raw(0), cpu).and_then(|()| pin(partner, cpu));
+        Together { partner, cpus }
+    }
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        for thread in [self.partner, Pid::from_raw(0)] {
+            // It fails only for a thread that has ended.
+            let _ = self.cpus.allow(thread);
+        }
+    }
+}
+
+fn all_cpus() -> Result<CpuSet, Errno> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::count()).try_for_each(|cpu| all.set(cpu)).map_err(from_nix)?;
+    Ok(all)
 }
 
 fn from_nix(error: nix::errno::Errno) -> Errno {

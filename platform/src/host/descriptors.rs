@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
 use nix::sys::stat::Mode;
 use usk_abi::Errno;
 
@@ -51,6 +51,21 @@ pub fn close_all_except(kept: &[BorrowedFd<'_>]) -> Result<(), Errno> {
 fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: takes numbers only. That no owner of these descriptors is used again is the caller's promise.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Has the host make room in the descriptor table for this many, as far as the limit allows, by duplicating one of them to the last and
+/// closing that. While a process has one thread that takes microseconds; with several, each time that the table has to double, the one that
+/// opens a file waits some 10 ms for all CPUs (`expand_fdtable` in the kernel's fs/file.c). fcntl(2).
+pub fn make_room(count: u64, limit: u64, one: BorrowedFd<'_>) -> Result<(), Errno> {
+    let last = count.min(limit).saturating_sub(1);
+    let last = i32::try_from(last).map_err(|_| Errno::EINVAL)?;
+    match fcntl(one, FcntlArg::F_DUPFD_CLOEXEC(last)) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(copy) => Ok(drop(unsafe { OwnedFd::from_raw_fd(copy) })),
+        // The last is in use: there is that much room.
+        Err(nix::errno::Errno::EMFILE) => Ok(()),
+        Err(error) => Err(from_nix(error)),
+    }
 }
 
 /// Has descriptors from this number on closed when another program is executed. close_range(2), since Linux 5.11.

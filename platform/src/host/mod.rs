@@ -43,7 +43,7 @@ pub mod wait;
 
 pub(crate) use result::last_error;
 
-pub use affinity::{Cpus, Stay, count_processors, current_cpu, pin, processor_count};
+pub use affinity::{Cpus, Stay, Together, count_processors, current_cpu, pin, processor_count};
 pub use auxiliary::auxiliary_value;
 pub use barrier::memory_barrier_everywhere;
 pub use clock::{Clock, clock_ns};

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use usk_abi::Errno;
 
+use crate::host::Together;
 use crate::interface::{ExitReason, Layout, MemoryOp};
 use crate::stub::addresses::site;
 use crate::stub::geometry::*;
@@ -132,7 +133,7 @@ impl Thread {
     ) -> Result<(usize, Errno), ExitReason> {
         self.leave_slot()?;
         for (number, file) in (FIRST_FILE..).zip(files) {
-            match self.listener.install(self.waiting, *file, number) {
+            match self.install(*file, number) {
                 Ok(()) => {}
                 Err(Errno::ENOENT | Errno::ESRCH) => return Err(self.reap()),
                 Err(error) => {
@@ -146,6 +147,14 @@ impl Thread {
             self.close_files(files.len())?;
         }
         Ok((done, error))
+    }
+
+    /// Installs a file in the stub, which waits for an answer. The host wakes the thread for it, and this one when it is done, as if the
+    /// waker went on with something else; so they are kept on one CPU.
+    pub(super) fn install(&self, file: BorrowedFd<'_>, number: u32) -> Result<(), Errno> {
+        let sandbox = self.space.sandbox();
+        let _together = self.may_part().then(|| Together::here(self.handle().pid, &sandbox.cpus));
+        self.listener.install(self.waiting, file, number)
     }
 
     /// Closes the first of a list's files. Those that are closed already fail, and are no loss.

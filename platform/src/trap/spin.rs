@@ -112,6 +112,11 @@ pub(super) struct Spin {
 }
 
 impl Spin {
+    /// Whether the pair is on two processors on purpose.
+    pub(super) fn is_apart(&self) -> bool {
+        self.is_apart
+    }
+
     /// A call has come by the doorbell.
     pub(super) fn note_ring(&mut self) {
         if let Some(begun) = self.in_vain.take() {

@@ -10,7 +10,7 @@ use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
 use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
-use crate::host::{Pid, current_cpu, pin};
+use crate::host::{Pid, current_cpu, pin, processor_count};
 use crate::interface::{AddressSpace, ExitReason, GuestThread, Kick, MaskWord, ThreadState, Trap};
 use crate::stub::addresses::site;
 use crate::stub::geometry::*;
@@ -408,6 +408,11 @@ impl Thread {
         let cpu = current_cpu();
         // Without it everything works, slower.
         let _ = pin(Pid::from_raw(0), cpu).and_then(|()| pin(self.handle.pid, cpu));
+    }
+
+    /// Whether the host may choose different CPUs for the pair.
+    pub(super) fn may_part(&self) -> bool {
+        !self.is_pinned && !self.spin.is_apart() && processor_count() > 1
     }
 
     /// The trap for what was left for the way back and has failed.
