@@ -18,6 +18,10 @@ pub enum NameCall {
     AccessAt = 6,
     /// `openat(2)`, as far as it fails, or the file is prepared.
     OpenAt = 7,
+    /// `readlink(2)`, as far as there is no link to be read.
+    ReadLink = 9,
+    /// `readlinkat(2)`, as far as there is no link to be read.
+    ReadLinkAt = 13,
 }
 
 /// Longest name that can be left.

@@ -4,10 +4,10 @@ use usk_abi::Errno;
 use usk_abi::capability::CAP_DAC_READ_SEARCH;
 use usk_abi::fs::{AT_FDCWD, AtFlags, PATH_MAX};
 use usk_sentry::task::{Current, SyscallArguments};
-use usk_sentry::vfs::{self, FileType, Link, WalkOptions};
+use usk_sentry::vfs::{self, Access, FileType, Link, WalkOptions};
 use usk_sentry::{SysResult, UserPtr};
 
-use crate::place::{Names, at_flags, locate, read_path, read_path_or_nothing, start};
+use crate::place::{Names, at_flags, locate_and_ask, read_path, read_path_or_nothing, start};
 use crate::table::{Argument::*, Row};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -104,9 +104,13 @@ fn read_link(current: &mut Current, at: At, buffer: u64, size: i32) -> SysResult
     let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or(Errno::EINVAL)?;
     let names = Names::of(current);
     // An empty name means the descriptor itself, which must have been opened as a link.
-    let path = locate(current, &names, at.0, at.1, AtFlags::EMPTY_PATH, false)?;
+    let (path, question) = locate_and_ask(current, &names, at.0, at.1, AtFlags::EMPTY_PATH, false)?;
     let inode = path.inode()?;
     if inode.file_type() != FileType::Symlink {
+        if let Some(question) = question {
+            // Programs that look for links in each part of a path do so again and again.
+            current.leave_file(&question, &path, Access::empty());
+        }
         let by_descriptor = read_path_or_nothing(current, at.1)?.is_empty();
         return Err(if by_descriptor { Errno::ENOENT } else { Errno::EINVAL }.into());
     }

@@ -48,13 +48,15 @@ const LENT: [(&str, LentCall); 13] = [
 const NOTED: [(&str, NotedCall); 2] = [("write", NotedCall::Write), ("pwrite64", NotedCall::Pwrite)];
 
 /// Calls that may be answered by what is known of names; `newfstatat` and `statx` are among the above.
-const KNOWN: [(&str, NameCall); 6] = [
+const KNOWN: [(&str, NameCall); 8] = [
     ("stat", NameCall::Stat),
     ("lstat", NameCall::Lstat),
     ("access", NameCall::Access),
     ("open", NameCall::Open),
     ("faccessat", NameCall::AccessAt),
     ("openat", NameCall::OpenAt),
+    ("readlink", NameCall::ReadLink),
+    ("readlinkat", NameCall::ReadLinkAt),
 ];
 
 /// Calls that the host answers for a guest as for anybody.
@@ -143,7 +145,7 @@ mod tests {
         assert_eq!(of("unlink"), both(Shortcut::HandsOver(Memory::First)));
         assert_eq!(of("unlinkat"), both(Shortcut::HandsOver(Memory::Second)));
         for (name, call) in KNOWN {
-            let is_at = matches!(call, NameCall::AccessAt | NameCall::OpenAt);
+            let is_at = matches!(call, NameCall::AccessAt | NameCall::OpenAt | NameCall::ReadLinkAt);
             let memory = if is_at { Memory::Second } else { Memory::First };
             assert_eq!(of(name), [Shortcut::Knows(call), Shortcut::HandsOver(memory)], "{name}");
         }

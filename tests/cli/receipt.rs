@@ -141,6 +141,26 @@ fn a_file_is_answered_for_where_only_its_attributes_have_changed() {
     assert!(natively.success());
 }
 
+/// Looks for links in a path, as `realpath(3)` does, a thousand times.
+const LOOKS_FOR_LINKS: &str = "\
+import errno, os
+for _ in range(500):
+    for name, error in ('/usr/include', errno.EINVAL), ('/usr/no such', errno.ENOENT):
+        try:
+            os.readlink(name)
+        except OSError as found:
+            assert found.errno == error, found
+        else:
+            raise AssertionError(name)
+";
+
+#[test]
+fn what_is_no_link_is_looked_at_once() {
+    let command = ["/usr/bin/python3", "-c", LOOKS_FOR_LINKS];
+    let (all, some) = (calls_from(&["--tiers=2"], &command, "names"), calls_from(&[], &command, "names"));
+    assert!(all > 1000 && some < all - 800, "{all}, {some}");
+}
+
 #[test]
 fn calls_that_the_program_answers_itself_are_counted_where_they_come_to_the_kernel() {
     let script = "import os\nfor _ in range(1000): os.getppid()";

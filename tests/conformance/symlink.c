@@ -70,3 +70,52 @@ CASE(readlink_of_proc_self_is_the_pid) {
     OK(readlink("/proc/self", target, 15));
     EXPECT_EQ(atoi(target), getpid());
 }
+
+/* What reading the name as a link comes to: the length of the link's text, or an error. */
+static long link_length(int directory, const char *name) {
+    char target[16];
+    long length = readlinkat(directory, name, target, sizeof target);
+    return length == -1 ? -errno : length;
+}
+
+CASE(readlink_again_and_again_shows_what_becomes_a_link_and_what_no_more) {
+    OK(mkdir("d", 0700));
+    int d = OK(open("d", O_RDONLY | O_DIRECTORY));
+    char target[16];
+    for (int round = 0; round < 100; round++) {
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f"), -ENOENT);
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f"), -ENOENT);
+        EXPECT_EQ(link_length(d, "f"), -ENOENT);
+        EXPECT_EQ(link_length(AT_FDCWD, "d"), -EINVAL);
+        EXPECT_EQ(link_length(AT_FDCWD, "d/"), -EINVAL);
+        make_file("d/f", "abc");
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f"), -EINVAL);
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f"), -EINVAL);
+        EXPECT_EQ(link_length(d, "f"), -EINVAL);
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f/"), -ENOTDIR);
+        EXPECT_ERRNO(syscall(SYS_readlink, "d/f", target, 0), EINVAL);
+        EXPECT_ERRNO(syscall(SYS_readlink, "d/g", target, 0), EINVAL);
+        EXPECT_ERRNO(readlink("d/f", bad_page(), 8), EINVAL);
+        OK(unlink("d/f"));
+        OK(symlink("..", "d/f"));
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f"), 2);
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f"), 2);
+        EXPECT_EQ(link_length(d, "f"), 2);
+        EXPECT_EQ(link_length(AT_FDCWD, "d/f/"), -EINVAL);
+        OK(rename("d/f", "d/g"));
+        EXPECT_EQ(link_length(d, "f"), -ENOENT);
+        OK(unlink("d/g"));
+    }
+}
+
+CASE(readlink_of_a_file_that_is_being_written_fails_as_ever) {
+    int fd = OK(open("f", O_RDWR | O_CREAT, 0600));
+    struct stat status;
+    for (int round = 0; round < 100; round++) {
+        EXPECT_EQ(write(fd, "x", 1), 1);
+        OK(lstat("f", &status));
+        EXPECT_EQ(status.st_size, round + 1);
+        EXPECT_EQ(link_length(AT_FDCWD, "f"), -EINVAL);
+        EXPECT_EQ(link_length(AT_FDCWD, "f"), -EINVAL);
+    }
+}

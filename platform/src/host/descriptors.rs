@@ -60,8 +60,11 @@ pub fn make_room(count: u64, limit: u64, one: BorrowedFd<'_>) -> Result<(), Errn
     let last = count.min(limit).saturating_sub(1);
     let last = i32::try_from(last).map_err(|_| Errno::EINVAL)?;
     match fcntl(one, FcntlArg::F_DUPFD_CLOEXEC(last)) {
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(copy) => Ok(drop(unsafe { OwnedFd::from_raw_fd(copy) })),
+        Ok(copy) => {
+            // SAFETY: the kernel has just made this descriptor for us.
+            drop(unsafe { OwnedFd::from_raw_fd(copy) });
+            Ok(())
+        }
         // The last is in use: there is that much room.
         Err(nix::errno::Errno::EMFILE) => Ok(()),
         Err(error) => Err(from_nix(error)),

@@ -363,7 +363,7 @@ pub(crate) const RECORD_WRITES_END: u64 = 0x38;
 pub(crate) const RECORD_SWALLOWS: u64 = 0x1000;
 /// The most that one call writes, whatever it is asked for (`MAX_RW_COUNT`).
 pub(crate) const MOST_WRITTEN: u64 = 0x7fff_f000;
-/// In the table of shortcuts: `write`, which may be noted. From here on all values are about ledgers, but for [`NOTES`].
+/// In the table of shortcuts: `write`, which may be noted. From here on all values below [`NAME_CALLS`] are about ledgers, but for [`NOTES`].
 pub(crate) const LEDGER_WRITE: u8 = 0x40;
 /// In the table of shortcuts: `pwrite64`.
 pub(crate) const LEDGER_PWRITE: u8 = 0x41;
@@ -412,7 +412,7 @@ const _: () = assert!(SHELF_SIZE.is_multiple_of(0x1000));
 // --- Beginnings and ends of threads (`state.S`, `left.S`) ---
 
 /// In the table of shortcuts: a call that makes a thread or a process, and brings the extended state along. All values from here
-/// on have to do with threads.
+/// to [`LEDGER_WRITE`] have to do with threads.
 pub(crate) const BRINGS_STATE: u8 = 0x38;
 /// In the table of shortcuts: `set_robust_list`.
 pub(crate) const SETS_ROBUST_LIST: u8 = 0x39;
@@ -535,13 +535,15 @@ const _: () = assert!(ACTION_FLAGS as u64 == usk_abi::signal::ActionFlags::all()
 
 /// The first of the values in the table of shortcuts that say that a call is about a name: [`NameCall`](crate::names::NameCall) is
 /// added.
-pub(crate) const NAME_CALLS: u8 = 0x30;
+pub(crate) const NAME_CALLS: u8 = 0x50;
 /// In such a value: which call it is, leaving aside where the name starts.
 pub(crate) const NAME_KINDS: u32 = 3;
 /// In such a value: the name is the second argument, and the first a descriptor where it starts.
 pub(crate) const NAME_AT: u32 = 4;
 /// In such a value: it is `statx`, which has its name like that.
 pub(crate) const NAME_STATX: u32 = NAME_AT + 1;
+/// In such a value: it reads a link.
+pub(crate) const NAME_READS_LINK: u32 = 8;
 /// In a guest thread's orders, `u64`: which generation of its table of names stands; 0: none.
 pub(crate) const NAMES_STAND: u64 = MEMORY - 8;
 /// In a guest thread's orders: the table of names, [`NAME_SETS`] pairs of entries.
@@ -562,6 +564,8 @@ pub(crate) const NAME_KEY: u64 = 0x10;
 pub(crate) const NAME_ANSWER: u64 = 0x14;
 /// In an entry: `struct stat`, and [`STATX_REST`] in it.
 pub(crate) const NAME_STAT: u64 = 0x20;
+/// In an entry, `u32`: the file's type and permission bits, in `struct stat`.
+pub(crate) const NAME_MODE: u64 = NAME_STAT + std::mem::offset_of!(usk_abi::fs::Stat, st_mode) as u64;
 /// In an entry: the name, and NUL.
 pub(crate) const NAME_TEXT: u64 = NAME_STAT + crate::status::STAT_SIZE as u64;
 /// Bytes of a name that the stub looks at: the longest, and NUL.
@@ -758,8 +762,9 @@ pub(crate) const fn commands(operations: &[u32]) -> u32 {
 
 // The stub tells the values of shortcuts apart from the highest down.
 const _: () = assert!(STANDS + LENT_ANSWER as u8 <= HOST_CALLS && HOST_YIELD < LENDS);
-const _: () = assert!(LENDS + (crate::lent::LentCall::Fdatasync as u8) < MAPS && MAPS < NAME_CALLS);
-const _: () = assert!(NAME_CALLS + (crate::names::NameCall::OpenAt as u8) < BRINGS_STATE);
+const _: () = assert!(LENDS + (crate::lent::LentCall::Fdatasync as u8) < MAPS && MAPS < BRINGS_STATE);
+const _: () = assert!(LEDGER_PWRITE < NAME_CALLS && NOTES < NAME_CALLS);
+const _: () = assert!(NAME_CALLS + (crate::names::NameCall::ReadLinkAt as u8) < CHANGES_ACTION);
 // Names that turn out not to be empty (`lent.S`).
 const _: () = assert!(crate::lent::LentCall::Statx as u8 == crate::lent::LentCall::Fstatat as u8 + 1);
 const _: () = assert!(HOST_CALLS_STAND < STANDING + 8 * MAX_STANDING as u64);

@@ -36,6 +36,8 @@ usk_names_saved:                    # rdi, rsi, r8 and r9 are in the entry area
     mov r11, [rax + rcx + {records} - {record_size} + {record_file}]
 2:  mov rdi, rdx
 3:  # rsi = the name, rdi = the argument after it. r9d gets a bit for a link at the end that is not to be followed.
+    test r9d, {name_reads_link}
+    jnz 9f
     mov ecx, r9d
     and ecx, {name_kinds}
     cmp ecx, {name_open}
@@ -63,6 +65,12 @@ usk_names_saved:                    # rdi, rsi, r8 and r9 are in the entry area
     test edi, {at_symlink_nofollow}
     jnz 6f
     jmp 7f
+9:  mov edi, edx                    # readlink: how much there is room for
+    test r9d, {name_at}
+    cmovnz edi, r10d
+    test edi, edi
+    jle names_ring
+    jmp 6f
 5:  test edi, {o_creates}
     jnz names_ring
     test edi, {o_nofollow}
@@ -122,6 +130,8 @@ usk_names_saved:                    # rdi, rsi, r8 and r9 are in the entry area
     and edi, {name_kinds}
     test ecx, {name_missing}
     jnz names_missing
+    test r9d, {name_reads_link}
+    jnz names_no_link
     cmp edi, {name_access}
     mov rdi, gs:[{entry_arguments} + 8]
     ja usk_prepared_begin           # prepared.S
@@ -150,6 +160,15 @@ names_shown:                        # rcx = 0. If it came from a record that mus
     test edi, ecx                   # more than is known to be allowed
     jnz names_ring
     xor ecx, ecx
+    jmp names_answered
+names_no_link:                      # what is no link cannot be read as one
+    test ecx, {name_is_held}
+    jnz names_ring
+    mov ecx, [r8 + {name_mode}]
+    and ecx, {s_ifmt}
+    cmp ecx, {s_iflnk}
+    je names_ring
+    mov rcx, -{einval}
     jmp names_answered
 names_missing:
     cmp edi, {name_open}

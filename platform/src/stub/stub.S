@@ -320,13 +320,13 @@ standing:
     je usk_action_begin             # actions.S
     cmp ecx, {notes}
     je usk_noted_begin              # noted.S
+    cmp ecx, {name_calls}
+    jae usk_names_begin             # names.S
     cmp ecx, {ledger_write}
     jae usk_ledger_begin            # ledger.S
     cmp ecx, {brings_state}
     je usk_state_begin              # state.S
     ja usk_left_begin               # left.S
-    cmp ecx, {name_calls}
-    jae usk_names_begin             # names.S
     cmp ecx, {maps}
     je usk_memory_begin             # memory.S
     cmp ecx, {lends}

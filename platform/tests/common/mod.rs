@@ -97,6 +97,7 @@ pub(crate) const CASES: &[(&str, Case)] = cases![
     lent::entries_are_returned_all_at_once,
     lent::contents_that_are_left_are_read_and_cannot_be_written,
     names::names_that_are_left_are_answered,
+    names::names_of_what_is_no_link_are_not_read,
     statx::statx_shows_of_names_what_was_left,
     statx::statx_shows_of_descriptors_what_was_lent,
     statx::statx_of_what_was_not_lent_makes_a_call,

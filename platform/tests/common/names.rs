@@ -17,6 +17,8 @@ const ACCESS: u64 = 0x122;
 pub(crate) const OPEN: u64 = 0x123;
 const ACCESS_AT: u64 = 0x126;
 pub(crate) const OPEN_AT: u64 = 0x127;
+const READ_LINK: u64 = 0x129;
+const READ_LINK_AT: u64 = 0x12d;
 
 /// What the tests' platforms know.
 pub(crate) fn knows(number: u64) -> Option<Shortcut> {
@@ -27,6 +29,8 @@ pub(crate) fn knows(number: u64) -> Option<Shortcut> {
         OPEN => NameCall::Open,
         ACCESS_AT => NameCall::AccessAt,
         OPEN_AT => NameCall::OpenAt,
+        READ_LINK => NameCall::ReadLink,
+        READ_LINK_AT => NameCall::ReadLinkAt,
         _ => return None,
     };
     Some(Shortcut::Knows(call))
@@ -159,6 +163,53 @@ pub(crate) fn names_that_are_left_are_answered(platform: &dyn Platform) {
     }
 }
 
+pub(crate) fn names_of_what_is_no_link_are_not_read(platform: &dyn Platform) {
+    let mut guest = guest(platform, one_call());
+    if !guest.thread.can_lend() {
+        return;
+    }
+    let no_link = Some(-i64::from(libc::EINVAL));
+    let of_type = |file_type: u32| {
+        let mut attributes = status(3);
+        let mode = std::mem::offset_of!(libc::stat, st_mode);
+        attributes.stat[mode..mode + size_of::<u32>()].copy_from_slice(&(file_type | 0o777).to_le_bytes());
+        NameMeaning::File { attributes, access: 7 }
+    };
+    let not_followed = |start, name: &'static str, meaning| KnownName {
+        follows: false,
+        ..known(start, name.as_bytes(), meaning)
+    };
+    left(&mut guest, &not_followed(0, "link", of_type(libc::S_IFLNK)));
+    left(&mut guest, &not_followed(0, "missing", NameMeaning::Missing));
+    for (name, file_type) in [
+        ("file", libc::S_IFREG),
+        ("directory", libc::S_IFDIR),
+        ("fifo", libc::S_IFIFO),
+        ("socket", libc::S_IFSOCK),
+        ("device", libc::S_IFCHR),
+    ] {
+        left(&mut guest, &not_followed(0, name, of_type(file_type)));
+        left(&mut guest, &not_followed(FILE, name, of_type(file_type)));
+        assert_eq!(ask_at(&mut guest, READ_LINK, None, name, [BUFFER, 1]), no_link);
+        assert_eq!(ask_at(&mut guest, READ_LINK_AT, Some(HERE), name, [BUFFER, 1]), no_link);
+        assert_eq!(ask_at(&mut guest, READ_LINK_AT, Some(3), name, [0, 64]), no_link);
+        // How much room there is comes first.
+        for room in [0, u64::from(u32::MAX), 1 << 31, 1 << 32] {
+            assert_eq!(ask_at(&mut guest, READ_LINK, None, name, [BUFFER, room]), None);
+            assert_eq!(ask_at(&mut guest, READ_LINK_AT, Some(HERE), name, [BUFFER, room]), None);
+        }
+        assert_eq!(guest.read::<STAT_SIZE>(BUFFER), [0; STAT_SIZE]);
+    }
+    assert_eq!(ask_at(&mut guest, READ_LINK, None, "missing", [BUFFER, 1]), MISSING);
+    assert_eq!(ask_at(&mut guest, READ_LINK_AT, Some(HERE), "missing", [BUFFER, 1]), MISSING);
+    assert_eq!(ask_at(&mut guest, READ_LINK, None, "missing", [BUFFER, 0]), None);
+    assert_eq!(ask_at(&mut guest, READ_LINK, None, "link", [BUFFER, 64]), None);
+    assert_eq!(ask_at(&mut guest, READ_LINK_AT, Some(HERE), "link", [BUFFER, 64]), None);
+    // What a name means whose links are followed says nothing of the name itself.
+    left(&mut guest, &known(0, b"followed", of_type(libc::S_IFREG)));
+    assert_eq!(ask_at(&mut guest, READ_LINK, None, "followed", [BUFFER, 64]), None);
+}
+
 pub(crate) fn names_of_before_stand_no_more(platform: &dyn Platform) {
     let mut guest = guest(platform, one_call());
     if !guest.thread.can_lend() {
@@ -242,7 +293,7 @@ pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Plat
     // All that the stub goes by: what it keeps in the slot, and the names.
     let ranges = [SLOTS + SLOT_SIZE + LENT..SLOTS + 2 * SLOT_SIZE, TEXT..TEXT + 64];
     while_forged(&mut guest, ranges, |guest| {
-        let numbers = [STAT, LSTAT, ACCESS, OPEN, FSTATAT, ACCESS_AT, OPEN_AT];
+        let numbers = [STAT, LSTAT, ACCESS, OPEN, FSTATAT, ACCESS_AT, OPEN_AT, READ_LINK, READ_LINK_AT];
         for round in 0..600 {
             lend(guest);
             guest.thread.leave_name(&known(0, b"name", file(1, 7)));
@@ -250,7 +301,7 @@ pub(crate) fn forged_memory_gets_no_answer_that_was_not_left(platform: &dyn Plat
             let registers = guest.thread.registers_mut();
             let number = numbers[round % numbers.len()];
             registers.rbx = number;
-            let is_at = matches!(number, FSTATAT | ACCESS_AT | OPEN_AT);
+            let is_at = matches!(number, FSTATAT | ACCESS_AT | OPEN_AT | READ_LINK_AT);
             (registers.rdi, registers.rsi) = if is_at { (3, TEXT) } else { (TEXT, BUFFER) };
             (registers.rdx, registers.r10) = (BUFFER, 0);
             if matches!(guest.thread.run(), Trap::Exited(_)) {

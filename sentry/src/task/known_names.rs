@@ -12,7 +12,7 @@ use crate::vfs::{
 };
 
 /// The calls that are answered: a filter that looks at one of them wants to see them all.
-const CALLS: [u32; 8] = [2, 4, 6, 21, 257, 262, 269, 332];
+const CALLS: [u32; 10] = [2, 4, 6, 21, 89, 257, 262, 267, 269, 332];
 
 /// A name that the guest has asked about.
 #[derive(Debug)]
