@@ -153,3 +153,50 @@ pub fn count_processors() -> usize {
     PROCESSORS.store(count, Ordering::Relaxed);
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn two_threads_are_together_for_as_long_as_is_said() {
+        thread::spawn(|| {
+            let all = Cpus::of(Pid::from_raw(0)).unwrap();
+            let (say, pid) = mpsc::channel();
+            let (end, ends) = mpsc::channel::<()>();
+            let partner = thread::spawn(move || {
+                say.send(nix::unistd::gettid()).unwrap();
+                assert!(ends.recv().is_err());
+            });
+            let pid = pid.recv().unwrap();
+            let of_both = || [Pid::from_raw(0), pid].map(|thread| Cpus::of(thread).unwrap().numbers());
+            let together = Together::here(pid, &all);
+            let here = vec![current_cpu()];
+            assert_eq!(of_both(), [here.clone(), here]);
+            drop(together);
+            assert_eq!(of_both(), [all.numbers(), all.numbers()]);
+            drop(end);
+            partner.join().unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_gets_all_that_is_left_where_nothing_of_what_it_had_is() {
+        let all = Cpus::of(Pid::from_raw(0)).unwrap();
+        let mut absent = CpuSet::new();
+        absent.set(CpuSet::count() - 1).unwrap();
+        // No machine of these tests has that many.
+        assert!(!all.numbers().contains(&(CpuSet::count() - 1)));
+        let allowed = thread::spawn(move || {
+            Cpus(absent).allow(Pid::from_raw(0)).unwrap();
+            Cpus::of(Pid::from_raw(0)).unwrap().numbers()
+        });
+        let allowed = allowed.join().unwrap();
+        assert!(all.numbers().iter().all(|cpu| allowed.contains(cpu)), "{allowed:?}");
+    }
+}
