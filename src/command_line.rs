@@ -291,6 +291,10 @@ pub struct BenchArguments {
     #[arg(long, value_name = "PART")]
     pub on: Vec<String>,
 
+    /// Leave out runtimes that have this in their names; can be repeated
+    #[arg(long, value_name = "PART")]
+    pub not_on: Vec<String>,
+
     /// Rounds in which each runtime has its turn [default: 5, with --quick 2]
     #[arg(long, value_name = "N", value_parser = parse_rounds)]
     pub runs: Option<usize>,

@@ -13,6 +13,12 @@ pub(crate) fn is_selected(only: &[String], section: Section, id: &str) -> bool {
     only.is_empty() || only.iter().any(|pattern| name.contains(pattern.as_str()))
 }
 
+/// Whether a runtime is one of those that `--on` and `--not-on` leave.
+pub(crate) fn is_runtime_selected(on: &[String], not_on: &[String], name: &str) -> bool {
+    let is_named = |patterns: &[String]| patterns.iter().any(|pattern| name.contains(pattern.as_str()));
+    (on.is_empty() || is_named(on)) && !is_named(not_on)
+}
+
 /// What a cell says that has no figure because of `--quick`.
 pub(crate) const TIME_IS_OVER: &str = "not measured: the time of --quick was over";
 
@@ -69,9 +75,24 @@ impl Until {
 mod tests {
     use super::*;
 
+    fn only(patterns: &[&str]) -> Vec<String> {
+        patterns.iter().map(|&pattern| pattern.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_runtime_is_left_out_by_what_it_is_called_and_by_what_it_is_not() {
+        let is_selected = |on: &[&str], not_on: &[&str]| {
+            ["usk trap", "usk trap, tiers=2", "runc"]
+                .map(|name| is_runtime_selected(&only(on), &only(not_on), name))
+        };
+        assert_eq!(is_selected(&[], &[]), [true, true, true]);
+        assert_eq!(is_selected(&["usk"], &[]), [true, true, false]);
+        assert_eq!(is_selected(&["usk"], &["tiers"]), [true, false, false]);
+        assert_eq!(is_selected(&[], &["tiers", "runc"]), [true, false, false]);
+    }
+
     #[test]
     fn patterns_are_parts_of_section_and_name() {
-        let only = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect::<Vec<_>>();
         assert!(is_selected(&[], Section::Micro, "getppid"));
         assert!(is_selected(&only(&["micro"]), Section::Micro, "getppid"));
         assert!(is_selected(&only(&["x", "::get"]), Section::Micro, "getppid"));

@@ -11,7 +11,7 @@ use super::machine::Machine;
 use super::place::Place;
 use super::results::{Absence, Results, RuntimeLine, Section, Settings};
 use super::runtimes::{Runtime, discover};
-use super::session::{Session, Until};
+use super::session::{Session, Until, is_runtime_selected};
 use super::{commands, goals, life, micro, report};
 use crate::command_line::BenchArguments;
 use crate::entry::FAILURE;
@@ -115,9 +115,7 @@ fn prepare(arguments: &BenchArguments) -> Result<(Session, Vec<Absence>)> {
     let mut place = Place::new()?;
     let guest = Guest::build(place.directory())?;
     let root = place.make_root();
-    let wanted = |name: &str| {
-        arguments.on.is_empty() || arguments.on.iter().any(|pattern| name.contains(pattern.as_str()))
-    };
+    let wanted = |name: &str| is_runtime_selected(&arguments.on, &arguments.not_on, name);
     let (runtimes, mut absent) = discover(&place, &guest, &arguments.runtimes, arguments.quick, wanted)
         .context("cannot find out which runtimes work here")?;
     if let Err(error) = root {
