@@ -418,12 +418,13 @@ fn the_names_of_a_shared_export_are_asked_for_after_a_listing_too() {
     });
 }
 
-#[test]
-fn listings_are_forgotten_when_there_are_too_many() {
+/// Lists 12 directories of 5,000 files, in a tree in which so many directories have been listed before. How many listings are kept.
+#[track_caller]
+fn listings_kept_after(listed: usize) -> usize {
     const FILES: usize = 5000;
     let directory = tempfile::tempdir().unwrap();
     tree(directory.path(), 1, 1);
-    for outer in 1..8 {
+    for outer in 1..13 {
         let inner = directory.path().join(format!("d{outer:02}"));
         fs::create_dir(&inner).unwrap();
         for file in 0..FILES {
@@ -432,18 +433,31 @@ fn listings_are_forgotten_when_there_are_too_many() {
     }
     let lower = export(directory.path(), ExportMode::ReadOnly, Sharing::Exclusive, 256);
     with(Overlay::new(lower, None, None).unwrap(), |names| {
-        for outer in 1..8 {
+        (0..listed).for_each(|_| assert_eq!(list(names, "/").len(), 13));
+        for outer in 1..13 {
             assert_eq!(list(names, &format!("d{outer:02}")).len(), FILES);
         }
         // The listing that is kept says that there is no such file; who has forgotten it asks.
-        let kept = (1..8).filter(|outer| {
+        let kept = (1..13).filter(|outer| {
             let name = format!("d{outer:02}/new");
             fs::write(directory.path().join(&name), "").unwrap();
             stat(names, &name).is_err()
         });
-        assert_eq!(kept.count(), 6);
+        let kept = kept.count();
         assert!(stat(names, "d01/4999").is_ok());
-    });
+        kept
+    })
+}
+
+#[test]
+fn listings_are_forgotten_when_there_are_too_many() {
+    // About 920 KB each with attributes, of 8 MiB.
+    assert_eq!(listings_kept_after(0), 9);
+}
+
+#[test]
+fn names_that_nobody_asks_about_take_little_room() {
+    assert_eq!(listings_kept_after(64), 12);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use usk_gofer_protocol::{
-    Access, Attributes, DirectoryEntry, Entry, FileType, Mode, Name, NodeId, Opened, Reply, Request,
-    Timestamp, WalkEnd,
+    Access, Attributes, DirectoryEntries, DirectoryEntry, Entry, FileType, Mode, Name, NodeId, Opened, Reply,
+    Request, Timestamp, WalkEnd,
 };
 
 fn attributes(ino: u64) -> Attributes {
@@ -52,18 +52,13 @@ fn walk(criterion: &mut Criterion) {
 
 fn directory(criterion: &mut Criterion) {
     const ENTRIES: u64 = 400;
-    let entries = (0..ENTRIES)
-        .filter_map(|ino| {
-            let name = format!("some file number {ino}");
-            let name = Name::new(name.as_bytes()).ok()?.into();
-            Some(DirectoryEntry {
-                name,
-                ino,
-                file_type: Some(FileType::Regular),
-                attributes: Some(attributes(ino)),
-            })
-        })
-        .collect();
+    let mut entries = DirectoryEntries::new();
+    for ino in 0..ENTRIES {
+        let name = format!("some file number {ino}");
+        let Ok(name) = Name::new(name.as_bytes()) else { continue };
+        let file_type = Some(FileType::Regular);
+        entries.push(&DirectoryEntry { name, ino, file_type, attributes: Some(attributes(ino)) });
+    }
     let reply = Reply::Directory { entries, next: None };
     let bytes = reply.encode(1).unwrap_or_default();
     let mut group = criterion.benchmark_group("a page of 400 entries");

@@ -49,34 +49,38 @@ impl Writer {
         Writer { bytes: Vec::with_capacity(256) }
     }
 
+    /// Makes room for so many bytes more.
+    pub(crate) fn reserve(&mut self, length: usize) {
+        self.bytes.reserve(length);
+    }
+
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// A string with its length in front.
     pub(crate) fn put_string(&mut self, bytes: &[u8]) {
-        length_prefix(bytes.len()).encode(self);
+        self.put_length(bytes.len());
         self.put(bytes);
     }
 
     /// A list with its count in front.
     pub(crate) fn put_list<'a, T: Wire<'a>>(&mut self, items: &[T]) {
-        length_prefix(items.len()).encode(self);
+        self.put_length(items.len());
         for item in items {
             item.encode(self);
         }
+    }
+
+    /// A length or a count. One that does not fit saturates: such a message is far beyond [`MAX_MESSAGE`] and never leaves the encoder.
+    pub(crate) fn put_length(&mut self, length: usize) {
+        u32::try_from(length).unwrap_or(u32::MAX).encode(self);
     }
 
     /// The finished message, if it keeps the bound.
     pub(crate) fn finish(self) -> Result<Vec<u8>, EncodeError> {
         if self.bytes.len() <= MAX_MESSAGE { Ok(self.bytes) } else { Err(EncodeError) }
     }
-}
-
-/// A length that does not fit saturates: such a message is far beyond [`MAX_MESSAGE`] and never leaves the
-/// encoder.
-fn length_prefix(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Takes values off the front of one message.
@@ -126,6 +130,17 @@ impl<'a> Reader<'a> {
             items.push(T::decode(self)?);
         }
         Ok(items)
+    }
+
+    /// A count of items of no less than `least_length` bytes each, which the message has room for.
+    pub(crate) fn take_count(
+        &mut self,
+        bound: usize,
+        least_length: usize,
+        what: &'static str,
+    ) -> Result<usize, DecodeError> {
+        let count = self.take_length(bound, what)?;
+        if count * least_length > self.rest.len() { Err(DecodeError::Truncated) } else { Ok(count) }
     }
 
     fn take_length(&mut self, bound: usize, what: &'static str) -> Result<usize, DecodeError> {

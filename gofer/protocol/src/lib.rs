@@ -19,6 +19,7 @@
 
 mod attributes;
 mod codec;
+mod entries;
 pub mod limits;
 mod message;
 mod name;
@@ -29,9 +30,9 @@ pub use attributes::{
     AttributeChange, Attributes, FileSystemStatistics, FileType, Mode, Owner, TimeChange, Timestamp,
 };
 pub use codec::{DecodeError, EncodeError};
+pub use entries::{DirectoryEntries, DirectoryEntry, PackedEntry};
 pub use name::{LinkTarget, Name, NameBuf, XattrName, XattrValue};
 pub use reply::{
-    DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, ExportDescription, Opened, Reply, WalkEnd,
-    WholeDirectory,
+    DirectoryBelow, DirectoryPosition, Entry, ExportDescription, Opened, Reply, WalkEnd, WholeDirectory,
 };
 pub use request::{Access, FileIn, NodeId, RenameMode, Request, XattrMode};

@@ -2,7 +2,7 @@
 
 /// Version of the protocol; [`Request::Attach`](crate::Request::Attach) carries it, and both sides must
 /// agree.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Longest message, header included. Large enough for the largest extended attribute, small enough that a
 /// packet fits the default send buffer of a unix socket (212,992) twice.

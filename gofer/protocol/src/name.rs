@@ -28,6 +28,11 @@ impl<'a> Name<'a> {
         Ok(Name(bytes))
     }
 
+    /// A name whose bytes were checked before.
+    pub(crate) fn known_to_be_one(bytes: &'a [u8]) -> Name<'a> {
+        Name(bytes)
+    }
+
     /// The bytes.
     pub fn as_bytes(self) -> &'a [u8] {
         self.0

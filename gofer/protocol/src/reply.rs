@@ -2,13 +2,12 @@
 
 use usk_abi::Errno;
 
-use crate::attributes::{Attributes, FileSystemStatistics, FileType};
+use crate::attributes::{Attributes, FileSystemStatistics};
 use crate::codec::{DecodeError, Reader, Wire, Writer};
-use crate::limits::{
-    MAX_COMPONENTS, MAX_DESCRIPTORS, MAX_DIRECTORY_ENTRIES, MAX_EXPORTS, MAX_MESSAGE, MAX_NODES,
-};
+use crate::entries::{DirectoryEntries, DirectoryEntry};
+use crate::limits::{MAX_COMPONENTS, MAX_DESCRIPTORS, MAX_EXPORTS, MAX_MESSAGE, MAX_NODES};
 use crate::message::{enumeration, messages, structure};
-use crate::name::{LinkTarget, NameBuf, XattrValue};
+use crate::name::{LinkTarget, XattrValue};
 use crate::request::NodeId;
 
 messages! {
@@ -47,7 +46,7 @@ messages! {
         /// A page of a directory, without `.` and `..`.
         Directory = 7 {
             /// In the host's order.
-            entries: Vec<DirectoryEntry>,
+            entries: DirectoryEntries,
             /// What to ask the next page with; `None` at the end.
             next: Option<DirectoryPosition>,
         },
@@ -177,54 +176,21 @@ impl<'a> Wire<'a> for WalkEnd {
     }
 }
 
-/// Length of attributes: five 64-bit and five 32-bit fields, three times, and an optional one.
-const ATTRIBUTES_LENGTH: usize = 5 * 8 + 5 * 4 + 4 * 12 + 1;
-
-structure! {
-    /// A name in a directory, with the attributes of what it names.
-    pub struct DirectoryEntry {
-        /// The name; never `.` or `..`.
-        pub name: NameBuf,
-        /// Inode number that the directory says (`d_ino`). Below a mount point it differs from the one in
-        /// `attributes`, as on Linux.
-        pub ino: u64,
-        /// Type that the directory says (`d_type`); `None` for `DT_UNKNOWN`.
-        pub file_type: Option<FileType>,
-        /// Attributes, as a walk would report them; of a symbolic link, its own. Not a reference to a node.
-        /// `None` when the host refuses to tell them.
-        pub attributes: Option<Attributes>,
-    }
-}
-
-impl DirectoryEntry {
-    /// No less than its length on the wire.
-    pub fn encoded_length(&self) -> usize {
-        let bound = Self::encoded_bound(self.name.as_bytes().len());
-        if self.attributes.is_some() { bound } else { bound - ATTRIBUTES_LENGTH }
-    }
-
-    /// Length of the longest form on the wire of an entry whose name has `name_length` bytes.
-    pub const fn encoded_bound(name_length: usize) -> usize {
-        // Length of the name, the name, inode number, type; then the attributes.
-        4 + name_length + 8 + 2 + 1 + ATTRIBUTES_LENGTH
-    }
-}
-
 structure! {
     /// A directory with all its entries.
     pub struct WholeDirectory {
         /// The directory: a reference to its node.
         pub directory: Entry,
         /// Its entries, as in [`Reply::Directory`]. Those whose attributes were not wanted come without.
-        pub entries: Vec<DirectoryEntry>,
+        pub entries: DirectoryEntries,
     }
 }
 
 impl WholeDirectory {
     /// Length of the longest form on the wire but for its entries.
     pub const fn encoded_bound() -> usize {
-        // Success, or where it is; a number and attributes as in an entry; the count of entries.
-        8 + 8 + DirectoryEntry::encoded_bound(0) + 4
+        // Success, or where it is; a number and attributes, which are less than an entry; the lengths of what entries consist of.
+        8 + 8 + DirectoryEntry::encoded_bound(0) + DirectoryEntries::EMPTY_LENGTH
     }
 }
 
@@ -269,7 +235,6 @@ lists! {
     ExportDescription, MAX_EXPORTS, "exports";
     Entry, MAX_COMPONENTS, "steps";
     Result<Attributes, Errno>, MAX_NODES, "attributes";
-    DirectoryEntry, MAX_DIRECTORY_ENTRIES, "directory entries";
     Result<WholeDirectory, Errno>, MAX_COMPONENTS, "directories";
     DirectoryBelow, MAX_COMPONENTS, "directories below";
     bool, MAX_DESCRIPTORS, "answers";

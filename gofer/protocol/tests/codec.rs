@@ -174,15 +174,25 @@ fn walk_end() -> impl Strategy<Value = WalkEnd> {
     ]
 }
 
-fn directory_entry() -> impl Strategy<Value = DirectoryEntry> {
-    (name_bytes(), any::<u64>(), option::of(file_type()), option::of(attributes())).prop_map(
-        |(name, ino, file_type, attributes)| DirectoryEntry {
-            name: Name::new(&name).unwrap().into(),
-            ino,
-            file_type,
-            attributes,
-        },
-    )
+fn directory_entries(most: usize) -> impl Strategy<Value = DirectoryEntries> {
+    let entry = (name_bytes(), any::<u64>(), option::of(file_type()), option::of(attributes()));
+    vec(entry, 0..=most).prop_map(|all| {
+        let mut entries = DirectoryEntries::new();
+        for (name, ino, file_type, attributes) in &all {
+            let name = Name::new(name).unwrap();
+            entries.push(&DirectoryEntry { name, ino: *ino, file_type: *file_type, attributes: *attributes });
+        }
+        // What was put in is what comes out.
+        let found: Vec<_> = entries.iter().collect();
+        assert_eq!((found.len(), entries.len()), (all.len(), all.len()));
+        for (number, (found, (name, ino, file_type, attributes))) in found.iter().zip(&all).enumerate() {
+            assert_eq!(found.name.as_bytes(), name);
+            assert_eq!((found.ino, found.file_type, found.attributes), (*ino, *file_type, *attributes));
+            assert_eq!(entries.name(number), Some(found.name));
+        }
+        assert_eq!(entries.name(all.len()), None);
+        entries
+    })
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
@@ -198,8 +208,7 @@ fn directory_below() -> impl Strategy<Value = DirectoryBelow> {
 }
 
 fn whole_directory() -> impl Strategy<Value = WholeDirectory> {
-    (entry(), vec(directory_entry(), 0..=8))
-        .prop_map(|(directory, entries)| WholeDirectory { directory, entries })
+    (entry(), directory_entries(8)).prop_map(|(directory, entries)| WholeDirectory { directory, entries })
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -217,7 +226,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::Opened {}),
         vec(prop_oneof![attributes().prop_map(Ok), errno().prop_map(Err)], 0..=40)
             .prop_map(|results| Reply::Attributes { results }),
-        (vec(directory_entry(), 0..=40), next).prop_map(|(entries, next)| Reply::Directory { entries, next }),
+        (directory_entries(40), next).prop_map(|(entries, next)| Reply::Directory { entries, next }),
         entry().prop_map(|entry| Reply::Created { entry }),
         name_bytes().prop_map(|bytes| Reply::LinkTarget { target: LinkTarget::new(&bytes).unwrap() }),
         any::<[u64; 9]>().prop_map(
@@ -407,17 +416,82 @@ fn the_largest_messages_fit() {
     let long = [b'n'; MAX_NAME];
     let file = FileIn { parent: NodeId(1), name: Name::new(&long).unwrap() };
     assert!(Request::OpenFiles { files: vec![file; MAX_DESCRIPTORS] }.encode(1).is_ok());
-    let name = NameBuf::from(Name::new(b"name").unwrap());
-    let entry =
+    let name = Name::new(b"name").unwrap();
+    let mut entry =
         DirectoryEntry { name, ino: 1, file_type: Some(FileType::Regular), attributes: Some(attributes) };
-    let empty = Reply::Directory { entries: vec![], next: None }.encode(1).unwrap().len();
-    let one = Reply::Directory { entries: vec![entry], next: None }.encode(1).unwrap().len();
-    assert_eq!(one - empty, DirectoryEntry::encoded_bound(4));
+    let mut entries = DirectoryEntries::new();
+    let length = |entries: &DirectoryEntries| {
+        Reply::Directory { entries: entries.clone(), next: None }.encode(1).unwrap().len()
+    };
+    let empty = length(&entries);
+    entries.push(&entry);
+    assert_eq!(length(&entries) - empty, DirectoryEntry::encoded_bound(4));
+    assert_eq!(entry.encoded_length(), DirectoryEntry::encoded_bound(4));
+    entry.attributes = None;
+    let one = length(&entries);
+    entries.push(&entry);
+    assert!(length(&entries) - one <= entry.encoded_length());
     let directory = Entry { node: NodeId(1), attributes };
-    let read = WholeDirectory { directory, entries: vec![] };
+    let read = WholeDirectory { directory, entries: DirectoryEntries::new() };
     let length = |directories, below| Reply::Directories { directories, below }.encode(1).unwrap().len();
     let none = length(vec![], vec![]);
     assert!(length(vec![Ok(read.clone())], vec![]) - none <= WholeDirectory::encoded_bound());
     let below = DirectoryBelow { above: 0, entry: 0, read };
     assert!(length(vec![], vec![below]) - none <= WholeDirectory::encoded_bound());
+}
+
+/// A page of a directory whose names, one after the other, are `names`; then come the count of entries, for each the length of its name, that
+/// its type is not known, and its inode number, and then the numbers of the entries whose attributes come.
+fn page(names: &[u8], lengths: &[u8], numbers: &[u32]) -> Vec<u8> {
+    let time = [0; 12];
+    let attributes =
+        [&[0; 16][..], &0o100_644u32.to_le_bytes(), &[0; 40], &time, &time, &time, &[0]].concat();
+    let mut bytes = [&[0; 8][..], &7u16.to_le_bytes(), &(names.len() as u32).to_le_bytes(), names].concat();
+    bytes.extend((lengths.len() as u32).to_le_bytes());
+    lengths.iter().for_each(|length| bytes.extend([&[*length, 0][..], &[0; 8]].concat()));
+    bytes.extend((numbers.len() as u32).to_le_bytes());
+    numbers.iter().for_each(|number| bytes.extend([&number.to_le_bytes()[..], &attributes].concat()));
+    bytes.push(0);
+    bytes
+}
+
+#[test]
+fn entries_are_names_and_attributes_are_in_order() {
+    let decode = |names: &[u8], lengths: &[u8], numbers: &[u32]| match Reply::decode(&page(
+        names, lengths, numbers,
+    ))? {
+        (_, Reply::Directory { entries, .. }) => Ok(entries),
+        (_, reply) => panic!("{reply:?}"),
+    };
+    let good = decode(b"abb...", &[1, 2, 3], &[0, 2]).unwrap();
+    let told: Vec<_> = good.iter().map(|entry| (entry.name, entry.attributes.is_some())).collect();
+    let name = |name| Name::new(name).unwrap();
+    assert_eq!(told, [(name(b"a"), true), (name(b"bb"), false), (name(b"..."), true)]);
+    assert_eq!(decode(b"", &[], &[]), Ok(DirectoryEntries::new()));
+    let wrong = |what| Err(DecodeError::Invalid(what));
+    for (names, lengths) in [
+        (&b"a/c"[..], &[3][..]),
+        (b"a\0c", &[3]),
+        (b"abc", &[3, 0]),
+        (b"abc", &[0, 3]),
+        (b".abc", &[1, 3]),
+        (b"abc..", &[3, 2]),
+    ] {
+        assert_eq!(decode(names, lengths, &[]), wrong("name"), "{names:?} {lengths:?}");
+    }
+    assert_eq!(decode(b"abc", &[1, 1], &[]), wrong("names"));
+    assert_eq!(decode(b"abc", &[], &[]), wrong("names"));
+    assert_eq!(decode(b"abc", &[1, 3], &[]), Err(DecodeError::Truncated));
+    for numbers in [&[1, 0][..], &[1, 1], &[2], &[u32::MAX]] {
+        assert_eq!(decode(b"ab", &[1, 1], numbers), wrong("number of an entry"), "{numbers:?}");
+    }
+    assert_eq!(decode(b"a", &[1], &[0, 1]), Err(DecodeError::TooLong("attributes of entries")));
+    let many = vec![1; MAX_DIRECTORY_ENTRIES + 1];
+    let names = vec![b'a'; many.len()];
+    assert_eq!(decode(&names, &many, &[]), Err(DecodeError::TooLong("directory entries")));
+    // Counts that the message has no room for.
+    for cut in [14, 30] {
+        let bytes = page(b"abb...", &[1, 2, 3], &[0, 2]);
+        assert_eq!(Reply::decode(&bytes[..bytes.len() - cut]), Err(DecodeError::Truncated));
+    }
 }

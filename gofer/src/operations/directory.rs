@@ -9,8 +9,8 @@ use rustix::fs::{OFlags, RawDir, RawDirEntry, SeekFrom};
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{DIRECTORY_PAGE, MAX_COMPONENTS, MAX_DIRECTORY_ENTRIES};
 use usk_gofer_protocol::{
-    DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, FileType, Name, NameBuf, NodeId, Reply,
-    WholeDirectory,
+    DirectoryBelow, DirectoryEntries, DirectoryEntry, DirectoryPosition, Entry, FileType, Name, NodeId,
+    Reply, WholeDirectory,
 };
 
 use crate::host;
@@ -60,7 +60,7 @@ impl Server {
             return Err(Errno::ENOTDIR);
         }
         if node.is_sealed {
-            return Ok((Reply::Directory { entries: Vec::new(), next: None }, None));
+            return Ok((Reply::Directory { entries: DirectoryEntries::new(), next: None }, None));
         }
         let mut stream = self.stream_at(&node, stream, cursor)?;
         let (entries, is_end) = self.read_page(&node, &mut stream, all_attributes)?;
@@ -108,17 +108,14 @@ impl Server {
     ) -> Vec<DirectoryBelow> {
         let mut below: Vec<DirectoryBelow> = Vec::new();
         for (number, above) in (0..).zip(0..directories.len() + most) {
-            let read = match directories.get(above) {
-                Some(named) => named.as_ref().ok(),
-                None => below.get(above - directories.len()).map(|below| &below.read),
-            };
-            let Some(read) = read.filter(|_| below.len() < most) else { continue };
+            let Some(read) = read_before(directories, &below, above) else { continue };
             let Ok(parent) = self.nodes.get(read.directory.node) else { continue };
-            for (entry, name) in subdirectories(read) {
+            for entry in subdirectories(read) {
                 if below.len() == most {
-                    break;
+                    return below;
                 }
-                match self.read_one(&parent, name.as_name(), all_attributes, room) {
+                let Some(name) = name_in(directories, &below, (above, entry)) else { continue };
+                match self.read_one(&parent, name, all_attributes, room) {
                     Ok(Some(read)) => below.push(DirectoryBelow { above: number, entry, read }),
                     Ok(None) | Err(Errno::ENFILE) => return below,
                     Err(_) => {}
@@ -172,11 +169,11 @@ impl Server {
         opened: Option<Arc<OwnedFd>>,
         all_attributes: bool,
         room: &mut usize,
-    ) -> Result<Option<Vec<DirectoryEntry>>, Errno> {
+    ) -> Result<Option<DirectoryEntries>, Errno> {
         if !node.is_directory() {
             return Err(Errno::ENOTDIR);
         }
-        let mut entries = Vec::new();
+        let mut entries = DirectoryEntries::new();
         if node.is_sealed {
             return Ok(Some(entries));
         }
@@ -196,7 +193,7 @@ impl Server {
                 Some(left) if entries.len() < MAX_DIRECTORY_ENTRIES => *room = left,
                 _ => return Ok(None),
             }
-            entries.push(entry);
+            entries.push(&entry);
         }
         Ok(Some(entries))
     }
@@ -249,8 +246,8 @@ impl Server {
         node: &OpenNode,
         stream: &mut DirectoryStream,
         all_attributes: bool,
-    ) -> Result<(Vec<DirectoryEntry>, bool), Errno> {
-        let mut entries = Vec::new();
+    ) -> Result<(DirectoryEntries, bool), Errno> {
+        let mut entries = DirectoryEntries::new();
         let mut size = 0;
         let hidden = self.hidden_names(node);
         let mut buffer = [MaybeUninit::<u8>::uninit(); READ_SIZE];
@@ -268,20 +265,20 @@ impl Server {
                 self.read_entry((node.export, hidden), &stream.directory, &record, all_attributes)
             {
                 size += entry.encoded_length();
-                entries.push(entry);
+                entries.push(&entry);
             }
         }
     }
 
     /// The entry with its attributes; `None` for `.` and `..`, for what is hidden, and for what has gone since. Without `all_attributes` those of
     /// directories only: a `statx(2)` is most of what an entry costs.
-    fn read_entry(
+    fn read_entry<'a>(
         &self,
         (export, hidden): (usize, &[Box<[u8]>]),
         directory: &OwnedFd,
-        record: &RawDirEntry<'_>,
+        record: &'a RawDirEntry<'_>,
         all_attributes: bool,
-    ) -> Option<DirectoryEntry> {
+    ) -> Option<DirectoryEntry<'a>> {
         let name = Name::new(record.file_name().to_bytes()).ok()?;
         let file_type = file_type(record);
         let is_hidden = hidden.iter().any(|hidden| **hidden == *name.as_bytes());
@@ -294,7 +291,7 @@ impl Server {
             Some(Err(_)) if is_hidden => return None,
             Some(Err(_)) | None => None,
         };
-        Some(DirectoryEntry { name: name.into(), ino: record.ino(), file_type, attributes })
+        Some(DirectoryEntry { name, ino: record.ino(), file_type, attributes })
     }
 
     fn lock_streams(&self) -> MutexGuard<'_, DirectoryStreams> {
@@ -302,11 +299,31 @@ impl Server {
     }
 }
 
-/// The directories among the entries of one, with their numbers there.
-fn subdirectories(read: &WholeDirectory) -> Vec<(u32, NameBuf)> {
-    let is_directory = |entry: &DirectoryEntry| entry.attributes.is_some_and(|found| found.is_directory());
-    let numbered = (0..).zip(&read.entries).filter(|(_, entry)| is_directory(entry));
-    numbered.map(|(number, entry)| (number, entry.name.clone())).collect()
+/// A directory that was read, by its number among those that were named and, counted on, those below.
+fn read_before<'a>(
+    directories: &'a [Result<WholeDirectory, Errno>],
+    below: &'a [DirectoryBelow],
+    number: usize,
+) -> Option<&'a WholeDirectory> {
+    match number.checked_sub(directories.len()) {
+        Some(number) => below.get(number).map(|below| &below.read),
+        None => directories.get(number)?.as_ref().ok(),
+    }
+}
+
+/// The name of an entry, by the number of its directory and its own there.
+fn name_in<'a>(
+    directories: &'a [Result<WholeDirectory, Errno>],
+    below: &'a [DirectoryBelow],
+    (number, entry): (usize, u32),
+) -> Option<Name<'a>> {
+    read_before(directories, below, number)?.entries.name(usize::try_from(entry).ok()?)
+}
+
+/// Numbers of the directories among the entries of one.
+fn subdirectories(read: &WholeDirectory) -> Vec<u32> {
+    let told = read.entries.attributes().iter();
+    told.filter(|(_, found)| found.is_directory()).map(|(entry, _)| *entry).collect()
 }
 
 fn file_type(record: &RawDirEntry<'_>) -> Option<FileType> {

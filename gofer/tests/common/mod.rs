@@ -179,12 +179,12 @@ impl RawClient {
         }
     }
 
-    pub(crate) fn read_directory(&mut self, node: NodeId) -> Vec<usk_gofer_protocol::DirectoryEntry> {
-        let (mut all, mut stream, mut cursor) = (Vec::new(), 0, 0);
+    pub(crate) fn read_directory(&mut self, node: NodeId) -> usk_gofer_protocol::DirectoryEntries {
+        let (mut all, mut stream, mut cursor) = (usk_gofer_protocol::DirectoryEntries::new(), 0, 0);
         loop {
             match self.ask(&Request::ReadDirectory { node, stream, cursor, all_attributes: true }) {
                 (Reply::Directory { entries, next }, None) => {
-                    all.extend(entries);
+                    all.append(entries);
                     let Some(next) = next else { return all };
                     (stream, cursor) = (next.stream, next.cursor);
                 }

@@ -26,7 +26,7 @@ pub use node::{CreatedFile, DirectoryPage, Node, ReadAhead, WalkEnd, WalkOutcome
 pub use usk_gofer_protocol::limits::MAX_DESCRIPTORS as MAX_OPENED;
 pub use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_WALK_BYTES};
 pub use usk_gofer_protocol::{
-    Access, AttributeChange, Attributes, DirectoryEntry, DirectoryPosition, ExportDescription, FileIn,
-    FileSystemStatistics, FileType, LinkTarget, Mode, Name, NameBuf, NodeId, Owner, RenameMode, TimeChange,
-    Timestamp, XattrMode, XattrName,
+    Access, AttributeChange, Attributes, DirectoryEntries, DirectoryEntry, DirectoryPosition,
+    ExportDescription, FileIn, FileSystemStatistics, FileType, LinkTarget, Mode, Name, NameBuf, NodeId,
+    Owner, RenameMode, TimeChange, Timestamp, XattrMode, XattrName,
 };

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_COMPONENTS, MAX_WALK_BYTES};
 use usk_gofer_protocol::{
-    self as protocol, Access, AttributeChange, Attributes, DirectoryBelow, DirectoryEntry, DirectoryPosition,
-    Entry, FileIn, FileSystemStatistics, FileType, LinkTarget, Name, NodeId, Opened, Owner, RenameMode,
-    Reply, Request, WholeDirectory, XattrMode, XattrName, XattrValue,
+    self as protocol, Access, AttributeChange, Attributes, DirectoryBelow, DirectoryEntries,
+    DirectoryPosition, Entry, FileIn, FileSystemStatistics, FileType, LinkTarget, Name, NodeId, Opened,
+    Owner, RenameMode, Reply, Request, WholeDirectory, XattrMode, XattrName, XattrValue,
 };
 use usk_platform::host::is_regular_file;
 
@@ -80,7 +80,7 @@ pub struct CreatedFile {
 #[derive(Debug)]
 pub struct DirectoryPage {
     /// Entries, without `.` and `..`.
-    pub entries: Vec<DirectoryEntry>,
+    pub entries: DirectoryEntries,
     /// Where the next page begins; `None` at the end.
     pub next: Option<DirectoryPosition>,
 }
@@ -93,7 +93,7 @@ pub struct ReadAhead {
     /// Its attributes.
     pub attributes: Attributes,
     /// Its entries, without `.` and `..`.
-    pub entries: Vec<DirectoryEntry>,
+    pub entries: DirectoryEntries,
     /// Directories in it that were read, too, by the numbers of their entries.
     pub below: Vec<(usize, ReadAhead)>,
 }
@@ -232,12 +232,12 @@ impl Node {
     }
 
     /// All entries of this directory, without `.` and `..`; attributes as in [`Node::read_directory`].
-    pub fn read_whole_directory(&self, all_attributes: bool) -> Result<Vec<DirectoryEntry>, Errno> {
-        let mut all = Vec::new();
+    pub fn read_whole_directory(&self, all_attributes: bool) -> Result<DirectoryEntries, Errno> {
+        let mut all = DirectoryEntries::new();
         let mut position = None;
         loop {
             let page = self.read_directory(position, all_attributes)?;
-            all.extend(page.entries);
+            all.append(page.entries);
             if all.len() > MAX_DIRECTORY {
                 return Err(self.wrong("readdir", "the directory has no end"));
             }

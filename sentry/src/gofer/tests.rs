@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 use usk_abi::Errno;
 use usk_gofer_protocol::limits::{MAX_MESSAGE, VERSION};
 use usk_gofer_protocol::{
-    Access, Attributes, DirectoryBelow, DirectoryEntry, DirectoryPosition, Entry, ExportDescription, FileIn,
-    FileType, LinkTarget, Mode, Name, NodeId, Opened, Reply, Request, Timestamp, WalkEnd, WholeDirectory,
+    Access, Attributes, DirectoryBelow, DirectoryEntries, DirectoryEntry, DirectoryPosition, Entry,
+    ExportDescription, FileIn, FileType, LinkTarget, Mode, Name, NodeId, Opened, Reply, Request, Timestamp,
+    WalkEnd, WholeDirectory,
 };
 use usk_platform::host::{create_memfd, message_socket_pair, receive_packet, send_packet};
 
@@ -195,20 +196,23 @@ fn outcome_of<T>(
 
 #[test]
 fn whole_directories_that_were_not_asked_for_end_the_conversation() {
-    let read = |file_type| Ok(WholeDirectory { directory: entry(1, file_type), entries: Vec::new() });
+    let read =
+        |file_type| Ok(WholeDirectory { directory: entry(1, file_type), entries: DirectoryEntries::new() });
     let directory = || read(FileType::Directory);
     let reply = |directories| Reply::Directories { directories, below: Vec::new() };
     let with_entry = || {
-        let entries = vec![DirectoryEntry {
-            name: Name::new(b"below").unwrap().into(),
+        let mut entries = DirectoryEntries::new();
+        entries.push(&DirectoryEntry {
+            name: Name::new(b"below").unwrap(),
             ino: 1,
             file_type: Some(FileType::Directory),
             attributes: None,
-        }];
+        });
         Ok(WholeDirectory { directory: entry(1, FileType::Directory), entries })
     };
     let with_below = |places: &[(u32, u32)]| {
-        let read = || WholeDirectory { directory: entry(1, FileType::Directory), entries: Vec::new() };
+        let read =
+            || WholeDirectory { directory: entry(1, FileType::Directory), entries: DirectoryEntries::new() };
         let below =
             places.iter().map(|(above, entry)| DirectoryBelow { above: *above, entry: *entry, read: read() });
         Reply::Directories { directories: vec![with_entry(), Err(Errno::EACCES)], below: below.collect() }
@@ -300,7 +304,7 @@ fn a_gofer_that_ends_is_reported() {
 fn an_endless_directory_ends_the_conversation() {
     let (client, peer) = connect(Box::new(|id, _| {
         let next = Some(DirectoryPosition { stream: 1, cursor: 1 });
-        Some((Reply::Directory { entries: Vec::new(), next }.encode(id).unwrap(), Vec::new()))
+        Some((Reply::Directory { entries: DirectoryEntries::new(), next }.encode(id).unwrap(), Vec::new()))
     }));
     assert_eq!(root(&client).read_whole_directory(true).map(|_| ()), Err(Errno::EIO));
     drop(client);

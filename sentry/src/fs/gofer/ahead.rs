@@ -8,7 +8,7 @@ use usk_abi::Errno;
 
 use super::inode::GoferInode;
 use super::listed::{FilesAhead, Listed};
-use crate::gofer::{Access, Attributes, DirectoryEntry, MAX_COMPONENTS, MAX_OPENED, Name, Node, ReadAhead};
+use crate::gofer::{Access, Attributes, DirectoryEntries, MAX_COMPONENTS, MAX_OPENED, Name, Node, ReadAhead};
 use crate::vfs::{FileType, Inode};
 
 /// Names that are looked up in a directory one by one, before it is read as a whole. Directories do not count: a listing does not save
@@ -79,7 +79,7 @@ impl GoferInode {
 
     /// What a directory says that was read, and what those say that were read with it. No deeper than one reply is long.
     fn take_over(&self, read: ReadAhead, all_attributes: bool) -> (Node, Listed) {
-        let listed = self.whole(read.attributes.dev, &read.entries, all_attributes);
+        let listed = self.whole(read.attributes.dev, read.entries, all_attributes);
         for (entry, below) in read.below {
             if listed.is_at(entry, &below.attributes) {
                 let (node, whole) = self.take_over(below, all_attributes);
@@ -145,9 +145,8 @@ impl GoferInode {
     }
 
     /// The directory's entries, with their index.
-    pub(super) fn whole(&self, device: u64, entries: &[DirectoryEntry], all_attributes: bool) -> Listed {
-        let number = |inode| self.tree.inode_number(device, inode);
-        Listed::new(entries, all_attributes, number, &self.tree.listed_entries)
+    pub(super) fn whole(&self, device: u64, entries: DirectoryEntries, all_attributes: bool) -> Listed {
+        Listed::new(entries, all_attributes, self.tree.inode_numbers(device), &self.tree.listed_memory)
     }
 
     /// Reads a small directory when it is asked for names again and again: the answers to all further questions cost about as
@@ -165,7 +164,7 @@ impl GoferInode {
         let Ok(node) = self.node() else { return };
         let Ok(page) = node.read_directory(None, true) else { return };
         match page.next {
-            None => self.keep_listed(self.whole(self.identity.0, &page.entries, true)),
+            None => self.keep_listed(self.whole(self.identity.0, page.entries, true)),
             Some(next) => node.client().close_directory(next.stream),
         }
     }

@@ -13,7 +13,7 @@ use usk_platform::host;
 
 use super::file::GoferFile;
 use super::listed::{Listed, listing};
-use super::{MAX_LISTED_ENTRIES, Tree, attributes};
+use super::{MAX_LISTED_MEMORY, Tree, attributes};
 use crate::gofer::{self, Access, Name, Node, Owner, RenameMode, WalkEnd, WalkStep, XattrMode, XattrName};
 use crate::time::monotonic_now;
 use crate::vfs::{
@@ -541,12 +541,14 @@ impl Inode for GoferInode {
         let keeps = self.tree.is_fixed();
         let all = keeps && self.tree.habits.want_attributes();
         let entries = self.node()?.read_whole_directory(all)?;
-        if !keeps || entries.len() > MAX_LISTED_ENTRIES {
-            return Ok(listing(&entries, |inode| self.tree.inode_number(self.identity.0, inode)));
+        if !keeps {
+            return Ok(listing(entries, self.tree.inode_numbers(self.identity.0)).0);
         }
-        let listed = self.whole(self.identity.0, &entries, all);
+        let listed = self.whole(self.identity.0, entries, all);
         let listing = listed.listing.clone();
-        self.keep_listed(listed);
+        if listed.memory() <= MAX_LISTED_MEMORY {
+            self.keep_listed(listed);
+        }
         Ok(listing)
     }
 

@@ -37,6 +37,12 @@ const MAX_CREDIT: usize = 2 * MAX_OPENED;
 /// How many times that is doubled at most.
 const MOST_DOUBLED: usize = 6;
 
+/// Bytes of memory for each entry whose attributes were told.
+const TOLD_MEMORY: usize = size_of::<(u32, gofer::Attributes)>();
+
+/// Bytes of memory for each entry at most by which it is found by name, and in other orders than the listing's own.
+const ORDERS_MEMORY: usize = 20;
+
 /// A directory that was read as a whole.
 pub(super) struct Listed {
     pub(super) listing: Listing,
@@ -51,16 +57,18 @@ pub(super) struct Listed {
     pub(super) without_xattrs: Without,
     /// It has answered since the eviction's hand came by last.
     is_used: AtomicBool,
-    /// Entries of all listings of the tree.
-    count: Arc<AtomicUsize>,
+    /// Bytes of memory that it takes, and that all of the tree do.
+    memory: AtomicUsize,
+    total: Arc<AtomicUsize>,
 }
 
 /// What the host told of entries: attributes with the number of the entry, ascending. Where only directories' were asked for they are
 /// few.
-struct Told(Vec<(usize, gofer::Attributes)>);
+pub(super) struct Told(Vec<(u32, gofer::Attributes)>);
 
 impl Told {
     fn of(&self, index: usize) -> Option<gofer::Attributes> {
+        let index = u32::try_from(index).ok()?;
         let place = self.0.binary_search_by_key(&index, |(of, _)| *of).ok()?;
         self.0.get(place).map(|(_, attributes)| *attributes)
     }
@@ -80,26 +88,31 @@ struct Ahead {
 }
 
 impl Listed {
-    /// Takes over the entries of a directory. `count` is the tree's, `number` makes inode numbers.
+    /// Takes over the entries of a directory. `total` is the tree's, `number` makes inode numbers.
     pub(super) fn new(
-        entries: &[gofer::DirectoryEntry],
+        entries: gofer::DirectoryEntries,
         all_attributes: bool,
         number: impl Fn(u64) -> u64,
-        count: &Arc<AtomicUsize>,
+        total: &Arc<AtomicUsize>,
     ) -> Self {
-        count.fetch_add(entries.len(), Ordering::Relaxed);
-        let told = entries.iter().enumerate().filter_map(|(index, entry)| Some((index, entry.attributes?)));
+        let (listing, told) = listing(entries, number);
+        let memory = size_of::<Listed>()
+            + listing.memory()
+            + listing.len() * ORDERS_MEMORY
+            + told.0.capacity() * TOLD_MEMORY;
+        total.fetch_add(memory, Ordering::Relaxed);
         Listed {
-            attributes: Mutex::new(Told(told.collect())),
+            attributes: Mutex::new(told),
             is_partial: AtomicBool::new(!all_attributes),
             by_name: OnceLock::new(),
             sorted: Sorted::default(),
             ahead: Mutex::default(),
             without_xattrs: Without::default(),
             is_used: AtomicBool::new(false),
-            count: count.clone(),
+            memory: AtomicUsize::new(memory),
+            total: total.clone(),
             hasher: DefaultHashBuilder::default(),
-            listing: listing(entries, number),
+            listing,
         }
     }
 
@@ -181,14 +194,25 @@ impl Listed {
     }
 
     /// Adds the attributes that were left out.
-    pub(super) fn complete(&self, entries: &[gofer::DirectoryEntry]) {
+    pub(super) fn complete(&self, entries: &gofer::DirectoryEntries) {
         let mut attributes = self.attributes.lock();
+        let before = attributes.0.capacity();
         let told =
             entries.iter().filter_map(|entry| Some((self.find(entry.name.as_bytes())?, entry.attributes?)));
-        let new: Vec<_> = told.filter(|(index, _)| attributes.of(*index).is_none()).collect();
+        let new = told.filter(|(index, _)| attributes.of(*index).is_none());
+        let new: Vec<_> = new.filter_map(|(index, told)| Some((u32::try_from(index).ok()?, told))).collect();
+        attributes.0.reserve_exact(new.len());
         attributes.0.extend(new);
         attributes.0.sort_by_key(|(index, _)| *index);
         attributes.0.dedup_by_key(|(index, _)| *index);
+        let more = (attributes.0.capacity() - before) * TOLD_MEMORY;
+        self.memory.fetch_add(more, Ordering::Relaxed);
+        self.total.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// True if it has answered since this was asked last.
@@ -334,7 +358,7 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.count.fetch_sub(self.listing.len(), Ordering::Relaxed);
+        self.total.fetch_sub(*self.memory.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -450,15 +474,20 @@ fn advance(window: &AtomicUsize, goes_on: bool, limit: usize) -> usize {
     next
 }
 
-/// The entries as the VFS wants them.
-pub(super) fn listing(entries: &[gofer::DirectoryEntry], number: impl Fn(u64) -> u64) -> Listing {
-    let mut listing = Listing::new();
-    for entry in entries {
-        let known = entry.attributes.map(|attributes| attributes.file_type());
-        let kind = entry.file_type.or(known).map_or(FileType::Anonymous, attributes::file_type);
-        listing.push(entry.name.as_bytes(), number(entry.ino), kind);
-    }
-    listing
+/// The entries as the VFS wants them, and what the host told of them.
+pub(super) fn listing(entries: gofer::DirectoryEntries, number: impl Fn(u64) -> u64) -> (Listing, Told) {
+    let (mut names, mut entries, mut told) = entries.into_parts();
+    // Those of several pages have room for more.
+    names.shrink_to_fit();
+    entries.shrink_to_fit();
+    told.shrink_to_fit();
+    let told = Told(told);
+    let entries = entries.into_iter().enumerate().map(|(index, entry)| {
+        let known = || told.of(index).map(|attributes| attributes.file_type());
+        let kind = entry.file_type.or_else(known).map_or(FileType::Anonymous, attributes::file_type);
+        (entry.name_end as usize, number(entry.ino), kind)
+    });
+    (Listing::packed(names, entries), told)
 }
 
 fn entry_name(listing: &Listing, index: u32) -> &[u8] {
@@ -469,20 +498,23 @@ fn entry_name(listing: &Listing, index: u32) -> &[u8] {
 mod tests {
     use super::*;
     use crate::gofer::tests::attributes;
-    use crate::gofer::{Attributes, DirectoryEntry, Name};
+    use crate::gofer::{Attributes, DirectoryEntries, DirectoryEntry, Name};
 
     /// A directory of `count` files, of which each `every`th has its attributes told. Sizes are numbers, and by inode numbers the last
     /// comes first.
     fn listed(count: usize, every: usize) -> Listed {
-        let entries = (0..count).map(|number| DirectoryEntry {
-            name: Name::new(format!("file{number}").as_bytes()).unwrap().into(),
-            ino: (count - number) as u64,
-            file_type: Some(gofer::FileType::Regular),
-            attributes: number
-                .is_multiple_of(every)
-                .then(|| Attributes { size: number as u64, ..attributes(gofer::FileType::Regular) }),
-        });
-        Listed::new(&entries.collect::<Vec<_>>(), every == 1, |inode| inode, &Arc::default())
+        let mut entries = DirectoryEntries::new();
+        for number in 0..count {
+            entries.push(&DirectoryEntry {
+                name: Name::new(format!("file{number}").as_bytes()).unwrap(),
+                ino: (count - number) as u64,
+                file_type: Some(gofer::FileType::Regular),
+                attributes: number
+                    .is_multiple_of(every)
+                    .then(|| Attributes { size: number as u64, ..attributes(gofer::FileType::Regular) }),
+            });
+        }
+        Listed::new(entries, every == 1, |inode| inode, &Arc::default())
     }
 
     /// Numbers of the files that are told with one that is asked about, to somebody who keeps to the listings' order until now.
@@ -575,14 +607,15 @@ mod tests {
         let (some, all) = (listed(100, 10), listed(100, 1));
         assert!(some.attributes(b"file5").is_none());
         assert!(some.starts_completion() && !some.starts_completion());
-        let entries: Vec<_> = (0..100)
-            .map(|number| DirectoryEntry {
-                name: Name::new(format!("file{number}").as_bytes()).unwrap().into(),
+        let mut entries = DirectoryEntries::new();
+        for number in 0..100 {
+            entries.push(&DirectoryEntry {
+                name: Name::new(format!("file{number}").as_bytes()).unwrap(),
                 ino: 1,
                 file_type: None,
                 attributes: all.attributes(format!("file{number}").as_bytes()).and_then(Result::ok),
-            })
-            .collect();
+            });
+        }
         some.complete(&entries);
         for number in 0..100 {
             let attributes = some.attributes(format!("file{number}").as_bytes()).unwrap().unwrap();

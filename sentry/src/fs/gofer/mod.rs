@@ -14,6 +14,7 @@ mod file;
 mod inode;
 mod listed;
 mod order;
+mod row;
 mod xattr;
 
 use std::collections::VecDeque;
@@ -31,13 +32,15 @@ use crate::vfs::{Caching, FileSystem, InodeRef, devices};
 
 use inode::GoferInode;
 use listed::Habits;
+use row::Row;
 use xattr::Absences;
 
 /// Donated descriptors that are kept although nothing uses them.
 const SPARE_DESCRIPTORS: usize = 256;
 
-/// Entries of directories whose listings are kept, for each export. An entry takes about 200 bytes.
-const MAX_LISTED_ENTRIES: usize = 32768;
+/// Bytes of memory for listings of directories that are kept, for each export. An entry takes 16, its name and up to 20 more if it is looked
+/// up, and 144 if its attributes were told.
+const MAX_LISTED_MEMORY: usize = 8 << 20;
 
 /// Listings looked at for eviction whenever one is added to too many.
 const EVICTION_STEPS: usize = 16;
@@ -66,15 +69,20 @@ struct Tree {
     spare: Mutex<VecDeque<Spare>>,
     habits: Habits,
     absences: Absences,
-    /// Count of entries in all listings that are kept.
-    listed_entries: Arc<AtomicUsize>,
+    /// Bytes of memory that all listings take.
+    listed_memory: Arc<AtomicUsize>,
     /// Directories whose listings are kept, the next to be looked at first.
-    listed: Mutex<VecDeque<Weak<GoferInode>>>,
+    listed: Mutex<Row<GoferInode>>,
 }
 
 impl Tree {
     /// A number that no other file of this tree has.
     fn inode_number(&self, host_device: u64, host_inode: u64) -> u64 {
+        self.inode_numbers(host_device)(host_inode)
+    }
+
+    /// The same for files of one device, by the host's inode number.
+    fn inode_numbers(&self, host_device: u64) -> impl Fn(u64) -> u64 + use<> {
         let mut devices = self.host_devices.lock();
         let index = match devices.iter().position(|device| *device == host_device) {
             Some(index) => index,
@@ -83,7 +91,7 @@ impl Tree {
                 devices.len() - 1
             }
         };
-        host_inode ^ ((index as u64) << 56)
+        move |host_inode| host_inode ^ ((index as u64) << 56)
     }
 
     /// Keeps a descriptor for the next open, or the first if it was opened ahead.
@@ -106,17 +114,17 @@ impl Tree {
         Some(kept.file.clone())
     }
 
-    /// Notes a directory that keeps its listing, and has some be forgotten if they have too many entries together.
+    /// Notes a directory that keeps its listing, and has some be forgotten if they take too much memory together.
     fn note_listed(&self, directory: &Weak<GoferInode>) {
-        self.listed.lock().push_back(directory.clone());
+        self.listed.lock().push(directory.clone());
         for _ in 0..EVICTION_STEPS {
-            if self.listed_entries.load(Ordering::Relaxed) <= MAX_LISTED_ENTRIES {
+            if self.listed_memory.load(Ordering::Relaxed) <= MAX_LISTED_MEMORY {
                 break;
             }
-            let Some(candidate) = self.listed.lock().pop_front() else { break };
+            let Some(candidate) = self.listed.lock().pop() else { break };
             // Not under the lock: it may be the end of nodes.
             if candidate.upgrade().is_some_and(|directory| !directory.forget_listed()) {
-                self.listed.lock().push_back(candidate);
+                self.listed.lock().push(candidate);
             }
         }
     }
@@ -152,7 +160,7 @@ impl GoferFileSystem {
             spare: Mutex::default(),
             habits: Habits::default(),
             absences: Absences::default(),
-            listed_entries: Arc::default(),
+            listed_memory: Arc::default(),
             listed: Mutex::default(),
         });
         let root = GoferInode::root(&tree, node, &attributes);

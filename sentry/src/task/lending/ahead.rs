@@ -19,6 +19,9 @@ const DIRECTORIES_EXPECTED: u32 = 16;
 /// Names left together at most.
 const MOST_NAMES: usize = 32;
 
+/// Bytes that the entries of most directories take.
+const USUAL_ENTRIES: usize = 1024;
+
 /// What was brought along.
 pub(super) struct Ahead {
     /// Whose ([`OpenFile::id`]).
@@ -207,7 +210,7 @@ fn contents(file: &OpenFile, inode: &InodeRef, most: usize) -> Option<Left> {
 /// All entries of such a directory, if they are few.
 fn entries(file: &OpenFile, inode: &InodeRef, most: usize) -> Option<Left> {
     inode.fixed_attributes()?;
-    let (mut bytes, mut end) = (Vec::new(), 0);
+    let (mut bytes, mut end) = (Vec::with_capacity(USUAL_ENTRIES), 0);
     let push = &mut |entry: &DirectoryEntry<'_>, next| {
         entry.push_dirent64(&mut bytes, next);
         bytes.len() <= most
