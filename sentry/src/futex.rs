@@ -135,7 +135,7 @@ pub fn wait(
         bucket.push(Waiting { key, bitset, waiter, slot, kind: Kind::Plain });
     }
     loop {
-        let wake = waiter.wait(deadline, false);
+        let wake = current.sleep_at(&waiter, deadline, false);
         if *slot.place.lock() == Place::Woken {
             return Ok(());
         }
@@ -187,7 +187,7 @@ pub fn wait_any(current: &mut Current, words: &[Word], deadline: Option<Deadline
         bucket.push(Waiting { key, bitset: MATCH_ANY, waiter: waiter.clone(), slot, kind: Kind::Plain });
     }
     loop {
-        let wake = waiter.wait(deadline, false);
+        let wake = current.sleep_at(&waiter, deadline, false);
         let is_woken = |slot: &Arc<Slot>| *slot.place.lock() == Place::Woken;
         let failure = match wake {
             _ if slots.iter().any(is_woken) => Errno::EAGAIN.into(),

@@ -77,6 +77,33 @@ fn a_report_in_json_says_what_came_to_the_kernel_and_what_it_cost() {
     }
 }
 
+/// Makes a process as by `vfork(2)` that opens a pipe before it executes its program, and so waits for another that opens it 0.3 s later.
+const WAITS_FOR_A_CHILD: &str = "\
+import os, time
+os.mkfifo('/tmp/fifo')
+if os.fork() == 0:
+    time.sleep(0.3)
+    open('/tmp/fifo', 'w').close()
+    os._exit(0)
+opens = (os.POSIX_SPAWN_OPEN, 0, '/tmp/fifo', os.O_RDONLY, 0)
+begun = time.monotonic()
+os.posix_spawn('/bin/true', ['true'], {}, file_actions=[opens])
+assert time.monotonic() - begun > 0.2
+";
+
+#[test]
+fn what_a_parent_waits_for_its_childs_program_is_no_work() {
+    for platform in PLATFORMS {
+        let command = ["/usr/bin/python3", "-c", WAITS_FOR_A_CHILD];
+        let outcome = run(Caller::Myself, platform, &["--tmpfs", "/tmp", "--report", "json"], &command);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        let report = parse(&outcome.stderr);
+        let processes = family(&report, "processes");
+        let (worked, slept) = (number(&processes["worked_ns"]), number(&processes["slept_ns"]));
+        assert!(slept > 200_000_000 && worked < slept, "{report}");
+    }
+}
+
 #[test]
 fn files_of_a_tree_that_is_gone_through_come_to_the_kernel_by_the_dozen() {
     let tree = tempfile::tempdir().expect("a directory");

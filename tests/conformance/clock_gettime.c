@@ -201,3 +201,17 @@ CASE(getcpu_names_a_processor_that_the_thread_may_use) {
     }
     EXPECT_ERRNO(ask(SYS_getcpu, (long)bad_page(), NULL), EFAULT);
 }
+
+CASE(getrusage_counts_the_wait_for_the_child_of_a_vfork) {
+    struct rusage before, after;
+    OK(getrusage(RUSAGE_SELF, &before));
+    pid_t child = vfork();
+    if (child == 0) {
+        usleep(1000);
+        _exit(0);
+    }
+    OK(child);
+    OK(getrusage(RUSAGE_SELF, &after));
+    EXPECT(after.ru_nvcsw > before.ru_nvcsw);
+    EXPECT_EXIT(child, 0);
+}

@@ -208,9 +208,10 @@ enum Slept {
 }
 
 /// Sleeps until woken, which means that the lock is ours.
-fn sleep(current: &Current, slot: &Arc<Slot>, deadline: Option<Deadline>) -> Slept {
+fn sleep(current: &mut Current, slot: &Arc<Slot>, deadline: Option<Deadline>) -> Slept {
+    let waiter = current.task.waiter.clone();
     let slept = loop {
-        let wake = current.task.waiter.wait(deadline, false);
+        let wake = current.sleep_at(&waiter, deadline, false);
         if *slot.place.lock() == Place::Woken {
             break Slept::Woken;
         }

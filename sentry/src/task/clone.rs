@@ -368,7 +368,7 @@ fn wait_for_vfork(current: &mut Current, completion: &Completion) {
         if completion.is_done() || ends {
             break;
         }
-        task.waiter.wait(None, true);
+        current.sleep_at(&task.waiter, None, true);
     }
     completion.queue().remove(token);
 }

@@ -127,17 +127,32 @@ impl Current {
     /// What a call that waits returns because of a deadline or a signal; `None` if its task has been told of something.
     fn sleep_until_told<T>(&mut self, waiter: &Waiter, deadline: Option<Deadline>) -> Option<SysResult<T>> {
         async_io::send_due();
-        self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
-        let begun_ns = self.slept_ns.map(|_| meter::now());
-        let wake = waiter.wait(deadline, false);
-        if let (Some(slept_ns), Some(begun_ns)) = (&mut self.slept_ns, begun_ns) {
-            *slept_ns += meter::now().saturating_sub(begun_ns);
-        }
-        match wake {
+        match self.sleep_at(waiter, deadline, false) {
             Wake::Notified => None,
             Wake::TimedOut => Some(Err(Errno::ETIMEDOUT.into())),
             Wake::Interrupted => Some(Err(Restart::IfHandlerAllows.into())),
         }
+    }
+
+    /// Sleeps as [`Waiter::wait`] does: what waits otherwise than by [`Current::block`]. It is no work of the call's, and a voluntary switch.
+    pub(crate) fn sleep_at(
+        &mut self,
+        waiter: &Waiter,
+        deadline: Option<Deadline>,
+        uninterruptible: bool,
+    ) -> Wake {
+        self.asleep(|_| waiter.wait(deadline, uninterruptible))
+    }
+
+    /// Counts the time that `wait` takes as sleep.
+    fn asleep<T>(&mut self, wait: impl FnOnce(&mut Current) -> T) -> T {
+        self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
+        let begun_ns = self.slept_ns.map(|_| meter::now());
+        let result = wait(self);
+        if let (Some(slept_ns), Some(begun_ns)) = (&mut self.slept_ns, begun_ns) {
+            *slept_ns += meter::now().saturating_sub(begun_ns);
+        }
+        result
     }
 
     /// Has the host carry out a private futex operation for the guest thread. If it `sleeps`, a restart (`ERESTARTSYS`) when a
@@ -146,7 +161,11 @@ impl Current {
         let task = self.task.clone();
         loop {
             task.in_host_call.store(true, Ordering::SeqCst);
-            let called = (!sleeps || !task.waiter.is_interrupted()).then(|| self.thread.futex(call));
+            let called = match sleeps {
+                true if task.waiter.is_interrupted() => None,
+                true => Some(self.asleep(|current| current.thread.futex(call))),
+                false => Some(self.thread.futex(call)),
+            };
             task.in_host_call.store(false, Ordering::SeqCst);
             match called {
                 None => return Err(Restart::IfHandlerAllows.into()),

@@ -148,7 +148,7 @@ fn end_other_threads(current: &mut Current) -> SysResult<()> {
                 break;
             }
         }
-        task.waiter.wait(None, true);
+        current.sleep_at(&task.waiter, None, true);
     }
     let leader = task.group.tgid;
     if task.tid() != leader {
