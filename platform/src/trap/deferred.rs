@@ -120,7 +120,7 @@ impl Thread {
     /// was left has been carried out, or refused, and the answer has to be prepared anew.
     pub(super) fn answer_with_file(&mut self, answer: u32) -> Result<bool, ExitReason> {
         let Some(file) = &self.deferred.file else { return self.answer_guest(answer) };
-        match self.install(file.as_fd(), FIRST_FILE) {
+        match self.install(&[file.as_fd()]) {
             Ok(()) => {
                 self.deferred.is_installed = true;
                 self.answer_guest(answer)

@@ -132,14 +132,12 @@ impl Thread {
         files: &[BorrowedFd<'_>],
     ) -> Result<(usize, Errno), ExitReason> {
         self.leave_slot()?;
-        for (number, file) in (FIRST_FILE..).zip(files) {
-            match self.install(*file, number) {
-                Ok(()) => {}
-                Err(Errno::ENOENT | Errno::ESRCH) => return Err(self.reap()),
-                Err(error) => {
-                    self.close_files(files.len())?;
-                    return Ok((0, error));
-                }
+        match self.install(files) {
+            Ok(()) => {}
+            Err(Errno::ENOENT | Errno::ESRCH) => return Err(self.reap()),
+            Err(error) => {
+                self.close_files(files.len())?;
+                return Ok((0, error));
             }
         }
         let (done, error) = self.make_calls(list)?;
@@ -149,12 +147,15 @@ impl Thread {
         Ok((done, error))
     }
 
-    /// Installs a file in the stub, which waits for an answer. The host wakes the thread for it, and this one when it is done, as if the
-    /// waker went on with something else; so they are kept on one CPU.
-    pub(super) fn install(&self, file: BorrowedFd<'_>, number: u32) -> Result<(), Errno> {
+    /// Installs files in the stub, which waits for an answer, from [`FIRST_FILE`] on. The host wakes the thread for each, and this one when it
+    /// is done, as if the waker went on with something else; so they are kept on one CPU.
+    pub(super) fn install(&self, files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         let sandbox = self.space.sandbox();
-        let _together = self.may_part().then(|| Together::here(self.handle().pid, &sandbox.cpus));
-        self.listener.install(self.waiting, file, number)
+        let is_needed = !files.is_empty() && self.may_part();
+        let _together = is_needed.then(|| Together::here(self.handle().pid, &sandbox.cpus));
+        let install =
+            |(number, file): (u32, &BorrowedFd<'_>)| self.listener.install(self.waiting, *file, number);
+        (FIRST_FILE..).zip(files).try_for_each(install)
     }
 
     /// Closes the first of a list's files. Those that are closed already fail, and are no loss.
