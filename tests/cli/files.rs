@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
-use crate::caller::Caller;
-use crate::guest::{directory_of, run, shell, text};
-use crate::sandbox::everybody;
+use crate::caller::{Caller, is_root};
+use crate::guest::{Outcome, directory_of, run, shell, text, usk_run};
+use crate::sandbox::{PLATFORMS, everybody};
 
 /// A root file system that holds busybox and nothing else.
 fn busybox_root(caller: Caller) -> tempfile::TempDir {
@@ -183,5 +184,44 @@ fn volumes_keep_their_permissions_and_links() {
         let output = run(caller, platform, &["-v", &volume], &command).succeeded();
         let expected = "640 '/mnt/file'\n777 '/mnt/link' -> 'file'\n777 '/mnt/absolute' -> '/etc/passwd'\n";
         assert_eq!(output, expected);
+    }
+}
+
+/// Maps a file to be read, and then a page of it as code over that, as a loader does.
+const MAPS_CODE: &str = "\
+import ctypes, mmap, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+fd = os.open(sys.argv[1], os.O_RDONLY)
+whole = libc.mmap(None, 4 * 4096, mmap.PROT_READ, mmap.MAP_PRIVATE, fd, 0)
+code, fixed = mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE | 0x10
+mapped = libc.mmap(whole + 4096, 4096, code, fixed, fd, 4096)
+print(mapped == whole + 4096, os.strerror(ctypes.get_errno()))
+";
+
+#[test]
+fn code_on_a_mount_without_programs_is_refused_as_natively() {
+    if !is_root() {
+        // Only root can mount.
+        return;
+    }
+    let directory = directory_of(Caller::Myself);
+    let script = "mount -t tmpfs -o noexec none $0; head -c 65536 /dev/zero > $0/file; exec \"$@\"";
+    let file = format!("{}/file", text(directory.path()));
+    let command = ["/usr/bin/python3", "-c", MAPS_CODE, &file];
+    let with_mount = |command: &Command| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-ec", script, text(directory.path())]);
+        unshare.arg(command.get_program()).args(command.get_args());
+        unshare.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Outcome::from(unshare.output().expect("unshare runs")).succeeded()
+    };
+    let mut native = Command::new(command[0]);
+    native.args(&command[1..]);
+    let natively = with_mount(&native);
+    assert_eq!(natively, "False Operation not permitted\n");
+    for platform in PLATFORMS {
+        assert_eq!(with_mount(&usk_run(Caller::Myself, platform, &[], &command)), natively, "{platform}");
     }
 }

@@ -2,6 +2,7 @@
 #include "case.h"
 #include <pthread.h>
 #include <sys/file.h>
+#include <sys/ptrace.h>
 
 /* Whether the byte at `address` can be read, without a fault if not. */
 static bool readable(const void *address) {
@@ -151,6 +152,85 @@ CASE(mmap_offset_selects_the_page) {
     int fd = lettered_file(4 * PAGE_SIZE);
     char *memory = MAP(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 2 * PAGE_SIZE);
     EXPECT_EQ(memory[0], 'c');
+}
+
+#define FIXED_PART(part, protection, fd, offset)                                                                       \
+    EXPECT(MAP(part, PAGE_SIZE, protection, MAP_PRIVATE | MAP_FIXED, fd, offset) == (part))
+
+CASE(mmap_of_a_files_parts_over_the_whole_of_it_gives_each_its_access) {
+    int fd = lettered_file(5 * PAGE_SIZE);
+    EXPECT_EQ(pwrite(fd, "\xc3", 1, PAGE_SIZE), 1); /* ret */
+    char *whole = MAP(NULL, 5 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    FIXED_PART(whole + PAGE_SIZE, PROT_READ | PROT_EXEC, fd, PAGE_SIZE);
+    FIXED_PART(whole + 2 * PAGE_SIZE, PROT_READ, fd, 2 * PAGE_SIZE);
+    FIXED_PART(whole + 3 * PAGE_SIZE, PROT_READ | PROT_WRITE, fd, 3 * PAGE_SIZE);
+    EXPECT_EQ(whole[0], 'a');
+    ((void (*)(void))(whole + PAGE_SIZE))();
+    EXPECT_EQ(whole[2 * PAGE_SIZE], 'c');
+    EXPECT_EQ(whole[3 * PAGE_SIZE], 'd');
+    whole[3 * PAGE_SIZE] = 'D';
+    EXPECT_EQ(whole[4 * PAGE_SIZE], 'e');
+    char byte;
+    EXPECT_EQ(pread(fd, &byte, 1, 3 * PAGE_SIZE), 1);
+    EXPECT_EQ(byte, 'd');
+    for (int page = 0; page < 5; page++)
+        if (page != 3)
+            EXPECT_KILLED(IN_CHILD({ ((volatile char *)whole)[page * PAGE_SIZE] = 'x'; }), SIGSEGV);
+}
+
+CASE(mmap_of_another_part_over_a_file_shows_that_part) {
+    int fd = lettered_file(4 * PAGE_SIZE);
+    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    FIXED_PART(whole + PAGE_SIZE, PROT_READ, fd, 3 * PAGE_SIZE);
+    EXPECT_EQ(whole[PAGE_SIZE], 'd');
+    int other = OK(open("g", O_RDWR | O_CREAT | O_TRUNC, 0600));
+    EXPECT_EQ(pwrite(other, "G", 1, 2 * PAGE_SIZE), 1);
+    FIXED_PART(whole + 2 * PAGE_SIZE, PROT_READ, other, 2 * PAGE_SIZE);
+    EXPECT_EQ(whole[2 * PAGE_SIZE], 'G');
+    EXPECT_EQ(whole[3 * PAGE_SIZE], 'd');
+}
+
+CASE(mmap_of_a_file_over_itself_drops_what_was_written) {
+    int fd = lettered_file(4 * PAGE_SIZE);
+    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    OK(mprotect(whole, PAGE_SIZE, PROT_READ | PROT_WRITE));
+    whole[0] = 'X';
+    OK(mprotect(whole, PAGE_SIZE, PROT_READ));
+    FIXED_PART(whole, PROT_READ, fd, 0);
+    EXPECT_EQ(whole[0], 'a');
+    FIXED_PART(whole + PAGE_SIZE, PROT_READ | PROT_WRITE, fd, PAGE_SIZE);
+    whole[PAGE_SIZE] = 'Z';
+    FIXED_PART(whole + PAGE_SIZE, PROT_READ, fd, PAGE_SIZE);
+    EXPECT_EQ(whole[PAGE_SIZE], 'b');
+}
+
+CASE(mmap_of_a_file_over_itself_drops_what_a_tracer_has_written) {
+    int fd = lettered_file(4 * PAGE_SIZE);
+    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    pid_t child = IN_CHILD({
+        OK(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+        EXPECT(MAP(whole, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) == whole);
+        OK(raise(SIGSTOP));
+        EXPECT_EQ(whole[PAGE_SIZE], 'Y');
+        FIXED_PART(whole + PAGE_SIZE, PROT_READ, fd, PAGE_SIZE);
+        EXPECT_EQ(whole[PAGE_SIZE], 'b');
+    });
+    EXPECT(WIFSTOPPED(wait_for(child)));
+    OK(ptrace(PTRACE_POKEDATA, child, whole + PAGE_SIZE, (void *)(long)'Y'));
+    OK(ptrace(PTRACE_CONT, child, NULL, NULL));
+    EXPECT_EXIT(child, 0);
+}
+
+CASE(mmap_of_a_file_over_itself_forgets_advice) {
+    int fd = lettered_file(2 * PAGE_SIZE);
+    char *whole = MAP(NULL, 2 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    OK(madvise(whole, 2 * PAGE_SIZE, MADV_DONTFORK));
+    FIXED_PART(whole + PAGE_SIZE, PROT_READ, fd, PAGE_SIZE);
+    EXPECT_EXIT(IN_CHILD({
+                    EXPECT(!readable(whole));
+                    EXPECT_EQ(whole[PAGE_SIZE], 'b');
+                }),
+                0);
 }
 
 CASE(mmap_tail_of_the_last_page_is_zero_and_not_written_back) {

@@ -8,6 +8,7 @@
 use usk_abi::Errno;
 use usk_platform::{GuestThread, MemoryOp, Protection};
 
+use crate::mm::map::as_mmap_says;
 use crate::mm::mm::{Mm, State, apply};
 use crate::mm::vma::Vma;
 use crate::task::Current;
@@ -129,6 +130,9 @@ pub(in crate::mm) fn clear(state: &mut State, thread: &mut dyn GuestThread, star
 /// The host has refused what the last call has left for the way back: the call fails after all.
 pub(crate) fn fail_last_call(current: &mut Current, error: Errno) {
     let mm = current.task.mm();
-    let value = take_back(&mut mm.change(), &mut *current.thread);
+    let mut state = mm.change();
+    let maps = matches!(state.undo, Some(Undo::Map { .. } | Undo::Clear { .. }));
+    let error = if maps { as_mmap_says(error) } else { error };
+    let value = take_back(&mut state, &mut *current.thread);
     current.thread.registers_mut().set_return_value(value.unwrap_or(error.as_return_value()));
 }

@@ -55,6 +55,8 @@ pub(crate) struct FakeThread {
     /// Counts down with each operation; the one that reaches zero fails with `ENOMEM`.
     pub(crate) fail_after: Option<usize>,
     pub(crate) operations: usize,
+    /// How many of them have mapped a file.
+    pub(crate) files_mapped: usize,
     /// What it does when memory is lent to it.
     pub(crate) lends: Option<Lends>,
 }
@@ -83,6 +85,7 @@ impl FakeThread {
             layout: layout(),
             fail_after: None,
             operations: 0,
+            files_mapped: 0,
             lends: None,
         }
     }
@@ -106,6 +109,7 @@ impl FakeThread {
                 }
             }
             MemoryOp::MapFile { address, length, protection, file, offset, .. } => {
+                self.files_mapped += 1;
                 self.check(address, length)?;
                 let file = Arc::clone(file);
                 for at in (address..address + length).step_by(PAGE as usize) {

@@ -60,6 +60,13 @@ impl Mm {
     /// The map, to be changed: by a task that uses it and is not in guest code. From now on no thread maps, unmaps or lets go of memory
     /// by itself.
     pub(in crate::mm) fn change(&self) -> MutexGuard<'_, State> {
+        let mut state = self.begin_mapping();
+        state.untouched = 0..0;
+        state
+    }
+
+    /// As [`Mm::change`], for a call that maps one range and does nothing else.
+    pub(in crate::mm) fn begin_mapping(&self) -> MutexGuard<'_, State> {
         let mut state = self.look();
         state.end_lending();
         self.end_advice(&mut state);

@@ -1,5 +1,6 @@
 //! `mmap(2)` and `munmap(2)`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use usk_abi::Errno;
@@ -85,7 +86,8 @@ impl Mm {
             return Err(Errno::EOVERFLOW);
         }
 
-        let mut state = self.change();
+        let mut state = self.begin_mapping();
+        let untouched = std::mem::take(&mut state.untouched);
         state.check_map_count(1)?;
         let address = self.place(&mut state, &request, length)?;
         let end = address + length;
@@ -104,12 +106,17 @@ impl Mm {
             && !request.flags.contains(MmapFlags::NONBLOCK)
             || vma.flags.contains(VmaFlags::LOCKED) && !vma.flags.contains(VmaFlags::LOCK_ON_FAULT);
         let options = MapFlags { populate, no_reserve: vma.flags.contains(VmaFlags::NORESERVE) };
-        let operation = vma.host_mapping(options);
+        let present = state.present(&vma, &untouched).filter(|_| !populate);
+        let operation = match present {
+            Some(_) => MemoryOp::Protect { address, length, protection: vma.protection },
+            None => vma.host_mapping(options),
+        };
         let undo = |_: &State| match replaced {
             0 => Undo::Map { start: address, end },
             _ => Undo::Clear { start: address, end },
         };
         let made = match state.has_claims(address, end) {
+            _ if present == Some(vma.protection) => Ok(()),
             true => apply(thread, &[operation]),
             false => self.apply_last(&mut state, thread, operation, undo),
         };
@@ -117,8 +124,14 @@ impl Mm {
             if replaced > 0 {
                 clear(&mut state, thread, address, end);
             }
-            return Err(error);
+            return Err(as_mmap_says(error));
         }
+        state.untouched = match present {
+            // Loaders map the segments of a file in their order.
+            Some(_) => end..untouched.end,
+            None if vma.is_only_looked_at() => address..end,
+            None => 0..0,
+        };
         state.tree.remove(address, end);
         state.tree.insert(vma);
         state.note_peak();
@@ -237,6 +250,28 @@ impl Mm {
             .or_else(|| tree.gap_from_bottom(length, mmap_base, guest_end))
             .ok_or(Errno::ENOMEM)
     }
+}
+
+impl State {
+    /// The access with which the host maps already what `vma` is to show: loaders map the whole of a library and then its segments over that, each
+    /// of the same file and from the same place in it. `None` if it maps something else, or if somebody may have written outside of
+    /// `untouched`, which a new mapping would not show.
+    fn present(&self, vma: &Vma, untouched: &Range<u64>) -> Option<Protection> {
+        let there = self.tree.find(vma.start).filter(|there| vma.end <= there.end)?;
+        let (Backing::File(file), Backing::File(its)) = (&there.backing, &vma.backing) else { return None };
+        let is_same = Arc::ptr_eq(&file.host, &its.host)
+            && there.offset_of(vma.start) == vma.offset
+            && there.flags == vma.flags
+            && !there.shared
+            && !vma.shared;
+        let is_untouched = untouched.start <= vma.start && vma.end <= untouched.end;
+        (is_same && is_untouched).then_some(there.protection)
+    }
+}
+
+/// What `mmap(2)` says where the host says this. What is on a mount without programs `mprotect(2)` reports in its own way.
+pub(in crate::mm) fn as_mmap_says(error: Errno) -> Errno {
+    if error == Errno::EACCES { Errno::EPERM } else { error }
 }
 
 /// Access as the platform has it. Bits that mean nothing here are ignored, as Linux does.

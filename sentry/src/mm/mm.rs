@@ -80,6 +80,9 @@ pub(in crate::mm) struct State {
     pub(in crate::mm) barriers: BarrierKinds,
     /// How to take back the last change, if the host refuses it on the way back to the guest.
     pub(in crate::mm) undo: Option<Undo>,
+    /// Where the file was mapped that was mapped last, without access to write or to execute, as long as nothing else has changed: nobody
+    /// has written there ([`Mm::map`]).
+    pub(in crate::mm) untouched: Range<u64>,
     /// What the only task maps and unmaps by itself.
     pub(in crate::mm) lent: Option<Lent>,
     /// Threads that let go of memory by themselves.
@@ -240,6 +243,7 @@ impl Mm {
             peak: 0,
             barriers: BarrierKinds::empty(),
             undo: None,
+            untouched: 0..0,
             lent: None,
             advisers: Advisers::default(),
             trampolines: Vec::new(),
@@ -258,6 +262,7 @@ impl Mm {
         let mut child = State {
             future_flags: VmaFlags::empty(),
             undo: None,
+            untouched: 0..0,
             lent: None,
             advisers: Advisers::default(),
             ..state.clone()

@@ -246,6 +246,99 @@ fn access_to_a_file_limits_its_mappings() {
     guest.check();
 }
 
+/// A guest that has mapped a file of eight pages to look at, its address, and the file.
+fn guest_with_file() -> (Guest, u64, Arc<OpenFile>) {
+    let mut guest = Guest::new();
+    let (host, _) = file(8 * 4096);
+    let file = open_host(host, 0);
+    let start = guest.map_file(&file, 8 * PAGE, Prot::READ, MmapFlags::PRIVATE).expect("mapped");
+    (guest, start, file)
+}
+
+impl Guest {
+    /// Maps a page of a file over what `start` and the pages after it show of the same file. Returns whether the host mapped it anew, and
+    /// checks that what somebody has written there is not to be seen.
+    fn map_over(&mut self, start: u64, page: u64, prot: Prot, file: &Arc<OpenFile>) -> bool {
+        let (address, offset) = (start + page * PAGE, page * PAGE);
+        let flags = MmapFlags::PRIVATE | MmapFlags::FIXED;
+        let before = self.thread.files_mapped;
+        let request =
+            MapRequest { address, length: PAGE, protection: prot, flags, file: Some(file.clone()), offset };
+        assert_eq!(self.mm.map(&mut self.thread, request, &self.limits), Ok(address));
+        self.check();
+        let mut bytes = [1; 16];
+        assert_eq!(self.thread.fake.read(address, &mut bytes), bytes.len());
+        assert_eq!(bytes, [0; 16], "page {page} shows what was written");
+        self.thread.files_mapped > before
+    }
+}
+
+#[test]
+fn segments_of_a_library_are_mapped_with_the_whole_of_it() {
+    let (mut guest, start, file) = guest_with_file();
+    assert!(!guest.map_over(start, 1, Prot::READ | Prot::EXEC, &file));
+    let operations = guest.thread.operations;
+    assert!(!guest.map_over(start, 3, Prot::READ, &file));
+    assert_eq!(guest.thread.operations, operations, "it was there");
+    assert!(!guest.map_over(start, 5, RW, &file));
+    // What comes before the last segment may have been written since, and so may all after another change.
+    assert!(guest.map_over(start, 5, Prot::READ, &file));
+    let (mut guest, start, file) = guest_with_file();
+    guest.map(0, PAGE, RW, PRIVATE).expect("mapped");
+    assert!(guest.map_over(start, 1, Prot::READ, &file));
+    // Access that was given at once.
+    let start = guest.map_file(&file, 8 * PAGE, RW, MmapFlags::PRIVATE).expect("mapped");
+    guest.thread.fake.write(start, b"text");
+    assert!(guest.map_over(start, 0, RW, &file));
+}
+
+#[test]
+fn what_was_written_to_a_file_is_not_shown_by_a_new_mapping() {
+    let (mut guest, start, file) = guest_with_file();
+    guest.protect(start, PAGE, RW).expect("access");
+    guest.thread.fake.write(start, b"text");
+    guest.protect(start, PAGE, Prot::READ).expect("access");
+    assert!(guest.map_over(start, 0, Prot::READ, &file));
+    let (mut guest, start, file) = guest_with_file();
+    guest.mm.force_write(&mut guest.thread, start, b"text");
+    assert!(guest.map_over(start, 0, RW, &file));
+    guest.thread.fake.write(start, b"text");
+    assert!(guest.map_over(start, 0, Prot::READ, &file));
+}
+
+#[test]
+fn only_the_same_place_of_the_same_file_is_there_already() {
+    let (mut guest, start, _) = guest_with_file();
+    let (host, _) = self::file(8 * 4096);
+    let other = open_host(host, 0);
+    assert!(guest.map_over(start, 0, Prot::READ, &other));
+    let (mut guest, start, file) = guest_with_file();
+    assert!(guest.map_over(start - PAGE, 2, Prot::READ, &file), "another place in the file");
+    let (mut guest, start, file) = guest_with_file();
+    guest.advise(start, PAGE, madvise::DONTFORK).expect("taken");
+    assert!(guest.map_over(start, 0, Prot::READ, &file));
+    let (mut guest, start, file) = guest_with_file();
+    guest.mm.state.lock().future_flags = VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT;
+    assert!(guest.map_over(start, 0, Prot::READ, &file));
+}
+
+#[test]
+fn a_segment_whose_access_the_host_refuses_is_not_mapped() {
+    let (mut guest, start, file) = guest_with_file();
+    guest.thread.fail_after = Some(0);
+    let request = MapRequest {
+        address: start + PAGE,
+        length: PAGE,
+        protection: RW,
+        flags: MmapFlags::PRIVATE | MmapFlags::FIXED,
+        file: Some(file),
+        offset: PAGE,
+    };
+    assert_eq!(guest.mm.map(&mut guest.thread, request, &guest.limits), Err(Errno::ENOMEM));
+    assert_eq!(guest.ranges(), [(start, start + PAGE), (start + 2 * PAGE, start + 8 * PAGE)]);
+    guest.check();
+}
+
 #[test]
 fn limits_refuse_more() {
     let mut guest = Guest::new();

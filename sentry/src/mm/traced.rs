@@ -65,7 +65,8 @@ impl Mm {
             let page = at & !(PAGE_SIZE - 1);
             let in_page = usize::try_from(PAGE_SIZE - (at - page)).unwrap_or(length).min(length - done);
             // Held, so that the mapping stays what it is.
-            let state = self.look();
+            let mut state = self.look();
+            state.untouched = 0..0;
             let Some((own, needed)) = protections(&state, at, &needed) else { break };
             if apply(thread, &[protect(page, needed)]).is_err() {
                 break;

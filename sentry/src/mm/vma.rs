@@ -166,6 +166,12 @@ impl Vma {
         self.flags.contains(VmaFlags::SEALED) || matches!(self.backing, Backing::Vdso | Backing::Vvar)
     }
 
+    /// A private mapping of a file that the guest can neither write to nor execute.
+    pub(in crate::mm) fn is_only_looked_at(&self) -> bool {
+        let Protection { write, execute, .. } = self.protection;
+        matches!(self.backing, Backing::File(_)) && !self.shared && !write && !execute
+    }
+
     /// Counted against `RLIMIT_DATA`: private and writable, and not the stack.
     pub fn is_data(&self) -> bool {
         self.protection.write && !self.shared && !self.flags.contains(VmaFlags::STACK)
