@@ -24,7 +24,7 @@ mod status;
 mod stub;
 pub mod trap;
 
-pub use inlet::Inlet;
+pub use inlet::{Bell, Inlet};
 pub use interface::{
     ActionWords, AddressSpace, Exchanger, ExitReason, FutexCall, GuestThread, HOST_CALLS_STAND, HostCallKind,
     HostCalled, Kick, Layout, Left, MAY_ASK_HOST, MapFlags, MaskWord, Memory, MemoryOp, PatchRequest,

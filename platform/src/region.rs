@@ -32,6 +32,8 @@ pub const LEDGER_USED: u64 = geometry::LEDGER_USED;
 pub const LEDGER_WRITTEN: u64 = geometry::LEDGER_WRITTEN;
 /// Where in a slot it says how much of the inlet is filled.
 pub const INLET_FILLED: u64 = geometry::INLET_FILLED;
+/// Where in a slot it says how often the inlet's bell was rung.
+pub const INLET_BELL: u64 = geometry::INLET_BELL;
 /// Where in a slot it says what of lent memory is mapped.
 pub const MEMORY_WORDS: u64 = geometry::MEMORY_BOTTOM;
 /// Where in a slot it says that its thread is about to let go of memory.

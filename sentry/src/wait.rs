@@ -2,13 +2,18 @@
 //!
 //! A file object owns a [`WaitQueue`] and notifies it when its readiness changes. Whoever waits has registered a
 //! [`Notify`]: a task's [`Waiter`], or an epoll instance. Code that blocks uses `Current::block`, never a loop of its own.
+//!
+//! Who sleeps on one queue alone, that of something that a guest thread writes to by itself, may be its *listener*: it is woken by that
+//! thread's [`Bell`] as well, without a sentry thread between.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use usk_abi::PollEvents;
+use usk_platform::Bell;
+use usk_platform::host::wake_word;
 
 use crate::time::Deadline;
 
@@ -29,6 +34,8 @@ struct Entry {
     interest: PollEvents,
     /// The registration ends when its target is told.
     once: bool,
+    /// What its target listens for.
+    bell: Option<Arc<dyn Bell>>,
     target: Arc<dyn Notify>,
 }
 
@@ -36,6 +43,19 @@ struct Entry {
 struct Entries {
     next_id: u64,
     list: Vec<Entry>,
+    /// Of the guest thread that was the last to write by itself.
+    bell: Option<Weak<dyn Bell>>,
+}
+
+/// Who waits on a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Nobody.
+    Nobody,
+    /// Somebody who listens for the bell, and nobody else.
+    Listener,
+    /// Somebody who wants to be told.
+    Others,
 }
 
 /// Who waits for an object, in the order of arrival.
@@ -58,13 +78,57 @@ impl WaitQueue {
 
     /// Registers `target` for `interest` (errors and hang-ups are always reported).
     pub fn add(&self, target: Arc<dyn Notify>, key: u64, interest: PollEvents) -> WaitToken {
-        self.push(Entry { id: 0, key, interest, once: false, target })
+        self.push(Entry { id: 0, key, interest, once: false, bell: None, target })
     }
 
     /// Registers who sleeps until it is told, and looks at the object again before it comes back. So from then on nobody waits
     /// here, though it may take 100 µs until it runs (`autoremove_wake_function` in `kernel/sched/wait.c`).
     pub fn add_sleeper(&self, target: Arc<dyn Notify>, interest: PollEvents) -> WaitToken {
-        self.push(Entry { id: 0, key: 0, interest, once: true, target })
+        self.push(Entry { id: 0, key: 0, interest, once: true, bell: None, target })
+    }
+
+    /// As [`WaitQueue::add_sleeper`], for a target that sleeps on this queue only. Returns the bell that it is to listen for, and how
+    /// often that had been rung; with that it may not be told of what the bell's thread leaves.
+    fn add_listener(
+        &self,
+        target: Arc<Waiter>,
+        interest: PollEvents,
+    ) -> (WaitToken, Option<(Arc<dyn Bell>, u32)>) {
+        let bell = match interest.intersects(PollEvents::IN) {
+            true => self.entries.lock().bell.as_ref().and_then(Weak::upgrade),
+            false => None,
+        };
+        let listening = bell.clone().map(|bell| {
+            let times_rung = bell.times_rung();
+            (bell, times_rung)
+        });
+        (self.push(Entry { id: 0, key: 0, interest, once: true, bell, target }), listening)
+    }
+
+    /// From now on who sleeps listens for this bell.
+    pub(crate) fn set_bell(&self, bell: &Arc<dyn Bell>) {
+        self.entries.lock().bell = Some(Arc::downgrade(bell));
+    }
+
+    /// Whether anybody waits who must be told, whatever bell is rung.
+    pub(crate) fn must_tell(&self) -> bool {
+        self.has_waiters()
+            && !matches!(self.entries.lock().list.as_slice(), [] | [Entry { bell: Some(_), .. }])
+    }
+
+    /// Who waits, for whom `bell` would be rung.
+    pub(crate) fn audience(&self, bell: Option<&Arc<dyn Bell>>) -> Audience {
+        if !self.has_waiters() {
+            return Audience::Nobody;
+        }
+        let entries = self.entries.lock();
+        match entries.list.as_slice() {
+            [] => Audience::Nobody,
+            [Entry { bell: Some(listens), .. }] if bell.is_some_and(|bell| Arc::ptr_eq(bell, listens)) => {
+                Audience::Listener
+            }
+            _ => Audience::Others,
+        }
     }
 
     fn push(&self, mut entry: Entry) -> WaitToken {
@@ -133,17 +197,37 @@ pub(crate) fn wait_for<C, T>(
     mut attempt: impl FnMut(&mut C) -> Option<T>,
     mut sleep: impl FnMut(&mut C) -> Option<T>,
 ) -> T {
+    // The bell is its thread's, and may be rung for who waits for something else: who has been woken in vain has to be told.
+    let mut may_listen = true;
     loop {
         if let Some(result) = attempt(context) {
             return result;
         }
         waiter.arm();
-        let tokens: Vec<_> =
-            queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
-        let result = attempt(context).or_else(|| sleep(context));
-        for ((queue, _), token) in queues.iter().zip(tokens) {
-            queue.remove(token);
-        }
+        let result = match queues {
+            [(queue, events)] if std::mem::take(&mut may_listen) => {
+                let (token, bell) = queue.add_listener(waiter.clone(), *events);
+                let listens = bell.is_some();
+                if listens {
+                    waiter.listen(bell);
+                }
+                let result = attempt(context).or_else(|| sleep(context));
+                if listens {
+                    waiter.listen(None);
+                }
+                queue.remove(token);
+                result
+            }
+            _ => {
+                let tokens: Vec<_> =
+                    queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
+                let result = attempt(context).or_else(|| sleep(context));
+                for ((queue, _), token) in queues.iter().zip(tokens) {
+                    queue.remove(token);
+                }
+                result
+            }
+        };
         if let Some(result) = result {
             return result;
         }
@@ -164,9 +248,18 @@ pub enum Wake {
 /// What a task sleeps on. Each task has one; a notification that comes before the sleep is kept.
 #[derive(Default)]
 pub struct Waiter {
-    notified: Mutex<bool>,
+    state: Mutex<WaiterState>,
     condition: Condvar,
     interrupted: AtomicBool,
+    /// What a listener sleeps on besides the bell: how often one has been woken otherwise.
+    turn: AtomicU32,
+}
+
+#[derive(Default)]
+struct WaiterState {
+    notified: bool,
+    /// What the task listens for, and how often that had been rung when it looked last.
+    listening: Option<(Arc<dyn Bell>, u32)>,
 }
 
 impl Waiter {
@@ -177,22 +270,40 @@ impl Waiter {
 
     /// Forgets notifications that came so far. Done before registering on queues and checking the condition.
     pub fn arm(&self) {
-        *self.notified.lock() = false;
+        self.state.lock().notified = false;
+    }
+
+    /// Has the next sleep end when the bell is rung, too. Only the task's own thread says so.
+    fn listen(&self, listening: Option<(Arc<dyn Bell>, u32)>) {
+        self.state.lock().listening = listening;
     }
 
     /// Wakes the sleeper, or keeps the next sleep from beginning.
     pub fn wake(&self) {
-        *self.notified.lock() = true;
-        self.condition.notify_all();
+        self.state.lock().notified = true;
+        self.end_sleep();
     }
 
     /// Says whether a deliverable signal is pending (Linux's `TIF_SIGPENDING`), and wakes the sleeper if so.
     pub fn set_interrupted(&self, interrupted: bool) {
         self.interrupted.store(interrupted, Ordering::SeqCst);
         if interrupted {
-            let _guard = self.notified.lock();
-            self.condition.notify_all();
+            self.end_sleep();
         }
+    }
+
+    /// Has the sleeper look at what has been written down for it.
+    fn end_sleep(&self) {
+        let listens = {
+            let state = self.state.lock();
+            // Whatever it has seen is not so any more.
+            state.listening.is_some()
+        };
+        if listens {
+            self.turn.fetch_add(1, Ordering::SeqCst);
+            wake_word(&self.turn);
+        }
+        self.condition.notify_all();
     }
 
     /// True while a deliverable signal is pending.
@@ -203,23 +314,29 @@ impl Waiter {
     /// Sleeps until woken, interrupted (unless `uninterruptible`), or the deadline.
     pub fn wait(&self, deadline: Option<Deadline>, uninterruptible: bool) -> Wake {
         let until: Option<Instant> = deadline.and_then(Deadline::to_instant);
-        let mut notified = self.notified.lock();
+        let mut state = self.state.lock();
         loop {
-            if *notified {
-                *notified = false;
+            if std::mem::take(&mut state.notified) {
                 return Wake::Notified;
             }
             if !uninterruptible && self.is_interrupted() {
                 return Wake::Interrupted;
             }
-            match until {
-                None => self.condition.wait(&mut notified),
-                Some(until) => {
-                    if Instant::now() >= until {
-                        return Wake::TimedOut;
-                    }
-                    self.condition.wait_until(&mut notified, until);
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Wake::TimedOut;
+            }
+            if let Some((bell, times_rung)) = state.listening.clone() {
+                if bell.times_rung() != times_rung {
+                    return Wake::Notified;
                 }
+                let turn = self.turn.load(Ordering::SeqCst);
+                MutexGuard::unlocked(&mut state, || bell.wait(times_rung, &self.turn, turn, left));
+                continue;
+            }
+            match until {
+                None => self.condition.wait(&mut state),
+                Some(until) => _ = self.condition.wait_until(&mut state, until),
             }
         }
     }
@@ -227,11 +344,64 @@ impl Waiter {
 
 impl Notify for Waiter {
     fn notify(&self, _key: u64, _events: PollEvents) {
-        *self.notified.lock() = true;
+        self.state.lock().notified = true;
     }
 
     fn wake_sleeper(&self) {
-        self.condition.notify_all();
+        self.end_sleep();
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Bells without guests.
+
+    use std::time::Duration;
+
+    use usk_platform::host::{SharedMapping, create_memfd, wait_for_two};
+
+    use super::*;
+    use crate::vfs::OpenFile;
+
+    /// A bell in memory of its own.
+    pub(crate) struct TestBell(SharedMapping);
+
+    impl TestBell {
+        pub(crate) fn new() -> Arc<TestBell> {
+            let file = create_memfd(c"bell", 4096).unwrap();
+            Arc::new(TestBell(SharedMapping::new(&file, 4096).unwrap()))
+        }
+
+        pub(crate) fn ring(&self) {
+            self.0.word(0).fetch_add(1, Ordering::SeqCst);
+            self.0.wake(0);
+        }
+    }
+
+    impl Bell for TestBell {
+        fn times_rung(&self) -> u32 {
+            self.0.load_u32(0)
+        }
+
+        fn wait(&self, times_rung: u32, other: &AtomicU32, value: u32, timeout: Option<Duration>) {
+            wait_for_two((self.0.word(0), times_rung), (other, value), timeout);
+        }
+    }
+
+    /// Somebody who waits for a file, as its listener if there is a bell.
+    pub(crate) struct Registration(Arc<OpenFile>, WaitToken);
+
+    impl Registration {
+        pub(crate) fn new(file: &Arc<OpenFile>, interest: PollEvents) -> Registration {
+            let queue = file.ops.wait_queue().expect("a file that can wait");
+            Registration(Arc::clone(file), queue.add_listener(Waiter::new(), interest).0)
+        }
+    }
+
+    impl Drop for Registration {
+        fn drop(&mut self) {
+            self.0.ops.wait_queue().expect("as before").remove(self.1);
+        }
     }
 }
 
@@ -276,9 +446,9 @@ mod tests {
         let token = queue.add_sleeper(sleeper.clone(), PollEvents::IN);
         let watch = queue.add(watcher.clone(), 0, PollEvents::IN);
         queue.notify(PollEvents::OUT);
-        assert!(!*sleeper.notified.lock() && !*watcher.notified.lock());
+        assert!(!sleeper.state.lock().notified && !watcher.state.lock().notified);
         queue.notify(PollEvents::IN);
-        assert!(*sleeper.notified.lock() && *watcher.notified.lock());
+        assert!(sleeper.state.lock().notified && watcher.state.lock().notified);
         queue.remove(watch);
         // The sleeper has not run yet.
         assert!(!queue.has_waiters());
@@ -296,7 +466,7 @@ mod tests {
         };
         let queues = [(&queue, PollEvents::IN | PollEvents::HUP)];
         wait_for(&mut (), &Waiter::new(), &queues, |()| None, is_interrupted);
-        assert!(!*watcher.notified.lock());
+        assert!(!watcher.state.lock().notified);
     }
 
     #[test]
@@ -307,5 +477,61 @@ mod tests {
         queue.add(waiter.clone(), 0, PollEvents::IN);
         queue.notify(PollEvents::IN);
         assert_eq!(waiter.wait(None, true), Wake::Notified);
+    }
+
+    /// A listener, whose first look finds nothing, and what wakes it. Returns why its sleep ended.
+    fn listen(
+        deadline: Option<Deadline>,
+        uninterruptible: bool,
+        wakes: impl Fn(&testing::TestBell, &WaitQueue, &Waiter) + Sync,
+    ) -> Wake {
+        let (queue, waiter) = (WaitQueue::new(), Waiter::new());
+        let bell = testing::TestBell::new();
+        queue.set_bell(&(Arc::clone(&bell) as Arc<dyn Bell>));
+        let is_registered = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                is_registered.wait();
+                wakes(&bell, &queue, &waiter);
+            });
+            let mut looks = 0;
+            let look = |(): &mut ()| {
+                looks += 1;
+                if looks == 2 {
+                    assert_eq!(
+                        queue.audience(Some(&(Arc::clone(&bell) as Arc<dyn Bell>))),
+                        Audience::Listener
+                    );
+                    is_registered.wait();
+                }
+                None
+            };
+            wait_for(&mut (), &waiter, &[(&queue, PollEvents::IN)], look, |()| {
+                Some(waiter.wait(deadline, uninterruptible))
+            })
+        })
+    }
+
+    #[test]
+    fn a_listeners_sleep_is_ended_by_the_bell_and_by_all_that_ends_others() {
+        for _ in 0..200 {
+            assert_eq!(listen(None, true, |bell, _, _| bell.ring()), Wake::Notified);
+            assert_eq!(listen(None, true, |_, queue, _| queue.notify(PollEvents::HUP)), Wake::Notified);
+            assert_eq!(listen(None, true, |_, _, waiter| waiter.wake()), Wake::Notified);
+            assert_eq!(listen(None, false, |_, _, waiter| waiter.set_interrupted(true)), Wake::Interrupted);
+        }
+        let soon = Deadline::after(std::time::Duration::from_millis(1));
+        assert_eq!(listen(Some(soon), true, |_, _, _| ()), Wake::TimedOut);
+    }
+
+    #[test]
+    fn nobody_listens_for_a_thread_that_has_ended() {
+        let queue = WaitQueue::new();
+        let bell: Arc<dyn Bell> = testing::TestBell::new();
+        queue.set_bell(&bell);
+        drop(bell);
+        let (token, listening) = queue.add_listener(Waiter::new(), PollEvents::IN);
+        assert!(listening.is_none() && queue.must_tell());
+        queue.remove(token);
     }
 }

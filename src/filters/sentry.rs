@@ -114,6 +114,7 @@ pub const SENTRY: &[HostCall] = &[
     call("recvfrom", libc::SYS_recvfrom, Always, Any, "hears the monitor"),
     call("shutdown", libc::SYS_shutdown, Always, Any, "ends a conversation"),
     call("futex", libc::SYS_futex, Always, Any, "locks, and wakes the spawner of an address space"),
+    call("futex_waitv", libc::SYS_futex_waitv, Always, Any, "sleeps until another sentry thread or a guest thread's bell wakes it"),
     call("nanosleep", libc::SYS_nanosleep, Always, Any, "sleeps for a span of time"),
     call("clock_nanosleep", libc::SYS_clock_nanosleep, Always, Any, "sleeps until a moment"),
     // Time and identity.

@@ -213,6 +213,9 @@ static void wear_in(const int ends[2]) {
     }
 }
 
+/* The others have closed their copies of `ends[1]`: a change of the descriptors has a kernel that looks then see that this process alone writes. */
+static void write_alone(const int ends[2]) { OK(close(dup(ends[1]))); }
+
 /* A child reads each byte that is written here, after polling for it or not; and this process only computes until it has. */
 static void expect_to_be_heard(bool polls) {
     PIPE(ends);
@@ -233,12 +236,140 @@ static void expect_to_be_heard(bool polls) {
         char byte = (char)i;
         EXPECT_EQ(write(ends[1], &byte, 1), 1);
         await_value(heard, i);
+        if (i == 1)
+            write_alone(ends);
     }
 }
 
 CASE(a_reader_hears_of_a_write_whose_writer_goes_on_computing) { expect_to_be_heard(false); }
 
 CASE(a_poller_hears_of_a_write_whose_writer_goes_on_computing) { expect_to_be_heard(true); }
+
+CASE(two_processes_that_answer_each_other_by_pipes_lose_no_turn) {
+    PIPE(there);
+    PIPE(back);
+    wear_in(there);
+    wear_in(back);
+    char bytes[300] = {0};
+    IN_CHILD(
+        close(there[1]);
+        close(back[0]);
+        for (int i = 0; i < 3000; i++) {
+            EXPECT_EQ(read(there[0], bytes, sizeof bytes), i % 200 + 1);
+            EXPECT_EQ(write(back[1], bytes, i % 300 + 1), i % 300 + 1);
+        });
+    close(there[0]);
+    close(back[1]);
+    for (int i = 0; i < 3000; i++) {
+        EXPECT_EQ(write(there[1], bytes, i % 200 + 1), i % 200 + 1);
+        EXPECT_EQ(read(back[0], bytes, sizeof bytes), i % 300 + 1);
+    }
+    char byte;
+    EXPECT_EQ(read(back[0], &byte, 1), 0);
+}
+
+CASE(each_of_two_readers_hears_of_writes_whose_writer_goes_on_computing) {
+    PIPE(ends);
+    volatile int *heard = map_shared(PAGE_SIZE), *ready = heard + 1;
+    wear_in(ends);
+    for (int reader = 0; reader < 2; reader++)
+        IN_CHILD(
+            close(ends[1]);
+            __sync_fetch_and_add(ready, 1);
+            char byte;
+            while (read(ends[0], &byte, 1) == 1)
+                __sync_fetch_and_add(heard, 1));
+    await_value(ready, 2);
+    write_alone(ends);
+    for (int i = 1; i <= 200; i++) {
+        EXPECT_EQ(write(ends[1], "xy", 1 + i % 2), 1 + i % 2);
+        await_value(heard, i + (i + 1) / 2);
+    }
+}
+
+CASE(each_reader_of_two_pipes_hears_of_writes_whose_writer_goes_on_computing) {
+    int ends[2][2];
+    volatile int *heard = map_shared(PAGE_SIZE), *ready = heard + 2;
+    for (int i = 0; i < 2; i++) {
+        OK(pipe(ends[i]));
+        wear_in(ends[i]);
+    }
+    for (int reader = 0; reader < 2; reader++)
+        IN_CHILD(
+            close(ends[0][1]);
+            close(ends[1][1]);
+            __sync_fetch_and_add(ready, 1);
+            char byte;
+            while (read(ends[reader][0], &byte, 1) == 1)
+                heard[reader]++);
+    await_value(ready, 2);
+    write_alone(ends[0]);
+    write_alone(ends[1]);
+    /* The one is written so often that it is written without a call, while the reader of the other sleeps. */
+    for (int i = 0; i < 400; i++) {
+        int which = i / 40 % 2;
+        int count = heard[which] + 1;
+        EXPECT_EQ(write(ends[which][1], "x", 1), 1);
+        await_value(&heard[which], count);
+    }
+}
+
+CASE(a_reader_that_waits_for_a_computing_writer_is_interrupted_and_times_out) {
+    PIPE(ends);
+    volatile int *turn = map_shared(PAGE_SIZE);
+    wear_in(ends);
+    pid_t reader = IN_CHILD(
+        close(ends[1]);
+        handle(SIGUSR1, count_signal, 0);
+        struct pollfd asked = {ends[0], POLLIN, 0};
+        sigset_t user;
+        sigemptyset(&user);
+        sigaddset(&user, SIGUSR1);
+        char byte;
+        for (int i = 1; i <= 30; i++) {
+            *turn = 2 * i - 1;
+            OK(sigprocmask(SIG_UNBLOCK, &user, NULL));
+            EXPECT_ERRNO(read(ends[0], &byte, 1), EINTR);
+            OK(sigprocmask(SIG_BLOCK, &user, NULL));
+            EXPECT_EQ(poll(&asked, 1, 3), 0);
+            *turn = 2 * i;
+            EXPECT_EQ(read(ends[0], &byte, 1), 1);
+        });
+    await_value(turn, 1);
+    write_alone(ends);
+    for (int i = 1; i <= 30; i++) {
+        await_value(turn, 2 * i - 1);
+        /* It may not sleep yet. */
+        while (*turn == 2 * i - 1) {
+            OK(kill(reader, SIGUSR1));
+            for (int j = 0; j < 10000; j++)
+                __builtin_ia32_pause();
+        }
+        await_value(turn, 2 * i);
+        EXPECT_EQ(write(ends[1], "x", 1), 1);
+    }
+}
+
+CASE(a_reader_hears_of_the_end_of_a_writer_that_was_killed_between_its_writes) {
+    for (int i = 0; i < 20; i++) {
+        PIPE(ends);
+        wear_in(ends);
+        pid_t writer = IN_CHILD(
+            close(ends[0]);
+            for (;;)
+                EXPECT_EQ(write(ends[1], "x", 1), 1));
+        close(ends[1]);
+        char bytes[100];
+        for (int j = 0; j < 30; j++)
+            EXPECT(read(ends[0], bytes, 1 + j) > 0);
+        OK(kill(writer, SIGKILL));
+        while (read(ends[0], bytes, sizeof bytes) > 0)
+            ;
+        int status;
+        EXPECT_EQ(waitpid(writer, &status, 0), writer);
+        close(ends[0]);
+    }
+}
 
 CASE(what_is_queued_is_seen_while_its_writer_goes_on_computing) {
     PIPE(ends);

@@ -22,7 +22,7 @@ const COMPILER_ARGUMENTS: &[&str] =
 const SANDBOX_NAME: &str = "usk-isolation";
 
 /// What the programs know about the platform's memory: as `REGION_NAME`.
-const REGION: [(&str, u64); 21] = [
+const REGION: [(&str, u64); 22] = [
     ("GUEST_END", region::GUEST_END),
     ("CODE", region::CODE),
     ("CODE_SIZE", region::CODE_SIZE),
@@ -42,6 +42,7 @@ const REGION: [(&str, u64); 21] = [
     ("NOTED_SIZE", region::NOTED_SIZE),
     ("LEDGER_USED", region::LEDGER_USED),
     ("INLET_FILLED", region::INLET_FILLED),
+    ("INLET_BELL", region::INLET_BELL),
     ("MEMORY_WORDS", region::MEMORY_WORDS),
     ("SCRATCH", region::SCRATCH),
 ];

@@ -730,6 +730,14 @@ static void forge_inlet(const void *argument) {
     uint64_t seed = *(const uint64_t *)argument;
     int own[2];
     NEED(pipe2(own, O_NONBLOCK) == 0);
+    if (seed % 4 == 0 && fork() == 0) {
+        /* It listens for the bell. */
+        struct pollfd asked = {own[0], POLLIN, 0};
+        close(own[1]);
+        while (poll(&asked, 1, -1) == 1 && read(own[0], buffer, sizeof buffer) != 0)
+            ;
+        _exit(0);
+    }
     for (uint64_t round = 0;; round++) {
         write(own[1], buffer, seed >> 40 & 0x1fff);
         if (seed >> 60 == 0 && read(own[0], buffer, sizeof buffer) > 2 * 0x10000)
@@ -739,6 +747,8 @@ static void forge_inlet(const void *argument) {
             uint64_t *inlet = (uint64_t *)(REGION_INLETS + (slot - REGION_SLOTS) / REGION_SLOT_SIZE * REGION_INLET_SIZE);
             inlet[seed >> 51] = seed;
             *(volatile uint64_t *)(slot + REGION_INLET_FILLED) = seed & 4 ? seed >> 47 : seed;
+            if (seed & 8)
+                *(volatile uint32_t *)(slot + REGION_INLET_BELL) = seed >> 32;
         }
         if (round % 16 == 0)
             expect_victim_pipe();

@@ -40,6 +40,7 @@ pub mod timeline;
 pub mod user_namespace;
 pub(crate) mod vdso;
 pub mod wait;
+mod words;
 
 pub(crate) use result::last_error;
 
@@ -68,3 +69,4 @@ pub use terminal_control::{
     terminal_window,
 };
 pub use thread::{ThreadId, current_thread, thread_cpu_time};
+pub use words::{can_wait_for_two, wait_for_two, wake_word};

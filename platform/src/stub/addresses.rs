@@ -129,6 +129,10 @@ pub(crate) mod inlet {
         restored = usk_inlet_restored;
         /// The call is over.
         left = usk_inlet_left;
+        /// `rdi`, `rsi` and `rdx`, which the call returns, are in the entry area.
+        rings = usk_inlet_rings;
+        /// They are not any more.
+        rung = usk_inlet_rung;
         /// The code ends.
         end = usk_inlet_end;
     }
@@ -409,6 +413,8 @@ pub(crate) mod site {
         advise = usk_site_advise;
         /// See [`CallKind`].
         close = usk_site_close;
+        /// A guest thread wakes who waits for what it has left in its inlet.
+        inlet_bell = usk_site_inlet_bell;
         /// The spawner tells that an order is finished.
         wake = usk_site_wake;
         /// The spawner waits for an order.

@@ -381,7 +381,15 @@ pub(crate) const LONGEST_LEFT: u64 = 0x4000;
 /// In a record's mode: as far as [`RECORD_WRITES_END`] says writes go to the inlet.
 pub(crate) const RECORD_HAS_INLET: u64 = 0x2000;
 
-const _: () = assert!(INLET_FILLED + 8 <= MEMORY_BOTTOM);
+/// In [`RECORD_WRITES_END`] of such a record, the number of the bit that says that a listener waits: who leaves something rings the bell.
+pub(crate) const INLET_LISTENER_BIT: u32 = 32;
+/// In a slot, `u32`: how often the thread has rung its inlet's bell, and the word on which a listener sleeps. The guest's to forge.
+pub(crate) const INLET_BELL: u64 = LEDGER_WRITTEN + 8;
+/// How many it wakes: who listens sleeps there, whichever pipe it reads.
+pub(crate) const ALL_WAITERS: u32 = i32::MAX as u32;
+
+const _: () = assert!(INLET_FILLED + 8 <= MEMORY_BOTTOM && INLET_BELL + 4 <= MEMORY_BOTTOM);
+const _: () = assert!(INLET_SIZE >> INLET_LISTENER_BIT == 0);
 const _: () = assert!(LEDGER_USED + 8 <= MEMORY_BOTTOM && RECORD_WRITES_END + 8 <= RECORD_STAT);
 const _: () = assert!(RECORD_LOCKS > RECORD_HAS_ENTRIES);
 const _: () = assert!(SETS_TID_ADDRESS < LEDGER_WRITE && NOTE_WRITE > libc::F_UNLCK as u32);

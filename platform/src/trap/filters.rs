@@ -152,6 +152,12 @@ pub(super) fn base_rules() -> Vec<Rule> {
         ),
         rule(site::yields(), libc::SYS_sched_yield, &[], "let other threads run"),
         rule(
+            site::inlet_bell(),
+            libc::SYS_futex,
+            &[InRegion(0), Is(1, libc::FUTEX_WAKE as u64), Is(2, u64::from(ALL_WAITERS))],
+            "wake the sentry threads that wait for what this one has written to a pipe",
+        ),
+        rule(
             site::host_called(),
             doorbell,
             &[],

@@ -5,10 +5,12 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::time::Duration;
 
-use crate::host::read_at;
-use crate::inlet::Inlet;
+use crate::arch::Registers;
+use crate::host::{can_wait_for_two, read_at};
+use crate::inlet::{Bell, Inlet};
 use crate::stub::addresses::inlet;
 use crate::stub::geometry::*;
 
@@ -30,12 +32,27 @@ pub(super) fn has_left(rip: u64) -> bool {
     (inlet::left()..inlet::end()).contains(&rip)
 }
 
+/// The call is over, and who listens is being woken.
+pub(super) fn is_ringing(rip: u64) -> bool {
+    (inlet::rings()..inlet::rung()).contains(&rip)
+}
+
 /// An inlet that is open.
 struct Open {
     orders: Orders,
     /// Where in the orders it says how much may be left.
     limit: u64,
+    room: u64,
     file: Arc<OwnedFd>,
+    bell: Option<Arc<dyn Bell>>,
+}
+
+impl Open {
+    /// What was left before somebody could know of this can be seen afterwards.
+    fn set_leave(&self, leave: u64) {
+        self.orders.write_order(self.limit, leave);
+        fence(Ordering::SeqCst);
+    }
 }
 
 impl Inlet for Open {
@@ -48,8 +65,28 @@ impl Inlet for Open {
     }
 
     fn close(&self) {
-        self.orders.write_order(self.limit, 0);
-        fence(Ordering::SeqCst);
+        self.set_leave(0);
+    }
+
+    fn bell(&self) -> Option<&Arc<dyn Bell>> {
+        self.bell.as_ref()
+    }
+
+    fn set_listener(&self, listens: bool) {
+        self.set_leave(self.room | u64::from(listens) << INLET_LISTENER_BIT);
+    }
+}
+
+/// The bell of a thread's inlet: a word of its slot.
+pub(super) struct SlotBell(Orders);
+
+impl Bell for SlotBell {
+    fn times_rung(&self) -> u32 {
+        self.0.slot_atomic(INLET_BELL).load(Ordering::SeqCst)
+    }
+
+    fn wait(&self, times_rung: u32, other: &AtomicU32, value: u32, timeout: Option<Duration>) {
+        self.0.wait_for_two(INLET_BELL, times_rung, other, value, timeout);
     }
 }
 
@@ -61,10 +98,22 @@ impl Thread {
         }
         let file = self.map_inlet()?;
         let limit = RECORDS + RECORD_SIZE * record as u64 + RECORD_WRITES_END;
+        let room = room.min(INLET_SIZE);
+        if self.bell.is_none() && can_wait_for_two() {
+            self.bell = Some(Arc::new(SlotBell(self.slot().orders())));
+        }
+        let bell = self.bell.clone();
         let slot = self.slot();
         slot.write_u64(INLET_FILLED, 0);
-        slot.write_order(limit, room.min(INLET_SIZE));
-        Some(Arc::new(Open { orders: slot.orders(), limit, file }))
+        slot.write_order(limit, room);
+        Some(Arc::new(Open { orders: slot.orders(), limit, room, file, bell }))
+    }
+
+    /// The guest's registers after a write that has rung the bell, or was about to, by those that it would go back with.
+    pub(super) fn after_bell(&self, after: Registers) -> Registers {
+        let argument = |index: u64| self.slot().read_u64(ENTRY_ARGUMENTS + 8 * index);
+        let written = argument(2);
+        Registers { rdi: argument(0), rsi: argument(1), rdx: written, rax: written, ..after }
     }
 
     fn map_inlet(&mut self) -> Option<Arc<OwnedFd>> {
@@ -75,3 +124,6 @@ impl Thread {
         self.inlet.clone()
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -134,7 +134,9 @@ impl Thread {
         }
         let (rip, rflags) = (slot.read_u64(ENTRY_RIP), slot.read_u64(ENTRY_FLAGS));
         let rax = if has_noted(raw.rip) { self.finish_note(&raw) } else { raw.rax };
-        Some(Registers { rip, rax, rcx: rip, rflags, r11: rflags, rsp: slot.read_u64(ENTRY_RSP), ..raw })
+        let after =
+            Registers { rip, rax, rcx: rip, rflags, r11: rflags, rsp: slot.read_u64(ENTRY_RSP), ..raw };
+        Some(if inlet::is_ringing(raw.rip) { self.after_bell(after) } else { after })
     }
 
     /// Puts back what the stub has taken out of its way.

@@ -11,6 +11,7 @@ use crate::arch::extended_state::FORMAT;
 use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
 use crate::host::{Pid, current_cpu, pin, processor_count};
+use crate::inlet::Bell;
 use crate::interface::{AddressSpace, ExitReason, GuestThread, Kick, MaskWord, ThreadState, Trap};
 use crate::stub::addresses::site;
 use crate::stub::geometry::*;
@@ -73,6 +74,8 @@ pub(super) struct Thread {
     pub(super) ledger: Option<Ledger>,
     /// Where it leaves what it writes to pipes.
     pub(super) inlet: Option<Arc<OwnedFd>>,
+    /// What it rings when somebody listens for that. Others have it for as long as the thread does.
+    pub(super) bell: Option<Arc<dyn Bell>>,
     /// Where more is left of files than its orders have room for.
     pub(super) shelf: Option<OwnedFd>,
     /// The `syscall` instruction of the last trap, if it was a signal.
@@ -178,6 +181,7 @@ impl Thread {
             newer_ways: 0,
             ledger: None,
             inlet: None,
+            bell: None,
             shelf: None,
             trapped_site: None,
             is_kicked: false,
@@ -220,6 +224,7 @@ impl Thread {
             newer_ways: 0,
             ledger: None,
             inlet: None,
+            bell: None,
             shelf: None,
             trapped_site: None,
             is_kicked: false,

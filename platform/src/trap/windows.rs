@@ -17,7 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use usk_abi::Errno;
 
-use crate::host::SharedMapping;
+use crate::host::{SharedMapping, wait_for_two};
 use crate::names::NAME_PLACES;
 use crate::stub::geometry::*;
 
@@ -403,6 +403,23 @@ impl Orders {
     /// Eight bytes of the slot.
     pub(super) fn slot_u64(&self, offset: u64) -> u64 {
         self.window.windows.slots.read_u64(self.slot(offset))
+    }
+
+    /// A word of the slot that both sides change.
+    pub(super) fn slot_atomic(&self, offset: u64) -> &AtomicU32 {
+        self.window.windows.slots.word(self.slot(offset))
+    }
+
+    /// Sleeps while the slot's word and another one have these values, or until the time is over.
+    pub(super) fn wait_for_two(
+        &self,
+        offset: u64,
+        value: u32,
+        other: &AtomicU32,
+        others: u32,
+        timeout: Option<Duration>,
+    ) {
+        wait_for_two((self.slot_atomic(offset), value), (other, others), timeout);
     }
 
     pub(super) fn set_slot_u64(&self, offset: u64, value: u64) {

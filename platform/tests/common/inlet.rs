@@ -2,8 +2,10 @@
 //! all that was left, or is told of one write more.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use usk_platform::region::{INLET_FILLED, INLET_SIZE, INLETS, SLOT_SIZE, SLOTS};
+use usk_platform::region::{INLET_BELL, INLET_FILLED, INLET_SIZE, INLETS, SLOT_SIZE, SLOTS};
 use usk_platform::{Inlet, LentFile, Platform, Trap};
 
 use super::guest::{CODE, DATA, Guest, STACK, rounds, under_kicks};
@@ -75,8 +77,69 @@ pub(crate) fn what_cannot_be_left_is_called(platform: &dyn Platform) {
     assert!(guest.thread.open_inlet(0, 0).is_none() && guest.thread.open_inlet(99, ROOM).is_none());
 }
 
+pub(crate) fn the_bell_is_rung_for_a_listener_only(platform: &dyn Platform) {
+    let Some((mut guest, inlet)) = guest(platform, lent::one_call()) else { return };
+    let bell = Arc::clone(inlet.bell().expect("one"));
+    guest.space.write(DATA, b"hello");
+    let mut rings = |listens: bool| {
+        inlet.set_listener(listens);
+        let before = bell.times_rung();
+        assert_eq!(call(&mut guest, WRITE, [3, DATA, 5, 0]), Some(5));
+        bell.times_rung() - before
+    };
+    assert_eq!([true, false, true].map(&mut rings), [1, 0, 1]);
+    assert_eq!(left(&*inlet), b"hellohellohello");
+    // There is no more room beside a listener than without one.
+    let inlet = guest.thread.open_inlet(0, 6).expect("another");
+    inlet.set_listener(true);
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 5, 0]), Some(5));
+    assert_eq!(call(&mut guest, WRITE, [3, DATA, 2, 0]), None);
+    assert_eq!(inlet.bell().expect("the same").times_rung(), bell.times_rung());
+}
+
+pub(crate) fn all_who_listen_find_all_or_are_woken(platform: &dyn Platform) {
+    const LONG: Duration = Duration::from_secs(20);
+    let Some((mut guest, _)) = guest(platform, writes_on()) else { return };
+    let registers = guest.thread.registers_mut();
+    (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
+    for _ in rounds(40) {
+        let inlet = guest.thread.open_inlet(0, ROOM).expect("another");
+        let bell = inlet.bell().expect("one");
+        let (is_lost, word) = (AtomicBool::new(false), AtomicU32::new(0));
+        let listen = || {
+            let mut seen = 0;
+            while seen < ROOM {
+                let times_rung = bell.times_rung();
+                inlet.set_listener(true);
+                if inlet.filled() == seen {
+                    let begun = Instant::now();
+                    bell.wait(times_rung, &word, 0, Some(LONG));
+                    is_lost.fetch_or(begun.elapsed() >= LONG, Ordering::SeqCst);
+                }
+                seen = inlet.filled();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(listen);
+            scope.spawn(listen);
+            assert!(matches!(guest.thread.run(), Trap::Syscall { .. }));
+        });
+        assert!(!is_lost.load(Ordering::SeqCst), "a ring was lost");
+        guest.thread.registers_mut().set_return_value(1);
+    }
+}
+
 pub(crate) fn kicks_do_not_tear_what_is_left(platform: &dyn Platform) {
+    write_under_kicks(platform, false);
+}
+
+pub(crate) fn kicks_do_not_tear_what_the_bell_is_rung_for(platform: &dyn Platform) {
+    write_under_kicks(platform, true);
+}
+
+fn write_under_kicks(platform: &dyn Platform, listens: bool) {
     let Some((mut guest, mut inlet)) = guest(platform, writes_on()) else { return };
+    inlet.set_listener(listens);
     let registers = guest.thread.registers_mut();
     (registers.rip, registers.rsp, registers.rsi, registers.r8, registers.r12) = (CODE, STACK, DATA, 99, 0);
     let (mut written, mut called) = (0u64, 0);
@@ -87,7 +150,9 @@ pub(crate) fn kicks_do_not_tear_what_is_left(platform: &dyn Platform) {
                 assert_eq!(byte, written as u8);
                 written += 1;
             }
+            assert_eq!(guest.thread.registers().rsi, DATA);
             inlet = guest.thread.open_inlet(0, ROOM / 64).expect("another");
+            inlet.set_listener(listens);
             match trap {
                 Trap::Interrupted => {
                     // The guest counts a little later.
@@ -132,7 +197,8 @@ pub(crate) fn who_closes_an_inlet_finds_all_or_is_told(platform: &dyn Platform) 
 pub(crate) fn forged_inlets_hold_what_fits_or_nothing(platform: &dyn Platform) {
     let Some((mut guest, mut inlet)) = guest(platform, lent::any_calls()) else { return };
     let filled = SLOTS + SLOT_SIZE + INLET_FILLED;
-    let places = [filled..filled + 8, INLETS + INLET_SIZE..INLETS + INLET_SIZE + 0x1000];
+    let bell = SLOTS + SLOT_SIZE + INLET_BELL;
+    let places = [filled..filled + 8, bell..bell + 8, INLETS + INLET_SIZE..INLETS + INLET_SIZE + 0x1000];
     while_forged(&mut guest, places, |guest| {
         let mut count = 0;
         under_kicks(guest.thread.kicker(), || {
@@ -147,6 +213,7 @@ pub(crate) fn forged_inlets_hold_what_fits_or_nothing(platform: &dyn Platform) {
                 lent::lend(guest);
                 guest.thread.lend_file(0, &file());
                 inlet = guest.thread.open_inlet(0, ROOM).expect("another");
+                inlet.set_listener(round % 2 == 0);
             }
         });
         assert!(count > 0, "there is something to forge");

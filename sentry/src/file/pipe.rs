@@ -5,7 +5,8 @@
 //! reader's is `EPIPE`. A FIFO's inode holds a [`Pipe`] for as long as it exists, and every open makes an end.
 //!
 //! What a writer's guest thread has left in its inlet ([`usk_platform::Inlet`]) counts as queued. Whoever looks at the pipe takes it in
-//! first, and if somebody waits for the pipe, closes the inlet before that: then the writer calls again.
+//! first, and if somebody waits for the pipe, closes the inlet before that: then the writer calls again. If it is one who listens for
+//! the writer's [bell](usk_platform::Bell) the inlet stays, and the writer rings.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -20,7 +21,7 @@ use usk_platform::Inlet;
 use crate::file::ring::ByteRing;
 use crate::task::{Current, Task};
 use crate::vfs::{AnonymousInode, Arrivals, FileOps, Front, OpenFile, Reader, hurry};
-use crate::wait::WaitQueue;
+use crate::wait::{Audience, WaitQueue};
 use crate::{BytesSink, Sink, Source, SysError, SysResult, UserPtr};
 
 /// Writes of up to this many bytes are atomic (`limits.h`).
@@ -76,6 +77,18 @@ struct OpenInlet {
     room: usize,
     /// How much has been taken in.
     taken: usize,
+    leave: Leave,
+}
+
+/// What a writer is to do when it has left something in its inlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// Go on.
+    Open,
+    /// Ring its bell.
+    Ring,
+    /// Call. It does so until it is given another inlet.
+    Closed,
 }
 
 /// What is in an inlet from one byte up to another.
@@ -179,9 +192,24 @@ impl State {
     }
 
     /// Has the writer call for its next write.
-    fn have_writer_call(&self) {
-        if let Some(inlet) = &self.inlet {
+    fn have_writer_call(&mut self) {
+        if let Some(inlet) = &mut self.inlet {
+            inlet.leave = Leave::Closed;
             inlet.memory.close();
+        }
+    }
+
+    /// Sees to it that who waits on the queue hears of what the writer leaves from now on.
+    fn mind_audience(&mut self, queue: &WaitQueue) {
+        let Some(inlet) = self.inlet.as_mut().filter(|inlet| inlet.leave != Leave::Closed) else { return };
+        let leave = match queue.audience(inlet.memory.bell()) {
+            Audience::Nobody => Leave::Open,
+            Audience::Listener => Leave::Ring,
+            Audience::Others => return self.have_writer_call(),
+        };
+        if inlet.leave != leave {
+            inlet.leave = leave;
+            inlet.memory.set_listener(leave == Leave::Ring);
         }
     }
 
@@ -237,25 +265,26 @@ impl Pipe {
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         // Who waits looks after it has come to the queue: it finds what the writer leaves before this, and is told of what comes after.
-        if self.queue.has_waiters() {
-            state.have_writer_call();
-        }
+        state.mind_audience(&self.queue);
         state.take_in();
         state
     }
 
-    /// Lets a writer leave what it writes in an inlet that `open` opens for so many bytes, if nobody waits for the pipe, until
-    /// [`Pipe::close_inlet`]. True if it does.
+    /// Lets a writer leave what it writes in an inlet that `open` opens for so many bytes, if nobody waits for the pipe but one who
+    /// listens, until [`Pipe::close_inlet`]. True if it does.
     pub(crate) fn open_inlet(&self, open: impl FnOnce(u64) -> Option<Arc<dyn Inlet>>) -> bool {
         let mut state = self.state();
-        let is_good = state.inlet.is_none() && state.readers > 0 && !self.queue.has_waiters();
+        let is_good = state.inlet.is_none() && state.readers > 0 && !self.queue.must_tell();
         let room = if is_good { state.room() } else { 0 };
-        state.inlet = (room >= PIPE_BUF).then(|| open(room as u64)).flatten().map(|memory| OpenInlet {
-            memory,
-            room,
-            taken: 0,
-        });
-        state.inlet.is_some()
+        let memory = (room >= PIPE_BUF).then(|| open(room as u64)).flatten();
+        let Some(memory) = memory else { return false };
+        if let Some(bell) = memory.bell() {
+            self.queue.set_bell(bell);
+        }
+        state.inlet = Some(OpenInlet { memory, room, taken: 0, leave: Leave::Open });
+        // The listener may listen for another writer's.
+        state.mind_audience(&self.queue);
+        true
     }
 
     /// The writer has stopped: what it has left is queued.
@@ -263,9 +292,10 @@ impl Pipe {
         let mut state = self.state();
         let Some(inlet) = state.inlet.take() else { return };
         inlet.memory.close();
-        drop(state);
         // Others may have taken it in without telling those who wait.
-        if inlet.taken > 0 {
+        let is_news = inlet.taken > 0 && !state.runs.is_empty();
+        drop(state);
+        if is_news {
             self.queue.notify(READABLE);
         }
     }

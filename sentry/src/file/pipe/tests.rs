@@ -1,8 +1,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use usk_platform::Bell;
+
 use super::*;
 use crate::file::testing::{read, read_blocking, write, write_blocking};
+use crate::wait::testing::{Registration, TestBell};
 
 fn fifo(access: u32) -> (Arc<Pipe>, Arc<OpenFile>) {
     let pipe = Pipe::new();
@@ -188,6 +191,8 @@ struct Left {
     bytes: Vec<u8>,
     filled: AtomicU64,
     is_closed: AtomicBool,
+    rings: AtomicBool,
+    bell: Option<Arc<dyn Bell>>,
 }
 
 impl Inlet for Left {
@@ -204,6 +209,15 @@ impl Inlet for Left {
 
     fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    fn bell(&self) -> Option<&Arc<dyn Bell>> {
+        self.bell.as_ref()
+    }
+
+    fn set_listener(&self, listens: bool) {
+        assert!(!self.is_closed.load(Ordering::SeqCst), "it is closed for good");
+        self.rings.store(listens, Ordering::SeqCst);
     }
 }
 
@@ -279,6 +293,68 @@ fn who_has_been_woken_and_not_run_yet_lets_the_writer_go_on() {
     queue.remove(token);
     assert_eq!(read(&reader, 100).unwrap(), b"woken and more");
     assert!(!left.is_closed.load(Ordering::SeqCst));
+}
+
+/// A pipe whose writer has a bell, and somebody who waits to read.
+fn with_listener() -> (Arc<OpenFile>, Arc<OpenFile>, Arc<Left>, Registration) {
+    let (reader, writer) = Pipe::pair(0);
+    let left = Arc::new(Left { bytes: b"hello".to_vec(), bell: Some(TestBell::new()), ..Left::default() });
+    assert!(pipe_of(&writer).open_inlet(|_| Some(Arc::<Left>::clone(&left) as _)));
+    let listener = Registration::new(&reader, PollEvents::IN);
+    (reader, writer, left, listener)
+}
+
+#[test]
+fn a_listener_has_the_writer_ring_as_long_as_it_waits() {
+    let (reader, writer, left, listener) = with_listener();
+    assert!(!left.rings.load(Ordering::SeqCst));
+    assert_eq!(read(&reader, 1), Err(Errno::EAGAIN));
+    assert!(left.rings.load(Ordering::SeqCst));
+    // It has slept over the writer's call.
+    pipe_of(&writer).close_inlet();
+    let left = Arc::new(Left { bell: left.bell.clone(), bytes: b"hello".to_vec(), ..Left::default() });
+    assert!(pipe_of(&writer).open_inlet(|_| Some(Arc::<Left>::clone(&left) as _)));
+    assert!(left.rings.load(Ordering::SeqCst));
+    leave(&left, 5);
+    drop(listener);
+    assert_eq!(read(&reader, 9).unwrap(), b"hello");
+    assert!(!left.rings.load(Ordering::SeqCst) && !left.is_closed.load(Ordering::SeqCst));
+}
+
+#[test]
+fn who_waits_beside_a_listener_or_for_another_bell_has_the_writer_call() {
+    let (reader, writer, left, listener) = with_listener();
+    let other = Registration::new(&writer, PollEvents::IN);
+    assert_eq!(read(&reader, 1), Err(Errno::EAGAIN));
+    assert!(left.is_closed.load(Ordering::SeqCst));
+    pipe_of(&writer).close_inlet();
+    assert!(!pipe_of(&writer).open_inlet(|_| unreachable!("while two wait")));
+    drop(other);
+    let another = Arc::new(Left { bell: Some(TestBell::new()), ..Left::default() });
+    assert!(pipe_of(&writer).open_inlet(|_| Some(Arc::<Left>::clone(&another) as _)));
+    assert!(another.is_closed.load(Ordering::SeqCst));
+    drop(listener);
+}
+
+#[test]
+fn who_waits_for_room_is_no_listener() {
+    let (_reader, writer, left, listener) = with_listener();
+    drop(listener);
+    let sender = Registration::new(&writer, PollEvents::OUT);
+    assert_eq!(writer.ops.poll(&writer), WRITABLE);
+    assert!(left.is_closed.load(Ordering::SeqCst));
+    drop(sender);
+}
+
+#[test]
+fn a_listener_that_was_not_rung_for_is_told_when_the_inlet_closes() {
+    let (reader, writer, left, listener) = with_listener();
+    assert_eq!(read(&reader, 1), Err(Errno::EAGAIN));
+    leave(&left, 5);
+    pipe_of(&writer).close_inlet();
+    assert!(!pipe_of(&writer).queue.has_waiters());
+    drop(listener);
+    assert_eq!(read(&reader, 9).unwrap(), b"hello");
 }
 
 #[test]
