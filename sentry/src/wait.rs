@@ -153,8 +153,12 @@ impl WaitQueue {
     /// Ends a registration, if it has not ended by itself. After that its target is not called any more.
     pub fn remove(&self, token: WaitToken) {
         let mut entries = self.entries.lock();
-        entries.list.retain(|entry| entry.id != token.0);
+        let place = entries.list.iter().position(|entry| entry.id == token.0);
+        let removed = place.map(|place| entries.list.remove(place));
         self.length.store(entries.list.len(), Ordering::SeqCst);
+        drop(entries);
+        // Its bell may be the last that holds on to an address space.
+        drop(removed);
     }
 
     /// Whether anybody is registered.
@@ -262,6 +266,13 @@ struct WaiterState {
     listening: Option<(Arc<dyn Bell>, u32)>,
 }
 
+impl WaiterState {
+    /// Whether the task listens for a bell that has been rung since it looked.
+    fn was_rung_for(&self) -> bool {
+        self.listening.as_ref().is_some_and(|(bell, times_rung)| bell.times_rung() != *times_rung)
+    }
+}
+
 impl Waiter {
     /// A waiter that nothing has happened to yet.
     pub fn new() -> Arc<Self> {
@@ -275,7 +286,9 @@ impl Waiter {
 
     /// Has the next sleep end when the bell is rung, too. Only the task's own thread says so.
     fn listen(&self, listening: Option<(Arc<dyn Bell>, u32)>) {
-        self.state.lock().listening = listening;
+        let before = std::mem::replace(&mut self.state.lock().listening, listening);
+        // Not under the lock: it may be the last that holds on to an address space.
+        drop(before);
     }
 
     /// Wakes the sleeper, or keeps the next sleep from beginning.
@@ -316,7 +329,8 @@ impl Waiter {
         let until: Option<Instant> = deadline.and_then(Deadline::to_instant);
         let mut state = self.state.lock();
         loop {
-            if std::mem::take(&mut state.notified) {
+            // What came before a signal or the deadline is told before either.
+            if std::mem::take(&mut state.notified) || state.was_rung_for() {
                 return Wake::Notified;
             }
             if !uninterruptible && self.is_interrupted() {
@@ -327,9 +341,6 @@ impl Waiter {
                 return Wake::TimedOut;
             }
             if let Some((bell, times_rung)) = state.listening.clone() {
-                if bell.times_rung() != times_rung {
-                    return Wake::Notified;
-                }
                 let turn = self.turn.load(Ordering::SeqCst);
                 MutexGuard::unlocked(&mut state, || bell.wait(times_rung, &self.turn, turn, left));
                 continue;
@@ -519,6 +530,11 @@ mod tests {
             assert_eq!(listen(None, true, |_, queue, _| queue.notify(PollEvents::HUP)), Wake::Notified);
             assert_eq!(listen(None, true, |_, _, waiter| waiter.wake()), Wake::Notified);
             assert_eq!(listen(None, false, |_, _, waiter| waiter.set_interrupted(true)), Wake::Interrupted);
+            let rung_first = |bell: &testing::TestBell, _: &WaitQueue, waiter: &Waiter| {
+                bell.ring();
+                waiter.set_interrupted(true);
+            };
+            assert_eq!(listen(None, false, rung_first), Wake::Notified);
         }
         let soon = Deadline::after(std::time::Duration::from_millis(1));
         assert_eq!(listen(Some(soon), true, |_, _, _| ()), Wake::TimedOut);

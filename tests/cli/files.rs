@@ -194,7 +194,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 fd = os.open(sys.argv[1], os.O_RDONLY)
-whole = libc.mmap(None, 4 * 4096, mmap.PROT_READ, mmap.MAP_PRIVATE, fd, 0)
+whole = libc.mmap(None, 4 * 4096, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_DENYWRITE, fd, 0)
 code, fixed = mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE | 0x10
 mapped = libc.mmap(whole + 4096, 4096, code, fixed, fd, 4096)
 print(mapped == whole + 4096, os.strerror(ctypes.get_errno()))

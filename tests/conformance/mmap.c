@@ -154,13 +154,15 @@ CASE(mmap_offset_selects_the_page) {
     EXPECT_EQ(memory[0], 'c');
 }
 
+/* As a loader maps the whole of a library: what is nobody else's affair a runtime may leave to the program, and this it does not. */
+#define WHOLE (MAP_PRIVATE | MAP_DENYWRITE)
 #define FIXED_PART(part, protection, fd, offset)                                                                       \
     EXPECT(MAP(part, PAGE_SIZE, protection, MAP_PRIVATE | MAP_FIXED, fd, offset) == (part))
 
 CASE(mmap_of_a_files_parts_over_the_whole_of_it_gives_each_its_access) {
     int fd = lettered_file(5 * PAGE_SIZE);
     EXPECT_EQ(pwrite(fd, "\xc3", 1, PAGE_SIZE), 1); /* ret */
-    char *whole = MAP(NULL, 5 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    char *whole = MAP(NULL, 5 * PAGE_SIZE, PROT_READ, WHOLE, fd, 0);
     FIXED_PART(whole + PAGE_SIZE, PROT_READ | PROT_EXEC, fd, PAGE_SIZE);
     FIXED_PART(whole + 2 * PAGE_SIZE, PROT_READ, fd, 2 * PAGE_SIZE);
     FIXED_PART(whole + 3 * PAGE_SIZE, PROT_READ | PROT_WRITE, fd, 3 * PAGE_SIZE);
@@ -180,7 +182,7 @@ CASE(mmap_of_a_files_parts_over_the_whole_of_it_gives_each_its_access) {
 
 CASE(mmap_of_another_part_over_a_file_shows_that_part) {
     int fd = lettered_file(4 * PAGE_SIZE);
-    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, WHOLE, fd, 0);
     FIXED_PART(whole + PAGE_SIZE, PROT_READ, fd, 3 * PAGE_SIZE);
     EXPECT_EQ(whole[PAGE_SIZE], 'd');
     int other = OK(open("g", O_RDWR | O_CREAT | O_TRUNC, 0600));
@@ -192,7 +194,7 @@ CASE(mmap_of_another_part_over_a_file_shows_that_part) {
 
 CASE(mmap_of_a_file_over_itself_drops_what_was_written) {
     int fd = lettered_file(4 * PAGE_SIZE);
-    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, WHOLE, fd, 0);
     OK(mprotect(whole, PAGE_SIZE, PROT_READ | PROT_WRITE));
     whole[0] = 'X';
     OK(mprotect(whole, PAGE_SIZE, PROT_READ));
@@ -206,10 +208,10 @@ CASE(mmap_of_a_file_over_itself_drops_what_was_written) {
 
 CASE(mmap_of_a_file_over_itself_drops_what_a_tracer_has_written) {
     int fd = lettered_file(4 * PAGE_SIZE);
-    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    char *whole = MAP(NULL, 4 * PAGE_SIZE, PROT_READ, WHOLE, fd, 0);
     pid_t child = IN_CHILD({
         OK(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-        EXPECT(MAP(whole, 4 * PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) == whole);
+        EXPECT(MAP(whole, 4 * PAGE_SIZE, PROT_READ, WHOLE | MAP_FIXED, fd, 0) == whole);
         OK(raise(SIGSTOP));
         EXPECT_EQ(whole[PAGE_SIZE], 'Y');
         FIXED_PART(whole + PAGE_SIZE, PROT_READ, fd, PAGE_SIZE);
@@ -223,7 +225,7 @@ CASE(mmap_of_a_file_over_itself_drops_what_a_tracer_has_written) {
 
 CASE(mmap_of_a_file_over_itself_forgets_advice) {
     int fd = lettered_file(2 * PAGE_SIZE);
-    char *whole = MAP(NULL, 2 * PAGE_SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+    char *whole = MAP(NULL, 2 * PAGE_SIZE, PROT_READ, WHOLE, fd, 0);
     OK(madvise(whole, 2 * PAGE_SIZE, MADV_DONTFORK));
     FIXED_PART(whole + PAGE_SIZE, PROT_READ, fd, PAGE_SIZE);
     EXPECT_EXIT(IN_CHILD({

@@ -350,6 +350,33 @@ CASE(a_reader_that_waits_for_a_computing_writer_is_interrupted_and_times_out) {
     }
 }
 
+CASE(what_was_written_before_a_signal_is_read_although_the_signal_is_there) {
+    PIPE(ends);
+    volatile int *turn = map_shared(PAGE_SIZE);
+    wear_in(ends);
+    pid_t reader = IN_CHILD(
+        close(ends[1]);
+        handle(SIGUSR1, count_signal, 0);
+        char byte;
+        for (int i = 1; i <= 200; i++) {
+            *turn = i;
+            EXPECT_EQ(read(ends[0], &byte, 1), 1);
+            while (signals_seen < i)
+                sched_yield();
+        });
+    await_value(turn, 1);
+    write_alone(ends);
+    for (int i = 1; i <= 200; i++) {
+        await_value(turn, i);
+        /* Until it sleeps, mostly. */
+        for (int j = 0; j < 5000; j++)
+            __builtin_ia32_pause();
+        EXPECT_EQ(write(ends[1], "x", 1), 1);
+        OK(kill(reader, SIGUSR1));
+    }
+    EXPECT_EXIT(reader, 0);
+}
+
 CASE(a_reader_hears_of_the_end_of_a_writer_that_was_killed_between_its_writes) {
     for (int i = 0; i < 20; i++) {
         PIPE(ends);

@@ -219,5 +219,6 @@ impl<'a> Wire<'a> for DirectoryEntries {
     }
 }
 
+const _: () = assert!(size_of::<PackedEntry>() == 16);
 // The length of a name fits in its byte.
 const _: () = assert!(MAX_NAME <= u8::MAX as usize);

@@ -489,9 +489,10 @@ fn entries_are_names_and_attributes_are_in_order() {
     let many = vec![1; MAX_DIRECTORY_ENTRIES + 1];
     let names = vec![b'a'; many.len()];
     assert_eq!(decode(&names, &many, &[]), Err(DecodeError::TooLong("directory entries")));
-    // Counts that the message has no room for.
-    for cut in [14, 30] {
-        let bytes = page(b"abb...", &[1, 2, 3], &[0, 2]);
-        assert_eq!(Reply::decode(&bytes[..bytes.len() - cut]), Err(DecodeError::Truncated));
-    }
+    // Counts that the message has no room for are seen before anything else is: what follows is wrong, too.
+    let cut = |bytes: Vec<u8>, by: usize| Reply::decode(&bytes[..bytes.len() - by]).map(drop);
+    assert_eq!(cut(page(b"ab", &[1, 1], &[1, 0]), 30), Err(DecodeError::Truncated));
+    assert_eq!(cut(page(b"ab", &[1, 1], &[1, 0]), 0), wrong("number of an entry").map(drop));
+    assert_eq!(cut(page(b".bc", &[1, 1, 1], &[]), 12), Err(DecodeError::Truncated));
+    assert_eq!(cut(page(b".bc", &[1, 1, 1], &[]), 0), wrong("name").map(drop));
 }

@@ -88,7 +88,10 @@ mod tests {
 
     #[test]
     fn either_word_ends_the_sleep_and_so_does_the_time() {
-        assert!(can_wait_for_two());
+        if !can_wait_for_two() {
+            // A host older than Linux 5.16, or a container whose profile refuses it: nobody listens there.
+            return;
+        }
         let (first, second) = (AtomicU32::new(1), AtomicU32::new(2));
         // Neither has the value.
         wait_for_two((&first, 0), (&second, 2), None);

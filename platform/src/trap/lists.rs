@@ -87,7 +87,7 @@ impl Thread {
             // A new program comes: no thread of the old one may write into it.
             self.space.sandbox().graveyard.settle(self.space.window());
             self.space.patches().change(PatchTable::clear);
-            (self.ledger, self.inlet, self.shelf) = (None, None, None);
+            (self.ledger, self.inlet, self.shelf, self.bell) = (None, None, None, None);
             self.leave_last_program().map_err(|_| (0, Errno::ESRCH))?;
         }
         self.carry_out_deferred().map_err(|_| (0, Errno::ESRCH))?;

@@ -65,7 +65,7 @@ impl Mm {
         state
     }
 
-    /// As [`Mm::change`], for a call that maps one range and does nothing else.
+    /// As [`Mm::change`], for what maps one range and gives nobody access to write to what was there.
     pub(in crate::mm) fn begin_mapping(&self) -> MutexGuard<'_, State> {
         let mut state = self.look();
         state.end_lending();
@@ -103,7 +103,8 @@ impl Mm {
     /// Lends the thread, which alone uses this memory and does not run, what can be lent now. True if that is something. What was
     /// lent before may have been withdrawn with all answers.
     fn lend(&self, thread: &mut dyn GuestThread, limits: impl FnOnce() -> MemoryLimits) -> bool {
-        let mut state = self.change();
+        // What is lent the thread can only unmap, or have anonymous: both are in the tree when it is looked at next.
+        let mut state = self.begin_mapping();
         // With the map locked: who lowers them withdraws what is lent.
         let limits = limits();
         state.lent = state

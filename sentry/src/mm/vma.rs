@@ -133,7 +133,10 @@ impl Backing {
     fn is_same(&self, other: &Backing) -> bool {
         match (self, other) {
             (Backing::Anonymous, Backing::Anonymous) => true,
-            (Backing::File(a), Backing::File(b)) => Arc::ptr_eq(a, b) || Arc::ptr_eq(&a.file, &b.file),
+            // A file that was copied up meanwhile is another one of the host's.
+            (Backing::File(a), Backing::File(b)) => {
+                Arc::ptr_eq(a, b) || Arc::ptr_eq(&a.file, &b.file) && Arc::ptr_eq(&a.host, &b.host)
+            }
             (Backing::Memory(a), Backing::Memory(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }

@@ -141,12 +141,21 @@ impl Current {
         deadline: Option<Deadline>,
         uninterruptible: bool,
     ) -> Wake {
+        self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
         self.asleep(|_| waiter.wait(deadline, uninterruptible))
+    }
+
+    /// Has the host carry out an operation that may sleep. One that fails at once is no switch.
+    fn sleep_in_host(&mut self, call: &FutexCall) -> HostCalled {
+        let called = self.asleep(|current| current.thread.futex(call));
+        if !matches!(called, HostCalled::Failed(_)) {
+            self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
+        }
+        called
     }
 
     /// Counts the time that `wait` takes as sleep.
     fn asleep<T>(&mut self, wait: impl FnOnce(&mut Current) -> T) -> T {
-        self.task.voluntary_switches.fetch_add(1, Ordering::Relaxed);
         let begun_ns = self.slept_ns.map(|_| meter::now());
         let result = wait(self);
         if let (Some(slept_ns), Some(begun_ns)) = (&mut self.slept_ns, begun_ns) {
@@ -163,7 +172,7 @@ impl Current {
             task.in_host_call.store(true, Ordering::SeqCst);
             let called = match sleeps {
                 true if task.waiter.is_interrupted() => None,
-                true => Some(self.asleep(|current| current.thread.futex(call))),
+                true => Some(self.sleep_in_host(call)),
                 false => Some(self.thread.futex(call)),
             };
             task.in_host_call.store(false, Ordering::SeqCst);

@@ -25,6 +25,8 @@ struct Packed {
     file_type: FileType,
 }
 
+const _: () = assert!(size_of::<Packed>() == 16);
+
 impl Packed {
     fn new(end: usize, inode: u64, file_type: FileType) -> Self {
         let above = u16::try_from(end >> u32::BITS).unwrap_or(u16::MAX);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use usk_abi::Errno;
 
+use super::MAX_LISTED_MEMORY;
 use super::inode::GoferInode;
 use super::listed::{FilesAhead, Listed};
 use crate::gofer::{Access, Attributes, DirectoryEntries, MAX_COMPONENTS, MAX_OPENED, Name, Node, ReadAhead};
@@ -181,15 +182,17 @@ impl GoferInode {
     pub(super) fn announced(&self, name: &[u8]) -> Option<Result<Attributes, Errno>> {
         let listed = self.listed()?;
         let mut announced = listed.attributes(name);
-        let is_worth_it =
+        let is_asked_about =
             listed.listing.len() <= MANY_ENTRIES || self.lookups.load(Ordering::Relaxed) > MAX_LOOKUPS;
+        let is_worth_it = is_asked_about && listed.memory_when_complete() <= MAX_LISTED_MEMORY;
         if announced.is_none()
             && is_worth_it
             && listed.starts_completion()
             && let Ok(entries) = self.node().and_then(|node| node.read_whole_directory(true))
         {
             self.tree.habits.attributes_missed();
-            listed.complete(&entries);
+            let more = listed.complete(&entries);
+            self.tree.make_room(more);
             announced = listed.attributes(name);
         }
         if announced.is_none_or(|announced| announced.is_ok_and(|attributes| !attributes.is_directory())) {
@@ -208,9 +211,10 @@ impl GoferInode {
 
     /// Keeps what this directory says. That of others goes if there is too much of it.
     pub(super) fn keep_listed(&self, listed: Listed) {
+        let memory = listed.memory();
         let replaced = self.listed.lock().replace(Arc::new(listed));
         drop(replaced);
-        self.tree.note_listed(&self.this);
+        self.tree.note_listed(&self.this, memory);
     }
 
     /// Forgets what this directory says, unless that was used since this was called last. True if it is forgotten.

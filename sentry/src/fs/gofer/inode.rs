@@ -536,6 +536,7 @@ impl Inode for GoferInode {
             }
         }
         if let Some(listed) = self.listed() {
+            listed.note_used();
             return Ok(listed.listing.clone());
         }
         let keeps = self.tree.is_fixed();

@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use parking_lot::Mutex;
 use usk_abi::Errno;
@@ -121,7 +122,12 @@ impl Listed {
         let by_name = self.by_name.get_or_init(|| {
             let mut by_name = HashTable::with_capacity(self.listing.len());
             for index in (0..).take(self.listing.len()) {
-                by_name.insert_unique(hash(&index), index, hash);
+                // The first of a name, should there be several: many equal ones would make the table slow.
+                let name = entry_name(&self.listing, index);
+                let is_same = |other: &u32| entry_name(&self.listing, *other) == name;
+                if let Entry::Vacant(place) = by_name.entry(hash(&index), is_same, hash) {
+                    place.insert(index);
+                }
             }
             by_name
         });
@@ -138,7 +144,7 @@ impl Listed {
         }
     }
 
-    fn note_used(&self) {
+    pub(super) fn note_used(&self) {
         if !self.is_used.load(Ordering::Relaxed) {
             self.is_used.store(true, Ordering::Relaxed);
         }
@@ -193,8 +199,12 @@ impl Listed {
         self.is_partial.load(Ordering::Relaxed) && self.is_partial.swap(false, Ordering::Relaxed)
     }
 
-    /// Adds the attributes that were left out.
-    pub(super) fn complete(&self, entries: &gofer::DirectoryEntries) {
+    /// Adds the attributes that were left out. Returns how many bytes of memory they take.
+    pub(super) fn complete(&self, entries: &gofer::DirectoryEntries) -> usize {
+        if entries.len() > self.listing.len() {
+            // A directory that does not change has no more of them than before.
+            return 0;
+        }
         let mut attributes = self.attributes.lock();
         let before = attributes.0.capacity();
         let told =
@@ -208,11 +218,17 @@ impl Listed {
         let more = (attributes.0.capacity() - before) * TOLD_MEMORY;
         self.memory.fetch_add(more, Ordering::Relaxed);
         self.total.fetch_add(more, Ordering::Relaxed);
+        more
     }
 
     /// Bytes of memory that it takes.
     pub(super) fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that it takes at most with all attributes.
+    pub(super) fn memory_when_complete(&self) -> usize {
+        self.memory() + self.listing.len() * TOLD_MEMORY
     }
 
     /// True if it has answered since this was asked last.
@@ -225,6 +241,10 @@ impl Listed {
         let index = self.find(name)?;
         let mut ahead = self.ahead.lock();
         let taken = ahead.directories.remove(&index)?;
+        if ahead.directories.is_empty() {
+            // It keeps room for as many as there were.
+            ahead.directories = HashMap::default();
+        }
         ahead.read = Some(index);
         Some(taken)
     }
@@ -605,6 +625,7 @@ mod tests {
     #[test]
     fn attributes_that_were_left_out_are_added() {
         let (some, all) = (listed(100, 10), listed(100, 1));
+        let (total, before, most) = (some.total.clone(), some.memory(), some.memory_when_complete());
         assert!(some.attributes(b"file5").is_none());
         assert!(some.starts_completion() && !some.starts_completion());
         let mut entries = DirectoryEntries::new();
@@ -616,11 +637,39 @@ mod tests {
                 attributes: all.attributes(format!("file{number}").as_bytes()).and_then(Result::ok),
             });
         }
-        some.complete(&entries);
+        let more = some.complete(&entries);
+        assert!(more >= 90 * TOLD_MEMORY && some.memory() == before + more && some.memory() <= most);
+        assert_eq!(total.load(Ordering::Relaxed), some.memory());
         for number in 0..100 {
             let attributes = some.attributes(format!("file{number}").as_bytes()).unwrap().unwrap();
             assert_eq!(attributes.size, number);
         }
         assert_eq!(some.attributes(b"file100").map(|result| result.err()), Some(Some(Errno::ENOENT)));
+        drop(some);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn more_entries_than_before_say_nothing() {
+        let some = listed(10, 10);
+        let mut entries = DirectoryEntries::new();
+        for _ in 0..11 {
+            let name = Name::new(b"file5").unwrap();
+            let told = Some(attributes(gofer::FileType::Regular));
+            entries.push(&DirectoryEntry { name, ino: 1, file_type: None, attributes: told });
+        }
+        assert_eq!(some.complete(&entries), 0);
+        assert!(some.attributes(b"file5").is_none());
+    }
+
+    #[test]
+    fn of_equal_names_the_first_is_meant() {
+        let mut entries = DirectoryEntries::new();
+        for ino in 0..20_000 {
+            let name = Name::new(if ino == 19_999 { b"b" } else { b"a" }).unwrap();
+            entries.push(&DirectoryEntry { name, ino, file_type: None, attributes: None });
+        }
+        let listed = Listed::new(entries, true, |inode| inode, &Arc::default());
+        assert_eq!((listed.find(b"a"), listed.find(b"b"), listed.find(b"c")), (Some(0), Some(19_999), None));
     }
 }

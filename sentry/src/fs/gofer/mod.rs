@@ -31,18 +31,18 @@ use crate::gofer::{GoferClient, Node};
 use crate::vfs::{Caching, FileSystem, InodeRef, devices};
 
 use inode::GoferInode;
-use listed::Habits;
+use listed::{Habits, Listed};
 use row::Row;
 use xattr::Absences;
 
 /// Donated descriptors that are kept although nothing uses them.
 const SPARE_DESCRIPTORS: usize = 256;
 
-/// Bytes of memory for listings of directories that are kept, for each export. An entry takes 16, its name and up to 20 more if it is looked
-/// up, and 144 if its attributes were told.
+/// Bytes of memory for listings of directories that are kept, for each export. An entry takes 16, its name, 20 by which it is looked up, and
+/// 144 if its attributes were told.
 const MAX_LISTED_MEMORY: usize = 8 << 20;
 
-/// Listings looked at for eviction whenever one is added to too many.
+/// Listings looked at for eviction, at least, whenever something is added to too many.
 const EVICTION_STEPS: usize = 16;
 
 /// A descriptor that is kept for the next open.
@@ -114,10 +114,16 @@ impl Tree {
         Some(kept.file.clone())
     }
 
-    /// Notes a directory that keeps its listing, and has some be forgotten if they take too much memory together.
-    fn note_listed(&self, directory: &Weak<GoferInode>) {
+    /// Notes a directory that keeps its listing of so many bytes.
+    fn note_listed(&self, directory: &Weak<GoferInode>, memory: usize) {
         self.listed.lock().push(directory.clone());
-        for _ in 0..EVICTION_STEPS {
+        self.make_room(memory);
+    }
+
+    /// Has listings be forgotten if they take too much memory together, of which so much has been added.
+    fn make_room(&self, added: usize) {
+        // As many as had to be kept to take that, and each may have been used once since it was looked at last.
+        for _ in 0..EVICTION_STEPS + 2 * (added / size_of::<Listed>()) {
             if self.listed_memory.load(Ordering::Relaxed) <= MAX_LISTED_MEMORY {
                 break;
             }
