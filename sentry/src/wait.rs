@@ -208,34 +208,45 @@ pub(crate) fn wait_for<C, T>(
             return result;
         }
         waiter.arm();
+        let look = || attempt(context).or_else(|| sleep(context));
         let result = match queues {
-            [(queue, events)] if std::mem::take(&mut may_listen) => {
-                let (token, bell) = queue.add_listener(waiter.clone(), *events);
-                let listens = bell.is_some();
-                if listens {
-                    waiter.listen(bell);
-                }
-                let result = attempt(context).or_else(|| sleep(context));
-                if listens {
-                    waiter.listen(None);
-                }
-                queue.remove(token);
-                result
-            }
-            _ => {
-                let tokens: Vec<_> =
-                    queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
-                let result = attempt(context).or_else(|| sleep(context));
-                for ((queue, _), token) in queues.iter().zip(tokens) {
-                    queue.remove(token);
-                }
-                result
-            }
+            [queue] if std::mem::take(&mut may_listen) => as_listener(waiter, *queue, look),
+            _ => as_sleeper(waiter, queues, look),
         };
         if let Some(result) = result {
             return result;
         }
     }
+}
+
+/// What `look` returns while the waiter is registered on the queue, and listens if there is a bell.
+fn as_listener<T>(
+    waiter: &Arc<Waiter>,
+    (queue, events): (&WaitQueue, PollEvents),
+    look: impl FnOnce() -> T,
+) -> T {
+    let (token, bell) = queue.add_listener(waiter.clone(), events);
+    let listens = bell.is_some();
+    if listens {
+        waiter.listen(bell);
+    }
+    let result = look();
+    if listens {
+        waiter.listen(None);
+    }
+    queue.remove(token);
+    result
+}
+
+/// What `look` returns while the waiter is registered on the queues.
+fn as_sleeper<T>(waiter: &Arc<Waiter>, queues: &[(&WaitQueue, PollEvents)], look: impl FnOnce() -> T) -> T {
+    let tokens: Vec<_> =
+        queues.iter().map(|(queue, events)| queue.add_sleeper(waiter.clone(), *events)).collect();
+    let result = look();
+    for ((queue, _), token) in queues.iter().zip(tokens) {
+        queue.remove(token);
+    }
+    result
 }
 
 /// Why [`Waiter::wait`] returned.
@@ -307,11 +318,8 @@ impl Waiter {
 
     /// Has the sleeper look at what has been written down for it.
     fn end_sleep(&self) {
-        let listens = {
-            let state = self.state.lock();
-            // Whatever it has seen is not so any more.
-            state.listening.is_some()
-        };
+        // Under the lock: whatever the sleeper has seen is not so any more.
+        let listens = self.state.lock().listening.is_some();
         if listens {
             self.turn.fetch_add(1, Ordering::SeqCst);
             wake_word(&self.turn);

@@ -19,6 +19,12 @@ pub fn pin(thread: Pid, cpu: usize) -> Result<(), Errno> {
     sched_setaffinity(thread, &set).map_err(from_nix)
 }
 
+/// Binds the caller and a partner to the CPU that the caller runs on at this moment. Where that fails everything works, slower.
+pub fn pin_together(partner: Pid) {
+    let cpu = current_cpu();
+    let _ = pin(Pid::from_raw(0), cpu).and_then(|()| pin(partner, cpu));
+}
+
 /// A set of CPUs, to give a thread its freedom back.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpus(CpuSet);
@@ -109,9 +115,7 @@ pub struct Together<'a> {
 impl<'a> Together<'a> {
     /// On the CPU that the caller runs on at this moment, out of those on which both may run.
     pub fn here(partner: Pid, cpus: &'a Cpus) -> Together<'a> {
-        let cpu = current_cpu();
-        // Without it everything works, slower.
-        let _ = pin(Pid::from_raw(0), cpu).and_then(|()| pin(partner, cpu));
+        pin_together(partner);
         Together { partner, cpus }
     }
 }

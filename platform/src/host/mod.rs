@@ -44,7 +44,7 @@ mod words;
 
 pub(crate) use result::last_error;
 
-pub use affinity::{Cpus, Stay, Together, count_processors, current_cpu, pin, processor_count};
+pub use affinity::{Cpus, Stay, Together, count_processors, current_cpu, pin, pin_together, processor_count};
 pub use auxiliary::auxiliary_value;
 pub use barrier::memory_barrier_everywhere;
 pub use clock::{Clock, clock_ns};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use usk_abi::Errno;
 
+use super::clock::{Clock, clock_ns};
 use super::result::last_error;
 
 /// `FUTEX2_SIZE_U32` of `linux/futex.h`.
@@ -62,14 +63,10 @@ pub fn wait_for_two(shared: (&AtomicU32, u32), private: (&AtomicU32, u32), timeo
 
 /// The moment so long from now, by `CLOCK_MONOTONIC`.
 fn deadline(timeout: Duration) -> libc::timespec {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is valid for writing.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let nanoseconds = now.tv_nsec + libc::c_long::from(timeout.subsec_nanos());
-    let seconds = libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX);
+    let at = Duration::from_nanos(clock_ns(Clock::Monotonic)).saturating_add(timeout);
     libc::timespec {
-        tv_sec: now.tv_sec.saturating_add(seconds).saturating_add(nanoseconds / 1_000_000_000),
-        tv_nsec: nanoseconds % 1_000_000_000,
+        tv_sec: libc::time_t::try_from(at.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: at.subsec_nanos().into(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::arch::Registers;
 use crate::arch::extended_state::FORMAT;
 use crate::host::pidfd::{End, ProcessDescriptor, wait_readable};
 use crate::host::seccomp::{Listener, Notification};
-use crate::host::{Pid, current_cpu, pin, processor_count};
+use crate::host::{Pid, pin_together, processor_count};
 use crate::inlet::Bell;
 use crate::interface::{AddressSpace, ExitReason, GuestThread, Kick, MaskWord, ThreadState, Trap};
 use crate::stub::addresses::site;
@@ -410,9 +410,7 @@ impl Thread {
             return;
         }
         self.is_pinned = true;
-        let cpu = current_cpu();
-        // Without it everything works, slower.
-        let _ = pin(Pid::from_raw(0), cpu).and_then(|()| pin(self.handle.pid, cpu));
+        pin_together(self.handle.pid);
     }
 
     /// Whether the host may choose different CPUs for the pair.

@@ -58,14 +58,18 @@ pub(super) struct Listed {
     pub(super) without_xattrs: Without,
     /// It has answered since the eviction's hand came by last.
     is_used: AtomicBool,
-    /// Bytes of memory that it takes, and that all of the tree do.
-    memory: AtomicUsize,
+    /// Bytes of memory that all of the tree take.
     total: Arc<AtomicUsize>,
 }
 
 /// What the host told of entries: attributes with the number of the entry, ascending. Where only directories' were asked for they are
 /// few.
 pub(super) struct Told(Vec<(u32, gofer::Attributes)>);
+
+/// Bytes of memory that a directory takes which was read as a whole.
+fn memory(listing: &Listing, told: &Told) -> usize {
+    size_of::<Listed>() + listing.memory() + listing.len() * ORDERS_MEMORY + told.0.capacity() * TOLD_MEMORY
+}
 
 impl Told {
     fn of(&self, index: usize) -> Option<gofer::Attributes> {
@@ -97,11 +101,7 @@ impl Listed {
         total: &Arc<AtomicUsize>,
     ) -> Self {
         let (listing, told) = listing(entries, number);
-        let memory = size_of::<Listed>()
-            + listing.memory()
-            + listing.len() * ORDERS_MEMORY
-            + told.0.capacity() * TOLD_MEMORY;
-        total.fetch_add(memory, Ordering::Relaxed);
+        total.fetch_add(memory(&listing, &told), Ordering::Relaxed);
         Listed {
             attributes: Mutex::new(told),
             is_partial: AtomicBool::new(!all_attributes),
@@ -110,7 +110,6 @@ impl Listed {
             ahead: Mutex::default(),
             without_xattrs: Without::default(),
             is_used: AtomicBool::new(false),
-            memory: AtomicUsize::new(memory),
             total: total.clone(),
             hasher: DefaultHashBuilder::default(),
             listing,
@@ -216,14 +215,13 @@ impl Listed {
         attributes.0.sort_by_key(|(index, _)| *index);
         attributes.0.dedup_by_key(|(index, _)| *index);
         let more = (attributes.0.capacity() - before) * TOLD_MEMORY;
-        self.memory.fetch_add(more, Ordering::Relaxed);
         self.total.fetch_add(more, Ordering::Relaxed);
         more
     }
 
     /// Bytes of memory that it takes.
     pub(super) fn memory(&self) -> usize {
-        self.memory.load(Ordering::Relaxed)
+        memory(&self.listing, &self.attributes.lock())
     }
 
     /// Bytes of memory that it takes at most with all attributes.
@@ -378,7 +376,7 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.total.fetch_sub(*self.memory.get_mut(), Ordering::Relaxed);
+        self.total.fetch_sub(memory(&self.listing, self.attributes.get_mut()), Ordering::Relaxed);
     }
 }
 
